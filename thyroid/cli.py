@@ -1,0 +1,86 @@
+"""The command line: which command, how its end is told. Nothing heavy is imported before that is
+known, so that `thyroid --help` answers at once; the commands are in `thyroid.commands`.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+
+from thyroid.errors import InputError
+
+SUMMARIES = {
+    "phantom": "simulate scintigrams: a data set, NM DICOM files or PNG pictures",
+    "import": "read a folder of DICOM files or pictures into a data set",
+    "inspect": "say what a data set holds and what is doubtful about it",
+    "train": "train one recipe over several seeds and evaluate it",
+    "search": "search recipes with Ray Tune and Optuna, then evaluate the best",
+    "report": "write the HTML report of a run",
+    "demo": "all of it on simulated scintigrams, in minutes",
+}
+
+HELP = """usage: thyroid COMMAND ...
+
+Find out how to diagnose thyroid scintigrams from few labelled examples. Not for clinical use.
+
+{commands}
+
+`thyroid COMMAND --help` lists what a command takes. The same command again resumes.
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; its exit status: 0 done, 2 bad input, 1 a stage failed, 130 interrupted."""
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] in ("-h", "--help"):
+        commands = "\n".join(f"  {name:<9}{what}" for name, what in SUMMARIES.items())
+        print(HELP.format(commands=commands), end="")
+        return 0 if argv else 2
+    if argv[0] == "--version":
+        from thyroid import __version__
+
+        print(f"thyroid {__version__}")
+        return 0
+    if argv[0] not in SUMMARIES:
+        return _complain(f"There is no command '{argv[0]}': see `thyroid --help`.", 2)
+    try:
+        _run(argv[0], argv[1:])
+    except InputError as mistake:
+        return _complain(str(mistake), 2)
+    except KeyboardInterrupt:
+        return _complain("Interrupted: the same command again continues.", 130)
+    except OSError as refusal:
+        if refusal.filename is None:
+            raise
+        return _complain(f"{refusal.filename}: {refusal.strerror}.", 2)
+    except Exception as failure:
+        from thyroid.execute import StageFailed
+
+        if not isinstance(failure, StageFailed):
+            raise
+        return _complain(str(failure), 1)
+    return 0
+
+
+def _complain(sentence: str, status: int) -> int:
+    print(f"thyroid: {sentence}", file=sys.stderr)
+    return status
+
+
+def _run(name: str, argv: list[str]) -> None:
+    """Call the command with what its signature finds in `argv`."""
+    import tyro
+
+    from thyroid import commands
+
+    command: Callable[..., None] = getattr(commands, "import_" if name == "import" else name)
+    if name in ("train", "search"):  # the recipe named gives the recipe's options their defaults
+        command = functools.partial(command, fields=commands.base_recipe(argv))
+    tyro.cli(
+        command, prog=f"thyroid {name}", args=argv, description=f"{SUMMARIES[name].capitalize()}."
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

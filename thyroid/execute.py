@@ -1,0 +1,104 @@
+"""Run a stage in this process: find its artifact by key, or make it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from thyroid.pipeline import EpochMetrics, Stage
+from thyroid.store import Store, writable
+
+METRICS, COST = "metrics.jsonl", "cost.json"
+
+Runner = Callable[[Sequence[Stage]], Iterator[EpochMetrics]]
+"""Brings about the artifacts of some stages and of all that they need, yielding metrics."""
+
+
+class StageFailed(Exception):
+    """A stage cannot finish, and the sentence says why: it diverged, collapsed, ran out."""
+
+
+def in_process(store: Store, dataset: Path) -> Runner:
+    """A runner that computes one stage after the other, here."""
+
+    def run(wanted: Sequence[Stage]) -> Iterator[EpochMetrics]:
+        done: set[str] = set()
+        for stage in wanted:
+            for step in stage.lineage():
+                if step.key not in done:
+                    done.add(step.key)
+                    yield from execute(step, store, dataset)
+
+    return run
+
+
+def execute(stage: Stage, store: Store, dataset: Path) -> Iterator[EpochMetrics]:
+    """Make one stage's artifact from inputs that the store has, yielding each epoch's metrics.
+
+    An artifact that is there already is read, not made: the same metrics, with `reused` true.
+
+    Parameters
+    ----------
+    stage : what is wanted; its inputs have been executed
+    store : where artifacts are
+    dataset : the data set's folder
+
+    Raises
+    ------
+    InputError
+        When the data set or the store cannot be used.
+    StageFailed
+        When the stage cannot finish.
+    """
+    found = store.open(stage.key)
+    if found is None:
+        with store.building(stage.key, stage.about) as folder:
+            if folder is not None:
+                fit = stage.function()(stage.config, artifacts(stage, store, dataset), folder)
+                yield from recorded(stage, fit, folder)
+                return
+        found = opened(stage, store)
+    yield from reread(found)
+
+
+def artifacts(stage: Stage, store: Store, dataset: Path) -> dict[str, Path]:
+    """The folders that the stage's function reads, by the names it knows them under."""
+    inputs = {name: opened(upstream, store) for name, upstream in stage.inputs.items()}
+    return {"dataset": dataset, **inputs}
+
+
+def recorded(stage: Stage, fit: Iterator[EpochMetrics], folder: Path) -> Iterator[EpochMetrics]:
+    """Pass on what `fit` yields, and keep it and the time it took with the artifact."""
+    start = time.perf_counter()
+    with (folder / METRICS).open("w") as file:
+        for metrics in fit:
+            line = {"stage": stage.kind, **metrics}
+            with writable(folder):
+                file.write(json.dumps(line) + "\n")
+            yield {**line, "reused": False}
+    (folder / COST).write_text(json.dumps({"seconds": time.perf_counter() - start}))
+
+
+def reread(folder: Path) -> Iterator[EpochMetrics]:
+    """The metrics that were yielded when the artifact was made."""
+    for line in (folder / METRICS).read_text().splitlines():
+        yield {**json.loads(line), "reused": True}
+
+
+def opened(stage: Stage, store: Store) -> Path:
+    """The artifact of a stage that has been executed.
+
+    Raises
+    ------
+    StageFailed
+        When it has gone, or been damaged, in the meantime.
+    """
+    folder = store.open(stage.key)
+    if folder is None:
+        raise StageFailed(
+            f"The {stage.kind} artifact {stage.key[:12]} vanished from {store.root} while it was "
+            "needed: run the same command again."
+        )
+    return folder

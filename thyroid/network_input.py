@@ -1,0 +1,58 @@
+"""From counts to what a network sees: summed pixels, then intensities that keep the uptake cue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from thyroid.errors import InputError
+
+
+def sum_pixels(counts: Tensor, size: int) -> Tensor:
+    """Sum blocks of pixels, so that counts stay counts and Poisson noise stays Poisson.
+
+    Parameters
+    ----------
+    counts : (N, H, H), any real dtype
+    size : side of the result in pixels; divides H
+
+    Returns
+    -------
+    (N, size, size) float32
+
+    Raises
+    ------
+    InputError
+        When `size` does not divide H.
+    """
+    n, height, _ = counts.shape
+    factor, rest = divmod(height, size)
+    if rest or not factor:
+        raise InputError(
+            f"input.size {size} does not divide the data set's image size {height}: "
+            f"choose one of {', '.join(str(height // f) for f in (1, 2, 4) if height % f == 0)}."
+        )
+    blocks = counts.to(torch.float32).view(n, size, factor, size, factor)
+    return blocks.sum((2, 4))
+
+
+def _per_mean(counts: Tensor) -> Tensor:
+    """Counts over the image's mean count; an empty image stays zero."""
+    return counts / counts.mean((-2, -1), keepdim=True).clamp_min(1e-6)
+
+
+NORMALISATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    # The square root makes Poisson noise equally strong everywhere (Bartlett 1936).
+    "sqrt_mean": lambda counts: _per_mean(counts).sqrt(),
+    "log_mean": lambda counts: torch.log1p(_per_mean(counts)),
+    "mean": _per_mean,
+    # Hides whether the gland or the salivary glands are the hottest: kept for comparison.
+    "maximum": lambda counts: counts / counts.amax((-2, -1), keepdim=True).clamp_min(1),
+}
+
+
+def network_input(counts: Tensor, normalisation: str = "sqrt_mean") -> Tensor:
+    """Normalised intensities: (N, H, W) counts -> (N, 1, H, W) float32."""
+    return NORMALISATIONS[normalisation](counts.to(torch.float32)).unsqueeze(1)

@@ -1,0 +1,72 @@
+"""How far along a command is: a bar with rate and time left on a terminal, else plain lines."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+PLAIN_INTERVAL_S = 10.0
+"""Between two plain lines, so that a log stays readable."""
+
+Advance = Callable[[int, int], None]
+"""advance(done, total)."""
+
+console = Console(stderr=True, highlight=False)
+"""Progress and remarks go to stderr; results go to stdout."""
+
+
+def say(text: str) -> None:
+    """One line for the person at the terminal."""
+    console.print(text, markup=False, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def bar(what: str, unit: str) -> Iterator[Advance]:
+    """Show the progress of a loop; the block calls `advance(done, total)` as it goes."""
+    began = time.monotonic()
+    if console.is_terminal:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=console, transient=True) as progress:
+            task = progress.add_task(what, total=None, rate="")
+
+            def advance(done: int, total: int) -> None:
+                rate = _rate(done, began, unit)
+                progress.update(task, completed=done, total=total, rate=rate)
+
+            yield advance
+        return
+
+    last = began
+
+    def advance_plainly(done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= PLAIN_INTERVAL_S or (done == total and now - began >= PLAIN_INTERVAL_S):
+            last = now
+            left = (now - began) * (total - done) / max(done, 1)
+            say(f"{what}: {done}/{total}, {_rate(done, began, unit)}, {duration(left)} left")
+
+    yield advance_plainly
+
+
+def duration(seconds: float) -> str:
+    """`75` -> `1 min 15 s`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def _rate(done: int, began: float, unit: str) -> str:
+    return f"{done / max(time.monotonic() - began, 1e-9):.1f} {unit}/s"

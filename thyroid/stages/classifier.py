@@ -1,0 +1,225 @@
+"""The classifier stage: one segment of a training run."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from thyroid.augment import augment, draw
+from thyroid.data.dataset import Dataset
+from thyroid.errors import InputError
+from thyroid.evaluate.metrics import macro_f1
+from thyroid.execute import StageFailed
+from thyroid.network_input import network_input, sum_pixels
+from thyroid.networks.registry import build
+from thyroid.pipeline import SegmentConfig
+from thyroid.recipe import InputConfig, NetworkConfig, OptimiserConfig, from_json, to_json
+from thyroid.stages import split
+from thyroid.stages.compute import Compute, seed_of, start, to_numpy_order
+
+WEIGHTS, OPTIMISER, MODEL = "model.safetensors", "optimiser.safetensors", "model.json"
+
+
+def fit(
+    config: SegmentConfig, inputs: Mapping[str, Path], folder: Path
+) -> Iterator[dict[str, Any]]:
+    """Train for `config.epochs` epochs, from `inputs["previous"]` or from the beginning.
+
+    Every random number depends on (seed, epoch, rank) only, and the learning rate on the epoch,
+    so a run cut into segments is bit for bit the whole run.
+
+    Yields
+    ------
+    dict
+        Per epoch: epoch (from 1), learning_rate, train_loss, validation_loss (cross-entropy,
+        nats), validation_accuracy, validation_macro_f1, train_seconds, images_per_second.
+
+    Raises
+    ------
+    InputError
+        When the batch cannot be divided among the workers, or is larger than the training part.
+    StageFailed
+        When the loss is no longer a number.
+    """
+    # Machine, data
+    on = start(config.execution)
+    dataset = Dataset.open(inputs["dataset"], verify=False)
+    parts = split.load(dataset, inputs["split"])
+    classes = len(dataset.info.classes)
+    counts, labels = images(dataset, parts.train, config.input, on)
+    held_out = images(dataset, parts.validation, config.input, on)
+    augmentation = config.augmentation
+    if dataset.info.kind == "display":  # no photons to thin
+        augmentation = dataclasses.replace(augmentation, thinning=0.0)
+    batch, share = _batch(config.optimiser, len(labels), on)
+    steps = len(labels) // batch
+
+    # Network and optimiser, where the previous segment left them
+    with torch.random.fork_rng():
+        torch.manual_seed(seed_of(config.seed, "initialise"))
+        network = on.place(build(config.network, classes))
+    optimiser = adamw(network, config.optimiser)
+    if "previous" in inputs:
+        load_weights(network, inputs["previous"] / WEIGHTS)
+        load_optimiser(optimiser, inputs["previous"] / OPTIMISER)
+    parallel = on.parallel(network)
+
+    for epoch in range(config.first_epoch, config.first_epoch + config.epochs):
+        # All workers draw the same batches and take their share; thinning is their own
+        began = time.perf_counter()
+        shared = torch.Generator().manual_seed(seed_of(config.seed, "batches", epoch))
+        own = on.generator(config.seed, "thinning", epoch, on.rank)
+        order = torch.randperm(len(labels), generator=shared)
+        total = torch.zeros((), device=on.device)
+        rate = config.optimiser.learning_rate
+        parallel.train()
+        for step in range(steps):
+            chosen = order[step * batch : (step + 1) * batch][share]
+            draws = draw(batch, augmentation, shared)[share]
+            x = augment(counts[chosen], draws, config.input.normalisation, own)  # (n, 1, S, S)
+            with on.autocast():
+                logits = parallel(x.contiguous(memory_format=torch.channels_last))  # (n, C)
+            loss = F.cross_entropy(
+                logits.float(), labels[chosen], label_smoothing=config.optimiser.label_smoothing
+            )
+
+            rate = config.optimiser.learning_rate * config.rate.at(epoch + (step + 0.5) / steps)
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+            optimiser.zero_grad()
+            torch.autograd.backward(loss)
+            nn.utils.clip_grad_norm_(network.parameters(), config.optimiser.clip_norm)
+            optimiser.step()
+            total += loss.detach()
+        train_loss = total.item() / steps
+        seconds = time.perf_counter() - began
+        if not math.isfinite(train_loss):
+            raise StageFailed(
+                f"Training diverged in epoch {epoch + 1}: the loss is {train_loss}; "
+                "lower optimiser.learning_rate."
+            )
+
+        yield {
+            "seed": config.seed,
+            "epoch": epoch + 1,
+            "learning_rate": rate,
+            "train_loss": train_loss,
+            **(_validate(network, held_out, config, on) if on.leads else {}),
+            "train_seconds": seconds,
+            "images_per_second": steps * batch / seconds,
+        }
+
+    if on.leads:
+        save_file(to_numpy_order(network.state_dict()), folder / WEIGHTS)
+        save_file(to_numpy_order(optimiser_tensors(optimiser)), folder / OPTIMISER)
+        card = {
+            "classes": dataset.info.classes,
+            "kind": dataset.info.kind,
+            "pixel_mm": dataset.info.pixel_mm,
+            "size": dataset.info.size,
+            "input": to_json(config.input),
+            "network": to_json(config.network),
+        }
+        (folder / MODEL).write_text(json.dumps(card, indent=2))
+
+
+def images(
+    dataset: Dataset, rows: np.ndarray, config: InputConfig, on: Compute
+) -> tuple[Tensor, Tensor]:
+    """Some images on the device: counts (N, S, S) float32, labels (N,) int64."""
+    counts = sum_pixels(torch.from_numpy(dataset.counts[rows].astype(np.float32)), config.size)
+    return counts.to(on.device), torch.from_numpy(dataset.labels[rows]).to(on.device)
+
+
+def probabilities(
+    network: nn.Module, counts: Tensor, normalisation: str, on: Compute, batch: int = 256
+) -> Tensor:
+    """Softmax outputs (N, C) float32 on the CPU for counts (N, S, S)."""
+    network.eval()
+    out = []
+    with torch.inference_mode(), on.autocast():
+        for some in torch.split(counts, batch):
+            x = network_input(some, normalisation)  # (n, 1, S, S)
+            logits = network(x.contiguous(memory_format=torch.channels_last))
+            out.append(logits.float().softmax(1).cpu())
+    return torch.cat(out)
+
+
+def adamw(network: nn.Module, config: OptimiserConfig) -> torch.optim.AdamW:
+    """AdamW that decays matrices and kernels, and leaves gains and biases alone."""
+    decayed = [p for p in network.parameters() if p.ndim > 1]
+    free = [p for p in network.parameters() if p.ndim <= 1]
+    groups = [
+        {"params": decayed, "weight_decay": config.weight_decay},
+        {"params": free, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
+
+
+def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimiser's state by `parameter number.name`."""
+    state = optimiser.state_dict()["state"]
+    return {f"{i}.{name}": t for i, entry in state.items() for name, t in entry.items()}
+
+
+def load_optimiser(optimiser: torch.optim.Optimizer, path: Path) -> None:
+    """Put back what `optimiser_tensors` gave."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in load_file(path).items():
+        number, entry = name.split(".")
+        state.setdefault(int(number), {})[entry] = tensor
+    optimiser.load_state_dict(
+        {"state": state, "param_groups": optimiser.state_dict()["param_groups"]}
+    )
+
+
+def load_weights(network: nn.Module, path: Path) -> None:
+    """Fill the network from a safetensors file, keeping its device and memory format."""
+    network.load_state_dict(load_file(path))
+
+
+def load_model(folder: Path, on: Compute) -> tuple[nn.Module, dict[str, Any], InputConfig]:
+    """The trained network in `folder`, its card (model.json), and what it takes as input."""
+    card = json.loads((folder / MODEL).read_text())
+    config = from_json(NetworkConfig, {**card["network"], "weights": None})
+    network = on.place(build(config, len(card["classes"])))
+    load_weights(network, folder / WEIGHTS)
+    return network, card, from_json(InputConfig, card["input"])
+
+
+def _batch(config: OptimiserConfig, images: int, on: Compute) -> tuple[int, slice]:
+    """Images per step over all workers, and this worker's part of them."""
+    batch = min(config.batch_size, images - images % on.workers)
+    if batch % on.workers or batch < 2 * on.workers:
+        raise InputError(
+            f"optimiser.batch_size {batch} cannot be divided evenly among {on.workers} workers "
+            "with at least two images each: choose a multiple of the number of workers."
+        )
+    own = batch // on.workers
+    return batch, slice(on.rank * own, (on.rank + 1) * own)
+
+
+def _validate(
+    network: nn.Module, held_out: tuple[Tensor, Tensor], config: SegmentConfig, on: Compute
+) -> dict[str, float]:
+    counts, labels = held_out
+    p = probabilities(network, counts, config.input.normalisation, on)
+    truth = labels.cpu()
+    predicted = p.argmax(1)
+    loss = F.nll_loss(p.clamp_min(1e-12).log(), truth)
+    return {
+        "validation_loss": loss.item(),
+        "validation_accuracy": (predicted == truth).double().mean().item(),
+        "validation_macro_f1": macro_f1(truth.numpy(), predicted.numpy(), p.shape[1]),
+    }

@@ -1,0 +1,1 @@
+"""Search spaces, one per file: `space(trial, recipe) -> Recipe`, define-by-run."""
