@@ -1,3 +1,6 @@
-"""Search platform for diagnosing thyroid scintigrams from few labelled examples. Not for clinical use."""
+"""Search platform for diagnosing thyroid scintigrams from few labelled examples.
+
+Not for clinical use.
+"""
 
 __version__ = "0.1.0"

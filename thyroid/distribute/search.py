@@ -113,6 +113,7 @@ def search(
         When the space proposes what cannot be, or the folder cannot be written.
     """
     with writable(run):
+        run.mkdir(parents=True, exist_ok=True)
         study = open_study(run / "study.journal")
     left = config.trials - len(finished(study))
     if left > 0:
@@ -166,7 +167,13 @@ def _tune(
     left: int,
 ) -> None:
     def suggest(trial: optuna.Trial) -> dict[str, Any]:
-        return {"recipe": to_json(space(trial, base))}
+        try:
+            return {"recipe": to_json(space(trial, base))}
+        except Exception as wrong:
+            raise InputError(
+                f"The search space failed to propose trial {trial.number}: {wrong} "
+                "Correct the space and run the same command again."
+            ) from wrong
 
     # The journal and the store hold all that matters: nothing of Tune's own needs to be kept.
     os.environ |= {

@@ -123,7 +123,7 @@ class StudySearch(OptunaSearch):  # type: ignore[misc]  # ray ships no types
 
 
 def sampler(seed: int, number: int) -> optuna.samplers.BaseSampler:
-    """TPE whose random numbers depend on the trial's number, not on what this process did before."""
+    """TPE whose random numbers depend on the trial's number, not on what came before."""
     digest = hashlib.sha256(f"{seed}/{number}".encode()).digest()
     return optuna.samplers.TPESampler(seed=int.from_bytes(digest[:4], "big"))
 

@@ -9,10 +9,12 @@ from safetensors.torch import load_file
 from torch import nn
 
 from thyroid.errors import InputError
+from thyroid.networks.lenet import lenet5
 from thyroid.networks.resnet import resnet18, resnet34, resnet50, resnet_small
 from thyroid.recipe import NetworkConfig
 
 NETWORKS: dict[str, Callable[[int, int | None], nn.Module]] = {
+    "lenet5": lenet5,
     "resnet_small": resnet_small,
     "resnet18": resnet18,
     "resnet34": resnet34,

@@ -1,0 +1,36 @@
+"""Shared by all tests: one thread, one toy data set, one Ray."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the toy data set: 90 images, 45 patients, 3 classes. Not to be written to."""
+    from tests.toy import write_toy
+
+    return write_toy(tmp_path_factory.mktemp("toy") / "dataset").folder
+
+
+@pytest.fixture(scope="session")
+def ray_here() -> Iterator[None]:
+    """Ray on this machine with two processors, for all tests that need one."""
+    from thyroid.distribute.connection import connected
+
+    with connected(cpus=2):
+        yield

@@ -1,0 +1,123 @@
+"""The same numbers wherever a stage runs."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.toy import toy_recipe
+from thyroid import pipeline
+from thyroid.data.dataset import Dataset
+from thyroid.distribute.tasks import levels, on_ray, resources
+from thyroid.errors import InputError
+from thyroid.execute import Runner, StageFailed, in_process
+from thyroid.pipeline import Stage
+from thyroid.recipe import ExecutionConfig, Recipe
+from thyroid.store import Store
+
+pytestmark = pytest.mark.ray
+
+
+def trained(recipe: Recipe, toy: Path) -> Stage:
+    return pipeline.classifier(recipe, Dataset.open(toy).digest, 0)[-1]
+
+
+def weights(runner: Runner, store: Store, stage: Stage, name: str) -> dict[str, torch.Tensor]:
+    assert [m for m in runner([stage]) if "epoch" in m]
+    folder = store.open(stage.key)
+    assert folder is not None
+    return load_file(folder / name)
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_a_ray_task_gives_the_bits_of_this_process(toy: Path, tmp_path: Path) -> None:
+    stage = trained(toy_recipe(augmentation__thinning=0.5), toy)
+    here, there = Store(tmp_path / "here"), Store(tmp_path / "there")
+    local = weights(in_process(here, toy), here, stage, "model.safetensors")
+    remote = weights(on_ray(there, toy), there, stage, "model.safetensors")
+    assert all(torch.equal(local[name], remote[name]) for name in local)
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_two_workers_have_the_gradient_of_one(toy: Path, tmp_path: Path) -> None:
+    """After one step AdamW's first moment is (1 - 0.9) times the gradient.
+
+    LeNet-5 has no batch statistics, so the mean over two halves is the mean over the batch.
+    """
+    one_step = {
+        "network__name": "lenet5",
+        "optimiser__batch_size": 54,
+        "schedule__warmup_epochs": 0,
+        "schedule__constant_epochs": 1,
+        "schedule__decay_epochs": 0,
+    }
+    alone = trained(toy_recipe(**one_step), toy)
+    shared = trained(toy_recipe(**one_step, execution__workers=2), toy)
+    store = Store(tmp_path)
+    one = weights(in_process(store, toy), store, alone, "optimiser.safetensors")
+    two = weights(on_ray(store, toy), store, shared, "optimiser.safetensors")
+    gradients = [name for name in one if name.endswith("exp_avg")]
+    assert len(gradients) == 10
+    for name in gradients:
+        assert one[name].abs().max() > 0
+        torch.testing.assert_close(two[name] / 0.1, one[name] / 0.1, atol=1e-5, rtol=0)
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_one_worker_through_ray_train_is_the_loop_in_process(toy: Path, tmp_path: Path) -> None:
+    from thyroid.distribute.workers import execute_on_workers
+
+    parts, stage = trained(toy_recipe(), toy).inputs["split"], trained(toy_recipe(), toy)
+    first = next(s for s in stage.lineage() if s.kind == "classifier")
+    here, there = Store(tmp_path / "here"), Store(tmp_path / "there")
+    local = weights(in_process(here, toy), here, first, "model.safetensors")
+    list(in_process(there, toy)([parts]))
+    metrics = list(execute_on_workers(first, there, toy))
+    assert [m["epoch"] for m in metrics] == [1]
+    folder = there.open(first.key)
+    assert folder is not None
+    remote = load_file(folder / "model.safetensors")
+    assert all(torch.equal(local[name], remote[name]) for name in local)
+
+
+@pytest.mark.usefixtures("ray_here")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_stage_that_fails_on_ray_says_why(workers: int, toy: Path, tmp_path: Path) -> None:
+    recipe = toy_recipe(
+        network__name="lenet5",
+        optimiser__learning_rate=10.0,
+        optimiser__weight_decay=10.0,
+        optimiser__clip_norm=1e6,
+        schedule__segment_epochs=9,
+        schedule__warmup_epochs=0,
+        execution__workers=workers,
+    )
+    with pytest.raises(StageFailed, match="diverged in epoch"):
+        list(on_ray(Store(tmp_path), toy)([trained(recipe, toy)]))
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_a_users_mistake_on_ray_is_the_users_sentence(toy: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="does not divide"):
+        list(on_ray(Store(tmp_path), toy)([trained(toy_recipe(input__size=20), toy)]))
+
+
+def test_layers_need_only_earlier_layers() -> None:
+    wanted = [pipeline.prediction(toy_recipe(), "d" * 64, seed, "test") for seed in range(3)]
+    layers = levels(wanted)
+    assert [len(layer) for layer in layers] == [1, 3, 3, 3, 3, 3]
+    seen: set[str] = set()
+    for layer in layers:
+        assert all(up.key in seen for stage in layer for up in stage.inputs.values())
+        seen |= {stage.key for stage in layer}
+
+
+def test_a_stage_of_several_workers_holds_nothing_itself() -> None:
+    cpu = ExecutionConfig(device="cpu", precision="fp32", threads=3)
+    gpu = ExecutionConfig(device="cuda", precision="bf16")
+    assert resources(cpu, 0) == {"num_cpus": 3, "num_gpus": 0}
+    assert resources(gpu, 0) == {"num_cpus": 1, "num_gpus": 1}
+    assert resources(gpu, 0.25) == {"num_cpus": 1, "num_gpus": 0.25}
+    several = ExecutionConfig(device="cpu", precision="fp32", workers=2)
+    assert resources(several, 0) == {"num_cpus": 0}

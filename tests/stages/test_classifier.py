@@ -1,0 +1,160 @@
+import dataclasses
+import json
+import shutil
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.toy import toy_recipe, write_toy
+from thyroid import pipeline
+from thyroid.data.dataset import Dataset
+from thyroid.data.splits import LeakError, make_split
+from thyroid.execute import StageFailed, in_process
+from thyroid.networks.registry import NETWORKS
+from thyroid.pipeline import EpochMetrics
+from thyroid.recipe import Recipe
+from thyroid.store import Store
+
+
+def train(
+    recipe: Recipe, dataset: Path, root: Path, seed: int = 0
+) -> tuple[dict[str, torch.Tensor], list[EpochMetrics]]:
+    """Weights and the metrics of each epoch."""
+    final = pipeline.classifier(recipe, Dataset.open(dataset).digest, seed)[-1]
+    store = Store(root)
+    metrics = [m for m in in_process(store, dataset)([final]) if "epoch" in m]
+    folder = store.open(final.key)
+    assert folder is not None
+    return load_file(folder / "model.safetensors"), metrics
+
+
+def without_times(metrics: list[EpochMetrics]) -> list[dict[str, Any]]:
+    timed = ("train_seconds", "images_per_second", "reused")
+    return [{k: v for k, v in m.items() if k not in timed} for m in metrics]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_run_in_segments_is_the_whole_run_bit_for_bit(
+    name: str, toy: Path, tmp_path: Path
+) -> None:
+    changes = {
+        "network__name": name,
+        "augmentation__thinning": 0.5,
+        "schedule__decay_epochs": 2,
+        "optimiser__batch_size": 40,
+    }
+    cut = toy_recipe(**changes, schedule__segment_epochs=1)
+    whole = toy_recipe(**changes, schedule__segment_epochs=9)
+    in_parts, parts = train(cut, toy, tmp_path / "cut")
+    at_once, once = train(whole, toy, tmp_path / "whole")
+    assert without_times(parts) == without_times(once)
+    assert all(torch.equal(in_parts[name], at_once[name]) for name in at_once)
+
+
+def test_bf16_segments_are_the_whole_run_too(toy: Path, tmp_path: Path) -> None:
+    cut = toy_recipe(execution__precision="bf16", schedule__segment_epochs=1)
+    whole = toy_recipe(execution__precision="bf16", schedule__segment_epochs=9)
+    in_parts, _ = train(cut, toy, tmp_path / "cut")
+    at_once, _ = train(whole, toy, tmp_path / "whole")
+    assert all(torch.equal(in_parts[name], at_once[name]) for name in at_once)
+
+
+def test_five_steps_give_the_losses_they_gave_before(toy: Path, tmp_path: Path) -> None:
+    """Golden values, fp32, measured once: a change of the loop's numbers shows here."""
+    recipe = toy_recipe(
+        optimiser__batch_size=54,  # the whole training part: an epoch is a step
+        optimiser__learning_rate=2e-2,
+        schedule__constant_epochs=3,
+    )
+    _, metrics = train(recipe, toy, tmp_path)
+    assert [m["learning_rate"] for m in metrics] == pytest.approx([0.01, 0.02, 0.02, 0.02, 0.01])
+    losses = [m["train_loss"] for m in metrics]
+    assert losses == pytest.approx([1.1502, 1.0888, 1.0201, 0.7743, 0.5066], abs=2e-3)
+
+
+def test_it_learns(toy: Path, tmp_path: Path) -> None:
+    recipe = toy_recipe(network__width=8, schedule__constant_epochs=6, schedule__decay_epochs=3)
+    _, metrics = train(recipe, toy, tmp_path)
+    assert metrics[0]["validation_macro_f1"] < 0.8
+    assert metrics[-1]["validation_macro_f1"] > 0.95
+    assert metrics[-1]["train_loss"] < metrics[0]["train_loss"] - 0.3
+
+
+def test_with_shuffled_labels_it_learns_nothing(tmp_path: Path) -> None:
+    """What validation says of noise is chance: nothing of the answer gets in."""
+    dataset = write_toy(tmp_path / "data", images=240)
+    table = pd.read_csv(dataset.folder / "images.csv", keep_default_na=False)
+    shuffled = np.random.default_rng(0).permutation(table["label"])
+    table.assign(label=shuffled, findings=shuffled).to_csv(
+        dataset.folder / "images.csv", index=False
+    )
+    recipe = toy_recipe(network__width=8, schedule__constant_epochs=6, schedule__decay_epochs=3)
+    _, metrics = train(recipe, dataset.folder, tmp_path / "store")
+    assert metrics[-1]["validation_accuracy"] < 0.55  # chance is a third, of 48 images
+
+
+def test_seeds_differ(toy: Path, tmp_path: Path) -> None:
+    _, first = train(toy_recipe(), toy, tmp_path, seed=0)
+    _, second = train(toy_recipe(), toy, tmp_path, seed=1)
+    assert first[0]["train_loss"] != second[0]["train_loss"]
+
+
+def test_a_divergence_is_a_sentence_and_leaves_no_artifact(toy: Path, tmp_path: Path) -> None:
+    recipe = toy_recipe(optimiser__learning_rate=10.0, network__name="lenet5")
+    recipe = dataclasses.replace(
+        recipe, optimiser=dataclasses.replace(recipe.optimiser, clip_norm=1e6, weight_decay=10.0)
+    )
+    with pytest.raises(StageFailed, match="diverged in epoch"):
+        train(recipe, toy, tmp_path)
+
+
+def test_a_leaked_patient_stops_every_stage(toy: Path, tmp_path: Path) -> None:
+    recipe = toy_recipe()
+    dataset = Dataset.open(toy)
+    store = Store(tmp_path)
+    parts = pipeline.split(recipe.split, dataset.digest)
+    list(in_process(store, toy)([parts]))
+    folder = store.open(parts.key)
+    assert folder is not None
+    table = pd.read_csv(folder / "split.csv")
+    row = table.index[table["part"] == "train"][0]
+    table.loc[row, "part"] = "test"  # the patient's other image stays in training
+    content = table.to_csv(index=False)
+    (folder / "split.csv").write_text(content)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"]["split.csv"] = sha256(content.encode()).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(LeakError):
+        list(in_process(store, toy)([pipeline.prediction(recipe, dataset.digest, 0, "test")]))
+
+
+def test_display_pictures_are_never_thinned(tmp_path: Path) -> None:
+    pictures = write_toy(tmp_path / "data", kind="display").folder
+    plain, _ = train(toy_recipe(augmentation__thinning=0.0), pictures, tmp_path / "a")
+    asked, _ = train(toy_recipe(augmentation__thinning=1.0), pictures, tmp_path / "b")
+    assert all(torch.equal(plain[name], asked[name]) for name in plain)
+
+
+def test_training_never_reads_the_test_part(toy: Path, tmp_path: Path) -> None:
+    """With other test images the same bits are learned."""
+    recipe = toy_recipe()
+    before, metrics = train(recipe, toy, tmp_path / "a")
+    test = make_split(Dataset.open(toy), recipe.split).test
+    assert len(test) > 10
+    other = tmp_path / "data"
+    shutil.copytree(toy, other)
+    counts = np.load(other / "counts.npy")
+    counts[test] = 7
+    np.save(other / "counts.npy", counts)
+    info = json.loads((other / "dataset.json").read_text())
+    info["sha256"] = sha256((other / "counts.npy").read_bytes()).hexdigest()
+    (other / "dataset.json").write_text(json.dumps(info))
+    after, metrics_after = train(recipe, other, tmp_path / "b")
+    assert without_times(metrics) == without_times(metrics_after)
+    assert all(torch.equal(before[name], after[name]) for name in before)

@@ -1,0 +1,107 @@
+import itertools
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.toy import toy_recipe
+from thyroid import pipeline
+from thyroid.pipeline import Ramp, Stage, segment_epochs
+from thyroid.recipe import ScheduleConfig
+
+DIGEST = "d" * 64
+
+
+def keys(stages: list[Stage]) -> list[str]:
+    return [stage.key for stage in stages]
+
+
+def test_a_key_says_what_decides_the_result() -> None:
+    recipe = toy_recipe()
+    key = pipeline.classifier(recipe, DIGEST, 0)[-1].key
+    assert key == pipeline.classifier(recipe, DIGEST, 0)[-1].key
+    changes = [
+        toy_recipe(optimiser__learning_rate=1e-3),
+        toy_recipe(split__seed=1),
+        toy_recipe(execution__threads=2),
+        toy_recipe(execution__precision="bf16"),
+        toy_recipe(execution__workers=2),
+        toy_recipe(augmentation__shift=0.0),
+    ]
+    others = [pipeline.classifier(changed, DIGEST, 0)[-1].key for changed in changes]
+    others += [pipeline.classifier(recipe, DIGEST, 1)[-1].key]
+    others += [pipeline.classifier(recipe, "e" * 64, 0)[-1].key]
+    assert len({key, *others}) == len(others) + 1
+
+
+def test_the_stage_version_is_part_of_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = pipeline.classifier(toy_recipe(), DIGEST, 0)[-1].key
+    newer = {**pipeline.KINDS, "split": pipeline.Kind(version=99, function="x:y")}
+    monkeypatch.setattr(pipeline, "KINDS", newer)
+    assert pipeline.classifier(toy_recipe(), DIGEST, 0)[-1].key != before
+
+
+def test_trials_share_the_segments_of_a_common_history() -> None:
+    short = pipeline.classifier(toy_recipe(schedule__constant_epochs=4), DIGEST, 0)
+    long = pipeline.classifier(toy_recipe(schedule__constant_epochs=8), DIGEST, 0)
+    assert keys(short)[:5] == keys(long)[:5]  # warm-up and four constant epochs
+    assert not set(keys(short)[5:]) & set(keys(long))
+
+
+def test_the_test_part_changes_no_training_key() -> None:
+    recipe = toy_recipe()
+    trained = pipeline.classifier(recipe, DIGEST, 0)
+    for part in ("validation", "test"):
+        assert pipeline.prediction(recipe, DIGEST, 0, part).inputs["model"].key == trained[-1].key
+    assert len({pipeline.prediction(recipe, DIGEST, 0, p).key for p in ("validation", "test")}) == 2
+
+
+def test_a_recipe_that_says_auto_has_no_key() -> None:
+    with pytest.raises(ValueError, match="resolve"):
+        pipeline.classifier(toy_recipe(execution__device="auto"), DIGEST, 0)
+
+
+def test_lineage_lists_each_stage_once_after_what_it_needs() -> None:
+    final = pipeline.prediction(toy_recipe(), DIGEST, 0, "test")
+    lineage = list(final.lineage())
+    assert [stage.kind for stage in lineage] == ["split", *["classifier"] * 4, "prediction"]
+    seen: set[str] = set()
+    for stage in lineage:
+        assert {up.key for up in stage.inputs.values()} <= seen
+        seen.add(stage.key)
+    assert len(seen) == len(lineage)
+
+
+schedules = st.builds(
+    ScheduleConfig,
+    warmup_epochs=st.integers(0, 9),
+    constant_epochs=st.integers(1, 40),
+    decay_epochs=st.integers(0, 20),
+    segment_epochs=st.integers(1, 12),
+)
+
+
+@given(schedules)
+def test_segments_cover_every_epoch_once_and_the_rate_has_no_jump(schedule: ScheduleConfig) -> None:
+    segments = list(segment_epochs(schedule))
+    covered = [e for first, epochs, _ in segments for e in range(first, first + epochs)]
+    assert covered == list(range(schedule.epochs))
+    assert all(epochs <= schedule.segment_epochs for _, epochs, _ in segments)
+    for (first, epochs, rate), (_, _, following) in itertools.pairwise(segments):
+        assert rate.at(first + epochs) == pytest.approx(following.at(first + epochs))
+    assert segments[0][2].at(0) == (0.0 if schedule.warmup_epochs else 1.0)
+    if schedule.decay_epochs:
+        assert segments[-1][2].at(schedule.epochs) == 0.0
+
+
+def test_a_ramp_is_linear_and_stays_at_its_ends() -> None:
+    ramp = Ramp(first_epoch=10, epochs=4, start=1.0, stop=0.0)
+    assert [ramp.at(e) for e in (0, 10, 11, 12, 14, 99)] == [1, 1, 0.75, 0.5, 0, 0]
+
+
+@pytest.mark.parametrize("module", ["thyroid.pipeline", "thyroid.recipe", "thyroid.store"])
+def test_trial_drivers_import_no_torch(module: str) -> None:
+    code = f"import sys, {module}; sys.exit(bool({{'torch', 'ray'}} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
