@@ -1,0 +1,56 @@
+"""`thyroid inspect`: what a data set holds, before anything is trained on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from reports.data import dataset_info
+from reports.page import plain_name, write_page
+from reports.scintigrams import contact_sheet
+from thyroid.data.dataset import Dataset
+
+
+def inspection(dataset: Dataset) -> dict[str, Any]:
+    """Counts by class, cross and centre, and what the quality checks found, as plain data."""
+    return {"format_version": 1, "data": dataset_info(dataset)}
+
+
+def inspection_lines(dataset: Dataset) -> list[str]:
+    """The inspection for a terminal or a pipe, plain text."""
+    data = inspection(dataset)["data"]
+    scale = f"{data['pixel_mm']:g} mm" if data["kind"] == "counts" else "unknown size"
+    lines = [
+        f"{data['name']}: {data['images']:,} images of {data['patients']:,} patients, "
+        f"{data['kind']}, {data['size']} x {data['size']} pixels of {scale}"
+    ]
+    if data["total_counts"]:
+        spread = data["total_counts"]
+        lines.append(
+            f"counts per image: median {spread['median']:,.0f} "
+            f"({spread['minimum']:,.0f} to {spread['maximum']:,.0f})"
+        )
+    for title in ("classes_table", "crosses", "centres"):
+        rows = data[title]
+        heading = {"classes_table": "class", "crosses": "cross", "centres": "centre"}[title]
+        if rows:
+            width = max(len(heading), *(len(plain_name(row["name"])) for row in rows))
+            lines += ["", f"{heading:<{width}}  images  patients"]
+            lines += [
+                f"{plain_name(row['name']):<{width}}  {row['total']:>6,}  {row['patients']:>8,}"
+                for row in rows
+            ]
+    found = [f"  {q['severity']}: {q['sentence']}" for q in data["quality"]]
+    return [*lines, "", "quality", *(found or ["  nothing found"])]
+
+
+def write_inspection(dataset: Dataset, out: str | Path) -> Path:
+    """Write the page, with a contact sheet per class and cross, and its numbers as JSON beside it.
+
+    Raises
+    ------
+    InputError
+        When the page cannot be written.
+    """
+    sheet = contact_sheet(dataset, per_group=6)
+    return write_page("inspection.html", inspection(dataset), Path(out), sheet=sheet)

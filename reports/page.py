@@ -1,0 +1,99 @@
+"""From a dictionary of numbers to a page.
+
+A template sees nothing but that dictionary (and pictures), and shows each number through a filter
+that keeps the full value beside the rounded one: `<data value="0.81234">0.812</data>`. So every
+number of a page stands in the JSON file that the dictionary is written to.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from reports import figures
+from thyroid.data.dataset import cannot_write
+from thyroid.errors import InputError
+
+
+def write_page(template: str, info: dict[str, Any], out: Path, **pictures: Any) -> Path:
+    """Render, then write OUT and, beside it with the suffix .json, the numbers.
+
+    Raises
+    ------
+    InputError
+        When the name ends in .json, or the folder cannot be written to.
+    """
+    numbers = out.with_suffix(".json")
+    if numbers == out:
+        raise InputError(f"{out}: the page's numbers take this name; choose one ending in .html.")
+    text = json.dumps(info, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    page = environment().get_template(template).render(**json.loads(text), pictures=pictures)
+    for path, content in ((numbers, text), (out, page)):
+        with cannot_write(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+            try:
+                unfinished.write_text(content, encoding="utf-8", newline="\n")
+                unfinished.replace(path)
+            finally:
+                unfinished.unlink(missing_ok=True)
+    return out
+
+
+@cache
+def environment() -> Environment:
+    """Templates with everything escaped that comes from outside."""
+    env = Environment(
+        loader=PackageLoader("reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    env.filters.update(
+        number=number, percent=percent, setting=setting, plain=plain_name, dotted=dotted
+    )
+    env.globals["figures"] = figures
+    return env
+
+
+def number(value: float | None, digits: int = 3) -> Markup:
+    """A number, rounded for reading; whole numbers whole, with thousands apart."""
+    if value is None:
+        return Markup('<span class="none" title="not available">–</span>')
+    shown = f"{value:,}" if isinstance(value, int) else f"{value:,.{digits}f}"
+    return _data(value, shown)
+
+
+def percent(value: float | None, digits: int = 0, sign: str = "\N{NO-BREAK SPACE}%") -> Markup:
+    """A share as per cent."""
+    return number(None) if value is None else _data(value, f"{100 * value:.{digits}f}") + sign
+
+
+def setting(value: Any) -> Markup:
+    """A value of a recipe, as one would type it."""
+    if isinstance(value, bool) or value is None:
+        return Markup("{}").format({True: "yes", False: "no", None: "none"}[value])
+    if isinstance(value, int | float):
+        return _data(value, f"{value:.4g}" if isinstance(value, float) else str(value))
+    return Markup("{}").format(value)
+
+
+def plain_name(name: str) -> str:
+    """A class or a cross in words: graves;cold_nodule -> graves + cold nodule."""
+    return name.replace("_", " ").replace(";", " + ")
+
+
+def dotted(name: str) -> Markup:
+    """A field of a recipe, which may be broken after its dots."""
+    return Markup(".<wbr>").join(name.split("."))
+
+
+def _data(value: float, shown: str) -> Markup:
+    return Markup('<data value="{}">{}</data>').format(json.dumps(value), shown.replace("-", "−"))

@@ -1,0 +1,81 @@
+"""How to obtain the same numbers again."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+from reports.run import Run
+from thyroid.recipe import RECIPES, to_json
+
+
+def provenance_info(run: Run) -> dict[str, Any]:
+    """Commands, recipe (dotted field -> value), seeds, versions, machine. Names, never paths."""
+    config = run.config
+    name = run.folder.resolve().name
+    return {
+        "run": name,
+        "thyroid": config.get("thyroid"),
+        "command": command(config, name),
+        "training_command": training_command(config, name),
+        "seeds": config.get("seeds", []),
+        "recipe": {k: without_folder(v) for k, v in flat(config.get("recipe", {})).items()},
+        "machine": config.get("machine", {}),
+    }
+
+
+def command(config: dict[str, Any], run: str) -> str:
+    """What was typed, as far as it decides the numbers."""
+    kind, search = config.get("command", "train"), config.get("search")
+    if not search:
+        return training_command(config, run)
+    if kind == "demo":
+        return shlex.join(["thyroid", "demo", "--trials", str(search.get("trials"))])
+    options = {
+        "--space": without_folder(search.get("space")),
+        "--trials": search.get("trials"),
+        "--seeds": search.get("seeds"),
+        "--final-seeds": len(config.get("seeds", [])) or None,
+        "--seed": search.get("seed"),
+        "--grace-epochs": search.get("grace_epochs"),
+    }
+    preset = flat(to_json(RECIPES["small"]()))
+    changed = {
+        f"--{field}": without_folder(value)
+        for field, value in flat(search.get("base", {})).items()
+        if value != preset.get(field) and not field.startswith("execution.")
+    }
+    return _words(["thyroid", str(kind), _dataset(config), run], options | changed)
+
+
+def training_command(config: dict[str, Any], run: str) -> str:
+    """Train the run's recipe again, in a new folder."""
+    options = {"--recipe": f"{run}/recipe.json", "--seeds": len(config.get("seeds", [])) or None}
+    return _words(["thyroid", "train", _dataset(config), f"{run}-again"], options)
+
+
+def flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested fields by their dotted names."""
+    out: dict[str, Any] = {}
+    for name, value in nested.items():
+        out |= (
+            flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+        )
+    return out
+
+
+def without_folder(value: Any) -> Any:
+    """A path's last part: where it lies on this machine is nobody's business."""
+    path = isinstance(value, str) and ("/" in value or "\\" in value)
+    return value.replace("\\", "/").rsplit("/", 1)[-1] if path else value
+
+
+def _dataset(config: dict[str, Any]) -> str:
+    recorded = config["dataset"]
+    return Path(str(recorded.get("folder") or recorded.get("name"))).name
+
+
+def _words(words: list[str], options: dict[str, Any]) -> str:
+    given = {name: value for name, value in options.items() if value is not None}
+    return shlex.join([*words, *(str(word) for pair in given.items() for word in pair)])

@@ -1,0 +1,58 @@
+"""The report of a run: one HTML file that needs nothing else, and its numbers beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from reports.data import data_info
+from reports.page import write_page
+from reports.provenance import provenance_info
+from reports.results import results_info
+from reports.run import Run, read_run
+from reports.scintigrams import contact_sheet
+from reports.search import search_info
+from reports.training import training_info
+from reports.verdict import verdict_info
+
+
+def write_report(run: str | Path, out: str | Path | None = None) -> Path:
+    """Write the report of a run, finished or still at work; the same run gives the same bytes.
+
+    Parameters
+    ----------
+    run
+        Folder that `thyroid train`, `search` or `demo` wrote.
+    out
+        The page, RUN/report.html where not given. Its numbers go to the same name with .json.
+
+    Raises
+    ------
+    InputError
+        When the folder holds no run, a file of it is damaged, or the page cannot be written.
+    """
+    content = read_run(Path(run))
+    out = content.folder / "report.html" if out is None else Path(out)
+    return write_page("report.html", report_info(content), out, sheet=training_sheet(content))
+
+
+def report_info(run: Run) -> dict[str, Any]:
+    """Every number and name of the page: the content of report.json."""
+    data, results, search = data_info(run), results_info(run), search_info(run)
+    return {
+        "format_version": 1,
+        "verdict": verdict_info(run.config, data, results, search),
+        "data": data,
+        "training": training_info(run),
+        "results": results,
+        "search": search,
+        "provenance": provenance_info(run),
+    }
+
+
+def training_sheet(run: Run) -> list[dict[str, Any]]:
+    """A few training images per class and cross; none where the data are gone."""
+    if run.dataset is None or not run.parts:
+        return []
+    part = run.dataset.images["image_id"].map(run.parts)
+    return contact_sheet(run.dataset, (part == "train").to_numpy(), per_group=3)

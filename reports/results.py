@@ -1,0 +1,125 @@
+"""Metrics of a run's predictions with their intervals, as plain numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from reports.run import Run
+from thyroid.evaluate.bootstrap import Interval, metric_intervals
+from thyroid.evaluate.metrics import OVERALL, PER_CLASS, confusion_matrix, macro_f1
+
+LEVEL = 0.95
+RESAMPLES = 2000
+
+
+def results_info(run: Run) -> dict[str, Any] | None:
+    """Test results, or validation results where there is no test part; None where neither is yet.
+
+    Every metric is the mean over seeds, as {value, low, high}; None where it is undefined.
+    """
+    part = next((p for p in ("test", "validation") if run.predictions[p]), None)
+    if part is None:
+        return None
+    by_seed = run.predictions[part]
+    first = next(iter(by_seed.values()))
+    labels, patients = first.labels, first.images["patient_id"].to_numpy(dtype=str)
+    probabilities = np.stack([p.probabilities for p in by_seed.values()])  # (S, N, C)
+    predicted = probabilities.argmax(axis=-1)  # (S, N)
+    n_classes = len(run.classes)
+
+    whole = metric_intervals(labels, probabilities, patients, level=LEVEL, resamples=RESAMPLES)
+    counts = sum(confusion_matrix(labels, row, n_classes) for row in predicted)
+    subsets = []
+    for name, chosen in (("single", ~first.is_cross), ("cross", first.is_cross)):
+        if chosen.any():
+            found = metric_intervals(
+                labels[chosen],
+                probabilities[:, chosen],
+                patients[chosen],
+                level=LEVEL,
+                resamples=RESAMPLES,
+            )
+            subsets.append(
+                {
+                    "name": name,
+                    "images": int(chosen.sum()),
+                    "patients": len(np.unique(patients[chosen])),
+                }
+                | _overall(found)
+            )
+    per_class = [
+        {
+            "name": name,
+            "images": int((labels == c).sum()),
+            "patients": len(np.unique(patients[labels == c])),
+        }
+        | {metric: _plain(whole[metric], c) for metric in PER_CLASS}
+        for c, name in enumerate(run.classes)
+    ]
+    overall = _overall(whole)
+    intervals: list[Any] = [row[name] for row in per_class for name in PER_CLASS]
+    for metrics in (overall, *subsets):
+        intervals += [e for e in metrics.values() if isinstance(e, dict)]
+    return {
+        "part": part,
+        "images": len(labels),
+        "patients": len(np.unique(patients)),
+        "cross_images": int(first.is_cross.sum()),
+        "level": LEVEL,
+        "resamples": RESAMPLES,
+        "seeds": list(by_seed),
+        "by_seed": [
+            {
+                "seed": seed,
+                "macro_f1": macro_f1(labels, row, n_classes),
+                "accuracy": float(np.mean(labels == row)),
+            }
+            for seed, row in zip(by_seed, predicted, strict=True)
+        ],
+        "overall": overall,
+        "per_class": per_class,
+        "subsets": subsets,
+        "flat_intervals": any(e is not None and e["low"] == e["high"] for e in intervals),
+        "confusion": _confusion_info(np.asarray(counts), run.classes),
+        "guess": _guess_info(labels, run.classes),
+    }
+
+
+def _confusion_info(counts: np.ndarray[Any, Any], classes: tuple[str, ...]) -> dict[str, Any]:
+    """Counts are sums over seeds; a row's shares sum to 1 (None for a class without images)."""
+    total = counts.sum(axis=1, keepdims=True)
+    shares = [
+        [float(n / t[0]) for n in row] if t[0] else [None] * len(row)
+        for row, t in zip(counts, total, strict=True)
+    ]
+    return {"classes": list(classes), "counts": counts.tolist(), "shares": shares}
+
+
+def _guess_info(labels: np.ndarray[Any, Any], classes: tuple[str, ...]) -> dict[str, Any]:
+    """What always naming the most frequent class of these images would reach."""
+    often = int(np.bincount(labels).argmax())
+    guess = np.full_like(labels, often)
+    return {
+        "name": classes[often],
+        "accuracy": float(np.mean(labels == often)),
+        "macro_f1": macro_f1(labels, guess, len(classes)),
+    }
+
+
+def _overall(found: dict[str, Interval]) -> dict[str, Any]:
+    return {name: _plain(found[name]) for name in (*(f"macro_{m}" for m in PER_CLASS), *OVERALL)}
+
+
+def _plain(interval: Interval, c: int | None = None) -> dict[str, float] | None:
+    # twelve decimals: beyond these, figures hang on the processor
+    value, low, high = (
+        round(float(x if c is None else x[c]), 12)
+        for x in (interval.value, interval.low, interval.high)
+    )
+    return (
+        {"value": value, "low": low, "high": high}
+        if np.isfinite([value, low, high]).all()
+        else None
+    )

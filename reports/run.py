@@ -1,0 +1,171 @@
+"""A run's folder, read: whatever of it exists so far."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from thyroid.data.dataset import Dataset
+from thyroid.errors import InputError
+from thyroid.evaluate.predictions import Predictions, read_predictions
+
+TRIAL_COLUMNS = (
+    "number",
+    "state",
+    "macro_f1",
+    "epochs",
+    "seconds",
+    "reused_stages",
+    "computed_stages",
+    "reason",
+)
+"""Columns of trials.csv that are no searched parameter."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Run:
+    """What a run has written. While it is at work, parts are empty."""
+
+    folder: Path
+    config: dict[str, Any]
+    """config.json"""
+    classes: tuple[str, ...]
+    epochs: list[dict[str, Any]]
+    """The classifier's lines of metrics.jsonl."""
+    predictions: dict[str, dict[int, Predictions]]
+    """Part (validation, test) -> seed -> predictions, of the same images in the same order."""
+    trials: pd.DataFrame | None
+    """trials.csv; None where nothing was searched, or no trial has ended."""
+    parts: dict[str, str]
+    """split.csv: image_id -> train, validation or test."""
+    dataset: Dataset | None
+    dataset_state: str
+    """open | missing (no such folder) | changed (not the data of this run)"""
+
+
+def read_run(folder: Path) -> Run:
+    """Read a run.
+
+    Raises
+    ------
+    InputError
+        When the folder holds no run, or a file of it is damaged.
+    """
+    config = _config(folder)
+    classes = tuple(config["dataset"]["classes"])
+    dataset, state = _dataset(folder, config["dataset"])
+    return Run(
+        folder=folder,
+        config=config,
+        classes=classes,
+        epochs=_epochs(folder / "metrics.jsonl"),
+        predictions={p: _predictions(folder, p, classes) for p in ("validation", "test")},
+        trials=_trials(folder / "trials.csv"),
+        parts=_parts(folder / "split.csv"),
+        dataset=dataset,
+        dataset_state=state,
+    )
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        classes = config["dataset"]["classes"]
+        sound = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
+    except FileNotFoundError:
+        raise InputError(
+            f"{folder} is no run, it has no config.json: name a folder that `thyroid train`, "
+            "`thyroid search` or `thyroid demo` wrote."
+        ) from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): check the path.") from None
+    except (ValueError, TypeError, KeyError):
+        sound = False
+    if not sound:
+        raise InputError(f"{path} is damaged: run the command that made it again.")
+    return dict(config)
+
+
+def _dataset(run: Path, recorded: dict[str, Any]) -> tuple[Dataset | None, str]:
+    """The data set where it was, if it is still the one that the run used."""
+    folder = Path(str(recorded.get("folder", "")))
+    for place in (folder, run / folder):
+        if not (place / "dataset.json").is_file():
+            continue
+        try:
+            dataset = Dataset.open(place, verify=False)
+        except InputError:
+            return None, "changed"
+        same = dataset.digest == recorded.get("digest", dataset.digest)
+        return (dataset, "open") if same else (None, "changed")
+    return None, "missing"
+
+
+def _epochs(path: Path) -> list[dict[str, Any]]:
+    """One row per seed and epoch, sorted; of a repeated epoch the last is kept."""
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines()
+    rows: dict[tuple[int, int], dict[str, Any]] = {}
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line)
+            if row.get("stage", "classifier") == "classifier":
+                rows[int(row["seed"]), int(row["epoch"])] = row
+        except (ValueError, TypeError, KeyError, AttributeError):
+            if number == len(lines):  # being written at this moment
+                continue
+            raise InputError(
+                f"{path}, line {number} is no epoch of a training run: run the command again."
+            ) from None
+    return [rows[key] for key in sorted(rows)]
+
+
+def _predictions(folder: Path, part: str, classes: tuple[str, ...]) -> dict[int, Predictions]:
+    found = {}
+    for path in (folder / "predictions").glob(f"{part}-seed*.csv"):
+        match = re.fullmatch(rf"{part}-seed(\d+)\.csv", path.name)
+        if match:
+            found[int(match[1])] = read_predictions(path, classes)
+    seeds = sorted(found)
+    for seed in seeds[1:]:
+        if not found[seed].images.equals(found[seeds[0]].images):
+            raise InputError(
+                f"{folder / 'predictions'}: {part} images of seeds {seeds[0]} and {seed} differ: "
+                "run the command that made them again."
+            )
+    return {seed: found[seed] for seed in seeds if len(found[seed].images)}
+
+
+def _trials(path: Path) -> pd.DataFrame | None:
+    if not path.is_file():
+        return None
+    try:
+        text = {"state": str, "reason": str}
+        trials = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
+    except pd.errors.EmptyDataError:
+        return None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as a table ({error}): search again.") from None
+    missing = [name for name in ("number", "state", "macro_f1") if name not in trials.columns]
+    if missing:
+        raise InputError(f"{path} has no column '{missing[0]}': run `thyroid search` again.")
+    return trials.sort_values("number", ignore_index=True) if len(trials) else None
+
+
+def _parts(path: Path) -> dict[str, str]:
+    if not path.is_file():
+        return {}
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        return dict(zip(table["image_id"], table["part"], strict=True))
+    except (OSError, ValueError, KeyError):
+        raise InputError(
+            f"{path} is no table of image_id and part: run the command that made it again."
+        ) from None

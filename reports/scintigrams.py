@@ -1,0 +1,77 @@
+"""Scintigrams as a clinic shows them: inverted grey, one picture element per pixel."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from thyroid.data.dataset import Dataset
+
+PIXEL_BUDGET = 1_500_000
+"""Pixels on one page: about as many bytes."""
+
+
+def inverted_grey(counts: npt.NDArray[np.uint16]) -> bytes:
+    """(H, W) -> PNG of the same size. White is zero, black the window's upper level.
+
+    The upper level is the 99.7th percentile of the image, so that a few hot pixels do not wash
+    out the rest; each image has its own, as on a clinical viewer.
+    """
+    upper = max(float(np.percentile(counts, 99.7)), 1.0)
+    grey = 255 - np.rint(np.minimum(counts / upper, 1.0) * 255).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(grey).save(file, format="PNG", optimize=True)
+    return file.getvalue()
+
+
+def contact_sheet(
+    dataset: Dataset, chosen: npt.NDArray[np.bool_] | None = None, *, per_group: int
+) -> list[dict[str, Any]]:
+    """A few images for each class, then for each cross, spread evenly over the data set.
+
+    Parameters
+    ----------
+    chosen : (N,) bool
+        Images to choose among; all where not given.
+    per_group
+        As many as this, fewer where a page would grow too large.
+
+    Returns
+    -------
+    list of dict
+        `name` (findings), `cross`, `total`, `images` (data URIs).
+    """
+    among = np.ones(len(dataset), dtype=bool) if chosen is None else chosen
+    findings = dataset.images["findings"].to_numpy(dtype=str)
+    singles = list(dataset.info.classes)
+    crosses = sorted(set(findings[dataset.is_cross]))
+    groups: Mapping[str, npt.NDArray[np.int64]] = {
+        name: np.flatnonzero(among & (findings == name)) for name in (*singles, *crosses)
+    }
+    fits = PIXEL_BUDGET // (max(len(groups), 1) * dataset.info.size**2)
+    count = int(np.clip(fits, 1, per_group))
+    return [
+        {
+            "name": name,
+            "cross": name in crosses,
+            "total": len(rows),
+            "images": [_data_uri(inverted_grey(dataset.counts[i])) for i in _spread(rows, count)],
+        }
+        for name, rows in groups.items()
+        if len(rows)
+    ]
+
+
+def _spread(rows: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
+    at = np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(np.int64)
+    return np.take(rows, at)
+
+
+def _data_uri(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")

@@ -1,0 +1,90 @@
+"""What the run found, in numbers and named cautions; the template puts them into words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reports.data import centre_relation
+
+ENOUGH_SEEDS = 5
+ENOUGH_IMAGES = 100
+ENOUGH_PER_CLASS = 10
+
+
+def verdict_info(
+    config: dict[str, Any],
+    data: dict[str, Any],
+    results: dict[str, Any] | None,
+    search: dict[str, Any] | None,
+) -> dict[str, Any]:
+    """The verdict.
+
+    Returns
+    -------
+    dict
+        `state`: done (test results) | validated (validation only) | running. `split`: how test
+        images relate to training images (see `centre_relation`), or `left_out` with the `centre`.
+        `cautions`: names of what the reader must know; the template has a sentence for each.
+    """
+    left_out = config.get("recipe", {}).get("split", {}).get("leave_out_centre")
+    info: dict[str, Any] = {
+        "searched": search is not None,
+        "split": "left_out" if left_out else centre_relation(data),
+        "centre": left_out,
+        "enough": {
+            "seeds": ENOUGH_SEEDS,
+            "images": ENOUGH_IMAGES,
+            "images_per_class": ENOUGH_PER_CLASS,
+        },
+    }
+    if results is None:
+        return info | {"state": "running", "cautions": []}
+    with_images = [c for c in results["per_class"] if c["images"]]
+    ranked = sorted(
+        (c for c in with_images if c["f1"]), key=lambda c: (-c["f1"]["value"], c["name"])
+    )
+    fewest = min(with_images, key=lambda c: c["images"])
+    values = [s["macro_f1"] for s in results["by_seed"]]
+    cautions = {
+        "validation_only": results["part"] != "test",
+        "few_seeds": len(values) < ENOUGH_SEEDS,
+        "few_images": results["images"] < ENOUGH_IMAGES,
+        "few_per_class": fewest["images"] < ENOUGH_PER_CLASS,
+        "absent_class": len(with_images) < len(results["per_class"]),
+        "no_cross": results["cross_images"] == 0,
+        "one_centre": info["split"] in ("one", "none"),
+        "same_centres": info["split"] == "same",
+        "simulated": "phantom" in (data.get("sources") or {}),
+        "display": data.get("kind") == "display",
+    }
+    return info | {
+        "state": "done" if results["part"] == "test" else "validated",
+        "macro_f1": results["overall"]["macro_f1"],
+        "accuracy": results["overall"]["accuracy"],
+        "classes": len(with_images),
+        "seeds": len(values),
+        "seed_range": {"low": min(values), "high": max(values)},
+        "images": results["images"],
+        "patients": results["patients"],
+        "guess": results["guess"],
+        "strongest": {"name": ranked[0]["name"], "f1": ranked[0]["f1"]} if ranked else None,
+        "weakest": _weakest(ranked[-1], results) if len(ranked) > 1 else None,
+        "fewest": {
+            "name": fewest["name"],
+            "images": fewest["images"],
+            "share": 1 / fewest["images"],
+        },
+        "cautions": [name for name, holds in cautions.items() if holds],
+    }
+
+
+def _weakest(row: dict[str, Any], results: dict[str, Any]) -> dict[str, Any]:
+    """The class of lowest F1, and the class that its images are most often taken for."""
+    confusion = results["confusion"]
+    i = confusion["classes"].index(row["name"])
+    others = [(share, j) for j, share in enumerate(confusion["shares"][i]) if j != i and share]
+    taken = None
+    if others:
+        share, j = max(others, key=lambda pair: (pair[0], -pair[1]))
+        taken = {"name": confusion["classes"][j], "share": share}
+    return {"name": row["name"], "f1": row["f1"], "recall": row["recall"], "taken_for": taken}

@@ -1,0 +1,88 @@
+"""NM DICOM files as real cameras write them, for the tests of the reader and of import."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.sequence import Sequence
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+NM_STORAGE = "1.2.840.10008.5.1.4.1.1.20"
+VIEWS = {"anterior": "399321004", "posterior": "399001007", "lao": "399074003"}
+
+
+def item(**elements: Any) -> pydicom.Dataset:
+    dataset = pydicom.Dataset()
+    for name, value in elements.items():
+        setattr(dataset, name, value)
+    return dataset
+
+
+def coded(value: str, meaning: str = "") -> Sequence:
+    code = item(CodeValue=value, CodingSchemeDesignator="SCT", CodeMeaning=meaning)
+    return Sequence([code])
+
+
+def detectors(*views: str) -> Sequence:
+    return Sequence([item(ViewCodeSequence=coded(VIEWS[view], view)) for view in views])
+
+
+def windows(*limits: tuple[float, float]) -> Sequence:
+    return Sequence(
+        [
+            item(
+                EnergyWindowRangeSequence=Sequence(
+                    [item(EnergyWindowLowerLimit=low, EnergyWindowUpperLimit=high)]
+                )
+            )
+            for low, high in limits
+        ]
+    )
+
+
+def nm_header(frames: np.ndarray, **elements: Any) -> FileDataset:
+    """A planar NM object of (rows, columns) or (frames, rows, columns) integers.
+
+    Elements given as None are left out.
+    """
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.MediaStorageSOPClassUID = NM_STORAGE
+    meta.MediaStorageSOPInstanceUID = generate_uid()
+    header = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+    frames = np.asarray(frames)
+    if frames.dtype.itemsize > 4:
+        frames = frames.astype(np.uint16)
+    bits = frames.dtype.itemsize * 8
+    settings: dict[str, Any] = {
+        "SOPClassUID": NM_STORAGE,
+        "SOPInstanceUID": meta.MediaStorageSOPInstanceUID,
+        "Modality": "NM",
+        "ImageType": ["ORIGINAL", "PRIMARY", "STATIC", "EMISSION"],
+        "PatientID": "patient",
+        "PixelSpacing": [2.0, 2.0],
+        "Rows": frames.shape[-2],
+        "Columns": frames.shape[-1],
+        "NumberOfFrames": frames.shape[0] if frames.ndim == 3 else 1,
+        "SamplesPerPixel": 1,
+        "PhotometricInterpretation": "MONOCHROME2",
+        "BitsAllocated": bits,
+        "BitsStored": bits,
+        "HighBit": bits - 1,
+        "PixelRepresentation": int(frames.dtype.kind == "i"),
+        "CountsAccumulated": int(frames.sum()),
+    }
+    for name, value in (settings | elements).items():
+        if value is not None:
+            setattr(header, name, value)
+    header.PixelData = frames.astype(frames.dtype.newbyteorder("<")).tobytes()
+    header["PixelData"].VR = "OW"
+    return header
+
+
+def save_nm(path: Path, frames: np.ndarray, **elements: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nm_header(frames, **elements).save_as(path, enforce_file_format=True)
+    return path

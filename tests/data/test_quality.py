@@ -1,0 +1,165 @@
+"""Each check finds what it is for, and nothing in a data set without faults."""
+
+import numpy as np
+import pytest
+
+from tests.data.make import small_dataset
+from thyroid.data.dataset import write_dataset
+from thyroid.data.quality import check
+
+SIZE = 48
+
+
+def _gland(rng: np.random.Generator) -> np.ndarray:
+    """Expected counts of two lobes somewhere in the field."""
+    y, x = np.mgrid[:SIZE, :SIZE]
+    scene = np.full((SIZE, SIZE), 4.0)
+    for side in (-1, 1):
+        cx, cy = SIZE / 2 + side * rng.uniform(4, 9), SIZE / 2 + rng.uniform(-8, 8)
+        width, height = rng.uniform(3, 6), rng.uniform(5, 10)
+        inside = ((x - cx) / width) ** 2 + ((y - cy) / height) ** 2 < 1
+        scene[inside] += rng.uniform(20, 60)
+    return scene
+
+
+def _images(number: int, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return np.stack([rng.poisson(_gland(rng)) for _ in range(number)]).astype(np.uint16)
+
+
+def _sound_rows(number: int = 24) -> list[tuple[str, str, str]]:
+    kinds = ("normal", "graves", "graves;normal")
+    return [(f"p{i}", f"c{i % 2}", kinds[i % 3]) for i in range(number)]
+
+
+def _kinds(dataset) -> dict:
+    return {flag.kind: flag for flag in check(dataset)}
+
+
+@pytest.fixture
+def make(tmp_path):
+    def made(rows, counts=None, **info):
+        counts = _images(len(rows)) if counts is None else counts
+        return small_dataset(tmp_path / "set", rows, counts=counts, **info)
+
+    return made
+
+
+def test_nothing_is_said_of_a_sound_data_set(make):
+    assert check(make(_sound_rows())) == []
+
+
+def test_classes(make):
+    rows = [
+        ("p1", "c", "graves"),
+        ("p1", "c", "graves"),
+        *[(f"q{i}", "c", "normal") for i in "abc"],
+    ]
+    found = _kinds(make(rows))
+    assert set(found) == {"one_patient", "few_images"}
+    assert found["one_patient"].severity == "error"
+    assert "'graves' has one patient only" in found["one_patient"].sentence
+    assert len(found["one_patient"].image_ids) == 2
+    assert "'normal' is the label of 3 images only" in found["few_images"].sentence
+
+
+def test_one_class_and_a_class_without_images(make):
+    found = check(make([(f"p{i}", "c", "graves;normal") for i in range(6)]))
+    assert [(flag.kind, flag.severity) for flag in found] == [
+        ("one_class", "error"),
+        ("few_images", "warning"),
+    ]
+    assert "'normal' is the label of 0 images" in found[1].sentence
+
+
+def test_a_patient_with_two_labels_or_two_centres(make):
+    rows = _sound_rows()
+    rows[3] = ("p0", "c1", "graves")
+    dataset = make(rows)
+    found = _kinds(dataset)
+    assert set(found) == {"labels_of_a_patient", "centres_of_a_patient"}
+    expected = tuple(dataset.images["image_id"][[0, 3]])
+    assert found["labels_of_a_patient"].image_ids == expected
+    assert found["labels_of_a_patient"].sentence.startswith("1 patients have images of more than")
+
+
+def test_duplicates(make):
+    rows, counts = _sound_rows(), _images(24)
+    counts[1], counts[5], counts[7] = counts[0], counts[4], counts[6]
+    rows[1] = rows[0]  # a plain copy
+    rows[5] = ("p5", *rows[4][1:])  # another patient
+    rows[7] = (rows[6][0], rows[6][1], "graves;normal")  # the same patient, other findings
+    dataset = make(rows, counts)
+    found = _kinds(dataset)
+    ids = dataset.images["image_id"]
+    assert found["duplicates"].image_ids == tuple(ids[[0, 1]])
+    assert found["duplicates_across_patients"].image_ids == tuple(ids[[4, 5]])
+    assert found["duplicates_with_other_findings"].image_ids == tuple(ids[[6, 7]])
+    assert check(dataset)[0].severity == "error"
+    assert "near_duplicates" not in found
+
+
+def test_near_duplicates_of_different_patients(make):
+    rows, counts = _sound_rows(), _images(24)
+    counts[9] = np.random.default_rng(0).binomial(counts[3], 0.97)  # nearly all of its photons
+    counts[11] = np.minimum(counts[5] * 3, 65_535)  # another display scale
+    counts[13] = np.random.default_rng(0).binomial(counts[2], 0.97)
+    rows[13] = (rows[2][0], *rows[2][1:])  # one patient's: to be expected
+    dataset = make(rows, counts)
+    found = _kinds(dataset)
+    assert set(found) == {"near_duplicates"}
+    assert found["near_duplicates"].image_ids == tuple(dataset.images["image_id"][[3, 5, 9, 11]])
+    assert found["near_duplicates"].sentence.startswith("2 pairs")
+
+
+def test_pixel_values(make):
+    counts = _images(24)
+    counts[2] = 0
+    counts[3] = counts[3].clip(max=30)
+    counts[4] = np.random.default_rng(0).poisson(1.0, (SIZE, SIZE))
+    dataset = make(_sound_rows(), counts)
+    found = _kinds(dataset)
+    ids = dataset.images["image_id"]
+    assert {kind: flag.image_ids for kind, flag in found.items()} == {
+        "empty": (ids[2],),
+        "saturated": (ids[3],),
+        "low_counts": (ids[4],),
+    }
+
+
+def test_flags_of_import_and_mixed_pixel_sizes(make, tmp_path):
+    sound = make(_sound_rows())
+    images = sound.images.copy()
+    images.loc[4, "flags"] = "whole_body;counts_outside=7"
+    images.loc[5, "flags"] = "saturated"
+    images.loc[6, "pixel_mm"] = 3.0
+    changed = write_dataset(
+        tmp_path / "changed", name="n", classes=sound.info.classes, size=SIZE, pixel_mm=2.0,
+        kind="counts", source="s", licence="l", images=images, counts=iter(sound.counts),
+    )  # fmt: skip
+    found = _kinds(changed)
+    assert {kind: flag.image_ids for kind, flag in found.items()} == {
+        "whole_body": (images["image_id"][4],),
+        "saturated": (images["image_id"][5],),
+        "pixel_sizes": (images["image_id"][6],),
+    }
+    assert "1 of 24 images: cut from the centre" in found["whole_body"].sentence
+
+
+def test_labels_that_go_with_centres(make):
+    rows = [(f"p{i}", f"c{i % 2 if i % 10 else 0}", ("normal", "graves")[i % 2]) for i in range(60)]
+    flag = _kinds(make(rows))["confounded_centre"]
+    assert "Labels go with centres (Cramer's V 0.9" in flag.sentence or "V 1.0" in flag.sentence
+    assert "in one centre only" in flag.sentence
+
+
+def test_chance_is_not_confounding(make):
+    rng = np.random.default_rng(4)
+    rows = [(f"p{i}", f"c{rng.integers(4)}", f"k{rng.integers(5)}") for i in range(60)]
+    assert "confounded_centre" not in _kinds(make(rows))
+
+
+@pytest.mark.parametrize("size", [1, 5, 17])
+def test_any_size(make, size):
+    counts = np.random.default_rng(0).poisson(900, (24, size, size)).astype(np.uint16)
+    check(make(_sound_rows(), counts))

@@ -1,0 +1,203 @@
+"""The numbers behind the page, before anything is drawn."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import f1_score, recall_score
+
+from reports.data import centre_relation, data_info, dataset_info
+from reports.figures import Axis
+from reports.provenance import command, flat, training_command, without_folder
+from reports.results import results_info
+from reports.run import read_run
+from reports.search import search_info
+from reports.training import training_info
+from reports.verdict import verdict_info
+from tests.reports.conftest import make_run, make_trials
+
+
+@pytest.fixture(scope="module")
+def content(tmp_path_factory, dataset):
+    return read_run(make_run(tmp_path_factory.mktemp("info") / "run1", dataset))
+
+
+def test_results_are_means_over_seeds(content):
+    info = results_info(content)
+    predictions = content.predictions["test"]
+    wanted = [
+        f1_score(p.labels, p.probabilities.argmax(1), average="macro") for p in predictions.values()
+    ]
+    assert [s["macro_f1"] for s in info["by_seed"]] == pytest.approx(wanted)
+    assert info["overall"]["macro_f1"]["value"] == pytest.approx(np.mean(wanted))
+    recall = np.mean(
+        [
+            recall_score(p.labels, p.probabilities.argmax(1), average=None)
+            for p in predictions.values()
+        ],
+        0,
+    )
+    assert [c["recall"]["value"] for c in info["per_class"]] == pytest.approx(list(recall))
+    for c in info["per_class"]:
+        assert c["recall"]["low"] <= c["recall"]["value"] <= c["recall"]["high"]
+
+
+def test_confusion_has_every_image_once_per_seed(content):
+    info = results_info(content)
+    counts = np.array(info["confusion"]["counts"])
+    assert counts.sum() == info["images"] * len(info["seeds"])
+    assert np.array(info["confusion"]["shares"]).sum(axis=1) == pytest.approx(np.ones(4))
+    diagonal = np.diag(info["confusion"]["shares"])
+    assert [c["recall"]["value"] for c in info["per_class"]] == pytest.approx(list(diagonal))
+
+
+def test_single_and_cross_images_are_apart(content):
+    info = results_info(content)
+    assert [s["name"] for s in info["subsets"]] == ["single", "cross"]
+    assert sum(s["images"] for s in info["subsets"]) == info["images"]
+    p = content.predictions["test"][0]
+    assert info["subsets"][1]["images"] == p.is_cross.sum()
+    by_seed = [
+        np.mean((q.labels == q.probabilities.argmax(1))[p.is_cross])
+        for q in content.predictions["test"].values()
+    ]
+    assert info["subsets"][1]["accuracy"]["value"] == pytest.approx(np.mean(by_seed))
+
+
+def test_the_guess_names_the_most_frequent_class(content):
+    info = results_info(content)
+    labels = content.predictions["test"][0].labels
+    often = np.bincount(labels).argmax()
+    assert info["guess"]["name"] == content.classes[often]
+    assert info["guess"]["accuracy"] == pytest.approx(np.mean(labels == often))
+
+
+def test_data_are_counted_by_part(content):
+    info = data_info(content)
+    assert info["columns"] == ["train", "validation", "test"]
+    assert [t["images"] for t in info["column_totals"]] == [108, 36, 36]
+    assert sum(row["total"] for row in info["classes_table"]) == info["images"] == 180
+    graves = next(row for row in info["classes_table"] if row["name"] == "graves")
+    assert (graves["total"], graves["patients"]) == (90, 45)
+    assert {row["name"]: row["total"] for row in info["crosses"]} == {
+        "graves;cold_nodule": 30,
+        "graves;hot_nodule": 30,
+    }
+    assert ("colour", "warning", 5) in [
+        (q["kind"], q["severity"], q["images"]) for q in info["quality"]
+    ]
+
+
+def test_a_data_set_alone_is_counted_whole(dataset):
+    info = dataset_info(dataset)
+    assert info["columns"] == ["all"]
+    assert info["column_totals"] == [{"images": 180, "patients": 90, "cross": 60}]
+
+
+@pytest.mark.parametrize(
+    ("centres", "relation"),
+    [
+        ({"A": [5, 1, 2]}, "one"),
+        ({"A": [5, 1, 2], "B": [5, 1, 2]}, "same"),
+        ({"A": [5, 1, 0], "B": [0, 0, 2]}, "other"),
+        ({"A": [5, 1, 1], "B": [0, 0, 2]}, "mixed"),
+        ({}, "none"),
+    ],
+)
+def test_centre_relation(centres, relation):
+    rows = [{"name": name, "images": images} for name, images in centres.items()]
+    assert (
+        centre_relation({"columns": ["train", "validation", "test"], "centres": rows}) == relation
+    )
+
+
+def test_centre_relation_without_data_is_unknown():
+    assert centre_relation({"name": "x"}) == "unknown"
+
+
+def test_training_has_a_curve_per_seed(content):
+    info = training_info(content)
+    assert [s["seed"] for s in info["seeds"]] == [0, 1, 2]
+    assert info["seeds"][0]["epoch"] == list(range(1, 13))
+    assert info["seeds"][0]["last"]["train_loss"] == info["seeds"][0]["train_loss"][-1]
+
+
+def test_search_history(content):
+    info, trials = search_info(content), make_trials(24)
+    complete = trials[trials["state"] == "complete"]
+    assert info["best"]["number"] == complete.loc[complete["macro_f1"].idxmax(), "number"]
+    assert info["history"][-1]["best_so_far"] == pytest.approx(complete["macro_f1"].max())
+    values = [h["best_so_far"] for h in info["history"] if h["best_so_far"] is not None]
+    assert values == sorted(values)
+    assert sum(info["states"].values()) == info["ended"] == 24
+    assert len(info["failed"]) == 1
+    assert len(info["failed"][0]["numbers"]) == info["states"]["failed"]
+    assert [t["macro_f1"] for t in info["top"]] == sorted(
+        (t["macro_f1"] for t in info["top"]), reverse=True
+    )
+    for t in info["top"]:
+        active = "augmentation.thinning_floor" in t["parameters"]
+        assert active == (t["parameters"]["augmentation.thinning"] > 0)
+    assert info["needed_stages"] == trials["reused_stages"].sum() + trials["computed_stages"].sum()
+
+
+def verdict(content, **config):
+    data, results = data_info(content), results_info(content)
+    return verdict_info(content.config | config, data, results, search_info(content))
+
+
+def test_verdict_names_what_to_be_careful_with(content):
+    found = verdict(content)
+    assert found["state"] == "done"
+    assert found["split"] == "same"
+    assert found["cautions"] == ["few_seeds", "few_images", "few_per_class", "same_centres"]
+    by_f1 = sorted(results_info(content)["per_class"], key=lambda c: c["f1"]["value"])
+    assert found["weakest"]["name"] == by_f1[0]["name"]
+    assert found["strongest"]["name"] == by_f1[-1]["name"]
+    assert found["weakest"]["taken_for"]["name"] != by_f1[0]["name"]
+
+
+def test_verdict_of_a_centre_left_out(content):
+    found = verdict(content, recipe={"split": {"leave_out_centre": "C"}})
+    assert (found["split"], found["centre"]) == ("left_out", "C")
+    assert "same_centres" not in found["cautions"]
+
+
+def test_verdict_on_validation_images_says_so(content):
+    content.predictions["test"], kept = {}, content.predictions["test"]
+    try:
+        found = verdict(content)
+    finally:
+        content.predictions["test"] = kept
+    assert found["state"] == "validated"
+    assert "validation_only" in found["cautions"]
+
+
+def test_command_is_what_one_would_type(content):
+    config = content.config
+    assert command(config, "run1") == (
+        "thyroid search synthetic4 run1 --space augmentation --trials 24 --seeds 1 "
+        "--final-seeds 3 --seed 0 --input.size 32"
+    )
+    again = "thyroid train synthetic4 run1-again --recipe run1/recipe.json --seeds 3"
+    assert training_command(config, "run1") == again
+    assert command(config | {"command": "train", "search": None}, "run1") == again
+    assert command(config | {"command": "demo"}, "run1") == "thyroid demo --trials 24"
+
+
+def test_paths_lose_their_folders():
+    assert without_folder("/home/name/weights.safetensors") == "weights.safetensors"
+    assert without_folder("C:\\Users\\name\\space.py") == "space.py"
+    assert without_folder("augmentation") == "augmentation"
+    assert without_folder(3) == 3
+
+
+def test_flat_has_dotted_names():
+    assert flat({"a": {"b": 1, "c": {"d": None}}, "e": 2}) == {"a.b": 1, "a.c.d": None, "e": 2}
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (0.31, 0.87), (1, 12), (0, 0.001), (3, 2000)])
+def test_ticks_are_round_and_inside(low, high):
+    ticks = Axis(low=low, high=high, start=0, end=1).ticks()
+    assert 2 <= len(ticks) <= 7
+    assert all(low - 1e-9 <= t <= high + 1e-9 for t in ticks)
+    steps = np.diff(ticks)
+    assert steps == pytest.approx(np.full(len(steps), steps[0]))

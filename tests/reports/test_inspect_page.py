@@ -1,0 +1,45 @@
+"""The inspection of a data set: the same numbers for the terminal and for the page."""
+
+import json
+
+from reports.inspect_page import inspection, inspection_lines, write_inspection
+from tests.reports.conftest import make_dataset
+
+
+def test_lines_for_the_terminal(dataset):
+    lines = inspection_lines(dataset)
+    assert lines[0] == "synthetic 4: 180 images of 90 patients, counts, 32 x 32 pixels of 2 mm"
+    table = [line.split() for line in lines]
+    assert ["graves", "90", "45"] in table
+    assert ["graves", "+", "hot", "nodule", "30", "15"] in table
+    assert any(row[:1] == ["A"] for row in table)
+    assert any(line.startswith("  warning: 5 of 180 images: a coloured") for line in lines)
+    assert all(line == line.rstrip() for line in lines)
+
+
+def test_page_holds_the_numbers_and_a_sheet(dataset, tmp_path):
+    out = write_inspection(dataset, tmp_path / "page.html")
+    html = out.read_text()
+    assert json.loads(out.with_suffix(".json").read_text()) == json.loads(
+        json.dumps(inspection(dataset))
+    )
+    assert html.count("<img") == 36
+    assert "Not for clinical use" in html
+    assert "http:" not in html
+    assert str(tmp_path) not in html
+    assert write_inspection(dataset, tmp_path / "again.html").read_text() == html
+
+
+def test_display_pictures_have_no_counts(tmp_path):
+    dataset = make_dataset(tmp_path / "display", kind="display")
+    lines = inspection_lines(dataset)
+    assert lines[0].endswith("display, 32 x 32 pixels of unknown size")
+    assert not any("counts per image" in line for line in lines)
+    assert "unknown size" in write_inspection(dataset, tmp_path / "page.html").read_text()
+
+
+def test_a_class_named_as_a_script_does_nothing(tmp_path):
+    dataset = make_dataset(tmp_path / "evil", ("<script>alert(1)</script>", "b"), (), per_group=4)
+    html = write_inspection(dataset, tmp_path / "page.html").read_text()
+    assert "<script" not in html
+    assert "&lt;script&gt;" in html

@@ -1,0 +1,371 @@
+"""The data set on disk: dataset.json, images.csv and counts.npy in one folder."""
+
+import contextlib
+import dataclasses
+import hashlib
+import io
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from thyroid.errors import InputError
+
+FORMAT_VERSION = 1
+
+COLUMNS = (
+    "image_id",  # unique in the data set
+    "patient_id",  # keyed hash: splits are by it
+    "centre",
+    "label",  # the primary finding
+    "findings",  # ";"-joined, the primary first; more than one makes a cross image
+    "source",  # import | phantom | synthetic
+    "total_counts",  # inside the field; 0 for display-scaled pictures
+    "pixel_mm",  # of the stored matrix; empty for display-scaled pictures
+    "flags",  # ";"-joined, see FLAGS
+)
+
+FLAGS = {
+    "counts_outside": "counts_outside=N: N counts lay outside the stored field",
+    "padded": "the source's field is smaller than the stored field, which is zero around it",
+    "saturated": "many pixels share the highest value",
+    "whole_body": "cut from the centre of a whole-body image",
+    "summed_dynamic": "sum of the frames of a dynamic acquisition",
+    "counts_accumulated": "the header's CountsAccumulated is not the sum of the pixels",
+    "colour": "a coloured picture, of which the brightness was taken",
+    "light_background": "the picture's border is light: inverted grey, perhaps",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetInfo:
+    """What holds for every image of a data set: the content of dataset.json."""
+
+    name: str
+    classes: tuple[str, ...]
+    """In the order of label indices and of multi-hot columns."""
+    size: int
+    """Rows and columns, pixels."""
+    pixel_mm: float | None
+    """None for display-scaled pictures, whose pixel size is unknown."""
+    kind: Literal["counts", "display"]
+    """Photon counts, or a picture's intensities with full scale at 65,535."""
+    source: str
+    licence: str
+    sha256: str
+    """Of counts.npy."""
+    format_version: int = FORMAT_VERSION
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Dataset:
+    """An opened data set. `counts` is a read-only memory map: slicing it reads from disk."""
+
+    folder: Path
+    info: DatasetInfo
+    images: pd.DataFrame
+    """RangeIndex, the columns of COLUMNS."""
+    counts: npt.NDArray[np.uint16]
+    """(N, H, W)."""
+
+    @classmethod
+    def open(cls, folder: str | Path, *, verify: bool = True) -> "Dataset":
+        """Open and check a data set; `verify` also reads all of counts.npy to check its SHA-256.
+
+        Raises
+        ------
+        InputError : the folder is no data set, or its files contradict each other.
+        """
+        folder = Path(folder)
+        info = _read_info(folder)
+        images = _read_images(folder, info)
+        counts = _map_counts(folder, info, len(images))
+        if verify and _sha256(folder / "counts.npy") != info.sha256:
+            raise InputError(
+                f"{folder / 'counts.npy'} is not the file that dataset.json describes (SHA-256 "
+                "differs): it was changed or damaged; restore it or import again"
+            )
+        return cls(folder=folder, info=info, images=images, counts=counts)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @cached_property
+    def labels(self) -> npt.NDArray[np.int64]:
+        """(N,) index into info.classes."""
+        index = {name: i for i, name in enumerate(self.info.classes)}
+        return np.array(self.images["label"].map(index), dtype=np.int64)
+
+    @cached_property
+    def findings(self) -> npt.NDArray[np.float32]:
+        """(N, C) multi-hot: 1 where the image shows the class."""
+        codes, combinations = pd.factorize(self.images["findings"])
+        multi_hot = np.zeros((len(combinations), len(self.info.classes)), dtype=np.float32)
+        for row, findings in enumerate(combinations):
+            multi_hot[row, [self.info.classes.index(name) for name in findings.split(";")]] = 1
+        return multi_hot[codes]
+
+    @cached_property
+    def is_cross(self) -> npt.NDArray[np.bool_]:
+        """(N,) whether the image shows more than one class."""
+        return self.images["findings"].str.contains(";", regex=False).to_numpy(dtype=np.bool_)
+
+    @cached_property
+    def patients(self) -> npt.NDArray[np.object_]:
+        """(N,) patient identifiers, str."""
+        return self.images["patient_id"].to_numpy(dtype=object)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of all that can change a result: the identity of the data set in stage keys."""
+        identity = {
+            "classes": self.info.classes,
+            "kind": self.info.kind,
+            "pixel_mm": self.info.pixel_mm,
+            "images": _sha256(self.folder / "images.csv"),
+            "counts": self.info.sha256,
+        }
+        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
+def image_id(matrix: npt.NDArray[np.uint16]) -> str:
+    """Identifier of a stored matrix, 16 hexadecimal digits: says nothing that its pixels do not."""
+    canonical = np.ascontiguousarray(matrix, dtype="<u2")
+    return hashlib.sha256(repr(canonical.shape).encode() + canonical.tobytes()).hexdigest()[:16]
+
+
+def write_dataset(
+    folder: str | Path,
+    *,
+    name: str,
+    classes: Iterable[str],
+    size: int,
+    pixel_mm: float | None,
+    kind: Literal["counts", "display"],
+    source: str,
+    licence: str,
+    images: pd.DataFrame,
+    counts: Iterable[npt.NDArray[np.uint16]],
+) -> Dataset:
+    """Write a data set and open it. It appears all at once or not at all.
+
+    Parameters
+    ----------
+    images : the columns of COLUMNS, one row per matrix.
+    counts : one (size, size) uint16 matrix per row of `images`, consumed one at a time.
+
+    Raises
+    ------
+    InputError : the folder exists, or cannot be written, or the rows contradict `classes`.
+    """
+    folder = Path(folder)
+    images = images.loc[:, list(COLUMNS)].reset_index(drop=True)
+    with _appearing_at_once(folder) as unfinished:
+        with (unfinished / "counts.npy").open("w+b") as file:
+            _write_counts(file, counts, shape=(len(images), size, size))
+        info = DatasetInfo(
+            name=name,
+            classes=tuple(classes),
+            size=size,
+            pixel_mm=pixel_mm,
+            kind=kind,
+            source=source,
+            licence=licence,
+            sha256=_sha256(unfinished / "counts.npy"),
+        )
+        images.to_csv(unfinished / "images.csv", index=False, lineterminator="\n")
+        content = json.dumps(dataclasses.asdict(info), indent=2, ensure_ascii=False) + "\n"
+        (unfinished / "dataset.json").write_text(content, encoding="utf-8")
+        Dataset.open(unfinished, verify=False)  # what could not be read back is not written
+    return Dataset.open(folder, verify=False)
+
+
+def require_new_folder(folder: Path) -> None:
+    """Refuse a target that exists, before hours are spent on what to write there."""
+    with cannot_write(folder):
+        exists = folder.exists() or folder.is_symlink()
+    if exists:
+        raise InputError(f"{folder} exists already; choose another folder or remove it first")
+
+
+@contextlib.contextmanager
+def cannot_write(target: Path) -> Iterator[None]:
+    """A full disk, a read-only file system and their like, as a sentence."""
+    try:
+        yield
+    except BrokenPipeError:  # the terminal's, not the disk's
+        raise
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise InputError(
+            f"cannot write {target}: {reason}; free space or choose another folder"
+        ) from error
+
+
+@contextlib.contextmanager
+def _appearing_at_once(folder: Path) -> Iterator[Path]:
+    """A folder to write to, which takes its name only when all is written and on the disk."""
+    require_new_folder(folder)
+    with cannot_write(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = folder.parent / f".{folder.name}.{uuid.uuid4().hex}"
+        unfinished.mkdir()
+        try:
+            yield unfinished
+            for path in unfinished.iterdir():
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
+            unfinished.rename(folder)
+        except BaseException:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise
+
+
+def _write_counts(
+    file: BinaryIO, counts: Iterable[npt.NDArray[np.uint16]], *, shape: tuple[int, int, int]
+) -> None:
+    # plain writes: on a full disk a memory map would end the process with SIGBUS
+    file.write(_npy_header(shape))
+    for matrix, _ in zip(counts, range(shape[0]), strict=True):
+        if matrix.shape != shape[1:] or matrix.dtype != np.uint16:
+            raise ValueError(f"expected {shape[1:]} uint16, got {matrix.shape} {matrix.dtype}")
+        file.write(np.ascontiguousarray(matrix, dtype="<u2").tobytes())
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(
+            f"{path.parent} is no data set, it has no {path.name}; "
+            "make one with `thyroid import` or `thyroid phantom`"
+        ) from None
+    except OSError as error:
+        raise InputError(
+            f"cannot read {path}: {error.strerror}; check the path and its permissions"
+        ) from error
+
+
+def _read_info(folder: Path) -> DatasetInfo:
+    path = folder / "dataset.json"
+    try:
+        content: dict[str, Any] = json.loads(_read(path))
+        if content.get("format_version", 0) > FORMAT_VERSION:
+            raise InputError(
+                f"{path} has format version {content['format_version']} and this thyroid reads "
+                f"up to {FORMAT_VERSION}; install a newer thyroid"
+            )
+        info = DatasetInfo(**{**content, "classes": tuple(content["classes"])})
+        well_typed = (
+            all(isinstance(text, str) for text in (info.name, info.source, info.licence))
+            and all(isinstance(name, str) and name for name in info.classes)
+            and len(set(info.classes)) == len(info.classes) > 0
+            and type(info.size) is int
+            and info.size > 0
+            and info.kind in ("counts", "display")
+            and isinstance(info.sha256, str)
+            and (info.pixel_mm is None) == (info.kind == "display")
+            and (info.pixel_mm is None or 0 < float(info.pixel_mm) < 1000)
+        )
+    except (ValueError, TypeError, KeyError, AttributeError):
+        well_typed = False
+    if not well_typed:
+        raise InputError(
+            f"{path} does not describe a data set (damaged JSON, or fields that are missing, "
+            "unknown or of the wrong type); restore it or import again"
+        )
+    return info
+
+
+def _read_images(folder: Path, info: DatasetInfo) -> pd.DataFrame:
+    path = folder / "images.csv"
+    text = dict.fromkeys(COLUMNS, "str") | {"total_counts": "int64", "pixel_mm": "float64"}
+    try:
+        images = pd.read_csv(
+            io.BytesIO(_read(path)),
+            dtype=text,
+            keep_default_na=False,  # a class may be called "NA" or "null"
+            na_values={"pixel_mm": [""]},
+        )
+    except (ValueError, OverflowError) as error:  # pandas' parser errors are ValueErrors
+        raise InputError(
+            f"{path} cannot be read as the table of a data set ({error}); "
+            "restore it or import again"
+        ) from None
+    if not len(images):
+        raise InputError(f"{path} lists no images; import again")
+    if tuple(images.columns) != COLUMNS:
+        raise InputError(
+            f"{path} has the columns {', '.join(map(str, images.columns))} instead of "
+            f"{', '.join(COLUMNS)}; restore it or import again"
+        )
+    nameless = (images["image_id"] == "") | (images["patient_id"] == "")
+    if nameless.any():
+        raise InputError(
+            f"{path}, row {_first(nameless)}, has an empty image_id or patient_id; "
+            "restore it or import again"
+        )
+    for label, findings in images[["label", "findings"]].drop_duplicates().to_numpy():
+        named = findings.split(";")
+        unknown = sorted(set(named) - set(info.classes))
+        if unknown:
+            problem = f"names {unknown[0]!r}, which is no class of dataset.json"
+        elif named[0] != label or len(set(named)) != len(named):
+            problem = f"has findings {findings!r}, which must start with the label {label!r}"
+        else:
+            continue
+        row = _first((images["label"] == label) & (images["findings"] == findings))
+        raise InputError(f"{path}, row {row}, {problem}; restore it or import again")
+    duplicated = images["image_id"].duplicated()
+    if duplicated.any():
+        raise InputError(
+            f"{path}, row {_first(duplicated)}, repeats an image_id; restore it or import again"
+        )
+    return images
+
+
+def _first(condition: "pd.Series[bool]") -> int:
+    """Number of the first row that meets it, as a spreadsheet counts: the header is row 1."""
+    return int(np.flatnonzero(condition)[0]) + 2
+
+
+def _map_counts(folder: Path, info: DatasetInfo, rows: int) -> npt.NDArray[np.uint16]:
+    path = folder / "counts.npy"
+    shape = (rows, info.size, info.size)
+    header = _npy_header(shape)
+    try:
+        with path.open("rb") as file:
+            # compared, not parsed: nothing that the file says is interpreted
+            agrees = file.read(len(header)) == header
+        agrees = agrees and path.stat().st_size == len(header) + 2 * rows * info.size**2
+    except FileNotFoundError:
+        raise InputError(f"{folder} has no counts.npy; restore it or import again") from None
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}; check its permissions") from None
+    if not agrees:
+        raise InputError(
+            f"{path} is no NPY file of {shape} uint16, as images.csv and dataset.json say; "
+            "restore it or import again"
+        )
+    return np.memmap(path, dtype="<u2", mode="r", offset=len(header), shape=shape)
+
+
+def _npy_header(shape: tuple[int, int, int]) -> bytes:
+    header = io.BytesIO()
+    content = {"descr": "<u2", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(header, content)
+    return header.getvalue()

@@ -1,0 +1,236 @@
+"""Which files a folder offers, and what each of them shows: class folders, or labels.csv."""
+
+import csv
+import io
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from thyroid.errors import InputError
+
+# the order in which these classes are numbered; others follow alphabetically
+KNOWN_FINDINGS = (
+    "normal",
+    "graves",
+    "subacute_thyroiditis",
+    "hashimoto",
+    "hot_nodule",
+    "cold_nodule",
+    "multinodular_goitre",
+)
+NOT_IMAGES = ("thumbs.db", "desktop.ini", "dicomdir", "__macosx")  # and all that starts with "."
+COLUMNS = ("file", "label", "patient", "centre", "findings")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledFile:
+    """A file and what its owner says about it."""
+
+    path: Path
+    name: str
+    """Relative to the source folder, with forward slashes."""
+    findings: tuple[str, ...]
+    """The label, which is the primary finding, first."""
+    patient: str = ""
+    """Empty where the file itself may know."""
+    patient_is_known: bool = True
+    """False when `patient` is only the name of the folder, which the file may know better."""
+    centre: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """The files of a source folder, sorted by name."""
+
+    files: tuple[LabelledFile, ...]
+    unlabelled: tuple[tuple[str, str], ...]
+    """(file, reason) of those that nothing labels."""
+    labels: bytes
+    """Content of labels.csv; empty for class folders."""
+
+
+def list_source(source: Path, labels: Path | None = None) -> Listing:
+    """List by `labels`, else by SOURCE/labels.csv, else by class folders.
+
+    Class folders are SOURCE/<class>/.../<image>; a folder between the two is the patient. A class
+    folder "a+b" holds crosses that show a and b, a being the label.
+
+    Raises
+    ------
+    InputError : the folder or a row of labels.csv is not as it must be.
+    """
+    if not source.is_dir():
+        raise InputError(f"{source} is no folder; name the folder that holds the images")
+    default = source / "labels.csv"
+    if labels is None and default.is_file():
+        labels = default
+    listing = _by_folders(source) if labels is None else _by_table(source, labels)
+    known = {file.findings[0] for file in listing.files}
+    for file in listing.files:
+        for finding in file.findings:
+            if finding not in known:
+                raise InputError(
+                    f"{file.name} shows {finding!r}, which is the label of no image (labels are "
+                    f"{', '.join(map(repr, sorted(known)))}); correct the spelling, "
+                    "or add images with that label"
+                )
+    return listing
+
+
+def in_order(classes: Iterable[str]) -> tuple[str, ...]:
+    """Classes as they are numbered: KNOWN_FINDINGS first, then alphabetically."""
+    names = set(classes)
+    return (*(n for n in KNOWN_FINDINGS if n in names), *sorted(names - set(KNOWN_FINDINGS)))
+
+
+def _by_folders(source: Path) -> Listing:
+    files, unlabelled = [], []
+    for name in _file_names(source):
+        parts = PurePosixPath(name).parts
+        if len(parts) == 1:
+            unlabelled.append((name, "it lies in no class folder, and there is no labels.csv"))
+            continue
+        files.append(
+            LabelledFile(
+                path=source / name,
+                name=name,
+                findings=_findings(parts[0].split("+"), f"folder {source / parts[0]}"),
+                patient="/".join(parts[1:-1]),
+                patient_is_known=False,
+            )
+        )
+    if not files:
+        raise InputError(
+            f"{source} has neither a labels.csv nor class folders with files in them; put the "
+            f"images into one folder per class, or list them in {source / 'labels.csv'}"
+        )
+    return Listing(files=tuple(files), unlabelled=tuple(unlabelled), labels=b"")
+
+
+def _by_table(source: Path, labels: Path) -> Listing:
+    content = _read(labels)
+    files: dict[str, LabelledFile] = {}
+    row_of: dict[str, int] = {}
+    for number, row in _rows(content, labels):
+        where = f"{labels}, row {number}"
+        name = _name_inside(source, row["file"], where)
+        if name in files:
+            raise InputError(
+                f"{where}, names {name!r}, as row {row_of[name]} does; remove one of them"
+            )
+        label = row["label"]
+        findings = _findings((row.get("findings") or label).split(";"), where)
+        if not label:
+            raise InputError(f"{where}, has no label; name the class that {name!r} shows")
+        if findings[0] != label:
+            raise InputError(
+                f"{where}, has findings {row['findings']!r}, which must start with "
+                f"the label {label!r}; put the primary finding first"
+            )
+        row_of[name] = number
+        files[name] = LabelledFile(
+            path=source / name,
+            name=name,
+            findings=findings,
+            patient=row.get("patient", ""),
+            patient_is_known=bool(row.get("patient")),
+            centre=row.get("centre", ""),
+        )
+    if not files:
+        raise InputError(f"{labels} has no rows; list the images, one row each")
+    others = [name for name in _file_names(source) if name not in files]
+    unlabelled = [
+        (name, f"it has no row in {labels.name}")
+        for name in others
+        if (source / name).resolve() != labels.resolve()
+    ]
+    ordered = tuple(files[name] for name in sorted(files))
+    return Listing(files=ordered, unlabelled=tuple(unlabelled), labels=content)
+
+
+def _read(labels: Path) -> bytes:
+    try:
+        return labels.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"cannot read the labels file {labels}: {error.strerror}; check the path"
+        ) from None
+
+
+def _rows(content: bytes, labels: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """(row number as a spreadsheet counts, column -> text) of each row that is not blank."""
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise InputError(f"{labels} is not UTF-8 text; save it as CSV UTF-8") from None
+    header = text.partition("\n")[0]
+    delimiter = max(",;\t", key=header.count)  # spreadsheets of many countries write ";"
+    table = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
+        columns = [column.strip().lower() for column in next(table, [])]
+        for needed in ("file", "label"):
+            if columns.count(needed) != 1:
+                raise InputError(
+                    f"{labels} must have one column {needed!r} and has the columns "
+                    f"{', '.join(map(repr, columns)) or 'of an empty file'}; its first row must "
+                    f"name the columns: file, label and, if known, {', '.join(COLUMNS[2:])}"
+                )
+        for number, values in enumerate(table, start=2):
+            if not any(value.strip() for value in values):
+                continue
+            if len(values) != len(columns):
+                raise InputError(
+                    f"{labels}, row {number}, has {len(values)} values for {len(columns)} columns; "
+                    "put quotation marks around a value that contains the separator"
+                )
+            row = dict(zip(columns, (value.strip() for value in values), strict=True))
+            yield number, {column: row[column] for column in COLUMNS if column in row}
+    except csv.Error as error:
+        raise InputError(
+            f"{labels}, line {table.line_num}, is no CSV ({error}); save the file as CSV UTF-8"
+        ) from None
+
+
+def _name_inside(source: Path, file: str, where: str) -> str:
+    """The file's name relative to the source folder, which it may not leave."""
+    if not file:
+        raise InputError(f"{where}, names no file; give its path inside {source}")
+    if not os.path.isfile(source / file):
+        file = file.replace("\\", "/")  # a table made on Windows
+    name = PurePosixPath(os.path.normpath(file))
+    if name.is_absolute() or ".." in name.parts or "\0" in file:
+        raise InputError(
+            f"{where}, names {file!r}, which lies outside {source}; give a path inside it"
+        )
+    if not os.path.isfile(source / name):  # which, unlike Path.is_file, never raises
+        raise InputError(
+            f"{where}, names {file!r}, and there is no such file in {source}; "
+            "correct the path or remove the row"
+        )
+    return str(name)
+
+
+def _findings(findings: list[str], where: str) -> tuple[str, ...]:
+    names = tuple(finding.strip() for finding in findings)
+    if any(not name.isprintable() or ";" in name for name in names):
+        raise InputError(f"{where}, has a class name with ';' or a control character; rename it")
+    if "" in names and len(names) > 1:
+        raise InputError(f"{where}, has an empty finding; remove the separator too many")
+    if len(set(names)) != len(names):
+        raise InputError(f"{where}, names a finding twice; remove one of them")
+    return names
+
+
+def _file_names(source: Path) -> list[str]:
+    """Names of all files below the folder, relative to it, sorted; without hidden ones."""
+
+    def wanted(name: str) -> bool:
+        return not name.startswith(".") and name.lower() not in NOT_IMAGES
+
+    names = []
+    for folder, folders, files in os.walk(source):
+        folders[:] = filter(wanted, folders)
+        relative = Path(folder).relative_to(source)
+        names += [(relative / name).as_posix() for name in files if wanted(name)]
+    return sorted(names)

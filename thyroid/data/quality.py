@@ -1,0 +1,254 @@
+"""Quality checks: what to know of a data set before anything is trained on it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.stats import chi2_contingency
+
+from thyroid.data.dataset import FLAGS, Dataset, image_id
+from thyroid.data.scintigram import is_saturated
+
+Severity = Literal["error", "warning", "note"]
+
+FEW_IMAGES = 5
+LOW_COUNTS = 5_000  # a scintigram has 100,000 and more
+THUMBNAIL = 16  # pixels a side, in which near duplicates are sought
+NEAR_DUPLICATE = 0.999  # correlation of thumbnails
+CONFOUNDED_V = 0.3
+CONFOUNDED_P = 0.001
+CHUNK = 512  # images or thumbnails in memory at a time
+NAMED_FLAGS = ("whole_body", "summed_dynamic", "counts_accumulated", "colour", "light_background")
+
+
+@dataclass(frozen=True, kw_only=True)
+class QualityFlag:
+    """One thing that a check found."""
+
+    kind: str
+    severity: Severity
+    """error: training refuses, or its result is wrong; warning: it may be; note: good to know"""
+    sentence: str
+    image_ids: tuple[str, ...] = ()
+    """The images concerned; for duplicates, originals and copies."""
+
+
+def check(dataset: Dataset) -> list[QualityFlag]:
+    """All checks, errors first. Reads every image once, a few hundred at a time."""
+    scan = _Scan.of(dataset)
+    found = [
+        *_classes(dataset),
+        *_patients(dataset),
+        *_exact_duplicates(dataset, scan),
+        *_near_duplicates(dataset, scan),
+        *_image_values(dataset, scan),
+        *_import_flags(dataset),
+        *_pixel_sizes(dataset),
+        *_confounding(dataset),
+    ]
+    severities: tuple[Severity, ...] = ("error", "warning", "note")
+    return sorted(found, key=lambda flag: severities.index(flag.severity))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Scan:
+    """What one pass over the pixels gives."""
+
+    total: npt.NDArray[np.int64]  # (N,)
+    saturated: npt.NDArray[np.bool_]  # (N,)
+    same: npt.NDArray[np.int64]  # (N,) one number for all copies of an image
+    thumbnails: npt.NDArray[np.float32]  # (N, pixels), mean 0 and norm 1; 0 for blank images
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> "_Scan":
+        size = dataset.info.size
+        edges = np.unique(np.arange(THUMBNAIL) * size // THUMBNAIL)
+        totals, saturated, hashes, thumbnails = [], [], [], []
+        for start in range(0, len(dataset), CHUNK):
+            images = np.asarray(dataset.counts[start : start + CHUNK])  # (n, H, W)
+            totals.append(images.sum(axis=(1, 2), dtype=np.int64))
+            saturated += [is_saturated(image) for image in images]
+            hashes += [image_id(image) for image in images]
+            roots = np.sqrt(images, dtype=np.float32)
+            blocks = np.add.reduceat(np.add.reduceat(roots, edges, axis=1), edges, axis=2)
+            flat = blocks.reshape(len(blocks), -1)
+            flat = flat - flat.mean(axis=1, keepdims=True)
+            norm = np.linalg.norm(flat, axis=1, keepdims=True)
+            thumbnails.append(np.divide(flat, norm, out=np.zeros_like(flat), where=norm > 1e-3))
+        return cls(
+            total=np.concatenate(totals),
+            saturated=np.array(saturated),
+            same=pd.factorize(np.array(hashes))[0].astype(np.int64),
+            thumbnails=np.concatenate(thumbnails),
+        )
+
+
+def _ids(dataset: Dataset, rows: npt.NDArray[np.bool_]) -> tuple[str, ...]:
+    return tuple(dataset.images["image_id"][rows])
+
+
+def _classes(dataset: Dataset) -> Iterator[QualityFlag]:
+    labelled = dataset.images.groupby("label")
+    images, patients = labelled.size(), labelled["patient_id"].nunique()
+    if len(images) < 2:
+        yield QualityFlag(
+            kind="one_class",
+            severity="error",
+            sentence=f"All images have one label ({', '.join(map(repr, images.index))}); "
+            "nothing can be learned from that.",
+        )
+    for name in dataset.info.classes:
+        count, people = int(images.get(name, 0)), int(patients.get(name, 0))
+        rows = (dataset.images["label"] == name).to_numpy()
+        if people == 1:
+            yield QualityFlag(
+                kind="one_patient",
+                severity="error",
+                sentence=f"Class {name!r} has one patient only and cannot be split by patient.",
+                image_ids=_ids(dataset, rows),
+            )
+        elif count < FEW_IMAGES:
+            yield QualityFlag(
+                kind="few_images",
+                severity="warning",
+                sentence=f"Class {name!r} is the label of {count} images only.",
+                image_ids=_ids(dataset, rows),
+            )
+
+
+def _patients(dataset: Dataset) -> Iterator[QualityFlag]:
+    by_patient = dataset.images.groupby("patient_id")
+    checks: tuple[tuple[str, str, Severity, str], ...] = (
+        ("label", "labels_of_a_patient", "warning", "images of more than one label"),
+        ("centre", "centres_of_a_patient", "note", "images from more than one centre"),
+    )
+    for column, kind, severity, what in checks:
+        several = by_patient[column].transform("nunique").to_numpy() > 1
+        if several.any():
+            number = dataset.images["patient_id"][several].nunique()
+            yield QualityFlag(
+                kind=kind,
+                severity=severity,
+                sentence=f"{number} patients have {what}; each stays in one part of a split.",
+                image_ids=_ids(dataset, several),
+            )
+
+
+def _exact_duplicates(dataset: Dataset, scan: _Scan) -> Iterator[QualityFlag]:
+    images = pd.DataFrame({"same": scan.same}).join(dataset.images[["patient_id", "findings"]])
+    several = images.groupby("same").transform("nunique") > 1  # what copies do not agree on
+    copies = images["same"].duplicated(keep=False)
+    agreeing = copies & ~several["patient_id"] & ~several["findings"]
+    checks: tuple[tuple[str, Severity, pd.Series[bool], str], ...] = (
+        ("duplicates_across_patients", "error", several["patient_id"],
+         "{} images are equal to an image of another patient, so one image may be in training "
+         "and test data; give copies the same patient, or remove them."),
+        ("duplicates_with_other_findings", "error", several["findings"],
+         "{} images are equal to an image with other findings; one of the two is wrong."),
+        ("duplicates", "warning", agreeing,
+         "{} images are equal to another image of the same patient."),
+    )  # fmt: skip
+    for kind, severity, rows, sentence in checks:
+        if rows.any():
+            yield QualityFlag(
+                kind=kind,
+                severity=severity,
+                sentence=sentence.format(int(rows.sum())),
+                image_ids=_ids(dataset, rows.to_numpy()),
+            )
+
+
+def _near_duplicates(dataset: Dataset, scan: _Scan) -> Iterator[QualityFlag]:
+    """Nearly equal images of different patients; those of one patient are to be expected."""
+    patients = pd.factorize(dataset.images["patient_id"])[0]
+    involved = np.zeros(len(dataset), dtype=bool)
+    pairs = 0
+    for start in range(0, len(dataset), CHUNK):
+        correlation = scan.thumbnails[start : start + CHUNK] @ scan.thumbnails[start:].T
+        first, second = (rows + start for rows in np.nonzero(correlation > NEAR_DUPLICATE))
+        found = (first < second) & (scan.same[first] != scan.same[second])
+        found &= patients[first] != patients[second]
+        involved[first[found]] = involved[second[found]] = True
+        pairs += int(found.sum())
+    if pairs:
+        yield QualityFlag(
+            kind="near_duplicates",
+            severity="warning",
+            sentence=f"{pairs} pairs of images of different patients look the same; if they are "
+            "one patient's, give them the same patient.",
+            image_ids=_ids(dataset, involved),
+        )
+
+
+def _image_values(dataset: Dataset, scan: _Scan) -> Iterator[QualityFlag]:
+    flagged = dataset.images["flags"].str.split(";").map(lambda flags: "saturated" in flags)
+    low = (scan.total > 0) & (scan.total < LOW_COUNTS) & (dataset.info.kind == "counts")
+    for kind, rows, sentence in (
+        ("empty", scan.total == 0, "{} images are empty."),
+        ("low_counts", low, f"{{}} images have fewer than {LOW_COUNTS:,} counts."),
+        ("saturated", scan.saturated | flagged.to_numpy(dtype=bool),
+         "{} images are saturated: many of their pixels share the highest value."),
+    ):  # fmt: skip
+        if rows.any():
+            yield QualityFlag(
+                kind=kind,
+                severity="warning",
+                sentence=sentence.format(int(rows.sum())),
+                image_ids=_ids(dataset, rows),
+            )
+
+
+def _import_flags(dataset: Dataset) -> Iterator[QualityFlag]:
+    flags = dataset.images["flags"].str.split(";")
+    for name in NAMED_FLAGS:
+        rows = flags.map(lambda names, name=name: name in names).to_numpy(dtype=bool)
+        if rows.any():
+            yield QualityFlag(
+                kind=name,
+                severity="warning",
+                sentence=f"{int(rows.sum())} of {len(dataset)} images: {FLAGS[name]}.",
+                image_ids=_ids(dataset, rows),
+            )
+
+
+def _pixel_sizes(dataset: Dataset) -> Iterator[QualityFlag]:
+    expected = np.nan if dataset.info.pixel_mm is None else dataset.info.pixel_mm
+    agrees = np.isclose(dataset.images["pixel_mm"], expected, rtol=1e-6, equal_nan=True)
+    if not agrees.all():
+        yield QualityFlag(
+            kind="pixel_sizes",
+            severity="error",
+            sentence=f"{int((~agrees).sum())} images do not have the data set's pixel size "
+            f"({dataset.info.pixel_mm} mm): counts and pictures, or grids, are mixed.",
+            image_ids=_ids(dataset, ~agrees),
+        )
+
+
+def _confounding(dataset: Dataset) -> Iterator[QualityFlag]:
+    """Whether a network could tell labels by centre: bias-corrected Cramer's V over patients.
+
+    V^2 = max(0, chi^2/n - (r-1)(k-1)/(n-1)) / min(r'-1, k'-1), r' = r - (r-1)^2/(n-1), k' alike,
+    for r labels, k centres and n patients (Bergsma 2013, J. Korean Stat. Soc. 42:323-328).
+    """
+    people = dataset.images[["patient_id", "label", "centre"]].drop_duplicates()
+    table = pd.crosstab(people["label"], people["centre"])
+    r, k = table.shape
+    n = len(people)
+    if min(r, k) < 2 or n < 20:
+        return
+    test = chi2_contingency(table, correction=False)
+    phi2 = max(0.0, test.statistic / n - (r - 1) * (k - 1) / (n - 1))
+    narrower = min(r - 1 - (r - 1) ** 2 / (n - 1), k - 1 - (k - 1) ** 2 / (n - 1))
+    v = float(np.sqrt(phi2 / narrower))
+    if v >= CONFOUNDED_V and test.pvalue < CONFOUNDED_P:
+        alone = [name for name in table.index if (table.loc[name] > 0).sum() == 1]
+        seen = f" ({', '.join(map(repr, alone))} in one centre only)" if alone else ""
+        yield QualityFlag(
+            kind="confounded_centre",
+            severity="warning",
+            sentence=f"Labels go with centres (Cramer's V {v:.2f}){seen}: a network may learn to "
+            "recognise the centre; compare with a split that leaves a centre out.",
+        )

@@ -1,0 +1,53 @@
+"""Any supported file, recognised by its content, as a scintigram."""
+
+from pathlib import Path
+
+from thyroid.data.dicom import read_dicom
+from thyroid.data.pictures import read_picture
+from thyroid.data.scintigram import Scintigram, UnusableFile
+
+PICTURE_STARTS = (b"\x89PNG", b"\xff\xd8", b"II", b"MM")
+BARE_DICOM_STARTS = (b"\x08\x00", b"\x02\x00", b"\x00\x08")  # written without the DICM preamble
+MOST_BYTES = 512 * 2**20
+
+
+def read_scintigram(path: Path) -> Scintigram:
+    """Read an NM DICOM file or a PNG, JPEG or TIFF picture, whatever its name.
+
+    Raises
+    ------
+    UnusableFile : with the path and the reason.
+    """
+    return parse_scintigram(read_bytes(path), path)
+
+
+def read_bytes(path: Path) -> bytes:
+    """All of a file of sensible size.
+
+    Raises
+    ------
+    UnusableFile : it cannot be read, is empty, or too large to be a scintigram.
+    """
+    try:
+        if not path.is_file():
+            raise UnusableFile("there is no such file", path)
+        if path.stat().st_size > MOST_BYTES:
+            raise UnusableFile(f"it is larger than {MOST_BYTES // 2**20} MiB", path)
+        content = path.read_bytes()
+    except OSError as error:
+        raise UnusableFile(f"it cannot be read ({error.strerror})", path) from None
+    if not content:
+        raise UnusableFile("it is empty (0 bytes)", path)
+    return content
+
+
+def parse_scintigram(content: bytes, path: Path) -> Scintigram:
+    """As read_scintigram, of a file's bytes; `path` only serves to name it."""
+    try:
+        if content[128:132] == b"DICM" or content.startswith(BARE_DICOM_STARTS):
+            return read_dicom(content)
+        if content.startswith(PICTURE_STARTS):
+            return read_picture(content)
+        raise UnusableFile("it is neither DICOM nor a PNG, JPEG or TIFF picture")
+    except UnusableFile as unusable:
+        raise UnusableFile(unusable.reason, path) from None

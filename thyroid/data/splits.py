@@ -1,0 +1,165 @@
+"""Training, validation and test parts, by patient; and the guard against leaks between them."""
+
+import hashlib
+from collections import Counter, defaultdict
+from dataclasses import dataclass, fields
+
+import numpy as np
+import numpy.typing as npt
+
+from thyroid.data.dataset import Dataset
+from thyroid.errors import InputError
+from thyroid.recipe import SplitConfig
+
+PARTS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """Row numbers of each part, int64, sorted."""
+
+    train: npt.NDArray[np.int64]
+    validation: npt.NDArray[np.int64]
+    test: npt.NDArray[np.int64]
+
+
+class LeakError(AssertionError):
+    """An image or a patient is in more than one part: a fault of the program, never of the user."""
+
+
+def make_split(dataset: Dataset, config: SplitConfig) -> Split:
+    """Deal patients to parts, class by class, single and cross images alike.
+
+    Fractions are of patients. Each class gets a training patient first, then a test patient, then
+    a validation patient, then what the fractions ask for (largest remainder). A patient with
+    images of several labels is dealt once, with the rarest of them. With `leave_out_centre`
+    everyone ever seen at that centre is the test part and the rest is dealt to the other two.
+
+    The result depends on the seed and on the patients, not on the order of rows.
+
+    Raises
+    ------
+    InputError : one class only, a class of fewer than two patients, an unknown centre, or a class
+        that no training patient has.
+    """
+    _require_learnable(dataset)
+    shares = {"validation": config.validation, "test": config.test}
+    part_of: dict[str, str] = {}
+    if config.leave_out_centre is not None:
+        part_of = dict.fromkeys(_patients_at(dataset, config.leave_out_centre), "test")
+        shares["test"] = 0.0
+    for patients in _strata(dataset, config.seed).values():
+        free = [patient for patient in patients if patient not in part_of]
+        part_of.update(zip(free, _deal(len(free), shares), strict=True))
+
+    parts = np.array([part_of[patient] for patient in dataset.patients])
+    split = Split(**{name: np.flatnonzero(parts == name) for name in PARTS})
+    untrained = set(range(len(dataset.info.classes))) & set(dataset.labels.tolist())
+    untrained -= set(dataset.labels[split.train].tolist())
+    if untrained:
+        where = (
+            f"all patients of this class are seen at centre {config.leave_out_centre!r}; "
+            "leave out another centre"
+            if config.leave_out_centre is not None
+            else "its patients also show rarer classes; choose another split seed or add patients"
+        )
+        raise InputError(
+            f"class {dataset.info.classes[min(untrained)]!r} has no patient in the training part: "
+            + where
+        )
+    assert_disjoint(dataset, split)
+    return split
+
+
+def assert_disjoint(dataset: Dataset, split: Split) -> None:
+    """The guard at every stage's entrance: no image and no patient is in two parts.
+
+    Raises
+    ------
+    LeakError : naming the parts and one image or patient that they share.
+    """
+    seen_image: dict[int, str] = {}
+    seen_patient: dict[str, str] = {}
+    for field in fields(split):
+        rows = getattr(split, field.name).tolist()
+        for row in rows:
+            if not 0 <= row < len(dataset):
+                raise LeakError(f"{field.name} names row {row} of {len(dataset)} images")
+            if row in seen_image:
+                raise LeakError(f"row {row} is in {seen_image[row]} and again in {field.name}")
+            seen_image[row] = field.name
+        for patient in set(dataset.patients[rows]):
+            if patient in seen_patient:
+                raise LeakError(
+                    f"patient {patient} is in {seen_patient[patient]} and in {field.name}"
+                )
+            seen_patient[patient] = field.name
+
+
+def _require_learnable(dataset: Dataset) -> None:
+    patients = defaultdict(set)
+    for label, patient in zip(dataset.images["label"], dataset.patients, strict=True):
+        patients[label].add(patient)
+    if len(patients) < 2:
+        raise InputError(
+            f"data set {dataset.info.name!r} has images of one class only "
+            f"({', '.join(map(repr, patients))}), and nothing can be learned from that; "
+            "import images of at least two classes"
+        )
+    for label in sorted(patients):
+        if len(patients[label]) < 2:
+            raise InputError(
+                f"class {label!r} of data set {dataset.info.name!r} has images of one patient only "
+                "and cannot be split by patient; add patients (the patient column of labels.csv "
+                "tells them apart) or leave the class out"
+            )
+
+
+def _patients_at(dataset: Dataset, centre: str) -> set[str]:
+    there = (dataset.images["centre"] == centre).to_numpy()
+    if not there.any() or there.all():
+        centres = sorted(dataset.images["centre"].unique())
+        raise InputError(
+            f"cannot leave out centre {centre!r}: the centres of data set {dataset.info.name!r} "
+            f"are {', '.join(map(repr, centres))}; name one of them, of at least two"
+        )
+    return set(dataset.patients[there])
+
+
+def _strata(dataset: Dataset, seed: int) -> dict[str, list[str]]:
+    """Class -> its patients, sorted by what they show and shuffled by the seed within that."""
+    shown: dict[str, set[tuple[str, str]]] = defaultdict(set)  # patient -> (label, findings)
+    rows = zip(dataset.patients, dataset.images["label"], dataset.images["findings"], strict=True)
+    for patient, label, findings in rows:
+        shown[patient].add((label, findings))
+    patients_with = Counter(label for seen in shown.values() for label in {s[0] for s in seen})
+
+    def order(patient: str) -> tuple[list[str], str]:
+        key = hashlib.sha256(f"{seed}:{patient}".encode()).hexdigest()
+        return sorted(findings for _, findings in shown[patient]), key
+
+    strata = defaultdict(list)
+    for patient in sorted(shown, key=order):
+        labels = sorted({label for label, _ in shown[patient]})
+        strata[min(labels, key=lambda label: (patients_with[label], label))].append(patient)
+    return dict(sorted(strata.items()))
+
+
+def _deal(patients: int, shares: dict[str, float]) -> list[str]:
+    """A part for each of so many patients, spread evenly, so that neighbours in order differ."""
+    shares = {"train": 1 - sum(shares.values()), "test": shares["test"]} | shares
+    wanted = {part: share * patients for part, share in shares.items()}
+    quota = {part: int(wanted[part]) for part in shares}
+    for part in shares:  # train, test, validation: the order of need
+        if shares[part] > 0 and quota[part] == 0 and sum(quota.values()) < patients:
+            quota[part] = 1
+    while sum(quota.values()) < patients:
+        quota[max(shares, key=lambda part: wanted[part] - quota[part])] += 1
+    dealt: list[str] = []
+    given = dict.fromkeys(shares, 0)
+    for position in range(1, patients + 1):
+        open_parts = [part for part in shares if given[part] < quota[part]]
+        part = max(open_parts, key=lambda part: quota[part] * position / patients - given[part])
+        given[part] += 1
+        dealt.append(part)
+    return dealt

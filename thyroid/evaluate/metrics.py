@@ -1,0 +1,198 @@
+"""How well probabilities match labels: per class, in macro mean, and as a whole.
+
+Every image may carry a weight, and weights may come in many columns at once: a bootstrap resample
+is a column that says how often each image is counted. Results then have one trailing axis more.
+
+A class that no image of positive weight is labelled with has no metrics: they are NaN, and macro
+means are taken over the other classes. A class that exists but is never predicted has precision 0.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+PER_CLASS = ("recall", "precision", "specificity", "f1", "auroc", "auprc")
+OVERALL = ("accuracy", "log_loss", "ece")
+
+
+def measure(
+    labels: Ints, probabilities: Floats, weights: Floats | None = None
+) -> dict[str, Floats]:
+    """All metrics of one model on one set of images.
+
+    Parameters
+    ----------
+    labels : (N,) int
+        Index of the true class.
+    probabilities : (N, C) float
+        One row per image, each summing to 1.
+    weights : (N,) or (N, B) float, optional
+        How often each image counts, in each of B resamples; 1 where not given.
+
+    Returns
+    -------
+    dict
+        Each name of `PER_CLASS`, (C,) or (C, B); `macro_` and that name, and each name of
+        `OVERALL`, () or (B,).
+    """
+    classes = probabilities.shape[1]
+    weights = np.ones(len(labels)) if weights is None else weights
+    predicted = probabilities.argmax(axis=1)
+    per_class = threshold_metrics(labels, predicted, classes, weights)
+    per_class |= ranking_metrics(labels, probabilities, weights)
+    return (
+        per_class
+        | {f"macro_{name}": macro(values) for name, values in per_class.items()}
+        | {
+            "accuracy": _mean(labels == predicted, weights),
+            "log_loss": log_loss(labels, probabilities, weights),
+            "ece": calibration_error(labels, probabilities, weights),
+        }
+    )
+
+
+def confusion_matrix(labels: Ints, predicted: Ints, classes: int) -> Ints:
+    """(C, C) int: images of class i (row) that were taken for class j (column)."""
+    pairs = labels * classes + predicted
+    return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+
+
+def macro_f1(labels: Ints, predicted: Ints, classes: int) -> float:
+    """Mean F1 over the classes that occur in `labels`; cheap enough for every epoch.
+
+    F1 = 2 TP / (2 TP + FP + FN).
+
+    >>> macro_f1(np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1]), classes=3)
+    0.7333333333333334
+    """
+    actual = np.bincount(labels, minlength=classes)
+    named = np.bincount(predicted, minlength=classes)
+    hits = np.bincount(labels[labels == predicted], minlength=classes)
+    present = actual > 0
+    return float(np.mean(2 * hits[present] / (actual + named)[present]))
+
+
+def threshold_metrics(
+    labels: Ints, predicted: Ints, classes: int, weights: Floats
+) -> dict[str, Floats]:
+    """Recall, precision, specificity and F1 of each class against all others, (C,) or (C, B)."""
+    is_class = labels == np.arange(classes)[:, None]  # (C, N)
+    is_named = predicted == np.arange(classes)[:, None]
+    actual = _sum(is_class, weights)  # (C, ...): TP + FN
+    named = _sum(is_named, weights)  # TP + FP
+    hits = _sum(is_class & is_named, weights)  # TP
+    negatives = weights.sum(axis=0) - actual  # TN + FP
+    present = actual > 0
+    return {
+        "recall": _ratio(hits, actual, present),
+        "precision": np.where(present, _ratio(hits, named, named > 0, otherwise=0.0), np.nan),
+        "specificity": _ratio(negatives - (named - hits), negatives, present & (negatives > 0)),
+        "f1": _ratio(2 * hits, actual + named, present),
+    }
+
+
+def ranking_metrics(labels: Ints, probabilities: Floats, weights: Floats) -> dict[str, Floats]:
+    """Area under the ROC and the precision-recall curve, each class against the rest.
+
+    AUROC is the probability that an image of the class scores above one of the rest, ties
+    counting half (Mann-Whitney). AUPRC is average precision: the sum over distinct thresholds of
+    (R_n - R_n-1) P_n. Only the images of the class move either sum, so the curves are read there.
+    """
+    curves = [
+        _areas(labels == c, probabilities[:, c], weights) for c in range(probabilities.shape[1])
+    ]
+    return {
+        "auroc": np.stack([auroc for auroc, _ in curves]),
+        "auprc": np.stack([auprc for _, auprc in curves]),
+    }
+
+
+def log_loss(labels: Ints, probabilities: Floats, weights: Floats) -> Floats:
+    """Mean of -log p(label), p clipped at the smallest step of a float."""
+    chosen = probabilities[np.arange(len(labels)), labels]
+    return _mean(-np.log(np.clip(chosen, np.finfo(float).eps, 1.0)), weights)
+
+
+def calibration_error(
+    labels: Ints, probabilities: Floats, weights: Floats, bins: int = 15
+) -> Floats:
+    """Expected calibration error of the predicted class, in bins of equal width.
+
+    ECE = sum over bins of n_b / N |accuracy_b - confidence_b| (Guo et al. 2017, eq. 3).
+    """
+    confidence = probabilities.max(axis=1)
+    surplus = (probabilities.argmax(axis=1) == labels) - confidence
+    which = np.minimum((confidence * bins).astype(int), bins - 1)
+    per_bin = _sum(
+        np.where(which == np.arange(bins)[:, None], surplus, 0.0), weights
+    )  # (bins, ...)
+    total = np.asarray(weights.sum(axis=0))
+    return _ratio(np.abs(per_bin).sum(axis=0), total, total > 0)
+
+
+def macro(values: Floats) -> Floats:
+    """Mean over classes, (C, ...) -> (...), of those that have a value; NaN where none has."""
+    known = np.isfinite(values)
+    count = known.sum(axis=0)
+    return _ratio(np.where(known, values, 0.0).sum(axis=0), count, count > 0)
+
+
+def _areas(
+    positive: npt.NDArray[np.bool_], score: Floats, weights: Floats
+) -> tuple[Floats, Floats]:
+    """(AUROC, AUPRC) of one class, () or (B,) each; weights (N,) or (N, B)."""
+    order = np.argsort(-score, kind="stable")
+    descending = -score[order]
+    at = np.flatnonzero(positive[order])  # ranks of the images of the class
+    first = np.searchsorted(descending, descending[at], side="left")  # where their ties begin
+    last = np.searchsorted(descending, descending[at], side="right")  # and end
+    own = weights[order[at]]  # (P, ...)
+    passed = _running_sum(weights[order])  # (N + 1, ...): weight of the k highest scores
+    passed_own = _running_sum(own)
+    tp = passed_own[np.searchsorted(at, last)]  # (P, ...) at the end of each tie
+    fp = passed[last] - tp
+    fp_above = passed[first] - passed_own[np.searchsorted(at, first)]
+    positives = passed_own[-1]
+    negatives = passed[-1] - positives
+    below = negatives - (fp + fp_above) / 2
+    precision = _ratio(tp, tp + fp, tp + fp > 0, otherwise=0.0)
+    auroc = _ratio((own * below).sum(axis=0), positives * negatives, positives * negatives > 0)
+    return auroc, _ratio((own * precision).sum(axis=0), positives, positives > 0)
+
+
+def _running_sum(values: Floats) -> Floats:
+    """Sums of the first 0, 1, ... rows."""
+    sums = np.zeros((len(values) + 1, *values.shape[1:]))
+    np.cumsum(values, axis=0, out=sums[1:])
+    return sums
+
+
+def _mean(values: npt.NDArray[np.bool_] | Floats, weights: Floats) -> Floats:
+    total = np.asarray(weights.sum(axis=0))
+    return _ratio(_sum(values, weights), total, total > 0)
+
+
+def _sum(values: npt.NDArray[np.bool_] | Floats, weights: Floats) -> Floats:
+    """Weighted sum over images, (..., N) and (N, B) -> (..., B).
+
+    No BLAS: its threads would fight a search for the cores, and their number would show in the
+    last digits.
+    """
+    sums: Floats = np.einsum(
+        "...n,n->..." if weights.ndim == 1 else "...n,nb->...b", values, weights
+    )
+    return sums
+
+
+def _ratio(
+    above: npt.ArrayLike, below: npt.ArrayLike, defined: npt.ArrayLike, otherwise: float = np.nan
+) -> Floats:
+    """Quotient where defined."""
+    above, below = np.asarray(above, dtype=float), np.asarray(below, dtype=float)
+    out = np.full(above.shape, otherwise)
+    np.divide(above, below, out=out, where=np.asarray(defined))
+    return out
