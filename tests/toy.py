@@ -16,14 +16,19 @@ CLASSES = ("left", "right", "below")
 
 
 def write_toy(
-    folder: Path, *, images: int = 90, kind: Literal["counts", "display"] = "counts", seed: int = 0
+    folder: Path,
+    *,
+    images: int = 90,
+    size: int = 32,
+    kind: Literal["counts", "display"] = "counts",
+    seed: int = 0,
 ) -> Dataset:
-    """`images` Poisson pictures of 32x32, two of each patient, three classes, two centres."""
+    """`images` Poisson pictures, two of each patient, three classes, two centres."""
     rng = np.random.default_rng(seed)
     rows: list[dict[str, Any]] = []
 
     def matrices() -> Iterator[np.ndarray]:
-        y, x = np.mgrid[:32, :32]
+        y, x = np.mgrid[:size, :size] * (32 / size)
         for i in range(images):
             label = (i // 2) % 3
             cy, cx = [(8, 8), (8, 24), (24, 16)][label]
@@ -50,7 +55,7 @@ def write_toy(
         folder,
         name="toy",
         classes=CLASSES,
-        size=32,
+        size=size,
         pixel_mm=4.0 if kind == "counts" else None,
         kind=kind,
         source="test",

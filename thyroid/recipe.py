@@ -107,8 +107,6 @@ class OptimiserConfig:
     """Images per step over all workers."""
     label_smoothing: float = 0.1
     """Share of the target spread over all classes."""
-    clip_norm: float = 1.0
-    """Gradients longer than this are scaled down to it."""
 
     def __post_init__(self) -> None:
         _within(
@@ -118,7 +116,6 @@ class OptimiserConfig:
             weight_decay=(0, 10),
             batch_size=(2, 65536),
             label_smoothing=(0, 0.99),
-            clip_norm=(1e-6, 1e6),
         )
 
 

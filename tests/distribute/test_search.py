@@ -29,7 +29,6 @@ def rates(trial: optuna.Trial, recipe: Recipe) -> Recipe:
         poison = {
             "optimiser.learning_rate": 10.0,
             "optimiser.weight_decay": 10.0,
-            "optimiser.clip_norm": 1e6,
             "network.name": "lenet5",
         }
         return override(recipe, poison)

@@ -88,7 +88,6 @@ def test_a_stage_that_fails_on_ray_says_why(workers: int, toy: Path, tmp_path: P
         network__name="lenet5",
         optimiser__learning_rate=10.0,
         optimiser__weight_decay=10.0,
-        optimiser__clip_norm=1e6,
         schedule__segment_epochs=9,
         schedule__warmup_epochs=0,
         execution__workers=workers,

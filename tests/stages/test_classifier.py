@@ -1,4 +1,3 @@
-import dataclasses
 import json
 import shutil
 from hashlib import sha256
@@ -75,7 +74,7 @@ def test_five_steps_give_the_losses_they_gave_before(toy: Path, tmp_path: Path) 
     _, metrics = train(recipe, toy, tmp_path)
     assert [m["learning_rate"] for m in metrics] == pytest.approx([0.01, 0.02, 0.02, 0.02, 0.01])
     losses = [m["train_loss"] for m in metrics]
-    assert losses == pytest.approx([1.1502, 1.0888, 1.0201, 0.7743, 0.5066], abs=2e-3)
+    assert losses == pytest.approx([1.1502, 1.0888, 1.0130, 0.7682, 0.5022], abs=2e-3)
 
 
 def test_it_learns(toy: Path, tmp_path: Path) -> None:
@@ -106,10 +105,8 @@ def test_seeds_differ(toy: Path, tmp_path: Path) -> None:
 
 
 def test_a_divergence_is_a_sentence_and_leaves_no_artifact(toy: Path, tmp_path: Path) -> None:
-    recipe = toy_recipe(optimiser__learning_rate=10.0, network__name="lenet5")
-    recipe = dataclasses.replace(
-        recipe, optimiser=dataclasses.replace(recipe.optimiser, clip_norm=1e6, weight_decay=10.0)
-    )
+    poison = {"optimiser__learning_rate": 10.0, "optimiser__weight_decay": 10.0}
+    recipe = toy_recipe(network__name="lenet5", **poison)
     with pytest.raises(StageFailed, match="diverged in epoch"):
         train(recipe, toy, tmp_path)
 

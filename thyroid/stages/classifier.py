@@ -99,7 +99,6 @@ def fit(
                 group["lr"] = rate
             optimiser.zero_grad()
             torch.autograd.backward(loss)
-            nn.utils.clip_grad_norm_(network.parameters(), config.optimiser.clip_norm)
             optimiser.step()
             total += loss.detach()
         train_loss = total.item() / steps
