@@ -88,3 +88,15 @@ def _weakest(row: dict[str, Any], results: dict[str, Any]) -> dict[str, Any]:
         share, j = max(others, key=lambda pair: (pair[0], -pair[1]))
         taken = {"name": confusion["classes"][j], "share": share}
     return {"name": row["name"], "f1": row["f1"], "recall": row["recall"], "taken_for": taken}
+
+
+def verdict_line(verdict: dict[str, Any]) -> str:
+    """The verdict in one line for a terminal."""
+    if verdict["state"] == "running":
+        return "no result yet"
+    f1, part = verdict["macro_f1"], "test" if verdict["state"] == "done" else "validation"
+    seeds = "1 seed" if verdict["seeds"] == 1 else f"mean of {verdict['seeds']} seeds"
+    return (
+        f"macro-F1 {f1['value']:.3f} (95 % interval {f1['low']:.3f} to {f1['high']:.3f}) "
+        f"on {verdict['images']} {part} images, {seeds}"
+    )

@@ -14,7 +14,7 @@ def test_summed_pixels_are_the_counts_of_their_blocks() -> None:
 
 
 def test_a_size_that_does_not_divide_is_refused_with_the_sizes_that_do() -> None:
-    with pytest.raises(InputError, match="choose one of 128, 64, 32"):
+    with pytest.raises(InputError, match="choose one of 128, 64, 32, 16"):
         sum_pixels(torch.zeros(1, 128, 128), 48)
 
 

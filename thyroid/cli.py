@@ -8,7 +8,7 @@ import functools
 import sys
 from collections.abc import Callable
 
-from thyroid.errors import InputError
+from thyroid.errors import InputError, StageFailed
 
 SUMMARIES = {
     "phantom": "simulate scintigrams: a data set, NM DICOM files or PNG pictures",
@@ -51,14 +51,9 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _complain("Interrupted: the same command again continues.", 130)
     except OSError as refusal:
-        if refusal.filename is None:
-            raise
-        return _complain(f"{refusal.filename}: {refusal.strerror}.", 2)
-    except Exception as failure:
-        from thyroid.execute import StageFailed
-
-        if not isinstance(failure, StageFailed):
-            raise
+        where = f"{refusal.filename}: " if refusal.filename else ""
+        return _complain(f"{where}{refusal.strerror or refusal}.", 2)
+    except StageFailed as failure:
         return _complain(str(failure), 1)
     return 0
 

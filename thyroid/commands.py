@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from tyro.conf import Positional, arg
 
 from thyroid.errors import InputError
-from thyroid.recipe import RECIPES, Recipe, to_json
+from thyroid.recipe import RECIPES, Recipe, read_recipe, to_json
 
 if TYPE_CHECKING:
     from thyroid.data.dataset import Dataset
@@ -149,7 +149,7 @@ def train(
     """
     from thyroid.data.dataset import Dataset
     from thyroid.execute import in_process
-    from thyroid.run import begin, evaluate, locked, write_config
+    from thyroid.run import evaluate, locked, preflight, require_same, write_config
     from thyroid.store import Store
 
     if seeds < 1:
@@ -160,8 +160,9 @@ def train(
     if dry_run:
         _show_plan(data, chosen, seeds, artifacts)
         return
+    preflight(data, chosen)
     with locked(run):
-        begin(run, data, "train", None)
+        require_same(run, data, chosen, "train", None)
         write_config(run, data, chosen, range(seeds), "train", None)
         if address is None and chosen.execution.workers == 1:
             evaluate(run, data, chosen, range(seeds), artifacts, in_process(artifacts, data.folder))
@@ -251,7 +252,7 @@ def _search(
     from thyroid.distribute.search import search as find
     from thyroid.distribute.tasks import on_ray
     from thyroid.progress import say
-    from thyroid.run import begin, evaluate, locked, write_config
+    from thyroid.run import evaluate, locked, preflight, require_same, write_config
     from thyroid.store import Store
 
     if final_seeds < 1:
@@ -267,8 +268,9 @@ def _search(
         "base": to_json(base),
     }
     seeds = range(final_seeds)
+    preflight(data, base)
     with locked(run):
-        begin(run, data, command, about)
+        require_same(run, data, base, command, about)
         write_config(run, data, base, seeds, command, about)
         with connected(address):
             say(f"searching '{space_name}' for {config.trials} trials")
@@ -291,8 +293,11 @@ def report(run: RunPath, *, out: Path | None = None) -> None:
         out: the page to write; default: RUN/report.html.
     """
     from reports.report import write_report
+    from reports.verdict import verdict_line
 
-    print(f"report: {write_report(run, out)}")
+    page = write_report(run, out)
+    print(verdict_line(json.loads(page.with_suffix(".json").read_text())["verdict"]))
+    print(f"report: {page}")
 
 
 def demo(*, out: Path = Path("runs/demo"), trials: int = 6) -> None:
@@ -328,8 +333,6 @@ def base_recipe(argv: Sequence[str]) -> Recipe:
     InputError
         When it is neither a preset nor a readable JSON file.
     """
-    from thyroid.run import read_recipe
-
     name = "small"
     for word, following in zip(argv, [*argv[1:], ""], strict=True):
         if word == "--recipe":

@@ -1,4 +1,4 @@
-"""The one exception that a user sees: a sentence saying what was wrong, where, what to do."""
+"""What a user is told: sentences that say what was wrong, where, and what to do."""
 
 
 class InputError(Exception):
@@ -6,4 +6,11 @@ class InputError(Exception):
 
     The message is one sentence naming the file, row or value and what to do. The command line
     prints it to stderr without a traceback and exits with status 2.
+    """
+
+
+class StageFailed(Exception):
+    """A stage cannot finish: it diverged, collapsed, lost its input. A search goes on without it.
+
+    The message is one sentence. The command line prints it and exits with status 1.
     """

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from thyroid.errors import StageFailed
 from thyroid.pipeline import EpochMetrics, Stage
 from thyroid.store import Store, writable
 
@@ -14,10 +15,6 @@ METRICS, COST = "metrics.jsonl", "cost.json"
 
 Runner = Callable[[Sequence[Stage]], Iterator[EpochMetrics]]
 """Brings about the artifacts of some stages and of all that they need, yielding metrics."""
-
-
-class StageFailed(Exception):
-    """A stage cannot finish, and the sentence says why: it diverged, collapsed, ran out."""
 
 
 def in_process(store: Store, dataset: Path) -> Runner:

@@ -30,9 +30,10 @@ def sum_pixels(counts: Tensor, size: int) -> Tensor:
     n, height, _ = counts.shape
     factor, rest = divmod(height, size)
     if rest or not factor:
+        fitting = [height // f for f in (1, 2, 4, 8) if height % f == 0 and height // f >= 16]
         raise InputError(
             f"input.size {size} does not divide the data set's image size {height}: "
-            f"choose one of {', '.join(str(height // f) for f in (1, 2, 4) if height % f == 0)}."
+            f"choose one of {', '.join(map(str, fitting))}."
         )
     blocks = counts.to(torch.float32).view(n, size, factor, size, factor)
     return blocks.sum((2, 4))

@@ -5,9 +5,11 @@ drivers and `--help` stay light.
 from __future__ import annotations
 
 import dataclasses
+import json
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from thyroid.errors import InputError
@@ -229,6 +231,22 @@ def from_json(kind: type[T], plain: Mapping[str, Any]) -> T:
         for name, value in plain.items()
     }
     return kind(**values)
+
+
+def read_recipe(path: Path) -> Recipe:
+    """A recipe from a JSON file such as RUN/recipe.json.
+
+    Raises
+    ------
+    InputError
+        When the file is missing or holds something else.
+    """
+    try:
+        return from_json(Recipe, json.loads(path.read_text()))
+    except OSError as missing:
+        raise InputError(f"Cannot read recipe {path}: {missing.strerror}.") from None
+    except (ValueError, TypeError, AttributeError):
+        raise InputError(f"{path} is no recipe: see the recipe.json of any run.") from None
 
 
 def override(config: T, changes: Mapping[str, Any]) -> T:

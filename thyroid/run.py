@@ -21,12 +21,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from thyroid import __version__, machine, pipeline, progress
 from thyroid.data.dataset import Dataset
+from thyroid.data.splits import make_split
 from thyroid.errors import InputError
 from thyroid.execute import Runner, opened, reread
+from thyroid.network_input import sum_pixels
+from thyroid.networks.registry import build
 from thyroid.pipeline import Stage
-from thyroid.recipe import Recipe, from_json, to_json
+from thyroid.recipe import Recipe, to_json
 from thyroid.stages.split import FILE as SPLIT_FILE
 from thyroid.store import Store, writable
 
@@ -55,33 +60,64 @@ def locked(run: Path) -> Iterator[None]:
         yield
 
 
-def begin(run: Path, dataset: Dataset, command: str, search: dict[str, Any] | None) -> None:
-    """Check that the folder is new or holds the same run, begun before.
+def preflight(dataset: Dataset, recipe: Recipe) -> None:
+    """Find what cannot work before anything is written.
 
     Raises
     ------
     InputError
-        When the folder holds a run of other data, or of another command.
+        When the data cannot be split so, the input size does not divide theirs, or there is no
+        such network.
+    """
+    make_split(dataset, recipe.split)
+    sum_pixels(torch.from_numpy(dataset.counts[:1].astype("float32")), recipe.input.size)
+    with torch.random.fork_rng():
+        build(recipe.network, len(dataset.info.classes))
+
+
+def require_same(
+    run: Path, dataset: Dataset, recipe: Recipe, command: str, search: dict[str, Any] | None
+) -> None:
+    """Refuse a folder that holds another run than this command would continue.
+
+    `recipe` is what the run starts from: a search's own recipe, before it is searched. A run may
+    go on with more seeds or trials than before.
+
+    Raises
+    ------
+    InputError
+        When data, command, space or recipe differ.
     """
     path = run / "config.json"
     if not path.exists():
         return
     try:
         before = json.loads(path.read_text())
-        same = before["dataset"]["digest"] == dataset.digest
-        asked = (before["command"], (before["search"] or {}).get("space"))
+        began = before["search"]["base"] if before["search"] else before["recipe"]
+        same_data = before["dataset"]["digest"] == dataset.digest
+        pairs = [
+            ("command", before["command"], command),
+            ("space", (before["search"] or {}).get("space"), (search or {}).get("space")),
+            *_fields(began, to_json(recipe)),
+        ]
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{path} is damaged: remove {run} or choose another folder.") from None
-    if not same:
-        raise InputError(
-            f"{run} holds a run on other data than {dataset.folder} holds now: "
-            "choose another run folder."
-        )
-    if asked != (command, (search or {}).get("space")):
-        raise InputError(
-            f"{run} holds a `thyroid {asked[0]}`{f' of {asked[1]}' if asked[1] else ''}: "
-            "choose another run folder."
-        )
+    if not same_data:
+        raise InputError(f"{run} holds a run on other data: choose another run folder.")
+    for name, old, new in pairs:
+        if old != new:
+            raise InputError(
+                f"{run} holds another run, whose {name} was {old} and not {new}: "
+                "choose another run folder."
+            )
+
+
+def _fields(before: dict[str, Any], after: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    for name, value in after.items():
+        if isinstance(value, dict):
+            yield from ((f"{name}.{n}", o, v) for n, o, v in _fields(before[name], value))
+        else:
+            yield name, before[name], value
 
 
 def write_config(
@@ -161,24 +197,6 @@ def evaluate(
         (run / "model").mkdir(exist_ok=True)
         for name in ("model.safetensors", "model.json"):
             shutil.copyfile(opened(model, store) / name, run / "model" / name)
-
-
-def read_recipe(path: Path) -> Recipe:
-    """A recipe from a JSON file such as RUN/recipe.json.
-
-    Raises
-    ------
-    InputError
-        When the file is missing or holds something else.
-    """
-    try:
-        return from_json(Recipe, json.loads(path.read_text()))
-    except OSError as missing:
-        raise InputError(f"Cannot read recipe {path}: {missing.strerror}.") from None
-    except (ValueError, TypeError, AttributeError) as wrong:
-        raise InputError(
-            f"{path} is no recipe ({wrong}): see RUN/recipe.json of any run."
-        ) from None
 
 
 def _write_json(path: Path, content: Any) -> None:

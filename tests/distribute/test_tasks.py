@@ -10,8 +10,8 @@ from tests.toy import toy_recipe
 from thyroid import pipeline
 from thyroid.data.dataset import Dataset
 from thyroid.distribute.tasks import levels, on_ray, resources
-from thyroid.errors import InputError
-from thyroid.execute import Runner, StageFailed, in_process
+from thyroid.errors import InputError, StageFailed
+from thyroid.execute import Runner, in_process
 from thyroid.pipeline import Stage
 from thyroid.recipe import ExecutionConfig, Recipe
 from thyroid.store import Store

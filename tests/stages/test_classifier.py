@@ -14,7 +14,8 @@ from tests.toy import toy_recipe, write_toy
 from thyroid import pipeline
 from thyroid.data.dataset import Dataset
 from thyroid.data.splits import LeakError, make_split
-from thyroid.execute import StageFailed, in_process
+from thyroid.errors import StageFailed
+from thyroid.execute import in_process
 from thyroid.networks.registry import NETWORKS
 from thyroid.pipeline import EpochMetrics
 from thyroid.recipe import Recipe

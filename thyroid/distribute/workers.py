@@ -10,7 +10,8 @@ import ray.train
 from ray.train import RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from thyroid.execute import StageFailed, artifacts, opened, recorded, reread
+from thyroid.errors import StageFailed
+from thyroid.execute import artifacts, opened, recorded, reread
 from thyroid.pipeline import EpochMetrics, Stage
 from thyroid.store import Store
 

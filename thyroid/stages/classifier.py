@@ -13,20 +13,19 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from thyroid.augment import augment, draw
 from thyroid.data.dataset import Dataset
-from thyroid.errors import InputError
+from thyroid.errors import InputError, StageFailed
 from thyroid.evaluate.metrics import macro_f1
-from thyroid.execute import StageFailed
 from thyroid.network_input import network_input, sum_pixels
 from thyroid.networks.registry import build
 from thyroid.pipeline import SegmentConfig
 from thyroid.recipe import InputConfig, NetworkConfig, OptimiserConfig, from_json, to_json
 from thyroid.stages import split
-from thyroid.stages.compute import Compute, seed_of, start, to_numpy_order
+from thyroid.stages.compute import Compute, save_tensors, seed_of, start
 
 WEIGHTS, OPTIMISER, MODEL = "model.safetensors", "optimiser.safetensors", "model.json"
 
@@ -120,8 +119,8 @@ def fit(
         }
 
     if on.leads:
-        save_file(to_numpy_order(network.state_dict()), folder / WEIGHTS)
-        save_file(to_numpy_order(optimiser_tensors(optimiser)), folder / OPTIMISER)
+        save_tensors(network.state_dict(), folder / WEIGHTS)
+        save_tensors(optimiser_tensors(optimiser), folder / OPTIMISER)
         card = {
             "classes": dataset.info.classes,
             "kind": dataset.info.kind,

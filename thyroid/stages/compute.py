@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from thyroid.recipe import ExecutionConfig
+from thyroid.store import writable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +78,14 @@ def seed_of(*place: int | str) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def to_numpy_order(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Detached, contiguous CPU copies, as safetensors wants them."""
-    return {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
+def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    """Write a safetensors file.
+
+    Raises
+    ------
+    InputError
+        When it cannot be written.
+    """
+    plain = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
+    with writable(path.parent):
+        path.write_bytes(save(plain))

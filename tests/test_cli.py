@@ -1,0 +1,193 @@
+"""The command line as a user meets it: a process, its output, its status."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.toy import write_toy
+from thyroid.cli import SUMMARIES, main
+from thyroid.data.dataset import Dataset
+
+FEW = ["--input.size", "32", "--network.width", "4", "--schedule.warmup-epochs", "0"]
+FEW += ["--schedule.constant-epochs", "2", "--schedule.decay-epochs", "1"]
+FEW += ["--schedule.segment-epochs", "1"]
+
+
+def test_help_names_every_command_and_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from thyroid.cli import main; main(['--help']);"
+        "sys.exit(bool({'torch', 'ray', 'pandas', 'tyro'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0
+    assert all(f"  {name} " in done.stdout for name in SUMMARIES)
+
+
+@pytest.mark.parametrize("name", SUMMARIES)
+def test_every_command_explains_itself_without_torch(name: str) -> None:
+    code = (
+        "import sys; from thyroid.cli import main\n"
+        f"try: main(['{name}', '--help'])\n"
+        "except SystemExit as end: assert not end.code\n"
+        "sys.exit(bool({'torch', 'ray'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert f"usage: thyroid {name}" in done.stdout
+
+
+def test_train_reports_and_the_same_command_again_computes_nothing(
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    command = ["train", str(toy), str(run), "--seeds", "2", *FEW]
+    assert main(command) == 0
+    told = capsys.readouterr().out
+    assert re.search(r"macro-F1 0\.\d{3} \(95 % interval .*\) on 18 test images, mean of 2", told)
+    config = json.loads((run / "config.json").read_text())
+    assert config["dataset"]["digest"] == Dataset.open(toy).digest
+    assert config["recipe"]["input"]["size"] == 32
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [(m["seed"], m["epoch"]) for m in lines] == [(s, e) for s in (0, 1) for e in (1, 2, 3)]
+    test = pd.read_csv(run / "predictions" / "test-seed0.csv")
+    parts = pd.read_csv(run / "split.csv").set_index("image_id")["part"]
+    assert set(parts[test["image_id"]]) == {"test"}
+    assert (run / "model" / "model.safetensors").exists()
+
+    artifacts = {p: p.stat().st_mtime_ns for p in (run / "store" / "artifacts").glob("*/*")}
+    page = (run / "report.html").read_bytes()
+    assert main(command) == 0
+    assert {p: p.stat().st_mtime_ns for p in (run / "store" / "artifacts").glob("*/*")} == artifacts
+    assert (run / "report.html").read_bytes() == page
+
+
+def test_a_dry_run_shows_the_recipe_and_what_is_to_do_and_writes_nothing(
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", str(toy), str(tmp_path / "run"), "--seeds", "1", *FEW]
+    assert main([*command, "--dry-run"]) == 0
+    told = capsys.readouterr().out
+    assert '"size": 32' in told
+    assert "auto" not in told
+    assert len(re.findall(r"^[0-9a-f]{8}  \w+ +to do", told, re.M)) == 6
+    assert not (tmp_path / "run").exists()
+    assert main(command) == 0
+    assert main([*command, "--dry-run"]) == 0
+    assert len(re.findall(r"in the store", capsys.readouterr().out)) == 6
+
+
+def test_a_run_folder_takes_no_other_run(
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = str(tmp_path / "run")
+    assert main(["train", str(toy), run, "--seeds", "1", *FEW]) == 0
+    config = (tmp_path / "run" / "config.json").read_bytes()
+    other = write_toy(tmp_path / "other", seed=1).folder
+    for command, sentence in [
+        (["train", str(other), run, "--seeds", "1", *FEW], "holds a run on other data"),
+        (["train", str(toy), run, *FEW, "--split.seed", "7"], "split.seed was 0 and not 7"),
+        (["search", str(toy), run, "--space", "augmentation", *FEW], "command was train and not"),
+    ]:
+        assert main(command) == 2
+        assert sentence in capsys.readouterr().err
+    assert (tmp_path / "run" / "config.json").read_bytes() == config
+
+
+def test_bad_input_is_one_sentence_status_2_and_leaves_nothing(
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    changed = write_toy(tmp_path / "changed").folder
+    counts = bytearray((changed / "counts.npy").read_bytes())
+    counts[-1] ^= 1
+    (changed / "counts.npy").write_bytes(counts)
+    train = ["train", str(toy), str(run)]
+    search = ["search", str(toy), str(run), "--space"]
+    for command, sentence in [
+        (["diagnose"], "no command 'diagnose'"),
+        (["train", str(tmp_path / "none"), str(run)], "is no data set"),
+        (["train", str(changed), str(run)], "was changed or damaged"),
+        ([*train, "--input.size", "20"], "choose one of 32, 16."),
+        ([*train, "--input.size", "7"], "input.size is 7 but must be from 16"),
+        ([*train, *FEW, "--network.name", "resnet19"], "choose one of lenet5"),
+        ([*train, "--recipe", "large"], "choose small, resnet18 or a JSON file"),
+        ([*train, "--recipe", str(tmp_path / "no.json")], "Cannot read recipe"),
+        ([*train, "--seeds", "0"], "--seeds is 0"),
+        (["train", str(toy), "/proc/run", *FEW], "Cannot write below /proc/run"),
+        ([*search, "none"], "choose augmentation"),
+        ([*search, "augmentation", "--time-budget", "soon"], "90s, 30m or 2h"),
+        (["report", str(tmp_path)], "is no run"),
+        (["phantom", str(tmp_path / "p"), "--preset", "heart"], "choose thyroid7 or"),
+        (["phantom", str(toy)], "exists already"),
+        (["import", str(tmp_path / "none"), str(tmp_path / "d")], "none"),
+    ]:
+        assert main(command) == 2, command
+        told = capsys.readouterr().err
+        assert sentence in told, told
+        assert told.count("\n") == 1, told
+        assert not run.exists()
+        assert not (tmp_path / "p").exists()
+        assert not (tmp_path / "d").exists()
+
+
+def test_an_unknown_option_is_status_2(toy: Path, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["train", str(toy), str(tmp_path / "run"), "--input.sise", "32"])
+    assert end.value.code == 2
+
+
+def test_a_full_disk_ends_with_a_sentence(toy: Path, tmp_path: Path) -> None:
+    """The limit on a file's size stands in for the disk: every write beyond it is refused."""
+    limited = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000));"
+        "from thyroid.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    run = tmp_path / "run"
+    done = subprocess.run(
+        [sys.executable, "-c", limited, "train", str(toy), str(run), "--seeds", "1", *FEW],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    assert done.returncode == 2, done.stderr
+    assert "Cannot write below" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list((run / "store" / "building").iterdir())
+    assert not list((run / "store" / "claims").iterdir())
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_here")
+def test_search_writes_trials_and_the_best_recipe(
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    command = ["search", str(toy), str(run), "--space", "augmentation", *FEW]
+    command += ["--trials", "2", "--final-seeds", "1"]
+    assert main(command) == 0
+    told = capsys.readouterr()
+    assert "trial 0: macro-F1" in told.err
+    assert f"best recipe: {run / 'recipe.json'}" in told.out
+    table = pd.read_csv(run / "trials.csv")
+    assert list(table["state"]) == ["complete", "complete"]
+    best = table.loc[table["macro_f1"].idxmax()]
+    recipe = json.loads((run / "recipe.json").read_text())
+    assert recipe["augmentation"]["mirror"] == best["mirror"]
+    assert recipe["augmentation"]["rotation_deg"] == pytest.approx(10 * best["magnitude"])
+    page = (run / "report.html").read_text()
+    assert "Search" in page
+
+    assert main(["train", str(toy), str(tmp_path / "again"), "--recipe", str(run / "recipe.json"),
+                 "--seeds", "1"]) == 0  # fmt: skip
+    again = pd.read_csv(tmp_path / "again" / "predictions" / "test-seed0.csv")
+    assert again.equals(pd.read_csv(run / "predictions" / "test-seed0.csv"))
