@@ -179,8 +179,9 @@ def evaluate(
     with progress.bar("training", "epochs") as advance:
         done = 0
         for metrics in runner(wanted):
-            done += "epoch" in metrics
-            advance(done, total)
+            if "epoch" in metrics:
+                done += 1
+                advance(done, total)
 
     with writable(run):
         (run / "predictions").mkdir(exist_ok=True)
