@@ -83,6 +83,8 @@ def import_(
     labels: Path | None = None,
     size: int = 128,
     pixel_mm: float = 2.0,
+    name: str | None = None,
+    licence: str = "unknown",
 ) -> None:
     """Read files into a data set.
 
@@ -93,13 +95,22 @@ def import_(
             SOURCE/labels.csv, or else the class folders' names.
         size: side of the data set's matrix in pixels.
         pixel_mm: pixel size in mm that counts are re-binned to.
+        name: what reports call the data set; default: its folder's name.
+        licence: under which the images may be used.
     """
     from thyroid import progress
     from thyroid.data.importer import import_folder
 
     with progress.bar("importing", "files") as advance:
         summary = import_folder(
-            source, dataset, labels=labels, size=size, pixel_mm=pixel_mm, progress=advance
+            source,
+            dataset,
+            labels=labels,
+            size=size,
+            pixel_mm=pixel_mm,
+            name=name,
+            licence=licence,
+            progress=advance,
         )
     for line in summary.lines():
         print(line)
@@ -313,9 +324,10 @@ def demo(*, out: Path = Path("runs/demo"), trials: int = 6) -> None:
     if not (out / "dataset").exists():
         if not (out / "dicom").exists():
             say("1/5 simulating scintigrams as NM DICOM files of several centres")
-            phantom(out / "dicom", images_per_class=36, images_per_cross=10, format="dicom")
+            phantom(out / "dicom", images_per_class=60, images_per_cross=15, format="dicom")
         say("2/5 importing them")
-        import_(out / "dicom", out / "dataset")
+        name, licence = "simulated scintigrams", "CC0-1.0"
+        import_(out / "dicom", out / "dataset", name=name, licence=licence)
     say("3/5 inspecting the data set")
     inspect(out / "dataset")
     say("4/5 searching augmentations with Ray Tune and Optuna")

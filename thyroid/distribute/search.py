@@ -118,9 +118,7 @@ def search(
     left = config.trials - len(finished(study))
     if left > 0:
         _tune(run, dataset, base, space, config, store, study, left)
-    table = trials_table(study)
-    with writable(run):
-        table.to_csv(run / "trials.csv", index=False, lineterminator="\n")
+    write_trials(run, study)
     complete = [t for t in finished(study) if t.state is TrialState.COMPLETE]
     if not complete:
         reasons = [t.user_attrs.get("reason", "") for t in finished(study)]
@@ -131,8 +129,8 @@ def search(
     return from_json(Recipe, best.user_attrs["recipe"])
 
 
-def trials_table(study: optuna.Study) -> pd.DataFrame:
-    """What trials.csv holds: a row per finished trial, a column per parameter."""
+def write_trials(run: Path, study: optuna.Study) -> None:
+    """Write trials.csv: a row per finished trial, a column per parameter."""
     rows = []
     for trial in finished(study):
         value = trial.value
@@ -153,7 +151,10 @@ def trials_table(study: optuna.Study) -> pd.DataFrame:
                 **trial.params,
             }
         )
-    return pd.DataFrame(rows)
+    with writable(run):
+        unfinished = run / "trials.csv.new"
+        pd.DataFrame(rows).to_csv(unfinished, index=False, lineterminator="\n")
+        unfinished.replace(run / "trials.csv")
 
 
 def _tune(
@@ -193,7 +194,7 @@ def _tune(
     scratch = run / "tune"
     drive = _driver(store, dataset.folder, dataset.digest, config)
     with progress.bar("search", "trials") as advance:
-        watcher = _Watcher(study, config.trials, advance)
+        watcher = _Watcher(run, study, config.trials, advance)
         tuner = tune.Tuner(
             # A driver waits; what it starts computes. Tune refuses an empty request, so: 1 MB.
             tune.with_resources(drive, {"cpu": 0, "memory": 1e6}),
@@ -252,13 +253,9 @@ def _driver(
                 started = [tasks.start(s, store, dataset, config.gpus_per_worker) for s in level]
                 last = [list(tasks.results(metrics))[-1] for metrics in started]
             except Exception as failure:
-                result |= {
-                    OBJECTIVE: math.nan,
-                    "reason": f"{failure}",
-                    "epoch": result["epoch"] + 1,
-                }
-                result["seconds"] = time.monotonic() - began
-                tune.report(result)
+                # Told as of epoch 0, where ASHA has no rung that a missing value could spoil
+                failed = {OBJECTIVE: math.nan, "epoch": 0, "reason": f"{failure}"}
+                tune.report(result | failed | {"seconds": time.monotonic() - began})
                 return
             reused = sum(metrics["reused"] for metrics in last)
             result["reused_stages"] += reused
@@ -273,10 +270,12 @@ def _driver(
 
 
 class _Watcher(tune.Callback):  # type: ignore[misc]  # ray ships no types
-    """Tells the person at the terminal of every trial that ends."""
+    """Tells of every trial that ends: the person at the terminal, and trials.csv."""
 
-    def __init__(self, study: optuna.Study, total: int, advance: progress.Advance) -> None:
-        self._total, self._advance = total, advance
+    def __init__(
+        self, run: Path, study: optuna.Study, total: int, advance: progress.Advance
+    ) -> None:
+        self._run, self._study, self._total, self._advance = run, study, total, advance
         self._done = len(finished(study))
         values = [t.value for t in finished(study) if t.value is not None]
         self._best = max(values, default=-math.inf)
@@ -298,6 +297,7 @@ class _Watcher(tune.Callback):  # type: ignore[misc]  # ray ships no types
         progress.say(
             f"trial {result.get('number', '?')}: {outcome} ({best}, {self._done}/{self._total})"
         )
+        write_trials(self._run, self._study)
         self._advance(self._done, self._total)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
