@@ -8,7 +8,6 @@ number of a page stands in the JSON file that the dictionary is written to.
 from __future__ import annotations
 
 import json
-import os
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from reports import figures
-from thyroid.data.dataset import cannot_write
 from thyroid.errors import InputError
+from thyroid.files import cannot_write, replace_text
 
 
 def write_page(template: str, info: dict[str, Any], out: Path, **pictures: Any) -> Path:
@@ -37,12 +36,7 @@ def write_page(template: str, info: dict[str, Any], out: Path, **pictures: Any) 
     for path, content in ((numbers, text), (out, page)):
         with cannot_write(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-            try:
-                unfinished.write_text(content, encoding="utf-8", newline="\n")
-                unfinished.replace(path)
-            finally:
-                unfinished.unlink(missing_ok=True)
+        replace_text(path, content)
     return out
 
 

@@ -14,17 +14,8 @@ from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
 from thyroid.evaluate.predictions import Predictions, read_predictions
 
-TRIAL_COLUMNS = (
-    "number",
-    "state",
-    "macro_f1",
-    "epochs",
-    "seconds",
-    "reused_stages",
-    "computed_stages",
-    "reason",
-)
-"""Columns of trials.csv that are no searched parameter."""
+PARAMETER = "param_"
+"""Columns of trials.csv that begin so hold what was searched."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

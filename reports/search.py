@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from reports.provenance import without_folder
-from reports.run import TRIAL_COLUMNS, Run
+from reports.run import PARAMETER, Run
 
 TOP = 10
 """Trials in the table of the best."""
@@ -25,7 +25,9 @@ def search_info(run: Run) -> dict[str, Any] | None:
     if run.trials is None:
         return info
     trials = run.trials
-    parameters = [name for name in trials.columns if name not in TRIAL_COLUMNS]
+    parameters = [
+        name.removeprefix(PARAMETER) for name in trials.columns if name.startswith(PARAMETER)
+    ]
     rows = [{str(k): _plain(v) for k, v in row.items()} for row in trials.to_dict("records")]
     complete = [r for r in rows if r["state"] == "complete" and r["macro_f1"] is not None]
     best = sorted(complete, key=lambda r: (-r["macro_f1"], r["number"]))
@@ -59,7 +61,8 @@ def _history(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _with_parameters(row: dict[str, Any], parameters: list[str]) -> dict[str, Any]:
     kept = ("number", "macro_f1", "epochs", "seconds", "reused_stages", "computed_stages")
-    values = {name: row[name] for name in parameters if row[name] is not None}
+    searched = {name: row[PARAMETER + name] for name in parameters}
+    values = {name: value for name, value in searched.items() if value is not None}
     return {name: row.get(name) for name in kept} | {"parameters": values}
 
 

@@ -33,3 +33,10 @@ def ray_here() -> Iterator[None]:
 
     with connected(cpus=2):
         yield
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever uses Ray is marked so."""
+    for item in items:
+        if "ray_here" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.ray)

@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 
 from tests.toy import toy_recipe
 from thyroid import pipeline
-from thyroid.pipeline import Ramp, Stage, segment_epochs
+from thyroid import stage as stage_module
+from thyroid.pipeline import Ramp, segment_epochs
 from thyroid.recipe import ScheduleConfig
+from thyroid.stage import KINDS, Kind, Stage
 
 DIGEST = "d" * 64
 
@@ -38,8 +40,8 @@ def test_a_key_says_what_decides_the_result() -> None:
 
 def test_the_stage_version_is_part_of_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     before = pipeline.classifier(toy_recipe(), DIGEST, 0)[-1].key
-    newer = {**pipeline.KINDS, "split": pipeline.Kind(version=99, function="x:y")}
-    monkeypatch.setattr(pipeline, "KINDS", newer)
+    newer = {**KINDS, "split": Kind(version=99, function="x:y")}
+    monkeypatch.setattr(stage_module, "KINDS", newer)
     assert pipeline.classifier(toy_recipe(), DIGEST, 0)[-1].key != before
 
 
@@ -101,7 +103,22 @@ def test_a_ramp_is_linear_and_stays_at_its_ends() -> None:
     assert [ramp.at(e) for e in (0, 10, 11, 12, 14, 99)] == [1, 1, 0.75, 0.5, 0, 0]
 
 
-@pytest.mark.parametrize("module", ["thyroid.pipeline", "thyroid.recipe", "thyroid.store"])
+@pytest.mark.parametrize(
+    "module", ["thyroid.pipeline", "thyroid.recipe", "thyroid.store", "thyroid.distribute.search"]
+)
 def test_trial_drivers_import_no_torch(module: str) -> None:
-    code = f"import sys, {module}; sys.exit(bool({{'torch', 'ray'}} & set(sys.modules)))"
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+
+
+def test_lineage_walks_a_diamond_once() -> None:
+    corner = pipeline.split(toy_recipe().split, DIGEST)
+    for _ in range(40):  # 2^40 paths
+        inputs = {"left": corner, "right": corner}
+        corner = Stage(kind="split", config=toy_recipe().split, dataset=DIGEST, inputs=inputs)
+    assert len(list(corner.lineage())) == 41
+
+
+def test_a_prediction_takes_one_worker() -> None:
+    recipe = toy_recipe(execution__workers=2)
+    assert pipeline.prediction(recipe, DIGEST, 0, "test").execution.workers == 1

@@ -11,8 +11,8 @@ import pytest
 
 from tests.test_cli import FEW
 from thyroid.cli import SUMMARIES, main
-from thyroid.distribute.search import load_space
 from thyroid.recipe import Recipe
+from thyroid.space import load_space
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
@@ -22,7 +22,6 @@ def blocks() -> list[str]:
     return re.findall(r"^```\w*\n(.*?)^```", README, re.M | re.S)
 
 
-@pytest.mark.ray
 @pytest.mark.usefixtures("ray_here")
 def test_the_commands_for_ones_own_images_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

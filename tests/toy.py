@@ -66,7 +66,7 @@ def write_toy(
 
 
 def toy_recipe(**changes: Any) -> Recipe:
-    """A recipe of seconds: 8 channels, 4 epochs; `schedule__constant_epochs=2` changes fields."""
+    """A recipe of seconds: 4 channels, 4 epochs; `schedule__constant_epochs=2` changes fields."""
     few = {
         "input.size": 32,
         "network.width": 4,

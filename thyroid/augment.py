@@ -33,7 +33,7 @@ class Draws:
 def draw(n: int, config: AugmentationConfig, generator: Generator) -> Draws:
     """Draw the parameters of `n` images from a CPU generator."""
     # One row per parameter, always all of them: switching one off leaves the others' draws.
-    u = torch.rand(9, n, generator=generator)
+    u = torch.rand(8, n, generator=generator)
     symmetric = 2 * u - 1
 
     angle = symmetric[0] * math.radians(config.rotation_deg)

@@ -4,6 +4,7 @@ runs: torch and ray take seconds.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from tyro.conf import Positional, arg
 
 from thyroid.errors import InputError
-from thyroid.recipe import RECIPES, Recipe, read_recipe, to_json
+from thyroid.recipe import RECIPES, Recipe, for_data, read_recipe, to_json
 
 if TYPE_CHECKING:
     from thyroid.data.dataset import Dataset
@@ -161,29 +162,34 @@ def train(
     from thyroid.data.dataset import Dataset
     from thyroid.execute import in_process
     from thyroid.run import evaluate, locked, preflight, require_same, write_config
+    from thyroid.stages.compute import start
     from thyroid.store import Store
 
     if seeds < 1:
         raise InputError(f"--seeds is {seeds} but must be at least 1.")
-    chosen = _resolved(fields)
     data = Dataset.open(dataset.absolute())
-    artifacts = Store((store or run / "store").absolute())
+    chosen = _resolved(fields, data, gpus_per_worker)
+    artifacts = Store.at(store or run / "store")
     if dry_run:
         _show_plan(data, chosen, seeds, artifacts)
         return
     preflight(data, chosen)
-    with locked(run):
-        require_same(run, data, chosen, "train", None)
-        write_config(run, data, chosen, range(seeds), "train", None)
+    with contextlib.ExitStack() as stack:
+        where = {data.digest: data.folder}
         if address is None and chosen.execution.workers == 1:
-            evaluate(run, data, chosen, range(seeds), artifacts, in_process(artifacts, data.folder))
+            start(chosen.execution)  # what this machine lacks is found before anything is written
+            runner = in_process(artifacts, where)
         else:
             from thyroid.distribute.connection import connected
-            from thyroid.distribute.tasks import on_ray
+            from thyroid.distribute.tasks import on_ray, require_room
 
-            with connected(address):
-                runner = on_ray(artifacts, data.folder, gpus_per_worker)
-                evaluate(run, data, chosen, range(seeds), artifacts, runner)
+            stack.enter_context(connected(address))
+            require_room(chosen.execution, gpus_per_worker)
+            runner = on_ray(artifacts, where, gpus_per_worker)
+        stack.enter_context(locked(run))
+        require_same(run, data, chosen, "train", None)
+        write_config(run, data, chosen, range(seeds), "train", None)
+        evaluate(run, data, chosen, range(seeds), artifacts, runner)
     report(run)
 
 
@@ -240,7 +246,6 @@ def search(
     execution = dataclasses.replace(
         fields.execution,
         workers=max(workers_per_stage, fields.execution.workers),
-        device="cuda" if gpus_per_worker else fields.execution.device,
     )
     base = dataclasses.replace(fields, execution=execution)
     _search(dataset, run, base, space, config, final_seeds, store, address, "search")
@@ -259,36 +264,41 @@ def _search(
 ) -> None:
     from thyroid.data.dataset import Dataset
     from thyroid.distribute.connection import connected
-    from thyroid.distribute.search import load_space
-    from thyroid.distribute.search import search as find
-    from thyroid.distribute.tasks import on_ray
+    from thyroid.distribute.search import best_recipe
+    from thyroid.distribute.tasks import on_ray, require_room
+    from thyroid.files import sha256_of
     from thyroid.progress import say
     from thyroid.run import evaluate, locked, preflight, require_same, write_config
+    from thyroid.space import load_space, space_file
     from thyroid.store import Store
 
     if final_seeds < 1:
         raise InputError(f"--final-seeds is {final_seeds} but must be at least 1.")
-    base = _resolved(fields)
     space = load_space(space_name)
     data = Dataset.open(dataset.absolute())
-    artifacts = Store((store or run / "store").absolute())
+    base = _resolved(fields, data, config.gpus_per_worker)
+    artifacts = Store.at(store or run / "store")
     about = {
         "space": space_name,
+        "space_sha256": sha256_of(space_file(space_name)),
         "objective": "validation macro-F1",
         **dataclasses.asdict(config),
         "base": to_json(base),
     }
     seeds = range(final_seeds)
     preflight(data, base)
-    with locked(run):
-        require_same(run, data, base, command, about)
-        write_config(run, data, base, seeds, command, about)
-        with connected(address):
+    where = {data.digest: data.folder}
+    with connected(address):
+        require_room(base.execution, config.gpus_per_worker)
+        with locked(run):
+            require_same(run, data, base, command, about)
+            if not (run / "config.json").exists():
+                write_config(run, data, base, seeds, command, about)
             say(f"searching '{space_name}' for {config.trials} trials")
-            best = find(run, data, base, space, config, artifacts)
+            best = best_recipe(run, data, base, space, config, artifacts)
             write_config(run, data, best, seeds, command, about)
             say(f"training the best recipe with {len(seeds)} seeds")
-            runner = on_ray(artifacts, data.folder, config.gpus_per_worker)
+            runner = on_ray(artifacts, where, config.gpus_per_worker)
             evaluate(run, data, best, seeds, artifacts, runner)
     print(f"trials: {run / 'trials.csv'}")
     print(f"best recipe: {run / 'recipe.json'}, which differs from the first by")
@@ -358,11 +368,17 @@ def base_recipe(argv: Sequence[str]) -> Recipe:
     raise InputError(f"--recipe '{name}' is unknown: choose {', '.join(RECIPES)} or a JSON file.")
 
 
-def _resolved(recipe: Recipe) -> Recipe:
-    """The recipe with `auto` replaced by what this machine has."""
+def _resolved(recipe: Recipe, dataset: Dataset, gpus_per_worker: float) -> Recipe:
+    """The recipe with `auto` replaced by what there is, and without what the data do not allow."""
     from thyroid.machine import resolve
+    from thyroid.progress import say
 
-    return dataclasses.replace(recipe, execution=resolve(recipe.execution))
+    if dataset.info.kind == "display":
+        say("The data are pictures, not counts: thinning of counts is switched off.")
+    execution = recipe.execution
+    if gpus_per_worker and execution.device == "auto":  # the workers' machines, not this one
+        execution = dataclasses.replace(execution, device="cuda")
+    return for_data(dataclasses.replace(recipe, execution=resolve(execution)), dataset.info.kind)
 
 
 def _show_plan(dataset: Dataset, recipe: Recipe, seeds: int, store: Store) -> None:

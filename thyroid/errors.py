@@ -9,6 +9,10 @@ class InputError(Exception):
     """
 
 
+class StorageError(InputError):
+    """A disk, a store or a data set cannot be used: no fault of a recipe, so a search stops."""
+
+
 class StageFailed(Exception):
     """A stage cannot finish: it diverged, collapsed, lost its input. A search goes on without it.
 

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from thyroid.errors import StageFailed
-from thyroid.pipeline import EpochMetrics, Stage
-from thyroid.store import Store, writable
+from thyroid.data.dataset import Dataset
+from thyroid.errors import StageFailed, StorageError
+from thyroid.files import cannot_write
+from thyroid.stage import EpochMetrics, Stage
+from thyroid.store import Store
 
-METRICS, COST = "metrics.jsonl", "cost.json"
+METRICS = "metrics.jsonl"
+
+Datasets = Mapping[str, Path]
+"""Where each data set lies, by its digest."""
 
 Runner = Callable[[Sequence[Stage]], Iterator[EpochMetrics]]
 """Brings about the artifacts of some stages and of all that they need, yielding metrics."""
 
 
-def in_process(store: Store, dataset: Path) -> Runner:
+def in_process(store: Store, datasets: Datasets) -> Runner:
     """A runner that computes one stage after the other, here."""
 
     def run(wanted: Sequence[Stage]) -> Iterator[EpochMetrics]:
@@ -26,12 +30,12 @@ def in_process(store: Store, dataset: Path) -> Runner:
             for step in stage.lineage():
                 if step.key not in done:
                     done.add(step.key)
-                    yield from execute(step, store, dataset)
+                    yield from execute(step, store, datasets)
 
     return run
 
 
-def execute(stage: Stage, store: Store, dataset: Path) -> Iterator[EpochMetrics]:
+def execute(stage: Stage, store: Store, datasets: Datasets) -> Iterator[EpochMetrics]:
     """Make one stage's artifact from inputs that the store has, yielding each epoch's metrics.
 
     An artifact that is there already is read, not made: the same metrics, with `reused` true.
@@ -40,7 +44,7 @@ def execute(stage: Stage, store: Store, dataset: Path) -> Iterator[EpochMetrics]
     ----------
     stage : what is wanted; its inputs have been executed
     store : where artifacts are
-    dataset : the data set's folder
+    datasets : where data sets are
 
     Raises
     ------
@@ -53,29 +57,35 @@ def execute(stage: Stage, store: Store, dataset: Path) -> Iterator[EpochMetrics]
     if found is None:
         with store.building(stage.key, stage.about) as folder:
             if folder is not None:
-                fit = stage.function()(stage.config, artifacts(stage, store, dataset), folder)
+                fit = stage.function()(stage.config, artifacts(stage, store, datasets), folder)
                 yield from recorded(stage, fit, folder)
                 return
         found = opened(stage, store)
     yield from reread(found)
 
 
-def artifacts(stage: Stage, store: Store, dataset: Path) -> dict[str, Path]:
-    """The folders that the stage's function reads, by the names it knows them under."""
+def artifacts(stage: Stage, store: Store, datasets: Datasets) -> dict[str, Path]:
+    """The folders that the stage's function reads, by the names it knows them under.
+
+    Raises
+    ------
+    StorageError
+        When the data set is no longer the one in the stage's key.
+    """
+    dataset = datasets[stage.dataset]
+    if Dataset.open(dataset, verify=False).digest != stage.dataset:
+        raise StorageError(f"{dataset} was changed while it was in use: choose another run folder.")
     inputs = {name: opened(upstream, store) for name, upstream in stage.inputs.items()}
     return {"dataset": dataset, **inputs}
 
 
 def recorded(stage: Stage, fit: Iterator[EpochMetrics], folder: Path) -> Iterator[EpochMetrics]:
-    """Pass on what `fit` yields, and keep it and the time it took with the artifact."""
-    start = time.perf_counter()
-    with (folder / METRICS).open("w") as file:
+    """Pass on what `fit` yields, and keep it with the artifact."""
+    with cannot_write(folder), (folder / METRICS).open("w") as file:
         for metrics in fit:
             line = {"stage": stage.kind, **metrics}
-            with writable(folder):
-                file.write(json.dumps(line) + "\n")
+            file.write(json.dumps(line) + "\n")
             yield {**line, "reused": False}
-    (folder / COST).write_text(json.dumps({"seconds": time.perf_counter() - start}))
 
 
 def reread(folder: Path) -> Iterator[EpochMetrics]:

@@ -1,16 +1,10 @@
-"""The stage graph: which stage needs which, and each stage's key. Imports no torch and no ray."""
+"""The stage graph: which stage needs which. Imports no torch and no ray."""
 
 from __future__ import annotations
 
-import hashlib
-import importlib
-import json
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
-from importlib.metadata import version
-from pathlib import Path
-from typing import Any
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from thyroid.recipe import (
     AugmentationConfig,
@@ -21,36 +15,8 @@ from thyroid.recipe import (
     Recipe,
     ScheduleConfig,
     SplitConfig,
-    to_json,
 )
-
-EpochMetrics = dict[str, Any]
-"""What a stage yields after each epoch: numbers by name."""
-
-Fit = Callable[[Any, Mapping[str, Path], Path], Iterator[EpochMetrics]]
-"""A stage's function: fit(config, inputs, folder) fills `folder` and yields as it goes.
-
-`inputs` maps a name to an artifact's folder; `dataset` is the data set's folder.
-"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Kind:
-    """A kind of stage."""
-
-    version: int
-    """Raised whenever the numbers that the stage makes change."""
-    function: str
-    """`module:function`, imported only where the stage runs."""
-    numerical: bool = True
-    """Whether torch computes it, so that its key holds torch's version."""
-
-
-KINDS: Mapping[str, Kind] = {
-    "split": Kind(version=1, function="thyroid.stages.split:fit", numerical=False),
-    "classifier": Kind(version=1, function="thyroid.stages.classifier:fit"),
-    "prediction": Kind(version=1, function="thyroid.stages.prediction:fit"),
-}
+from thyroid.stage import Stage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,64 +57,6 @@ class PredictionConfig:
     execution: ExecutionConfig
     part: str
     """`validation` or `test`."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stage:
-    """One node of the graph: what is made, from what, by which settings."""
-
-    kind: str
-    config: Any
-    """A frozen dataclass with the fields that matter to the result, and no others."""
-    dataset: str
-    """The data set's digest."""
-    inputs: Mapping[str, Stage] = field(default_factory=dict)
-
-    @cached_property
-    def key(self) -> str:
-        """SHA-256 of all that decides the artifact's bits; same key, same bits."""
-        text = json.dumps(self.about, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
-
-    @property
-    def about(self) -> dict[str, Any]:
-        """What the key is made of, as plain data."""
-        kind = KINDS[self.kind]
-        return {
-            "kind": self.kind,
-            "version": kind.version,
-            "libraries": {
-                name: version(name) for name in (("torch", "numpy") if kind.numerical else ())
-            },
-            "config": to_json(self.config),
-            "dataset": self.dataset,
-            "inputs": {name: stage.key for name, stage in self.inputs.items()},
-        }
-
-    @property
-    def execution(self) -> ExecutionConfig:
-        """What the stage runs on; a stage without a choice takes one thread."""
-        execution: ExecutionConfig = getattr(self.config, "execution", ExecutionConfig())
-        return execution
-
-    def lineage(self) -> Iterator[Stage]:
-        """Its inputs, theirs, and itself: each once, what is needed first."""
-        seen: set[str] = set()
-
-        def walk(stage: Stage) -> Iterator[Stage]:
-            for upstream in stage.inputs.values():
-                yield from walk(upstream)
-            if stage.key not in seen:
-                seen.add(stage.key)
-                yield stage
-
-        return walk(self)
-
-    def function(self) -> Fit:
-        """The function that makes the artifact."""
-        module, name = KINDS[self.kind].function.split(":")
-        fit: Fit = getattr(importlib.import_module(module), name)
-        return fit
 
 
 def split(config: SplitConfig, dataset: str) -> Stage:
@@ -212,7 +120,8 @@ def segment_epochs(schedule: ScheduleConfig) -> Iterator[tuple[int, int, Ramp]]:
 def prediction(recipe: Recipe, dataset: str, seed: int, part: str) -> Stage:
     """The trained classifier's probabilities for one part of the data set."""
     trained = classifier(recipe, dataset, seed)[-1]
-    config = PredictionConfig(execution=recipe.execution, part=part)
+    alone = dataclasses.replace(recipe.execution, workers=1)  # one forward pass
+    config = PredictionConfig(execution=alone, part=part)
     return Stage(
         kind="prediction",
         config=config,

@@ -32,7 +32,7 @@ class SplitConfig:
 
     def __post_init__(self) -> None:
         _within("split", self, validation=(0.01, 0.9), test=(0, 0.9))
-        if self.validation + self.test >= 1:
+        if self.leave_out_centre is None and self.validation + self.test >= 1:
             raise InputError(
                 f"split.validation {self.validation} and split.test {self.test} leave no patient "
                 "to train on: lower one of them."
@@ -92,9 +92,11 @@ class NetworkConfig:
     name: str = "resnet_small"
     """A name that `thyroid.networks` registers."""
     width: int | None = None
-    """Channels of the first stage where the network has a choice; None: its own default."""
-    weights: str | None = None
-    """Path of a local safetensors file to start from (the head is always new)."""
+    """Channels of the first stage; None: the network's own default."""
+
+    def __post_init__(self) -> None:
+        if self.width is not None:
+            _within("network", self, width=(1, 4096))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,6 +235,13 @@ def from_json(kind: type[T], plain: Mapping[str, Any]) -> T:
     return kind(**values)
 
 
+def for_data(recipe: Recipe, kind: Literal["counts", "display"]) -> Recipe:
+    """The recipe without what data of this kind do not allow: pictures hold no counts to thin."""
+    if kind == "counts" or recipe.augmentation.thinning == 0:
+        return recipe
+    return override(recipe, {"augmentation.thinning": 0.0})
+
+
 def read_recipe(path: Path) -> Recipe:
     """A recipe from a JSON file such as RUN/recipe.json.
 
@@ -291,4 +300,4 @@ def _checked(hint: Any, name: str, value: Any) -> Any:
     if not fits:
         wanted = ", ".join(map(str, choices)) if choices else getattr(hint, "__name__", hint)
         raise InputError(f"The recipe's {name} is {value!r} but must be {wanted}.")
-    return value
+    return float(value) if hint is float else value  # 0 and 0.0 are one setting, and one key

@@ -24,18 +24,20 @@ from typing import Any
 import torch
 
 from thyroid import __version__, machine, pipeline, progress
+from thyroid.data import quality
 from thyroid.data.dataset import Dataset
 from thyroid.data.splits import make_split
 from thyroid.errors import InputError
 from thyroid.execute import Runner, opened, reread
+from thyroid.files import cannot_write, replace_text
 from thyroid.network_input import sum_pixels
 from thyroid.networks.registry import build
-from thyroid.pipeline import Stage
-from thyroid.recipe import Recipe, to_json
+from thyroid.recipe import Recipe, from_json, to_json
+from thyroid.stage import Stage
+from thyroid.stages import prediction
+from thyroid.stages.checkpoint import MODEL, WEIGHTS
 from thyroid.stages.split import FILE as SPLIT_FILE
-from thyroid.store import Store, writable
-
-PREDICTIONS = "predictions.csv"
+from thyroid.store import Store
 
 
 @contextlib.contextmanager
@@ -47,7 +49,7 @@ def locked(run: Path) -> Iterator[None]:
     InputError
         When another command owns it, or it cannot be written.
     """
-    with writable(run):
+    with cannot_write(run):
         run.mkdir(parents=True, exist_ok=True)
         lock = (run / ".lock").open("w")
     with lock:
@@ -66,9 +68,12 @@ def preflight(dataset: Dataset, recipe: Recipe) -> None:
     Raises
     ------
     InputError
-        When the data cannot be split so, the input size does not divide theirs, or there is no
-        such network.
+        When the data have a fault that makes every result untrue, or cannot be split so, the input
+        size does not divide theirs, or there is no such network.
     """
+    for flag in quality.check(dataset):
+        if flag.severity == "error":
+            raise InputError(f"{dataset.folder} cannot be trained on: {flag.sentence}.")
     make_split(dataset, recipe.split)
     sum_pixels(torch.from_numpy(dataset.counts[:1].astype("float32")), recipe.input.size)
     with torch.random.fork_rng():
@@ -91,33 +96,38 @@ def require_same(
     path = run / "config.json"
     if not path.exists():
         return
+    settings = ("space", "space_sha256", "seeds", "seed", "grace_epochs", "reduction_factor")
     try:
         before = json.loads(path.read_text())
-        began = before["search"]["base"] if before["search"] else before["recipe"]
         same_data = before["dataset"]["digest"] == dataset.digest
-        pairs = [
-            ("command", before["command"], command),
-            ("space", (before["search"] or {}).get("space"), (search or {}).get("space")),
-            *_fields(began, to_json(recipe)),
-        ]
-    except (ValueError, KeyError, TypeError):
-        raise InputError(f"{path} is damaged: remove {run} or choose another folder.") from None
+        old_search = before["search"] or {}
+        old_recipe = from_json(Recipe, old_search.get("base", before["recipe"]))
+        old = {"command": before["command"]} | _flat(to_json(old_recipe))
+        old |= {f"--{name}": old_search.get(name) for name in settings}
+    except (ValueError, KeyError, TypeError, InputError):
+        raise InputError(
+            f"{path} cannot be understood: it is damaged, or of another version of thyroid; "
+            "choose another run folder."
+        ) from None
     if not same_data:
         raise InputError(f"{run} holds a run on other data: choose another run folder.")
-    for name, old, new in pairs:
-        if old != new:
+    new = {"command": command} | _flat(to_json(recipe))
+    new |= {f"--{name}": (search or {}).get(name) for name in settings}
+    for name, value in new.items():
+        if value != old[name]:
             raise InputError(
-                f"{run} holds another run, whose {name} was {old} and not {new}: "
+                f"{run} holds another run, whose {name} was {old[name]} and not {value}: "
                 "choose another run folder."
             )
 
 
-def _fields(before: dict[str, Any], after: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    for name, value in after.items():
-        if isinstance(value, dict):
-            yield from ((f"{name}.{n}", o, v) for n, o, v in _fields(before[name], value))
-        else:
-            yield name, before[name], value
+def _flat(plain: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested fields by their dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in plain.items():
+        within = _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else None
+        flat |= {f"{prefix}{name}": value} if within is None else within
+    return flat
 
 
 def write_config(
@@ -128,7 +138,7 @@ def write_config(
     command: str,
     search: dict[str, Any] | None,
 ) -> None:
-    """Write config.json and recipe.json."""
+    """Write config.json and recipe.json; results of another recipe or other seeds are removed."""
     info = dataclasses.asdict(dataset.info)
     config = {
         "command": command,
@@ -145,6 +155,15 @@ def write_config(
         "search": search,
         "machine": machine.describe(),
     }
+    try:
+        before = json.loads((run / "config.json").read_text())
+    except (OSError, ValueError):
+        before = {}
+    if (before.get("recipe"), before.get("seeds")) != (config["recipe"], config["seeds"]):
+        with cannot_write(run):
+            for folder in ("predictions", "model"):
+                shutil.rmtree(run / folder, ignore_errors=True)
+            (run / "metrics.jsonl").unlink(missing_ok=True)
     _write_json(run / "config.json", config)
     _write_json(run / "recipe.json", to_json(recipe))
 
@@ -183,7 +202,7 @@ def evaluate(
                 done += 1
                 advance(done, total)
 
-    with writable(run):
+    with cannot_write(run):
         (run / "predictions").mkdir(exist_ok=True)
         with (run / "metrics.jsonl").open("w") as file:
             for seed in seeds:
@@ -192,16 +211,13 @@ def evaluate(
                         file.write(json.dumps(metrics) + "\n")
         for stage in wanted:
             name = f"{stage.config.part}-seed{stage.inputs['model'].config.seed}.csv"
-            shutil.copyfile(opened(stage, store) / PREDICTIONS, run / "predictions" / name)
+            shutil.copyfile(opened(stage, store) / prediction.FILE, run / "predictions" / name)
         parts, model = wanted[0].inputs["split"], wanted[0].inputs["model"]
         shutil.copyfile(opened(parts, store) / SPLIT_FILE, run / SPLIT_FILE)
         (run / "model").mkdir(exist_ok=True)
-        for name in ("model.safetensors", "model.json"):
+        for name in (WEIGHTS, MODEL):
             shutil.copyfile(opened(model, store) / name, run / "model" / name)
 
 
 def _write_json(path: Path, content: Any) -> None:
-    with writable(path.parent):
-        unfinished = path.with_suffix(".json.new")
-        unfinished.write_text(json.dumps(content, indent=2) + "\n")
-        unfinished.replace(path)
+    replace_text(path, json.dumps(content, indent=2) + "\n")

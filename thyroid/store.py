@@ -8,10 +8,11 @@ want to build one key, one holds the claim and the others wait.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
+import re
 import shutil
+import socket
 import threading
 import time
 import uuid
@@ -21,9 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from thyroid.errors import InputError
+from thyroid.files import cannot_write, sha256_of
 
-LEASE_SECONDS = 30.0
-"""A claim that its builder has not renewed for this long is dead."""
+LEASE_SECONDS = 60.0
+"""A claim that its builder has not renewed for this long, while we watched, is dead."""
 
 MANIFEST = "manifest.json"
 
@@ -33,6 +35,19 @@ class Store:
     """The artifacts below `root`."""
 
     root: Path
+
+    @classmethod
+    def at(cls, place: Path) -> Store:
+        """The store in a folder; `Path` writes `s3://bucket` as `s3:/bucket`.
+
+        Raises
+        ------
+        InputError
+            When the place is no folder of a file system.
+        """
+        if re.match(r"[a-z0-9]+:/", str(place)):
+            raise InputError(f"{place} is no folder: a store lies on a disk, shared or not.")
+        return cls(place.absolute())
 
     def __contains__(self, key: str) -> bool:
         """Whether the artifact is there; its files are verified by `open`, not here."""
@@ -47,8 +62,8 @@ class Store:
         folder = self._artifact(key)
         try:
             manifest = json.loads((folder / MANIFEST).read_text())
-            intact = all(
-                _sha256(folder / name) == digest for name, digest in manifest["files"].items()
+            intact = manifest["key"] == key and all(
+                sha256_of(folder / name) == digest for name, digest in manifest["files"].items()
             )
         except FileNotFoundError as missing:
             if Path(str(missing.filename)).name == MANIFEST:
@@ -84,25 +99,30 @@ class Store:
                 return
             folder = self.root / "building" / f"{key[:16]}-{uuid.uuid4().hex[:8]}"
             try:
-                with writable(self.root):
+                with cannot_write(self.root):
                     folder.mkdir(parents=True)
                 yield folder
-                with writable(self.root):
+                with cannot_write(self.root):
                     self._commit(key, folder, about)
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def _commit(self, key: str, folder: Path, about: dict[str, Any]) -> None:
-        files = {p.name: _sha256(p) for p in sorted(folder.iterdir())}
+        files = {
+            path.relative_to(folder).as_posix(): sha256_of(path)
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        }
         _write_durably(folder / MANIFEST, json.dumps({"key": key, **about, "files": files}))
         target = self._artifact(key)
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             os.rename(folder, target)
         except OSError:
-            # A builder that was taken for dead may have finished: same key, same bits.
-            if key not in self:
-                raise
+            if key in self:  # a builder that was taken for dead has finished: same key, same bits
+                return
+            self._set_aside(target)  # what is there has lost its manifest
+            os.rename(folder, target)
 
     def _artifact(self, key: str) -> Path:
         return self.root / "artifacts" / key[:2] / key
@@ -117,15 +137,23 @@ class Store:
     def _claimed(self, key: str) -> Iterator[bool]:
         """Hold the claim on `key`, waiting for another holder; False once the artifact exists."""
         claim = self.root / "claims" / key
-        with writable(self.root):
+        with cannot_write(self.root):
             claim.parent.mkdir(parents=True, exist_ok=True)
-        mine = uuid.uuid4().hex
+        mine = f"{socket.gethostname()} {os.getpid()} {uuid.uuid4().hex}"
+        watched, since = None, time.monotonic()
         while True:
             if key in self:
                 yield False
                 return
-            if _take(claim, mine):
-                break
+            with cannot_write(self.root):
+                if _take(claim, mine):
+                    break
+            # Dead is what did not move by our own clock: machines' clocks are not compared
+            holder = _look(claim)
+            if holder != watched:
+                watched, since = holder, time.monotonic()
+            elif holder and (_died_here(holder[0]) or time.monotonic() - since > LEASE_SECONDS):
+                _bury(claim, holder[0])
             time.sleep(0.05)
         if key in self:  # it was finished between the look and the claim
             _release(claim, mine)
@@ -142,37 +170,50 @@ class Store:
             _release(claim, mine)
 
 
-@contextlib.contextmanager
-def writable(folder: Path) -> Iterator[None]:
-    """Turn the system's refusal to write into a sentence."""
-    try:
-        yield
-    except OSError as refusal:
-        raise InputError(
-            f"Cannot write below {folder}: {refusal.strerror or refusal}; "
-            "free space there or choose another folder."
-        ) from refusal
-
-
 def _take(claim: Path, mine: str) -> bool:
-    """Create the claim, or take over one whose holder has stopped renewing it."""
+    """Create the claim; whole or not at all, for others read it."""
+    written = claim.with_name(f"{claim.name}.{uuid.uuid4().hex}")
+    written.write_text(mine)
     try:
-        with claim.open("x") as file:
-            file.write(mine)
-        return True
+        os.link(written, claim)
     except FileExistsError:
-        pass
+        return False
+    finally:
+        written.unlink()
+    return True
+
+
+def _look(claim: Path) -> tuple[str, int] | None:
+    """Who holds the claim, and when it was last renewed."""
     try:
-        age = time.time() - claim.stat().st_mtime
+        return claim.read_text(), claim.stat().st_mtime_ns
     except FileNotFoundError:
-        return False  # just released; the caller tries again
-    if age > LEASE_SECONDS:
-        # Renaming decides between several that found it dead: only one rename succeeds.
-        with contextlib.suppress(FileNotFoundError):
-            grave = claim.with_name(f"{claim.name}.{mine}")
-            os.rename(claim, grave)
-            grave.unlink()
+        return None
+
+
+def _died_here(holder: str) -> bool:
+    """Whether the holder was a process of this machine that is no more."""
+    host, pid, _ = holder.split()
+    if host != socket.gethostname():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass
     return False
+
+
+def _bury(claim: Path, dead: str) -> None:
+    """Remove a dead holder's claim; if another has taken its place meanwhile, put that back."""
+    grave = claim.with_name(f"{claim.name}.{uuid.uuid4().hex}")
+    with contextlib.suppress(FileNotFoundError):
+        os.rename(claim, grave)
+        if grave.read_text() != dead:
+            with contextlib.suppress(FileExistsError):
+                os.link(grave, claim)
+        grave.unlink()
 
 
 def _release(claim: Path, mine: str) -> None:
@@ -189,11 +230,6 @@ def _renew(claim: Path, mine: str, done: threading.Event) -> None:
             os.utime(claim)
         except OSError:
             return
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _write_durably(path: Path, text: str) -> None:

@@ -9,7 +9,7 @@ import dataclasses
 
 import optuna
 
-from thyroid.recipe import AugmentationConfig, Recipe
+from thyroid.recipe import Recipe
 
 
 def space(trial: optuna.Trial, recipe: Recipe) -> Recipe:
@@ -19,20 +19,19 @@ def space(trial: optuna.Trial, recipe: Recipe) -> Recipe:
     floor = recipe.augmentation.thinning_floor
     if thinning > 0:
         floor = trial.suggest_categorical("thinning_floor", [0.1, 0.3, 0.5])
-    plain = AugmentationConfig()
+    given = recipe.augmentation
     augmentation = dataclasses.replace(
-        plain,
-        rotation_deg=plain.rotation_deg * magnitude,
-        shift=plain.shift * magnitude,
-        zoom=plain.zoom * magnitude,
-        anisotropy=plain.anisotropy * magnitude,
+        given,
+        rotation_deg=given.rotation_deg * magnitude,
+        shift=given.shift * magnitude,
+        zoom=given.zoom * magnitude,
+        anisotropy=given.anisotropy * magnitude,
         mirror=trial.suggest_categorical("mirror", [0.0, 0.5]),
         thinning=thinning,
         thinning_floor=floor,
     )
     segment = recipe.schedule.segment_epochs
-    segments = trial.suggest_int(
-        "constant_segments", 1, max(1, recipe.schedule.constant_epochs // segment)
-    )
-    schedule = dataclasses.replace(recipe.schedule, constant_epochs=segments * segment)
+    most = -(-recipe.schedule.constant_epochs // segment)
+    constant = segment * trial.suggest_int("constant_segments", 1, most)
+    schedule = dataclasses.replace(recipe.schedule, constant_epochs=constant)
     return dataclasses.replace(recipe, augmentation=augmentation, schedule=schedule)

@@ -5,7 +5,10 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import optuna
 import pandas as pd
@@ -14,13 +17,13 @@ from optuna.trial import TrialState
 
 from tests.toy import toy_recipe
 from thyroid.data.dataset import Dataset
-from thyroid.distribute.search import SearchConfig, load_space, search
-from thyroid.distribute.study import open_study, sampler
-from thyroid.errors import InputError
-from thyroid.recipe import Recipe, override
+from thyroid.distribute.search import SearchConfig, best_recipe
+from thyroid.distribute.study import Rungs, StudySearch, open_study, replay, sampler
+from thyroid.distribute.tasks import require_room
+from thyroid.errors import InputError, StageFailed
+from thyroid.recipe import ExecutionConfig, Recipe, override
+from thyroid.space import load_space
 from thyroid.store import Store
-
-pytestmark = pytest.mark.ray
 
 
 def rates(trial: optuna.Trial, recipe: Recipe) -> Recipe:
@@ -41,7 +44,7 @@ def test_a_search_finds_counts_and_resumes(toy: Path, tmp_path: Path) -> None:
     dataset, store = Dataset.open(toy), Store(tmp_path / "store")
     base = toy_recipe(schedule__constant_epochs=6)
     few = SearchConfig(trials=4, grace_epochs=2, reduction_factor=2, concurrent=2)
-    search(tmp_path, dataset, base, rates, few, store)
+    best_recipe(tmp_path, dataset, base, rates, few, store)
     first = pd.read_csv(tmp_path / "trials.csv")
     assert list(first["number"]) == [0, 1, 2, 3]
     assert first["state"][0] == "failed"
@@ -49,13 +52,13 @@ def test_a_search_finds_counts_and_resumes(toy: Path, tmp_path: Path) -> None:
     assert set(first["state"][1:]) <= {"complete", "pruned"}
 
     more = SearchConfig(trials=7, grace_epochs=2, reduction_factor=2, concurrent=2)
-    best = search(tmp_path, dataset, base, rates, more, store)
+    best = best_recipe(tmp_path, dataset, base, rates, more, store)
     second = pd.read_csv(tmp_path / "trials.csv")
     assert list(second["number"]) == list(range(7))
     pd.testing.assert_frame_equal(second[:4], first)  # what was finished stays as it was
     complete = second[second["state"] == "complete"]
     assert best.optimiser.learning_rate in set(
-        complete["rate"][complete["macro_f1"] == complete["macro_f1"].max()]
+        complete["param_rate"][complete["macro_f1"] == complete["macro_f1"].max()]
     )
     pruned = second[second["state"] == "pruned"]
     assert (pruned["epochs"] < base.schedule.epochs).all()
@@ -76,16 +79,19 @@ def test_a_trial_left_running_by_a_dead_process_runs_again_under_its_number(
     parameters = [t.params["magnitude"] for t in study.trials]
     config = SearchConfig(trials=3, grace_epochs=99, concurrent=1)
     space = load_space("augmentation")
-    search(tmp_path, Dataset.open(toy), toy_recipe(), space, config, Store(tmp_path / "store"))
+    best_recipe(tmp_path, Dataset.open(toy), toy_recipe(), space, config, Store(tmp_path / "store"))
     table = pd.read_csv(tmp_path / "trials.csv")
     assert list(table["number"]) == [0, 1, 2]
     assert list(table["state"]) == ["complete"] * 3
-    assert list(table["magnitude"][:2]) == parameters
+    assert list(table["param_magnitude"][:2]) == parameters
 
 
 KILLED = """
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 from tests.distribute.test_search import undisturbed
 from thyroid.distribute.connection import connected
 with connected(cpus=1):
@@ -98,7 +104,7 @@ def undisturbed(toy: Path, run: Path) -> pd.DataFrame:
     config = SearchConfig(trials=5, concurrent=1, grace_epochs=2, reduction_factor=2)
     base = toy_recipe(schedule__constant_epochs=4)
     space = load_space("augmentation")
-    search(run, Dataset.open(toy), base, space, config, Store(run / "store"))
+    best_recipe(run, Dataset.open(toy), base, space, config, Store(run / "store"))
     table = pd.read_csv(run / "trials.csv")
     return table.drop(columns=["seconds", "reused_stages", "computed_stages"])
 
@@ -136,6 +142,109 @@ def test_proposals_depend_on_the_seed_and_the_number_only() -> None:
     assert len({propose(seed, number) for seed in range(3) for number in range(3)}) == 9
 
 
+@pytest.mark.usefixtures("ray_here")
+def test_asha_stops_the_hopeless_and_an_old_search_counts(toy: Path, tmp_path: Path) -> None:
+    """Trials 0 to 2 learn; trial 3 hardly moves and is stopped at the first rung."""
+
+    def good_then_bad(trial: optuna.Trial, recipe: Recipe) -> Recipe:
+        rate = trial.suggest_float("rate", 1e-8, 1e-2)
+        good = trial.number < 3
+        return override(recipe, {"optimiser.learning_rate": max(rate, 3e-3) if good else 1e-8})
+
+    base = toy_recipe(network__width=8, schedule__constant_epochs=6)
+    dataset, store = Dataset.open(toy), Store(tmp_path / "store")
+    for trials in (3, 4):  # the second search knows the first one's rungs by replay only
+        config = SearchConfig(trials=trials, grace_epochs=5, reduction_factor=3, concurrent=1)
+        best_recipe(tmp_path, dataset, base, good_then_bad, config, store)
+    table = pd.read_csv(tmp_path / "trials.csv")
+    assert table["state"][3] == "pruned"
+    assert table["epochs"][3] == 5
+    assert "complete" in set(table["state"][:3])
+
+
+def test_replay_fills_the_rungs_that_decide_over_new_trials(tmp_path: Path) -> None:
+    study = open_study(tmp_path / "study.journal")
+    for value in (0.8, 0.9):
+        trial = study.ask()
+        trial.report(value, 4)
+        study.tell(trial, value)
+    rungs = Rungs(grace_epochs=4, reduction_factor=2)
+    replay(study, rungs)
+    for name, value, decision in [("low", 0.5, "STOP"), ("high", 0.95, "CONTINUE")]:
+        trial = SimpleNamespace(trial_id=name)
+        rungs.on_trial_add(None, trial)
+        result = {"epoch": 4, "macro_f1": value}
+        assert rungs.on_trial_result(None, trial, result) == decision
+    assert rungs.stopped == {"low"}
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_a_disk_that_fails_costs_no_trial(toy: Path, tmp_path: Path) -> None:
+    dataset, config = Dataset.open(toy), SearchConfig(trials=2, concurrent=1)
+    space = load_space("augmentation")
+    (tmp_path / "store").write_text("a file where the store should be")
+    with pytest.raises(StageFailed, match="Not a directory"):
+        best_recipe(tmp_path, dataset, toy_recipe(), space, config, Store(tmp_path / "store"))
+    (tmp_path / "store").unlink()
+    best_recipe(tmp_path, dataset, toy_recipe(), space, config, Store(tmp_path / "store"))
+    assert list(pd.read_csv(tmp_path / "trials.csv")["state"]) == ["complete"] * 2
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_a_search_cut_by_its_time_budget_goes_on(toy: Path, tmp_path: Path) -> None:
+    dataset, store = Dataset.open(toy), Store(tmp_path / "store")
+    base, space = toy_recipe(schedule__constant_epochs=4), load_space("augmentation")
+    hasty = SearchConfig(trials=3, concurrent=1, time_budget_s=0.1)
+    with pytest.raises(InputError, match="No trial of the search was completed"):
+        best_recipe(tmp_path, dataset, base, space, hasty, store)
+    patient = SearchConfig(trials=3, concurrent=1)
+    best_recipe(tmp_path, dataset, base, space, patient, store)
+    table = pd.read_csv(tmp_path / "trials.csv")
+    assert list(table["number"]) == [0, 1, 2]
+    assert set(table["state"]) <= {"complete", "pruned"}
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_what_ray_has_no_room_for_is_refused() -> None:
+    cpu = ExecutionConfig(device="cpu", precision="fp32", threads=2)
+    require_room(cpu, 0)
+    with pytest.raises(InputError, match=r"takes 3 CPUs, and Ray has 2"):
+        require_room(replace(cpu, threads=3), 0)
+    with pytest.raises(InputError, match=r"takes 1 GPUs, and Ray has 0"):
+        require_room(replace(cpu, device="cuda"), 0)
+
+
+def test_an_orphan_is_proposed_what_it_would_have_been(tmp_path: Path) -> None:
+    """A trial that died between two parameters gets the second one from the same stream."""
+
+    def suggest(trial: optuna.Trial) -> dict[str, Any]:
+        first, second = trial.suggest_float("a", 0, 1), trial.suggest_float("b", 0, 1)
+        return {"recipe": {"a": first, "b": second}}
+
+    rungs = Rungs(grace_epochs=1, reduction_factor=2)
+    whole = StudySearch(suggest, open_study(tmp_path / "whole"), 7, rungs).suggest("x")
+    study = open_study(tmp_path / "half")
+    study.sampler = sampler(7, 0)
+    assert whole is not None
+    study.ask().suggest_float("a", 0, 1)
+    resumed = StudySearch(suggest, open_study(tmp_path / "half"), 7, rungs).suggest("y")
+    assert resumed is not None
+    assert resumed["number"] == 0
+    assert resumed["recipe"]["a"] == whole["recipe"]["a"]
+    again = StudySearch(suggest, open_study(tmp_path / "half"), 7, rungs).suggest("z")
+    assert again == resumed
+
+
+def test_half_a_line_at_the_journals_end_is_cut_off(tmp_path: Path) -> None:
+    journal = tmp_path / "study.journal"
+    open_study(journal).ask().suggest_float("a", 0, 1)
+    whole = journal.read_bytes()
+    journal.write_bytes(whole + b'{"op_code": 5, "wor')
+    open_study(journal).ask()
+    assert len(open_study(journal).trials) == 2
+    assert journal.read_bytes().startswith(whole)
+
+
 def test_a_space_that_cannot_be_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="choose augmentation"):
         load_space("augmentations")
@@ -152,7 +261,9 @@ def test_a_space_that_proposes_what_cannot_be_is_told_so(toy: Path, tmp_path: Pa
         return override(recipe, {"input.size": 3})
 
     with pytest.raises(InputError, match=r"failed to propose trial 0: input.size is 3"):
-        search(tmp_path, Dataset.open(toy), toy_recipe(), broken, SearchConfig(), Store(tmp_path))
+        best_recipe(
+            tmp_path, Dataset.open(toy), toy_recipe(), broken, SearchConfig(), Store(tmp_path)
+        )
 
 
 def test_a_journal_that_is_none_is_refused(tmp_path: Path) -> None:

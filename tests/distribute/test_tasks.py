@@ -6,17 +6,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.stages.test_classifier import where
 from tests.toy import toy_recipe
 from thyroid import pipeline
 from thyroid.data.dataset import Dataset
 from thyroid.distribute.tasks import levels, on_ray, resources
 from thyroid.errors import InputError, StageFailed
 from thyroid.execute import Runner, in_process
-from thyroid.pipeline import Stage
 from thyroid.recipe import ExecutionConfig, Recipe
+from thyroid.stage import Stage
 from thyroid.store import Store
-
-pytestmark = pytest.mark.ray
 
 
 def trained(recipe: Recipe, toy: Path) -> Stage:
@@ -34,8 +33,8 @@ def weights(runner: Runner, store: Store, stage: Stage, name: str) -> dict[str, 
 def test_a_ray_task_gives_the_bits_of_this_process(toy: Path, tmp_path: Path) -> None:
     stage = trained(toy_recipe(augmentation__thinning=0.5), toy)
     here, there = Store(tmp_path / "here"), Store(tmp_path / "there")
-    local = weights(in_process(here, toy), here, stage, "model.safetensors")
-    remote = weights(on_ray(there, toy), there, stage, "model.safetensors")
+    local = weights(in_process(here, where(toy)), here, stage, "model.safetensors")
+    remote = weights(on_ray(there, where(toy)), there, stage, "model.safetensors")
     assert all(torch.equal(local[name], remote[name]) for name in local)
 
 
@@ -55,9 +54,9 @@ def test_two_workers_have_the_gradient_of_one(toy: Path, tmp_path: Path) -> None
     alone = trained(toy_recipe(**one_step), toy)
     shared = trained(toy_recipe(**one_step, execution__workers=2), toy)
     store = Store(tmp_path)
-    one = weights(in_process(store, toy), store, alone, "optimiser.safetensors")
-    two = weights(on_ray(store, toy), store, shared, "optimiser.safetensors")
-    gradients = [name for name in one if name.endswith("exp_avg")]
+    one = weights(in_process(store, where(toy)), store, alone, "optimiser.safetensors")
+    two = weights(on_ray(store, where(toy)), store, shared, "optimiser.safetensors")
+    gradients = [name for name in one if name.endswith("/exp_avg")]
     assert len(gradients) == 10
     for name in gradients:
         assert one[name].abs().max() > 0
@@ -71,9 +70,9 @@ def test_one_worker_through_ray_train_is_the_loop_in_process(toy: Path, tmp_path
     parts, stage = trained(toy_recipe(), toy).inputs["split"], trained(toy_recipe(), toy)
     first = next(s for s in stage.lineage() if s.kind == "classifier")
     here, there = Store(tmp_path / "here"), Store(tmp_path / "there")
-    local = weights(in_process(here, toy), here, first, "model.safetensors")
-    list(in_process(there, toy)([parts]))
-    metrics = list(execute_on_workers(first, there, toy))
+    local = weights(in_process(here, where(toy)), here, first, "model.safetensors")
+    list(in_process(there, where(toy))([parts]))
+    metrics = list(execute_on_workers(first, there, where(toy)))
     assert [m["epoch"] for m in metrics] == [1]
     folder = there.open(first.key)
     assert folder is not None
@@ -93,13 +92,17 @@ def test_a_stage_that_fails_on_ray_says_why(workers: int, toy: Path, tmp_path: P
         execution__workers=workers,
     )
     with pytest.raises(StageFailed, match="diverged in epoch"):
-        list(on_ray(Store(tmp_path), toy)([trained(recipe, toy)]))
+        list(on_ray(Store(tmp_path), where(toy))([trained(recipe, toy)]))
 
 
 @pytest.mark.usefixtures("ray_here")
-def test_a_users_mistake_on_ray_is_the_users_sentence(toy: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_users_mistake_on_ray_is_the_users_sentence(
+    workers: int, toy: Path, tmp_path: Path
+) -> None:
+    stage = trained(toy_recipe(input__size=20, execution__workers=workers), toy)
     with pytest.raises(InputError, match="does not divide"):
-        list(on_ray(Store(tmp_path), toy)([trained(toy_recipe(input__size=20), toy)]))
+        list(on_ray(Store(tmp_path), where(toy))([stage]))
 
 
 def test_layers_need_only_earlier_layers() -> None:

@@ -1,9 +1,6 @@
-from pathlib import Path
-
 import pytest
 import torch
 import torchvision.models
-from safetensors.torch import save_file
 from torch import nn
 
 from thyroid.errors import InputError
@@ -42,23 +39,3 @@ def test_a_resnet_equals_torchvisions(name: str) -> None:
 def test_an_unknown_network_is_refused_with_those_known() -> None:
     with pytest.raises(InputError, match="choose one of lenet5, resnet_small"):
         build(NetworkConfig(name="resnet19"), classes=3)
-
-
-def test_local_weights_fill_all_but_the_head(tmp_path: Path) -> None:
-    trained = build(NetworkConfig(name="resnet18", width=8), classes=9)
-    save_file(trained.state_dict(), tmp_path / "weights.safetensors")
-    config = NetworkConfig(name="resnet18", width=8, weights=str(tmp_path / "weights.safetensors"))
-    started = build(config, classes=3).state_dict()
-    for name, tensor in trained.state_dict().items():
-        if not name.startswith("fc."):
-            assert torch.equal(started[name], tensor), name
-
-
-def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
-    other = build(NetworkConfig(name="resnet18", width=16), classes=3)
-    save_file(other.state_dict(), tmp_path / "weights.safetensors")
-    config = NetworkConfig(name="resnet18", width=8, weights=str(tmp_path / "weights.safetensors"))
-    with pytest.raises(InputError, match="does not fit"):
-        build(config, classes=3)
-    with pytest.raises(InputError, match="is no file"):
-        build(NetworkConfig(weights="nowhere.safetensors"), classes=3)

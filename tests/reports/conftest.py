@@ -152,10 +152,10 @@ def make_trials(n: int) -> pd.DataFrame:
             "reused_stages": rng.integers(0, 4, n),
             "computed_stages": rng.integers(1, 4, n),
             "reason": [reason[s] for s in state],
-            "augmentation.rotation_deg": rng.choice([0.0, 10.0, 20.0], n),
-            "augmentation.thinning": thinning,
-            "augmentation.thinning_floor": np.where(thinning > 0, 0.3, np.nan),  # conditional
-            "optimiser.learning_rate": 10 ** rng.uniform(-4, -2, n),
+            "param_augmentation.rotation_deg": rng.choice([0.0, 10.0, 20.0], n),
+            "param_augmentation.thinning": thinning,
+            "param_augmentation.thinning_floor": np.where(thinning > 0, 0.3, np.nan),  # conditional
+            "param_optimiser.learning_rate": 10 ** rng.uniform(-4, -2, n),
         }
     )
 

@@ -290,7 +290,7 @@ def test_seeds_that_saw_different_images_are_refused(run):
 
 def test_a_page_that_cannot_be_written_is_one_sentence(run, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(InputError, match="cannot write"):
+    with pytest.raises(InputError, match="Cannot write"):
         write_report(run, tmp_path / "file" / "report.html")
     with pytest.raises(InputError, match=r"choose one ending in \.html"):
         write_report(run, tmp_path / "report.json")

@@ -46,7 +46,7 @@ def connected(address: str | None = None, cpus: int | None = None) -> Iterator[N
             logging_level=logging.ERROR,
             configure_logging=True,
         )
-    except ConnectionError as refusal:
+    except (ConnectionError, ValueError, RuntimeError) as refusal:
         raise InputError(
             f"No Ray cluster answers at '{address}': start one with `ray start --head`, "
             "or leave --address away to run on this machine."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import os
 import shutil
@@ -13,21 +12,29 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import pandas as pd
 import ray
 from optuna.trial import TrialState
 from ray import tune
-from ray.tune.schedulers import ASHAScheduler
 
 from thyroid import pipeline, progress
 from thyroid.data.dataset import Dataset
+from thyroid.data.splits import LeakError
 from thyroid.distribute import tasks
-from thyroid.distribute.study import OBJECTIVE, StudySearch, close, finished, open_study, replay
-from thyroid.errors import InputError
-from thyroid.recipe import Recipe, from_json, to_json
-from thyroid.store import Store, writable
-
-Space = Callable[[optuna.Trial, Recipe], Recipe]
+from thyroid.distribute.study import (
+    MOST_EPOCHS,
+    OBJECTIVE,
+    Rungs,
+    StudySearch,
+    finished,
+    open_study,
+    replay,
+)
+from thyroid.distribute.trials import write_trials
+from thyroid.errors import InputError, StageFailed, StorageError
+from thyroid.files import cannot_write
+from thyroid.recipe import Recipe, for_data, from_json, to_json
+from thyroid.space import Space
+from thyroid.store import Store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,49 +59,21 @@ class SearchConfig:
     """Share of a GPU that a stage of one worker takes."""
 
     def __post_init__(self) -> None:
-        for name, least in (("trials", 1), ("seeds", 1), ("grace_epochs", 1)):
-            if getattr(self, name) < least:
-                raise InputError(f"--{name} is {getattr(self, name)} but must be at least {least}.")
+        bounds = {
+            "trials": (1, 10**6),
+            "seeds": (1, 1000),
+            "grace_epochs": (1, MOST_EPOCHS),
+            "gpus_per_worker": (0, 1),
+        }
+        for name, (least, most) in bounds.items():
+            if not least <= getattr(self, name) <= most:
+                option = f"--{name.replace('_', '-')}"
+                raise InputError(
+                    f"{option} is {getattr(self, name)} but must be from {least} to {most}."
+                )
 
 
-def load_space(name: str) -> Space:
-    """The function `space` of `tune_spaces/NAME.py` or of a file.
-
-    Raises
-    ------
-    InputError
-        When there is none, or it cannot be imported.
-    """
-    if name.endswith(".py"):
-        path = Path(name)
-        if not path.is_file():
-            raise InputError(f"The search space {name} is no file: give NAME or FILE.py.")
-    else:
-        import tune_spaces
-
-        folder = Path(str(tune_spaces.__file__)).parent
-        path = folder / f"{name}.py"
-        if not path.is_file():
-            known = sorted(p.stem for p in folder.glob("[a-z]*.py"))
-            raise InputError(
-                f"There is no search space '{name}': choose {', '.join(known)} or FILE.py."
-            )
-    spec = importlib.util.spec_from_file_location(f"thyroid_space_{path.stem}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-        space: Space = module.space
-    except Exception as wrong:
-        raise InputError(
-            f"The search space {path} cannot be used ({type(wrong).__name__}: {wrong}): "
-            "it must define space(trial, recipe)."
-        ) from wrong
-    return space
-
-
-def search(
+def best_recipe(
     run: Path, dataset: Dataset, base: Recipe, space: Space, config: SearchConfig, store: Store
 ) -> Recipe:
     """Search until `config.trials` trials have ended; the best recipe.
@@ -112,7 +91,7 @@ def search(
     InputError
         When the space proposes what cannot be, or the folder cannot be written.
     """
-    with writable(run):
+    with cannot_write(run):
         run.mkdir(parents=True, exist_ok=True)
         study = open_study(run / "study.journal")
     left = config.trials - len(finished(study))
@@ -129,34 +108,6 @@ def search(
     return from_json(Recipe, best.user_attrs["recipe"])
 
 
-def write_trials(run: Path, study: optuna.Study) -> None:
-    """Write trials.csv: a row per finished trial, a column per parameter."""
-    rows = []
-    for trial in finished(study):
-        value = trial.value
-        if value is None and trial.intermediate_values:
-            value = trial.intermediate_values[max(trial.intermediate_values)]
-        state = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned"}
-        about = trial.user_attrs
-        rows.append(
-            {
-                "number": trial.number,
-                "state": state.get(trial.state, "failed"),
-                "macro_f1": value,
-                "epochs": max(trial.intermediate_values, default=0),
-                "seconds": about.get("seconds"),
-                "reused_stages": about.get("reused_stages"),
-                "computed_stages": about.get("computed_stages"),
-                "reason": about.get("reason", ""),
-                **trial.params,
-            }
-        )
-    with writable(run):
-        unfinished = run / "trials.csv.new"
-        pd.DataFrame(rows).to_csv(unfinished, index=False, lineterminator="\n")
-        unfinished.replace(run / "trials.csv")
-
-
 def _tune(
     run: Path,
     dataset: Dataset,
@@ -169,11 +120,11 @@ def _tune(
 ) -> None:
     def suggest(trial: optuna.Trial) -> dict[str, Any]:
         try:
-            return {"recipe": to_json(space(trial, base))}
+            return {"recipe": to_json(for_data(space(trial, base), dataset.info.kind))}
         except Exception as wrong:
             raise InputError(
                 f"The search space failed to propose trial {trial.number}: {wrong} "
-                "Correct the space and run the same command again."
+                "Correct the space and choose another run folder."
             ) from wrong
 
     # The journal and the store hold all that matters: nothing of Tune's own needs to be kept.
@@ -182,25 +133,18 @@ def _tune(
         "TUNE_DISABLE_SIGINT_HANDLER": "1",
         "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     }
-    scheduler = ASHAScheduler(
-        time_attr="epoch",
-        metric=OBJECTIVE,
-        mode="max",
-        max_t=10**6,  # trials end by themselves
-        grace_period=config.grace_epochs,
-        reduction_factor=config.reduction_factor,
-    )
-    replay(study, scheduler)
+    rungs = Rungs(grace_epochs=config.grace_epochs, reduction_factor=config.reduction_factor)
+    replay(study, rungs)
     scratch = run / "tune"
-    drive = _driver(store, dataset.folder, dataset.digest, config)
+    drive = _driver(store, dataset, config)
     with progress.bar("search", "trials") as advance:
         watcher = _Watcher(run, study, config.trials, advance)
         tuner = tune.Tuner(
             # A driver waits; what it starts computes. Tune refuses an empty request, so: 1 MB.
             tune.with_resources(drive, {"cpu": 0, "memory": 1e6}),
             tune_config=tune.TuneConfig(
-                search_alg=StudySearch(suggest, study, config.seed),
-                scheduler=scheduler,
+                search_alg=StudySearch(suggest, study, config.seed, rungs),
+                scheduler=rungs,
                 num_samples=left,
                 max_concurrent_trials=config.concurrent or _concurrent(base, config),
                 time_budget_s=config.time_budget_s,
@@ -210,14 +154,21 @@ def _tune(
                 name="search",
                 storage_path=str(scratch.absolute()),
                 callbacks=[watcher],
+                failure_config=tune.FailureConfig(fail_fast=True),
                 verbose=0,
             ),
         )
         try:
-            tuner.fit()
+            errors = tuner.fit().errors
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-    close(study, "stopped by the time budget")
+    for error in errors:
+        cause = getattr(error, "cause", error)
+        raise (
+            cause
+            if isinstance(cause, InputError)
+            else StageFailed(f"The search stopped: {cause} The same command goes on.")
+        )
 
 
 def _concurrent(base: Recipe, config: SearchConfig) -> int:
@@ -232,9 +183,10 @@ def _concurrent(base: Recipe, config: SearchConfig) -> int:
 
 
 def _driver(
-    store: Store, dataset: Path, digest: str, config: SearchConfig
+    store: Store, dataset: Dataset, config: SearchConfig
 ) -> Callable[[dict[str, Any]], None]:
     """The function that Tune runs for each trial: starts stages, waits, reports."""
+    digest, datasets = dataset.digest, {dataset.digest: dataset.folder}
 
     def drive(proposal: dict[str, Any]) -> None:
         began = time.monotonic()
@@ -250,19 +202,22 @@ def _driver(
         for level in tasks.levels(runs):
             try:
                 # All seeds' segments at once; then wait for each
-                started = [tasks.start(s, store, dataset, config.gpus_per_worker) for s in level]
-                last = [list(tasks.results(metrics))[-1] for metrics in started]
+                started = [tasks.start(s, store, datasets, config.gpus_per_worker) for s in level]
+                metrics = [list(tasks.results(stage)) for stage in started]
+            except (OSError, StorageError, LeakError):
+                raise  # no fault of this recipe: the search stops, and the trial stays open
             except Exception as failure:
                 # Told as of epoch 0, where ASHA has no rung that a missing value could spoil
                 failed = {OBJECTIVE: math.nan, "epoch": 0, "reason": f"{failure}"}
                 tune.report(result | failed | {"seconds": time.monotonic() - began})
                 return
-            reused = sum(metrics["reused"] for metrics in last)
+            reused = sum(all(m["reused"] for m in of_stage) for of_stage in metrics)
             result["reused_stages"] += reused
-            result["computed_stages"] += len(last) - reused
+            result["computed_stages"] += len(level) - reused
             result["seconds"] = time.monotonic() - began
-            if level[0].kind == "classifier":
-                scores = [metrics["validation_macro_f1"] for metrics in last]
+            last = [of_stage[-1] for of_stage in metrics if of_stage]
+            scores = [m["validation_macro_f1"] for m in last if m["stage"] == "classifier"]
+            if scores:
                 result |= {OBJECTIVE: sum(scores) / len(scores), "epoch": last[0]["epoch"]}
                 tune.report(result)
 

@@ -20,7 +20,7 @@ import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, Trial, TrialState
-from ray.tune.schedulers import TrialScheduler
+from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 from ray.tune.search.optuna import OptunaSearch
 
 from thyroid.errors import InputError
@@ -29,6 +29,9 @@ OBJECTIVE = "macro_f1"
 """Mean over seeds of the validation macro-F1 at the last epoch."""
 
 STUDY = "thyroid"
+
+MOST_EPOCHS = 10**6
+"""No trial is longer."""
 
 Suggest = Callable[[Trial], dict[str, Any]]
 
@@ -41,8 +44,9 @@ class _KernelLock(JournalFileOpenLock):
         self._path = path
 
     def acquire(self) -> bool:
-        self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT)
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        self._descriptor = descriptor
         return True
 
     def release(self) -> None:
@@ -58,6 +62,7 @@ def open_study(journal: Path) -> optuna.Study:
         When the file is no Optuna journal.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    _mend(journal)
     try:
         lock = _KernelLock(journal.with_name(f".{journal.name}.lock"))
         storage = JournalStorage(JournalFileBackend(str(journal), lock_obj=lock))
@@ -70,40 +75,77 @@ def open_study(journal: Path) -> optuna.Study:
         ) from None
 
 
+def _mend(journal: Path) -> None:
+    """Cut off a last line that a full disk or a power cut has left unfinished."""
+    if not journal.exists():
+        return
+    with journal.open("r+b") as file:
+        content = file.read()
+        file.truncate(content.rfind(b"\n") + 1)
+
+
+class Rungs(ASHAScheduler):  # type: ignore[misc]  # ray ships no types
+    """ASHA that remembers whom it stopped: other trials that end early were interrupted."""
+
+    def __init__(self, *, grace_epochs: int, reduction_factor: float) -> None:
+        super().__init__(
+            time_attr="epoch",
+            metric=OBJECTIVE,
+            mode="max",
+            max_t=MOST_EPOCHS,  # trials end by themselves
+            grace_period=grace_epochs,
+            reduction_factor=reduction_factor,
+        )
+        self.stopped: set[str] = set()
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Whether the trial goes on."""
+        decision: str = super().on_trial_result(tune_controller, trial, result)
+        if decision == TrialScheduler.STOP:
+            self.stopped.add(trial.trial_id)
+        return decision
+
+
 class StudySearch(OptunaSearch):  # type: ignore[misc]  # ray ships no types
     """OptunaSearch over a journal.
 
     Differs from it in four ways: the sampler is seeded by (seed, trial number), so that a search
     that was interrupted proposes what it would have proposed; trials that a dead process left
-    running come first; trials that the scheduler stopped are told as pruned and not as complete;
-    trials without a finite result are told as failed, with the reason.
+    running come first; trials that the scheduler stopped are told as pruned and not as complete,
+    and those without a finite result as failed; trials that ended for any other reason (a time
+    budget, a full disk) stay running in the journal, and the same command takes them up again.
 
     Parameters
     ----------
     suggest : define-by-run function of an Optuna trial, giving the trial's configuration
     study : from `open_study`
     seed : of the sampler
+    rungs : the scheduler
     """
 
-    def __init__(self, suggest: Suggest, study: optuna.Study, seed: int) -> None:
+    def __init__(self, suggest: Suggest, study: optuna.Study, seed: int, rungs: Rungs) -> None:
         self._resumed = [t for t in study.get_trials(deepcopy=False) if not t.state.is_finished()]
         self._opened = study
         super().__init__(space=suggest, metric=OBJECTIVE, mode="max")
         self._sampler_seed = seed
+        self._rungs = rungs
 
     def _setup_study(self, mode: str) -> None:
         self._ot_study = self._opened
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """The configuration of a new trial, with its number under `number`."""
-        if self._resumed:
-            trial = Trial(self._ot_study, self._resumed.pop(0)._trial_id)
-        else:
-            number = len(self._ot_study.get_trials(deepcopy=False))
-            self._ot_study.sampler = sampler(self._sampler_seed, number)
-            trial = self._ot_study.ask()
+        orphan = self._resumed.pop(0) if self._resumed else None
+        number = orphan.number if orphan else len(self._ot_study.get_trials(deepcopy=False))
+        self._ot_study.sampler = sampler(self._sampler_seed, number)
+        trial = Trial(self._ot_study, orphan._trial_id) if orphan else self._ot_study.ask()
         self._ot_trials[trial_id] = trial
-        proposal = self._suggest_from_define_by_run_func(self._space, trial)
+        try:
+            proposal = self._suggest_from_define_by_run_func(self._space, trial)
+        except InputError as wrong:
+            trial.set_user_attr("reason", str(wrong))
+            self._ot_study.tell(trial, state=TrialState.FAIL)
+            raise
         trial.set_user_attr("recipe", proposal["recipe"])
         return {**proposal, "number": trial.number}
 
@@ -121,21 +163,25 @@ class StudySearch(OptunaSearch):  # type: ignore[misc]  # ray ships no types
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Close the trial in the journal."""
+        """Close the trial in the journal, unless it was interrupted."""
         result = result or {}
-        if OBJECTIVE in result:  # Tune shows the last one here only
+        value = result.get(OBJECTIVE)
+        if value is not None:  # Tune shows the last one here only
             self.on_trial_result(trial_id, result)
         trial = self._ot_trials.pop(trial_id)
-        value = result.get(OBJECTIVE, math.nan)
-        for name in ("epochs", "seconds", "reused_stages", "computed_stages", "reason"):
+        if value is None or error:
+            return
+        pruned = trial_id in self._rungs.stopped and result["epoch"] < result["epochs"]
+        if pruned:
+            result["reason"] = f"stopped after epoch {result['epoch']}"
+        elif math.isfinite(value) and result["epoch"] < result["epochs"]:
+            return
+        for name in ("seconds", "reused_stages", "computed_stages", "reason"):
             if name in result:
                 trial.set_user_attr(name, result[name])
-        if error or not math.isfinite(value):
-            if "reason" not in result:
-                trial.set_user_attr("reason", "the trial's process ended with an error")
+        if not math.isfinite(value):
             self._ot_study.tell(trial, state=TrialState.FAIL)
-        elif result["epoch"] < result["epochs"]:
-            trial.set_user_attr("reason", f"stopped after epoch {result['epoch']}")
+        elif pruned:
             self._ot_study.tell(trial, state=TrialState.PRUNED)
         else:
             self._ot_study.tell(trial, value)
@@ -155,16 +201,6 @@ def replay(study: optuna.Study, scheduler: TrialScheduler) -> None:
         for epoch, value in sorted(trial.intermediate_values.items()):
             if math.isfinite(value):
                 scheduler.on_trial_result(None, stub, {OBJECTIVE: value, "epoch": epoch})
-
-
-def close(study: optuna.Study, reason: str) -> None:
-    """End every trial that is still running, so that none stays half told."""
-    for trial in study.get_trials(deepcopy=False):
-        if not trial.state.is_finished():
-            running = Trial(study, trial._trial_id)
-            running.set_user_attr("reason", reason)
-            began = bool(trial.intermediate_values)
-            study.tell(running, state=TrialState.PRUNED if began else TrialState.FAIL)
 
 
 def finished(study: optuna.Study) -> list[FrozenTrial]:

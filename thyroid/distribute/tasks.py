@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import ray
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from thyroid.execute import Runner, execute
-from thyroid.pipeline import EpochMetrics, Stage
+from thyroid.errors import InputError, StageFailed
+from thyroid.execute import Datasets, Runner, execute
 from thyroid.recipe import ExecutionConfig
+from thyroid.stage import EpochMetrics, Stage
 from thyroid.store import Store
 
 
 @ray.remote  # type: ignore[untyped-decorator]  # ray ships no types
-def _run(stage: Stage, store: Store, dataset: Path) -> Iterator[EpochMetrics]:
+def _run(stage: Stage, store: Store, datasets: Datasets) -> Iterator[EpochMetrics]:
+    if dataclasses.replace(stage).key != stage.key:  # computed anew, with what is installed here
+        raise StageFailed("This node has other versions of torch or numpy than the driver.")
     if stage.execution.workers == 1:
-        yield from execute(stage, store, dataset)
+        yield from execute(stage, store, datasets)
     else:
         from thyroid.distribute.workers import execute_on_workers
 
-        yield from execute_on_workers(stage, store, dataset)
+        yield from execute_on_workers(stage, store, datasets)
 
 
 def start(
-    stage: Stage, store: Store, dataset: Path, gpus_per_worker: float = 0.0
+    stage: Stage, store: Store, datasets: Datasets, gpus_per_worker: float = 0.0
 ) -> ray.ObjectRefGenerator:
     """Start one stage, whose inputs are in the store; yields references to its metrics.
 
@@ -38,7 +41,7 @@ def start(
         "scheduling_strategy": PlacementGroupSchedulingStrategy(placement_group=None),
         **resources(stage.execution, gpus_per_worker),
     }
-    return _run.options(**options).remote(stage, store, dataset)
+    return _run.options(**options).remote(stage, store, datasets)
 
 
 def resources(execution: ExecutionConfig, gpus_per_worker: float) -> dict[str, float]:
@@ -49,6 +52,25 @@ def resources(execution: ExecutionConfig, gpus_per_worker: float) -> dict[str, f
     return {"num_cpus": execution.threads, "num_gpus": gpus}
 
 
+def require_room(execution: ExecutionConfig, gpus_per_worker: float) -> None:
+    """Refuse what the cluster has no room for now: its tasks would wait without a word.
+
+    Raises
+    ------
+    InputError
+        When the workers' processors or GPUs are more than there are.
+    """
+    there = ray.cluster_resources()
+    gpus = (gpus_per_worker or 1.0) if execution.device == "cuda" else 0.0
+    for name, each in (("CPU", float(execution.threads)), ("GPU", gpus)):
+        needed, most = each * execution.workers, there.get(name, 0.0)
+        if needed > most:
+            raise InputError(
+                f"A training of {execution.workers} workers takes {needed:g} {name}s, and Ray has "
+                f"{most:g}: lower execution.threads, workers or --gpus-per-worker."
+            )
+
+
 def results(metrics: ray.ObjectRefGenerator) -> Iterator[EpochMetrics]:
     """The metrics of a started stage as they come; the stage's own error when it fails."""
     for reference in metrics:
@@ -56,14 +78,16 @@ def results(metrics: ray.ObjectRefGenerator) -> Iterator[EpochMetrics]:
             yield ray.get(reference)
         except ray.exceptions.RayTaskError as failure:
             raise failure.cause from None
+        except ray.exceptions.RayError as failure:
+            raise StageFailed(f"A stage's process ended: {failure}") from failure
 
 
-def on_ray(store: Store, dataset: Path, gpus_per_worker: float = 0.0) -> Runner:
+def on_ray(store: Store, datasets: Datasets, gpus_per_worker: float = 0.0) -> Runner:
     """A runner that computes stages on the cluster, those that do not need each other at once."""
 
     def run(wanted: Sequence[Stage]) -> Iterator[EpochMetrics]:
         for level in levels(wanted):
-            started = [start(stage, store, dataset, gpus_per_worker) for stage in level]
+            started = [start(stage, store, datasets, gpus_per_worker) for stage in level]
             for metrics in started:
                 yield from results(metrics)
 

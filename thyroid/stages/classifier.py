@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import math
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
@@ -20,14 +17,21 @@ from thyroid.augment import augment, draw
 from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError, StageFailed
 from thyroid.evaluate.metrics import macro_f1
-from thyroid.network_input import network_input, sum_pixels
+from thyroid.network_input import network_input
 from thyroid.networks.registry import build
 from thyroid.pipeline import SegmentConfig
-from thyroid.recipe import InputConfig, NetworkConfig, OptimiserConfig, from_json, to_json
+from thyroid.recipe import OptimiserConfig
 from thyroid.stages import split
-from thyroid.stages.compute import Compute, save_tensors, seed_of, start
-
-WEIGHTS, OPTIMISER, MODEL = "model.safetensors", "optimiser.safetensors", "model.json"
+from thyroid.stages.checkpoint import (
+    OPTIMISER,
+    WEIGHTS,
+    load_optimiser,
+    optimiser_tensors,
+    save_card,
+    save_tensors,
+)
+from thyroid.stages.compute import Compute, seed_of, start
+from thyroid.stages.images import images
 
 
 def fit(
@@ -47,7 +51,7 @@ def fit(
     Raises
     ------
     InputError
-        When the batch cannot be divided among the workers, or is larger than the training part.
+        When the batch cannot be divided evenly among the workers.
     StageFailed
         When the loss is no longer a number.
     """
@@ -58,9 +62,6 @@ def fit(
     classes = len(dataset.info.classes)
     counts, labels = images(dataset, parts.train, config.input, on)
     held_out = images(dataset, parts.validation, config.input, on)
-    augmentation = config.augmentation
-    if dataset.info.kind == "display":  # no photons to thin
-        augmentation = dataclasses.replace(augmentation, thinning=0.0)
     batch, share = _batch(config.optimiser, len(labels), on)
     steps = len(labels) // batch
 
@@ -70,8 +71,8 @@ def fit(
         network = on.place(build(config.network, classes))
     optimiser = adamw(network, config.optimiser)
     if "previous" in inputs:
-        load_weights(network, inputs["previous"] / WEIGHTS)
-        load_optimiser(optimiser, inputs["previous"] / OPTIMISER)
+        network.load_state_dict(load_file(inputs["previous"] / WEIGHTS))
+        load_optimiser(network, optimiser, inputs["previous"] / OPTIMISER)
     parallel = on.parallel(network)
 
     for epoch in range(config.first_epoch, config.first_epoch + config.epochs):
@@ -85,7 +86,7 @@ def fit(
         parallel.train()
         for step in range(steps):
             chosen = order[step * batch : (step + 1) * batch][share]
-            draws = draw(batch, augmentation, shared)[share]
+            draws = draw(batch, config.augmentation, shared)[share]
             x = augment(counts[chosen], draws, config.input.normalisation, own)  # (n, 1, S, S)
             with on.autocast():
                 logits = parallel(x.contiguous(memory_format=torch.channels_last))  # (n, C)
@@ -102,42 +103,28 @@ def fit(
             total += loss.detach()
         train_loss = total.item() / steps
         seconds = time.perf_counter() - began
-        if not math.isfinite(train_loss):
-            raise StageFailed(
-                f"Training diverged in epoch {epoch + 1}: the loss is {train_loss}; "
-                "lower optimiser.learning_rate."
-            )
+        validated = _validate(network, held_out, config, on) if on.leads else {}
+        for value in (train_loss, validated.get("validation_loss", 0.0)):
+            if not math.isfinite(value):
+                raise StageFailed(
+                    f"Training diverged in epoch {epoch + 1}: the loss is {value}; "
+                    "lower optimiser.learning_rate."
+                )
 
         yield {
             "seed": config.seed,
             "epoch": epoch + 1,
             "learning_rate": rate,
             "train_loss": train_loss,
-            **(_validate(network, held_out, config, on) if on.leads else {}),
+            **validated,
             "train_seconds": seconds,
             "images_per_second": steps * batch / seconds,
         }
 
     if on.leads:
         save_tensors(network.state_dict(), folder / WEIGHTS)
-        save_tensors(optimiser_tensors(optimiser), folder / OPTIMISER)
-        card = {
-            "classes": dataset.info.classes,
-            "kind": dataset.info.kind,
-            "pixel_mm": dataset.info.pixel_mm,
-            "size": dataset.info.size,
-            "input": to_json(config.input),
-            "network": to_json(config.network),
-        }
-        (folder / MODEL).write_text(json.dumps(card, indent=2))
-
-
-def images(
-    dataset: Dataset, rows: np.ndarray, config: InputConfig, on: Compute
-) -> tuple[Tensor, Tensor]:
-    """Some images on the device: counts (N, S, S) float32, labels (N,) int64."""
-    counts = sum_pixels(torch.from_numpy(dataset.counts[rows].astype(np.float32)), config.size)
-    return counts.to(on.device), torch.from_numpy(dataset.labels[rows]).to(on.device)
+        save_tensors(optimiser_tensors(network, optimiser), folder / OPTIMISER)
+        save_card(dataset.info, config, folder)
 
 
 def probabilities(
@@ -165,37 +152,6 @@ def adamw(network: nn.Module, config: OptimiserConfig) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
 
 
-def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimiser's state by `parameter number.name`."""
-    state = optimiser.state_dict()["state"]
-    return {f"{i}.{name}": t for i, entry in state.items() for name, t in entry.items()}
-
-
-def load_optimiser(optimiser: torch.optim.Optimizer, path: Path) -> None:
-    """Put back what `optimiser_tensors` gave."""
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in load_file(path).items():
-        number, entry = name.split(".")
-        state.setdefault(int(number), {})[entry] = tensor
-    optimiser.load_state_dict(
-        {"state": state, "param_groups": optimiser.state_dict()["param_groups"]}
-    )
-
-
-def load_weights(network: nn.Module, path: Path) -> None:
-    """Fill the network from a safetensors file, keeping its device and memory format."""
-    network.load_state_dict(load_file(path))
-
-
-def load_model(folder: Path, on: Compute) -> tuple[nn.Module, dict[str, Any], InputConfig]:
-    """The trained network in `folder`, its card (model.json), and what it takes as input."""
-    card = json.loads((folder / MODEL).read_text())
-    config = from_json(NetworkConfig, {**card["network"], "weights": None})
-    network = on.place(build(config, len(card["classes"])))
-    load_weights(network, folder / WEIGHTS)
-    return network, card, from_json(InputConfig, card["input"])
-
-
 def _batch(config: OptimiserConfig, images: int, on: Compute) -> tuple[int, slice]:
     """Images per step over all workers, and this worker's part of them."""
     batch = min(config.batch_size, images - images % on.workers)
@@ -215,7 +171,7 @@ def _validate(
     p = probabilities(network, counts, config.input.normalisation, on)
     truth = labels.cpu()
     predicted = p.argmax(1)
-    loss = F.nll_loss(p.clamp_min(1e-12).log(), truth)
+    loss = F.nll_loss(p.clamp_min(1e-12).log(), truth)  # clamping keeps NaN
     return {
         "validation_loss": loss.item(),
         "validation_accuracy": (predicted == truth).double().mean().item(),

@@ -5,16 +5,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from safetensors.torch import save
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from thyroid.errors import InputError
 from thyroid.recipe import ExecutionConfig
-from thyroid.store import writable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +59,8 @@ def start(execution: ExecutionConfig) -> Compute:
             f"the recipe asks for {execution.workers} workers, but {workers} are running"
         )
     if execution.device == "cuda":
+        if not torch.cuda.is_available():
+            raise InputError("execution.device is cuda, but there is no GPU here: choose cpu.")
         device = torch.device("cuda", torch.cuda.current_device())
     else:
         device = torch.device("cpu")
@@ -76,16 +76,3 @@ def seed_of(*place: int | str) -> int:
     """A 63-bit seed from (seed, purpose, epoch, rank, ...): no two places share a stream."""
     digest = hashlib.sha256("/".join(map(str, place)).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
-
-
-def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
-    """Write a safetensors file.
-
-    Raises
-    ------
-    InputError
-        When it cannot be written.
-    """
-    plain = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
-    with writable(path.parent):
-        path.write_bytes(save(plain))

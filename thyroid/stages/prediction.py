@@ -10,8 +10,10 @@ from thyroid.data.dataset import Dataset
 from thyroid.evaluate.predictions import Predictions, write_predictions
 from thyroid.pipeline import PredictionConfig
 from thyroid.stages import split
-from thyroid.stages.classifier import images, load_model, probabilities
+from thyroid.stages.checkpoint import load_model
+from thyroid.stages.classifier import probabilities
 from thyroid.stages.compute import start
+from thyroid.stages.images import images
 
 FILE = "predictions.csv"
 

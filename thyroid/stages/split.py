@@ -10,11 +10,10 @@ import numpy as np
 import pandas as pd
 
 from thyroid.data.dataset import Dataset
-from thyroid.data.splits import Split, assert_disjoint, make_split
+from thyroid.data.splits import PARTS, Split, assert_disjoint, make_split
 from thyroid.recipe import SplitConfig
 
 FILE = "split.csv"
-PARTS = ("train", "validation", "test")
 
 
 def fit(config: SplitConfig, inputs: Mapping[str, Path], folder: Path) -> Iterator[dict[str, Any]]:

@@ -1,0 +1,52 @@
+"""Writing so that nothing is half there, and saying so when the system refuses."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from thyroid.errors import StorageError
+
+
+@contextlib.contextmanager
+def cannot_write(target: Path) -> Iterator[None]:
+    """A full disk, a read-only file system and their like, as a sentence.
+
+    Raises
+    ------
+    StorageError
+        When the block raises an OSError.
+    """
+    try:
+        yield
+    except OSError as refusal:
+        raise StorageError(
+            f"Cannot write {target}: {refusal.strerror or refusal}; "
+            "free space there or choose another folder."
+        ) from refusal
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a text file that is there whole or not at all.
+
+    Raises
+    ------
+    StorageError
+        When it cannot be written.
+    """
+    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    with cannot_write(path):
+        try:
+            unfinished.write_bytes(text.encode("utf-8", "backslashreplace"))
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's content, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

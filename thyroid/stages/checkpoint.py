@@ -1,0 +1,74 @@
+"""What is kept of a network: weights, the optimiser's state, and a card that says what it is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from thyroid.data.dataset import DatasetInfo
+from thyroid.files import cannot_write
+from thyroid.networks.registry import build
+from thyroid.pipeline import SegmentConfig
+from thyroid.recipe import InputConfig, NetworkConfig, from_json, to_json
+from thyroid.stages.compute import Compute
+
+WEIGHTS, OPTIMISER, MODEL = "model.safetensors", "optimiser.safetensors", "model.json"
+
+
+def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    """Write a safetensors file.
+
+    Raises
+    ------
+    InputError
+        When it cannot be written.
+    """
+    plain = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
+    with cannot_write(path.parent):
+        path.write_bytes(save(plain))
+
+
+def optimiser_tensors(network: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimiser's state by `parameter/entry`, such as `fc.weight/exp_avg`."""
+    return {
+        f"{name}/{entry}": tensor
+        for name, parameter in network.named_parameters()
+        for entry, tensor in optimiser.state.get(parameter, {}).items()
+    }
+
+
+def load_optimiser(network: nn.Module, optimiser: torch.optim.Optimizer, path: Path) -> None:
+    """Put back what `optimiser_tensors` gave; parameters without an entry start anew."""
+    parameters = dict(network.named_parameters())
+    for key, tensor in load_file(path).items():
+        name, entry = key.rsplit("/", 1)
+        parameter = parameters[name]
+        # The step count stays where AdamW keeps it; moments lie as their parameter does.
+        like = parameter if tensor.shape == parameter.shape else tensor
+        optimiser.state[parameter][entry] = torch.empty_like(like, dtype=tensor.dtype).copy_(tensor)
+
+
+def save_card(info: DatasetInfo, config: SegmentConfig, folder: Path) -> None:
+    """Write model.json: what the network was trained on, and what it takes."""
+    card = {
+        "classes": info.classes,
+        "kind": info.kind,
+        "pixel_mm": info.pixel_mm,
+        "size": info.size,
+        "input": to_json(config.input),
+        "network": to_json(config.network),
+    }
+    (folder / MODEL).write_text(json.dumps(card, indent=2))
+
+
+def load_model(folder: Path, on: Compute) -> tuple[nn.Module, dict[str, Any], InputConfig]:
+    """The trained network in `folder`, its card (model.json), and what it takes as input."""
+    card = json.loads((folder / MODEL).read_text())
+    network = on.place(build(from_json(NetworkConfig, card["network"]), len(card["classes"])))
+    network.load_state_dict(load_file(folder / WEIGHTS))
+    return network, card, from_json(InputConfig, card["input"])
