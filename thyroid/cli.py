@@ -5,6 +5,7 @@ known, so that `thyroid --help` answers at once; the commands are in `thyroid.co
 from __future__ import annotations
 
 import functools
+import importlib
 import sys
 from collections.abc import Callable
 
@@ -67,11 +68,14 @@ def _run(name: str, argv: list[str]) -> None:
     """Call the command with what its signature finds in `argv`."""
     import tyro
 
-    from thyroid import commands
-
-    command: Callable[..., None] = getattr(commands, "import_" if name == "import" else name)
+    module = "import_" if name == "import" else name
+    command: Callable[..., None] = getattr(
+        importlib.import_module(f"thyroid.commands.{module}"), module
+    )
     if name in ("train", "search"):  # the recipe named gives the recipe's options their defaults
-        command = functools.partial(command, fields=commands.base_recipe(argv))
+        from thyroid.commands.options import base_recipe
+
+        command = functools.partial(command, fields=base_recipe(argv))
     tyro.cli(
         command, prog=f"thyroid {name}", args=argv, description=f"{SUMMARIES[name].capitalize()}."
     )

@@ -1,0 +1,39 @@
+"""`thyroid demo`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from thyroid.commands.import_ import import_
+from thyroid.commands.inspect import inspect
+from thyroid.commands.phantom import phantom
+from thyroid.commands.search import search_and_evaluate
+from thyroid.recipe import RECIPES
+
+
+def demo(*, out: Path = Path("runs/demo"), trials: int = 6) -> None:
+    """Simulate, import, inspect, search and report.
+
+    Args:
+        out: folder of everything that the demonstration makes.
+        trials: recipes that the search tries.
+    """
+    from thyroid.distribute.search import SearchConfig
+    from thyroid.progress import say
+
+    if not (out / "dataset").exists():
+        if not (out / "dicom").exists():
+            say("1/5 simulating scintigrams as NM DICOM files of several centres")
+            phantom(out / "dicom", images_per_class=60, images_per_cross=15, format="dicom")
+        say("2/5 importing them")
+        name, licence = "simulated scintigrams", "CC0-1.0"
+        import_(out / "dicom", out / "dataset", name=name, licence=licence)
+    say("3/5 inspecting the data set")
+    inspect(out / "dataset")
+    say("4/5 searching augmentations with Ray Tune and Optuna")
+    config = SearchConfig(trials=trials)
+    base = RECIPES["small"]()
+    search_and_evaluate(
+        out / "dataset", out / "run", base, "augmentation", config, 3, None, None, "demo"
+    )
+    say("5/5 done: open the report in a browser")

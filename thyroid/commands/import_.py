@@ -1,0 +1,47 @@
+"""`thyroid import`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from thyroid.commands.options import DatasetPath, SourcePath
+
+
+def import_(
+    source: SourcePath,
+    dataset: DatasetPath,
+    *,
+    labels: Path | None = None,
+    size: int = 128,
+    pixel_mm: float = 2.0,
+    name: str | None = None,
+    licence: str = "unknown",
+) -> None:
+    """Read files into a data set.
+
+    Args:
+        source: folder of NM DICOM files, or of PNG, JPEG or TIFF pictures.
+        dataset: new folder to write.
+        labels: CSV with file, label and optionally patient, centre, findings; default:
+            SOURCE/labels.csv, or else the class folders' names.
+        size: side of the data set's matrix in pixels.
+        pixel_mm: pixel size in mm that counts are re-binned to.
+        name: what reports call the data set; default: its folder's name.
+        licence: under which the images may be used.
+    """
+    from thyroid import progress
+    from thyroid.data.importer import import_folder
+
+    with progress.bar("importing", "files") as advance:
+        summary = import_folder(
+            source,
+            dataset,
+            labels=labels,
+            size=size,
+            pixel_mm=pixel_mm,
+            name=name,
+            licence=licence,
+            progress=advance,
+        )
+    for line in summary.lines():
+        print(line)

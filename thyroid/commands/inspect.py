@@ -1,0 +1,24 @@
+"""`thyroid inspect`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from thyroid.commands.options import DatasetPath
+
+
+def inspect(dataset: DatasetPath, *, out: Path | None = None) -> None:
+    """Say what a data set holds.
+
+    Args:
+        dataset: a data set's folder.
+        out: the page to write; default: DATASET.html beside the folder.
+    """
+    from reports.inspect_page import inspection_lines, write_inspection
+    from thyroid.data.dataset import Dataset
+
+    opened = Dataset.open(dataset)
+    for line in inspection_lines(opened):
+        print(line)
+    page = out or dataset.with_name(f"{dataset.absolute().name}.html")
+    print(f"page: {write_inspection(opened, page)}")

@@ -1,0 +1,69 @@
+"""What several commands take, and how they read it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import Positional, arg
+
+from thyroid.errors import InputError
+from thyroid.recipe import RECIPES, Recipe, for_data, read_recipe
+
+if TYPE_CHECKING:
+    from thyroid.data.dataset import Dataset
+
+Fields = Annotated[Recipe, arg(name="")]
+"""The recipe, each field an option: `--input.size 128`."""
+
+DatasetPath = Annotated[Positional[Path], arg(metavar="DATASET")]
+RunPath = Annotated[Positional[Path], arg(metavar="RUN")]
+SourcePath = Annotated[Positional[Path], arg(metavar="SOURCE")]
+
+
+def base_recipe(argv: Sequence[str]) -> Recipe:
+    """The recipe that `--recipe` names among the words of a command line, or `small`.
+
+    Raises
+    ------
+    InputError
+        When it is neither a preset nor a readable JSON file.
+    """
+    name = "small"
+    for word, following in zip(argv, [*argv[1:], ""], strict=True):
+        if word == "--recipe":
+            name = following
+        elif word.startswith("--recipe="):
+            name = word.removeprefix("--recipe=")
+    if name in RECIPES:
+        return RECIPES[name]()
+    if name.endswith(".json"):
+        return read_recipe(Path(name))
+    raise InputError(f"--recipe '{name}' is unknown: choose {', '.join(RECIPES)} or a JSON file.")
+
+
+def resolved(recipe: Recipe, dataset: Dataset, gpus_per_worker: float) -> Recipe:
+    """The recipe with `auto` replaced by what there is, and without what the data do not allow."""
+    from thyroid.machine import resolve
+    from thyroid.progress import say
+
+    if dataset.info.kind == "display":
+        say("The data are pictures, not counts: thinning of counts is switched off.")
+    execution = recipe.execution
+    if gpus_per_worker and execution.device == "auto":  # the workers' machines, not this one
+        execution = dataclasses.replace(execution, device="cuda")
+    return for_data(dataclasses.replace(recipe, execution=resolve(execution)), dataset.info.kind)
+
+
+def seconds(text: str) -> float:
+    """`90s`, `30m`, `2h` in seconds."""
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+    try:
+        seconds = float(text[:-1]) * units[text[-1]]
+    except (ValueError, KeyError, IndexError):
+        seconds = 0.0
+    if not seconds > 0:
+        raise InputError(f"--time-budget '{text}' is no duration: write 90s, 30m or 2h.")
+    return seconds

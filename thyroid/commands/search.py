@@ -1,0 +1,139 @@
+"""`thyroid search`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from thyroid.commands.options import DatasetPath, Fields, RunPath, resolved
+from thyroid.commands.options import seconds as in_seconds
+from thyroid.commands.report import report
+from thyroid.errors import InputError
+from thyroid.recipe import Recipe, to_json
+
+if TYPE_CHECKING:
+    from thyroid.distribute.search import SearchConfig
+
+
+def search(
+    dataset: DatasetPath,
+    run: RunPath,
+    fields: Fields,
+    *,
+    space: str,
+    recipe: str = "small",
+    trials: int = 16,
+    seeds: int = 1,
+    final_seeds: int = 3,
+    time_budget: str | None = None,
+    concurrent: int | None = None,
+    seed: int = 0,
+    grace_epochs: int = 8,
+    store: Path | None = None,
+    address: str | None = None,
+    workers_per_stage: int = 1,
+    gpus_per_worker: float = 0.0,
+) -> None:
+    """Search recipes.
+
+    Args:
+        dataset: a data set's folder.
+        run: folder of the results; the same folder again resumes.
+        fields: the recipe that the space starts from; each field is an option.
+        space: a file of tune_spaces by its name (augmentation), or FILE.py of your own.
+        recipe: a preset (small, resnet18) or a JSON file such as another run's recipe.json.
+        trials: recipes to try, earlier ones of this run included.
+        seeds: trainings per trial, whose mean is compared.
+        final_seeds: trainings of the best recipe for the final evaluation.
+        time_budget: such as 90s, 30m or 2h, after which no further trial runs.
+        concurrent: trials at once; default: as many as there are processors or GPUs for.
+        seed: of the proposals.
+        grace_epochs: no trial is stopped before this epoch.
+        store: folder of artifacts, which runs may share; default: RUN/store.
+        address: a Ray cluster's; default: Ray is started on this machine.
+        workers_per_stage: processes that train one network together.
+        gpus_per_worker: share of a GPU per worker, for instance 0.25 or 1.
+    """
+    from thyroid.distribute.search import SearchConfig
+
+    config = SearchConfig(
+        trials=trials,
+        seeds=seeds,
+        seed=seed,
+        concurrent=concurrent,
+        time_budget_s=None if time_budget is None else in_seconds(time_budget),
+        grace_epochs=grace_epochs,
+        gpus_per_worker=gpus_per_worker,
+    )
+    execution = dataclasses.replace(
+        fields.execution,
+        workers=max(workers_per_stage, fields.execution.workers),
+    )
+    base = dataclasses.replace(fields, execution=execution)
+    search_and_evaluate(dataset, run, base, space, config, final_seeds, store, address, "search")
+
+
+def search_and_evaluate(
+    dataset: Path,
+    run: Path,
+    fields: Recipe,
+    space_name: str,
+    config: SearchConfig,
+    final_seeds: int,
+    store: Path | None,
+    address: str | None,
+    command: str,
+) -> None:
+    from thyroid.data.dataset import Dataset
+    from thyroid.distribute.connection import connected
+    from thyroid.distribute.search import best_recipe
+    from thyroid.distribute.tasks import on_ray, require_room
+    from thyroid.files import sha256_of
+    from thyroid.progress import say
+    from thyroid.run import evaluate, locked, preflight, require_same, write_config
+    from thyroid.space import load_space, space_file
+    from thyroid.store import Store
+
+    if final_seeds < 1:
+        raise InputError(f"--final-seeds is {final_seeds} but must be at least 1.")
+    space = load_space(space_name)
+    data = Dataset.open(dataset.absolute())
+    base = resolved(fields, data, config.gpus_per_worker)
+    artifacts = Store.at(store or run / "store")
+    about = {
+        "space": space_name,
+        "space_sha256": sha256_of(space_file(space_name)),
+        "objective": "validation macro-F1",
+        **dataclasses.asdict(config),
+        "base": to_json(base),
+    }
+    seeds = range(final_seeds)
+    preflight(data, base)
+    where = {data.digest: data.folder}
+    with connected(address):
+        require_room(base.execution, config.gpus_per_worker)
+        with locked(run):
+            require_same(run, data, base, command, about)
+            if not (run / "config.json").exists():
+                write_config(run, data, base, seeds, command, about)
+            say(f"searching '{space_name}' for {config.trials} trials")
+            best = best_recipe(run, data, base, space, config, artifacts)
+            write_config(run, data, best, seeds, command, about)
+            say(f"training the best recipe with {len(seeds)} seeds")
+            runner = on_ray(artifacts, where, config.gpus_per_worker)
+            evaluate(run, data, best, seeds, artifacts, runner)
+    print(f"trials: {run / 'trials.csv'}")
+    print(f"best recipe: {run / 'recipe.json'}, which differs from the first by")
+    print("\n".join(_changes(to_json(base), to_json(best))) or "  nothing")
+    report(run)
+
+
+def _changes(before: dict[str, Any], after: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    """Fields that differ, as options."""
+    for name, value in after.items():
+        if isinstance(value, dict):
+            yield from _changes(before[name], value, f"{prefix}{name}.")
+        elif value != before[name]:
+            yield f"  --{prefix}{name.replace('_', '-')} {value}"

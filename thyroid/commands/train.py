@@ -1,0 +1,91 @@
+"""`thyroid train`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from thyroid.commands.options import DatasetPath, Fields, RunPath, resolved
+from thyroid.commands.report import report
+from thyroid.errors import InputError
+from thyroid.recipe import Recipe, to_json
+
+if TYPE_CHECKING:
+    from thyroid.data.dataset import Dataset
+    from thyroid.store import Store
+
+
+def train(
+    dataset: DatasetPath,
+    run: RunPath,
+    fields: Fields,
+    *,
+    recipe: str = "small",
+    seeds: int = 3,
+    store: Path | None = None,
+    address: str | None = None,
+    gpus_per_worker: float = 0.0,
+    dry_run: bool = False,
+) -> None:
+    """Train one recipe.
+
+    Args:
+        dataset: a data set's folder.
+        run: folder of the results; the same folder again resumes.
+        fields: what the recipe says; each field is an option.
+        recipe: a preset (small, resnet18) or a JSON file such as another run's recipe.json.
+        seeds: trainings, which differ in their random numbers only.
+        store: folder of artifacts, which runs may share; default: RUN/store.
+        address: a Ray cluster's; default: this process, or with several workers Ray here.
+        gpus_per_worker: share of a GPU per training of one worker.
+        dry_run: show the recipe and the stages with what the store has, and stop.
+    """
+    from thyroid.data.dataset import Dataset
+    from thyroid.execute import in_process
+    from thyroid.run import evaluate, locked, preflight, require_same, write_config
+    from thyroid.stages.compute import start
+    from thyroid.store import Store
+
+    if seeds < 1:
+        raise InputError(f"--seeds is {seeds} but must be at least 1.")
+    data = Dataset.open(dataset.absolute())
+    chosen = resolved(fields, data, gpus_per_worker)
+    artifacts = Store.at(store or run / "store")
+    if dry_run:
+        _show_plan(data, chosen, seeds, artifacts)
+        return
+    preflight(data, chosen)
+    with contextlib.ExitStack() as stack:
+        where = {data.digest: data.folder}
+        if address is None and chosen.execution.workers == 1:
+            start(chosen.execution)  # what this machine lacks is found before anything is written
+            runner = in_process(artifacts, where)
+        else:
+            from thyroid.distribute.connection import connected
+            from thyroid.distribute.tasks import on_ray, require_room
+
+            stack.enter_context(connected(address))
+            require_room(chosen.execution, gpus_per_worker)
+            runner = on_ray(artifacts, where, gpus_per_worker)
+        stack.enter_context(locked(run))
+        require_same(run, data, chosen, "train", None)
+        write_config(run, data, chosen, range(seeds), "train", None)
+        evaluate(run, data, chosen, range(seeds), artifacts, runner)
+    report(run)
+
+
+def _show_plan(dataset: Dataset, recipe: Recipe, seeds: int, store: Store) -> None:
+    """The resolved recipe and the stage graph, with what is in the store already."""
+    from thyroid.run import final_stages
+
+    print(json.dumps(to_json(recipe), indent=2))
+    shown: set[str] = set()
+    for final in final_stages(dataset, recipe, range(seeds)):
+        for stage in final.lineage():
+            if stage.key not in shown:
+                shown.add(stage.key)
+                needs = " ".join(upstream.key[:8] for upstream in stage.inputs.values())
+                state = "in the store" if stage.key in store else "to do"
+                print(f"{stage.key[:8]}  {stage.kind:<11}{state:<14}{needs}")
