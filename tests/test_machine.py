@@ -1,0 +1,39 @@
+import pytest
+
+from thyroid import machine
+from thyroid.recipe import ExecutionConfig
+
+
+def test_resolving_leaves_no_auto_and_changes_nothing_else() -> None:
+    resolved = machine.resolve(ExecutionConfig(threads=3, workers=2))
+    assert "auto" not in (resolved.device, resolved.precision)
+    assert (resolved.threads, resolved.workers) == (3, 2)
+    assert machine.resolve(resolved) == resolved
+
+
+@pytest.mark.parametrize(
+    ("flags", "device", "precision"),
+    [
+        ("fpu avx512_bf16 sse", "cpu", "bf16"),
+        ("fpu amx_bf16", "cpu", "bf16"),
+        ("fpu avx2", "cpu", "fp32"),
+        ("fpu avx2", "cuda", "bf16"),
+    ],
+)
+def test_bf16_where_there_are_instructions_for_it(
+    monkeypatch: pytest.MonkeyPatch, flags: str, device: str, precision: str
+) -> None:
+    monkeypatch.setattr(machine, "_cpuinfo", lambda field: flags)
+    asked = ExecutionConfig(device=device)  # type: ignore[arg-type]  # a parametrised literal
+    assert machine.resolve(asked).precision == precision
+
+
+def test_what_was_asked_for_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_cpuinfo", lambda field: "avx512_bf16")
+    assert machine.resolve(ExecutionConfig(precision="fp32")).precision == "fp32"
+
+
+def test_the_description_names_what_decides_numbers_and_nobody() -> None:
+    told = machine.describe()
+    assert {"cpu", "cores", "python", "torch", "ray"} <= set(told)
+    assert not {"host", "user", "node"} & set(told)

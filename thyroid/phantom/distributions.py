@@ -1,0 +1,36 @@
+"""Truncated distributions, given by the mean and standard deviation that publications print."""
+
+import math
+
+import numpy as np
+
+_MOST_TRIES = 10_000
+
+
+def lognormal(
+    rng: np.random.Generator, mean: float, sd: float, *, low: float = 0.0, high: float = math.inf
+) -> float:
+    """One draw of a log-normal of this mean and sd (before truncation), within [low, high]."""
+    variance = math.log1p((sd / mean) ** 2)
+    location, scale = math.log(mean) - variance / 2, math.sqrt(variance)
+    for _ in range(_MOST_TRIES):
+        value = math.exp(location + scale * rng.standard_normal())
+        if low <= value <= high:
+            return value
+    raise ValueError(f"a log-normal of {mean} +- {sd} hardly ever lies in [{low}, {high}]")
+
+
+def normal(
+    rng: np.random.Generator,
+    mean: float,
+    sd: float,
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+) -> float:
+    """One draw of a normal of this mean and sd (before truncation), within [low, high]."""
+    for _ in range(_MOST_TRIES):
+        value = mean + sd * rng.standard_normal()
+        if low <= value <= high:
+            return float(value)
+    raise ValueError(f"a normal of {mean} +- {sd} hardly ever lies in [{low}, {high}]")

@@ -1,0 +1,201 @@
+"""A phantom on disk: as a data set, as NM DICOM files, or as pictures."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from PIL import Image
+
+from thyroid.data.dataset import image_id, require_new_folder, write_dataset
+from thyroid.data.labels import COLUMNS
+from thyroid.data.scintigram import Scintigram as Counts
+from thyroid.data.scintigram import bring_to_grid
+from thyroid.errors import InputError
+from thyroid.files import cannot_write
+from thyroid.phantom.dicom import nm_object
+from thyroid.phantom.presets import PRESETS, Preset
+from thyroid.phantom.scintigram import Address, Scintigram, addresses, simulate
+
+Format = Literal["dataset", "dicom", "png"]
+Progress = Callable[[int, int], None]
+
+LICENCE = "CC0-1.0: simulated, no patient was involved"
+
+
+def write_phantom(
+    folder: Path,
+    *,
+    preset: str,
+    images_per_class: int,
+    images_per_cross: int,
+    format: Format,
+    seed: int,
+    size: int = 128,
+    pixel_mm: float = 2.0,
+    progress: Progress | None = None,
+) -> None:
+    """Simulate a phantom and write it. The folder appears all at once or not at all.
+
+    Parameters
+    ----------
+    images_per_class : of each single finding, 1 or more.
+    images_per_cross : of each combination of findings.
+    format : `dataset` has the same matrices and labels, in the same order, as importing what
+        `dicom` writes. `dicom` and `png` come with the labels.csv that the import reads.
+    size, pixel_mm : of the data set's matrices; DICOM and PNG keep the centre's own.
+    progress : called with images done and images in all.
+
+    Raises
+    ------
+    InputError : an argument is out of its range, or the folder exists or cannot be written.
+    """
+    folder = Path(folder)
+    if preset not in PRESETS:
+        raise InputError(f"there is no preset {preset!r}; choose one of {', '.join(PRESETS)}")
+    if format not in get_args(Format):
+        raise InputError(f"there is no format {format!r}; choose dataset, dicom or png")
+    if images_per_class < 1 or images_per_cross < 0:
+        raise InputError(
+            f"{images_per_class} images per class and {images_per_cross} per cross make no "
+            "phantom; ask for at least 1 per class and 0 per cross"
+        )
+    if size < 1 or not 0.1 <= pixel_mm <= 20:
+        raise InputError(
+            f"size {size} and pixel size {pixel_mm} mm make no image; "
+            "use a positive number of pixels and 0.1 to 20 mm"
+        )
+    require_new_folder(folder)
+    chosen = PRESETS[preset]
+    images = addresses(chosen, images_per_class=images_per_class, images_per_cross=images_per_cross)
+    if format == "dataset":
+        _write_dataset(folder, chosen, images, seed, size, pixel_mm, progress)
+    else:
+        write_one = _write_dicom if format == "dicom" else _write_png
+        _write_files(folder, chosen, images, seed, write_one, progress)
+
+
+def _write_dataset(
+    folder: Path,
+    preset: Preset,
+    images: Sequence[Address],
+    seed: int,
+    size: int,
+    pixel_mm: float,
+    progress: Progress | None,
+) -> None:
+    """What the import would make of the DICOM files, without making them."""
+    matrices: list[npt.NDArray[np.uint16]] = []
+    rows = []
+    for done, scintigram in enumerate(simulate(preset, images, seed=seed), start=1):
+        stored = bring_to_grid(as_imported(scintigram), size=size, pixel_mm=pixel_mm)
+        matrices.append(stored.matrix)
+        patient = f"{preset.name}/{seed}/{scintigram.patient}"
+        rows.append(
+            {
+                "image_id": image_id(stored.matrix),
+                "patient_id": hashlib.sha256(patient.encode()).hexdigest()[:16],
+                "centre": scintigram.centre.name,
+                "label": scintigram.address.findings[0],
+                "findings": ";".join(scintigram.address.findings),
+                "source": "phantom",
+                "total_counts": int(stored.matrix.sum()),
+                "pixel_mm": pixel_mm,
+                "flags": ";".join(stored.flags),
+            }
+        )
+        if progress is not None:
+            progress(done, len(images))
+    table = pd.DataFrame(rows).sort_values("image_id", kind="stable")
+    write_dataset(
+        folder,
+        name=preset.name,
+        classes=preset.classes,
+        size=size,
+        pixel_mm=pixel_mm,
+        kind="counts",
+        source=f"thyroid phantom, preset {preset.name}, seed {seed}",
+        licence=LICENCE,
+        images=table,
+        counts=(matrices[position] for position in table.index),
+    )
+
+
+def as_imported(scintigram: Scintigram) -> Counts:
+    """The anterior view as the DICOM reader gives it."""
+    return Counts(
+        matrix=scintigram.anterior.astype(np.int64),
+        kind="counts",
+        pixel_mm=(scintigram.centre.pixel_mm, scintigram.centre.pixel_mm),
+    )
+
+
+def _write_files(
+    folder: Path,
+    preset: Preset,
+    images: Sequence[Address],
+    seed: int,
+    write_one: Callable[[Path, Scintigram, int], str],
+    progress: Progress | None,
+) -> None:
+    """One file per image, and labels.csv."""
+    with cannot_write(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = folder.parent / f".{folder.name}.{uuid.uuid4().hex}"
+        unfinished.mkdir()
+        try:
+            rows = _each_file(unfinished, preset, images, seed, write_one, progress)
+            with (unfinished / "labels.csv").open("w", newline="", encoding="utf-8") as file:
+                table = csv.writer(file, lineterminator="\n")
+                table.writerow(COLUMNS)
+                table.writerows(rows)
+            unfinished.rename(folder)
+        except BaseException:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise
+
+
+def _each_file(
+    folder: Path,
+    preset: Preset,
+    images: Sequence[Address],
+    seed: int,
+    write_one: Callable[[Path, Scintigram, int], str],
+    progress: Progress | None,
+) -> Iterator[tuple[str, str, str, str, str]]:
+    """Write the files; yield their rows of labels.csv."""
+    simulated = simulate(preset, images, seed=seed, posterior=True)
+    for done, scintigram in enumerate(simulated, start=1):
+        name = write_one(folder, scintigram, seed)
+        findings = scintigram.address.findings
+        yield name, findings[0], scintigram.patient, scintigram.centre.name, ";".join(findings)
+        if progress is not None:
+            progress(done, len(images))
+
+
+def _write_dicom(folder: Path, scintigram: Scintigram, seed: int) -> str:
+    name = f"{_stem(scintigram)}.dcm"
+    nm_object(scintigram, seed=seed).save_as(folder / name, enforce_file_format=True)
+    return name
+
+
+def _write_png(folder: Path, scintigram: Scintigram, seed: int) -> str:
+    """The anterior view in 8 bits, the hottest pixel white, as a workstation saves it."""
+    counts = scintigram.anterior.astype(np.float64)
+    name = f"{scintigram.address.findings[0]}/{_stem(scintigram)}.png"
+    (folder / name).parent.mkdir(exist_ok=True)
+    Image.fromarray(np.rint(255 * counts / counts.max()).astype(np.uint8)).save(folder / name)
+    return name
+
+
+def _stem(scintigram: Scintigram) -> str:
+    """A file's name: the same image bears the same one whatever else is written."""
+    return f"{'+'.join(scintigram.address.findings)}-{scintigram.address.number:04d}"

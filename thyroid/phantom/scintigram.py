@@ -1,0 +1,121 @@
+"""One simulated scintigram: its address decides it, and nothing else does.
+
+An image is addressed by preset, seed, findings, and its number within these findings. Each is
+rendered on its own, by elementwise operations, from random numbers seeded by that address: so it
+is the same to the bit however many others are made, in whatever batches, processes and threads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from thyroid.phantom.anatomy import surroundings
+from thyroid.phantom.camera import count, expected_rates, patient_grid
+from thyroid.phantom.centres import Centre
+from thyroid.phantom.distributions import lognormal, normal
+from thyroid.phantom.gland import project
+from thyroid.phantom.pathology import Thyroid, thyroid_with
+from thyroid.phantom.presets import Preset
+
+Counts = npt.NDArray[np.uint16]
+
+IMAGES_PER_ROUND = 10
+"""The last of every ten images of a group is a follow-up of the one before it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Address:
+    """Which image."""
+
+    findings: tuple[str, ...]
+    """The primary first."""
+    number: int
+    """Within the images of these findings, from 0."""
+
+    @property
+    def visit(self) -> int:
+        """0, or 1 for a follow-up."""
+        return int(self.number % IMAGES_PER_ROUND == IMAGES_PER_ROUND - 1)
+
+    @property
+    def patient(self) -> int:
+        """Number of the patient among those with these findings, without gaps."""
+        rounds, place = divmod(self.number, IMAGES_PER_ROUND)
+        return rounds * (IMAGES_PER_ROUND - 1) + min(place, IMAGES_PER_ROUND - 2)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scintigram:
+    """What the camera stored, at the centre's own matrix and pixel size."""
+
+    address: Address
+    patient: str
+    """Made-up identifier, unique within preset and seed."""
+    centre: Centre
+    thyroid: Thyroid
+    isthmus: tuple[float, float]
+    """Row and column of its middle in the anterior view, pixels; 0 is the first pixel's edge."""
+    anterior: Counts
+    """(H, W)."""
+    posterior: Counts | None
+    """(H, W), mirrored, as the camera behind the patient sees it."""
+
+
+def addresses(preset: Preset, *, images_per_class: int, images_per_cross: int) -> list[Address]:
+    """Every image of a phantom of this size, in order."""
+    return [
+        Address(findings=findings, number=number)
+        for findings in preset.findings
+        for number in range(images_per_class if len(findings) == 1 else images_per_cross)
+    ]
+
+
+def simulate(
+    preset: Preset, images: Sequence[Address], *, seed: int, posterior: bool = False
+) -> Iterator[Scintigram]:
+    """The images at these addresses, one at a time and in this order."""
+    for address in images:
+        yield _simulate_one(preset, address, seed, posterior)
+
+
+def _simulate_one(preset: Preset, address: Address, seed: int, posterior: bool) -> Scintigram:
+    group = "+".join(address.findings)
+    patient = (preset.name, seed, group, address.patient)
+    disease_rng, shape_rng, body_rng = _generator("patient", *patient).spawn(3)
+    visit_rng, front_rng, back_rng = _generator("visit", *patient, address.visit).spawn(3)
+
+    centre = preset.centres[address.patient % len(preset.centres)]
+    thyroid = thyroid_with(address.findings, disease_rng)
+    row_mm, column_mm = (
+        share * centre.field_mm + normal(visit_rng, 0, centre.positioning_mm, low=-25, high=25)
+        for share in (centre.gland_from_top, 0.5)
+    )
+    grid = patient_grid(centre, column_mm=column_mm, row_mm=row_mm)
+    gland, window = project(thyroid, grid, shape_rng)
+    gland *= np.float32(lognormal(visit_rng, 1, 0.15))
+    views = expected_rates(surroundings(grid, body_rng), gland, window, centre, posterior=posterior)
+    total = lognormal(
+        visit_rng, centre.counts, centre.counts_cv * centre.counts, low=60_000, high=600_000
+    )
+    return Scintigram(
+        address=address,
+        patient=f"{group}-{address.patient}",
+        centre=centre,
+        thyroid=thyroid,
+        isthmus=(row_mm / centre.pixel_mm, column_mm / centre.pixel_mm),
+        anterior=count(views.anterior, total, front_rng),
+        posterior=None
+        if views.posterior is None
+        else count(views.posterior, 0.8 * total, back_rng),
+    )
+
+
+def _generator(*key: object) -> np.random.Generator:
+    """Random numbers of their own for every key."""
+    digest = hashlib.sha256("\x1f".join(map(str, key)).encode()).digest()
+    return np.random.Generator(np.random.PCG64(int.from_bytes(digest, "little")))
