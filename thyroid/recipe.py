@@ -133,9 +133,9 @@ class ScheduleConfig:
 
     warmup_epochs: int = 2
     """The rate rises linearly from 0."""
-    constant_epochs: int = 16
+    constant_epochs: int = 24
     """The rate stays."""
-    decay_epochs: int = 6
+    decay_epochs: int = 12
     """The rate falls linearly to 0."""
     segment_epochs: int = 6
     """A part of at most this many epochs is one stored, shareable artifact."""

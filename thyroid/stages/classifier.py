@@ -101,7 +101,7 @@ def fit(
             torch.autograd.backward(loss)
             optimiser.step()
             total += loss.detach()
-        train_loss = total.item() / steps
+        train_loss = on.mean(total).item() / steps
         seconds = time.perf_counter() - began
         validated = _validate(network, held_out, config, on) if on.leads else {}
         for value in (train_loss, validated.get("validation_loss", 0.0)):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from thyroid.errors import InputError
@@ -41,6 +41,13 @@ class Compute:
     def parallel(self, network: nn.Module) -> nn.Module:
         """The network whose gradients are averaged over the workers."""
         return DistributedDataParallel(network) if self.workers > 1 else network
+
+    def mean(self, value: Tensor) -> Tensor:
+        """The mean over the workers of a value that each has its own of."""
+        if self.workers > 1:
+            dist.all_reduce(value)
+            value /= self.workers
+        return value
 
     def generator(self, *place: int | str) -> torch.Generator:
         """A generator on the device, seeded by where in the run it is used."""
