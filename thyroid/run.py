@@ -73,7 +73,7 @@ def preflight(dataset: Dataset, recipe: Recipe) -> None:
     """
     for flag in quality.check(dataset):
         if flag.severity == "error":
-            raise InputError(f"{dataset.folder} cannot be trained on: {flag.sentence}.")
+            raise InputError(f"{dataset.folder} cannot be trained on: {flag.sentence}")
     make_split(dataset, recipe.split)
     sum_pixels(torch.from_numpy(dataset.counts[:1].astype("float32")), recipe.input.size)
     with torch.random.fork_rng():

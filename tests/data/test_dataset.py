@@ -174,7 +174,7 @@ def test_disk_errors_are_sentences(tmp_path, monkeypatch, error):
         raise OSError(error, os.strerror(error), str(path))
 
     monkeypatch.setattr(dataset_module.os, "fsync", refuse)
-    with pytest.raises(InputError, match=r"cannot write .*set: .*; free space or choose another"):
+    with pytest.raises(InputError, match=r"Cannot write .*set: .*; free space there or choose"):
         small_dataset(tmp_path / "set", ROWS)
     assert list(tmp_path.iterdir()) == []
 
@@ -197,20 +197,20 @@ def tiny_disk(tmp_path):
 def test_full_disk(tiny_disk):
     counts = np.zeros((100, 64, 64), np.uint16)
     rows = [(f"p{i}", "c", "normal") for i in range(100)]
-    with pytest.raises(InputError, match=r"cannot write .*: No space left on device; free space"):
+    with pytest.raises(InputError, match=r"Cannot write .*: No space left on device; free space"):
         small_dataset(tiny_disk / "set", rows, counts=counts)
     assert list(tiny_disk.iterdir()) == []
 
 
 def test_read_only_disk(tiny_disk):
     subprocess.run(["mount", "-o", "remount,ro", str(tiny_disk)], check=True)
-    with pytest.raises(InputError, match=r"cannot write .*: Read-only file system; free space"):
+    with pytest.raises(InputError, match=r"Cannot write .*: Read-only file system; free space"):
         small_dataset(tiny_disk / "deep" / "set", ROWS)
 
 
 def test_the_parent_is_a_file(tmp_path):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(InputError, match=r"cannot write .*file.set: .*choose another folder"):
+    with pytest.raises(InputError, match=r"Cannot write .*file.set: .*choose another folder"):
         small_dataset(tmp_path / "file" / "set", ROWS)
 
 

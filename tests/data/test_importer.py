@@ -1,6 +1,7 @@
 """A folder becomes a data set: labelled, complete about what was refused, and nameless."""
 
 import csv
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -118,8 +119,8 @@ def test_table_of_labels(source, target):
     _table(
         source / "labels.csv",
         ("Findings", "file", "LABEL ", "patient", "centre", "age"),
-        ("graves; cold_nodule", "a b/0.dcm", "graves", "", "north", "44"),
-        ("", "a b\\1.dcm", "cold_nodule", "", "south", "45"),
+        ("graves; cold_nodule", "a b/0.dcm", "graves", "P8", "N", "44"),
+        ("", "a b\\1.dcm", "cold_nodule", "P8", "site-2", "45"),
         ("", "./a b/2.dcm", "graves", "P9", "", "46"),
         ("", "", "", "", "", ""),
     )
@@ -130,14 +131,89 @@ def test_table_of_labels(source, target):
     )
     dataset = Dataset.open(target)
     assert sorted(dataset.images["findings"]) == ["cold_nodule", "graves", "graves;cold_nodule"]
-    assert summary.centres == ("north", "south", "unknown")
-    assert summary.patients == 2  # rows 0 and 1 are id0's
+    assert summary.centres == ("N", "site-2", "unknown")
+    assert summary.patients == 2
     with summary.rejected_list.open(newline="") as file:
         assert list(csv.reader(file)) == [
             ["file", "reason"],
             ["a b/3.dcm", "it has no row in labels.csv"],
             ["extra.png", "it has no row in labels.csv"],
         ]
+
+
+def _six_images_of_three_patients(source, *patients: str, shape=(32, 32)) -> None:
+    """Files of PatientID 0, 0, 1, 1, 2, 2, and the patients that labels.csv names."""
+    for number in range(6):
+        save_nm(source / f"{number}.dcm", _counts(shape=shape), PatientID=f"{number // 2}")
+    rows = [(f"{i}.dcm", ("normal", "graves")[i % 2], patients[i]) for i in range(6)]
+    _table(source / "labels.csv", ("file", "label", "patient"), *rows)
+
+
+def test_patients_named_in_some_rows_only(source, target):
+    """Those named and those of the headers would be taken for different people."""
+    _six_images_of_three_patients(source, "Anna", "", "Bert", "Bert", " ", "Carl")
+    with pytest.raises(
+        InputError, match=r"labels.csv, row 3, leaves the patient empty, as 2 of 6 rows do; name"
+    ):
+        _import(source, target)
+    assert not target.parent.exists()
+
+
+@pytest.mark.parametrize("patients", [("",) * 6, ("A", "A", "B", "B", "C", "C")])
+def test_patients_named_in_no_row_or_in_all(source, target, patients):
+    _six_images_of_three_patients(source, *patients)
+    assert _import(source, target).patients == 3
+
+
+def test_centres_keep_codes_and_lose_names(source, target):
+    given = ("A", "site-3", "Mercy  General", "mercy general", "Charite", "", "centre-1", "unknown")
+    for number in range(len(given)):
+        save_nm(source / f"{number}.dcm", _counts(), InstitutionName="Saint", PatientID=f"{number}")
+    rows = [(f"{i}.dcm", ("normal", "graves")[i % 2], given[i]) for i in range(len(given))]
+    _table(source / "labels.csv", ("file", "label", "centre"), *rows)
+    summary = _import(source, target)
+    assert summary.centres == ("A", "centre-1", "centre-2", "centre-3", "site-3", "unknown")
+    of_centre = Dataset.open(target).images["centre"].value_counts()
+    assert of_centre["unknown"] == 2  # no institution of a header where labels.csv has centres
+    assert of_centre["centre-1"] == 1  # a code, which no number may repeat
+    assert sorted(of_centre[["centre-2", "centre-3"]]) == [1, 2]
+    assert any("Centres that labels.csv gives a name are numbered" in n for n in summary.notes)
+    said = "\n".join([repr(summary), *summary.lines()])
+    written = b"".join(path.read_bytes() for path in target.rglob("*"))
+    for name in ("mercy", "charite", "saint"):
+        assert name not in said.lower()
+        assert name.encode() not in written.lower()
+
+
+@pytest.mark.parametrize(
+    ("centre", "kept"),
+    [("A", True), ("UKB", True), ("07", True), ("site-3", True), ("hospital_12", True),
+     ("Mayo", False), ("Charite", False), ("St. Mary 2", False), ("A\n", False),
+     ("Sankt-Elisabeth-Hospital-1", False), ("甲1", False), ("", False)],
+)  # fmt: skip
+def test_which_centres_are_codes(centre, kept):
+    assert (importer.CENTRE_CODE.fullmatch(centre) is not None) is kept
+
+
+def test_copies_under_two_patients_are_named_at_once(source, target):
+    counts = _counts()
+    for patient in ("P1", "P2"):
+        save_nm(source / "normal" / f"{patient}.dcm", counts, PatientID=patient)
+    save_nm(source / "graves" / "other.dcm", _counts(), PatientID="P1")
+    notes = _import(source, target).notes
+    assert len(notes) == 1
+    assert "such as 'normal/P1.dcm' and 'normal/P2.dcm'; training will refuse" in notes[0]
+
+
+def test_a_list_of_an_earlier_import_does_not_stay(source, target):
+    for label in ("normal", "graves"):
+        _picture(source / label / "good.png")
+    (source / "normal" / "empty.png").write_bytes(b"")
+    assert _import(source, target).rejected_list.is_file()
+    shutil.rmtree(target)
+    (source / "normal" / "empty.png").unlink()
+    assert _import(source, target).rejected_list is None
+    assert [path.name for path in target.parent.iterdir()] == ["set"]
 
 
 def test_table_elsewhere_with_semicolons_and_a_byte_order_mark(source, target, tmp_path):
@@ -407,11 +483,11 @@ def test_full_disk(source, tmp_path):
     try:
         # fails while images wait, and fails while the data set is written
         for size in (64, 48):
-            with pytest.raises(InputError, match=r"cannot write .*: No space left .*; free space"):
+            with pytest.raises(InputError, match=r"Cannot write .*: No space left .*; free space"):
                 import_folder(source, mount / "set", size=size)
             assert list(mount.iterdir()) == []
         subprocess.run(["mount", "-o", "remount,ro", str(mount)], check=True)
-        with pytest.raises(InputError, match=r"cannot write .*: Read-only file system; free"):
+        with pytest.raises(InputError, match=r"Cannot write .*: Read-only file system; free"):
             import_folder(source, mount / "set", size=16)
     finally:
         subprocess.run(["umount", str(mount)], check=True)

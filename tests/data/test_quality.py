@@ -95,8 +95,69 @@ def test_duplicates(make):
     assert found["duplicates"].image_ids == tuple(ids[[0, 1]])
     assert found["duplicates_across_patients"].image_ids == tuple(ids[[4, 5]])
     assert found["duplicates_with_other_findings"].image_ids == tuple(ids[[6, 7]])
+    severities = {kind: flag.severity for kind, flag in found.items()}
+    assert severities == {
+        "duplicates": "warning",
+        "duplicates_across_patients": "error",
+        "duplicates_with_other_findings": "warning",
+        "labels_of_a_patient": "warning",
+    }
     assert check(dataset)[0].severity == "error"
-    assert "near_duplicates" not in found
+    assert (
+        f"2 images are equal to an image of another patient ({ids[4]} of patient p4 and {ids[5]} "
+        "of patient p5), so training and test data may share them; give copies the same patient "
+        "in labels.csv, or remove them, and import again."
+    ) == found["duplicates_across_patients"].sentence
+
+
+def test_many_duplicates_are_named_by_examples(make):
+    rows, counts = _sound_rows(), _images(24)
+    counts[12:24] = counts[:12]
+    counts[13] = counts[0]  # three copies
+    dataset = make(rows, counts)
+    sentence = _kinds(dataset)["duplicates_across_patients"].sentence
+    ids = dataset.images["image_id"]
+    assert sentence.startswith("23 images are equal")
+    assert (
+        f"({ids[0]} of patient p0 and {ids[12]} of patient p12; {ids[2]} of patient p2 and "
+        f"{ids[14]} of patient p14; {ids[3]} of patient p3 and {ids[15]} of patient p15; ...)"
+    ) in sentence
+
+
+def test_empty_images_are_no_duplicates(make):
+    counts = _images(24)
+    counts[2] = counts[9] = counts[10] = 0
+    assert set(_kinds(make(_sound_rows(), counts))) == {"empty"}
+
+
+def test_only_what_must_stop_training_is_an_error(make):
+    """Follow-up images of one patient, rare classes and disputed findings are for the user."""
+    rows, counts = _sound_rows(), _images(24)
+    rows[3] = ("p0", "c1", "graves")
+    rows[4] = rows[5] = ("p4", "c1", "hashimoto")
+    rows[6] = ("p6", "c1", "hashimoto")
+    counts[5] = counts[4]
+    rows[5] = ("p4", "c1", "hashimoto;graves")
+    found = _kinds(make(rows, counts))
+    assert set(found) == {
+        "labels_of_a_patient", "centres_of_a_patient", "few_images",
+        "duplicates_with_other_findings",
+    }  # fmt: skip
+    assert "error" not in {flag.severity for flag in found.values()}
+
+
+def test_near_duplicates_are_all_found(make):
+    """The search along one axis gives what comparing all pairs gives."""
+    rng = np.random.default_rng(8)
+    scenes = [_gland(rng) * 30 for _ in range(6)]
+    counts = np.stack([rng.poisson(scenes[i % 6]) for i in range(24)]).astype(np.uint16)
+    dataset = make([(f"p{i}", "c", ("normal", "graves")[i % 2]) for i in range(24)], counts)
+    blocks = np.sqrt(counts).reshape(24, 16, 3, 16, 3).sum(axis=(2, 4)).reshape(24, -1)
+    alike = np.triu(np.corrcoef(blocks) > 0.999, 1)
+    assert 10 < alike.sum() < 50
+    flag = _kinds(dataset)["near_duplicates"]
+    assert flag.sentence.startswith(f"{alike.sum()} pairs")
+    assert flag.image_ids == tuple(dataset.images["image_id"][(alike | alike.T).any(axis=0)])
 
 
 def test_near_duplicates_of_different_patients(make):

@@ -24,7 +24,7 @@ def demo(*, out: Path = Path("runs/demo"), trials: int = 6) -> None:
     if not (out / "dataset").exists():
         if not (out / "dicom").exists():
             say("1/5 simulating scintigrams as NM DICOM files of several centres")
-            phantom(out / "dicom", images_per_class=60, images_per_cross=15, format="dicom")
+            phantom(out / "dicom", images_per_class=50, images_per_cross=12, format="dicom")
         say("2/5 importing them")
         name, licence = "simulated scintigrams", "CC0-1.0"
         import_(out / "dicom", out / "dataset", name=name, licence=licence)

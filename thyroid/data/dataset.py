@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from thyroid.errors import InputError
+from thyroid.files import cannot_write, sha256_of
 
 FORMAT_VERSION = 1
 
@@ -89,7 +90,7 @@ class Dataset:
         info = _read_info(folder)
         images = _read_images(folder, info)
         counts = _map_counts(folder, info, len(images))
-        if verify and _sha256(folder / "counts.npy") != info.sha256:
+        if verify and sha256_of(folder / "counts.npy") != info.sha256:
             raise InputError(
                 f"{folder / 'counts.npy'} is not the file that dataset.json describes (SHA-256 "
                 "differs): it was changed or damaged; restore it or import again"
@@ -131,7 +132,7 @@ class Dataset:
             "classes": self.info.classes,
             "kind": self.info.kind,
             "pixel_mm": self.info.pixel_mm,
-            "images": _sha256(self.folder / "images.csv"),
+            "images": sha256_of(self.folder / "images.csv"),
             "counts": self.info.sha256,
         }
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
@@ -180,7 +181,7 @@ def write_dataset(
             kind=kind,
             source=source,
             licence=licence,
-            sha256=_sha256(unfinished / "counts.npy"),
+            sha256=sha256_of(unfinished / "counts.npy"),
         )
         images.to_csv(unfinished / "images.csv", index=False, lineterminator="\n")
         content = json.dumps(dataclasses.asdict(info), indent=2, ensure_ascii=False) + "\n"
@@ -195,20 +196,6 @@ def require_new_folder(folder: Path) -> None:
         exists = folder.exists() or folder.is_symlink()
     if exists:
         raise InputError(f"{folder} exists already; choose another folder or remove it first")
-
-
-@contextlib.contextmanager
-def cannot_write(target: Path) -> Iterator[None]:
-    """A full disk, a read-only file system and their like, as a sentence."""
-    try:
-        yield
-    except BrokenPipeError:  # the terminal's, not the disk's
-        raise
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise InputError(
-            f"cannot write {target}: {reason}; free space or choose another folder"
-        ) from error
 
 
 @contextlib.contextmanager
@@ -239,11 +226,6 @@ def _write_counts(
         if matrix.shape != shape[1:] or matrix.dtype != np.uint16:
             raise ValueError(f"expected {shape[1:]} uint16, got {matrix.shape} {matrix.dtype}")
         file.write(np.ascontiguousarray(matrix, dtype="<u2").tobytes())
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read(path: Path) -> bytes:

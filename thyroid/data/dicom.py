@@ -24,8 +24,15 @@ import numpy as np
 import numpy.typing as npt
 import pydicom
 from pydicom import Dataset as Header
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.encaps import generate_frames
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
+from thyroid.data.codestream import require_size
 from thyroid.data.scintigram import Scintigram, UnusableFile
 
 # pydicom's log and warnings quote values of the header, which may be names
@@ -42,11 +49,12 @@ ELEMENTS = (
     "RescaleIntercept", "RescaleSlope", "EnergyWindowVector", "EnergyWindowInformationSequence",
     "DetectorVector", "DetectorInformationSequence", "PhaseVector", "TimeSliceVector",
     "RotationVector", "AngularViewVector", "SliceVector", "RRIntervalVector", "TimeSlotVector",
-    "ImageID", "ViewCodeSequence", "LossyImageCompression", "ExtendedOffsetTable",
-    "ExtendedOffsetTableLengths",
-    "PixelData",
+    "ImageID", "ViewCodeSequence", "LossyImageCompression", "PixelData",
 )  # fmt: skip
-MOST_BYTES = 512 * 2**20  # of decoded pixels
+# a matrix has 1024 x 256 at most, a dynamic acquisition a few hundred of 128 x 128; the largest of
+# 16 bits that is read takes 100 MB beside its file, or 320 MB where its pixels are rescaled
+MOST_PIXELS = 2**22  # of a frame: 2048 x 2048
+MOST_PIXELS_IN_ALL = 2**24  # 1,024 frames of 128 x 128
 NOT_PLANAR_VECTORS = (
     "RotationVector", "AngularViewVector", "SliceVector", "RRIntervalVector", "TimeSlotVector",
 )  # fmt: skip
@@ -54,7 +62,8 @@ NOT_PLANAR_VECTORS = (
 # SNOMED CT and the older SNOMED RT codes of DICOM context group 26 and of plain projections
 VIEW_CODES: dict[str, View] = {
     "399321004": "anterior", "G-5215": "anterior", "399348003": "anterior", "R-10206": "anterior",
-    "399001007": "posterior", "G-5216": "posterior",
+    "399001007": "posterior", "G-5216": "posterior", "272479007": "posterior",
+    "R-10214": "posterior",
 }  # fmt: skip
 PHOTOPEAKS_KEV = (140.5, 159.0, 364.5)  # Tc-99m, I-123, I-131
 
@@ -71,6 +80,9 @@ def read_dicom(content: bytes) -> Scintigram:
     ------
     UnusableFile : with the reason.
     """
+    if DeflatedExplicitVRLittleEndian.encode() in content:
+        # pydicom would inflate all of it, to whatever size, before anything can be checked
+        raise UnusableFile("it is deflated as a whole; export it uncompressed")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -86,7 +98,7 @@ def _planar_counts(header: Header) -> Scintigram:
     acquisition = _acquisition(header)
     frames = _decode(header)  # (frames, rows, columns)
     chosen = _anterior_frames(header, len(frames), acquisition)
-    counts = frames[chosen].sum(axis=0)  # (rows, columns)
+    counts = frames[chosen].sum(axis=0, dtype=np.int64)  # (rows, columns)
     if counts.min() == counts.max():
         raise UnusableFile("every pixel has the same value")
     flags = []
@@ -95,7 +107,8 @@ def _planar_counts(header: Header) -> Scintigram:
     if len(chosen) > 1:
         flags.append("summed_dynamic")
     accumulated = _integer(header.get("CountsAccumulated"))
-    agrees = accumulated in (counts.sum(), frames.sum(), frames[0].sum())
+    sums = (counts.sum(), frames.sum(dtype=np.int64), frames[0].sum(dtype=np.int64))
+    agrees = accumulated in sums
     if header.BitsStored <= 8 and not agrees:
         raise UnusableFile(
             "its 8-bit pixels do not sum to CountsAccumulated, so they are no counts; "
@@ -132,34 +145,49 @@ def _acquisition(header: Header) -> str:
     return "DYNAMIC" if dynamic and "STATIC" not in image_type else "STATIC"
 
 
-def _decode(header: Header) -> npt.NDArray[np.int64]:
-    """(frames, rows, columns) counts."""
+def _decode(header: Header) -> npt.NDArray[np.integer]:
+    """(frames, rows, columns) counts, of the file's own integer type unless rescaled."""
     if header.SamplesPerPixel != 1:
         raise UnusableFile(
             "it is a colour screenshot, no counts; export it as PNG to import it as a picture"
         )
     if header.get("LossyImageCompression") == "01":
         raise UnusableFile("it was compressed with loss, so its pixels are no counts any more")
-    count = _integer(header.get("NumberOfFrames")) or 1
-    if header.Rows * header.Columns * count * header.BitsAllocated / 8 > MOST_BYTES:
-        raise UnusableFile(f"its pixels take more than {MOST_BYTES // 2**20} MiB")
-    if "TransferSyntaxUID" not in header.file_meta:
-        implicit, little = header.original_encoding
-        explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
-        header.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
+    _require_sizes(header)
     frames: npt.NDArray[Any] = header.pixel_array.reshape(-1, header.Rows, header.Columns)
     slope, intercept = (
         float(default if header.get(name) in (None, "") else header[name].value)
         for name, default in (("RescaleSlope", 1), ("RescaleIntercept", 0))
     )
     if (slope, intercept) != (1, 0):
-        rescaled = frames * slope + intercept
-        frames = np.rint(rescaled)
-        if not np.allclose(frames, rescaled, rtol=0, atol=1e-3):
+        rescaled = np.unique(frames) * slope + intercept
+        if not np.allclose(np.rint(rescaled), rescaled, rtol=0, atol=1e-3):
             raise UnusableFile("its rescaled pixels are fractions, so they are no counts")
+        frames = np.rint(frames * slope + intercept).astype(np.int64)
     if frames.min() < 0:
         raise UnusableFile("it has negative pixels, so something was subtracted from the counts")
-    return frames.astype(np.int64)
+    return frames
+
+
+def _require_sizes(header: Header) -> None:
+    """Refuse pixels that would take too much memory, before anything is decoded."""
+    count = _integer(header.get("NumberOfFrames")) or 1
+    frame = header.Rows * header.Columns
+    if frame > MOST_PIXELS or frame * count > MOST_PIXELS_IN_ALL:
+        raise UnusableFile(
+            f"it has more than {MOST_PIXELS:,} pixels in a frame, or {MOST_PIXELS_IN_ALL:,} in all"
+        )
+    if "TransferSyntaxUID" not in header.file_meta:
+        implicit, little = header.original_encoding
+        explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+        header.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
+    syntax = header.file_meta.TransferSyntaxUID
+    if syntax.is_compressed:
+        frames = generate_frames(header.PixelData, number_of_frames=count)
+        for number, compressed in enumerate(frames, start=1):
+            if number > count:
+                raise UnusableFile("it has more frames than its header says")
+            require_size(compressed, syntax, rows=header.Rows, columns=header.Columns)
 
 
 def _anterior_frames(header: Header, count: int, acquisition: str) -> list[int]:
@@ -207,7 +235,7 @@ def _view_in_words(text: str) -> View | None:
 
     "Post" alone is not taken for posterior unless it ends the text: it also means "after".
     """
-    words = re.findall("[A-Z]+", text.upper())
+    words = re.findall("[A-Z]+", text.upper().replace("POSTERO-ANTERIOR", "PA"))
     oblique = {"RAO", "LAO", "RPO", "LPO", "OBL", "LAT", "LATERAL"} & set(words)
     anterior = {"ANT", "ANTERIOR", "AP"} & set(words)
     posterior = {"POSTERIOR", "PA"} & set(words) or words[-1:] == ["POST"]

@@ -4,15 +4,20 @@ Patients are named by an HMAC whose key is the SHA-256 of all that was imported,
 labels.csv included. So importing the same folder again gives the same data set, bit for bit, while
 nobody who lacks the original files can find out whose image it is by trying names or numbers; and
 two imports cannot be linked by patient. Rows are ordered by image, not by file name.
+
+Centres of labels.csv keep their names where these are codes ("A", "07", "site-3"), so that one of
+them can be left out by name. All other names, and every institution that a file names, become
+centre-1, centre-2, ... in an order that says nothing.
 """
 
 import csv
 import hashlib
 import hmac
 import io
-import os
+import itertools
+import re
 import tempfile
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,13 +27,16 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from thyroid.data.dataset import cannot_write, image_id, require_new_folder, write_dataset
+from thyroid.data.dataset import image_id, require_new_folder, write_dataset
 from thyroid.data.labels import LabelledFile, Listing, in_order, list_source
 from thyroid.data.reader import parse_scintigram, read_bytes
 from thyroid.data.scintigram import UnusableFile, bring_to_grid
 from thyroid.errors import InputError
+from thyroid.files import cannot_write, replace_text
 
 UNKNOWN_CENTRE = "unknown"
+# up to three characters, or up to sixteen with a digit among them: no word that names a hospital
+CENTRE_CODE = re.compile(r"(?=.*[0-9]|.{1,3}$)[A-Za-z0-9_.-]{1,16}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,12 +92,14 @@ class ImageRecord:
 
     image_id: str
     """Equal for copies of one image, until they are numbered."""
+    file: str = field(repr=False)
+    """Relative to the source folder."""
     kind: Literal["counts", "display"]
     total_counts: int
     outside: int
     flags: tuple[str, ...]
     findings: tuple[str, ...]
-    centre: str
+    centre: str = field(repr=False)
     """As labels.csv says; empty where it does not."""
     patient: str = field(repr=False)
     """Empty when neither the labels nor the file name the patient."""
@@ -113,8 +123,9 @@ def import_folder(
     Files that cannot be used are listed with their reasons in `<dataset>.rejected.csv`, beside the
     data set and not in it. A patient is, in this order, what labels.csv says, the DICOM PatientID,
     the folder between class folder and file, or else the image itself (copies of one image are one
-    patient). A centre is what labels.csv says, or a number for each InstitutionName (StationName
-    where that is empty), or "unknown".
+    patient). A centre is what labels.csv says if it is a code (CENTRE_CODE), and a number for any
+    other name; without labels, a number for each InstitutionName (StationName where that is
+    empty). It is "unknown" where neither says, or where labels.csv says for other rows only.
 
     Parameters
     ----------
@@ -137,7 +148,7 @@ def import_folder(
     listing = list_source(source, labels)
     with cannot_write(dataset), _nameless_file(dataset.parent) as waiting:
         records, rejected = _read_all(listing, waiting, size, pixel_mm, progress)
-        rejected_list = _write_rejected(dataset, rejected) if rejected else None
+        rejected_list = _list_rejected(dataset, rejected)
         if not records:
             raise _nothing_imported(source, rejected, rejected_list)
         kind = records[0].kind
@@ -194,14 +205,15 @@ def read_image(
     own_patient = file.patient if file.patient_is_known else ""
     record = ImageRecord(
         image_id=image_id(stored.matrix),
+        file=file.name,
         kind=scintigram.kind,
         total_counts=int(stored.matrix.sum()) if scintigram.kind == "counts" else 0,
         outside=stored.outside,
         flags=stored.flags,
         findings=file.findings,
-        centre=file.centre,
+        centre=file.centre if _is_code(file.centre) else _folded(file.centre),
         patient=own_patient or scintigram.patient or file.patient,
-        institution=" ".join(scintigram.institution.casefold().split()),
+        institution=_folded(scintigram.institution),
         file_sha256=hashlib.sha256(content).digest(),
     )
     return record, stored.matrix
@@ -266,14 +278,11 @@ def _table(records: list[ImageRecord], pixel_mm: float, *, key: bytes) -> pd.Dat
     def keyed(identity: str) -> str:
         return hmac.new(key, identity.encode("utf-8", "replace"), hashlib.sha256).hexdigest()[:16]
 
-    institutions = sorted({record.institution for record in records} - {""}, key=keyed)
-    centre_of = {name: f"centre-{i}" for i, name in enumerate(institutions, start=1)}
-    centre_of[""] = UNKNOWN_CENTRE
     table = pd.DataFrame(
         {
             "image_id": [record.image_id for record in records],
             "patient_id": [keyed(r.patient or f"image {r.image_id}") for r in records],
-            "centre": [record.centre or centre_of[record.institution] for record in records],
+            "centre": _centres(records, keyed),
             "label": [record.findings[0] for record in records],
             "findings": [";".join(record.findings) for record in records],
             "source": "import",
@@ -287,19 +296,38 @@ def _table(records: list[ImageRecord], pixel_mm: float, *, key: bytes) -> pd.Dat
     return table
 
 
-def _write_rejected(dataset: Path, rejected: list[Rejection]) -> Path:
+def _centres(records: list[ImageRecord], keyed: Callable[[str], str]) -> list[str]:
+    """The centre of each record, by a name that is no institution's."""
+    named = any(record.centre for record in records)
+    names = [record.centre if named else record.institution for record in records]
+    label_of = {name: name for name in names if named and _is_code(name)}
+    numbers = (f"centre-{number}" for number in itertools.count(1))
+    free = (label for label in numbers if label not in label_of)
+    label_of |= zip(sorted(set(names) - {"", *label_of}, key=keyed), free, strict=False)
+    label_of[""] = UNKNOWN_CENTRE
+    return [label_of[name] for name in names]
+
+
+def _is_code(centre: str) -> bool:
+    return centre == UNKNOWN_CENTRE or CENTRE_CODE.fullmatch(centre) is not None
+
+
+def _folded(name: str) -> str:
+    """Equal for spellings that differ in case and white space."""
+    return " ".join(name.casefold().split())
+
+
+def _list_rejected(dataset: Path, rejected: list[Rejection]) -> Path | None:
+    """Write `<dataset>.rejected.csv`; if there is nothing to list, remove an earlier import's."""
     path = dataset.with_name(f"{dataset.name}.rejected.csv")
+    if not rejected:
+        path.unlink(missing_ok=True)
+        return None
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["file", "reason"])
     table.writerows([rejection.file, rejection.reason] for rejection in rejected)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    with cannot_write(path):
-        try:
-            unfinished.write_bytes(text.getvalue().encode("utf-8", "backslashreplace"))
-            unfinished.replace(path)
-        finally:
-            unfinished.unlink(missing_ok=True)
+    replace_text(path, text.getvalue())
     return path
 
 
@@ -323,6 +351,21 @@ def _notes(records: list[ImageRecord], outside_share: float) -> Iterator[str]:
         yield (
             "All images carry the same patient, as after anonymisation: name patients in "
             "labels.csv, for images cannot be split otherwise."
+        )
+    file_of: dict[str, dict[str, str]] = defaultdict(dict)  # image -> patient -> file
+    for record in records:
+        file_of[record.image_id].setdefault(record.patient, record.file)
+    shared = [list(files.values()) for files in file_of.values() if len(files) > 1]
+    if shared:
+        yield (
+            f"{len(shared)} images came under more than one patient, such as {shared[0][0]!r} and "
+            f"{shared[0][1]!r}; training will refuse them: give copies the same patient in "
+            "labels.csv, or remove them, and import again."
+        )
+    if any(not _is_code(record.centre) for record in records if record.centre):
+        yield (
+            "Centres that labels.csv gives a name are numbered, for it may be an institution's; "
+            "codes, such as 'A' or 'site-3', are kept and can be recognised."
         )
     if records[0].kind == "display":
         yield (

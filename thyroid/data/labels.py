@@ -4,7 +4,7 @@ import csv
 import io
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from thyroid.errors import InputError
@@ -36,7 +36,8 @@ class LabelledFile:
     """Empty where the file itself may know."""
     patient_is_known: bool = True
     """False when `patient` is only the name of the folder, which the file may know better."""
-    centre: str = ""
+    centre: str = field(default="", repr=False)
+    """Perhaps an institution's name: see thyroid.data.importer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +56,8 @@ def list_source(source: Path, labels: Path | None = None) -> Listing:
 
     Class folders are SOURCE/<class>/.../<image>; a folder between the two is the patient. A class
     folder "a+b" holds crosses that show a and b, a being the label.
+
+    In labels.csv, a column of patients is filled in for every row or for none.
 
     Raises
     ------
@@ -139,6 +142,14 @@ def _by_table(source: Path, labels: Path) -> Listing:
         )
     if not files:
         raise InputError(f"{labels} has no rows; list the images, one row each")
+    unnamed = [name for name, file in files.items() if not file.patient]
+    if 0 < len(unnamed) < len(files):
+        # the others would go by what the files say, and one patient by two names
+        raise InputError(
+            f"{labels}, row {row_of[unnamed[0]]}, leaves the patient empty, as {len(unnamed)} "
+            f"of {len(files)} rows do; name the patient in every row, or in none, to go by the "
+            "PatientID of the files"
+        )
     others = [name for name in _file_names(source) if name not in files]
     unlabelled = [
         (name, f"it has no row in {labels.name}")

@@ -10,7 +10,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from thyroid.data.scintigram import FULL_SCALE, Scintigram, UnusableFile, border
 
 FORMATS = ("PNG", "JPEG", "TIFF")
-MOST_PIXELS = 50_000_000  # a screenshot of an 8K display has 33 million
+MOST_PIXELS = 16_000_000  # a screenshot of a 4K display has 8 million; 400 MB while it is read
 COLOUR_TOLERANCE = 24  # levels of 255 by which JPEG's channels of a grey picture may differ
 
 

@@ -30,7 +30,7 @@ class QualityFlag:
 
     kind: str
     severity: Severity
-    """error: training refuses, or its result is wrong; warning: it may be; note: good to know"""
+    """error: training refuses; warning: its result may be wrong; note: good to know"""
     sentence: str
     image_ids: tuple[str, ...] = ()
     """The images concerned; for duplicates, originals and copies."""
@@ -66,6 +66,7 @@ class _Scan:
     def of(cls, dataset: Dataset) -> "_Scan":
         size = dataset.info.size
         edges = np.unique(np.arange(THUMBNAIL) * size // THUMBNAIL)
+        sums = np.add.reduceat(np.eye(size, dtype=np.float32), edges)  # (pixels a side, size)
         totals, saturated, hashes, thumbnails = [], [], [], []
         for start in range(0, len(dataset), CHUNK):
             images = np.asarray(dataset.counts[start : start + CHUNK])  # (n, H, W)
@@ -73,8 +74,7 @@ class _Scan:
             saturated += [is_saturated(image) for image in images]
             hashes += [image_id(image) for image in images]
             roots = np.sqrt(images, dtype=np.float32)
-            blocks = np.add.reduceat(np.add.reduceat(roots, edges, axis=1), edges, axis=2)
-            flat = blocks.reshape(len(blocks), -1)
+            flat = (sums @ roots @ sums.T).reshape(len(roots), -1)
             flat = flat - flat.mean(axis=1, keepdims=True)
             norm = np.linalg.norm(flat, axis=1, keepdims=True)
             thumbnails.append(np.divide(flat, norm, out=np.zeros_like(flat), where=norm > 1e-3))
@@ -98,7 +98,7 @@ def _classes(dataset: Dataset) -> Iterator[QualityFlag]:
             kind="one_class",
             severity="error",
             sentence=f"All images have one label ({', '.join(map(repr, images.index))}); "
-            "nothing can be learned from that.",
+            "nothing can be learned from that; import images of at least two classes.",
         )
     for name in dataset.info.classes:
         count, people = int(images.get(name, 0)), int(patients.get(name, 0))
@@ -107,7 +107,8 @@ def _classes(dataset: Dataset) -> Iterator[QualityFlag]:
             yield QualityFlag(
                 kind="one_patient",
                 severity="error",
-                sentence=f"Class {name!r} has one patient only and cannot be split by patient.",
+                sentence=f"Class {name!r} has one patient only and cannot be split by patient; "
+                "add patients, tell them apart in labels.csv, or leave the class out.",
                 image_ids=_ids(dataset, rows),
             )
         elif count < FEW_IMAGES:
@@ -138,40 +139,71 @@ def _patients(dataset: Dataset) -> Iterator[QualityFlag]:
 
 
 def _exact_duplicates(dataset: Dataset, scan: _Scan) -> Iterator[QualityFlag]:
-    images = pd.DataFrame({"same": scan.same}).join(dataset.images[["patient_id", "findings"]])
-    several = images.groupby("same").transform("nunique") > 1  # what copies do not agree on
-    copies = images["same"].duplicated(keep=False)
-    agreeing = copies & ~several["patient_id"] & ~several["findings"]
-    checks: tuple[tuple[str, Severity, pd.Series[bool], str], ...] = (
-        ("duplicates_across_patients", "error", several["patient_id"],
-         "{} images are equal to an image of another patient, so one image may be in training "
-         "and test data; give copies the same patient, or remove them."),
-        ("duplicates_with_other_findings", "error", several["findings"],
-         "{} images are equal to an image with other findings; one of the two is wrong."),
-        ("duplicates", "warning", agreeing,
-         "{} images are equal to another image of the same patient."),
+    """Equal images; empty ones are named as such elsewhere and say nothing of a patient."""
+    columns = ["image_id", "patient_id", "findings"]
+    images = pd.DataFrame({"same": scan.same}).join(dataset.images[columns])
+    several = images.groupby("same")[columns].transform("nunique") > 1  # in what copies differ
+    copies = several["image_id"] & (scan.total > 0)
+    strangers, disputed = copies & several["patient_id"], copies & several["findings"]
+    checks: tuple[tuple[str, Severity, pd.Series[bool], str, str], ...] = (
+        ("duplicates_across_patients", "error", strangers, "patient_id",
+         "{} images are equal to an image of another patient ({}), so training and test data may "
+         "share them; give copies the same patient in labels.csv, or remove them, and import "
+         "again."),
+        ("duplicates_with_other_findings", "warning", disputed, "findings",
+         "{} images are equal to an image with other findings ({}), and one of the two is wrong; "
+         "correct or remove it, and import again."),
+        ("duplicates", "warning", copies & ~strangers & ~disputed, "image_id",
+         "{} images are equal to another image of the same patient ({})."),
     )  # fmt: skip
-    for kind, severity, rows, sentence in checks:
+    for kind, severity, rows, differ_in, sentence in checks:
         if rows.any():
             yield QualityFlag(
                 kind=kind,
                 severity=severity,
-                sentence=sentence.format(int(rows.sum())),
+                sentence=sentence.format(int(rows.sum()), _examples(images[rows], differ_in)),
                 image_ids=_ids(dataset, rows.to_numpy()),
             )
 
 
+def _examples(copies: pd.DataFrame, differ_in: str, most: int = 3) -> str:
+    """Two of each of the first groups of copies, by image and patient."""
+    groups = copies["same"].unique()
+    pairs = []
+    for group in groups[:most]:
+        pair = copies[copies["same"] == group].drop_duplicates(differ_in).head(2)
+        named = zip(pair["image_id"], pair["patient_id"], strict=True)
+        pairs.append(" and ".join(f"{image} of patient {patient}" for image, patient in named))
+    return "; ".join(pairs) + ("; ..." if len(groups) > most else "")
+
+
 def _near_duplicates(dataset: Dataset, scan: _Scan) -> Iterator[QualityFlag]:
-    """Nearly equal images of different patients; those of one patient are to be expected."""
-    patients = pd.factorize(dataset.images["patient_id"])[0]
+    """Nearly equal images of different patients; those of one patient are to be expected.
+
+    Thumbnails a, b of norm 1 and correlation over c are closer than sqrt(2 - 2c), and so are their
+    coordinates along any axis. Sorted along the axis on which they differ most, few of all pairs
+    are left to compare.
+    """
+    shown = np.flatnonzero(scan.thumbnails.any(axis=1))  # the blank ones resemble nothing
+    if not len(shown):
+        return
+    position = scan.thumbnails[shown] @ _widest_axis(scan.thumbnails[shown])
+    order = np.argsort(position)
+    rows, position = shown[order], position[order]
+    thumbnails, same = scan.thumbnails[rows], scan.same[rows]
+    patient = pd.factorize(dataset.images["patient_id"])[0][rows]
+    reach = np.sqrt(2 - 2 * NEAR_DUPLICATE) + 1e-4  # and the rounding of float32
+    ends = np.searchsorted(position, position + reach, side="right")
     involved = np.zeros(len(dataset), dtype=bool)
     pairs = 0
-    for start in range(0, len(dataset), CHUNK):
-        correlation = scan.thumbnails[start : start + CHUNK] @ scan.thumbnails[start:].T
-        first, second = (rows + start for rows in np.nonzero(correlation > NEAR_DUPLICATE))
-        found = (first < second) & (scan.same[first] != scan.same[second])
-        found &= patients[first] != patients[second]
-        involved[first[found]] = involved[second[found]] = True
+    for start in range(0, len(rows), CHUNK):
+        chunk = thumbnails[start : start + CHUNK]
+        end = ends[start + len(chunk) - 1]
+        near = np.flatnonzero(chunk @ thumbnails[start:end].T > NEAR_DUPLICATE)
+        first, second = start + near // (end - start), start + near % (end - start)
+        found = (first < second) & (same[first] != same[second])
+        found &= patient[first] != patient[second]
+        involved[rows[first[found]]] = involved[rows[second[found]]] = True
         pairs += int(found.sum())
     if pairs:
         yield QualityFlag(
@@ -181,6 +213,16 @@ def _near_duplicates(dataset: Dataset, scan: _Scan) -> Iterator[QualityFlag]:
             "one patient's, give them the same patient.",
             image_ids=_ids(dataset, involved),
         )
+
+
+def _widest_axis(points: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """(N, D) -> (D,): about the principal axis, by power iteration; 0 if all points are one."""
+    centred = points - points.mean(axis=0)
+    axis: npt.NDArray[np.float32] = centred[0]
+    for _ in range(10):
+        axis = axis / max(float(np.linalg.norm(axis)), 1e-9)
+        axis = (centred @ axis) @ centred
+    return axis / np.float32(max(float(np.linalg.norm(axis)), 1e-9))
 
 
 def _image_values(dataset: Dataset, scan: _Scan) -> Iterator[QualityFlag]:
@@ -222,7 +264,8 @@ def _pixel_sizes(dataset: Dataset) -> Iterator[QualityFlag]:
             kind="pixel_sizes",
             severity="error",
             sentence=f"{int((~agrees).sum())} images do not have the data set's pixel size "
-            f"({dataset.info.pixel_mm} mm): counts and pictures, or grids, are mixed.",
+            f"({dataset.info.pixel_mm} mm): counts and pictures, or grids, are mixed; "
+            "import the original files together, to one pixel size.",
             image_ids=_ids(dataset, ~agrees),
         )
 

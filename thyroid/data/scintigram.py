@@ -94,7 +94,8 @@ def bring_to_grid(scintigram: Scintigram, *, size: int, pixel_mm: float) -> Stor
 def is_saturated(matrix: npt.NDArray[np.integer]) -> bool:
     """Whether so many pixels share the highest value that it must have been a ceiling."""
     peak = matrix.max()
-    return bool(peak >= SATURATED_LEVEL and (matrix == peak).mean() > SATURATED_SHARE)
+    at_peak = np.count_nonzero(matrix == peak)
+    return bool(peak >= SATURATED_LEVEL and at_peak > SATURATED_SHARE * matrix.size)
 
 
 def border(matrix: npt.NDArray[np.integer]) -> npt.NDArray[np.integer]:

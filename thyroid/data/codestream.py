@@ -1,0 +1,93 @@
+"""What a compressed frame will take when decoded: read from the frame, before any decoder sees it.
+
+A decoder allocates what the frame says, whatever the DICOM header says, so that a kilobyte can ask
+for gigabytes. Only what decoders agree on is accepted here; the rest is refused as damaged.
+"""
+
+import struct
+
+from pydicom.uid import (
+    UID,
+    JPEG2000TransferSyntaxes,
+    JPEGLSTransferSyntaxes,
+    JPEGTransferSyntaxes,
+    RLELossless,
+)
+
+from thyroid.data.scintigram import UnusableFile
+
+# ITU-T T.81 table B.1, T.87: one frame header (SOF 0-3, 55) among tables, comments and application
+# data; hierarchical frames and APP11, which may hold another codestream, are no DICOM
+JPEG_FRAME = {0xC0, 0xC1, 0xC2, 0xC3, 0xF7}
+JPEG_TABLES = {0xC4, 0xCC, 0xDB, 0xDD, 0xF8, 0xFE, *range(0xE0, 0xF0)} - {0xEB}
+JPEG_SCAN = 0xDA
+MOST_TILES = 1024  # a decoder keeps kilobytes for each
+
+
+def require_size(frame: bytes, syntax: UID, *, rows: int, columns: int) -> None:
+    """Refuse a frame that would decode to anything but (rows, columns) pixels of one sample.
+
+    Raises
+    ------
+    UnusableFile : it does, or nobody can say.
+    ValueError, IndexError, struct.error, ZeroDivisionError : it is damaged.
+    """
+    if syntax == RLELossless:
+        # of each plane of bytes; some writers pad them
+        agrees = max(_rle_lengths(frame)) <= 2 * rows * columns
+    elif syntax in JPEG2000TransferSyntaxes:
+        agrees = _jpeg_2000_size(frame) == (rows, columns, 1)
+    elif syntax in JPEGTransferSyntaxes + JPEGLSTransferSyntaxes:
+        agrees = _jpeg_sizes(frame) == [(rows, columns, 1)]
+    else:
+        raise UnusableFile("it is compressed in an unusual way; export it uncompressed")
+    if not agrees:
+        raise UnusableFile("its compressed pixels are of another size than its header says")
+
+
+def _jpeg_sizes(frame: bytes) -> list[tuple[int, int, int]]:
+    """(rows, columns, samples) of each frame header before the first scan."""
+    sizes, at = [], 2
+    while (marker := frame[at + 1]) != JPEG_SCAN:
+        if frame[at] != 0xFF or marker not in JPEG_FRAME | JPEG_TABLES:
+            raise ValueError("no JPEG marker")
+        if marker in JPEG_FRAME:
+            sizes.append(struct.unpack_from(">HHB", frame, at + 5))
+        at += 2 + int.from_bytes(frame[at + 2 : at + 4], "big")
+    return sizes
+
+
+def _jpeg_2000_size(frame: bytes) -> tuple[int, int, int]:
+    """(rows, columns, samples) of the SIZ marker, which comes first (ITU-T T.800, A.5.1)."""
+    if not frame.startswith(b"\xff\x4f\xff\x51"):
+        raise UnusableFile(
+            "its JPEG 2000 pixels are no bare codestream, as DICOM wants; export it uncompressed"
+        )
+    right, bottom, left, top, tile_columns, tile_rows, tile_left, tile_top, samples = (
+        struct.unpack_from(">8LH", frame, 8)
+    )
+    tiles = -(-(right - tile_left) // tile_columns) * -(-(bottom - tile_top) // tile_rows)
+    if tiles > MOST_TILES:
+        raise UnusableFile(f"its JPEG 2000 pixels are cut into more than {MOST_TILES} tiles")
+    return bottom - top, right - left, samples
+
+
+def _rle_lengths(frame: bytes) -> list[int]:
+    """Decoded bytes of each segment (DICOM PS3.5, annex G)."""
+    number = int.from_bytes(frame[:4], "little")
+    starts = struct.unpack_from(f"<{min(number, 15)}L", frame, 4)
+    lengths = []
+    for start, end in zip(starts, [*starts[1:], len(frame)], strict=True):
+        at, length = start, 0
+        while at < end:
+            code = frame[at]
+            if code < 128:  # so many bytes as they are, and one more
+                length += min(code + 1, end - at - 1)
+                at += code + 2
+            elif code > 128:  # one byte, repeated
+                length += 257 - code
+                at += 2
+            else:
+                at += 1
+        lengths.append(length)
+    return lengths
