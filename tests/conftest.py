@@ -7,8 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+
+# The machine may be busy: how long an example takes says nothing about the code.
+settings.register_profile("thyroid", deadline=None)
+settings.load_profile("thyroid")
 
 
 @pytest.fixture(scope="session", autouse=True)
