@@ -96,6 +96,8 @@ def dataset_info(dataset: Dataset, parts: Mapping[str, str] | None = None) -> di
         "sources": {
             str(k): int(v) for k, v in images["source"].value_counts().sort_index().items()
         },
+        "simulated_images": _flagged(images, "simulated"),
+        "unnamed_patients": _flagged(images, "patient_unnamed"),
         "quality": [
             {
                 "kind": flag.kind,
@@ -109,6 +111,11 @@ def dataset_info(dataset: Dataset, parts: Mapping[str, str] | None = None) -> di
     }
 
 
+def _flagged(images: pd.DataFrame, flag: str) -> int:
+    """How many images carry a flag of the import."""
+    return int(images["flags"].str.split(";").map(lambda flags: flag in flags).sum())
+
+
 def centre_relation(info: Mapping[str, Any]) -> str:
     """How the centres of test images relate to those of training images.
 
@@ -117,6 +124,8 @@ def centre_relation(info: Mapping[str, Any]) -> str:
     """
     if "centres" not in info or not {"train", "test"} <= set(info["columns"]):
         return "unknown"
+    if {c["name"] for c in info["centres"]} == {"unknown"}:
+        return "none"
     of = {
         p: {c["name"] for c in info["centres"] if c["images"][info["columns"].index(p)]}
         for p in ("train", "test")

@@ -85,8 +85,9 @@ def plain_name(name: str) -> str:
 
 
 def dotted(name: str) -> Markup:
-    """A field of a recipe, which may be broken after its dots."""
-    return Markup(".<wbr>").join(name.split("."))
+    """A field of a recipe, which may be broken after its dots and underscores."""
+    parts = [Markup("_<wbr>").join(part.split("_")) for part in name.split(".")]
+    return Markup(".<wbr>").join(parts)
 
 
 def _data(value: float, shown: str) -> Markup:

@@ -54,10 +54,12 @@ def verdict_info(
         "no_cross": results["cross_images"] == 0,
         "one_centre": info["split"] in ("one", "none"),
         "same_centres": info["split"] == "same",
-        "simulated": "phantom" in (data.get("sources") or {}),
+        "simulated": bool(data.get("simulated_images")) or "phantom" in (data.get("sources") or {}),
+        "unnamed_patients": bool(data.get("unnamed_patients")),
         "display": data.get("kind") == "display",
     }
     return info | {
+        "unnamed_patients": data.get("unnamed_patients", 0),
         "state": "done" if results["part"] == "test" else "validated",
         "macro_f1": results["overall"]["macro_f1"],
         "accuracy": results["overall"]["accuracy"],

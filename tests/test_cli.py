@@ -161,7 +161,7 @@ def test_bad_input_is_one_sentence_status_2_and_leaves_nothing(
         ([*search, "none"], "choose augmentation"),
         ([*search, "augmentation", *FEW, "--grace-epochs", "0"], "--grace-epochs is 0"),
         ([*train, *FEW, "--network.width", "0"], "network.width is 0"),
-        ([*train, *FEW, "--execution.device", "cuda"], "there is no GPU here"),
+        ([*train, *FEW, "--execution.device", "cuda"], "there is none here"),
         ([*search, "augmentation", "--time-budget", "soon"], "90s, 30m or 2h"),
         (["report", str(tmp_path)], "is no run"),
         (["phantom", str(tmp_path / "p"), "--preset", "heart"], "choose thyroid7 or"),

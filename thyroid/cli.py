@@ -4,8 +4,10 @@ known, so that `thyroid --help` answers at once; the commands are in `thyroid.co
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
+import signal
 import sys
 from collections.abc import Callable
 
@@ -45,6 +47,9 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     if argv[0] not in SUMMARIES:
         return _complain(f"There is no command '{argv[0]}': see `thyroid --help`.", 2)
+    # A batch system's stop is told like a person's: nothing is left half-written
+    with contextlib.suppress(ValueError):  # not the main thread
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         _run(argv[0], argv[1:])
     except InputError as mistake:
@@ -77,7 +82,10 @@ def _run(name: str, argv: list[str]) -> None:
 
         command = functools.partial(command, fields=base_recipe(argv))
     tyro.cli(
-        command, prog=f"thyroid {name}", args=argv, description=f"{SUMMARIES[name].capitalize()}."
+        command,
+        prog=f"thyroid {name}",
+        args=argv,
+        description=f"{SUMMARIES[name][0].upper()}{SUMMARIES[name][1:]}.",
     )
 
 

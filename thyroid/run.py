@@ -49,6 +49,8 @@ def locked(run: Path) -> Iterator[None]:
     InputError
         When another command owns it, or it cannot be written.
     """
+    if run.exists() and not run.is_dir():
+        raise InputError(f"{run} is a file: name a folder.")
     with cannot_write(run):
         run.mkdir(parents=True, exist_ok=True)
         lock = (run / ".lock").open("w")

@@ -505,3 +505,34 @@ def test_the_real_bone_scan_needs_a_label_as_any_file(source, target):
     for path in target.rglob("*"):
         for secret in (b"8NM1", b"BERRA", b"John", b"1997", b"genieacq"):
             assert secret not in path.read_bytes()
+
+
+def test_patients_that_nothing_names_are_flagged(source, target):
+    for name in ("a", "b"):
+        for number in range(2):
+            _picture(source / name / f"{number}.png")
+    summary = _import(source, target)
+    flags = Dataset.open(target).images["flags"]
+    assert flags.str.contains("patient_unnamed").all()
+    assert any("burnt into pictures" in note for note in summary.notes)
+
+
+def test_labels_that_differ_in_spelling_only(source, target):
+    for name in ("Cold nodule", "cold_nodule", "normal"):
+        _picture(source / name / "image.png")
+    with pytest.raises(InputError, match="'Cold nodule' and 'cold_nodule' differ only in"):
+        _import(source, target)
+    assert not target.exists()
+
+
+@pytest.mark.parametrize("size", [8, 100_000])
+def test_sizes_that_make_no_image(source, target, size):
+    _picture(source / "a" / "image.png")
+    with pytest.raises(InputError, match="use 16 to 1024 pixels"):
+        import_folder(source, target, size=size)
+
+
+def test_a_data_set_within_its_source(source):
+    _picture(source / "a" / "image.png")
+    with pytest.raises(InputError, match="lies within"):
+        _import(source, source / "a" / "set")

@@ -245,3 +245,16 @@ def test_progress_counts_up(tmp_path: Path) -> None:
         progress=lambda done, total: seen.append((done, total)),
     )
     assert seen == [(done, 13) for done in range(1, 14)]
+
+
+@pytest.mark.parametrize("format", ["dicom", "png", "dataset"])
+def test_simulated_files_say_so_after_import(tmp_path, format):
+    made, data = tmp_path / "made", tmp_path / "data"
+    write_phantom(
+        made, preset="thyroid7", images_per_class=1, images_per_cross=0, format=format, seed=0
+    )
+    if format == "dataset":
+        data = made
+    else:
+        import_folder(made, data)
+    assert Dataset.open(data).images["flags"].str.contains("simulated").all()

@@ -161,6 +161,18 @@ def test_verdict_of_a_centre_left_out(content):
     assert "same_centres" not in found["cautions"]
 
 
+def test_verdict_of_simulated_or_unnamed_patients(content):
+    data = data_info(content) | {"simulated_images": 3, "unnamed_patients": 2}
+    found = verdict_info(content.config, data, results_info(content), None)
+    assert {"simulated", "unnamed_patients"} <= set(found["cautions"])
+    assert found["unnamed_patients"] == 2
+
+
+def test_centres_that_nobody_named_are_no_single_centre():
+    centres = [{"name": "unknown", "images": [5, 5]}]
+    assert centre_relation({"centres": centres, "columns": ["train", "test"]}) == "none"
+
+
 def test_verdict_on_validation_images_says_so(content):
     content.predictions["test"], kept = {}, content.predictions["test"]
     try:

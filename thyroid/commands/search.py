@@ -121,7 +121,7 @@ def search_and_evaluate(
             say(f"searching '{space_name}' for {config.trials} trials")
             best = best_recipe(run, data, base, space, config, artifacts)
             write_config(run, data, best, seeds, command, about)
-            say(f"training the best recipe with {len(seeds)} seeds")
+            say(f"training the best recipe with {len(seeds)} seed{'s' if len(seeds) > 1 else ''}")
             runner = on_ray(artifacts, where, config.gpus_per_worker)
             evaluate(run, data, best, seeds, artifacts, runner)
     print(f"trials: {run / 'trials.csv'}")
@@ -136,4 +136,5 @@ def _changes(before: dict[str, Any], after: dict[str, Any], prefix: str = "") ->
         if isinstance(value, dict):
             yield from _changes(before[name], value, f"{prefix}{name}.")
         elif value != before[name]:
-            yield f"  --{prefix}{name.replace('_', '-')} {value}"
+            shown = f"{value:.6g}" if isinstance(value, float) else value
+            yield f"  --{prefix}{name.replace('_', '-')} {shown}"

@@ -36,6 +36,8 @@ COLUMNS = (
 )
 
 FLAGS = {
+    "simulated": "made by the simulator, no patient was involved",
+    "patient_unnamed": "nothing names its patient: it counts as a patient of its own",
     "counts_outside": "counts_outside=N: N counts lay outside the stored field",
     "padded": "the source's field is smaller than the stored field, which is zero around it",
     "saturated": "many pixels share the highest value",

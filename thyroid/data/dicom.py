@@ -33,7 +33,7 @@ from pydicom.uid import (
 )
 
 from thyroid.data.codestream import require_size
-from thyroid.data.scintigram import Scintigram, UnusableFile
+from thyroid.data.scintigram import SIMULATOR, Scintigram, UnusableFile
 
 # pydicom's log and warnings quote values of the header, which may be names
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
@@ -49,7 +49,7 @@ ELEMENTS = (
     "RescaleIntercept", "RescaleSlope", "EnergyWindowVector", "EnergyWindowInformationSequence",
     "DetectorVector", "DetectorInformationSequence", "PhaseVector", "TimeSliceVector",
     "RotationVector", "AngularViewVector", "SliceVector", "RRIntervalVector", "TimeSlotVector",
-    "ImageID", "ViewCodeSequence", "LossyImageCompression", "PixelData",
+    "ImageID", "ViewCodeSequence", "LossyImageCompression", "PixelData", "SoftwareVersions",
 )  # fmt: skip
 # a matrix has 1024 x 256 at most, a dynamic acquisition a few hundred of 128 x 128; the largest of
 # 16 bits that is read takes 100 MB beside its file, or 320 MB where its pixels are rescaled
@@ -102,6 +102,8 @@ def _planar_counts(header: Header) -> Scintigram:
     if counts.min() == counts.max():
         raise UnusableFile("every pixel has the same value")
     flags = []
+    if str(header.get("SoftwareVersions") or "").startswith(SIMULATOR):
+        flags.append("simulated")
     if acquisition == "WHOLE BODY":
         flags.append("whole_body")
     if len(chosen) > 1:

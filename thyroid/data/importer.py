@@ -139,11 +139,13 @@ def import_folder(
         wrong, or the data set cannot be written.
     """
     source, dataset = Path(source), Path(dataset)
-    if size < 1 or not 0.1 <= pixel_mm <= 20:
+    if not 16 <= size <= 1024 or not 0.1 <= pixel_mm <= 20:
         raise InputError(
             f"size {size} and pixel size {pixel_mm} mm make no image; "
-            "use a positive number of pixels and 0.1 to 20 mm"
+            "use 16 to 1024 pixels and 0.1 to 20 mm"
         )
+    if source.resolve() in dataset.resolve().parents:
+        raise InputError(f"{dataset} lies within {source}, which is imported; choose another place")
     require_new_folder(dataset)
     listing = list_source(source, labels)
     with cannot_write(dataset), _nameless_file(dataset.parent) as waiting:
@@ -288,7 +290,9 @@ def _table(records: list[ImageRecord], pixel_mm: float, *, key: bytes) -> pd.Dat
             "source": "import",
             "total_counts": [record.total_counts for record in records],
             "pixel_mm": [pixel_mm if record.kind == "counts" else np.nan for record in records],
-            "flags": [";".join(record.flags) for record in records],
+            "flags": [
+                ";".join([*r.flags, *([] if r.patient else ["patient_unnamed"])]) for r in records
+            ],
         }
     ).sort_values(["image_id", "patient_id", "findings", "centre"], kind="stable")
     copy = table.groupby("image_id").cumcount() + 1
@@ -371,6 +375,10 @@ def _notes(records: list[ImageRecord], outside_share: float) -> Iterator[str]:
         yield (
             "These are pictures, not counts: pixel size, uptake ratios and thinning of counts "
             "are not available."
+        )
+        yield (
+            "Text burnt into pictures (names, dates, scales) is kept as it is: look at the contact "
+            "sheets, and crop it away before import; it also gives labels away to a network."
         )
     if outside_share > 0.5:
         yield (

@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -70,6 +71,14 @@ def list_source(source: Path, labels: Path | None = None) -> Listing:
         labels = default
     listing = _by_folders(source) if labels is None else _by_table(source, labels)
     known = {file.findings[0] for file in listing.files}
+    spelled: dict[str, str] = {}
+    for label in sorted(known):
+        other = spelled.setdefault(re.sub(r"[\s_-]+", " ", label).casefold(), label)
+        if other != label:
+            raise InputError(
+                f"the labels {other!r} and {label!r} differ only in capitals, spaces or hyphens; "
+                "write them the same way"
+            )
     for file in listing.files:
         for finding in file.findings:
             if finding not in known:

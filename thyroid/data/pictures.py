@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from thyroid.data.scintigram import FULL_SCALE, Scintigram, UnusableFile, border
+from thyroid.data.scintigram import FULL_SCALE, SIMULATOR, Scintigram, UnusableFile, border
 
 FORMATS = ("PNG", "JPEG", "TIFF")
 MOST_PIXELS = 16_000_000  # a screenshot of a 4K display has 8 million; 400 MB while it is read
@@ -51,6 +51,8 @@ def _intensities(picture: Image.Image) -> Scintigram:
     picture.load()
     picture = ImageOps.exif_transpose(picture)
     flags = []
+    if str(picture.info.get("Software", "")).startswith(SIMULATOR):
+        flags.append("simulated")
     if picture.mode.startswith("I") or picture.mode == "F":
         matrix = _deep(picture)
     else:

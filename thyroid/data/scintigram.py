@@ -16,6 +16,9 @@ SATURATED_SHARE = 0.005  # of pixels at the highest value; Poisson counts have o
 SATURATED_LEVEL = 20  # below it many pixels share the highest value by chance
 PADDED_BELOW = 0.95  # of the stored field
 
+SIMULATOR = "thyroid phantom"
+"""What simulated files name as the software that made them."""
+
 
 class UnusableFile(InputError):
     """A file is no scintigram that can be used; `reason` never quotes what the file says."""

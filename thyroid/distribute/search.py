@@ -120,11 +120,14 @@ def _tune(
 ) -> None:
     def suggest(trial: optuna.Trial) -> dict[str, Any]:
         try:
-            return {"recipe": to_json(for_data(space(trial, base), dataset.info.kind))}
+            proposed = space(trial, base)
+            if not isinstance(proposed, Recipe):
+                raise InputError(f"it returned {proposed!r} and not a Recipe.")
+            return {"recipe": to_json(for_data(proposed, dataset.info.kind))}
         except Exception as wrong:
             raise InputError(
-                f"The search space failed to propose trial {trial.number}: {wrong} "
-                "Correct the space and choose another run folder."
+                f"The search space failed to propose trial {trial.number}: "
+                f"{str(wrong).rstrip('.')}. Correct the space and choose another run folder."
             ) from wrong
 
     # The journal and the store hold all that matters: nothing of Tune's own needs to be kept.

@@ -17,6 +17,7 @@ from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRLittleEndian, NuclearMedicineImageStorage, generate_uid
 
 from thyroid import __version__
+from thyroid.data.scintigram import SIMULATOR
 from thyroid.phantom.scintigram import Scintigram
 
 FAMILY_NAMES = (
@@ -113,7 +114,7 @@ def nm_object(scintigram: Scintigram, *, seed: int) -> FileDataset:
     nm.Modality = "NM"
     nm.Manufacturer = centre.manufacturer
     nm.InstitutionName = centre.institution
-    nm.SoftwareVersions = f"thyroid phantom {__version__}"
+    nm.SoftwareVersions = f"{SIMULATOR} {__version__}"
     nm.PatientOrientationCodeSequence = _code("102538003", "SCT", "recumbent")
     nm.PatientOrientationCodeSequence[0].PatientOrientationModifierCodeSequence = _code(
         "40199007", "SCT", "supine"

@@ -14,11 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from thyroid.data.dataset import image_id, require_new_folder, write_dataset
 from thyroid.data.labels import COLUMNS
+from thyroid.data.scintigram import SIMULATOR, bring_to_grid
 from thyroid.data.scintigram import Scintigram as Counts
-from thyroid.data.scintigram import bring_to_grid
 from thyroid.errors import InputError
 from thyroid.files import cannot_write
 from thyroid.phantom.dicom import nm_object
@@ -68,7 +69,7 @@ def write_phantom(
             f"{images_per_class} images per class and {images_per_cross} per cross make no "
             "phantom; ask for at least 1 per class and 0 per cross"
         )
-    if size < 1 or not 0.1 <= pixel_mm <= 20:
+    if not 16 <= size <= 1024 or not 0.1 <= pixel_mm <= 20:
         raise InputError(
             f"size {size} and pixel size {pixel_mm} mm make no image; "
             "use a positive number of pixels and 0.1 to 20 mm"
@@ -135,6 +136,7 @@ def as_imported(scintigram: Scintigram) -> Counts:
         matrix=scintigram.anterior.astype(np.int64),
         kind="counts",
         pixel_mm=(scintigram.centre.pixel_mm, scintigram.centre.pixel_mm),
+        flags=("simulated",),
     )
 
 
@@ -192,7 +194,10 @@ def _write_png(folder: Path, scintigram: Scintigram, seed: int) -> str:
     counts = scintigram.anterior.astype(np.float64)
     name = f"{scintigram.address.findings[0]}/{_stem(scintigram)}.png"
     (folder / name).parent.mkdir(exist_ok=True)
-    Image.fromarray(np.rint(255 * counts / counts.max()).astype(np.uint8)).save(folder / name)
+    made_by = PngInfo()
+    made_by.add_text("Software", SIMULATOR)
+    grey = Image.fromarray(np.rint(255 * counts / counts.max()).astype(np.uint8))
+    grey.save(folder / name, pnginfo=made_by)
     return name
 
 

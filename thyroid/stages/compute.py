@@ -67,7 +67,9 @@ def start(execution: ExecutionConfig) -> Compute:
         )
     if execution.device == "cuda":
         if not torch.cuda.is_available():
-            raise InputError("execution.device is cuda, but there is no GPU here: choose cpu.")
+            raise InputError(
+                "A GPU is asked for (execution.device, --gpus-per-worker): there is none here."
+            )
         device = torch.device("cuda", torch.cuda.current_device())
     else:
         device = torch.device("cpu")
