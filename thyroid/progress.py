@@ -69,4 +69,5 @@ def duration(seconds: float) -> str:
 
 
 def _rate(done: int, began: float, unit: str) -> str:
-    return f"{done / max(time.monotonic() - began, 1e-9):.1f} {unit}/s"
+    rate = done / max(time.monotonic() - began, 1e-9)
+    return f"{rate:.1f} {unit}/s" if rate >= 0.5 else f"{60 * rate:.1f} {unit}/min"

@@ -198,7 +198,7 @@ def resnet18() -> Recipe:
     return Recipe(
         input=InputConfig(size=128),
         network=NetworkConfig(name="resnet18"),
-        optimiser=OptimiserConfig(learning_rate=1e-3),
+        optimiser=OptimiserConfig(learning_rate=1e-3, batch_size=64),
     )
 
 

@@ -31,7 +31,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 @pytest.mark.parametrize(
     ("name", "thinning", "floor"),
     # thinning draws a binomial number per pixel, which a small network does not hide
-    [("small", 0.0, 0.9), ("resnet18", 0.0, 0.9), ("small", 0.5, 0.8), ("resnet18", 0.5, 0.9)],
+    [("small", 0.0, 0.9), ("resnet18", 0.0, 0.9), ("small", 0.5, 0.8), ("resnet18", 0.5, 0.8)],
 )
 def test_an_epoch_costs_little_more_than_its_forward_and_backward(
     name: str,
