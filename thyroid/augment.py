@@ -18,7 +18,7 @@ from thyroid.recipe import AugmentationConfig
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Draws:
-    """The random numbers of one batch; sliced among workers, so that their sum is the batch."""
+    """The random numbers of some images; sliced among workers, so that their sum is the batch."""
 
     affine: Tensor
     """(N, 2, 3) float32: output to input coordinates, as `affine_grid` takes them."""

@@ -81,13 +81,14 @@ def fit(
         shared = torch.Generator().manual_seed(seed_of(config.seed, "batches", epoch))
         own = on.generator(config.seed, "thinning", epoch, on.rank)
         order = torch.randperm(len(labels), generator=shared)
+        draws = draw(steps * batch, config.augmentation, shared)
         total = torch.zeros((), device=on.device)
         rate = config.optimiser.learning_rate
         parallel.train()
         for step in range(steps):
-            chosen = order[step * batch : (step + 1) * batch][share]
-            draws = draw(batch, config.augmentation, shared)[share]
-            x = augment(counts[chosen], draws, config.input.normalisation, own)  # (n, 1, S, S)
+            part = slice(step * batch, (step + 1) * batch)
+            chosen, drawn = order[part][share], draws[part][share]
+            x = augment(counts[chosen], drawn, config.input.normalisation, own)  # (n, 1, S, S)
             with on.autocast():
                 logits = parallel(x.contiguous(memory_format=torch.channels_last))  # (n, C)
             loss = F.cross_entropy(
