@@ -64,3 +64,10 @@ def test_every_command_and_option_that_the_readme_names_exists(
     assert named <= set(SUMMARIES)
     for option in set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)):
         assert option in known, option
+
+
+def test_every_file_that_the_readme_links_exists() -> None:
+    linked = re.findall(r"\]\(([^)#:]+)\)", README)
+    assert len(linked) >= 4
+    for name in linked:
+        assert (Path(__file__).parents[1] / name).is_file(), name
