@@ -1,4 +1,5 @@
 """Scintigrams: readers for NM DICOM and pictures, import, the data set on disk, splits, quality.
 
-May import numpy, pandas, scipy, pydicom and Pillow; never torch, ray, or another part of thyroid.
+May import numpy, pandas, scipy, pydicom and Pillow, and of thyroid errors, files and recipe; never
+torch or ray.
 """

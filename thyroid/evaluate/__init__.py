@@ -1,4 +1,4 @@
 """Metrics, and the statistics that say how far to trust them.
 
-Pure functions over numpy arrays; neither torch nor ray is imported here.
+Functions over numpy arrays, and the CSV form of predictions; neither torch nor ray is imported.
 """

@@ -72,7 +72,7 @@ def write_phantom(
     if not 16 <= size <= 1024 or not 0.1 <= pixel_mm <= 20:
         raise InputError(
             f"size {size} and pixel size {pixel_mm} mm make no image; "
-            "use a positive number of pixels and 0.1 to 20 mm"
+            "use 16 to 1024 pixels and 0.1 to 20 mm"
         )
     require_new_folder(folder)
     chosen = PRESETS[preset]

@@ -14,17 +14,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from thyroid.data.labels import KNOWN_FINDINGS
 from thyroid.phantom.distributions import lognormal, normal
 
-CLASSES = (
-    "normal",
-    "graves",
-    "subacute_thyroiditis",
-    "hashimoto",
-    "hot_nodule",
-    "cold_nodule",
-    "multinodular_goitre",
-)
+CLASSES = KNOWN_FINDINGS
 
 CROSSES = (
     ("graves", "cold_nodule"),
