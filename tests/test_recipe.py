@@ -1,3 +1,5 @@
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,6 +34,17 @@ def test_override_replaces_one_field_and_nothing_else() -> None:
         ({"optimiser.learning_rate": 0.0}, "optimiser.learning_rate is 0.0"),
         (dict.fromkeys(EPOCHS, 0), "schedule.epochs is 0"),
         ({"split.validation": 0.6, "split.test": 0.5}, "leave no patient"),
+        ({"mixing.synthetic_share": 1.5}, "mixing.synthetic_share is 1.5"),
+        ({"mixing.cross_share": -0.1}, "mixing.cross_share is -0.1 but must be from 0 to 1"),
+        ({"mixing.cross_share": "half"}, "cross_share is 'half' but must be"),
+        ({"dcgan.normalisation": "none"}, "normalisation is 'none' but must be spectral, batch"),
+        ({"dcgan.loss": "bce"}, "loss is 'bce' but must be hinge, non_saturating"),
+        ({"dcgan.steps_per_epoch": 0}, "dcgan.steps_per_epoch is 0"),
+        ({"dcgan.augmentation": float("nan")}, "dcgan.augmentation is nan"),
+        ({"srgan.scale": 3}, "scale is 3 but must be 1, 2, 4"),
+        ({"srgan.pixel_epochs": 0}, "srgan.pixel_epochs is 0"),
+        ({"synthesis.rejection": 0.0}, "synthesis.rejection is 0.0"),
+        ({"synthesis.crosses": None}, "crosses is None but must be str"),
     ],
 )
 def test_what_cannot_be_is_refused_in_a_sentence(changes: dict[str, object], sentence: str) -> None:
@@ -46,3 +59,32 @@ def test_a_split_leaves_patients_to_train_on(validation: float, test: float) -> 
     else:
         with pytest.raises(InputError):
             SplitConfig(validation=validation, test=test)
+
+
+def test_synthetic_images_are_used_where_a_share_says_so() -> None:
+    assert not Recipe().mixing.synthetic
+    for name in ("synthetic_share", "final_share"):
+        assert override(Recipe(), {f"mixing.{name}": 0.1}).mixing.synthetic
+
+
+@pytest.mark.parametrize("name", ["mixing.cross_share", "mixing.synthetic_share"])
+def test_0_and_0_point_0_are_one_setting(name: str) -> None:
+    whole, real = (override(Recipe(), {name: value}) for value in (0, 0.0))
+    assert json.dumps(to_json(whole)) == json.dumps(to_json(real))
+
+
+def test_the_published_dcgan_can_be_asked_for() -> None:
+    published = {
+        "input.size": 64,
+        "srgan.scale": 1,
+        "dcgan.width": 128,
+        "dcgan.normalisation": "batch",
+        "dcgan.loss": "non_saturating",
+        "dcgan.augmentation": 0.0,
+        "dcgan.ema_images": 0,
+        "dcgan.generator_rate": 2e-4,
+        "dcgan.discriminator_rate": 2e-4,
+    }
+    gan = override(Recipe(), published).dcgan
+    assert gan.generator_rate == gan.discriminator_rate == 2e-4
+    assert gan.latent == 100

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,41 +12,52 @@ import numpy as np
 import pandas as pd
 
 from thyroid.data.dataset import Dataset, write_dataset
+from thyroid.execute import in_process
 from thyroid.recipe import Recipe, override
+from thyroid.stage import EpochMetrics, Stage
+from thyroid.store import Store
 
 CLASSES = ("left", "right", "below")
+PLACES = {"left": (8, 8), "right": (8, 24), "below": (24, 16)}
+CROSSES = ("left;right", "right;below")
 
 
 def write_toy(
     folder: Path,
     *,
     images: int = 90,
+    crosses: int = 0,
     size: int = 32,
     kind: Literal["counts", "display"] = "counts",
     seed: int = 0,
 ) -> Dataset:
-    """`images` Poisson pictures, two of each patient, three classes, two centres."""
+    """`images` Poisson pictures of one spot, then `crosses` of two; three classes.
+
+    Each patient has two of them; patients go to two centres in turn.
+    """
     rng = np.random.default_rng(seed)
     rows: list[dict[str, Any]] = []
+    shown = [CLASSES[i // 2 % 3] for i in range(images)]
+    shown += [CROSSES[i // 2 % 2] for i in range(crosses)]
 
     def matrices() -> Iterator[np.ndarray]:
         y, x = np.mgrid[:size, :size] * (32 / size)
-        for i in range(images):
-            label = (i // 2) % 3
-            cy, cx = [(8, 8), (8, 24), (24, 16)][label]
-            rate = 1 + 12 * np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / 20)
+        for findings in shown:
+            rate = np.ones((size, size))
+            for name in findings.split(";"):
+                cy, cx = PLACES[name]
+                rate += 12 * np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / 20)
             yield rng.poisson(rate).astype(np.uint16)
 
     counts = list(matrices())
-    for i, matrix in enumerate(counts):
-        name = CLASSES[(i // 2) % 3]
+    for i, (matrix, findings) in enumerate(zip(counts, shown, strict=True)):
         rows.append(
             {
                 "image_id": f"image-{i:03d}",
                 "patient_id": f"patient-{i // 2:03d}",
                 "centre": f"centre-{i // 2 % 2 + 1}",
-                "label": name,
-                "findings": name,
+                "label": findings.split(";")[0],
+                "findings": findings,
                 "source": "phantom",
                 "total_counts": int(matrix.sum()) if kind == "counts" else 0,
                 "pixel_mm": 4.0 if kind == "counts" else None,
@@ -81,3 +94,60 @@ def toy_recipe(**changes: Any) -> Recipe:
     }
     dotted = {name.replace("__", "."): value for name, value in changes.items()}
     return override(Recipe(), few | dotted)
+
+
+def toy_generators(**changes: Any) -> Recipe:
+    """The toy recipe with synthetic images, half of each batch, from generators of seconds."""
+    tiny = {
+        "mixing__synthetic_share": 0.5,
+        "mixing__final_share": 0.5,
+        "dcgan__latent": 8,
+        "dcgan__width": 4,
+        "dcgan__batch_size": 16,
+        "dcgan__epochs": 2,
+        "dcgan__steps_per_epoch": 3,
+        "dcgan__segment_epochs": 1,
+        "srgan__width": 4,
+        "srgan__blocks": 1,
+        "srgan__batch_size": 16,
+        "srgan__pixel_epochs": 1,
+        "srgan__adversarial_epochs": 1,
+        "srgan__steps_per_epoch": 2,
+        "synthesis__images_per_class": 8,
+        "synthesis__images_per_cross": 6,
+        "synthesis__rejection": 1.0,
+        "judge__warmup_epochs": 1,
+        "judge__constant_epochs": 1,
+        "judge__decay_epochs": 0,
+        "judge__segment_epochs": 1,
+    }
+    return toy_recipe(**tiny | changes)
+
+
+def made(stage: Stage, dataset: Path, root: Path) -> tuple[Path, list[EpochMetrics]]:
+    """The stage's artifact, made in the store `root`, and what its kind of stages yielded."""
+    store = Store(root)
+    where = {Dataset.open(dataset).digest: dataset}
+    metrics = [m for m in in_process(store, where)([stage]) if m["stage"] == stage.kind]
+    folder = store.open(stage.key)
+    assert folder is not None
+    return folder, metrics
+
+
+def without_times(metrics: list[EpochMetrics]) -> list[dict[str, Any]]:
+    """What is the same wherever and whenever it is made."""
+    timed = ("train_seconds", "images_per_second", "reused")
+    return [{k: v for k, v in m.items() if k not in timed} for m in metrics]
+
+
+def with_other_pixels(dataset: Dataset, rows: np.ndarray, folder: Path) -> Dataset:
+    """The data set with 7 in every pixel of some images: what has seen them, shows it."""
+    counts = np.array(dataset.counts)
+    counts[rows] = 7
+    folder.mkdir()
+    (folder / "images.csv").write_bytes((dataset.folder / "images.csv").read_bytes())
+    np.save(folder / "counts.npy", counts)
+    info = json.loads((dataset.folder / "dataset.json").read_text())
+    info["sha256"] = sha256((folder / "counts.npy").read_bytes()).hexdigest()
+    (folder / "dataset.json").write_text(json.dumps(info))
+    return Dataset.open(folder)

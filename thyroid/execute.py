@@ -8,14 +8,14 @@ from pathlib import Path
 
 from thyroid.data.dataset import Dataset
 from thyroid.errors import StageFailed, StorageError
-from thyroid.files import cannot_write
+from thyroid.files import cannot_write, sha256_of
 from thyroid.stage import EpochMetrics, Stage
 from thyroid.store import Store
 
 METRICS = "metrics.jsonl"
 
 Datasets = Mapping[str, Path]
-"""Where each data set lies, by its digest."""
+"""Where each data set, and each weights file of the user's, lies: by its digest."""
 
 Runner = Callable[[Sequence[Stage]], Iterator[EpochMetrics]]
 """Brings about the artifacts of some stages and of all that they need, yielding metrics."""
@@ -73,7 +73,9 @@ def artifacts(stage: Stage, store: Store, datasets: Datasets) -> dict[str, Path]
         When the data set is no longer the one in the stage's key.
     """
     dataset = datasets[stage.dataset]
-    if Dataset.open(dataset, verify=False).digest != stage.dataset:
+    is_file = dataset.is_file()  # weights
+    digest = sha256_of(dataset) if is_file else Dataset.open(dataset, verify=False).digest
+    if digest != stage.dataset:
         raise StorageError(f"{dataset} was changed while it was in use: choose another run folder.")
     inputs = {name: opened(upstream, store) for name, upstream in stage.inputs.items()}
     return {"dataset": dataset, **inputs}

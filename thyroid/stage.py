@@ -23,7 +23,7 @@ EpochMetrics = dict[str, Any]
 Fit = Callable[[Any, Mapping[str, Path], Path], Iterator[EpochMetrics]]
 """A stage's function: fit(config, inputs, folder) fills `folder` and yields as it goes.
 
-`inputs` maps a name to an artifact's folder; `dataset` is the data set's folder.
+`inputs` maps a name to an artifact's folder; `dataset` is the data set's folder (or the file).
 """
 
 
@@ -41,7 +41,20 @@ class Kind:
 
 KINDS: Mapping[str, Kind] = {
     "split": Kind(version=1, function="thyroid.stages.split:fit", libraries=()),
-    "classifier": Kind(version=1, function="thyroid.stages.classifier:fit"),
+    "weights": Kind(version=1, function="thyroid.stages.weights:fit", libraries=()),
+    "dcgan": Kind(version=1, function="thyroid.stages.dcgan:fit"),
+    "srgan": Kind(
+        version=1,
+        function="thyroid.stages.srgan:fit",
+        libraries=("torch", "numpy", "torchvision"),
+    ),
+    "synthesis": Kind(version=1, function="thyroid.stages.synthesis:fit"),
+    "quality": Kind(
+        version=1,
+        function="thyroid.stages.quality:fit",
+        libraries=("torch", "numpy", "scipy", "scikit-learn", "torchmetrics"),
+    ),
+    "classifier": Kind(version=2, function="thyroid.stages.classifier:fit"),
     "prediction": Kind(version=1, function="thyroid.stages.prediction:fit"),
 }
 
@@ -54,7 +67,7 @@ class Stage:
     config: Any
     """A frozen dataclass with the fields that matter to the result, and no others."""
     dataset: str
-    """The data set's digest."""
+    """Digest of the data set, or of the user's file, that it reads."""
     inputs: Mapping[str, Stage] = field(default_factory=dict)
 
     @cached_property

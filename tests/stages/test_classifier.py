@@ -10,7 +10,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.toy import toy_recipe, write_toy
+from tests.toy import (
+    CLASSES,
+    CROSSES,
+    made,
+    toy_generators,
+    toy_recipe,
+    with_other_pixels,
+    write_toy,
+)
 from thyroid import pipeline
 from thyroid.data.dataset import Dataset
 from thyroid.data.splits import LeakError, make_split
@@ -19,6 +27,7 @@ from thyroid.execute import in_process
 from thyroid.networks.registry import NETWORKS
 from thyroid.recipe import Recipe, for_data
 from thyroid.stage import EpochMetrics
+from thyroid.stages import classifier
 from thyroid.store import Store
 
 
@@ -179,3 +188,123 @@ def test_changed_data_are_noticed_by_the_stage_that_reads_them(toy: Path, tmp_pa
     (data / "images.csv").write_text(table.replace("centre-1", "centre-3"))
     with pytest.raises(StorageError, match="was changed"):
         list(in_process(Store(tmp_path / "store"), {digest: data})([final]))
+
+
+def mixed(**changes: Any) -> Recipe:
+    """With synthetic images until the decay, and another share of them after it."""
+    return toy_generators(mixing__synthetic_share=0.75, mixing__final_share=0.25, **changes)
+
+
+def fitted(recipe: Recipe, dataset: Path, root: Path) -> tuple[Path, list[EpochMetrics]]:
+    final = pipeline.classifier(recipe, Dataset.open(dataset).digest, 0)[-1]
+    folder, metrics = made(final, dataset, root)
+    epochs = recipe.schedule.epochs
+    return folder, metrics[-epochs:]  # before them come the judge's
+
+
+def test_a_mixed_run_in_segments_is_the_whole_run_too(crossed: Path, tmp_path: Path) -> None:
+    changes = {"schedule__warmup_epochs": 2, "augmentation__thinning": 0.5}
+    cut = mixed(**changes, schedule__segment_epochs=1)
+    whole = mixed(**changes, schedule__segment_epochs=9)
+    in_parts, parts = fitted(cut, crossed, tmp_path)
+    at_once, once = fitted(whole, crossed, tmp_path)
+    assert in_parts != at_once
+    assert without_times(parts) == without_times(once)
+    a, b = (load_file(folder / "model.safetensors") for folder in (in_parts, at_once))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_mixed_run_learns_from_no_validation_or_test_image(crossed: Path, tmp_path: Path) -> None:
+    """With other images there, the generators, the judge and the classifier have the same bits."""
+    recipe = mixed(synthesis__rejection=0.3)  # the judge has a say
+    dataset = Dataset.open(crossed)
+    parts = make_split(dataset, recipe.split)
+    held_out = np.concatenate([parts.validation, parts.test])
+    other = with_other_pixels(dataset, held_out, tmp_path / "data").folder
+    before, metrics = fitted(recipe, crossed, tmp_path / "a")
+    after, metrics_after = fitted(recipe, other, tmp_path / "b")
+    a, b = (load_file(folder / "model.safetensors") for folder in (before, after))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    losses, others = ([m["train_loss"] for m in seen] for seen in (metrics, metrics_after))
+    assert losses == others
+    assert metrics[-1]["validation_loss"] != metrics_after[-1]["validation_loss"]
+
+
+@pytest.mark.parametrize("trust", [0.0, 0.25, 1.0])
+def test_targets_are_labels_and_for_synthetic_images_the_judges_verdict_too(
+    trust: float, crossed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[torch.Tensor] = []
+    sound = torch.nn.functional.cross_entropy
+
+    def cross_entropy(logits: torch.Tensor, targets: torch.Tensor, **given: Any) -> torch.Tensor:
+        seen.append(targets)
+        return sound(logits, targets, **given)
+
+    recipe = mixed(mixing__judge_weight=trust)
+    digest = Dataset.open(crossed).digest
+    pool, _ = made(pipeline.synthesis(recipe, digest, 0), crossed, tmp_path)
+    monkeypatch.setattr(classifier.F, "cross_entropy", cross_entropy)
+    _, metrics = fitted(recipe, crossed, tmp_path)
+    verdicts = torch.from_numpy(np.load(pool / "verdicts.npy"))
+    labels = torch.from_numpy(Dataset.open(pool / "dataset").labels)
+    one_hot = torch.eye(3)
+    wanted = trust * verdicts + (1 - trust) * one_hot[labels]
+    targets = torch.stack(seen)  # (steps, batch, classes)
+    assert targets.shape == (4 * 4, 16, 3)  # as many steps as the 70 real images alone give
+    is_label = (targets[:, :, None] == one_hot).all(-1).any(-1)
+    is_verdict = torch.isclose(targets[:, :, None], wanted, atol=1e-6).all(-1).any(-1)
+    assert (is_label | is_verdict).all()
+    if trust:
+        synthetic = (~is_label).sum(1).tolist()
+        assert synthetic == [12] * 12 + [4] * 4  # three quarters of 16, then one
+    else:
+        assert is_label.all()
+    assert len(metrics) == 4
+
+
+def test_pre_training_on_synthetic_images_alone_sees_no_real_one(
+    crossed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[tuple[int, int]] = []
+    sound = classifier.mixed_order
+
+    def mixed_order(real: int, *given: Any) -> torch.Tensor:
+        order = sound(real, *given)
+        drawn.append((int((order < real).sum()), len(order)))
+        return order
+
+    monkeypatch.setattr(classifier, "mixed_order", mixed_order)
+    recipe = toy_generators(mixing__synthetic_share=1.0, mixing__final_share=0.0)
+    folder, metrics = fitted(recipe, crossed, tmp_path)
+    assert drawn == [(0, 64)] * 3  # the decay has real images alone, and does not ask
+    assert [m["epoch"] for m in metrics] == [1, 2, 3, 4]
+    card = json.loads((folder / "model.json").read_text())
+    assert card["classes"] == list(CLASSES)
+
+
+def test_synthetic_images_reach_the_network_as_they_were_made(
+    crossed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[torch.Tensor] = []
+    sound = classifier.augment
+
+    def augment(counts: torch.Tensor, *given: Any) -> torch.Tensor:
+        seen.append(counts)
+        return sound(counts, *given)
+
+    monkeypatch.setattr(classifier, "augment", augment)
+    recipe = toy_generators(
+        mixing__synthetic_share=1.0, mixing__final_share=1.0, mixing__cross_share=0.5
+    )
+    digest = Dataset.open(crossed).digest
+    pool, _ = made(pipeline.synthesis(recipe, digest, 0), crossed, tmp_path)
+    seen.clear()
+    fitted(recipe, crossed, tmp_path)
+    dataset = Dataset.open(pool / "dataset")
+    which = {picture.astype(np.float32).tobytes(): i for i, picture in enumerate(dataset.counts)}
+    rows = [which[picture.numpy().tobytes()] for batch in seen for picture in batch]
+    assert len(rows) == 4 * 64
+    findings = dataset.images["findings"].iloc[rows]
+    assert set(findings) == {*CLASSES, *CROSSES}
+    assert findings.str.contains(";").mean() == pytest.approx(0.5, abs=0.12)

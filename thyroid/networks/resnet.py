@@ -97,10 +97,14 @@ class ResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 1, H, W) -> logits (N, classes)."""
+        return self.fc(self.features(x))  # type: ignore[no-any-return]  # nn.Module is untyped
+
+    def features(self, x: Tensor) -> Tensor:
+        """(N, 1, H, W) -> (N, channels of the last stage), what the head sees."""
         x = self.maxpool(F.relu(self.bn1(self.conv1(x))))
         for stage in self.stages:
             x = getattr(self, stage)(x)
-        return self.fc(x.mean((2, 3)))  # type: ignore[no-any-return]  # nn.Module is untyped
+        return x.mean((2, 3))
 
 
 def _shortcut(inputs: int, outputs: int, stride: int) -> nn.Module | None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
@@ -15,13 +16,13 @@ from torch import Tensor, nn
 
 from thyroid.augment import augment, draw
 from thyroid.data.dataset import Dataset
-from thyroid.errors import InputError, StageFailed
+from thyroid.errors import StageFailed
 from thyroid.evaluate.metrics import macro_f1
-from thyroid.network_input import network_input
 from thyroid.networks.registry import build
 from thyroid.pipeline import SegmentConfig
 from thyroid.recipe import OptimiserConfig
-from thyroid.stages import split
+from thyroid.stages import split, synthesis
+from thyroid.stages.batches import epoch_order, mixed_order, synthetic_weights
 from thyroid.stages.checkpoint import (
     OPTIMISER,
     WEIGHTS,
@@ -30,8 +31,9 @@ from thyroid.stages.checkpoint import (
     save_card,
     save_tensors,
 )
-from thyroid.stages.compute import Compute, seed_of, start
+from thyroid.stages.compute import Compute, seed_of, share_of_batch, start
 from thyroid.stages.images import images
+from thyroid.stages.prediction import probabilities
 
 
 def fit(
@@ -62,8 +64,19 @@ def fit(
     classes = len(dataset.info.classes)
     counts, labels = images(dataset, parts.train, config.input, on)
     held_out = images(dataset, parts.validation, config.input, on)
-    batch, share = _batch(config.optimiser, len(labels), on)
-    steps = len(labels) // batch
+    batch, share = share_of_batch(
+        config.optimiser.batch_size, len(labels), on, "optimiser.batch_size"
+    )
+    real = len(labels)
+    targets = F.one_hot(labels, classes).float()  # (N, C)
+    steps = real // batch
+    if config.synthetic is not None:
+        pool, verdicts = synthesis.load(dataset, parts, inputs["synthetic"])
+        weights = synthetic_weights(dataset.images.iloc[parts.train], pool.images, config.synthetic)
+        made = images(pool, np.arange(len(pool)), config.input, on)
+        trust = config.synthetic.judge_weight
+        judged = (1 - trust) * F.one_hot(made[1], classes) + trust * verdicts.to(on.device)
+        counts, targets = torch.cat([counts, made[0]]), torch.cat([targets, judged])
 
     # Network and optimiser, where the previous segment left them
     with torch.random.fork_rng():
@@ -80,7 +93,11 @@ def fit(
         began = time.perf_counter()
         shared = torch.Generator().manual_seed(seed_of(config.seed, "batches", epoch))
         own = on.generator(config.seed, "thinning", epoch, on.rank)
-        order = torch.randperm(len(labels), generator=shared)
+        order = (
+            epoch_order(real, batch, steps, shared)
+            if config.synthetic is None
+            else mixed_order(real, batch, steps, config.synthetic.share, weights, shared)
+        )
         draws = draw(steps * batch, config.augmentation, shared)
         total = torch.zeros((), device=on.device)
         rate = config.optimiser.learning_rate
@@ -92,7 +109,7 @@ def fit(
             with on.autocast():
                 logits = parallel(x.contiguous(memory_format=torch.channels_last))  # (n, C)
             loss = F.cross_entropy(
-                logits.float(), labels[chosen], label_smoothing=config.optimiser.label_smoothing
+                logits.float(), targets[chosen], label_smoothing=config.optimiser.label_smoothing
             )
 
             rate = config.optimiser.learning_rate * config.rate.at(epoch + (step + 0.5) / steps)
@@ -128,20 +145,6 @@ def fit(
         save_card(dataset.info, config, folder)
 
 
-def probabilities(
-    network: nn.Module, counts: Tensor, normalisation: str, on: Compute, batch: int = 256
-) -> Tensor:
-    """Softmax outputs (N, C) float32 on the CPU for counts (N, S, S)."""
-    network.eval()
-    out = []
-    with torch.inference_mode(), on.autocast():
-        for some in torch.split(counts, batch):
-            x = network_input(some, normalisation)  # (n, 1, S, S)
-            logits = network(x.contiguous(memory_format=torch.channels_last))
-            out.append(logits.float().softmax(1).cpu())
-    return torch.cat(out)
-
-
 def adamw(network: nn.Module, config: OptimiserConfig) -> torch.optim.AdamW:
     """AdamW that decays matrices and kernels, and leaves gains and biases alone."""
     decayed = [p for p in network.parameters() if p.ndim > 1]
@@ -151,18 +154,6 @@ def adamw(network: nn.Module, config: OptimiserConfig) -> torch.optim.AdamW:
         {"params": free, "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
-
-
-def _batch(config: OptimiserConfig, images: int, on: Compute) -> tuple[int, slice]:
-    """Images per step over all workers, and this worker's part of them."""
-    batch = min(config.batch_size, images - images % on.workers)
-    if batch % on.workers or batch < 2 * on.workers:
-        raise InputError(
-            f"optimiser.batch_size {batch} cannot be divided evenly among {on.workers} workers "
-            "with at least two images each: choose a multiple of the number of workers."
-        )
-    own = batch // on.workers
-    return batch, slice(on.rank * own, (on.rank + 1) * own)
 
 
 def _validate(

@@ -85,3 +85,21 @@ def seed_of(*place: int | str) -> int:
     """A 63-bit seed from (seed, purpose, epoch, rank, ...): no two places share a stream."""
     digest = hashlib.sha256("/".join(map(str, place)).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
+
+
+def share_of_batch(asked: int, images: int, on: Compute, field: str) -> tuple[int, slice]:
+    """Images per step over all workers, and this worker's part of them.
+
+    Raises
+    ------
+    InputError
+        When the batch cannot be divided evenly among the workers.
+    """
+    batch = min(asked, images - images % on.workers)
+    if batch % on.workers or batch < 2 * on.workers:
+        raise InputError(
+            f"{field} {batch} cannot be divided evenly among {on.workers} workers "
+            "with at least two images each: choose a multiple of the number of workers."
+        )
+    own = batch // on.workers
+    return batch, slice(on.rank * own, (on.rank + 1) * own)

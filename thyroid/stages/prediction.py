@@ -6,13 +6,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor, nn
+
 from thyroid.data.dataset import Dataset
 from thyroid.evaluate.predictions import Predictions, write_predictions
+from thyroid.network_input import network_input
 from thyroid.pipeline import PredictionConfig
 from thyroid.stages import split
 from thyroid.stages.checkpoint import load_model
-from thyroid.stages.classifier import probabilities
-from thyroid.stages.compute import start
+from thyroid.stages.compute import Compute, start
 from thyroid.stages.images import images
 
 FILE = "predictions.csv"
@@ -35,3 +38,17 @@ def fit(
     )
     write_predictions(folder / FILE, predictions)
     yield {"part": config.part, "images": len(rows)}
+
+
+def probabilities(
+    network: nn.Module, counts: Tensor, normalisation: str, on: Compute, batch: int = 256
+) -> Tensor:
+    """Softmax outputs (N, C) float32 on the CPU for counts (N, S, S)."""
+    network.eval()
+    out = []
+    with torch.inference_mode(), on.autocast():
+        for some in torch.split(counts, batch):
+            x = network_input(some, normalisation)  # (n, 1, S, S)
+            logits = network(x.contiguous(memory_format=torch.channels_last))
+            out.append(logits.float().softmax(1).cpu())
+    return torch.cat(out)

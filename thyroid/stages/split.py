@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from thyroid.data.dataset import Dataset
-from thyroid.data.splits import PARTS, Split, assert_disjoint, make_split
+from thyroid.data.splits import PARTS, LeakError, Split, assert_disjoint, make_split
 from thyroid.recipe import SplitConfig
 
 FILE = "split.csv"
@@ -44,3 +45,23 @@ def load(dataset: Dataset, folder: Path) -> Split:
     parts = Split(train=rows["train"], validation=rows["validation"], test=rows["test"])
     assert_disjoint(dataset, parts)
     return parts
+
+
+def trained_on(dataset: Dataset, parts: Split) -> str:
+    """SHA-256 of the training images' identifiers: what a generator has seen.
+
+    Whoever uses its pictures requires that it is the same: a generator that saw validation or test
+    images would carry them into the training.
+    """
+    names = "\n".join(dataset.images["image_id"].iloc[parts.train])
+    return hashlib.sha256(names.encode()).hexdigest()
+
+
+def require_trained_on(dataset: Dataset, parts: Split, digest: str, what: str) -> None:
+    """Raises
+    ------
+    LeakError
+        When `digest` is not of this training part.
+    """
+    if digest != trained_on(dataset, parts):
+        raise LeakError(f"{what} comes from other images than this split's training part")

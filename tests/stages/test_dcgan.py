@@ -1,0 +1,433 @@
+"""The DCGAN stage: the same bits in segments, nothing but training images, faults as sentences."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from tests.toy import (
+    CLASSES,
+    PLACES,
+    made,
+    toy_generators,
+    with_other_pixels,
+    without_times,
+    write_toy,
+)
+from thyroid import pipeline
+from thyroid.data.dataset import Dataset
+from thyroid.data.splits import make_split
+from thyroid.errors import StageFailed
+from thyroid.execute import in_process
+from thyroid.networks.dcgan import Generator
+from thyroid.recipe import DcganConfig, Recipe
+from thyroid.stage import EpochMetrics, Stage
+from thyroid.stages import dcgan
+from thyroid.stages.compute import Compute, seed_of, start
+from thyroid.stages.sheet import write_sheet
+from thyroid.store import Store
+
+PUBLISHED = {
+    "dcgan__normalisation": "batch",
+    "dcgan__loss": "non_saturating",
+    "dcgan__augmentation": 0.0,
+    "dcgan__ema_images": 0,
+}
+"""Radford 2015: batch normalisation, cross-entropy, no augmentation, no moving average."""
+FILES = ("generator", "trained", "discriminator", "trained-optimiser", "discriminator-optimiser")
+
+
+def last(recipe: Recipe, dataset: Path, seed: int = 0) -> Stage:
+    return pipeline.dcgan(recipe, Dataset.open(dataset).digest, seed)[-1]
+
+
+def train(
+    recipe: Recipe, dataset: Path, root: Path, seed: int = 0
+) -> tuple[Path, list[EpochMetrics]]:
+    return made(last(recipe, dataset, seed), dataset, root)
+
+
+def same_bits(one: Path, other: Path, files: tuple[str, ...] = FILES) -> bool:
+    for name in files:
+        a, b = (load_file(folder / f"{name}.safetensors") for folder in (one, other))
+        assert a.keys() == b.keys()
+        if not all(torch.equal(a[key], b[key]) for key in a):
+            return False
+    return True
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("form", [{}, PUBLISHED], ids=["ours", "published"])
+def test_a_run_in_segments_is_the_whole_run_bit_for_bit(
+    precision: str, form: dict[str, Any], crossed: Path, tmp_path: Path
+) -> None:
+    changes = {"dcgan__epochs": 3, "execution__precision": precision, **form}
+    cut = toy_generators(**changes, dcgan__segment_epochs=1)
+    whole = toy_generators(**changes, dcgan__segment_epochs=9)
+    in_parts, parts = train(cut, crossed, tmp_path / "cut")
+    at_once, once = train(whole, crossed, tmp_path / "whole")
+    assert len(pipeline.dcgan(cut, "d" * 64, 0)) == 3
+    assert [m["epoch"] for m in once] == [1, 2, 3]
+    assert without_times(parts) == without_times(once)
+    assert same_bits(in_parts, at_once)
+    sheets = [folder / "sheets" / "epoch-0003.png" for folder in (in_parts, at_once)]
+    assert sheets[0].read_bytes() == sheets[1].read_bytes()
+
+
+def test_five_steps_give_the_losses_they_gave_before(crossed: Path, tmp_path: Path) -> None:
+    """Golden values, fp32, measured once: a change of the loop's numbers shows here."""
+    recipe = toy_generators(
+        dcgan__epochs=5,
+        dcgan__steps_per_epoch=1,
+        dcgan__segment_epochs=5,
+        dcgan__generator_rate=2e-3,
+        dcgan__discriminator_rate=2e-3,
+    )
+    _, metrics = train(recipe, crossed, tmp_path)
+    losses = [m["discriminator_loss"] for m in metrics]
+    assert losses == pytest.approx([1.9978, 1.9684, 1.8162, 1.6648, 1.3510], abs=2e-3)
+    losses = [m["generator_loss"] for m in metrics]
+    assert losses == pytest.approx([-0.1922, 0.0686, 0.2985, 0.4178, 0.0898], abs=2e-3)
+
+
+def test_each_finding_and_an_unseen_combination_get_their_own_picture(
+    crossed: Path, tmp_path: Path
+) -> None:
+    """What was learned: the spots are where the findings say, and combine."""
+    recipe = toy_generators(
+        dcgan__width=8,
+        dcgan__batch_size=32,
+        dcgan__epochs=1,
+        dcgan__steps_per_epoch=400,
+        dcgan__generator_rate=2e-3,
+        dcgan__discriminator_rate=2e-3,
+        dcgan__ema_images=500,
+        dcgan__augmentation=0.0,  # its mirror exchanges left and right, which here are classes
+    )
+    folder, metrics = train(recipe, crossed, tmp_path)
+    on = start(recipe.execution)
+    generator, card = dcgan.load_generator(folder, on)
+    assert card["classes"] == list(CLASSES)
+    asked = torch.tensor([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 0, 1]]).float()
+    z = torch.randn(5 * 32, 8, generator=torch.Generator().manual_seed(0))
+    pictures = dcgan.generated(generator, z, asked.repeat_interleave(32, 0), on)
+    torch.testing.assert_close(pictures.mean((1, 2)), torch.ones(160))
+    means = pictures.view(5, 32, 16 * 16).mean(1).numpy()
+    y, x = np.mgrid[:16, :16] * 2 + 0.5
+    wanted = []
+    for findings in asked:
+        rate = np.ones((16, 16))
+        for (cy, cx), shown in zip(PLACES.values(), findings, strict=True):
+            rate += 12 * float(shown) * np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / 20)
+        wanted.append(rate.ravel())
+    likeness = np.corrcoef(means, np.array(wanted))[:5, 5:]  # picture, template
+    assert np.diag(likeness).min() > 0.9
+    assert (likeness.argmax(1) == np.arange(5)).all()  # left with below was never trained on
+    assert metrics[-1]["diversity"] > 0.3
+
+
+def test_the_published_form_learns_too(crossed: Path, tmp_path: Path) -> None:
+    """Batch statistics of real and generated pictures together would give them away."""
+    recipe = toy_generators(
+        **PUBLISHED,
+        dcgan__width=8,
+        dcgan__batch_size=32,
+        dcgan__epochs=1,
+        dcgan__steps_per_epoch=300,
+        dcgan__generator_rate=2e-3,
+        dcgan__discriminator_rate=2e-3,
+    )
+    folder, metrics = train(recipe, crossed, tmp_path)
+    assert abs(metrics[-1]["real_score"] - metrics[-1]["fake_score"]) < 5
+    on = start(recipe.execution)
+    generator, _ = dcgan.load_generator(folder, on)
+    z = torch.randn(3 * 32, 8, generator=torch.Generator().manual_seed(0))
+    pictures = dcgan.generated(generator, z, torch.eye(3).repeat_interleave(32, 0), on)
+    means = pictures.view(3, 32, 16, 16).mean(1)
+    spots = [(cy // 2, cx // 2) for cy, cx in PLACES.values()]
+    brightest = torch.tensor([[float(picture[spot]) for spot in spots] for picture in means])
+    assert brightest.argmax(1).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("memory", [0, 40, 20_000])
+def test_the_kept_weights_are_the_moving_average(
+    memory: int, crossed: Path, tmp_path: Path
+) -> None:
+    """By hand from the weights after each step: halved every `ema_images`, or 5 % of those seen."""
+    recipe = toy_generators(dcgan__epochs=4, dcgan__steps_per_epoch=1, dcgan__ema_images=memory)
+    dataset = Dataset.open(crossed)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed_of(0, "dcgan"))
+        first, _ = dcgan.networks(recipe.dcgan, 3, 16)
+    average = {name: t.double() for name, t in first.state_dict().items()}
+    for seen, stage in enumerate(pipeline.dcgan(recipe, dataset.digest, 0), 1):
+        folder, _ = made(stage, crossed, tmp_path)
+        now, kept = (load_file(folder / f"{n}.safetensors") for n in ("trained", "generator"))
+        half_life = min(memory, 0.05 * 16 * seen)
+        decay = 0.5 ** (16 / half_life) if memory else 0.0
+        for name, mean in average.items():
+            if now[name].is_floating_point():
+                average[name] = decay * mean + (1 - decay) * now[name].double()
+                torch.testing.assert_close(kept[name].double(), average[name], atol=1e-6, rtol=1e-5)
+    if not memory:
+        assert same_bits_of_weights(now, kept)
+
+
+def same_bits_of_weights(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return all(torch.equal(one[k], other[k]) for k in one if one[k].is_floating_point())
+
+
+def test_it_never_reads_validation_or_test_images(crossed: Path, tmp_path: Path) -> None:
+    """With other images there, the same bits are learned."""
+    recipe = toy_generators()
+    dataset = Dataset.open(crossed)
+    parts = make_split(dataset, recipe.split)
+    held_out = np.concatenate([parts.validation, parts.test])
+    assert len(held_out) > 30
+    other = with_other_pixels(dataset, held_out, tmp_path / "data")
+    before, metrics = train(recipe, crossed, tmp_path / "a")
+    after, metrics_after = train(recipe, other.folder, tmp_path / "b")
+    assert same_bits(before, after)
+    assert without_times(metrics) == without_times(metrics_after)
+
+    seen = with_other_pixels(dataset, parts.train[:4], tmp_path / "changed")
+    changed, _ = train(recipe, seen.folder, tmp_path / "c")
+    assert not same_bits(before, changed)  # the comparison can tell
+
+
+def test_seeds_differ_and_repeat(crossed: Path, tmp_path: Path) -> None:
+    first, _ = train(toy_generators(), crossed, tmp_path / "a", seed=0)
+    again, _ = train(toy_generators(), crossed, tmp_path / "b", seed=0)
+    second, _ = train(toy_generators(), crossed, tmp_path / "a", seed=1)
+    assert same_bits(first, again)
+    assert not same_bits(first, second, ("generator",))
+
+
+def broken(generator: nn.Module) -> nn.Module:
+    """One weight that is no number."""
+    with torch.no_grad():
+        generator.out.bias.fill_(torch.nan)  # type: ignore[union-attr]
+    return generator
+
+
+def test_a_loss_that_is_no_number_is_a_sentence(
+    crossed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sound = dcgan.networks
+
+    def networks(config: DcganConfig, classes: int, size: int) -> tuple[nn.Module, nn.Module]:
+        generator, discriminator = sound(config, classes, size)
+        return broken(generator), discriminator
+
+    monkeypatch.setattr(dcgan, "networks", networks)
+    with pytest.raises(StageFailed, match="diverged in epoch 1: its losses are nan and nan"):
+        train(toy_generators(), crossed, tmp_path)
+    assert not list((tmp_path / "artifacts").glob("*/*/generator.safetensors"))
+    assert not list((tmp_path / "building").iterdir())
+
+
+def test_verdicts_that_run_away_are_a_sentence(
+    crossed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sound = dcgan.networks
+
+    def networks(config: DcganConfig, classes: int, size: int) -> tuple[nn.Module, nn.Module]:
+        generator, discriminator = sound(config, classes, size)
+        with torch.no_grad():
+            discriminator.out.bias.fill_(-2e3)  # type: ignore[union-attr]
+        return generator, discriminator
+
+    monkeypatch.setattr(dcgan, "networks", networks)
+    with pytest.raises(StageFailed, match=r"reached -2e\+03 for real and -2e\+03 for generated"):
+        train(toy_generators(), crossed, tmp_path)
+
+
+@pytest.mark.parametrize("form", [{}, PUBLISHED], ids=["ours", "published"])
+def test_poisonous_rates_end_the_stage(form: dict[str, Any], crossed: Path, tmp_path: Path) -> None:
+    poison = {"dcgan__generator_rate": 1.0, "dcgan__discriminator_rate": 1.0}
+    recipe = toy_generators(
+        **poison, **form, dcgan__batch_size=64, dcgan__steps_per_epoch=80, dcgan__epochs=3
+    )
+    with pytest.raises(StageFailed, match=r"DCGAN collapsed in epoch 2"):  # of 5,120 images each
+        train(recipe, crossed, tmp_path)
+    assert len(list((tmp_path / "artifacts").glob("*/*/generator.safetensors"))) == 1
+
+
+def test_one_picture_for_all_latent_numbers_is_a_sentence(
+    crossed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Deaf(Generator):
+        def forward(self, z: Tensor, findings: Tensor) -> Tensor:
+            return super().forward(0 * z, findings)
+
+    recipe = toy_generators(dcgan__epochs=3)
+    monkeypatch.setattr(dcgan, "Generator", Deaf)
+    _, metrics = train(recipe, crossed, tmp_path / "a")  # not before it has seen enough
+    assert max(m["diversity"] for m in metrics) < 1e-3
+    monkeypatch.setattr(dcgan, "GRACE_IMAGES", 100)  # of 48 per epoch
+    with pytest.raises(StageFailed, match=r"DCGAN collapsed in epoch 3: .* differ by 0%"):
+        train(recipe, crossed, tmp_path / "b")
+
+
+def test_every_epoch_has_a_sheet_of_the_same_latent_numbers(
+    crossed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[tuple[Tensor, Tensor]] = []
+    sound = dcgan.generated
+
+    def generated(generator: nn.Module, z: Tensor, y: Tensor, on: Compute) -> Tensor:
+        shown.append((z, y))
+        return sound(generator, z, y, on)
+
+    monkeypatch.setattr(dcgan, "generated", generated)
+    recipe = toy_generators(dcgan__epochs=3, dcgan__segment_epochs=2)
+    stages = pipeline.dcgan(recipe, Dataset.open(crossed).digest, 0)
+    folders = [made(stage, crossed, tmp_path)[0] for stage in stages]
+    sheets = [sorted(p.name for p in (folder / "sheets").iterdir()) for folder in folders]
+    assert sheets == [["epoch-0001.png", "epoch-0002.png"], ["epoch-0003.png"]]
+    assert len(shown) == 3
+    latent, findings = shown[0]
+    for z, y in shown[1:]:
+        assert torch.equal(z, latent)
+        assert torch.equal(y, findings)
+    assert len(latent.unique(dim=0)) == len(latent) == 5 * 8  # three classes, two crosses
+    assert len(findings.unique(dim=0)) == 5
+    with Image.open(folders[0] / "sheets" / "epoch-0001.png") as sheet:
+        assert sheet.size == (8 * 17, 5 * 17)
+
+
+def test_a_sheet_is_pictures_in_rows_inverted(tmp_path: Path) -> None:
+    pictures = torch.rand(7, 4, 4, generator=torch.Generator().manual_seed(0)) * 50
+    write_sheet(pictures, 3, tmp_path / "made" / "sheet.png")
+    with Image.open(tmp_path / "made" / "sheet.png") as opened:
+        sheet = np.asarray(opened).astype(float)
+    assert sheet.shape == (15, 15)
+    for i in range(7):
+        row, column = divmod(i, 3)
+        cell = sheet[row * 5 : row * 5 + 4, column * 5 : column * 5 + 4]
+        amplitude = pictures[i].sqrt().numpy()
+        assert np.abs(cell - (255 - 255 * amplitude / amplitude.max())).max() <= 1
+    assert (sheet[4::5] == 128).all()  # the frame
+    assert (sheet[:, 4::5] == 128).all()
+
+
+def test_pictures_that_hold_no_counts_get_no_noise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(*_: object) -> None:
+        raise AssertionError("Poisson noise on a display picture")
+
+    data = write_toy(tmp_path / "data", crosses=24, kind="display").folder
+    monkeypatch.setattr("thyroid.stages.images.acquire", forbidden)
+    folder, metrics = train(toy_generators(), data, tmp_path / "store")
+    assert json.loads((folder / "generator.json").read_text())["kind"] == "display"
+    assert len(metrics) == 2
+
+
+def test_generated_counts_have_the_findings_and_totals_of_real_images(
+    crossed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Tensor] = []
+    got: list[Tensor] = []
+    sound = dcgan.detected
+
+    def detected(activity: Tensor, totals: Tensor, kind: str, own: torch.Generator) -> Tensor:
+        asked.append(totals)
+        got.append(sound(activity, totals, kind, own))
+        return got[-1]
+
+    monkeypatch.setattr(dcgan, "detected", detected)
+    recipe = toy_generators(dcgan__epochs=1, dcgan__steps_per_epoch=4)
+    train(recipe, crossed, tmp_path)
+    dataset = Dataset.open(crossed)
+    train_rows = make_split(dataset, recipe.split).train
+    real = dataset.counts[train_rows].sum((1, 2), dtype=np.int64)
+    assert set(torch.cat(asked).int().tolist()) <= set(real.tolist())
+    assert torch.cat(asked).unique().numel() > 30
+    for counts, totals in zip(got, asked, strict=True):
+        assert torch.equal(counts, counts.round())
+        assert ((counts.sum((1, 2)) - totals).abs() < 6 * totals.sqrt()).all()
+
+
+@given(st.integers(2, 40), st.integers(1, 8), st.integers(1, 30), st.integers(0, 99))
+def test_every_image_comes_once_before_any_comes_again(
+    n: int, batch: int, steps: int, seed: int
+) -> None:
+    batch = min(batch, n)
+    batches = list(dcgan._orders(n, batch, steps, torch.Generator().manual_seed(seed)))
+    assert [len(order) for order in batches] == [batch] * steps
+    order = torch.cat(batches)
+    for start_of_pass in range(0, len(order), n):
+        some = order[start_of_pass : start_of_pass + n]
+        assert len(some.unique()) == len(some)
+
+
+def test_the_published_form_can_be_asked_for() -> None:
+    changes = {"dcgan__latent": 100, "dcgan__width": 128, "input__size": 64, "srgan__scale": 1}
+    config = pipeline.dcgan(toy_generators(**PUBLISHED, **changes), "d" * 64, 0)[-1].config
+    generator, discriminator = dcgan.networks(config.dcgan, 1, config.size)
+    assert not any("condition" in name for name in generator.state_dict())
+    assert config.size == 64
+    assert sum(isinstance(m, nn.BatchNorm2d) for m in discriminator.modules()) == 3
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Lonely(Compute):
+    """One of two workers, whose gradients nobody averages."""
+
+    def parallel(self, network: nn.Module) -> nn.Module:
+        return network
+
+    def mean(self, value: Tensor) -> Tensor:
+        return value
+
+    @property
+    def leads(self) -> bool:
+        return True
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_two_workers_have_the_mean_of_their_gradients(
+    crossed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After one step Adam's first moment is (1 - 0.5) times the gradient."""
+    from thyroid.distribute.tasks import on_ray
+
+    one_step = {"dcgan__epochs": 1, "dcgan__steps_per_epoch": 1, "execution__workers": 2}
+    stage = last(toy_generators(**one_step), crossed)
+    store = Store(tmp_path / "two")
+    where = {Dataset.open(crossed).digest: crossed}
+    metrics = [m for m in on_ray(store, where)([stage]) if "epoch" in m]
+    assert [m["epoch"] for m in metrics] == [1]
+    folder = store.open(stage.key)
+    assert folder is not None
+    together = load_file(folder / "discriminator-optimiser.safetensors")
+
+    alone = []
+    for rank in (0, 1):
+        on = Lonely(device=torch.device("cpu"), precision=torch.float32, rank=rank, workers=2)
+        monkeypatch.setattr(dcgan, "start", lambda _, on=on: on)
+        lonely = Store(tmp_path / f"rank-{rank}")
+        list(in_process(lonely, where)([stage]))
+        found = lonely.open(stage.key)
+        assert found is not None
+        alone.append(load_file(found / "discriminator-optimiser.safetensors"))
+    moments = [name for name in together if name.endswith("/exp_avg")]
+    assert len(moments) == 7  # two convolutions and the last with their biases, the condition
+    for name in moments:
+        mean = (alone[0][name] + alone[1][name]) / 2
+        if name != "out.bias/exp_avg":  # every margin is met by none: +1 for real, -1 for fake
+            assert not torch.equal(alone[0][name], alone[1][name])
+            assert mean.abs().max() > 0
+        torch.testing.assert_close(together[name], mean, atol=1e-6, rtol=1e-4)

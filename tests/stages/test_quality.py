@@ -1,0 +1,341 @@
+"""The quality stage on toy data, with synthetic images whose faults are known."""
+
+import json
+import shutil
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torchmetrics.functional.image import structural_similarity_index_measure
+
+from tests.toy import CLASSES, toy_recipe, write_toy
+from thyroid import pipeline
+from thyroid.acquisition import stabilised
+from thyroid.data.dataset import Dataset, write_dataset
+from thyroid.data.splits import LeakError
+from thyroid.execute import in_process
+from thyroid.networks.registry import build
+from thyroid.networks.resnet import ResNet
+from thyroid.recipe import NetworkConfig
+from thyroid.stage import Stage
+from thyroid.stages import quality, split
+from thyroid.stages.assessor import load_assessor
+from thyroid.stages.compute import start
+from thyroid.stages.super_resolution import _ssim
+from thyroid.store import Store
+
+IMAGES = 360
+RECIPE = toy_recipe(
+    network__width=8,
+    schedule__constant_epochs=6,
+    schedule__decay_epochs=3,
+    judge__warmup_epochs=0,
+    judge__constant_epochs=1,
+    judge__decay_epochs=0,
+    srgan__width=4,
+    srgan__blocks=1,
+    srgan__pixel_epochs=1,
+    srgan__adversarial_epochs=1,
+    srgan__steps_per_epoch=4,
+)
+CONFIG = pipeline.QualityConfig(input=RECIPE.input, execution=RECIPE.execution, seed=0)
+COMPARED = ("frechet_distance", "kernel_distance", "precision", "recall", "density", "coverage")
+
+Inputs = dict[str, Path]
+
+
+def classifier(digest: str, seed: int) -> Stage:
+    """In the judge's place, which learns from mirrored images, where left is right."""
+    return pipeline.classifier(RECIPE, digest, seed)[-1]
+
+
+def made(store: Store, data: Path, stage: Stage) -> Path:
+    list(in_process(store, {stage.dataset: data})([stage]))
+    folder = store.open(stage.key)
+    assert folder is not None
+    return folder
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
+    """All inputs but the synthetic images."""
+    root = tmp_path_factory.mktemp("quality")
+    data, store = root / "data", Store(root / "store")
+    digest = write_toy(data, images=IMAGES).digest
+    upscaling = pipeline.srgan(RECIPE, digest, 0)
+    stages = {
+        "split": pipeline.split(RECIPE.split, digest),
+        "assessor": classifier(digest, 1),
+        "trained_on_real": classifier(digest, 0),
+        "trained_on_synthetic": classifier(digest, 2),
+        "srgan_pixel": upscaling[0],
+        "srgan": upscaling[-1],
+    }
+    return {"dataset": data} | {n: made(store, data, stage) for n, stage in stages.items()}
+
+
+@pytest.fixture
+def synthetic(real: Inputs, tmp_path: Path) -> Callable[..., Inputs]:
+    """All inputs, with these matrices and labels as synthetic images."""
+
+    def with_images(counts: np.ndarray, labels: list[str] | None = None) -> Inputs:
+        dataset = Dataset.open(real["dataset"])
+        folder = tmp_path / "synthetic"
+        table = Dataset.open(real["dataset"]).images.iloc[np.arange(len(counts)) % IMAGES].copy()
+        names = [f"synthetic-{i}" for i in range(len(counts))]
+        table = table.assign(image_id=names, patient_id=names, source="synthetic")
+        if labels is not None:
+            table = table.assign(label=[text.split(";")[0] for text in labels], findings=labels)
+        write_dataset(
+            folder / "dataset",
+            name="synthetic",
+            classes=CLASSES,
+            size=dataset.info.size,
+            pixel_mm=dataset.info.pixel_mm,
+            kind=dataset.info.kind,
+            source="synthetic",
+            licence="CC0-1.0",
+            images=table.assign(total_counts=counts.sum((1, 2))),
+            counts=list(counts.astype(np.uint16)),
+        )
+        digest = split.trained_on(dataset, split.load(dataset, real["split"]))
+        (folder / "synthesis.json").write_text(json.dumps({"trained_on": digest}))
+        return real | {"synthetic": folder}
+
+    return with_images
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
+    """Images like the real ones: what a perfect generator would make."""
+    folder = tmp_path_factory.mktemp("fresh") / "data"
+    return np.array(write_toy(folder, images=IMAGES, seed=7).counts)
+
+
+def result(inputs: Inputs, folder: Path) -> dict[str, Any]:
+    folder.mkdir()
+    (metrics,) = quality.fit(CONFIG, inputs, folder)
+    json.dumps(metrics, allow_nan=False)
+    content: dict[str, Any] = json.loads((folder / "quality.json").read_text())
+    return content
+
+
+def rows(content: dict[str, Any], group: str = "all") -> dict[str, dict[str, Any]]:
+    return {row["measure"]: row for row in content["rows"] if row["group"] == group}
+
+
+def test_a_perfect_generator_is_as_good_as_real_images(
+    synthetic: Callable[..., Inputs], fresh: np.ndarray, tmp_path: Path
+) -> None:
+    content = result(synthetic(fresh), tmp_path / "quality")
+    found = rows(content)
+    assert list(found) == list(quality.MEASURES)
+    assert content["format_version"] == 1
+    assert content["images"] == {"train": 216, "validation": 72, "synthetic": IMAGES}
+    assert {row["group"] for row in content["rows"]} == {"all", *CLASSES}
+    for name in COMPARED:
+        assert found[name]["images"] == 3 * 72  # three training images for each of validation
+        assert found[name]["synthetic"] is not None
+        assert found[name]["real"] is not None
+    assert abs(found["kernel_distance"]["synthetic"]) < 0.02
+    assert found["precision"]["synthetic"] > 0.8
+    assert found["coverage"]["synthetic"] > 0.8
+    assert found["label_fidelity"]["synthetic"] > 0.9
+    assert found["label_fidelity"]["real"] > 0.9
+    assert found["label_fidelity"]["images"] == IMAGES
+    assert found["nearest_training_distance"]["synthetic"] == pytest.approx(1, abs=0.05)
+    assert found["nearest_training_distance"]["real"] == pytest.approx(1, abs=0.01)
+    assert found["share_suspiciously_near"]["synthetic"] < 0.15
+    assert found["share_suspiciously_near"]["real"] == pytest.approx(0.05, abs=0.02)
+    # 32 pixels show the toy's spot as uneven; both sides see the same of it
+    dispersion = found["neighbour_dispersion"]
+    assert dispersion["synthetic"] == pytest.approx(dispersion["real"], abs=0.05)
+    assert found["total_counts_distance"]["synthetic"] < 0.25
+
+    group = rows(content, "left")
+    assert "classification_macro_f1" not in group
+    assert group["frechet_distance"]["synthetic"] is None  # 24 validation images
+    assert group["kernel_distance"]["synthetic"] is not None
+    assert group["classification_accuracy"]["images"] == 24
+
+
+def test_each_fault_shows(
+    synthetic: Callable[..., Inputs], fresh: np.ndarray, real: Inputs, tmp_path: Path
+) -> None:
+    """Noise twice, too many counts, one image again and again, wrong labels."""
+    rng = np.random.default_rng(0)
+    classes = np.array([CLASSES[(i // 2) % 3] for i in range(IMAGES)])
+    collapsed = np.stack([fresh[classes == name][0] for name in classes])
+    faults = {
+        "noisy": (rng.poisson(fresh), None),
+        "bright": (rng.poisson(2.0 * fresh), None),
+        "collapsed": (collapsed, None),
+        "mislabelled": (fresh, list(np.roll(classes, 2))),
+    }
+    found = {}
+    for name, fault in faults.items():
+        inputs = synthetic(*fault)
+        found[name] = rows(result(inputs, tmp_path / name))
+        shutil.rmtree(inputs["synthetic"])
+    assert found["noisy"]["neighbour_dispersion"]["synthetic"] > 1.7
+    assert found["bright"]["total_counts_distance"]["synthetic"] > 0.9
+    assert found["collapsed"]["recall"]["synthetic"] < 0.5
+    assert (
+        found["collapsed"]["coverage"]["synthetic"] < 0.5 * (found["collapsed"]["coverage"]["real"])
+    )
+    assert found["mislabelled"]["label_fidelity"]["synthetic"] < 0.1
+    for name in ("noisy", "collapsed"):
+        kernel = found[name]["kernel_distance"]
+        assert kernel["synthetic"] > 5 * abs(kernel["real"])
+
+
+def test_copies_show(synthetic: Callable[..., Inputs], real: Inputs, tmp_path: Path) -> None:
+    """Mirrored ones too, as generators train on mirrored images."""
+    dataset = Dataset.open(real["dataset"])
+    train = split.load(dataset, real["split"]).train
+    copies = np.array(dataset.counts[train])
+    copies[::2] = copies[::2, :, ::-1]
+    labels = list(dataset.images["label"].iloc[train])
+    found = rows(result(synthetic(copies, labels), tmp_path / "quality"))
+    assert found["nearest_training_distance"]["synthetic"] == pytest.approx(0, abs=1e-6)
+    assert found["share_suspiciously_near"]["synthetic"] == pytest.approx(1)
+
+
+def test_the_mix_of_classes_is_not_quality(
+    synthetic: Callable[..., Inputs], fresh: np.ndarray, tmp_path: Path
+) -> None:
+    """Many images of one class, few of another, and a cross that the real images lack."""
+    classes = np.array([CLASSES[(i // 2) % 3] for i in range(IMAGES)])
+    kept = np.concatenate(
+        [
+            np.flatnonzero(classes == name)[:n]
+            for name, n in zip(CLASSES, (120, 40, 24), strict=True)
+        ]
+    )
+    labels = list(classes[kept])
+    labels[100:110] = ["left;right"] * 10
+    content = result(synthetic(fresh[kept], labels), tmp_path / "quality")
+    found = rows(content)
+    assert found["kernel_distance"]["images"] == 72
+    assert abs(found["kernel_distance"]["synthetic"]) < 0.03
+    assert found["total_counts_distance"]["synthetic"] < 0.3
+    cross = rows(content, "left;right")
+    assert cross["label_fidelity"]["images"] == 10
+    assert cross["label_fidelity"]["synthetic"] > 0.8
+    assert cross["label_fidelity"]["real"] is None
+    assert cross["kernel_distance"] == {
+        "measure": "kernel_distance",
+        "group": "left;right",
+        "synthetic": None,
+        "real": None,
+        "images": 0,
+        "better": "lower",
+    }
+
+
+def test_same_inputs_same_bytes_whatever_the_test_images(
+    synthetic: Callable[..., Inputs], fresh: np.ndarray, tmp_path: Path
+) -> None:
+    inputs = synthetic(fresh)
+    before = result(inputs, tmp_path / "before")
+    other = tmp_path / "data"
+    shutil.copytree(inputs["dataset"], other)
+    counts = np.load(other / "counts.npy")
+    counts[split.load(Dataset.open(other), inputs["split"]).test] = 7
+    np.save(other / "counts.npy", counts)
+    info = json.loads((other / "dataset.json").read_text())
+    info["sha256"] = sha256((other / "counts.npy").read_bytes()).hexdigest()
+    (other / "dataset.json").write_text(json.dumps(info))
+    assert result(inputs | {"dataset": other}, tmp_path / "after") == before
+
+
+def test_a_generator_that_saw_other_images_is_refused(
+    synthetic: Callable[..., Inputs], fresh: np.ndarray, tmp_path: Path
+) -> None:
+    inputs = synthetic(fresh)
+    (inputs["synthetic"] / "synthesis.json").write_text(json.dumps({"trained_on": "others"}))
+    with pytest.raises(LeakError):
+        list(quality.fit(CONFIG, inputs, tmp_path))
+
+
+def test_pictures_have_no_counts_to_measure(tmp_path: Path) -> None:
+    """`kind` display: everything else is measured."""
+    data, store = tmp_path / "data", Store(tmp_path / "store")
+    digest = write_toy(data, images=90, kind="display").digest
+    stages = {
+        "split": pipeline.split(RECIPE.split, digest),
+        "assessor": classifier(digest, 1),
+    }
+    inputs = {"dataset": data} | {n: made(store, data, stage) for n, stage in stages.items()}
+    dataset = Dataset.open(data)
+    trained_on = split.trained_on(dataset, split.load(dataset, inputs["split"]))
+    pool = tmp_path / "pool"
+    write_toy(pool / "dataset", images=60, kind="display", seed=3)
+    (pool / "synthesis.json").write_text(json.dumps({"trained_on": trained_on}))
+    inputs |= {"synthetic": pool}
+    inputs |= dict.fromkeys(("trained_on_real", "trained_on_synthetic"), inputs["assessor"])
+    content = result(inputs, tmp_path / "quality")
+    found = rows(content)
+    assert content["super_resolution"] is None
+    for name in ("neighbour_dispersion", "total_counts_distance"):
+        assert found[name]["synthetic"] is None
+        assert found[name]["real"] is None
+    assert found["kernel_distance"]["synthetic"] is not None
+    # 18 validation images: too few for these
+    assert found["frechet_distance"]["synthetic"] is None
+    assert found["share_suspiciously_near"]["synthetic"] is None
+
+
+def test_super_resolution(
+    synthetic: Callable[..., Inputs], fresh: np.ndarray, tmp_path: Path
+) -> None:
+    inputs = synthetic(fresh)
+    found = result(inputs, tmp_path / "quality")["super_resolution"]
+    ways = ["bicubic", "pixel", "adversarial"]
+    assert found["images"] == 72
+    for measure in ("psnr_db", "ssim", "kernel_distance"):
+        assert list(found[measure]) == ways
+        assert all(np.isfinite(found[measure][way]) for way in ways)
+    assert all(5 < found["psnr_db"][way] < 40 for way in ways)
+    assert all(0 < found["ssim"][way] < 1 for way in ways)
+    others = inputs["srgan"].parent / "others"
+    shutil.copytree(inputs["srgan"], others)
+    card = json.loads((others / "upscaler.json").read_text())
+    (others / "upscaler.json").write_text(json.dumps(card | {"trained_on": "others"}))
+    with pytest.raises(LeakError, match="SRGAN"):
+        list(quality.fit(CONFIG, inputs | {"srgan": others}, tmp_path))
+
+
+def test_ssim_image_by_image() -> None:
+    torch.manual_seed(0)
+    target = torch.poisson(9 * torch.rand(4, 32, 32))
+    activity = (target + torch.rand(4, 32, 32)) / (target + 0.5).mean((1, 2), keepdim=True)
+    expected = []
+    for a, t in zip(activity, target, strict=True):
+        x, y = (stabilised(counts[None]) for counts in (a * t.mean(), t))
+        expected.append(structural_similarity_index_measure(x, y, data_range=y.max().item()).item())
+    assert _ssim(activity, target) == pytest.approx(np.mean(expected), abs=1e-3)
+
+
+def test_features_are_what_the_head_sees(real: Inputs) -> None:
+    network = load_assessor(real["assessor"], start(RECIPE.execution))
+    assert isinstance(network, ResNet)
+    x = torch.rand(3, 1, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(network.fc(network.features(x)), network(x))
+    assert network.features(x).shape == (3, 8 * 8)
+
+
+def test_an_assessor_without_features_is_refused(tmp_path: Path, real: Inputs) -> None:
+    card = json.loads((real["assessor"] / "model.json").read_text())
+    card["network"] = {"name": "lenet5"}
+    (tmp_path / "model.json").write_text(json.dumps(card))
+    network = build(NetworkConfig(name="lenet5"), 3)
+    save_file(network.state_dict(), tmp_path / "model.safetensors")
+    with pytest.raises(TypeError, match="must be a ResNet"):
+        load_assessor(tmp_path, start(RECIPE.execution))

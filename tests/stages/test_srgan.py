@@ -1,0 +1,449 @@
+"""The SRGAN stage: the same bits in segments, nothing but training images, better than bicubic."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from tests.toy import made, toy_generators, with_other_pixels, without_times, write_toy
+from thyroid import pipeline
+from thyroid.data.dataset import Dataset, write_dataset
+from thyroid.data.splits import LeakError, make_split
+from thyroid.errors import StageFailed
+from thyroid.execute import in_process
+from thyroid.network_input import sum_pixels
+from thyroid.networks.srgan import Upscaler, bicubic
+from thyroid.recipe import Recipe
+from thyroid.stage import EpochMetrics, Stage
+from thyroid.stages import srgan
+from thyroid.stages.compute import Compute, start
+from thyroid.stages.srgan import deal, load_upscaler, pixel_loss, psnr_db, upscale
+from thyroid.store import Store
+
+NETWORKS = ("upscaler", "discriminator")
+LOSSES = ("perceptual_loss", "adversarial_loss", "discriminator_loss")
+
+
+def stages(recipe: Recipe, dataset: Path, seed: int = 0) -> list[Stage]:
+    return pipeline.srgan(recipe, Dataset.open(dataset).digest, seed)
+
+
+def train(
+    recipe: Recipe, dataset: Path, root: Path, seed: int = 0
+) -> tuple[Path, list[EpochMetrics]]:
+    return made(stages(recipe, dataset, seed)[-1], dataset, root)
+
+
+def same_bits(one: Path, other: Path, networks: tuple[str, ...] = NETWORKS) -> bool:
+    for name in [*networks, *(f"{network}-optimiser" for network in networks)]:
+        a, b = (load_file(folder / f"{name}.safetensors") for folder in (one, other))
+        assert a.keys() == b.keys()
+        if not all(torch.equal(a[key], b[key]) for key in a):
+            return False
+    return True
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_run_in_segments_is_the_whole_run_bit_for_bit(
+    precision: str, toy: Path, tmp_path: Path
+) -> None:
+    changes = {
+        "srgan__pixel_epochs": 2,
+        "srgan__adversarial_epochs": 3,
+        "execution__precision": precision,
+    }
+    cut = toy_generators(**changes, srgan__segment_epochs=1)
+    whole = toy_generators(**changes, srgan__segment_epochs=9)
+    pixel = [
+        made([s for s in stages(recipe, toy) if not s.config.adversarial][-1], toy, tmp_path / name)
+        for recipe, name in ((cut, "cut"), (whole, "whole"))
+    ]
+    assert same_bits(pixel[0][0], pixel[1][0], ("upscaler",))
+    in_parts, parts = train(cut, toy, tmp_path / "cut")
+    at_once, once = train(whole, toy, tmp_path / "whole")
+    assert len(stages(cut, toy)) == 5
+    assert len(stages(whole, toy)) == 2
+    assert [m["epoch"] for m in once] == [1, 2, 3, 4, 5]
+    assert [m["part"] for m in once] == ["pixel"] * 2 + ["adversarial"] * 3
+    assert without_times(parts) == without_times(once)
+    assert same_bits(in_parts, at_once)
+    assert all(m[name] is None for m in once[:2] for name in LOSSES)
+    assert all(m[name] > 0 for m in once[2:] for name in LOSSES)
+
+
+def test_five_steps_give_the_losses_they_gave_before(toy: Path, tmp_path: Path) -> None:
+    """Golden values, fp32, measured once: a change of the loop's numbers shows here."""
+    recipe = toy_generators(
+        srgan__pixel_epochs=5,
+        srgan__adversarial_epochs=5,
+        srgan__steps_per_epoch=1,
+        srgan__learning_rate=1e-3,
+    )
+    _, metrics = train(recipe, toy, tmp_path)
+    losses = [m["pixel_loss"] for m in metrics]
+    assert losses == pytest.approx(GOLDEN["pixel_loss"], rel=2e-3)
+    for name in LOSSES:
+        losses = [m[name] for m in metrics[5:]]
+        assert losses == pytest.approx(GOLDEN[name], rel=5e-3)
+
+
+GOLDEN: dict[str, list[float]] = {
+    "pixel_loss": [
+        0.1499,
+        0.15455,
+        0.153,
+        0.14868,
+        0.15267,
+        0.15138,
+        0.14854,
+        0.1466,
+        0.14583,
+        0.14371,
+    ],
+    "perceptual_loss": [0.39348, 0.38889, 0.39639, 0.38415, 0.39097],
+    "adversarial_loss": [0.66897, 0.69177, 0.66259, 0.65578, 0.66396],
+    "discriminator_loss": [1.4181, 1.39765, 1.418, 1.43917, 1.41483],
+}
+
+
+def test_it_beats_bicubic_interpolation(toy: Path, tmp_path: Path) -> None:
+    """After the pixel part, and the adversarial one keeps it."""
+    recipe = toy_generators(
+        srgan__width=8,
+        srgan__learning_rate=2e-3,
+        srgan__steps_per_epoch=80,
+        srgan__adversarial_epochs=1,
+    )
+    _, metrics = train(recipe, toy, tmp_path)
+    pixel, adversarial = metrics
+    assert pixel["validation_psnr_db"] > pixel["bicubic_psnr_db"] + 0.3
+    assert adversarial["validation_psnr_db"] > adversarial["bicubic_psnr_db"] + 0.2
+    assert adversarial["bicubic_psnr_db"] == pixel["bicubic_psnr_db"]
+
+
+def test_the_discriminator_tells_bicubic_pictures_from_real_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where detail is lost: a chessboard under the noise, which the upscaler may not learn."""
+    y, x = np.mgrid[:32, :32]
+    rate = 20.0 + 15 * ((y + x) % 2)
+    data = with_rate(write_toy(tmp_path / "toy"), rate, tmp_path / "data")
+    monkeypatch.setattr(srgan, "Upscaler", Untrainable)
+    recipe = toy_generators(srgan__width=16, srgan__steps_per_epoch=100, srgan__learning_rate=2e-3)
+    _, metrics = train(recipe, data, tmp_path / "store")
+    assert metrics[-1]["discriminator_loss"] < 0.7  # 1.386 knows nothing
+    assert metrics[-1]["adversarial_loss"] > 1
+
+
+class Untrainable(Upscaler):
+    """Bicubic interpolation for ever."""
+
+    def forward(self, counts: Tensor) -> Tensor:
+        return bicubic(counts, self.scale) + 0 * self.tail.bias.sum()  # type: ignore[union-attr]
+
+
+def with_rate(dataset: Dataset, rate: np.ndarray, folder: Path) -> Path:
+    """The same rows with Poisson pictures of one rate."""
+    counts = np.random.default_rng(0).poisson(rate, dataset.counts.shape).astype(np.uint16)
+    info = dataset.info
+    return write_dataset(
+        folder,
+        name="flat",
+        classes=info.classes,
+        size=info.size,
+        pixel_mm=info.pixel_mm,
+        kind=info.kind,
+        source="test",
+        licence="CC0-1.0",
+        images=dataset.images.assign(total_counts=counts.sum((1, 2), dtype=np.int64)),
+        counts=list(counts),
+    ).folder
+
+
+def test_it_never_learns_from_validation_or_test_images(toy: Path, tmp_path: Path) -> None:
+    """With other pixels in validation images the weights are the same; test images are not read."""
+    recipe = toy_generators()
+    dataset = Dataset.open(toy)
+    parts = make_split(dataset, recipe.split)
+    assert min(len(parts.validation), len(parts.test)) > 10
+    before, metrics = train(recipe, toy, tmp_path / "a")
+
+    other = with_other_pixels(dataset, parts.test, tmp_path / "test")
+    after, metrics_after = train(recipe, other.folder, tmp_path / "b")
+    assert same_bits(before, after)
+    assert without_times(metrics) == without_times(metrics_after)
+
+    other = with_other_pixels(dataset, parts.validation[::2], tmp_path / "validation")
+    after, metrics_after = train(recipe, other.folder, tmp_path / "c")
+    assert same_bits(before, after)
+    assert metrics[0]["bicubic_psnr_db"] != metrics_after[0]["bicubic_psnr_db"]
+
+    seen = with_other_pixels(dataset, parts.train[:8], tmp_path / "changed")
+    changed, _ = train(recipe, seen.folder, tmp_path / "d")
+    assert not same_bits(before, changed)  # the comparison can tell
+
+
+def test_a_patient_in_two_parts_is_a_leak(toy: Path, tmp_path: Path) -> None:
+    recipe = toy_generators(srgan__adversarial_epochs=0)
+    stage = stages(recipe, toy)[-1]
+    digest = Dataset.open(toy).digest
+    folder, _ = made(pipeline.split(recipe.split, digest), toy, tmp_path / "store")
+    table = (folder / "split.csv").read_text().splitlines()
+    row = next(i for i, line in enumerate(table) if line.endswith(",train"))
+    table[row] = table[row].replace(",train", ",validation")
+    (tmp_path / "split").mkdir()
+    (tmp_path / "split" / "split.csv").write_text("\n".join(table) + "\n")
+    with pytest.raises(LeakError):
+        next(srgan.fit(stage.config, {"dataset": toy, "split": tmp_path / "split"}, tmp_path))
+
+
+def test_seeds_differ_and_repeat(toy: Path, tmp_path: Path) -> None:
+    first, _ = train(toy_generators(), toy, tmp_path / "a", seed=0)
+    again, _ = train(toy_generators(), toy, tmp_path / "b", seed=0)
+    second, _ = train(toy_generators(), toy, tmp_path / "a", seed=1)
+    assert same_bits(first, again)
+    assert not same_bits(first, second, ("upscaler",))
+
+
+def test_a_loss_that_is_no_number_is_a_sentence(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken(Upscaler):
+        def __init__(self, scale: int, width: int, blocks: int) -> None:
+            super().__init__(scale, width, blocks)
+            nn.init.constant_(self.tail.bias, torch.nan)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(srgan, "Upscaler", Broken)
+    with pytest.raises(StageFailed, match="SRGAN diverged in epoch 1: its pixel loss is nan"):
+        train(toy_generators(), toy, tmp_path)
+    assert not list((tmp_path / "artifacts").glob("*/*/upscaler.safetensors"))
+
+
+def test_a_loss_that_ceases_to_be_a_number_ends_the_adversarial_part(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(srgan, "relative_error", lambda seen, wanted: (seen - wanted).sum() / 0)
+    with pytest.raises(StageFailed, match="SRGAN diverged in epoch 2"):
+        train(toy_generators(), toy, tmp_path)
+
+
+def test_a_result_far_below_bicubic_is_a_sentence(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Dark(Upscaler):
+        """No activity anywhere, and no slope to leave it by."""
+
+        def __init__(self, scale: int, width: int, blocks: int) -> None:
+            super().__init__(scale, width, blocks)
+            nn.init.constant_(self.tail.bias, -100.0)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(srgan, "Upscaler", Dark)
+    bright = 1 + 300 * np.hanning(32)[:, None] * np.hanning(32)
+    data = with_rate(write_toy(tmp_path / "toy"), bright, tmp_path / "data")
+    with pytest.raises(StageFailed, match=r"SRGAN collapsed in epoch 1: .* with bicubic .* lower"):
+        train(toy_generators(), data, tmp_path / "store")
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_what_is_kept_enlarges_counts(scale: int, toy: Path, tmp_path: Path) -> None:
+    recipe = toy_generators(srgan__scale=scale, srgan__adversarial_epochs=0)
+    folder, _ = train(recipe, toy, tmp_path)
+    on = start(recipe.execution)
+    network = load_upscaler(folder, on)
+    counts = sum_pixels(torch.from_numpy(Dataset.open(toy).counts[:5].astype(np.float32)), 8)
+    activity = upscale(network, counts, on, batch=2)
+    assert activity.shape == (5, 8 * scale, 8 * scale)
+    torch.testing.assert_close(activity, upscale(network, counts, on))
+    torch.testing.assert_close(activity.mean((1, 2)), torch.ones(5))
+    assert (activity >= 0).all()
+    card = json.loads((folder / "upscaler.json").read_text())
+    assert card["scale"] == scale
+    assert card["size"] == 32
+    assert len(card["trained_on"]) == 64
+
+
+def test_the_smallest_pictures_can_be_enlarged(toy: Path, tmp_path: Path) -> None:
+    _, metrics = train(toy_generators(input__size=16), toy, tmp_path)
+    assert len(metrics) == 2
+
+
+def test_pictures_that_hold_no_counts_get_no_noise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(*_: object) -> None:
+        raise AssertionError("photons of a display picture")
+
+    data = write_toy(tmp_path / "data", kind="display").folder
+    monkeypatch.setattr("thyroid.stages.images.acquire", forbidden)
+    monkeypatch.setattr(srgan, "divide", forbidden)
+    folder, metrics = train(toy_generators(), data, tmp_path / "store")
+    assert json.loads((folder / "upscaler.json").read_text())["kind"] == "display"
+    assert [m["part"] for m in metrics] == ["pixel", "adversarial"]
+
+
+def test_the_features_may_be_vgg19s(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Edges(nn.Module):
+        """In place of 20 million weights."""
+
+        def __init__(self, weights: Path) -> None:
+            super().__init__()
+            assert weights.read_text() == "some weights"
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x.diff(dim=-1)
+
+    monkeypatch.setattr(srgan, "Vgg19Features", Edges)
+    (tmp_path / "weights.pth").write_text("some weights")
+    recipe = toy_generators(srgan__vgg19="a" * 64)
+    *_, final = stages(recipe, toy)
+    assert "judge" not in final.inputs
+    folders = {
+        name: made(stage, toy, tmp_path)[0]
+        for name, stage in final.inputs.items()
+        if stage.kind != "weights"
+    }
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "weights").write_text("some weights")
+    out = tmp_path / "out"
+    out.mkdir()
+    inputs = {"dataset": toy, **folders, "vgg19": tmp_path / "kept"}
+    (metrics,) = srgan.fit(final.config, inputs, out)
+    assert metrics["perceptual_loss"] > 0
+
+
+@given(st.integers(1, 8), st.integers(0, 99))
+def test_dealt_photons_are_those_that_were_there(lots: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    counts = torch.poisson(torch.rand(3, 6, 6, generator=generator) * 30, generator=generator)
+    dealt = deal(counts, lots, generator)
+    assert dealt.shape == (3, 6, 6, lots)
+    assert (dealt >= 0).all()
+    assert torch.equal(dealt.float().sum(-1), counts)
+
+
+def test_dealt_lots_are_independent_poisson_images() -> None:
+    generator = torch.Generator().manual_seed(0)
+    counts = torch.poisson(torch.full((40, 16, 16), 24.0), generator=generator)
+    dealt = deal(counts, 4, generator).float()
+    assert dealt.mean().item() == pytest.approx(6, rel=0.02)
+    assert dealt.var().item() == pytest.approx(6, rel=0.05)
+    correlations = torch.corrcoef(dealt.view(-1, 4).T)
+    assert (correlations - torch.eye(4)).abs().max() < 0.04
+
+
+def test_input_and_target_of_a_step_share_no_photon() -> None:
+    generator = torch.Generator().manual_seed(0)
+    lots = deal(torch.full((6, 16, 16), 24.0), 8, generator)
+    drawn, to_input, to_target = srgan._draw(lots, 50, 12, generator)
+    assert torch.equal(to_input + to_target, torch.ones(50, 8))
+    assert set(to_input.sum(1).int().tolist()) == {4, 5, 6, 7}
+    photons = srgan._crops(lots, drawn, 12)
+    whole = srgan._some(photons, to_input) + srgan._some(photons, to_target)
+    assert torch.equal(whole, torch.full((50, 12, 12), 24.0))
+
+
+def test_crops_are_shifted_and_mirrored_whole_pixels() -> None:
+    image = torch.arange(36.0).view(1, 6, 6, 1)
+    drawn = torch.tensor([[0, 1, 2, 0], [0, 0, 1, 1]])
+    first, second = srgan._crops(image, drawn, 4).squeeze(-1)
+    assert torch.equal(first, image[0, 1:5, 2:6, 0])
+    assert torch.equal(second, image[0, 0:4, 1:5, 0].flip(1))
+
+
+def test_the_pixel_loss_is_least_at_the_mean_of_the_counts() -> None:
+    """Not so the error of square roots, which prefers fewer counts where there are few."""
+    generator = torch.Generator().manual_seed(0)
+    rate = torch.cat([torch.full((4, 8), 0.4), torch.full((4, 8), 7.6)]) / 4
+    target = torch.poisson((rate * 4).expand(4000, -1, -1), generator=generator)
+    low_pixels = torch.tensor(1.0, requires_grad=True)
+    scaled = torch.cat([rate[:4] * low_pixels, rate[4:]]).expand(4000, -1, -1)
+    (slope,) = torch.autograd.grad(pixel_loss(scaled, target), low_pixels)
+    (steep,) = torch.autograd.grad(
+        pixel_loss(
+            torch.cat([rate[:4] * (low_pixels * 0.75), rate[4:]]).expand(4000, -1, -1), target
+        ),
+        low_pixels,
+    )
+    assert abs(slope) < 0.05 * abs(steep)
+
+
+def test_psnr_is_the_published_formula() -> None:
+    target = torch.full((1, 4, 4), 8.0)
+    target[0, 0, 0] = 24.0
+    level = target.mean()
+    activity = torch.ones(1, 4, 4)
+    y, x = (((c + 0.375) / (level + 0.375)).sqrt() for c in (target, activity * level))
+    wanted = 10 * torch.log10(y.max() ** 2 / (x - y).square().mean())
+    assert psnr_db(activity, target) == pytest.approx(wanted.item(), rel=1e-4)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Lonely(Compute):
+    """One of two workers, whose gradients nobody averages."""
+
+    def parallel(self, network: nn.Module) -> nn.Module:
+        return network
+
+    def mean(self, value: Tensor) -> Tensor:
+        return value
+
+    @property
+    def leads(self) -> bool:
+        return True
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_two_workers_have_the_mean_of_their_gradients(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the adversarial part's one step the discriminator's first moment is 0.1 gradients."""
+    from thyroid.distribute.tasks import on_ray
+
+    stage = stages(toy_generators(srgan__steps_per_epoch=1, execution__workers=2), toy)[-1]
+    store = Store(tmp_path / "two")
+    where = {Dataset.open(toy).digest: toy}
+    metrics = [m for m in on_ray(store, where)([stage]) if m["stage"] == "srgan"]
+    assert [m["part"] for m in metrics] == ["pixel", "adversarial"]
+    folders = {name: store.open(upstream.key) for name, upstream in stage.inputs.items()}
+    inputs = {name: folder for name, folder in folders.items() if folder is not None}
+    together = store.open(stage.key)
+    assert together is not None
+
+    alone = []
+    for rank in (0, 1):
+        on = Lonely(device=torch.device("cpu"), precision=torch.float32, rank=rank, workers=2)
+        monkeypatch.setattr(srgan, "start", lambda _, on=on: on)
+        out = tmp_path / f"rank-{rank}"
+        out.mkdir()
+        list(srgan.fit(stage.config, {"dataset": toy, **inputs}, out))
+        alone.append(out)
+    one, other = (load_file(out / "discriminator-optimiser.safetensors") for out in alone)
+    moments = load_file(together / "discriminator-optimiser.safetensors")
+    names = [name for name in moments if name.endswith("/exp_avg")]
+    assert len(names) == 10  # four convolutions and the last layer, with their biases
+    for name in names:
+        assert not torch.equal(one[name], other[name])
+        torch.testing.assert_close(
+            moments[name], (one[name] + other[name]) / 2, atol=1e-6, rtol=1e-4
+        )
+
+
+def test_one_artifact_per_segment(toy: Path, tmp_path: Path) -> None:
+    recipe = toy_generators(srgan__adversarial_epochs=2, srgan__segment_epochs=1)
+    final = stages(recipe, toy)[-1]
+    digest = Dataset.open(toy).digest
+    metrics = list(in_process(Store(tmp_path), {digest: toy})([final]))
+    assert sum(m["stage"] == "srgan" for m in metrics) == 3
+    again = list(in_process(Store(tmp_path), {digest: toy})([final]))
+    assert all(m["reused"] for m in again)
