@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,17 @@ from thyroid.data.dataset import Dataset, write_dataset
 FEW = ["--input.size", "32", "--network.width", "4", "--schedule.warmup-epochs", "0"]
 FEW += ["--schedule.constant-epochs", "2", "--schedule.decay-epochs", "1"]
 FEW += ["--schedule.segment-epochs", "1"]
+
+TINY = ["--dcgan.latent", "8", "--dcgan.width", "4", "--dcgan.batch-size", "16"]
+TINY += ["--dcgan.epochs", "2", "--dcgan.steps-per-epoch", "3", "--dcgan.segment-epochs", "1"]
+TINY += ["--srgan.width", "4", "--srgan.blocks", "1", "--srgan.batch-size", "16"]
+TINY += ["--srgan.pixel-epochs", "1", "--srgan.adversarial-epochs", "1"]
+TINY += ["--srgan.steps-per-epoch", "2", "--synthesis.images-per-class", "8"]
+TINY += ["--synthesis.images-per-cross", "6", "--synthesis.rejection", "1"]
+TINY += ["--judge.warmup-epochs", "0", "--judge.constant-epochs", "2", "--judge.decay-epochs", "0"]
+"""Generators of seconds; whether they are used, `--mixing` says."""
+
+MIXED = [*FEW, *TINY, "--mixing.synthetic-share", "0.5", "--mixing.final-share", "0.5"]
 
 
 def test_help_names_every_command_and_imports_nothing_heavy() -> None:
@@ -205,12 +217,111 @@ def test_a_full_disk_ends_with_a_sentence(toy: Path, tmp_path: Path) -> None:
     assert not list((run / "store" / "claims").iterdir())
 
 
+def test_training_with_synthetic_images_shows_what_they_are_worth(tmp_path: Path) -> None:
+    """Killed after its first generator, and run again: the same results as undisturbed."""
+    data = write_toy(tmp_path / "data", crosses=24).folder
+    command = ["train", str(data), str(tmp_path / "killed"), "--seeds", "1", *MIXED]
+    made = tmp_path / "killed" / "store" / "artifacts"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "thyroid.cli", *command],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while not list(made.glob("*/*/generator.safetensors")):
+            assert process.poll() is None, "the run ended before it could be killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    finally:
+        process.kill()
+        process.wait()
+    assert not (tmp_path / "killed" / "predictions").exists()
+    before = {path: path.stat().st_mtime_ns for path in made.glob("*/*")}
+    assert main(command) == 0
+    assert before.items() <= {path: path.stat().st_mtime_ns for path in made.glob("*/*")}.items()
+    run = tmp_path / "run"
+    assert main(["train", str(data), str(run), "--seeds", "1", *MIXED]) == 0
+
+    names = {"validation-seed0.csv", "test-seed0.csv"}
+    for folder in ("predictions", "predictions/without-synthetic"):
+        assert {p.name for p in (run / folder).glob("*.csv")} == names
+        for name in names:
+            again = tmp_path / "killed" / folder / name
+            assert again.read_bytes() == (run / folder / name).read_bytes()
+    with_and_without = [
+        run / f"predictions{twin}" / "test-seed0.csv" for twin in ("", "/without-synthetic")
+    ]
+    assert with_and_without[0].read_bytes() != with_and_without[1].read_bytes()
+    plain = tmp_path / "plain"
+    assert main(["train", str(data), str(plain), "--seeds", "1", *FEW]) == 0
+    assert (plain / "predictions" / "test-seed0.csv").read_bytes() == with_and_without[
+        1
+    ].read_bytes()
+    assert not (plain / "synthetic").exists()
+
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    of_stage = {
+        kind: [m for m in lines if m["stage"] == kind] for kind in {m["stage"] for m in lines}
+    }
+    assert {kind: len(found) for kind, found in of_stage.items()} == {
+        "dcgan": 2,
+        "srgan": 2,
+        "synthesis": 5,
+        "classifier": 3,  # its own; the judge's are not the run's
+    }
+    assert [m["epoch"] for m in of_stage["dcgan"]] == [1, 2]
+    assert all("diversity" in m for m in of_stage["dcgan"])
+
+    quality = json.loads((run / "synthetic" / "quality.json").read_text())
+    assert quality["format_version"] == 1
+    assert {row["group"] for row in quality["rows"]} >= {"all", "left", "right", "below"}
+    examples = Dataset.open(run / "synthetic" / "examples")
+    assert examples.images["findings"].value_counts().to_dict() == dict.fromkeys(
+        ["left", "right", "below", "left;right", "right;below"], 6
+    )
+    assert (run / "report.html").exists()
+
+
+def test_a_recipe_without_synthetic_images_takes_the_place_of_one_with_them(
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = str(tmp_path / "run")
+    assert main(["train", str(toy), run, "--seeds", "1", *MIXED]) == 0
+    assert main(["train", str(toy), run, "--seeds", "1", *FEW, *TINY]) == 2
+    assert "mixing.synthetic_share was 0.5 and not 0.0" in capsys.readouterr().err
+    assert (tmp_path / "run" / "synthetic").exists()
+
+
+def test_what_cannot_be_synthesised_is_said_before_anything_is_written(
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    large = write_toy(tmp_path / "large", size=96).folder
+    train = ["train", str(toy), str(run), *MIXED]
+    for command, sentence in [
+        ([*train, "--synthesis.crosses", "left+above"], "synthesis.crosses names 'left+above'"),
+        (
+            ["train", str(large), str(run), *MIXED, "--input.size", "96"],
+            "one of 8, 16, 32, 64, 128",
+        ),
+        ([*train, "--synthesis.rejection", "0"], "synthesis.rejection is 0"),
+        ([*train, "--mixing.synthetic-share", "2"], "mixing.synthetic_share is 2"),
+        ([*train, "--vgg19", str(tmp_path / "none.pth")], "is no file"),
+    ]:
+        assert main(command) == 2, command
+        told = capsys.readouterr().err
+        assert sentence in told, told
+        assert told.count("\n") == 1, told
+        assert not run.exists()
+
+
 @pytest.mark.usefixtures("ray_here")
 def test_search_writes_trials_and_the_best_recipe(
     toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "run"
-    command = ["search", str(toy), str(run), "--space", "augmentation", *FEW]
+    command = ["search", str(toy), str(run), "--space", "augmentation", *FEW, *TINY]
     command += ["--trials", "2", "--final-seeds", "1"]
     assert main(command) == 0
     told = capsys.readouterr()

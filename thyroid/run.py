@@ -3,8 +3,9 @@
 RUN/config.json        reproduces the run
 RUN/recipe.json        the recipe that was trained
 RUN/split.csv          image_id, part
-RUN/metrics.jsonl      a line per epoch and seed
-RUN/predictions/       {validation,test}-seedS.csv
+RUN/metrics.jsonl      what the stages of the recipe's runs yielded: a line per seed and epoch
+RUN/predictions/       {validation,test}-seedS.csv, and in without-synthetic/ the same of the twin
+RUN/synthetic/         quality.json and examples/ of the first seed, where images were synthesised
 RUN/model/             weights and card of the first seed
 RUN/trials.csv         searches only
 RUN/store/             artifacts, unless they are kept elsewhere
@@ -24,7 +25,7 @@ from typing import Any
 import torch
 
 from thyroid import __version__, machine, pipeline, progress
-from thyroid.data import quality
+from thyroid.data import quality as data_quality
 from thyroid.data.dataset import Dataset
 from thyroid.data.splits import make_split
 from thyroid.errors import InputError
@@ -32,12 +33,17 @@ from thyroid.execute import Runner, opened, reread
 from thyroid.files import cannot_write, replace_text
 from thyroid.network_input import sum_pixels
 from thyroid.networks.registry import build
-from thyroid.recipe import Recipe, from_json, to_json
+from thyroid.recipe import MixingConfig, Recipe, from_json, to_json
 from thyroid.stage import Stage
-from thyroid.stages import prediction
+from thyroid.stages import prediction, quality, synthesis
 from thyroid.stages.checkpoint import MODEL, WEIGHTS
 from thyroid.stages.split import FILE as SPLIT_FILE
+from thyroid.stages.synthesis import combinations
 from thyroid.store import Store
+
+GENERATORS = ("dcgan", "srgan", "synthesis")
+EXAMPLES = 6
+"""Synthetic images of each combination of findings that the run folder keeps."""
 
 
 @contextlib.contextmanager
@@ -71,12 +77,15 @@ def preflight(dataset: Dataset, recipe: Recipe) -> None:
     ------
     InputError
         When the data have a fault that makes every result untrue, or cannot be split so, the input
-        size does not divide theirs, or there is no such network.
+        size does not divide theirs, there is no such network, or what shall be synthesised cannot.
     """
-    for flag in quality.check(dataset):
+    for flag in data_quality.check(dataset):
         if flag.severity == "error":
             raise InputError(f"{dataset.folder} cannot be trained on: {flag.sentence}")
-    make_split(dataset, recipe.split)
+    parts = make_split(dataset, recipe.split)
+    if recipe.mixing.synthetic:
+        combinations(dataset, parts.train, recipe.synthesis.crosses)
+        pipeline.dcgan(recipe, dataset.digest, 0)
     sum_pixels(torch.from_numpy(dataset.counts[:1].astype("float32")), recipe.input.size)
     with torch.random.fork_rng():
         build(recipe.network, len(dataset.info.classes))
@@ -163,7 +172,7 @@ def write_config(
         before = {}
     if (before.get("recipe"), before.get("seeds")) != (config["recipe"], config["seeds"]):
         with cannot_write(run):
-            for folder in ("predictions", "model"):
+            for folder in ("predictions", "model", "synthetic"):
                 shutil.rmtree(run / folder, ignore_errors=True)
             (run / "metrics.jsonl").unlink(missing_ok=True)
     _write_json(run / "config.json", config)
@@ -171,11 +180,21 @@ def write_config(
 
 
 def final_stages(dataset: Dataset, recipe: Recipe, seeds: Sequence[int]) -> list[Stage]:
-    """What the final evaluation needs. Nothing else ever reads the test part."""
-    parts = ["validation"]
-    if recipe.split.test > 0 or recipe.split.leave_out_centre is not None:
-        parts.append("test")
-    return [pipeline.prediction(recipe, dataset.digest, s, part) for s in seeds for part in parts]
+    """What the final evaluation needs. Nothing else ever reads the test part.
+
+    A recipe with synthetic images has a twin without them, of as many steps, so that what they
+    are worth is measured; and the first seed's images are compared with real ones.
+    """
+    stages = _predictions(dataset, recipe, seeds)
+    if recipe.mixing.synthetic:
+        stages += _predictions(dataset, without_synthetic(recipe), seeds)
+        stages.append(pipeline.quality(recipe, dataset.digest, seeds[0]))
+    return stages
+
+
+def without_synthetic(recipe: Recipe) -> Recipe:
+    """The same recipe on real images alone."""
+    return dataclasses.replace(recipe, mixing=MixingConfig())
 
 
 def evaluate(
@@ -196,7 +215,7 @@ def evaluate(
         When training cannot finish.
     """
     wanted = final_stages(dataset, recipe, seeds)
-    total = recipe.schedule.epochs * len(seeds)
+    total = _epochs(wanted)
     with progress.bar("training", "epochs") as advance:
         done = 0
         for metrics in runner(wanted):
@@ -205,20 +224,64 @@ def evaluate(
                 advance(done, total)
 
     with cannot_write(run):
-        (run / "predictions").mkdir(exist_ok=True)
-        with (run / "metrics.jsonl").open("w") as file:
-            for seed in seeds:
-                for segment in pipeline.classifier(recipe, dataset.digest, seed):
-                    for metrics in reread(opened(segment, store)):
-                        file.write(json.dumps(metrics) + "\n")
-        for stage in wanted:
-            name = f"{stage.config.part}-seed{stage.inputs['model'].config.seed}.csv"
-            shutil.copyfile(opened(stage, store) / prediction.FILE, run / "predictions" / name)
-        parts, model = wanted[0].inputs["split"], wanted[0].inputs["model"]
+        _write_metrics(run, dataset, recipe, seeds, store)
+        predicted = _predictions(dataset, recipe, seeds)
+        _copy_predictions(predicted, store, run / "predictions")
+        parts, model = predicted[0].inputs["split"], predicted[0].inputs["model"]
         shutil.copyfile(opened(parts, store) / SPLIT_FILE, run / SPLIT_FILE)
         (run / "model").mkdir(exist_ok=True)
         for name in (WEIGHTS, MODEL):
             shutil.copyfile(opened(model, store) / name, run / "model" / name)
+        if recipe.mixing.synthetic:
+            twins = _predictions(dataset, without_synthetic(recipe), seeds)
+            _copy_predictions(twins, store, run / "predictions" / "without-synthetic")
+            _copy_synthetic(run, wanted[-1], store)
+
+
+def _predictions(dataset: Dataset, recipe: Recipe, seeds: Sequence[int]) -> list[Stage]:
+    """Of every seed, for validation and, where there is one, test part."""
+    parts = ["validation"]
+    if recipe.split.test > 0 or recipe.split.leave_out_centre is not None:
+        parts.append("test")
+    return [pipeline.prediction(recipe, dataset.digest, s, part) for s in seeds for part in parts]
+
+
+def _epochs(wanted: Sequence[Stage]) -> int:
+    """Epochs of all the stages that `wanted` need."""
+    stages = {stage.key: stage for final in wanted for stage in final.lineage()}
+    return sum(getattr(stage.config, "epochs", 0) for stage in stages.values())
+
+
+def _write_metrics(
+    run: Path, dataset: Dataset, recipe: Recipe, seeds: Sequence[int], store: Store
+) -> None:
+    """Write metrics.jsonl: of each seed's generators and classifier, but not of its judge."""
+    with (run / "metrics.jsonl").open("w") as file:
+        for seed in seeds:
+            stages = pipeline.classifier(recipe, dataset.digest, seed)
+            if recipe.mixing.synthetic:
+                made = pipeline.synthesis(recipe, dataset.digest, seed)
+                stages = [s for s in made.lineage() if s.kind in GENERATORS] + stages
+            for stage in stages:
+                for metrics in reread(opened(stage, store)):
+                    file.write(json.dumps(metrics) + "\n")
+
+
+def _copy_predictions(stages: Sequence[Stage], store: Store, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for stage in stages:
+        name = f"{stage.config.part}-seed{stage.inputs['model'].config.seed}.csv"
+        shutil.copyfile(opened(stage, store) / prediction.FILE, folder / name)
+
+
+def _copy_synthetic(run: Path, measured: Stage, store: Store) -> None:
+    """The quality table, and some of the images that it is about."""
+    folder = run / "synthetic"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    shutil.copyfile(opened(measured, store) / quality.FILE, folder / quality.FILE)
+    made = opened(measured.inputs["synthetic"], store)
+    synthesis.write_examples(made, folder / "examples", EXAMPLES)
 
 
 def _write_json(path: Path, content: Any) -> None:

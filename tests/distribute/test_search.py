@@ -15,7 +15,8 @@ import pandas as pd
 import pytest
 from optuna.trial import TrialState
 
-from tests.toy import toy_recipe
+from tests.stages.test_classifier import where
+from tests.toy import toy_generators, toy_recipe
 from thyroid.data.dataset import Dataset
 from thyroid.distribute.search import SearchConfig, best_recipe
 from thyroid.distribute.study import Rungs, StudySearch, open_study, replay, sampler
@@ -44,7 +45,7 @@ def test_a_search_finds_counts_and_resumes(toy: Path, tmp_path: Path) -> None:
     dataset, store = Dataset.open(toy), Store(tmp_path / "store")
     base = toy_recipe(schedule__constant_epochs=6)
     few = SearchConfig(trials=4, grace_epochs=2, reduction_factor=2, concurrent=2)
-    best_recipe(tmp_path, dataset, base, rates, few, store)
+    best_recipe(tmp_path, dataset, base, rates, few, store, where(toy))
     first = pd.read_csv(tmp_path / "trials.csv")
     assert list(first["number"]) == [0, 1, 2, 3]
     assert first["state"][0] == "failed"
@@ -52,7 +53,7 @@ def test_a_search_finds_counts_and_resumes(toy: Path, tmp_path: Path) -> None:
     assert set(first["state"][1:]) <= {"complete", "pruned"}
 
     more = SearchConfig(trials=7, grace_epochs=2, reduction_factor=2, concurrent=2)
-    best = best_recipe(tmp_path, dataset, base, rates, more, store)
+    best = best_recipe(tmp_path, dataset, base, rates, more, store, where(toy))
     second = pd.read_csv(tmp_path / "trials.csv")
     assert list(second["number"]) == list(range(7))
     pd.testing.assert_frame_equal(second[:4], first)  # what was finished stays as it was
@@ -79,7 +80,8 @@ def test_a_trial_left_running_by_a_dead_process_runs_again_under_its_number(
     parameters = [t.params["magnitude"] for t in study.trials]
     config = SearchConfig(trials=3, grace_epochs=99, concurrent=1)
     space = load_space("augmentation")
-    best_recipe(tmp_path, Dataset.open(toy), toy_recipe(), space, config, Store(tmp_path / "store"))
+    store = Store(tmp_path / "store")
+    best_recipe(tmp_path, Dataset.open(toy), toy_generators(), space, config, store, where(toy))
     table = pd.read_csv(tmp_path / "trials.csv")
     assert list(table["number"]) == [0, 1, 2]
     assert list(table["state"]) == ["complete"] * 3
@@ -102,9 +104,9 @@ with connected(cpus=1):
 def undisturbed(toy: Path, run: Path) -> pd.DataFrame:
     """A sequential search of five trials; its table without times and reuse."""
     config = SearchConfig(trials=5, concurrent=1, grace_epochs=2, reduction_factor=2)
-    base = toy_recipe(schedule__constant_epochs=4)
+    base = toy_generators(schedule__constant_epochs=4)
     space = load_space("augmentation")
-    best_recipe(run, Dataset.open(toy), base, space, config, Store(run / "store"))
+    best_recipe(run, Dataset.open(toy), base, space, config, Store(run / "store"), where(toy))
     table = pd.read_csv(run / "trials.csv")
     return table.drop(columns=["seconds", "reused_stages", "computed_stages"])
 
@@ -133,6 +135,34 @@ def test_a_killed_search_ends_as_an_undisturbed_one(toy: Path, tmp_path: Path) -
     assert undisturbed(toy, run).equals(undisturbed(toy, tmp_path / "whole"))
 
 
+@pytest.mark.usefixtures("ray_here")
+def test_a_trial_whose_generator_fails_counts_as_failed_and_the_search_goes_on(
+    toy: Path, tmp_path: Path
+) -> None:
+    def poisonous_then_sound(trial: optuna.Trial, recipe: Recipe) -> Recipe:
+        mirror = trial.suggest_categorical("mirror", [0.0, 0.5])
+        proposed = override(recipe, {"augmentation.mirror": mirror})
+        if trial.number:
+            return proposed
+        poison = {"dcgan.generator_rate": 1.0, "dcgan.discriminator_rate": 1.0}
+        long_enough = {"dcgan.batch_size": 54, "dcgan.steps_per_epoch": 200}
+        return override(proposed, poison | long_enough)
+
+    base = toy_generators(schedule__segment_epochs=2)
+    config = SearchConfig(trials=3, grace_epochs=99, concurrent=1)
+    store = Store(tmp_path / "store")
+    best = best_recipe(
+        tmp_path, Dataset.open(toy), base, poisonous_then_sound, config, store, where(toy)
+    )
+    table = pd.read_csv(tmp_path / "trials.csv")
+    assert list(table["state"]) == ["failed", "complete", "complete"]
+    assert "The DCGAN collapsed in epoch 1" in table["reason"][0]
+    assert best.dcgan.generator_rate == base.dcgan.generator_rate
+    # split, two of the DCGAN, two of the judge, two of the SRGAN, synthesis, three of its own
+    assert table["computed_stages"][1] + table["reused_stages"][1] == 11
+    assert table["reused_stages"][2] >= 8  # all but its own segments
+
+
 def test_proposals_depend_on_the_seed_and_the_number_only() -> None:
     def propose(seed: int, number: int) -> float:
         study = optuna.create_study(sampler=sampler(seed, number))
@@ -155,7 +185,7 @@ def test_asha_stops_the_hopeless_and_an_old_search_counts(toy: Path, tmp_path: P
     dataset, store = Dataset.open(toy), Store(tmp_path / "store")
     for trials in (3, 4):  # the second search knows the first one's rungs by replay only
         config = SearchConfig(trials=trials, grace_epochs=5, reduction_factor=3, concurrent=1)
-        best_recipe(tmp_path, dataset, base, good_then_bad, config, store)
+        best_recipe(tmp_path, dataset, base, good_then_bad, config, store, where(toy))
     table = pd.read_csv(tmp_path / "trials.csv")
     assert table["state"][3] == "pruned"
     assert table["epochs"][3] == 5
@@ -182,23 +212,24 @@ def test_replay_fills_the_rungs_that_decide_over_new_trials(tmp_path: Path) -> N
 def test_a_disk_that_fails_costs_no_trial(toy: Path, tmp_path: Path) -> None:
     dataset, config = Dataset.open(toy), SearchConfig(trials=2, concurrent=1)
     space = load_space("augmentation")
+    store, data = Store(tmp_path / "store"), where(toy)
     (tmp_path / "store").write_text("a file where the store should be")
     with pytest.raises(StageFailed, match="Not a directory"):
-        best_recipe(tmp_path, dataset, toy_recipe(), space, config, Store(tmp_path / "store"))
+        best_recipe(tmp_path, dataset, toy_generators(), space, config, store, data)
     (tmp_path / "store").unlink()
-    best_recipe(tmp_path, dataset, toy_recipe(), space, config, Store(tmp_path / "store"))
+    best_recipe(tmp_path, dataset, toy_generators(), space, config, store, data)
     assert list(pd.read_csv(tmp_path / "trials.csv")["state"]) == ["complete"] * 2
 
 
 @pytest.mark.usefixtures("ray_here")
 def test_a_search_cut_by_its_time_budget_goes_on(toy: Path, tmp_path: Path) -> None:
     dataset, store = Dataset.open(toy), Store(tmp_path / "store")
-    base, space = toy_recipe(schedule__constant_epochs=4), load_space("augmentation")
+    base, space = toy_generators(schedule__constant_epochs=4), load_space("augmentation")
     hasty = SearchConfig(trials=3, concurrent=1, time_budget_s=0.1)
     with pytest.raises(InputError, match="No trial of the search was completed"):
-        best_recipe(tmp_path, dataset, base, space, hasty, store)
+        best_recipe(tmp_path, dataset, base, space, hasty, store, where(toy))
     patient = SearchConfig(trials=3, concurrent=1)
-    best_recipe(tmp_path, dataset, base, space, patient, store)
+    best_recipe(tmp_path, dataset, base, space, patient, store, where(toy))
     table = pd.read_csv(tmp_path / "trials.csv")
     assert list(table["number"]) == [0, 1, 2]
     assert set(table["state"]) <= {"complete", "pruned"}
@@ -260,10 +291,9 @@ def test_a_space_that_proposes_what_cannot_be_is_told_so(toy: Path, tmp_path: Pa
     def broken(trial: optuna.Trial, recipe: Recipe) -> Recipe:
         return override(recipe, {"input.size": 3})
 
+    dataset, store, config = Dataset.open(toy), Store(tmp_path), SearchConfig()
     with pytest.raises(InputError, match=r"failed to propose trial 0: input.size is 3"):
-        best_recipe(
-            tmp_path, Dataset.open(toy), toy_recipe(), broken, SearchConfig(), Store(tmp_path)
-        )
+        best_recipe(tmp_path, dataset, toy_recipe(), broken, config, store, where(toy))
 
 
 def test_a_journal_that_is_none_is_refused(tmp_path: Path) -> None:

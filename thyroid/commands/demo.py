@@ -8,11 +8,22 @@ from thyroid.commands.import_ import import_
 from thyroid.commands.inspect import inspect
 from thyroid.commands.phantom import phantom
 from thyroid.commands.search import search_and_evaluate
-from thyroid.recipe import RECIPES
+from thyroid.recipe import RECIPES, override
+
+SHORTER = {
+    "schedule.constant_epochs": 24,
+    "schedule.decay_epochs": 12,
+    "judge.constant_epochs": 12,
+    "judge.decay_epochs": 6,
+    "dcgan.epochs": 9,
+    "srgan.pixel_epochs": 3,
+    "srgan.adversarial_epochs": 2,
+}
+"""Trainings of minutes: enough to show what happens, not enough to reach what can be reached."""
 
 
 def demo(*, out: Path = Path("runs/demo"), trials: int = 6) -> None:
-    """Simulate, import, inspect, search and report.
+    """Simulate, import, inspect, search, synthesise and report.
 
     Args:
         out: folder of everything that the demonstration makes.
@@ -30,10 +41,10 @@ def demo(*, out: Path = Path("runs/demo"), trials: int = 6) -> None:
         import_(out / "dicom", out / "dataset", name=name, licence=licence)
     say("3/5 inspecting the data set")
     inspect(out / "dataset")
-    say("4/5 searching augmentations with Ray Tune and Optuna")
+    say("4/5 searching how many synthetic images to train on, with Ray Tune and Optuna")
     config = SearchConfig(trials=trials)
-    base = RECIPES["small"]()
+    base = override(RECIPES["small"](), SHORTER)
     search_and_evaluate(
-        out / "dataset", out / "run", base, "augmentation", config, 3, None, None, "demo"
+        out / "dataset", out / "run", base, "demo", config, 3, None, None, None, "demo"
     )
     say("5/5 done: open the report in a browser")

@@ -14,6 +14,7 @@ from thyroid.recipe import RECIPES, Recipe, for_data, read_recipe
 
 if TYPE_CHECKING:
     from thyroid.data.dataset import Dataset
+    from thyroid.execute import Datasets
 
 Fields = Annotated[Recipe, arg(name="")]
 """The recipe, each field an option: `--input.size 128`."""
@@ -55,6 +56,31 @@ def resolved(recipe: Recipe, dataset: Dataset, gpus_per_worker: float) -> Recipe
     if gpus_per_worker and execution.device == "auto":  # the workers' machines, not this one
         execution = dataclasses.replace(execution, device="cuda")
     return for_data(dataclasses.replace(recipe, execution=resolve(execution)), dataset.info.kind)
+
+
+def sources(dataset: Dataset, recipe: Recipe, vgg19: Path | None) -> tuple[Recipe, Datasets]:
+    """The recipe with the digest of the weights file, and where everything lies that it reads.
+
+    Raises
+    ------
+    InputError
+        When the file cannot be read, or is not the one that the recipe was made with.
+    """
+    from thyroid.files import sha256_of
+
+    where = {dataset.digest: dataset.folder}
+    asked = recipe.srgan.vgg19
+    if vgg19 is None:
+        if asked is not None:
+            raise InputError(f"The recipe takes VGG-19 weights: give --vgg19 FILE ({asked[:12]}).")
+        return recipe, where
+    if not vgg19.is_file():
+        raise InputError(f"--vgg19 {vgg19} is no file.")
+    found = sha256_of(vgg19)
+    if asked not in (None, found):
+        raise InputError(f"--vgg19 {vgg19} is not the file of the recipe ({asked[:12]}).")
+    changed = dataclasses.replace(recipe, srgan=dataclasses.replace(recipe.srgan, vgg19=found))
+    return changed, where | {found: vgg19.absolute()}
 
 
 def seconds(text: str) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thyroid.commands.options import DatasetPath, Fields, RunPath, resolved
+from thyroid.commands.options import DatasetPath, Fields, RunPath, resolved, sources
 from thyroid.commands.options import seconds as in_seconds
 from thyroid.commands.report import report
 from thyroid.errors import InputError
@@ -32,6 +32,7 @@ def search(
     seed: int = 0,
     grace_epochs: int = 8,
     store: Path | None = None,
+    vgg19: Path | None = None,
     address: str | None = None,
     workers_per_stage: int = 1,
     gpus_per_worker: float = 0.0,
@@ -52,6 +53,8 @@ def search(
         seed: of the proposals.
         grace_epochs: no trial is stopped before this epoch.
         store: folder of artifacts, which runs may share; default: RUN/store.
+        vgg19: torchvision's VGG-19 weights, for super-resolution; default: features of a
+            classifier trained here.
         address: a Ray cluster's; default: Ray is started on this machine.
         workers_per_stage: processes that train one network together.
         gpus_per_worker: share of a GPU per worker, for instance 0.25 or 1.
@@ -72,7 +75,9 @@ def search(
         workers=max(workers_per_stage, fields.execution.workers),
     )
     base = dataclasses.replace(fields, execution=execution)
-    search_and_evaluate(dataset, run, base, space, config, final_seeds, store, address, "search")
+    search_and_evaluate(
+        dataset, run, base, space, config, final_seeds, store, vgg19, address, "search"
+    )
 
 
 def search_and_evaluate(
@@ -83,6 +88,7 @@ def search_and_evaluate(
     config: SearchConfig,
     final_seeds: int,
     store: Path | None,
+    vgg19: Path | None,
     address: str | None,
     command: str,
 ) -> None:
@@ -100,7 +106,7 @@ def search_and_evaluate(
         raise InputError(f"--final-seeds is {final_seeds} but must be at least 1.")
     space = load_space(space_name)
     data = Dataset.open(dataset.absolute())
-    base = resolved(fields, data, config.gpus_per_worker)
+    base, where = sources(data, resolved(fields, data, config.gpus_per_worker), vgg19)
     artifacts = Store.at(store or run / "store")
     about = {
         "space": space_name,
@@ -111,7 +117,6 @@ def search_and_evaluate(
     }
     seeds = range(final_seeds)
     preflight(data, base)
-    where = {data.digest: data.folder}
     with connected(address):
         require_room(base.execution, config.gpus_per_worker)
         with locked(run):
@@ -119,7 +124,7 @@ def search_and_evaluate(
             if not (run / "config.json").exists():
                 write_config(run, data, base, seeds, command, about)
             say(f"searching '{space_name}' for {config.trials} trials")
-            best = best_recipe(run, data, base, space, config, artifacts)
+            best = best_recipe(run, data, base, space, config, artifacts, where)
             write_config(run, data, best, seeds, command, about)
             say(f"training the best recipe with {len(seeds)} seed{'s' if len(seeds) > 1 else ''}")
             runner = on_ray(artifacts, where, config.gpus_per_worker)

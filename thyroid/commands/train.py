@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from thyroid.commands.options import DatasetPath, Fields, RunPath, resolved
+from thyroid.commands.options import DatasetPath, Fields, RunPath, resolved, sources
 from thyroid.commands.report import report
 from thyroid.errors import InputError
 from thyroid.recipe import Recipe, to_json
@@ -25,6 +25,7 @@ def train(
     recipe: str = "small",
     seeds: int = 3,
     store: Path | None = None,
+    vgg19: Path | None = None,
     address: str | None = None,
     gpus_per_worker: float = 0.0,
     dry_run: bool = False,
@@ -38,6 +39,8 @@ def train(
         recipe: a preset (small, resnet18) or a JSON file such as another run's recipe.json.
         seeds: trainings, which differ in their random numbers only.
         store: folder of artifacts, which runs may share; default: RUN/store.
+        vgg19: torchvision's VGG-19 weights, for super-resolution; default: features of a
+            classifier trained here.
         address: a Ray cluster's; default: this process, or with several workers Ray here.
         gpus_per_worker: share of a GPU per training of one worker.
         dry_run: show the recipe and the stages with what the store has, and stop.
@@ -51,14 +54,13 @@ def train(
     if seeds < 1:
         raise InputError(f"--seeds is {seeds} but must be at least 1.")
     data = Dataset.open(dataset.absolute())
-    chosen = resolved(fields, data, gpus_per_worker)
+    chosen, where = sources(data, resolved(fields, data, gpus_per_worker), vgg19)
     artifacts = Store.at(store or run / "store")
     if dry_run:
         _show_plan(data, chosen, seeds, artifacts)
         return
     preflight(data, chosen)
     with contextlib.ExitStack() as stack:
-        where = {data.digest: data.folder}
         if address is None and chosen.execution.workers == 1:
             start(chosen.execution)  # what this machine lacks is found before anything is written
             runner = in_process(artifacts, where)

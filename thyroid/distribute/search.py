@@ -31,6 +31,7 @@ from thyroid.distribute.study import (
 )
 from thyroid.distribute.trials import write_trials
 from thyroid.errors import InputError, StageFailed, StorageError
+from thyroid.execute import Datasets
 from thyroid.files import cannot_write
 from thyroid.recipe import Recipe, for_data, from_json, to_json
 from thyroid.space import Space
@@ -74,7 +75,13 @@ class SearchConfig:
 
 
 def best_recipe(
-    run: Path, dataset: Dataset, base: Recipe, space: Space, config: SearchConfig, store: Store
+    run: Path,
+    dataset: Dataset,
+    base: Recipe,
+    space: Space,
+    config: SearchConfig,
+    store: Store,
+    datasets: Datasets,
 ) -> Recipe:
     """Search until `config.trials` trials have ended; the best recipe.
 
@@ -85,6 +92,7 @@ def best_recipe(
     ----------
     run : folder of study.journal and trials.csv
     base : resolved recipe that `space` starts from
+    datasets : where the data set, and a weights file that the recipe names, lie
 
     Raises
     ------
@@ -96,7 +104,7 @@ def best_recipe(
         study = open_study(run / "study.journal")
     left = config.trials - len(finished(study))
     if left > 0:
-        _tune(run, dataset, base, space, config, store, study, left)
+        _tune(run, dataset, base, space, config, store, datasets, study, left)
     write_trials(run, study)
     complete = [t for t in finished(study) if t.state is TrialState.COMPLETE]
     if not complete:
@@ -115,6 +123,7 @@ def _tune(
     space: Space,
     config: SearchConfig,
     store: Store,
+    datasets: Datasets,
     study: optuna.Study,
     left: int,
 ) -> None:
@@ -139,7 +148,7 @@ def _tune(
     rungs = Rungs(grace_epochs=config.grace_epochs, reduction_factor=config.reduction_factor)
     replay(study, rungs)
     scratch = run / "tune"
-    drive = _driver(store, dataset, config)
+    drive = _driver(store, dataset.digest, datasets, config)
     with progress.bar("search", "trials") as advance:
         watcher = _Watcher(run, study, config.trials, advance)
         tuner = tune.Tuner(
@@ -186,10 +195,9 @@ def _concurrent(base: Recipe, config: SearchConfig) -> int:
 
 
 def _driver(
-    store: Store, dataset: Dataset, config: SearchConfig
+    store: Store, digest: str, datasets: Datasets, config: SearchConfig
 ) -> Callable[[dict[str, Any]], None]:
     """The function that Tune runs for each trial: starts stages, waits, reports."""
-    digest, datasets = dataset.digest, {dataset.digest: dataset.folder}
 
     def drive(proposal: dict[str, Any]) -> None:
         began = time.monotonic()
@@ -201,8 +209,9 @@ def _driver(
             "reused_stages": 0,
             "computed_stages": 0,
         }
-        runs = [pipeline.classifier(recipe, digest, s)[-1] for s in range(config.seeds)]
-        for level in tasks.levels(runs):
+        runs = [pipeline.classifier(recipe, digest, s) for s in range(config.seeds)]
+        own = {segment.key for segments in runs for segment in segments}  # others: judges
+        for level in tasks.levels([segments[-1] for segments in runs]):
             try:
                 # All seeds' segments at once; then wait for each
                 started = [tasks.start(s, store, datasets, config.gpus_per_worker) for s in level]
@@ -218,8 +227,8 @@ def _driver(
             result["reused_stages"] += reused
             result["computed_stages"] += len(level) - reused
             result["seconds"] = time.monotonic() - began
-            last = [of_stage[-1] for of_stage in metrics if of_stage]
-            scores = [m["validation_macro_f1"] for m in last if m["stage"] == "classifier"]
+            last = [m[-1] for stage, m in zip(level, metrics, strict=True) if stage.key in own]
+            scores = [m["validation_macro_f1"] for m in last]
             if scores:
                 result |= {OBJECTIVE: sum(scores) / len(scores), "epoch": last[0]["epoch"]}
                 tune.report(result)

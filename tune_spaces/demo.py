@@ -1,0 +1,27 @@
+"""What a search of minutes can try: how many synthetic images, and how much geometry.
+
+All trials share one pair of generators and one pool of synthetic images.
+"""
+
+from __future__ import annotations
+
+import optuna
+
+from thyroid.recipe import Recipe, override
+
+
+def space(trial: optuna.Trial, recipe: Recipe) -> Recipe:
+    """One proposal, starting from `recipe`."""
+    share = trial.suggest_float("synthetic_share", 0.0, 0.5, step=0.125)
+    magnitude = trial.suggest_float("magnitude", 0.5, 2.0, step=0.5)
+    return override(
+        recipe,
+        {
+            "mixing.synthetic_share": share,
+            "mixing.final_share": share,
+            **{
+                f"augmentation.{name}": getattr(recipe.augmentation, name) * magnitude
+                for name in ("rotation_deg", "shift", "zoom", "anisotropy")
+            },
+        },
+    )
