@@ -7,14 +7,14 @@ so the same numbers are the same bytes.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from markupsafe import Markup
 
 WIDTH, HEIGHT = 420, 250
-LEFT, RIGHT, TOP, BOTTOM = 54, 78, 12, 38
+LEFT, RIGHT, TOP, BOTTOM = 54, 84, 12, 38
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,12 +43,35 @@ class Axis:
 
 def loss_chart(training: dict[str, Any]) -> Markup:
     """Training and validation loss per epoch, a line for each seed."""
-    return _curves(training, {"train_loss": "training", "validation_loss": "validation"}, "loss")
+    names = {"train_loss": ("training", "dashed"), "validation_loss": ("validation", "solid")}
+    return _curves(training, names, "loss")
 
 
 def macro_f1_chart(training: dict[str, Any]) -> Markup:
     """Validation macro-F1 per epoch, a line for each seed."""
-    return _curves(training, {"validation_macro_f1": "validation"}, "macro-F1", floor=0.0, roof=1.0)
+    names = {"validation_macro_f1": ("validation", "solid")}
+    return _curves(training, names, "macro-F1", floor=0.0, roof=1.0)
+
+
+def dcgan_loss_chart(dcgan: dict[str, Any]) -> Markup:
+    """Both networks' losses per epoch, a line for each seed."""
+    names = {
+        "discriminator_loss": ("discriminator", "solid"),
+        "generator_loss": ("generator", "dashed"),
+    }
+    return _curves(dcgan, names, "loss")
+
+
+def diversity_chart(dcgan: dict[str, Any]) -> Markup:
+    """How far generated pictures differ, per epoch, beside a line where real ones are."""
+    return _curves(dcgan, {"diversity": ("generated", "solid")}, "diversity", 0.0, level=1.0)
+
+
+def psnr_chart(srgan: dict[str, Any]) -> Markup:
+    """PSNR on validation images per epoch, beside bicubic interpolation's."""
+    names = {"validation_psnr_db": ("SRGAN", "solid"), "bicubic_psnr_db": ("bicubic", "dashed")}
+    begins = srgan["adversarial_from"]
+    return _curves(srgan, names, "PSNR, dB", since=None if begins is None else begins - 0.5)
 
 
 def history_chart(history: Sequence[dict[str, Any]]) -> Markup:
@@ -61,7 +84,7 @@ def history_chart(history: Sequence[dict[str, Any]]) -> Markup:
     if best:
         path = f"M{x(best[0][0])} {y(best[0][1])}"
         path += "".join(f"H{x(n)}V{y(value)}" for n, value in best[1:])
-        parts.append(Markup('<path class="line best" d="{}"/>').format(path))
+        parts.append(Markup('<path class="line solid" d="{}"/>').format(path))
     for h in history:
         at = x(h["number"])
         if h["macro_f1"] is None:
@@ -104,43 +127,60 @@ def interval_chart(rows: Sequence[dict[str, Any]], metric: str, mean: float | No
 
 def _curves(
     training: dict[str, Any],
-    names: dict[str, str],
+    names: Mapping[str, tuple[str, str]],
     y_label: str,
     floor: float | None = None,
     roof: float | None = None,
+    *,
+    level: float | None = None,
+    since: float | None = None,
 ) -> Markup:
-    """A line for each seed and name, and the name beside its end."""
+    """A line for each seed and name, and the name beside its end.
+
+    Parameters
+    ----------
+    names
+        Field -> its name on the chart, and its stroke: solid or dashed.
+    level, since
+        Where a fine line runs across, and where one stands upright.
+    """
     lines = {
-        name: [
-            [(e, v) for e, v in zip(s["epoch"], s[name], strict=True) if v is not None]
+        field: [
+            [(e, v) for e, v in zip(s["epoch"], s[field], strict=True) if v is not None]
             for s in training["seeds"]
         ]
-        for name in names
+        for field in names
     }
     points = [point for group in lines.values() for line in group for point in line]
     x = _axis_x([e for e, _ in points])
-    y = _axis_y([v for _, v in points], floor, roof)
+    y = _axis_y([v for _, v in points] + ([] if level is None else [level]), floor, roof)
     parts = [_frame(x, y, "epoch", y_label, whole=True)]
+    if level is not None:
+        parts.append(_line(LEFT, y(level), x.end, y(level), "mean"))
+    if since is not None:
+        parts.append(_line(x(since), y.start, x(since), y.end, "mean"))
     ends: list[tuple[float, str, str]] = []
-    for name, group in lines.items():
+    for field, group in lines.items():
+        label, stroke = names[field]
         drawn = [line for line in group if line]
         for line in drawn:
             path = "M" + "L".join(f"{x(e)} {y(v)}" for e, v in line)
-            parts.append(Markup('<path class="line {}" d="{}"/>').format(names[name], path))
+            parts.append(Markup('<path class="line {}" d="{}"/>').format(stroke, path))
             if len(line) == 1:
                 parts.append(
                     Markup('<circle class="dot {}" cx="{}" cy="{}" r="3"/>').format(
-                        names[name], x(line[0][0]), y(line[0][1])
+                        stroke, x(line[0][0]), y(line[0][1])
                     )
                 )
         if drawn:
-            ends.append((sum(y(line[-1][1]) for line in drawn) / len(drawn), names[name], name))
+            ends.append((sum(y(line[-1][1]) for line in drawn) / len(drawn), label, stroke))
     ends.sort()
-    for i, (at, label, _) in enumerate(ends):
+    for i, (at, label, stroke) in enumerate(ends):
         at = max(at, ends[i - 1][0] + 14) if i else at
-        parts.append(_text(WIDTH - RIGHT + 6, at + 4, label, "start", f"name {label}"))
+        parts.append(_text(WIDTH - RIGHT + 6, at + 4, label, "start", f"name {stroke}"))
     seeds = len(training["seeds"])
-    alt = f"{y_label.capitalize()} per epoch ({' and '.join(names.values())}), {seeds} seeds."
+    shown = " and ".join(label for label, _ in names.values())
+    alt = f"{y_label[0].upper()}{y_label[1:]} per epoch ({shown}), {seeds} seeds."
     return _svg(parts, alt)
 
 

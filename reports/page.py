@@ -51,7 +51,12 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     env.filters.update(
-        number=number, percent=percent, setting=setting, plain=plain_name, dotted=dotted
+        number=number,
+        signed=signed,
+        percent=percent,
+        setting=setting,
+        plain=plain_name,
+        dotted=dotted,
     )
     env.globals["figures"] = figures
     return env
@@ -63,6 +68,11 @@ def number(value: float | None, digits: int = 3) -> Markup:
         return Markup('<span class="none" title="not available">–</span>')
     shown = f"{value:,}" if isinstance(value, int) else f"{value:,.{digits}f}"
     return _data(value, shown)
+
+
+def signed(value: float, digits: int = 3) -> Markup:
+    """A difference, with its sign."""
+    return _data(value, f"{value:+.{digits}f}")
 
 
 def percent(value: float | None, digits: int = 0, sign: str = "\N{NO-BREAK SPACE}%") -> Markup:

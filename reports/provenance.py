@@ -44,15 +44,20 @@ def command(config: dict[str, Any], run: str) -> str:
     changed = {
         f"--{field}": without_folder(value)
         for field, value in flat(search.get("base", {})).items()
-        if value != preset.get(field) and not field.startswith("execution.")
+        if value != preset.get(field)
+        and not field.startswith("execution.")
+        and field != "srgan.vgg19"  # a digest; the option names the file
     }
-    return _words(["thyroid", str(kind), _dataset(config), run], options | changed)
+    return _words(
+        ["thyroid", str(kind), _dataset(config), run], options | _weights(config) | changed
+    )
 
 
 def training_command(config: dict[str, Any], run: str) -> str:
     """Train the run's recipe again, in a new folder."""
     options = {"--recipe": f"{run}/recipe.json", "--seeds": len(config.get("seeds", [])) or None}
-    return _words(["thyroid", "train", _dataset(config), f"{run}-again"], options)
+    words = ["thyroid", "train", _dataset(config), f"{run}-again"]
+    return _words(words, options | _weights(config))
 
 
 def flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -74,6 +79,12 @@ def without_folder(value: Any) -> Any:
 def _dataset(config: dict[str, Any]) -> str:
     recorded = config["dataset"]
     return Path(str(recorded.get("folder") or recorded.get("name"))).name
+
+
+def _weights(config: dict[str, Any]) -> dict[str, Any]:
+    """The option that names a file of weights, where the recipe needs one."""
+    digest = config.get("recipe", {}).get("srgan", {}).get("vgg19")
+    return {"--vgg19": "vgg19.pth"} if digest else {}
 
 
 def _words(words: list[str], options: dict[str, Any]) -> str:

@@ -6,14 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from reports.data import data_info
+from reports.generators import generators_info
 from reports.page import write_page
 from reports.provenance import provenance_info
 from reports.results import results_info
 from reports.run import Run, read_run
-from reports.scintigrams import contact_sheet
+from reports.scintigrams import contact_sheet, side_by_side
 from reports.search import search_info
 from reports.training import training_info
 from reports.verdict import verdict_info
+from reports.worth import uses_synthetic, worth_info
 
 
 def write_report(run: str | Path, out: str | Path | None = None) -> Path:
@@ -33,26 +35,40 @@ def write_report(run: str | Path, out: str | Path | None = None) -> Path:
     """
     content = read_run(Path(run))
     out = content.folder / "report.html" if out is None else Path(out)
-    return write_page("report.html", report_info(content), out, sheet=training_sheet(content))
+    info, sides = report_info(content), comparison_sheet(content)
+    real = any(group["real"] for group in sides)  # then they need not be shown twice
+    sheet = [] if real else training_sheet(content)
+    return write_page("report.html", info, out, sheet=sheet, sides=sides)
 
 
 def report_info(run: Run) -> dict[str, Any]:
     """Every number and name of the page: the content of report.json."""
     data, results, search = data_info(run), results_info(run), search_info(run)
+    worth = worth_info(run)
     return {
         "format_version": 1,
-        "verdict": verdict_info(run.config, data, results, search),
+        "verdict": verdict_info(run.config, data, results, search, worth),
         "data": data,
         "training": training_info(run),
         "results": results,
+        "worth": worth,
+        "generators": generators_info(run),
         "search": search,
         "provenance": provenance_info(run),
     }
 
 
-def training_sheet(run: Run) -> list[dict[str, Any]]:
+def training_sheet(run: Run, size: int | None = None) -> list[dict[str, Any]]:
     """A few training images per class and cross; none where the data are gone."""
     if run.dataset is None or not run.parts:
         return []
     part = run.dataset.images["image_id"].map(run.parts)
-    return contact_sheet(run.dataset, (part == "train").to_numpy(), per_group=3)
+    return contact_sheet(run.dataset, (part == "train").to_numpy(), per_group=3, size=size)
+
+
+def comparison_sheet(run: Run) -> list[dict[str, Any]]:
+    """Training images and synthetic ones of the same findings, with pixels of the same size."""
+    if run.examples is None or not uses_synthetic(run.config):
+        return []
+    made = contact_sheet(run.examples, per_group=3)
+    return side_by_side(training_sheet(run, run.examples.info.size), made)

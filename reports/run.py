@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +11,15 @@ from typing import Any
 
 import pandas as pd
 
+from reports.synthetic import read_examples, read_quality
 from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
 from thyroid.evaluate.predictions import Predictions, read_predictions
 
 PARAMETER = "param_"
 """Columns of trials.csv that begin so hold what was searched."""
+STAGES = {"classifier": "epoch", "dcgan": "epoch", "srgan": "epoch", "synthesis": "findings"}
+"""Stages whose lines of metrics.jsonl are shown, and what a line of a seed is about."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -28,8 +32,16 @@ class Run:
     classes: tuple[str, ...]
     epochs: list[dict[str, Any]]
     """The classifier's lines of metrics.jsonl."""
+    generators: dict[str, list[dict[str, Any]]]
+    """dcgan, srgan, synthesis -> its lines of metrics.jsonl."""
     predictions: dict[str, dict[int, Predictions]]
     """Part (validation, test) -> seed -> predictions, of the same images in the same order."""
+    without_synthetic: dict[str, dict[int, Predictions]]
+    """The same, of the recipe without its synthetic images."""
+    quality: dict[str, Any] | None
+    """synthetic/quality.json"""
+    examples: Dataset | None
+    """synthetic/examples/"""
     trials: pd.DataFrame | None
     """trials.csv; None where nothing was searched, or no trial has ended."""
     parts: dict[str, str]
@@ -50,12 +62,19 @@ def read_run(folder: Path) -> Run:
     config = _config(folder)
     classes = tuple(config["dataset"]["classes"])
     dataset, state = _dataset(folder, config["dataset"])
+    stages = _stages(folder / "metrics.jsonl")
+    predictions = folder / "predictions"
+    twins = predictions / "without-synthetic"
     return Run(
         folder=folder,
         config=config,
         classes=classes,
-        epochs=_epochs(folder / "metrics.jsonl"),
-        predictions={p: _predictions(folder, p, classes) for p in ("validation", "test")},
+        epochs=stages.pop("classifier"),
+        generators=stages,
+        predictions={p: _predictions(predictions, p, classes) for p in ("validation", "test")},
+        without_synthetic={p: _predictions(twins, p, classes) for p in ("validation", "test")},
+        quality=read_quality(folder / "synthetic" / "quality.json"),
+        examples=read_examples(folder / "synthetic" / "examples", classes),
         trials=_trials(folder / "trials.csv"),
         parts=_parts(folder / "split.csv"),
         dataset=dataset,
@@ -98,29 +117,41 @@ def _dataset(run: Path, recorded: dict[str, Any]) -> tuple[Dataset | None, str]:
     return None, "missing"
 
 
-def _epochs(path: Path) -> list[dict[str, Any]]:
-    """One row per seed and epoch, sorted; of a repeated epoch the last is kept."""
-    if not path.is_file():
-        return []
-    lines = path.read_text(encoding="utf-8").splitlines()
-    rows: dict[tuple[int, int], dict[str, Any]] = {}
+def _stages(path: Path) -> dict[str, list[dict[str, Any]]]:
+    """Each stage's rows, sorted by seed and epoch (or findings); of a repeated one the last."""
+    rows: dict[str, dict[tuple[int, Any], dict[str, Any]]] = {stage: {} for stage in STAGES}
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     for number, line in enumerate(lines, start=1):
         try:
             row = json.loads(line)
-            if row.get("stage", "classifier") == "classifier":
-                rows[int(row["seed"]), int(row["epoch"])] = row
+            stage = row.get("stage", "classifier")
+            if stage in rows:
+                rows[stage][_place(row, STAGES[stage])] = row
         except (ValueError, TypeError, KeyError, AttributeError):
             if number == len(lines):  # being written at this moment
                 continue
             raise InputError(
-                f"{path}, line {number} is no epoch of a training run: run the command again."
+                f"{path}, line {number} is no line of a training run: run the command again."
             ) from None
-    return [rows[key] for key in sorted(rows)]
+    return {stage: [found[key] for key in sorted(found)] for stage, found in rows.items()}
+
+
+def _place(row: dict[str, Any], about: str) -> tuple[int, Any]:
+    """Which seed and epoch (or findings) a line is of; ValueError where a number of it is none."""
+    for name, value in row.items():
+        if name in ("stage", "part", "findings") or value is None:
+            continue
+        if not math.isfinite(value):
+            raise ValueError
+    if about == "epoch":
+        return int(row["seed"]), int(row["epoch"])
+    int(row["made"]), int(row["dropped"])
+    return int(row["seed"]), str(row[about])
 
 
 def _predictions(folder: Path, part: str, classes: tuple[str, ...]) -> dict[int, Predictions]:
     found = {}
-    for path in (folder / "predictions").glob(f"{part}-seed*.csv"):
+    for path in folder.glob(f"{part}-seed*.csv"):
         match = re.fullmatch(rf"{part}-seed(\d+)\.csv", path.name)
         if match:
             found[int(match[1])] = read_predictions(path, classes)
@@ -128,7 +159,7 @@ def _predictions(folder: Path, part: str, classes: tuple[str, ...]) -> dict[int,
     for seed in seeds[1:]:
         if not found[seed].images.equals(found[seeds[0]].images):
             raise InputError(
-                f"{folder / 'predictions'}: {part} images of seeds {seeds[0]} and {seed} differ: "
+                f"{folder}: {part} images of seeds {seeds[0]} and {seed} differ: "
                 "run the command that made them again."
             )
     return {seed: found[seed] for seed in seeds if len(found[seed].images)}

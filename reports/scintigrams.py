@@ -17,7 +17,7 @@ PIXEL_BUDGET = 1_500_000
 """Pixels on one page: about as many bytes."""
 
 
-def inverted_grey(counts: npt.NDArray[np.uint16]) -> bytes:
+def inverted_grey(counts: npt.NDArray[np.unsignedinteger[Any]]) -> bytes:
     """(H, W) -> PNG of the same size. White is zero, black the window's upper level.
 
     The upper level is the 99.7th percentile of the image, so that a few hot pixels do not wash
@@ -31,7 +31,11 @@ def inverted_grey(counts: npt.NDArray[np.uint16]) -> bytes:
 
 
 def contact_sheet(
-    dataset: Dataset, chosen: npt.NDArray[np.bool_] | None = None, *, per_group: int
+    dataset: Dataset,
+    chosen: npt.NDArray[np.bool_] | None = None,
+    *,
+    per_group: int,
+    size: int | None = None,
 ) -> list[dict[str, Any]]:
     """A few images for each class, then for each cross, spread evenly over the data set.
 
@@ -41,6 +45,8 @@ def contact_sheet(
         Images to choose among; all where not given.
     per_group
         As many as this, fewer where a page would grow too large.
+    size
+        Side in pixels of what is shown, where it divides the data set's; their counts are summed.
 
     Returns
     -------
@@ -54,18 +60,45 @@ def contact_sheet(
     groups: Mapping[str, npt.NDArray[np.int64]] = {
         name: np.flatnonzero(among & (findings == name)) for name in (*singles, *crosses)
     }
-    fits = PIXEL_BUDGET // (max(len(groups), 1) * dataset.info.size**2)
+    shown = dataset.info.size if size is None or dataset.info.size % size else size
+    fits = PIXEL_BUDGET // (max(len(groups), 1) * shown**2)
     count = int(np.clip(fits, 1, per_group))
     return [
         {
             "name": name,
             "cross": name in crosses,
             "total": len(rows),
-            "images": [_data_uri(inverted_grey(dataset.counts[i])) for i in _spread(rows, count)],
+            "images": [
+                _data_uri(inverted_grey(_summed(dataset.counts[i], shown)))
+                for i in _spread(rows, count)
+            ],
         }
         for name, rows in groups.items()
         if len(rows)
     ]
+
+
+def side_by_side(real: list[dict[str, Any]], made: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Two contact sheets as one: `name`, and the images of each, `real` and `synthetic`.
+
+    A class or cross that only one of them has stands where that one has it, classes first.
+    """
+    groups: dict[str, dict[str, Any]] = {}
+    for group in sorted((*real, *made), key=lambda group: group["cross"]):
+        groups.setdefault(group["name"], {"name": group["name"], "real": [], "synthetic": []})
+    for sheet, side in ((real, "real"), (made, "synthetic")):
+        for group in sheet:
+            groups[group["name"]][side] = group["images"]
+    return list(groups.values())
+
+
+def _summed(counts: npt.NDArray[np.uint16], size: int) -> npt.NDArray[np.uint32]:
+    """(H, H) -> (size, size), the counts of each block of pixels together."""
+    block = len(counts) // size
+    summed: npt.NDArray[np.uint32] = counts.reshape(size, block, size, block).sum(
+        axis=(1, 3), dtype=np.uint32
+    )
+    return summed
 
 
 def _spread(rows: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:

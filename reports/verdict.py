@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from reports.data import centre_relation
+from reports.worth import uses_synthetic
 
 ENOUGH_SEEDS = 5
 ENOUGH_IMAGES = 100
@@ -16,6 +17,7 @@ def verdict_info(
     data: dict[str, Any],
     results: dict[str, Any] | None,
     search: dict[str, Any] | None,
+    worth: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The verdict.
 
@@ -25,12 +27,17 @@ def verdict_info(
         `state`: done (test results) | validated (validation only) | running. `split`: how test
         images relate to training images (see `centre_relation`), or `left_out` with the `centre`.
         `cautions`: names of what the reader must know; the template has a sentence for each.
+        `synthetic`: `state` (see `synthetic_state`) and `difference` in macro-F1, with and without.
     """
     left_out = config.get("recipe", {}).get("split", {}).get("leave_out_centre")
     info: dict[str, Any] = {
         "searched": search is not None,
         "split": "left_out" if left_out else centre_relation(data),
         "centre": left_out,
+        "synthetic": {
+            "state": synthetic_state(config, search, worth),
+            "difference": worth and worth["difference"],
+        },
         "enough": {
             "seeds": ENOUGH_SEEDS,
             "images": ENOUGH_IMAGES,
@@ -92,13 +99,40 @@ def _weakest(row: dict[str, Any], results: dict[str, Any]) -> dict[str, Any]:
     return {"name": row["name"], "f1": row["f1"], "recall": row["recall"], "taken_for": taken}
 
 
+def synthetic_state(
+    config: dict[str, Any], search: dict[str, Any] | None, worth: dict[str, Any] | None
+) -> str | None:
+    """Whether synthetic images helped; None where there was no question of them.
+
+    raised | lowered | undecided (the interval holds zero) | few_seeds (no verdict, whatever the
+    interval) | unknown (nothing to compare with) | not_chosen (the search found a recipe without)
+    """
+    if not uses_synthetic(config):
+        tried = any("synthetic" in name for name in (search or {}).get("parameters", ()))
+        return "not_chosen" if tried else None
+    if worth is None:
+        return "unknown"
+    if worth["seeds"] < ENOUGH_SEEDS:
+        return "few_seeds"
+    if worth["difference"]["low"] > 0:
+        return "raised"
+    return "lowered" if worth["difference"]["high"] < 0 else "undecided"
+
+
 def verdict_line(verdict: dict[str, Any]) -> str:
     """The verdict in one line for a terminal."""
     if verdict["state"] == "running":
         return "no result yet"
     f1, part = verdict["macro_f1"], "test" if verdict["state"] == "done" else "validation"
     seeds = "1 seed" if verdict["seeds"] == 1 else f"mean of {verdict['seeds']} seeds"
-    return (
+    line = (
         f"macro-F1 {f1['value']:.3f} (95 % interval {f1['low']:.3f} to {f1['high']:.3f}) "
         f"on {verdict['images']} {part} images, {seeds}"
     )
+    gain = verdict["synthetic"]["difference"]
+    if gain is not None:
+        line += (
+            f"; synthetic images make a difference of {gain['value']:+.3f} "
+            f"({gain['low']:+.3f} to {gain['high']:+.3f})"
+        )
+    return line

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from thyroid.data.dataset import Dataset, write_dataset
-from thyroid.evaluate.predictions import Predictions, write_predictions
+from thyroid.evaluate.predictions import Predictions, read_predictions, write_predictions
 
 CLASSES = ("normal", "graves", "hot_nodule", "cold_nodule")
 CROSSES = ("graves;cold_nodule", "graves;hot_nodule")
@@ -16,9 +16,9 @@ CENTRES = ("A", "B", "C")
 
 
 def make_dataset(
-    folder: Path, classes=CLASSES, crosses=CROSSES, per_group=30, size=32, kind="counts"
+    folder: Path, classes=CLASSES, crosses=CROSSES, per_group=30, size=32, kind="counts", seed=0
 ) -> Dataset:
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     findings = [f for f in (*classes, *crosses) for _ in range(per_group)]
     n = len(findings)
     at = size / 2 + rng.normal(0, size / 12, (n, 2, 1, 1))
@@ -132,6 +132,118 @@ def make_run(folder: Path, dataset: Dataset, seeds=(0, 1, 2), trials=24, epochs=
     return folder
 
 
+def add_synthetic(run: Path, dataset: Dataset, *, new_crosses=(), size=16, skill=1.9) -> Path:
+    """Turn a run into one that trained on synthetic images; `skill` is of the twin without."""
+    rng = np.random.default_rng(3)
+    config = json.loads((run / "config.json").read_text())
+    config["recipe"]["mixing"] = {"synthetic_share": 0.5, "final_share": 0.25}
+    config["recipe"] |= {"srgan": {"scale": 2}, "synthesis": {"rejection": 0.9}}
+    (run / "config.json").write_text(json.dumps(config))
+    findings = list(dict.fromkeys(dataset.images["findings"]))
+    made = [*findings, *new_crosses]
+
+    lines = []
+    for seed in config["seeds"]:
+        for epoch in range(1, 11):
+            settled = 1 - np.exp(-epoch / 3) + 0.03 * rng.random()
+            lines.append(
+                {
+                    "stage": "dcgan",
+                    "seed": seed,
+                    "epoch": epoch,
+                    "discriminator_loss": 1.9 - 0.4 * settled,
+                    "generator_loss": 0.1 + 0.4 * settled,
+                    "real_score": 0.3 * settled,
+                    "fake_score": -0.3 * settled,
+                    "diversity": 0.2 + 0.7 * settled,
+                    "train_seconds": 8 + rng.random(),
+                    "images_per_second": 600 + 50 * rng.random(),
+                }
+            )
+        for epoch in range(1, 9):
+            late = epoch > 4
+            lines.append(
+                {
+                    "stage": "srgan",
+                    "seed": seed,
+                    "epoch": epoch,
+                    "part": "adversarial" if late else "pixel",
+                    "pixel_loss": 0.2 + 0.1 / epoch,
+                    "perceptual_loss": 0.5 if late else None,
+                    "adversarial_loss": 0.7 if late else None,
+                    "discriminator_loss": 1.3 if late else None,
+                    "validation_psnr_db": 17.2 - np.exp(-epoch) - 0.3 * late + 0.05 * rng.random(),
+                    "bicubic_psnr_db": 16.9,
+                    "train_seconds": (6 if late else 3) + rng.random(),
+                    "images_per_second": (200 if late else 450) + 20 * rng.random(),
+                }
+            )
+        for name in made:
+            dropped = int(rng.integers(0, 20))
+            line = {"seed": seed, "findings": name, "made": 120, "dropped": dropped}
+            lines.append({"stage": "synthesis", **line})
+        lines.append({"stage": "quality", "seed": seed, "super_resolution": {"images": 36}})
+    with (run / "metrics.jsonl").open("a") as file:
+        file.writelines(json.dumps(line) + "\n" for line in lines)
+
+    twins = run / "predictions" / "without-synthetic"
+    twins.mkdir()
+    for path in sorted((run / "predictions").glob("*.csv")):
+        own = read_predictions(path, dataset.info.classes)
+        logits = rng.normal(size=own.probabilities.shape)
+        logits[np.arange(len(logits)), own.labels] += skill
+        p = np.exp(logits)
+        twin = Predictions(
+            classes=own.classes,
+            images=own.images,
+            probabilities=p / p.sum(axis=1, keepdims=True),
+        )
+        write_predictions(twins / path.name, twin)
+
+    (run / "synthetic").mkdir()
+    (run / "synthetic" / "quality.json").write_text(json.dumps(make_quality(made)))
+    examples = run / "synthetic" / "examples"
+    make_dataset(examples, dataset.info.classes, made[4:], per_group=6, size=size, seed=4)
+    return run
+
+
+def make_quality(findings: list[str]) -> dict:
+    """What the quality stage writes."""
+    rng = np.random.default_rng(5)
+    better = dict.fromkeys(
+        ("precision", "recall", "coverage", "classification_accuracy", "label_fidelity"), "higher"
+    )
+    better |= {"frechet_distance": "lower", "kernel_distance": "lower"}
+    better |= {"neighbour_dispersion": "equal", "nearest_training_distance": "equal"}
+    rows = [
+        {
+            "measure": measure,
+            "group": group,
+            "synthetic": float(0.5 + 0.4 * rng.random()),
+            "real": float(0.7 + 0.3 * rng.random()),
+            "better": direction,
+            "images": 500 if group == "all" else 20,
+        }
+        for group in ("all", *findings)
+        for measure, direction in better.items()
+    ]
+    for row in rows:
+        if row["measure"] == "frechet_distance" and row["group"] != "all":
+            row |= {"synthetic": None, "real": None}  # too few images
+    return {
+        "format_version": 1,
+        "about": ["The yardstick is as many real training images."],
+        "images": {"train": 108, "validation": 36, "synthetic": 700},
+        "rows": rows,
+        "super_resolution": {
+            "psnr_db": {"bicubic": 16.9, "pixel": 17.3, "adversarial": 17.1},
+            "ssim": {"bicubic": 0.61, "pixel": 0.66, "adversarial": 0.63},
+            "kernel_distance": {"bicubic": 0.031, "pixel": 0.027, "adversarial": 0.009},
+            "images": 36,
+        },
+    }
+
+
 def make_trials(n: int) -> pd.DataFrame:
     rng = np.random.default_rng(2)
     state = rng.choice(["complete", "complete", "pruned", "failed"], n)
@@ -168,3 +280,10 @@ def dataset(tmp_path_factory) -> Dataset:
 @pytest.fixture
 def run(tmp_path, dataset) -> Path:
     return make_run(tmp_path / "run1", dataset)
+
+
+@pytest.fixture
+def synthetic_run(tmp_path, dataset) -> Path:
+    """Five seeds; one cross was made that no training image shows."""
+    run = make_run(tmp_path / "run2", dataset, seeds=range(5))
+    return add_synthetic(run, dataset, new_crosses=("hot_nodule;cold_nodule",))

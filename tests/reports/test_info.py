@@ -195,6 +195,14 @@ def test_command_is_what_one_would_type(content):
     assert command(config | {"command": "demo"}, "run1") == "thyroid demo --trials 24"
 
 
+def test_command_names_the_weights_that_the_recipe_needs(content):
+    srgan = {"vgg19": "0a1b"}
+    search = content.config["search"] | {"base": {"srgan": srgan}}
+    config = content.config | {"recipe": {"srgan": srgan}, "search": search}
+    for typed in (command(config, "run1"), training_command(config, "run1")):
+        assert typed.endswith("--vgg19 vgg19.pth")
+
+
 def test_paths_lose_their_folders():
     assert without_folder("/home/name/weights.safetensors") == "weights.safetensors"
     assert without_folder("C:\\Users\\name\\space.py") == "space.py"

@@ -63,8 +63,13 @@ def read(run: Path) -> tuple[str, dict]:
     return out.read_text(), json.loads(out.with_suffix(".json").read_text())
 
 
-def test_every_number_of_the_page_is_in_the_json(run):
-    html, info = read(run)
+@pytest.fixture(params=["run", "synthetic_run"])
+def any_run(request) -> Path:
+    return request.getfixturevalue(request.param)
+
+
+def test_every_number_of_the_page_is_in_the_json(any_run):
+    html, info = read(any_run)
     page, known = Page(html), list(leaves(info))
     numbers = {json.dumps(n) for n in known if isinstance(n, int | float)}
     assert len(page.data) > 150
@@ -77,8 +82,8 @@ def test_every_number_of_the_page_is_in_the_json(run):
         assert ok or f"{float(value):.4g}" == figure, (value, shown)
 
 
-def test_no_number_stands_outside_such_an_element(run):
-    html, info = read(run)
+def test_no_number_stands_outside_such_an_element(any_run):
+    html, info = read(any_run)
     page = Page(html)
     texts = " ".join(str(s).replace("_", " ") for s in leaves(info) if isinstance(s, str))
     texts += " Macro-F1 macro-F1 F1"
@@ -104,21 +109,21 @@ def test_sections_in_the_order_of_a_paper(run):
     assert 'class="pending"' not in html
 
 
-def test_same_run_same_bytes(run, tmp_path):
-    html, _ = read(run)
-    numbers = (run / "report.json").read_bytes()
-    code = f"from reports.report import write_report; write_report({str(run)!r})"
-    (run / "report.html").unlink()
+def test_same_run_same_bytes(any_run, tmp_path):
+    html, _ = read(any_run)
+    numbers = (any_run / "report.json").read_bytes()
+    code = f"from reports.report import write_report; write_report({str(any_run)!r})"
+    (any_run / "report.html").unlink()
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONHASHSEED": "7"})
-    assert (run / "report.html").read_text() == html
-    assert (run / "report.json").read_bytes() == numbers
-    elsewhere = write_report(run, tmp_path / "new" / "page.html")
+    assert (any_run / "report.html").read_text() == html
+    assert (any_run / "report.json").read_bytes() == numbers
+    elsewhere = write_report(any_run, tmp_path / "new" / "page.html")
     assert elsewhere.read_text() == html
     assert (tmp_path / "new" / "page.json").read_bytes() == numbers
 
 
-def test_nothing_is_loaded_and_nothing_runs(run):
-    html, _ = read(run)
+def test_nothing_is_loaded_and_nothing_runs(any_run):
+    html, _ = read(any_run)
     page = Page(html)
     assert "http:" not in html
     assert "https:" not in html
@@ -146,8 +151,8 @@ def test_images_have_alternatives_and_tables_have_headings(run):
     assert html.count("<h1") == 1
 
 
-def test_ids_are_unique_and_links_find_them(run):
-    html, _ = read(run)
+def test_ids_are_unique_and_links_find_them(any_run):
+    html, _ = read(any_run)
     ids = re.findall(r' id="([^"]+)"', html)
     assert len(ids) == len(set(ids))
     assert set(re.findall(r'href="#([^"]+)"', html)) <= set(ids)

@@ -1,0 +1,87 @@
+"""What synthetic images are worth: the recipe with them against the same recipe without."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from reports.results import LEVEL, RESAMPLES
+from reports.run import Run
+from thyroid.errors import InputError
+from thyroid.evaluate.metrics import macro_f1
+from thyroid.evaluate.paired import macro_f1_difference
+
+
+def uses_synthetic(config: dict[str, Any]) -> bool:
+    """Whether the run's recipe trains on synthetic images."""
+    mixing = config.get("recipe", {}).get("mixing", {})
+    return any((mixing.get(name) or 0) > 0 for name in ("synthetic_share", "final_share"))
+
+
+def worth_info(run: Run) -> dict[str, Any] | None:
+    """The difference in macro-F1 that synthetic images make, of the seeds that both were run with.
+
+    On test images, or on validation images where there is no test part. None where the recipe has
+    no synthetic images, or where not both have been predicted yet.
+
+    Raises
+    ------
+    InputError
+        When the two have predicted different images.
+    """
+    part = next((p for p in ("test", "validation") if run.predictions[p]), "test")
+    having, lacking = run.predictions[part], run.without_synthetic[part]
+    seeds = [seed for seed in having if seed in lacking]
+    if not seeds or not uses_synthetic(run.config):
+        return None
+    first = having[seeds[0]]
+    if not first.images.equals(lacking[seeds[0]].images):
+        raise InputError(
+            f"{run.folder / 'predictions'}: {part} images with and without synthetic training "
+            "images differ: run the command that made them again."
+        )
+    labels, patients = first.labels, first.images["patient_id"].to_numpy(dtype=str)
+    named_with, named_without = (
+        np.stack([predicted[seed].probabilities.argmax(axis=-1) for seed in seeds])
+        for predicted in (having, lacking)
+    )  # (S, N)
+    difference = macro_f1_difference(
+        labels,
+        named_with,
+        named_without,
+        patients,
+        classes=len(run.classes),
+        level=LEVEL,
+        resamples=RESAMPLES,
+    )
+    reached = [
+        [macro_f1(labels, row, len(run.classes)) for row in named]
+        for named in (named_with, named_without)
+    ]
+    by_seed = [
+        {"seed": seed, "with": own, "without": other, "difference": own - other}
+        for seed, own, other in zip(seeds, *reached, strict=True)
+    ]
+    return {
+        "part": part,
+        "images": len(labels),
+        "patients": len(np.unique(patients)),
+        "seeds": len(seeds),
+        "level": LEVEL,
+        "resamples": RESAMPLES,
+        "with": _rounded(np.mean(reached[0])),
+        "without": _rounded(np.mean(reached[1])),
+        "difference": {
+            name: _rounded(getattr(difference, name)) for name in ("value", "low", "high")
+        },
+        "p_value": difference.p_value,
+        "by_seed": [
+            {name: _rounded(v) if name != "seed" else v for name, v in row.items()}
+            for row in by_seed
+        ],
+    }
+
+
+def _rounded(value: Any) -> float:
+    return round(float(value), 12)  # beyond these, figures hang on the processor

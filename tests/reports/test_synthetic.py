@@ -1,0 +1,374 @@
+"""Synthetic scintigrams in the report: the numbers, the sentence, the section, its gaps."""
+
+import base64
+import io
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from reports.data import data_info
+from reports.generators import generators_info
+from reports.report import comparison_sheet, write_report
+from reports.results import results_info
+from reports.run import read_run
+from reports.scintigrams import inverted_grey, side_by_side
+from reports.verdict import synthetic_state, verdict_info, verdict_line
+from reports.worth import worth_info
+from tests.reports.conftest import add_synthetic, make_dataset, make_run
+from tests.reports.test_report import EVIL, Page, read
+from thyroid.errors import InputError
+from thyroid.evaluate.metrics import macro_f1
+
+USING = {"recipe": {"mixing": {"synthetic_share": 0.5, "final_share": 0.0}}}
+
+
+@pytest.fixture(scope="module")
+def content(tmp_path_factory, dataset):
+    run = make_run(tmp_path_factory.mktemp("synthetic") / "run", dataset, seeds=range(5))
+    return read_run(add_synthetic(run, dataset, new_crosses=("hot_nodule;cold_nodule",)))
+
+
+# Numbers
+
+
+def test_worth_is_the_difference_of_the_same_seeds(content):
+    info = worth_info(content)
+    for row in info["by_seed"]:
+        for name, part in (("with", content.predictions), ("without", content.without_synthetic)):
+            predicted = part["test"][row["seed"]]
+            reached = macro_f1(predicted.labels, predicted.probabilities.argmax(1), 4)
+            assert row[name] == pytest.approx(reached)
+        assert row["difference"] == pytest.approx(row["with"] - row["without"])
+    assert (info["part"], info["seeds"], info["images"], info["patients"]) == ("test", 5, 36, 18)
+    mean = np.mean([row["difference"] for row in info["by_seed"]])
+    gain = info["difference"]
+    assert gain["value"] == pytest.approx(mean)
+    assert info["with"] - info["without"] == pytest.approx(mean)
+    assert gain["low"] < gain["value"] < gain["high"]
+    assert 0 < info["p_value"] <= 1
+
+
+def test_only_seeds_that_ran_both_ways_are_compared(synthetic_run):
+    (synthetic_run / "predictions/without-synthetic/test-seed3.csv").unlink()
+    info = worth_info(read_run(synthetic_run))
+    assert [row["seed"] for row in info["by_seed"]] == [0, 1, 2, 4]
+
+
+def test_validation_images_stand_in_for_a_missing_test_part(synthetic_run):
+    for path in (synthetic_run / "predictions").rglob("test-*.csv"):
+        path.unlink()
+    assert worth_info(read_run(synthetic_run))["part"] == "validation"
+    html, info = read(synthetic_run)
+    assert "macro-F1 on the validation images" in html
+    assert "validation_only" in info["verdict"]["cautions"]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "seeds", "state"),
+    [
+        (0.004, 0.038, 5, "raised"),
+        (-0.038, -0.004, 5, "lowered"),
+        (-0.012, 0.020, 5, "undecided"),
+        (0.0, 0.020, 5, "undecided"),
+        (0.004, 0.038, 4, "few_seeds"),
+    ],
+)
+def test_state_of_the_verdict(low, high, seeds, state):
+    worth = {"difference": {"low": low, "high": high}, "seeds": seeds}
+    assert synthetic_state(USING, None, worth) == state
+
+
+def test_state_without_a_comparison():
+    search = {"parameters": ["synthetic", "magnitude"]}
+    assert synthetic_state(USING, None, None) == "unknown"
+    assert synthetic_state({"recipe": {}}, None, None) is None
+    assert synthetic_state({"recipe": {}}, {"parameters": ["magnitude"]}, None) is None
+    assert synthetic_state({"recipe": {}}, search, None) == "not_chosen"
+
+
+def test_line_for_the_terminal_has_the_difference(content):
+    worth = worth_info(content)
+    verdict = verdict_info(content.config, data_info(content), results_info(content), None, worth)
+    gain = worth["difference"]
+    assert f"synthetic images make a difference of {gain['value']:+.3f} (" in verdict_line(verdict)
+
+
+def test_curves_are_of_each_seed_and_stage(content):
+    info = generators_info(content)
+    assert [s["seed"] for s in info["dcgan"]["seeds"]] == [0, 1, 2, 3, 4]
+    assert info["dcgan"]["seeds"][0]["epoch"] == list(range(1, 11))
+    assert info["srgan"]["adversarial_from"] == 5
+    assert info["srgan"]["seeds"][2]["last"]["bicubic_psnr_db"] == 16.9
+    assert len(content.epochs) == 5 * 12  # the classifier's lines alone
+
+
+def test_dropped_images_are_summed_over_seeds(content):
+    info = generators_info(content)["filter"]
+    lines = content.generators["synthesis"]
+    assert [row["name"] for row in info["rows"]] == [
+        *content.classes,
+        "graves;cold_nodule",
+        "graves;hot_nodule",
+        "hot_nodule;cold_nodule",
+    ]
+    normal = [line["dropped"] for line in lines if line["findings"] == "normal"]
+    assert info["rows"][0] == {
+        "name": "normal",
+        "made": 600,
+        "dropped": sum(normal),
+        "share": sum(normal) / 600,
+    }
+    assert info["all"]["made"] == 5 * 7 * 120
+    assert info["all"]["dropped"] == sum(line["dropped"] for line in lines)
+
+
+def test_quality_overall_and_by_combination(content):
+    info, rows = generators_info(content)["quality"], content.quality["rows"]
+    assert [r["measure"] for r in info["overall"]] == [
+        r["measure"] for r in rows if r["group"] == "all"
+    ]
+    assert "frechet_distance" not in info["measures"]  # too few images of any combination
+    assert [g["name"] for g in info["by_group"]][:4] == list(content.classes)
+    recall = info["measures"].index("recall")
+    want = next(r for r in rows if (r["group"], r["measure"]) == ("graves", "recall"))
+    assert info["by_group"][1]["cells"][recall] == {n: want[n] for n in ("synthetic", "real")}
+
+
+def test_super_resolution_against_bicubic(content):
+    info = generators_info(content)["super_resolution"]
+    assert [row["way"] for row in info["rows"]] == ["bicubic", "pixel", "adversarial"]
+    assert info["psnr_gain_db"] == pytest.approx(0.4)
+    assert info["nearer"] is True
+
+
+def test_costs_are_means_over_seeds(content):
+    costs = {row["name"]: row for row in generators_info(content)["costs"]}
+    assert list(costs) == ["dcgan", "srgan_pixel", "srgan_adversarial", "classifier"]
+    assert [row["epochs"] for row in costs.values()] == [10, 4, 4, 12]
+    seconds = sum(line["train_seconds"] for line in content.generators["dcgan"])
+    assert costs["dcgan"]["seconds"] == pytest.approx(seconds / 5)
+
+
+def test_a_run_without_synthetic_images_has_none_of_it(run):
+    html, info = read(run)
+    assert info["worth"] is None
+    assert info["generators"] is None
+    assert info["verdict"]["synthetic"] == {"state": None, "difference": None}
+    assert 'id="synthetic"' not in html
+    assert "ynthetic images" not in html
+
+
+# Pictures
+
+
+def test_pairs_have_pixels_of_the_same_size_and_the_same_grey(content, dataset):
+    groups = comparison_sheet(content)
+    pictures = [
+        [np.asarray(Image.open(io.BytesIO(base64.b64decode(u.split(",")[1])))) for u in group[side]]
+        for group in groups
+        for side in ("real", "synthetic")
+    ]
+    assert {p.shape for some in pictures for p in some} == {(16, 16)}
+    train = dataset.images["image_id"].map(content.parts) == "train"
+    first = np.flatnonzero(train & (dataset.images["findings"] == "normal"))[0]
+    summed = dataset.counts[first].reshape(16, 2, 16, 2).sum(axis=(1, 3))
+    shown = Image.open(io.BytesIO(inverted_grey(summed)))
+    assert np.array_equal(pictures[0][0], np.asarray(shown))
+    assert groups[-1]["name"] == "hot_nodule;cold_nodule"
+    assert (len(groups[-1]["real"]), len(groups[-1]["synthetic"])) == (0, 3)
+
+
+def test_classes_come_before_crosses_and_none_is_lost():
+    def sheet(*names):
+        return [{"name": n, "cross": ";" in n, "images": [n]} for n in names]
+
+    groups = side_by_side(sheet("a", "b", "a;b"), sheet("b", "c", "b;c"))
+    assert [g["name"] for g in groups] == ["a", "b", "c", "a;b", "b;c"]
+    assert [len(g["real"]) for g in groups] == [1, 1, 0, 1, 0]
+    assert [len(g["synthetic"]) for g in groups] == [0, 1, 1, 0, 1]
+
+
+# The page
+
+
+def test_the_section_stands_after_the_results_and_is_whole(synthetic_run):
+    html, info = read(synthetic_run)
+    titles = re.findall(r"<h2[^>]*>(.*?)</h2>", html)
+    assert titles[3:6] == ["Results on test images", "Synthetic scintigrams", "Search"]
+    assert 'class="pending"' not in html.replace(
+        '<p class="pending">No training image shows this.</p>', ""
+    )
+    page = Page(html)
+    assert len([1 for tag, _ in page.tags if tag == "img"]) == 6 * 3 + 7 * 3
+    assert len([1 for tag, _ in page.tags if tag == "svg"]) == 4 + 3
+    assert html.count("<table>") == html.count("<thead>")
+    for measure in info["generators"]["quality"]["overall"]:
+        assert html.count(f'value="{measure["synthetic"]}"') >= 1
+
+
+def test_the_first_lines_say_whether_it_helped(synthetic_run):
+    html, info = read(synthetic_run)
+    assert info["verdict"]["synthetic"]["state"] == "undecided"
+    lead = re.findall(r'<p class="lead">(.*?)</p>', html, re.DOTALL)[1]
+    assert lead.startswith("Synthetic images did not demonstrably help. No difference in the macro")
+    assert html.index(lead) < html.index('class="figures"')
+    assert "so few seeds" not in html
+
+
+def test_images_that_helped_and_images_that_harmed(tmp_path, dataset):
+    for name, skill, words in (
+        ("raised", 0.0, "Synthetic images raised the macro-F1 on the test images: <strong><data"),
+        ("lowered", 9.0, "Synthetic images did not help. They lowered the macro-F1 on the test"),
+    ):
+        run = make_run(tmp_path / name, dataset, seeds=range(5))
+        html, info = read(add_synthetic(run, dataset, skill=skill))
+        assert info["verdict"]["synthetic"]["state"] == name
+        assert words in html
+
+
+def test_few_seeds_prove_nothing(tmp_path, dataset):
+    html, info = read(add_synthetic(make_run(tmp_path / "few", dataset), dataset, skill=0.0))
+    assert info["verdict"]["synthetic"]["state"] == "few_seeds"
+    assert "so few seeds prove nothing" in html
+    assert "Synthetic images raised" not in html
+
+
+def test_a_search_that_chose_none_says_so(run):
+    trials = (run / "trials.csv").read_text()
+    (run / "trials.csv").write_text(
+        trials.replace("param_augmentation.thinning,", "param_synthetic,")
+    )
+    html, _ = read(run)
+    assert "chose a recipe without them" in html
+
+
+GAPS = [
+    ("predictions/without-synthetic", "What the synthetic images are worth is not known"),
+    ("synthetic/quality.json", "The quality of the synthetic images has not been measured yet"),
+    ("synthetic/examples", "There are no synthetic images to show yet"),
+    ("metrics.jsonl", "No epoch of a generator has ended yet"),
+]
+
+
+@pytest.mark.parametrize(("name", "words"), GAPS)
+def test_what_is_missing_is_said_in_a_sentence(synthetic_run, name, words):
+    target = synthetic_run / name
+    shutil.rmtree(target) if target.is_dir() else target.unlink()
+    html, _ = read(synthetic_run)
+    assert words in html
+    assert ("Training images are shown" in html) == (name != "synthetic/examples")
+
+
+def test_a_run_that_has_only_begun(synthetic_run):
+    for name in ("predictions", "synthetic", "metrics.jsonl", "trials.csv", "split.csv"):
+        target = synthetic_run / name
+        shutil.rmtree(target) if target.is_dir() else target.unlink()
+    html, _ = read(synthetic_run)
+    assert "no verdict" in html
+    for _, words in GAPS[1:]:
+        assert words in html
+
+
+def test_without_the_data_set_synthetic_images_stand_alone(synthetic_run):
+    config = json.loads((synthetic_run / "config.json").read_text())
+    config["dataset"]["folder"] = "gone/away"
+    (synthetic_run / "config.json").write_text(json.dumps(config))
+    html, _ = read(synthetic_run)
+    assert html.count("<img") == 7 * 3
+    assert "not there to be shown beside them" in html
+    assert "No training image shows this" not in html
+
+
+def test_pictures_without_counts(tmp_path):
+    dataset = make_dataset(tmp_path / "pictures", kind="display")
+    run = add_synthetic(make_run(tmp_path / "run", dataset), dataset)
+    html, _ = read(run)
+    assert "photons are counted at random" not in html
+
+
+QUALITY = "synthetic/quality.json"
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "words"),
+    [
+        (QUALITY, None, "{", "quality.json is damaged"),
+        (QUALITY, None, "[]", "quality.json is damaged"),
+        (QUALITY, '"format_version": 1', '"format_version": 2', "quality.json is damaged"),
+        (QUALITY, '"better": "higher"', '"better": "up"', "quality.json is damaged"),
+        (QUALITY, '"bicubic": 16.9', '"bicubic": NaN', "quality.json is damaged"),
+        (QUALITY, '"bicubic": 16.9', '"bicubic": "x"', "quality.json is damaged"),
+        (QUALITY, '"images": 500', '"images": null', "quality.json is damaged"),
+        ("synthetic/examples/counts.npy", None, "", "examples cannot be shown"),
+        ("synthetic/examples/dataset.json", '"graves"', '"other"', "examples cannot be shown"),
+        ("metrics.jsonl", '"made": 120', '"made": null', "metrics.jsonl, line"),
+        (
+            "metrics.jsonl",
+            '"bicubic_psnr_db": 16.9',
+            '"bicubic_psnr_db": "x"',
+            "metrics.jsonl, line",
+        ),
+        (
+            "metrics.jsonl",
+            '"bicubic_psnr_db": 16.9',
+            '"bicubic_psnr_db": NaN',
+            "metrics.jsonl, line",
+        ),
+        ("predictions/without-synthetic/test-seed0.csv", None, "image_id\n", "no column"),
+    ],
+)
+def test_a_damaged_file_is_one_sentence(synthetic_run, name, old, new, words):
+    path = synthetic_run / name
+    path.write_text(new if old is None else path.read_text().replace(old, new))
+    with pytest.raises(InputError, match=re.escape(words)):
+        write_report(synthetic_run)
+    assert not (synthetic_run / "report.html").exists()
+
+
+def test_examples_of_other_classes_are_refused(synthetic_run):
+    shutil.rmtree(synthetic_run / "synthetic/examples")
+    make_dataset(synthetic_run / "synthetic/examples", ("a", "b"), (), per_group=2)
+    with pytest.raises(InputError, match="has other classes than this run"):
+        write_report(synthetic_run)
+
+
+def test_predictions_of_other_images_are_refused(synthetic_run):
+    for path in (synthetic_run / "predictions/without-synthetic").glob("test-*.csv"):
+        lines = path.read_text().splitlines(keepends=True)
+        path.write_text("".join(lines[:-1]))
+    with pytest.raises(InputError, match="with and without synthetic training images differ"):
+        write_report(synthetic_run)
+
+
+def test_names_from_outside_are_escaped(tmp_path):
+    dataset = make_dataset(tmp_path / "evil", EVIL, (";".join(EVIL[:2]),), per_group=12)
+    run = add_synthetic(make_run(tmp_path / "run", dataset, seeds=range(5)), dataset)
+    path = run / QUALITY
+    path.write_text(
+        path.read_text()
+        .replace("label_fidelity", "<script>alert(1)</script>")
+        .replace("The yardstick", "<script>alert(2)</script>")
+    )
+    page = Page(write_report(run).read_text())
+    assert "script" not in {tag for tag, _ in page.tags}
+    assert not any(name.startswith("on") for _, attrs in page.tags for name in attrs)
+    assert any("<script>alert(2)" in text for text in page.text)
+
+
+def test_no_path_of_this_machine_is_shown(synthetic_run, dataset):
+    html, info = read(synthetic_run)
+    for secret in (str(dataset.folder.parent), str(synthetic_run.parent)):
+        assert secret not in html
+        assert secret not in json.dumps(info)
+
+
+def test_size_of_a_large_study(tmp_path):
+    classes = tuple(f"class_{i}" for i in range(7))
+    crosses = tuple(f"class_{i};class_{i + 1}" for i in range(6))
+    dataset = make_dataset(tmp_path / "large", classes, crosses, per_group=20, size=128)
+    run = make_run(tmp_path / "run", dataset, seeds=range(5), trials=200, epochs=100)
+    assert write_report(add_synthetic(run, dataset, size=128)).stat().st_size < 3_000_000
