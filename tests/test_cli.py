@@ -18,9 +18,10 @@ from tests.toy import write_toy
 from thyroid.cli import SUMMARIES, main
 from thyroid.data.dataset import Dataset, write_dataset
 
-FEW = ["--input.size", "32", "--network.width", "4", "--schedule.warmup-epochs", "0"]
-FEW += ["--schedule.constant-epochs", "2", "--schedule.decay-epochs", "1"]
-FEW += ["--schedule.segment-epochs", "1"]
+SHORT = ["--input.size", "32", "--network.width", "4", "--schedule.warmup-epochs", "0"]
+SHORT += ["--schedule.constant-epochs", "2", "--schedule.decay-epochs", "1"]
+SHORT += ["--schedule.segment-epochs", "1"]
+FEW = [*SHORT, "--mixing.synthetic-share", "0", "--mixing.final-share", "0"]
 
 TINY = ["--dcgan.latent", "8", "--dcgan.width", "4", "--dcgan.batch-size", "16"]
 TINY += ["--dcgan.epochs", "2", "--dcgan.steps-per-epoch", "3", "--dcgan.segment-epochs", "1"]
@@ -31,7 +32,8 @@ TINY += ["--synthesis.images-per-cross", "6", "--synthesis.rejection", "1"]
 TINY += ["--judge.warmup-epochs", "0", "--judge.constant-epochs", "2", "--judge.decay-epochs", "0"]
 """Generators of seconds; whether they are used, `--mixing` says."""
 
-MIXED = [*FEW, *TINY, "--mixing.synthetic-share", "0.5", "--mixing.final-share", "0.5"]
+MIXED = [*SHORT, *TINY, "--mixing.synthetic-share", "0.5", "--mixing.final-share", "0.5"]
+MIXED += ["--mixing.cross-share", "None"]
 
 
 def test_help_names_every_command_and_imports_nothing_heavy() -> None:
@@ -157,23 +159,23 @@ def test_bad_input_is_one_sentence_status_2_and_leaves_nothing(
     counts = bytearray((changed / "counts.npy").read_bytes())
     counts[-1] ^= 1
     (changed / "counts.npy").write_bytes(counts)
-    train = ["train", str(toy), str(run)]
-    search = ["search", str(toy), str(run), "--space"]
+    train = ["train", str(toy), str(run), *FEW]
+    search = ["search", str(toy), str(run), *FEW, "--space"]
     for command, sentence in [
         (["diagnose"], "no command 'diagnose'"),
         (["train", str(tmp_path / "none"), str(run)], "is no data set"),
         (["train", str(changed), str(run)], "was changed or damaged"),
         ([*train, "--input.size", "20"], "choose one of 32, 16."),
         ([*train, "--input.size", "7"], "input.size is 7 but must be from 16"),
-        ([*train, *FEW, "--network.name", "resnet19"], "choose one of lenet5"),
+        ([*train, "--network.name", "resnet19"], "choose one of lenet5"),
         ([*train, "--recipe", "large"], "choose small, resnet18 or a JSON file"),
         ([*train, "--recipe", str(tmp_path / "no.json")], "Cannot read recipe"),
         ([*train, "--seeds", "0"], "--seeds is 0"),
         (["train", str(toy), "/proc/run", *FEW], "Cannot write /proc/run"),
         ([*search, "none"], "choose augmentation"),
-        ([*search, "augmentation", *FEW, "--grace-epochs", "0"], "--grace-epochs is 0"),
-        ([*train, *FEW, "--network.width", "0"], "network.width is 0"),
-        ([*train, *FEW, "--execution.device", "cuda"], "there is none here"),
+        ([*search, "augmentation", "--grace-epochs", "0"], "--grace-epochs is 0"),
+        ([*train, "--network.width", "0"], "network.width is 0"),
+        ([*train, "--execution.device", "cuda"], "there is none here"),
         ([*search, "augmentation", "--time-budget", "soon"], "90s, 30m or 2h"),
         (["report", str(tmp_path)], "is no run"),
         (["phantom", str(tmp_path / "p"), "--preset", "heart"], "choose thyroid7 or"),
@@ -298,6 +300,8 @@ def test_what_cannot_be_synthesised_is_said_before_anything_is_written(
 ) -> None:
     run = tmp_path / "run"
     large = write_toy(tmp_path / "large", size=96).folder
+    crossed = write_toy(tmp_path / "crossed", crosses=24).folder
+    mixed = ["train", str(crossed), str(run), *MIXED]
     train = ["train", str(toy), str(run), *MIXED]
     for command, sentence in [
         ([*train, "--synthesis.crosses", "left+above"], "synthesis.crosses names 'left+above'"),
@@ -307,6 +311,10 @@ def test_what_cannot_be_synthesised_is_said_before_anything_is_written(
         ),
         ([*train, "--synthesis.rejection", "0"], "synthesis.rejection is 0"),
         ([*train, "--mixing.synthetic-share", "2"], "mixing.synthetic_share is 2"),
+        (
+            [*mixed, "--mixing.cross-share", "1", "--synthesis.crosses", "none"],
+            "mixing.cross_share 1 asks for images that",
+        ),
         ([*train, "--vgg19", str(tmp_path / "none.pth")], "is no file"),
     ]:
         assert main(command) == 2, command

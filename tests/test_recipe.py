@@ -5,7 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from thyroid.errors import InputError
-from thyroid.recipe import RECIPES, Recipe, SplitConfig, from_json, override, to_json
+from thyroid.recipe import (
+    RECIPES,
+    Recipe,
+    SplitConfig,
+    for_data,
+    from_json,
+    override,
+    to_json,
+)
 
 EPOCHS = ("schedule.warmup_epochs", "schedule.constant_epochs", "schedule.decay_epochs")
 
@@ -88,3 +96,16 @@ def test_the_published_dcgan_can_be_asked_for() -> None:
     gan = override(Recipe(), published).dcgan
     assert gan.generator_rate == gan.discriminator_rate == 2e-4
     assert gan.latent == 100
+
+
+def test_synthetic_crosses_need_crosses() -> None:
+    small = RECIPES["small"]()
+    assert small.mixing.cross_share == 1
+    assert for_data(small, "counts", crosses=True) == small
+    without = for_data(small, "counts", crosses=False)
+    assert not without.mixing.synthetic
+    asked = override(small, {"synthesis.crosses": "graves+cold_nodule"})
+    assert for_data(asked, "counts", crosses=False) == asked
+    some = override(small, {"mixing.cross_share": 0.5})
+    fitting = for_data(some, "counts", crosses=False)
+    assert (fitting.mixing.synthetic_share, fitting.mixing.cross_share) == (0.2, None)

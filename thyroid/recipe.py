@@ -363,8 +363,10 @@ class Recipe:
 
 
 def small() -> Recipe:
-    """A small residual network on 64-pixel images, a fifth of each batch synthetic crosses."""
-    crosses = MixingConfig(synthetic_share=0.2, final_share=0.2, cross_share=1.0)
+    """A small residual network on 64-pixel images, a fifth of each batch synthetic crosses until
+    the learning rate decays.
+    """
+    crosses = MixingConfig(synthetic_share=0.2, cross_share=1.0)
     return Recipe(mixing=crosses)
 
 
@@ -410,11 +412,21 @@ def from_json(kind: type[T], plain: Mapping[str, Any]) -> T:
     return kind(**values)
 
 
-def for_data(recipe: Recipe, kind: Literal["counts", "display"]) -> Recipe:
-    """The recipe without what data of this kind do not allow: pictures hold no counts to thin."""
-    if kind == "counts" or recipe.augmentation.thinning == 0:
-        return recipe
-    return override(recipe, {"augmentation.thinning": 0.0})
+def for_data(recipe: Recipe, kind: Literal["counts", "display"], *, crosses: bool) -> Recipe:
+    """The recipe without what such data do not allow.
+
+    Pictures hold no counts to thin. Where no image is a cross and none is asked for, no synthetic
+    ones can be drawn: what was to be their share is real again.
+    """
+    changes: dict[str, Any] = {}
+    if kind == "display":
+        changes["augmentation.thinning"] = 0.0
+    wanted = recipe.mixing.cross_share
+    if wanted and not crosses and recipe.synthesis.crosses in ("seen", "none"):
+        changes["mixing.cross_share"] = None
+        if wanted == 1:
+            changes |= {"mixing.synthetic_share": 0.0, "mixing.final_share": 0.0}
+    return override(recipe, changes)
 
 
 def read_recipe(path: Path) -> Recipe:

@@ -22,20 +22,23 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 
 from thyroid import __version__, machine, pipeline, progress
 from thyroid.data import quality as data_quality
 from thyroid.data.dataset import Dataset
-from thyroid.data.splits import make_split
+from thyroid.data.splits import Split, make_split
 from thyroid.errors import InputError
 from thyroid.execute import Runner, opened, reread
 from thyroid.files import cannot_write, replace_text
 from thyroid.network_input import sum_pixels
 from thyroid.networks.registry import build
+from thyroid.pipeline import SyntheticShare
 from thyroid.recipe import MixingConfig, Recipe, from_json, to_json
 from thyroid.stage import Stage
 from thyroid.stages import prediction, quality, synthesis
+from thyroid.stages.batches import synthetic_weights
 from thyroid.stages.checkpoint import MODEL, WEIGHTS
 from thyroid.stages.split import FILE as SPLIT_FILE
 from thyroid.stages.synthesis import combinations
@@ -83,12 +86,29 @@ def preflight(dataset: Dataset, recipe: Recipe) -> None:
         if flag.severity == "error":
             raise InputError(f"{dataset.folder} cannot be trained on: {flag.sentence}")
     parts = make_split(dataset, recipe.split)
-    if recipe.mixing.synthetic:
-        combinations(dataset, parts.train, recipe.synthesis.crosses)
-        pipeline.dcgan(recipe, dataset.digest, 0)
     sum_pixels(torch.from_numpy(dataset.counts[:1].astype("float32")), recipe.input.size)
+    if recipe.mixing.synthetic:
+        pipeline.dcgan(recipe, dataset.digest, 0)
+        _require_drawable(dataset, parts, recipe)
     with torch.random.fork_rng():
         build(recipe.network, len(dataset.info.classes))
+
+
+def _require_drawable(dataset: Dataset, parts: Split, recipe: Recipe) -> None:
+    """Whether the images that would be made are those that would be drawn."""
+    each, mixing = recipe.synthesis, recipe.mixing
+    made = [
+        ";".join(findings)
+        for findings in combinations(dataset, parts.train, each.crosses)
+        if (each.images_per_cross if len(findings) > 1 else each.images_per_class)
+    ]
+    share = SyntheticShare(
+        share=1.0,
+        class_exponent=mixing.class_exponent,
+        cross_share=mixing.cross_share,
+        judge_weight=mixing.judge_weight,
+    )
+    synthetic_weights(dataset.images.iloc[parts.train], pd.DataFrame({"findings": made}), share)
 
 
 def require_same(

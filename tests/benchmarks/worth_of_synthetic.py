@@ -44,6 +44,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "real": {},
     "small": {},
     "real crosses again": {},
+    "crosses throughout": {"mixing.final_share": 0.2},
     "half synthetic": HALF,
     "synthetic first": HALF | {"mixing.final_share": 0.0},
     "no super-resolution": {"srgan.scale": 1},

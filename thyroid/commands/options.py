@@ -55,7 +55,11 @@ def resolved(recipe: Recipe, dataset: Dataset, gpus_per_worker: float) -> Recipe
     execution = recipe.execution
     if gpus_per_worker and execution.device == "auto":  # the workers' machines, not this one
         execution = dataclasses.replace(execution, device="cuda")
-    return for_data(dataclasses.replace(recipe, execution=resolve(execution)), dataset.info.kind)
+    fixed = dataclasses.replace(recipe, execution=resolve(execution))
+    fitting = for_data(fixed, dataset.info.kind, crosses=bool(dataset.is_cross.any()))
+    if fixed.mixing.synthetic and fitting.mixing != fixed.mixing:
+        say("No image shows more than one disease: no synthetic cross images are made.")
+    return fitting
 
 
 def sources(dataset: Dataset, recipe: Recipe, vgg19: Path | None) -> tuple[Recipe, Datasets]:

@@ -132,7 +132,9 @@ def _tune(
             proposed = space(trial, base)
             if not isinstance(proposed, Recipe):
                 raise InputError(f"it returned {proposed!r} and not a Recipe.")
-            return {"recipe": to_json(for_data(proposed, dataset.info.kind))}
+            crosses = bool(dataset.is_cross.any())
+            fitting = for_data(proposed, dataset.info.kind, crosses=crosses)
+            return {"recipe": to_json(fitting)}
         except Exception as wrong:
             raise InputError(
                 f"The search space failed to propose trial {trial.number}: "

@@ -17,6 +17,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import optuna
+from optuna.distributions import BaseDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, Trial, TrialState
@@ -187,10 +188,32 @@ class StudySearch(OptunaSearch):  # type: ignore[misc]  # ray ships no types
             self._ot_study.tell(trial, value)
 
 
+class _Sampler(optuna.samplers.TPESampler):
+    """TPE whose random numbers depend on the place alone, not on what was drawn before."""
+
+    def __init__(self, place: str) -> None:
+        super().__init__(seed=_seed(place))
+        self._place = place
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        """One parameter; of a trial that died between two, what it would have been."""
+        own = optuna.samplers.TPESampler(seed=_seed(f"{self._place}/{param_name}"))
+        return own.sample_independent(study, trial, param_name, param_distribution)
+
+
 def sampler(seed: int, number: int) -> optuna.samplers.BaseSampler:
-    """TPE whose random numbers depend on the trial's number, not on what came before."""
-    digest = hashlib.sha256(f"{seed}/{number}".encode()).digest()
-    return optuna.samplers.TPESampler(seed=int.from_bytes(digest[:4], "big"))
+    """TPE whose random numbers depend on the seed, the trial's number and the parameter's name."""
+    return _Sampler(f"{seed}/{number}")
+
+
+def _seed(place: str) -> int:
+    return int.from_bytes(hashlib.sha256(place.encode()).digest()[:4], "big")
 
 
 def replay(study: optuna.Study, scheduler: TrialScheduler) -> None:

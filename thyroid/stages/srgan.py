@@ -218,7 +218,8 @@ def pixel_loss(activity: Tensor, target: Tensor) -> Tensor:
     e are the expected counts, y the target's, m its mean. To first order this is the mean squared
     error of `stabilised`, in its units; but as e in the denominator is held fixed, the best e is
     the mean of y, which for the stabilised error it is not: on the phantom, that gave the air
-    around the neck a quarter fewer counts than there are, and this 3 % fewer, at the same PSNR.
+    around the neck a quarter fewer counts than there are, this a few per cent fewer, at the same
+    PSNR.
 
     Activity (N, S, S) float32 of mean 1, target (N, S, S) float32 -> scalar.
     """
