@@ -3,7 +3,6 @@
 Trained on `thyroid7` (60 training images per class, 20 per cross), tested on `thyroid7-external`
 with another seed (200 per class, 100 per cross). Every arm has as many steps; arms are compared
 seed by seed with the first one, `real`, by the paired bootstrap over seeds and patients.
-`real crosses again` is the control: real cross images take the place of the synthetic ones.
 
     python -m tests.benchmarks.worth_of_synthetic FOLDER --seeds 0 1 2 3 4 [--arms real small]
 
@@ -17,22 +16,17 @@ import dataclasses
 import json
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from thyroid import machine, pipeline
 from thyroid.commands.phantom import phantom
 from thyroid.data.dataset import Dataset
-from thyroid.data.splits import Split
 from thyroid.evaluate.metrics import macro_f1
 from thyroid.evaluate.paired import macro_f1_difference
 from thyroid.execute import in_process
-from thyroid.recipe import RECIPES, Recipe, override
+from thyroid.recipe import RECIPES, override
 from thyroid.run import without_synthetic
-from thyroid.stages import synthesis
 from thyroid.stages.checkpoint import load_model
 from thyroid.stages.compute import start
 from thyroid.stages.images import images
@@ -43,7 +37,6 @@ HALF = {"mixing.synthetic_share": 0.5, "mixing.final_share": 0.5, "mixing.cross_
 ARMS: dict[str, dict[str, Any]] = {
     "real": {},
     "small": {},
-    "real crosses again": {},
     "crosses throughout": {"mixing.final_share": 0.2},
     "half synthetic": HALF,
     "synthetic first": HALF | {"mixing.final_share": 0.0},
@@ -88,14 +81,7 @@ def _predict(arm: str, seed: int, train: Path, test: Path, folder: Path) -> Any:
         recipe = without_synthetic(recipe)
     data = Dataset.open(train)
     store = Store(folder / "store")
-    with_real_crosses = mock.patch.object(synthesis, "load", _real_crosses)
-    if arm == "real crosses again":
-        _make(pipeline.synthesis(recipe, data.digest, seed), data, store)
-        with with_real_crosses:
-            # The key is that of the arm `small`: keep it out of the shared store
-            trained = _make_apart(recipe, data, seed, store, folder / f"control-{seed}")
-    else:
-        trained = _make(pipeline.classifier(recipe, data.digest, seed)[-1], data, store)
+    trained = _make(pipeline.classifier(recipe, data.digest, seed)[-1], data, store)
     on = start(recipe.execution)
     network, _, config = load_model(trained, on)
     external = Dataset.open(test)
@@ -109,36 +95,6 @@ def _make(stage: Any, data: Dataset, store: Store) -> Path:
     folder = store.open(stage.key)
     assert folder is not None
     return folder
-
-
-def _make_apart(recipe: Recipe, data: Dataset, seed: int, store: Store, root: Path) -> Path:
-    """The classifier in a store of its own, which starts with what it needs of the other."""
-    apart = Store(root)
-    segments = pipeline.classifier(recipe, data.digest, seed)
-    own = {segment.key for segment in segments}
-    for stage in segments[-1].lineage():
-        if stage.key not in own and stage.key not in apart:
-            source = store.open(stage.key)
-            assert source is not None
-            with apart.building(stage.key, stage.about) as folder:
-                if folder is not None:
-                    for path in source.rglob("*"):
-                        if path.is_file() and path.name != "manifest.json":
-                            target = folder / path.relative_to(source)
-                            target.parent.mkdir(parents=True, exist_ok=True)
-                            target.write_bytes(path.read_bytes())
-    return _make(segments[-1], data, apart)
-
-
-def _real_crosses(dataset: Dataset, parts: Split, folder: Path) -> tuple[Dataset, Tensor]:
-    rows = parts.train[dataset.is_cross[parts.train]]
-    pool = Dataset(
-        folder=dataset.folder,
-        info=dataset.info,
-        images=dataset.images.iloc[rows].reset_index(drop=True),
-        counts=dataset.counts[rows],
-    )
-    return pool, torch.zeros(len(rows), len(dataset.info.classes))
 
 
 def _tell(folder: Path, test: Dataset) -> None:

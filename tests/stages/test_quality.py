@@ -105,6 +105,7 @@ def synthetic(real: Inputs, tmp_path: Path) -> Callable[..., Inputs]:
         )
         digest = split.trained_on(dataset, split.load(dataset, real["split"]))
         (folder / "synthesis.json").write_text(json.dumps({"trained_on": digest}))
+        np.save(folder / "verdicts.npy", np.eye(3, dtype=np.float32)[[0] * len(counts)])
         return real | {"synthetic": folder}
 
     return with_images
@@ -277,6 +278,7 @@ def test_pictures_have_no_counts_to_measure(tmp_path: Path) -> None:
     pool = tmp_path / "pool"
     write_toy(pool / "dataset", images=60, kind="display", seed=3)
     (pool / "synthesis.json").write_text(json.dumps({"trained_on": trained_on}))
+    np.save(pool / "verdicts.npy", np.eye(3, dtype=np.float32)[[0] * 60])
     inputs |= {"synthetic": pool}
     inputs |= dict.fromkeys(("trained_on_real", "trained_on_synthetic"), inputs["assessor"])
     content = result(inputs, tmp_path / "quality")
