@@ -109,3 +109,10 @@ def test_synthetic_crosses_need_crosses() -> None:
     some = override(small, {"mixing.cross_share": 0.5})
     fitting = for_data(some, "counts", crosses=False)
     assert (fitting.mixing.synthetic_share, fitting.mixing.cross_share) == (0.2, None)
+
+
+def test_a_choice_written_as_another_number_is_the_choice() -> None:
+    assert to_json(override(Recipe(), {"srgan.scale": 4.0})) == to_json(
+        override(Recipe(), {"srgan.scale": 4})
+    )
+    assert isinstance(override(Recipe(), {"srgan.scale": 4.0}).srgan.scale, int)

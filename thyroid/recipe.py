@@ -481,6 +481,7 @@ def _checked(hint: Any, name: str, value: Any) -> Any:
     choices = typing.get_args(hint)
     if typing.get_origin(hint) is Literal:
         fits = value in choices
+        value = choices[choices.index(value)] if fits else value  # 2.0 is 2, and one key
     else:
         kinds = choices or (hint,)  # X | None
         fits = any(
