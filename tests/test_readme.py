@@ -9,7 +9,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from tests.test_cli import FEW
+from tests.test_cli import FEW, TINY
 from thyroid.cli import SUMMARIES, main
 from thyroid.recipe import Recipe
 from thyroid.space import load_space
@@ -33,7 +33,7 @@ def test_the_commands_for_ones_own_images_run(
     for line in commands.splitlines():
         command = shlex.split(line)[1:]
         if command[0] in ("train", "search"):
-            command += FEW
+            command += FEW + TINY
         if command[0] == "search":
             command[command.index("--trials") + 1] = "2"
             command += ["--final-seeds", "1"]
