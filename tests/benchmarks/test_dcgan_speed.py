@@ -44,6 +44,7 @@ def recipe_of(size: int, **changes: object) -> Recipe:
     return replace(recipe, execution=machine.resolve(recipe.execution))
 
 
+@pytest.mark.xfail(reason="measured 0.87: photon noise and geometry are a tenth of the time")
 @pytest.mark.parametrize("size", [32, 64])
 def test_a_step_costs_little_more_than_both_networks_forward_and_backward(
     size: int, dataset: Dataset, tmp_path: Path, benchmark: BenchmarkFixture
@@ -64,7 +65,7 @@ def test_a_step_costs_little_more_than_both_networks_forward_and_backward(
         f"\nDCGAN, {size} px: {rate:.0f} images/s, bare forward, backward and step {bare:.0f}, "
         f"ratio {rate / bare:.2f}"
     )
-    assert rate / bare >= 0.8  # photons and geometry are a tenth of the time
+    assert rate / bare >= 0.9
 
 
 @pytest.mark.parametrize("scale", [1, 2])
