@@ -11,6 +11,11 @@ import torch
 from torch import Generator, Tensor
 
 
+def mean_one(rate: Tensor) -> Tensor:
+    """A rate (N, H, W), not negative, as an activity: over each image's mean."""
+    return rate / rate.mean((-2, -1), keepdim=True).clamp_min(1e-12)
+
+
 def acquire(activity: Tensor, totals: Tensor, generator: Generator) -> Tensor:
     """Poisson counts of an activity, differentiable.
 

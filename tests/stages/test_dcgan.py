@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from tests.stages.lonely import Lonely
 from tests.toy import (
     CLASSES,
     PLACES,
@@ -380,21 +380,6 @@ def test_the_published_form_can_be_asked_for() -> None:
     assert not any("condition" in name for name in generator.state_dict())
     assert config.size == 64
     assert sum(isinstance(m, nn.BatchNorm2d) for m in discriminator.modules()) == 3
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Lonely(Compute):
-    """One of two workers, whose gradients nobody averages."""
-
-    def parallel(self, network: nn.Module) -> nn.Module:
-        return network
-
-    def mean(self, value: Tensor) -> Tensor:
-        return value
-
-    @property
-    def leads(self) -> bool:
-        return True
 
 
 @pytest.mark.usefixtures("ray_here")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from tests.stages.lonely import Lonely
 from tests.toy import made, toy_generators, with_other_pixels, without_times, write_toy
 from thyroid import pipeline
 from thyroid.data.dataset import Dataset, write_dataset
@@ -25,7 +25,7 @@ from thyroid.networks.srgan import Upscaler, bicubic
 from thyroid.recipe import Recipe
 from thyroid.stage import EpochMetrics, Stage
 from thyroid.stages import srgan
-from thyroid.stages.compute import Compute, start
+from thyroid.stages.compute import start
 from thyroid.stages.srgan import deal, load_upscaler, pixel_loss, psnr_db, upscale
 from thyroid.store import Store
 
@@ -386,21 +386,6 @@ def test_psnr_is_the_published_formula() -> None:
     y, x = (((c + 0.375) / (level + 0.375)).sqrt() for c in (target, activity * level))
     wanted = 10 * torch.log10(y.max() ** 2 / (x - y).square().mean())
     assert psnr_db(activity, target) == pytest.approx(wanted.item(), rel=1e-4)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Lonely(Compute):
-    """One of two workers, whose gradients nobody averages."""
-
-    def parallel(self, network: nn.Module) -> nn.Module:
-        return network
-
-    def mean(self, value: Tensor) -> Tensor:
-        return value
-
-    @property
-    def leads(self) -> bool:
-        return True
 
 
 @pytest.mark.usefixtures("ray_here")

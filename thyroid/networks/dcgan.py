@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from thyroid.acquisition import mean_one
+
 
 def channels(size: int, width: int) -> list[int]:
     """Channels of the layers of 4, 8, ..., size / 2 pixels: doubled towards the smallest."""
@@ -131,8 +133,7 @@ def activity(amplitude: Tensor) -> Tensor:
     square root of counts has the same noise everywhere; its scale is free, as only the share of
     the counts in each pixel is meant.
     """
-    rate = ((amplitude.float().squeeze(1) + 1) / 2).square()
-    return rate / rate.mean((-2, -1), keepdim=True).clamp_min(1e-12)
+    return mean_one(((amplitude.float().squeeze(1) + 1) / 2).square())
 
 
 def _published_start(module: nn.Module) -> None:

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.models import vgg19
 
-from thyroid.acquisition import stabilised
+from thyroid.acquisition import mean_one, stabilised
 from thyroid.errors import InputError
 from thyroid.networks.resnet import ResNet
 
@@ -78,7 +78,7 @@ class Upscaler(nn.Module):
         missing = self.tail(self.enlarge(features))  # (N, 1, S, S)
         # sqrt(activity) has the same noise everywhere, which a network learns best
         amplitude = bicubic(counts, self.scale).sqrt() + missing.float().squeeze(1)
-        return _mean_one(amplitude.clamp_min(0).square())
+        return mean_one(amplitude.clamp_min(0).square())
 
 
 class Discriminator(nn.Module):
@@ -180,7 +180,7 @@ def bicubic(counts: Tensor, scale: int) -> Tensor:
     level = counts.mean((-2, -1), keepdim=True) + 0.375  # (N, 1, 1)
     amplitude = F.interpolate(stabilised(counts), scale_factor=scale, mode="bicubic").squeeze(1)
     # stabilised backwards: a^2 level - 3/8
-    return _mean_one((amplitude.square() * level - 0.375).clamp_min(0))
+    return mean_one((amplitude.square() * level - 0.375).clamp_min(0))
 
 
 def surprise(counts: Tensor, activity: Tensor) -> Tensor:
@@ -193,11 +193,6 @@ def surprise(counts: Tensor, activity: Tensor) -> Tensor:
     """
     expected = activity * counts.mean((1, 2), keepdim=True)
     return 2 * ((counts + 0.375).sqrt() - (expected + 0.375).sqrt()).unsqueeze(1)
-
-
-def _mean_one(rate: Tensor) -> Tensor:
-    """(N, H, W) over each image's mean."""
-    return rate / rate.mean((-2, -1), keepdim=True).clamp_min(1e-12)
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:

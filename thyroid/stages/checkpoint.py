@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,31 @@ def load_optimiser(network: nn.Module, optimiser: torch.optim.Optimizer, path: P
         # The step count stays where AdamW keeps it; moments lie as their parameter does.
         like = parameter if tensor.shape == parameter.shape else tensor
         optimiser.state[parameter][entry] = torch.empty_like(like, dtype=tensor.dtype).copy_(tensor)
+
+
+def save_networks(
+    networks: Mapping[str, nn.Module],
+    optimisers: Mapping[str, torch.optim.Optimizer],
+    folder: Path,
+) -> None:
+    """Write NAME.safetensors and NAME-optimiser.safetensors of each."""
+    for name, network in networks.items():
+        save_tensors(network.state_dict(), folder / f"{name}.safetensors")
+        state = optimiser_tensors(network, optimisers[name])
+        save_tensors(state, folder / f"{name}-optimiser.safetensors")
+
+
+def load_networks(
+    networks: Mapping[str, nn.Module],
+    optimisers: Mapping[str, torch.optim.Optimizer],
+    folder: Path,
+) -> None:
+    """Put back what `save_networks` wrote; a network that was not there yet stays as it is."""
+    for name, network in networks.items():
+        weights = folder / f"{name}.safetensors"
+        if weights.exists():
+            network.load_state_dict(load_file(weights))
+            load_optimiser(network, optimisers[name], folder / f"{name}-optimiser.safetensors")
 
 
 def save_card(info: DatasetInfo, config: SegmentConfig, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import time
@@ -22,7 +23,7 @@ from thyroid.networks.dcgan import Discriminator, Generator, activity
 from thyroid.pipeline import DcganSegmentConfig
 from thyroid.recipe import AugmentationConfig, DcganConfig, InputConfig
 from thyroid.stages import split
-from thyroid.stages.checkpoint import load_optimiser, optimiser_tensors, save_tensors
+from thyroid.stages.checkpoint import load_networks, save_networks, save_tensors
 from thyroid.stages.compute import Compute, seed_of, share_of_batch, start
 from thyroid.stages.images import detected, images
 from thyroid.stages.sheet import write_sheet
@@ -74,10 +75,8 @@ def fit(
     with torch.random.fork_rng():
         torch.manual_seed(seed_of(config.seed, "dcgan"))
         generator, discriminator = networks(gan, findings.shape[1], config.size)
-        average, _ = networks(gan, findings.shape[1], config.size)
     generator, discriminator = on.place(generator), on.place(discriminator)
-    average = on.place(average).requires_grad_(False)
-    average.load_state_dict(generator.state_dict())
+    average = copy.deepcopy(generator).requires_grad_(False)
     kept = {"trained": generator, "discriminator": discriminator}
     optimisers = {
         name: torch.optim.Adam(network.parameters(), lr=rate, betas=(0.5, 0.999), fused=True)
@@ -87,11 +86,7 @@ def fit(
     }
     if "previous" in inputs:
         average.load_state_dict(load_file(inputs["previous"] / GENERATOR))
-        for name, network in kept.items():
-            network.load_state_dict(load_file(inputs["previous"] / f"{name}.safetensors"))
-            load_optimiser(
-                network, optimisers[name], inputs["previous"] / f"{name}-optimiser.safetensors"
-            )
+        load_networks(kept, optimisers, inputs["previous"])
     generate, judge = on.parallel(generator), on.parallel(discriminator)
     steps = gan.steps_per_epoch
     # Statistics of a batch of both kinds would tell which is which: the generator learned nothing
@@ -179,10 +174,7 @@ def fit(
 
     if on.leads:
         save_tensors(average.state_dict(), folder / GENERATOR)
-        for name, network in kept.items():
-            save_tensors(network.state_dict(), folder / f"{name}.safetensors")
-            state = optimiser_tensors(network, optimisers[name])
-            save_tensors(state, folder / f"{name}-optimiser.safetensors")
+        save_networks(kept, optimisers, folder)
         card = {
             "classes": dataset.info.classes,
             "kind": dataset.info.kind,

@@ -29,7 +29,7 @@ from thyroid.networks.srgan import (
 from thyroid.pipeline import SrganSegmentConfig
 from thyroid.stages import split, weights
 from thyroid.stages.assessor import load_assessor
-from thyroid.stages.checkpoint import load_optimiser, optimiser_tensors, save_tensors
+from thyroid.stages.checkpoint import load_networks, save_networks
 from thyroid.stages.compute import Compute, seed_of, share_of_batch, start
 from thyroid.stages.images import detected, images
 
@@ -97,12 +97,8 @@ def fit(
         name: torch.optim.Adam(network.parameters(), lr=gan.learning_rate, fused=True)
         for name, network in kept.items()
     }
-    for name, network in kept.items():
-        if "previous" in inputs and (inputs["previous"] / f"{name}.safetensors").exists():
-            network.load_state_dict(load_file(inputs["previous"] / f"{name}.safetensors"))
-            load_optimiser(
-                network, optimisers[name], inputs["previous"] / f"{name}-optimiser.safetensors"
-            )
+    if "previous" in inputs:
+        load_networks(kept, optimisers, inputs["previous"])
     upscaler = kept["upscaler"]
     enlarge = on.parallel(upscaler)
     if config.adversarial:
@@ -179,10 +175,7 @@ def fit(
         }
 
     if on.leads:
-        for name, network in kept.items():
-            save_tensors(network.state_dict(), folder / f"{name}.safetensors")
-            state = optimiser_tensors(network, optimisers[name])
-            save_tensors(state, folder / f"{name}-optimiser.safetensors")
+        save_networks(kept, optimisers, folder)
         card = {
             "kind": kind,
             "size": size,
