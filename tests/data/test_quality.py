@@ -224,3 +224,25 @@ def test_chance_is_not_confounding(make):
 def test_any_size(make, size):
     counts = np.random.default_rng(0).poisson(900, (24, size, size)).astype(np.uint16)
     check(make(_sound_rows(), counts))
+
+
+def test_generated_images_are_no_data_to_validate_on(make):
+    dataset = make(_sound_rows())
+    table = dataset.images.assign(source=["synthetic", *dataset.images["source"][1:]])
+    made = write_dataset(
+        dataset.folder.parent / "made",
+        name="made",
+        classes=dataset.info.classes,
+        size=dataset.info.size,
+        pixel_mm=dataset.info.pixel_mm,
+        kind=dataset.info.kind,
+        source="synthetic",
+        licence="CC0-1.0",
+        images=table,
+        counts=dataset.counts,
+    )
+    found = _kinds(made)
+    assert set(found) == {"synthetic"}
+    assert found["synthetic"].severity == "error"
+    assert found["synthetic"].image_ids == (table["image_id"][0],)
+    assert found["synthetic"].sentence.startswith("1 of 24 images were made by a generator")

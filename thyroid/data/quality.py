@@ -40,6 +40,7 @@ def check(dataset: Dataset) -> list[QualityFlag]:
     """All checks, errors first. Reads every image once, a few hundred at a time."""
     scan = _Scan.of(dataset)
     found = [
+        *_synthetic(dataset),
         *_classes(dataset),
         *_patients(dataset),
         *_exact_duplicates(dataset, scan),
@@ -51,6 +52,19 @@ def check(dataset: Dataset) -> list[QualityFlag]:
     ]
     severities: tuple[Severity, ...] = ("error", "warning", "note")
     return sorted(found, key=lambda flag: severities.index(flag.severity))
+
+
+def _synthetic(dataset: Dataset) -> Iterator[QualityFlag]:
+    made = dataset.images["image_id"][dataset.images["source"] == "synthetic"]
+    if len(made):
+        yield QualityFlag(
+            kind="synthetic",
+            severity="error",
+            sentence=f"{len(made)} of {len(dataset)} images were made by a generator: the run that "
+            "made them trains on them, but what is reached on them says nothing of patients; take "
+            "the data set that the generator was trained on.",
+            image_ids=tuple(made),
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
