@@ -11,7 +11,7 @@ from thyroid import pipeline
 from thyroid import stage as stage_module
 from thyroid.errors import InputError
 from thyroid.pipeline import Ramp, segment_epochs
-from thyroid.recipe import Recipe, ScheduleConfig
+from thyroid.recipe import RECIPES, Recipe, ScheduleConfig, override
 from thyroid.stage import KINDS, Kind, Stage
 
 DIGEST = "d" * 64
@@ -306,3 +306,15 @@ def test_what_is_not_trained_takes_one_worker() -> None:
         assert stage.execution.workers == 1
     for trained in (pipeline.dcgan(recipe, DIGEST, 0), pipeline.srgan(recipe, DIGEST, 0)):
         assert trained[-1].execution.workers == 2
+
+
+def test_small_runs_through_all_generators() -> None:
+    small = override(RECIPES["small"](), {"execution.precision": "fp32", "execution.device": "cpu"})
+    segments = pipeline.classifier(small, DIGEST, 0)
+    kinds = [stage.kind for stage in segments[-1].lineage()]
+    for kind in ("dcgan", "srgan", "synthesis", "classifier"):
+        assert kind in kinds
+    shares = [s.config.synthetic.share if s.config.synthetic else 0 for s in segments]
+    until = small.schedule.warmup_epochs + small.schedule.constant_epochs
+    assert shares == [0.2 if s.config.first_epoch < until else 0 for s in segments]
+    assert {0.2, 0} == set(shares)

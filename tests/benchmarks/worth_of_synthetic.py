@@ -33,14 +33,10 @@ from thyroid.stages.images import images
 from thyroid.stages.prediction import probabilities
 from thyroid.store import Store
 
-HALF = {"mixing.synthetic_share": 0.5, "mixing.final_share": 0.5, "mixing.cross_share": None}
 ARMS: dict[str, dict[str, Any]] = {
     "real": {},
     "small": {},
     "crosses throughout": {"mixing.final_share": 0.2},
-    "half synthetic": HALF,
-    "synthetic first": HALF | {"mixing.final_share": 0.0},
-    "no super-resolution": {"srgan.scale": 1},
 }
 
 
