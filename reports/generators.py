@@ -25,6 +25,7 @@ def generators_info(run: Run) -> dict[str, Any] | None:
     return {
         "synthetic_share": recipe["mixing"].get("synthetic_share") or 0.0,
         "final_share": recipe["mixing"].get("final_share") or 0.0,
+        "crosses_alone": recipe["mixing"].get("cross_share") == 1,
         "scale": recipe.get("srgan", {}).get("scale", 1),
         "rejection": recipe.get("synthesis", {}).get("rejection", 1.0),
         "examples": None if run.examples is None else len(run.examples),

@@ -316,6 +316,7 @@ def test_what_cannot_be_synthesised_is_said_before_anything_is_written(
             "mixing.cross_share 1 asks for images that",
         ),
         ([*train, "--vgg19", str(tmp_path / "none.pth")], "is no file"),
+        ([*train, "--vgg19", __file__], f"{__file__} does not hold the weights of VGG-19"),
     ]:
         assert main(command) == 2, command
         told = capsys.readouterr().err

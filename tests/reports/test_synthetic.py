@@ -210,6 +210,22 @@ def test_the_section_stands_after_the_results_and_is_whole(synthetic_run):
         assert html.count(f'value="{measure["synthetic"]}"') >= 1
 
 
+@pytest.mark.parametrize(
+    ("cross_share", "sentence"),
+    [
+        (None, "50 % were such images at first, and 25 % while"),
+        (1.0, "50 % were synthetic images of crosses alone at first, and 25 % while"),
+    ],
+)
+def test_which_images_a_batch_held_is_said(synthetic_run, cross_share, sentence):
+    path = synthetic_run / "config.json"
+    config = json.loads(path.read_text())
+    config["recipe"]["mixing"]["cross_share"] = cross_share
+    path.write_text(json.dumps(config))
+    words = re.sub(r"<[^>]+>", "", write_report(synthetic_run).read_text())
+    assert f"Of every training batch {sentence}" in " ".join(words.split())
+
+
 def test_the_first_lines_say_whether_it_helped(synthetic_run):
     html, info = read(synthetic_run)
     assert info["verdict"]["synthetic"]["state"] == "undecided"

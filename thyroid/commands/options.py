@@ -68,9 +68,11 @@ def sources(dataset: Dataset, recipe: Recipe, vgg19: Path | None) -> tuple[Recip
     Raises
     ------
     InputError
-        When the file cannot be read, or is not the one that the recipe was made with.
+        When the file cannot be read or holds something else, or is not the one that the recipe was
+        made with.
     """
     from thyroid.files import sha256_of
+    from thyroid.networks.srgan import Vgg19Features
 
     where = {dataset.digest: dataset.folder}
     asked = recipe.srgan.vgg19
@@ -80,6 +82,7 @@ def sources(dataset: Dataset, recipe: Recipe, vgg19: Path | None) -> tuple[Recip
         return recipe, where
     if not vgg19.is_file():
         raise InputError(f"--vgg19 {vgg19} is no file.")
+    Vgg19Features(vgg19)  # said now, not after the generators' first half
     found = sha256_of(vgg19)
     if asked not in (None, found):
         raise InputError(f"--vgg19 {vgg19} is not the file of the recipe ({asked[:12]}).")
