@@ -31,10 +31,17 @@ def data_info(run: Run) -> dict[str, Any]:
     )
     info = {name: recorded.get(name) for name in names} | {
         "classes": list(run.classes),
+        "test_set": _test_set(run.config.get("test_set")),
         "state": run.dataset_state,
         "total_counts": None,
     }
     return info if run.dataset is None else info | dataset_info(run.dataset, run.parts)
+
+
+def _test_set(recorded: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The data set that is the test part; None where some patients of the same are."""
+    names = ("name", "images", "patients", "digest")
+    return None if recorded is None else {name: recorded.get(name) for name in names}
 
 
 def dataset_info(dataset: Dataset, parts: Mapping[str, str] | None = None) -> dict[str, Any]:

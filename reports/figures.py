@@ -44,13 +44,19 @@ class Axis:
 def loss_chart(training: dict[str, Any]) -> Markup:
     """Training and validation loss per epoch, a line for each seed."""
     names = {"train_loss": ("training", "dashed"), "validation_loss": ("validation", "solid")}
-    return _curves(training, names, "loss")
+    return _curves(training, names, "loss", **_switch(training))
 
 
 def macro_f1_chart(training: dict[str, Any]) -> Markup:
     """Validation macro-F1 per epoch, a line for each seed."""
     names = {"validation_macro_f1": ("validation", "solid")}
-    return _curves(training, names, "macro-F1", floor=0.0, roof=1.0)
+    return _curves(training, names, "macro-F1", floor=0.0, roof=1.0, **_switch(training))
+
+
+def _switch(training: dict[str, Any]) -> dict[str, Any]:
+    """Where the cross phase begins."""
+    begins = training["cross_from"]
+    return {} if begins is None else {"since": begins - 0.5, "since_what": "cross phase"}
 
 
 def dcgan_loss_chart(dcgan: dict[str, Any]) -> Markup:
@@ -125,6 +131,31 @@ def interval_chart(rows: Sequence[dict[str, Any]], metric: str, mean: float | No
     return _svg(parts, alt, height)
 
 
+def reliability_chart(calibration: dict[str, Any]) -> Markup:
+    """Accuracy over stated confidence, as trained and tempered, beside the diagonal of truth."""
+    names = {"trained": ("as trained", "dashed"), "tempered": ("tempered", "solid")}
+    x = Axis(low=0.0, high=1.0, start=LEFT + 6, end=WIDTH - RIGHT)
+    y = Axis(low=0.0, high=1.0, start=HEIGHT - BOTTOM, end=TOP)
+    parts = [_frame(x, y, "stated probability", "share right", whole=False)]
+    parts.append(_line(x(0), y(0), x(1), y(1), "mean"))
+    ends = []
+    for name, (label, stroke) in names.items():
+        bins = calibration["curves"][name]
+        places = [(x(b["confidence"]), y(b["accuracy"])) for b in bins]
+        path = "M" + "L".join(f"{across} {up}" for across, up in places)
+        parts.append(Markup('<path class="line {}" d="{}"/>').format(stroke, path))
+        for (across, up), found in zip(places, bins, strict=True):
+            parts.append(
+                Markup('<circle class="bin {}" cx="{}" cy="{}" r="{}"/>').format(
+                    stroke, across, up, round(2 + 7 * math.sqrt(found["share"]), 1)
+                )
+            )
+        ends.append((places[-1][1], label, stroke))
+    parts += _end_labels(ends)
+    alt = "Share of right answers over stated probability, before and after tempering."
+    return _svg(parts, alt)
+
+
 def _curves(
     training: dict[str, Any],
     names: Mapping[str, tuple[str, str]],
@@ -134,6 +165,7 @@ def _curves(
     *,
     level: float | None = None,
     since: float | None = None,
+    since_what: str = "",
 ) -> Markup:
     """A line for each seed and name, and the name beside its end.
 
@@ -142,7 +174,7 @@ def _curves(
     names
         Field -> its name on the chart, and its stroke: solid or dashed.
     level, since
-        Where a fine line runs across, and where one stands upright.
+        Where a fine line runs across, and where one stands upright, with `since_what` beside it.
     """
     lines = {
         field: [
@@ -159,6 +191,10 @@ def _curves(
         parts.append(_line(LEFT, y(level), x.end, y(level), "mean"))
     if since is not None:
         parts.append(_line(x(since), y.start, x(since), y.end, "mean"))
+        if since_what and x(since) < (LEFT + x.end) / 2:
+            parts.append(_text(x(since) + 5, TOP + 6, since_what, "start"))
+        elif since_what:  # the names of the lines need the room to the right
+            parts.append(_text(x(since) - 5, TOP + 6, f"{since_what} \N{RIGHTWARDS ARROW}", "end"))
     ends: list[tuple[float, str, str]] = []
     for field, group in lines.items():
         label, stroke = names[field]
@@ -174,14 +210,22 @@ def _curves(
                 )
         if drawn:
             ends.append((sum(y(line[-1][1]) for line in drawn) / len(drawn), label, stroke))
-    ends.sort()
-    for i, (at, label, stroke) in enumerate(ends):
-        at = max(at, ends[i - 1][0] + 14) if i else at
-        parts.append(_text(WIDTH - RIGHT + 6, at + 4, label, "start", f"name {stroke}"))
+    parts += _end_labels(ends)
     seeds = len(training["seeds"])
     shown = " and ".join(label for label, _ in names.values())
     alt = f"{y_label[0].upper()}{y_label[1:]} per epoch ({shown}), {seeds} seeds."
+    if since_what:
+        alt += f" The {since_what} begins where the upright line is."
     return _svg(parts, alt)
+
+
+def _end_labels(ends: Sequence[tuple[float, str, str]]) -> list[Markup]:
+    """Names beside the ends of their lines: height, name, stroke; not one over another."""
+    texts, below = [], -math.inf
+    for at, label, stroke in sorted(ends):
+        below = max(at, below + 14)
+        texts.append(_text(WIDTH - RIGHT + 6, below + 4, label, "start", f"name {stroke}"))
+    return texts
 
 
 def _axis_x(values: Sequence[float], right: float = WIDTH - RIGHT) -> Axis:

@@ -25,6 +25,7 @@ def generators_info(run: Run) -> dict[str, Any] | None:
     return {
         "synthetic_share": recipe["mixing"].get("synthetic_share") or 0.0,
         "final_share": recipe["mixing"].get("final_share") or 0.0,
+        "cross_synthetic": _of_cross_phase(recipe.get("cross", {})),
         "crosses_alone": recipe["mixing"].get("cross_share") == 1,
         "scale": recipe.get("srgan", {}).get("scale", 1),
         "rejection": recipe.get("synthesis", {}).get("rejection", 1.0),
@@ -36,6 +37,11 @@ def generators_info(run: Run) -> dict[str, Any] | None:
         "super_resolution": None if quality is None else _enlarged(quality["super_resolution"]),
         "costs": _costs(run),
     }
+
+
+def _of_cross_phase(cross: dict[str, Any]) -> float | None:
+    """Share of synthetic images among the crosses of the cross phase; None where there is none."""
+    return (cross.get("synthetic") or 0.0) if cross.get("order") == "retrain" else None
 
 
 def _curves(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[str, Any] | None:

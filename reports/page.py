@@ -54,6 +54,8 @@ def environment() -> Environment:
         number=number,
         signed=signed,
         percent=percent,
+        points=points,
+        p_value=p_value,
         setting=setting,
         plain=plain_name,
         dotted=dotted,
@@ -72,12 +74,29 @@ def number(value: float | None, digits: int = 3) -> Markup:
 
 def signed(value: float, digits: int = 3) -> Markup:
     """A difference, with its sign."""
-    return _data(value, f"{value:+.{digits}f}")
+    return _data(value, _plus(value, digits))
 
 
 def percent(value: float | None, digits: int = 0, sign: str = "\N{NO-BREAK SPACE}%") -> Markup:
     """A share as per cent."""
     return number(None) if value is None else _data(value, f"{100 * value:.{digits}f}") + sign
+
+
+def points(value: float, digits: int = 1) -> Markup:
+    """A difference of shares in percentage points, with its sign."""
+    return _data(value, _plus(100 * value, digits))
+
+
+def _plus(value: float, digits: int) -> str:
+    """With its sign, but not of what rounds to zero."""
+    shown = f"{value:+.{digits}f}"
+    return shown if float(shown) else shown[1:]
+
+
+def p_value(value: float) -> Markup:
+    """A p-value, with more digits where it is small."""
+    digits = 3 if value >= 0.01 else 4
+    return _data(value, f"{value:.{digits}f}" if value >= 0.0001 else f"{value:.1e}")
 
 
 def setting(value: Any) -> Markup:

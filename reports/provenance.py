@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,20 @@ def provenance_info(run: Run) -> dict[str, Any]:
 def command(config: dict[str, Any], run: str) -> str:
     """What was typed, as far as it decides the numbers."""
     kind, search = config.get("command", "train"), config.get("search")
+    if kind == "demo" and search:
+        return shlex.join(["thyroid", "demo", "--trials", str(search.get("trials"))])
+    compared = config.get("comparison")
+    if compared:
+        options = {
+            "--models": compared.get("models"),
+            "--trials-per-model": compared.get("trials_per_model"),
+            "--space": without_folder(compared.get("space")),
+            "--seeds": len(config.get("seeds", [])) or None,
+        }
+        words = ["--ablations"] if compared.get("ablations") else []
+        return _whole(config, run, options, compared, words)
     if not search:
         return training_command(config, run)
-    if kind == "demo":
-        return shlex.join(["thyroid", "demo", "--trials", str(search.get("trials"))])
     options = {
         "--space": without_folder(search.get("space")),
         "--trials": search.get("trials"),
@@ -40,24 +51,34 @@ def command(config: dict[str, Any], run: str) -> str:
         "--seed": search.get("seed"),
         "--grace-epochs": search.get("grace_epochs"),
     }
+    return _whole(config, run, options, search)
+
+
+def _whole(
+    config: dict[str, Any],
+    run: str,
+    options: dict[str, Any],
+    settings: dict[str, Any],
+    flags: Sequence[str] = (),
+) -> str:
+    """A command that started from the recipe `base` of its settings."""
     preset = flat(to_json(RECIPES["small"]()))
     changed = {
         f"--{field}": without_folder(value)
-        for field, value in flat(search.get("base", {})).items()
+        for field, value in flat(settings.get("base", {})).items()
         if value != preset.get(field)
         and not field.startswith("execution.")
-        and field != "srgan.vgg19"  # a digest; the option names the file
+        and field not in ("srgan.vgg19", "network.weights")  # digests; options name the files
     }
-    return _words(
-        ["thyroid", str(kind), _dataset(config), run], options | _weights(config) | changed
-    )
+    words = ["thyroid", str(config.get("command")), _dataset(config), run, *flags]
+    return _words(words, options | _files(config) | changed)
 
 
 def training_command(config: dict[str, Any], run: str) -> str:
     """Train the run's recipe again, in a new folder."""
     options = {"--recipe": f"{run}/recipe.json", "--seeds": len(config.get("seeds", [])) or None}
     words = ["thyroid", "train", _dataset(config), f"{run}-again"]
-    return _words(words, options | _weights(config))
+    return _words(words, options | _files(config))
 
 
 def flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -81,10 +102,16 @@ def _dataset(config: dict[str, Any]) -> str:
     return Path(str(recorded.get("folder") or recorded.get("name"))).name
 
 
-def _weights(config: dict[str, Any]) -> dict[str, Any]:
-    """The option that names a file of weights, where the recipe needs one."""
-    digest = config.get("recipe", {}).get("srgan", {}).get("vgg19")
-    return {"--vgg19": "vgg19.pth"} if digest else {}
+def _files(config: dict[str, Any]) -> dict[str, Any]:
+    """The options that name a test set and files of weights, where the run needs them."""
+    recipe, tested = config.get("recipe", {}), config.get("test_set")
+    return {
+        "--test-set": Path(str(tested.get("folder") or tested.get("name"))).name
+        if tested
+        else None,
+        "--weights": "weights.pth" if recipe.get("network", {}).get("weights") else None,
+        "--vgg19": "vgg19.pth" if recipe.get("srgan", {}).get("vgg19") else None,
+    }
 
 
 def _words(words: list[str], options: dict[str, Any]) -> str:

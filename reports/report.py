@@ -5,7 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from reports.calibration import calibration_info
+from reports.claims import claims_info
+from reports.comparison import comparison_info
 from reports.data import data_info
+from reports.forgetting import forgetting_info
 from reports.generators import generators_info
 from reports.page import write_page
 from reports.provenance import provenance_info
@@ -24,7 +28,7 @@ def write_report(run: str | Path, out: str | Path | None = None) -> Path:
     Parameters
     ----------
     run
-        Folder that `thyroid train`, `search` or `demo` wrote.
+        Folder that `thyroid train`, `search`, `compare` or `demo` wrote.
     out
         The page, RUN/report.html where not given. Its numbers go to the same name with .json.
 
@@ -44,13 +48,21 @@ def write_report(run: str | Path, out: str | Path | None = None) -> Path:
 def report_info(run: Run) -> dict[str, Any]:
     """Every number and name of the page: the content of report.json."""
     data, results, search = data_info(run), results_info(run), search_info(run)
-    worth = worth_info(run)
+    training, worth, forgetting = training_info(run), worth_info(run), forgetting_info(run)
+    comparison = comparison_info(run, results)
+    verdict = verdict_info(run.config, data, results, search, worth, comparison)
+    synthetic = verdict["synthetic"]["state"]
+    claims = (training, results, comparison, worth, synthetic, forgetting)
     return {
         "format_version": 1,
-        "verdict": verdict_info(run.config, data, results, search, worth),
+        "verdict": verdict,
         "data": data,
-        "training": training_info(run),
+        "training": training,
         "results": results,
+        "calibration": calibration_info(run),
+        "comparison": comparison,
+        "forgetting": forgetting,
+        "claims": claims_info(run.config, *claims),
         "worth": worth,
         "generators": generators_info(run),
         "search": search,

@@ -6,12 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from reports.estimates import LEVEL, RESAMPLES, estimate
 from reports.run import Run
 from thyroid.evaluate.bootstrap import Interval, metric_intervals
 from thyroid.evaluate.metrics import OVERALL, PER_CLASS, confusion_matrix, macro_f1
-
-LEVEL = 0.95
-RESAMPLES = 2000
 
 
 def results_info(run: Run) -> dict[str, Any] | None:
@@ -19,7 +17,7 @@ def results_info(run: Run) -> dict[str, Any] | None:
 
     Every metric is the mean over seeds, as {value, low, high}; None where it is undefined.
     """
-    part = next((p for p in ("test", "validation") if run.predictions[p]), None)
+    part = run.part
     if part is None:
         return None
     by_seed = run.predictions[part]
@@ -55,7 +53,7 @@ def results_info(run: Run) -> dict[str, Any] | None:
             "images": int((labels == c).sum()),
             "patients": len(np.unique(patients[labels == c])),
         }
-        | {metric: _plain(whole[metric], c) for metric in PER_CLASS}
+        | {metric: estimate(whole[metric], c) for metric in PER_CLASS}
         for c, name in enumerate(run.classes)
     ]
     overall = _overall(whole)
@@ -109,17 +107,4 @@ def _guess_info(labels: np.ndarray[Any, Any], classes: tuple[str, ...]) -> dict[
 
 
 def _overall(found: dict[str, Interval]) -> dict[str, Any]:
-    return {name: _plain(found[name]) for name in (*(f"macro_{m}" for m in PER_CLASS), *OVERALL)}
-
-
-def _plain(interval: Interval, c: int | None = None) -> dict[str, float] | None:
-    # twelve decimals: beyond these, figures hang on the processor
-    value, low, high = (
-        round(float(x if c is None else x[c]), 12)
-        for x in (interval.value, interval.low, interval.high)
-    )
-    return (
-        {"value": value, "low": low, "high": high}
-        if np.isfinite([value, low, high]).all()
-        else None
-    )
+    return {name: estimate(found[name]) for name in (*(f"macro_{m}" for m in PER_CLASS), *OVERALL)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,24 @@ PARAMETER = "param_"
 """Columns of trials.csv that begin so hold what was searched."""
 STAGES = {"classifier": "epoch", "dcgan": "epoch", "srgan": "epoch", "synthesis": "findings"}
 """Stages whose lines of metrics.jsonl are shown, and what a line of a seed is about."""
+TEXTS = ("stage", "phase", "part", "findings")
+"""What of such a line is no number."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ComparedRow:
+    """One recipe of a comparison."""
+
+    name: str
+    kind: str
+    """method | baseline | ablation"""
+    title: str
+    changes: dict[str, Any]
+    """What differs from the method, by dotted field."""
+    about: dict[str, Any]
+    """Numbers of rows.json, such as `parameters`, by name."""
+    predictions: dict[int, Predictions]
+    """Seed -> predictions of the part that the run's results are on; the method's are the run's."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,6 +57,10 @@ class Run:
     """Part (validation, test) -> seed -> predictions, of the same images in the same order."""
     without_synthetic: dict[str, dict[int, Predictions]]
     """The same, of the recipe without its synthetic images."""
+    before_cross: dict[str, dict[int, Predictions]]
+    """The same, of the networks before their cross phase."""
+    rows: list[ComparedRow]
+    """rows.json and rows/, in their order."""
     quality: dict[str, Any] | None
     """synthetic/quality.json"""
     examples: Dataset | None
@@ -49,6 +72,11 @@ class Run:
     dataset: Dataset | None
     dataset_state: str
     """open | missing (no such folder) | changed (not the data of this run)"""
+
+    @property
+    def part(self) -> str | None:
+        """What the results are on: test, or validation where there is no test part (yet)."""
+        return _part(self.predictions)
 
 
 def read_run(folder: Path) -> Run:
@@ -63,16 +91,24 @@ def read_run(folder: Path) -> Run:
     classes = tuple(config["dataset"]["classes"])
     dataset, state = _dataset(folder, config["dataset"])
     stages = _stages(folder / "metrics.jsonl")
-    predictions = folder / "predictions"
-    twins = predictions / "without-synthetic"
+
+    def predicted(place: str = "") -> dict[str, dict[int, Predictions]]:
+        return {
+            part: _predictions(folder / "predictions" / place, part, classes)
+            for part in ("validation", "test")
+        }
+
+    predictions = predicted()
     return Run(
         folder=folder,
         config=config,
         classes=classes,
         epochs=stages.pop("classifier"),
         generators=stages,
-        predictions={p: _predictions(predictions, p, classes) for p in ("validation", "test")},
-        without_synthetic={p: _predictions(twins, p, classes) for p in ("validation", "test")},
+        predictions=predictions,
+        without_synthetic=predicted("without-synthetic"),
+        before_cross=predicted("before-cross"),
+        rows=_rows(folder, _part(predictions), classes),
         quality=read_quality(folder / "synthetic" / "quality.json"),
         examples=read_examples(folder / "synthetic" / "examples", classes),
         trials=_trials(folder / "trials.csv"),
@@ -91,7 +127,7 @@ def _config(folder: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise InputError(
             f"{folder} is no run, it has no config.json: name a folder that `thyroid train`, "
-            "`thyroid search` or `thyroid demo` wrote."
+            "`thyroid search`, `thyroid compare` or `thyroid demo` wrote."
         ) from None
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}): check the path.") from None
@@ -139,7 +175,7 @@ def _stages(path: Path) -> dict[str, list[dict[str, Any]]]:
 def _place(row: dict[str, Any], about: str) -> tuple[int, Any]:
     """Which seed and epoch (or findings) a line is of; ValueError where a number of it is none."""
     for name, value in row.items():
-        if name in ("stage", "part", "findings") or value is None:
+        if name in TEXTS or value is None:
             continue
         if not math.isfinite(value):
             raise ValueError
@@ -163,6 +199,39 @@ def _predictions(folder: Path, part: str, classes: tuple[str, ...]) -> dict[int,
                 "run the command that made them again."
             )
     return {seed: found[seed] for seed in seeds if len(found[seed].images)}
+
+
+def _part(predictions: Mapping[str, Any]) -> str | None:
+    return next((part for part in ("test", "validation") if predictions[part]), None)
+
+
+def _rows(run: Path, part: str | None, classes: tuple[str, ...]) -> list[ComparedRow]:
+    path = run / "rows.json"
+    if not path.is_file():
+        return []
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+        named = [{name: row[name] for name in ("name", "kind", "title", "changes")} for row in rows]
+        about = [{k: v for k, v in row.items() if isinstance(v, int | float)} for row in rows]
+        sound = all(
+            re.fullmatch(r"[\w-]+", row["name"]) and isinstance(row["changes"], dict)
+            for row in named
+        )
+        sound = sound and all(math.isfinite(number) for own in about for number in own.values())
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        sound = False
+    if not sound:
+        raise InputError(f"{path} is damaged: run `thyroid compare` again.")
+    return [
+        ComparedRow(
+            **row,
+            about=numbers,
+            predictions=_predictions(run / "rows" / row["name"] / "predictions", part, classes)
+            if part and row["kind"] != "method"
+            else {},
+        )
+        for row, numbers in zip(named, about, strict=True)
+    ]
 
 
 def _trials(path: Path) -> pd.DataFrame | None:

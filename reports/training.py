@@ -10,7 +10,10 @@ CURVES = ("train_loss", "validation_loss", "validation_accuracy", "validation_ma
 
 
 def training_info(run: Run) -> dict[str, Any] | None:
-    """Per seed the curves, and what the last epoch reached; None where no epoch has ended."""
+    """Per seed the curves, and what the last epoch reached; None where no epoch has ended.
+
+    `cross_from` is the first epoch of the cross phase; None where there is none (yet).
+    """
     if not run.epochs:
         return None
     seeds = []
@@ -26,4 +29,5 @@ def training_info(run: Run) -> dict[str, Any] | None:
                 "images_per_second": speeds[len(speeds) // 2] if speeds else None,
             }
         )
-    return {"seeds": seeds}
+    crossed = [row["epoch"] for row in run.epochs if row.get("phase") == "cross"]
+    return {"seeds": seeds, "cross_from": min(crossed, default=None)}

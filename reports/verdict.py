@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from reports.data import centre_relation
+from reports.estimates import ENOUGH_SEEDS
 from reports.worth import uses_synthetic
 
-ENOUGH_SEEDS = 5
 ENOUGH_IMAGES = 100
 ENOUGH_PER_CLASS = 10
 
@@ -18,6 +18,7 @@ def verdict_info(
     results: dict[str, Any] | None,
     search: dict[str, Any] | None,
     worth: dict[str, Any] | None = None,
+    comparison: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The verdict.
 
@@ -25,19 +26,23 @@ def verdict_info(
     -------
     dict
         `state`: done (test results) | validated (validation only) | running. `split`: how test
-        images relate to training images (see `centre_relation`), or `left_out` with the `centre`.
+        images relate to training images (see `centre_relation`), or `left_out` with the `centre`,
+        or `test_set` (they are another data set).
         `cautions`: names of what the reader must know; the template has a sentence for each.
         `synthetic`: `state` (see `synthetic_state`) and `difference` in macro-F1, with and without.
+        `comparison`: with other networks (see `comparison_info`), None where there was none.
     """
     left_out = config.get("recipe", {}).get("split", {}).get("leave_out_centre")
+    relation = "test_set" if data.get("test_set") else centre_relation(data)
     info: dict[str, Any] = {
         "searched": search is not None,
-        "split": "left_out" if left_out else centre_relation(data),
+        "split": "left_out" if left_out else relation,
         "centre": left_out,
         "synthetic": {
             "state": synthetic_state(config, search, worth),
             "difference": worth and worth["difference"],
         },
+        "comparison": comparison and comparison["verdict"],
         "enough": {
             "seeds": ENOUGH_SEEDS,
             "images": ENOUGH_IMAGES,
@@ -135,4 +140,20 @@ def verdict_line(verdict: dict[str, Any]) -> str:
             f"; synthetic images make a difference of {gain['value']:+.3f} "
             f"({gain['low']:+.3f} to {gain['high']:+.3f})"
         )
+    compared = verdict["comparison"]
+    if compared is not None and "gap" in compared:
+        line += f"; {_compared(compared)}"
     return line
+
+
+def _compared(compared: dict[str, Any]) -> str:
+    gap, best = compared["gap"], f"the best baseline, {compared['best']}"
+    size = f"{gap['value']:.3f} ({gap['low']:.3f} to {gap['high']:.3f})"
+    if compared["state"] in ("higher", "lower"):
+        return f"that is {size} {compared['state']} than {best}"
+    verdict = (
+        "too few seeds to tell it from"
+        if compared["state"] == "few_seeds"
+        else "no difference could be shown to"
+    )
+    return f"{verdict} {best}: {gap['value']:+.3f} ({gap['low']:+.3f} to {gap['high']:+.3f})"

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from reports.results import LEVEL, RESAMPLES
+from reports.estimates import LEVEL, RESAMPLES, gain, rounded
 from reports.run import Run
 from thyroid.errors import InputError
 from thyroid.evaluate.metrics import macro_f1
@@ -15,8 +15,12 @@ from thyroid.evaluate.paired import macro_f1_difference
 
 def uses_synthetic(config: dict[str, Any]) -> bool:
     """Whether the run's recipe trains on synthetic images."""
-    mixing = config.get("recipe", {}).get("mixing", {})
-    return any((mixing.get(name) or 0) > 0 for name in ("synthetic_share", "final_share"))
+    recipe = config.get("recipe", {})
+    mixing, cross = recipe.get("mixing", {}), recipe.get("cross", {})
+    shares = [mixing.get(name) for name in ("synthetic_share", "final_share")]
+    if cross.get("order") == "retrain":
+        shares.append(cross.get("synthetic"))
+    return any((share or 0) > 0 for share in shares)
 
 
 def worth_info(run: Run) -> dict[str, Any] | None:
@@ -30,7 +34,7 @@ def worth_info(run: Run) -> dict[str, Any] | None:
     InputError
         When the two have predicted different images.
     """
-    part = next((p for p in ("test", "validation") if run.predictions[p]), "test")
+    part = run.part or "test"
     having, lacking = run.predictions[part], run.without_synthetic[part]
     seeds = [seed for seed in having if seed in lacking]
     if not seeds or not uses_synthetic(run.config):
@@ -70,18 +74,12 @@ def worth_info(run: Run) -> dict[str, Any] | None:
         "seeds": len(seeds),
         "level": LEVEL,
         "resamples": RESAMPLES,
-        "with": _rounded(np.mean(reached[0])),
-        "without": _rounded(np.mean(reached[1])),
-        "difference": {
-            name: _rounded(getattr(difference, name)) for name in ("value", "low", "high")
-        },
+        "with": rounded(np.mean(reached[0])),
+        "without": rounded(np.mean(reached[1])),
+        "difference": gain(difference),
         "p_value": difference.p_value,
         "by_seed": [
-            {name: _rounded(v) if name != "seed" else v for name, v in row.items()}
+            {name: rounded(v) if name != "seed" else v for name, v in row.items()}
             for row in by_seed
         ],
     }
-
-
-def _rounded(value: Any) -> float:
-    return round(float(value), 12)  # beyond these, figures hang on the processor

@@ -15,8 +15,11 @@ import pandas as pd
 import pytest
 
 from tests.toy import write_toy
+from thyroid import pipeline
 from thyroid.cli import SUMMARIES, main
 from thyroid.data.dataset import Dataset, write_dataset
+from thyroid.recipe import override, read_recipe
+from thyroid.store import Store
 
 SHORT = ["--input.size", "32", "--network.width", "4", "--schedule.warmup-epochs", "0"]
 SHORT += ["--schedule.constant-epochs", "2", "--schedule.decay-epochs", "1"]
@@ -34,6 +37,27 @@ TINY += ["--judge.warmup-epochs", "0", "--judge.constant-epochs", "2", "--judge.
 
 MIXED = [*SHORT, *TINY, "--mixing.synthetic-share", "0.5", "--mixing.final-share", "0.5"]
 MIXED += ["--mixing.cross-share", "None"]
+
+RETRAIN = [*FEW, "--cross.order", "retrain", "--cross.epochs", "2"]
+"""One epoch of single images, then two of cross images."""
+
+
+def cross_data(folder: Path) -> Path:
+    """The toy data set with cross images."""
+    return write_toy(folder, crosses=24).folder
+
+
+def elsewhere(folder: Path) -> Dataset:
+    """Thirty images of other patients."""
+    dataset = write_toy(folder, images=30, seed=7)
+    names = "other-" + dataset.images["patient_id"]
+    dataset.images.assign(patient_id=names).to_csv(folder / "images.csv", index=False)
+    return Dataset.open(folder)
+
+
+def artifacts(run: Path) -> dict[Path, int]:
+    """Each artifact of the run's store, and when it was made."""
+    return {p: p.stat().st_mtime_ns for p in (run / "store" / "artifacts").glob("*/*")}
 
 
 def test_help_names_every_command_and_imports_nothing_heavy() -> None:
@@ -168,7 +192,7 @@ def test_bad_input_is_one_sentence_status_2_and_leaves_nothing(
         ([*train, "--input.size", "20"], "choose one of 32, 16."),
         ([*train, "--input.size", "7"], "input.size is 7 but must be from 16"),
         ([*train, "--network.name", "resnet19"], "choose one of lenet5"),
-        ([*train, "--recipe", "large"], "choose small, resnet18 or a JSON file"),
+        ([*train, "--recipe", "large"], "choose small, resnet18, paper or a JSON file"),
         ([*train, "--recipe", str(tmp_path / "no.json")], "Cannot read recipe"),
         ([*train, "--seeds", "0"], "--seeds is 0"),
         (["train", str(toy), "/proc/run", *FEW], "Cannot write /proc/run"),
@@ -349,3 +373,229 @@ def test_search_writes_trials_and_the_best_recipe(
                  "--seeds", "1"]) == 0  # fmt: skip
     again = pd.read_csv(tmp_path / "again" / "predictions" / "test-seed0.csv")
     assert again.equals(pd.read_csv(run / "predictions" / "test-seed0.csv"))
+
+
+def test_a_retrained_run_keeps_what_it_knew_before_its_cross_phase(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, run = cross_data(tmp_path / "data"), tmp_path / "run"
+    command = ["train", str(data), str(run), "--seeds", "1", *RETRAIN]
+    command += ["--network.cross-feature", "input", "--cross.superposed", "0.5"]
+    assert main(command) == 0
+    names = {"validation-seed0.csv", "test-seed0.csv"}
+    before = {p.name: p.read_bytes() for p in (run / "predictions" / "before-cross").iterdir()}
+    assert set(before) == names
+    for name in names:
+        assert (run / "predictions" / name).read_bytes() != before[name]
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["phase"] for line in lines] == ["single", "cross", "cross"]
+    card = json.loads((run / "model" / "model.json").read_text())
+    assert card["network"]["cross_feature"] == "input"
+    made = artifacts(run)
+
+    # Another cross phase takes the single phase from the store, and its networks are the same
+    other = tmp_path / "other"
+    store = ["--store", str(run / "store")]
+    assert main(["train", str(data), str(other), "--seeds", "1", *RETRAIN, *store]) == 0
+    assert made.items() <= artifacts(run).items()
+    for name in names:
+        again = other / "predictions" / "before-cross" / name
+        assert again.read_bytes() == before[name]
+    assert not (other / "store").exists()
+
+    # Another order leaves nothing of it behind
+    assert main([*command, "--cross.order", "never"]) == 2
+    assert "cross.order was retrain and not never" in capsys.readouterr().err
+
+
+def test_without_cross_images_there_is_no_cross_phase_and_a_line_says_so(
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    command = ["train", str(toy), str(run), "--seeds", "1", *RETRAIN]
+    assert main(command) == 0
+    assert "there is no cross phase" in capsys.readouterr().err
+    recipe = json.loads((run / "recipe.json").read_text())
+    assert recipe["cross"]["order"] == "mixed"
+    assert {p.name for p in (run / "predictions").iterdir()} == {
+        "validation-seed0.csv",
+        "test-seed0.csv",
+    }
+
+
+def test_a_test_set_that_lies_elsewhere_is_predicted_as_a_whole(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, run = cross_data(tmp_path / "data"), tmp_path / "run"
+    other = elsewhere(tmp_path / "other")
+    train = ["train", str(data), str(run), "--seeds", "1", *RETRAIN]
+    command = [*train, "--test-set", str(other.folder)]
+    assert main([*command, "--dry-run"]) == 0
+    assert not run.exists()
+    capsys.readouterr()
+    assert main(command) == 0
+    assert "on 30 test images" in capsys.readouterr().out
+    for place in ("predictions", "predictions/before-cross"):
+        tested = pd.read_csv(run / place / "test-seed0.csv")
+        assert list(tested["image_id"]) == list(other.images["image_id"])
+    parts = pd.read_csv(run / "split.csv")["part"]
+    assert set(parts) == {"train", "validation"}
+    assert len(parts) == 114
+    config = json.loads((run / "config.json").read_text())
+    assert config["recipe"]["split"]["test"] == 0
+    about = config["test_set"]
+    assert (about["digest"], about["images"], about["patients"]) == (other.digest, 30, 15)
+    assert about["folder"] == str(other.folder)
+
+    assert main(command) == 0  # the same command again
+    capsys.readouterr()
+    for test_set in ([], ["--test-set", str(elsewhere(tmp_path / "third").folder)]):
+        table = tmp_path / "third" / "images.csv"
+        if test_set:
+            table.write_text(table.read_text().replace("centre-1", "centre-9"))
+        assert main([*train, *test_set]) == 2
+        assert "holds a run on other data" in capsys.readouterr().err
+
+
+def test_a_test_set_that_says_nothing_is_one_sentence_and_leaves_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, run = cross_data(tmp_path / "data"), tmp_path / "run"
+    size = elsewhere(tmp_path / "other")
+    info = json.loads((size.folder / "dataset.json").read_text())
+    info["classes"] = ["left", "below", "right"]
+    (size.folder / "dataset.json").write_text(json.dumps(info))
+    for test_set, sentence in [
+        (data, "shares 114 images and 57 patients with the training data"),
+        (write_toy(tmp_path / "patients", seed=3).folder, "shares 0 images and 45 patients"),
+        (write_toy(tmp_path / "size", size=64, seed=3).folder, "has size 64"),
+        (size.folder, "has classes"),
+        (tmp_path / "none", "is no data set"),
+    ]:
+        for name in ("train", "compare"):
+            command = [name, str(data), str(run), *RETRAIN, "--test-set", str(test_set)]
+            assert main(command) == 2, command
+            told = capsys.readouterr().err
+            assert sentence in told, told
+            assert told.count("\n") == 1, told
+            assert not run.exists()
+
+
+COMPARED = [*RETRAIN, "--network.cross-feature", "input", "--schedule.segment-epochs", "2"]
+COMPARED += ["--ablations", "--seeds", "2", "--trials-per-model", "2"]
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_compare_fills_a_row_for_every_network_and_ablation_and_resumes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, run = cross_data(tmp_path / "data"), tmp_path / "run"
+    command = ["compare", str(data), str(run), "--models", "lenet5,resnet_small", *COMPARED]
+    assert main(command) == 0
+    capsys.readouterr()
+    config = json.loads((run / "config.json").read_text())
+    assert (config["command"], config["seeds"], config["search"]) == ("compare", [0, 1], None)
+    rows = {row["name"]: row for row in json.loads((run / "rows.json").read_text())["rows"]}
+    ablations = {"no-cross-phase", "mixed", "no-x", "x-stem", "x-context"}
+    assert set(rows) == {"method", "lenet5", "resnet_small"} | ablations
+    assert [name for name, row in rows.items() if row["kind"] == "ablation"] == list(rows)[3:]
+    assert {name: row["trials"] for name, row in rows.items() if row["trials"]} == dict.fromkeys(
+        ["method", "lenet5", "resnet_small"], 2
+    )
+    assert all(row["done"] and row["train_seconds"] > 0 for row in rows.values())
+    assert rows["no-x"]["changes"] == {"network.cross_feature": "none"}
+    assert rows["no-cross-phase"]["parameters"] == rows["no-x"]["parameters"]
+    assert rows["method"]["parameters"] > rows["no-x"]["parameters"]
+    assert rows["lenet5"]["changes"]["network.name"] == "lenet5"
+    assert rows["lenet5"]["changes"]["cross.order"] == "mixed"
+
+    # Every row but the method has predictions of its own, of the same images
+    assert {p.name for p in (run / "rows").iterdir()} == set(rows) - {"method"}
+    names = {f"{part}-seed{s}.csv" for part in ("validation", "test") for s in (0, 1)}
+    method = {n: pd.read_csv(run / "predictions" / n) for n in names}
+    assert {p.name for p in (run / "predictions" / "before-cross").iterdir()} == names
+    seen = {(run / "predictions" / "test-seed0.csv").read_bytes()}
+    for row in set(rows) - {"method"}:
+        folder = run / "rows" / row / "predictions"
+        assert {p.name for p in folder.iterdir()} == names
+        for name in names:
+            assert list(pd.read_csv(folder / name)["image_id"]) == list(method[name]["image_id"])
+        seen.add((folder / "test-seed0.csv").read_bytes())
+    assert len(seen) == len(rows)
+    assert (run / "report.html").exists()
+
+    made, content = artifacts(run), (run / "rows.json").read_bytes()
+    assert main(command) == 0  # again: nothing is computed
+    assert artifacts(run) == made
+    assert (run / "rows.json").read_bytes() == content
+    capsys.readouterr()
+    space = tmp_path / "own.py"
+    space.write_text("def space(trial, recipe):\n    return recipe\n")
+    for other, sentence in [
+        ([*command, "--cross.share", "0.25"], "cross.share was 0.5 and not 0.25"),
+        ([*command, "--space", str(space)], "whose --space was baselines and not"),
+        (["train", str(data), str(run), *RETRAIN], "command was compare and not train"),
+    ]:
+        assert main(other) == 2
+        assert sentence in capsys.readouterr().err
+    assert artifacts(run) == made
+
+    # The method's own recipe, trained alone, is the method
+    again = ["train", str(data), str(tmp_path / "again"), "--recipe", str(run / "recipe.json")]
+    assert main([*again, "--seeds", "1", "--store", str(run / "store")]) == 0
+    assert artifacts(run) == made
+    alone = tmp_path / "again" / "predictions" / "test-seed0.csv"
+    assert alone.read_bytes() == (run / "predictions" / "test-seed0.csv").read_bytes()
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_a_candidate_that_diverges_is_left_out(
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space = tmp_path / "poison.py"
+    space.write_text(
+        "from thyroid.recipe import override\n"
+        "def space(trial, recipe):\n"
+        "    poison = {'optimiser.learning_rate': 10.0, 'optimiser.weight_decay': 10.0}\n"
+        "    return override(recipe, poison)\n"
+    )
+    run = tmp_path / "run"
+    command = ["compare", str(toy), str(run), *FEW, "--network.name", "lenet5"]
+    command += ["--models", "none", "--seeds", "1", "--trials-per-model", "2"]
+    command += ["--space", str(space), "--optimiser.batch-size", "4"]
+    assert main(command) == 0
+    recipe = read_recipe(run / "recipe.json")
+    assert recipe.optimiser.learning_rate == 2e-3
+    poisoned = override(recipe, {"optimiser.learning_rate": 10.0, "optimiser.weight_decay": 10.0})
+    store, digest = Store(run / "store"), Dataset.open(toy).digest
+    tried = [pipeline.classifier(r, digest, 0)[-1].key in store for r in (recipe, poisoned)]
+    assert tried == [True, False]
+    rows = json.loads((run / "rows.json").read_text())["rows"]
+    assert [(row["name"], row["trials"]) for row in rows] == [("method", 2)]
+
+    capsys.readouterr()
+    command[2] = str(tmp_path / "all")
+    poison = ["--optimiser.learning-rate", "10", "--optimiser.weight-decay", "10"]
+    assert main([*command, *poison]) == 2
+    told = capsys.readouterr().err.splitlines()
+    assert "No recipe of the method could be trained: lower its learning rate." in told[-1]
+
+
+def test_a_comparison_that_cannot_be_is_one_sentence_and_leaves_nothing(
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    compare = ["compare", str(toy), str(run), *FEW]
+    for command, sentence in [
+        ([*compare, "--models", "lenet5,resnet19"], "--models names 'resnet19': choose small"),
+        ([*compare, "--seeds", "0"], "--seeds and --trials-per-model must be at least 1"),
+        ([*compare, "--trials-per-model", "0"], "--seeds and --trials-per-model must be"),
+        ([*compare, "--space", "none"], "choose augmentation, baselines, cross_training"),
+        ([*compare, "--models", "vgg_small", "--input.size", "16"], "too small for vgg_small"),
+        ([*compare, "--network.name", "resnet19", "--ablations"], "choose one of lenet5"),
+    ]:
+        assert main(command) == 2, command
+        told = capsys.readouterr().err
+        assert sentence in told, told
+        assert told.count("\n") == 1, told
+        assert not run.exists()

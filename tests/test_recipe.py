@@ -50,9 +50,19 @@ def test_override_replaces_one_field_and_nothing_else() -> None:
         ({"dcgan.steps_per_epoch": 0}, "dcgan.steps_per_epoch is 0"),
         ({"dcgan.augmentation": float("nan")}, "dcgan.augmentation is nan"),
         ({"srgan.scale": 3}, "scale is 3 but must be 1, 2, 4"),
-        ({"srgan.pixel_epochs": 0}, "srgan.pixel_epochs is 0"),
+        ({"srgan.pixel_epochs": 0}, "srgan.adversarial_epochs needs a network to start from"),
         ({"synthesis.rejection": 0.0}, "synthesis.rejection is 0.0"),
         ({"synthesis.crosses": None}, "crosses is None but must be str"),
+        ({"network.cross_feature": "image"}, "must be none, input, stem, context"),
+        ({"cross.order": "first"}, "order is 'first' but must be mixed, retrain, never"),
+        ({"cross.ramp": "steep"}, "must be constant, linear, cosine"),
+        ({"cross.trainable": "none"}, "must be all, last_stages, head"),
+        ({"cross.epochs": 0}, "cross.epochs is 0"),
+        ({"cross.share": 0.0}, "cross.share is 0.0 but must be from 0.01 to 1"),
+        ({"cross.rehearsal": 1.5}, "cross.rehearsal is 1.5"),
+        ({"cross.rate": 0.0}, "cross.rate is 0.0"),
+        ({"cross.secondary": 0.6}, "cross.secondary is 0.6 but must be from 0 to 0.5"),
+        ({"cross.synthetic": 0.6, "cross.superposed": 0.5}, "together they must not exceed 1"),
     ],
 )
 def test_what_cannot_be_is_refused_in_a_sentence(changes: dict[str, object], sentence: str) -> None:
@@ -70,9 +80,11 @@ def test_a_split_leaves_patients_to_train_on(validation: float, test: float) -> 
 
 
 def test_synthetic_images_are_used_where_a_share_says_so() -> None:
-    assert not Recipe().mixing.synthetic
+    assert not Recipe().synthetic
     for name in ("synthetic_share", "final_share"):
-        assert override(Recipe(), {f"mixing.{name}": 0.1}).mixing.synthetic
+        assert override(Recipe(), {f"mixing.{name}": 0.1}).synthetic
+    for order, used in [("mixed", False), ("never", False), ("retrain", True)]:
+        assert override(Recipe(), {"cross.synthetic": 0.1, "cross.order": order}).synthetic == used
 
 
 @pytest.mark.parametrize("name", ["mixing.cross_share", "mixing.synthetic_share"])
@@ -103,7 +115,7 @@ def test_synthetic_crosses_need_crosses() -> None:
     assert small.mixing.cross_share == 1
     assert for_data(small, "counts", crosses=True) == small
     without = for_data(small, "counts", crosses=False)
-    assert not without.mixing.synthetic
+    assert not without.synthetic
     asked = override(small, {"synthesis.crosses": "graves+cold_nodule"})
     assert for_data(asked, "counts", crosses=False) == asked
     some = override(small, {"mixing.cross_share": 0.5})
@@ -116,3 +128,30 @@ def test_a_choice_written_as_another_number_is_the_choice() -> None:
         override(Recipe(), {"srgan.scale": 4})
     )
     assert isinstance(override(Recipe(), {"srgan.scale": 4.0}).srgan.scale, int)
+
+
+@pytest.mark.parametrize("order", ["retrain", "never", "mixed"])
+def test_without_crosses_there_is_no_cross_phase(order: str) -> None:
+    recipe = override(Recipe(), {"cross.order": order, "cross.synthetic": 0.5})
+    assert for_data(recipe, "counts", crosses=True) == recipe
+    fitting = for_data(recipe, "counts", crosses=False)
+    assert fitting.cross.order == "mixed"
+    assert not fitting.synthetic
+    asked = override(recipe, {"synthesis.crosses": "graves+cold_nodule"})
+    assert for_data(asked, "counts", crosses=False) == asked
+
+
+def test_pictures_are_not_superposed() -> None:
+    recipe = override(Recipe(), {"cross.superposed": 0.5})
+    assert for_data(recipe, "counts", crosses=True).cross.superposed == 0.5
+    assert for_data(recipe, "display", crosses=True).cross.superposed == 0
+
+
+def test_the_published_protocol_is_a_recipe() -> None:
+    """100 epochs, an improved ResNet, both generators, single images first."""
+    paper = RECIPES["paper"]()
+    assert paper.schedule.epochs == 100
+    assert paper.network.name.startswith("resnet")
+    assert paper.network.cross_feature != "none"
+    assert (paper.cross.order, paper.synthetic) == ("retrain", True)
+    assert paper.srgan.scale > 1

@@ -19,7 +19,10 @@ SUMMARIES = {
     "inspect": "say what a data set holds and what is doubtful about it",
     "train": "train one recipe over several seeds and evaluate it",
     "search": "search recipes with Ray Tune and Optuna, then evaluate the best",
+    "compare": "compare a recipe with other networks, and with itself less one part",
     "report": "write the HTML report of a run",
+    "export": "make a calibrated model of a run's network",
+    "predict": "say what scintigrams show, with a model that export made",
     "demo": "all of it on simulated scintigrams, in minutes",
 }
 
@@ -77,7 +80,11 @@ def _run(name: str, argv: list[str]) -> None:
     command: Callable[..., None] = getattr(
         importlib.import_module(f"thyroid.commands.{module}"), module
     )
-    if name in ("train", "search"):  # the recipe named gives the recipe's options their defaults
+    if name in (
+        "train",
+        "search",
+        "compare",
+    ):  # the recipe named gives the recipe's options their defaults
         from thyroid.commands.options import base_recipe
 
         command = functools.partial(command, fields=base_recipe(argv))

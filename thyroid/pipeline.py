@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from thyroid.errors import InputError
 from thyroid.recipe import (
     AugmentationConfig,
+    CrossConfig,
     DcganConfig,
     ExecutionConfig,
     InputConfig,
@@ -30,16 +32,20 @@ DCGAN_SIZES = (8, 16, 32, 64, 128)
 
 @dataclass(frozen=True, kw_only=True)
 class Ramp:
-    """A value that moves linearly from `start` to `stop` over some epochs of the run."""
+    """A value that moves from `start` to `stop` over some epochs of the run."""
 
     first_epoch: int = 0
     epochs: int = 1
     start: float = 1.0
     stop: float = 1.0
+    shape: Literal["linear", "cosine"] = "linear"
+    """In a straight line, or slowly at both ends: (1 - cos(pi t)) / 2."""
 
     def at(self, epoch: float) -> float:
         """The value at a (fractional) number of epochs since the run's beginning."""
         share = min(max((epoch - self.first_epoch) / self.epochs, 0.0), 1.0)
+        if self.shape == "cosine":
+            share = (1 - math.cos(math.pi * share)) / 2
         return self.start + (self.stop - self.start) * share
 
 
@@ -48,10 +54,24 @@ class SyntheticShare:
     """How many synthetic images a segment's batches hold, and which."""
 
     share: float
-    """Of each batch, above 0 to 1."""
+    """Of each batch, or in the cross phase of its cross images; above 0 to 1."""
     class_exponent: float
     cross_share: float | None
     judge_weight: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossPhase:
+    """How a segment of the cross phase composes its batches, and what it changes."""
+
+    share: Ramp
+    """Of cross images in a batch."""
+    rehearsal: float
+    superposed: float
+    """Of the cross images."""
+    crosses: str
+    """Which combinations are superposed, as in `SynthesisConfig`; none where nothing is."""
+    trainable: Literal["all", "last_stages", "head"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +88,12 @@ class SegmentConfig:
     epochs: int
     rate: Ramp
     """Factor on the optimiser's learning rate."""
+    phase: Literal["mixed", "single", "cross"] = "mixed"
+    """All training images, single images alone, or the cross training set."""
+    cross: CrossPhase | None = None
+    """In the cross phase alone."""
+    secondary: float = 0.0
+    """Share of a cross image's target that goes to its other findings."""
     synthetic: SyntheticShare | None = None
     """None: real images only."""
 
@@ -133,7 +159,7 @@ class PredictionConfig:
 
     execution: ExecutionConfig
     part: str
-    """`validation` or `test`."""
+    """`validation` or `test`; `all` of a test set that lies elsewhere."""
 
 
 def split(config: SplitConfig, dataset: str) -> Stage:
@@ -147,35 +173,101 @@ def classifier(recipe: Recipe, dataset: str, seed: int) -> list[Stage]:
     `recipe.execution` must be resolved: `auto` would give two machines one key.
     """
     _require_resolved(recipe)
-    schedule, mixing = recipe.schedule, recipe.mixing
     inputs = {"split": split(recipe.split, dataset)}
-    pool = {"synthetic": synthesis(recipe, dataset, seed)} if mixing.synthetic else {}
+    network = recipe.network
     segments: list[Stage] = []
-    for first, epochs, rate in segment_epochs(schedule):
-        decays = first >= schedule.warmup_epochs + schedule.constant_epochs
-        share = mixing.final_share if decays else mixing.synthetic_share
+    for first, epochs, rate in segment_epochs(recipe.schedule, recipe.cross):
+        phase = _phase(recipe, first)
+        synthetic = _synthetic_share(recipe, first)
         config = SegmentConfig(
             input=recipe.input,
             augmentation=recipe.augmentation,
-            network=recipe.network,
+            # Without cross images the network is the plain one, and shared by all sources of x_i
+            network=dataclasses.replace(network, cross_feature="none")
+            if phase == "single"
+            else network,
             optimiser=recipe.optimiser,
             execution=recipe.execution,
             seed=seed,
             first_epoch=first,
             epochs=epochs,
             rate=rate,
-            synthetic=SyntheticShare(
-                share=share,
-                class_exponent=mixing.class_exponent,
-                cross_share=mixing.cross_share,
-                judge_weight=mixing.judge_weight,
-            )
-            if share
-            else None,
+            phase=phase,
+            cross=_cross_phase(recipe) if phase == "cross" else None,
+            secondary=0.0 if phase == "single" else recipe.cross.secondary,
+            synthetic=synthetic,
         )
-        needed = inputs | (pool if share else {})
+        needed = dict(inputs)
+        if synthetic is not None:
+            needed["synthetic"] = synthesis(recipe, dataset, seed)
+        if network.weights is not None and not segments:
+            needed["weights"] = _weights(network.weights)
         segments.append(_after(segments, "classifier", config, dataset, needed))
     return segments
+
+
+def _phase(recipe: Recipe, epoch: int) -> Literal["mixed", "single", "cross"]:
+    """Of the segment that begins with this epoch."""
+    if recipe.cross.order == "mixed":
+        return "mixed"
+    retrains = recipe.cross.order == "retrain"
+    return "cross" if retrains and epoch >= switch_epoch(recipe) else "single"
+
+
+def _cross_phase(recipe: Recipe) -> CrossPhase:
+    cross = recipe.cross
+    return CrossPhase(
+        share=Ramp(
+            first_epoch=switch_epoch(recipe),
+            epochs=1 if cross.ramp == "constant" else cross.ramp_epochs,
+            start=cross.share if cross.ramp == "constant" else 0.0,
+            stop=cross.share,
+            shape="cosine" if cross.ramp == "cosine" else "linear",
+        ),
+        rehearsal=cross.rehearsal,
+        superposed=cross.superposed,
+        crosses=recipe.synthesis.crosses if cross.superposed else "none",
+        trainable=cross.trainable,
+    )
+
+
+def _synthetic_share(recipe: Recipe, epoch: int) -> SyntheticShare | None:
+    """Of the segment that begins with this epoch."""
+    mixing, schedule, phase = recipe.mixing, recipe.schedule, _phase(recipe, epoch)
+    decays = epoch >= schedule.warmup_epochs + schedule.constant_epochs
+    share = mixing.final_share if decays else mixing.synthetic_share
+    if phase == "cross":
+        share = recipe.cross.synthetic
+    if not share:
+        return None
+    return SyntheticShare(
+        share=share,
+        class_exponent=mixing.class_exponent,
+        cross_share={"mixed": mixing.cross_share, "single": 0.0, "cross": 1.0}[phase],
+        judge_weight=mixing.judge_weight,
+    )
+
+
+def switch_epoch(recipe: Recipe) -> int:
+    """The first epoch (from 0) of the cross phase.
+
+    Raises
+    ------
+    InputError
+        When the single phase before it has no epoch.
+    """
+    first = recipe.schedule.epochs - recipe.cross.epochs
+    if first < 1:
+        raise InputError(
+            f"cross.epochs {recipe.cross.epochs} leaves nothing of the schedule's "
+            f"{recipe.schedule.epochs} epochs for the single phase: lower it."
+        )
+    return first
+
+
+def before_cross(recipe: Recipe, dataset: str, seed: int) -> Stage:
+    """The classifier at the end of its single phase; the recipe's order is `retrain`."""
+    return [s for s in classifier(recipe, dataset, seed) if s.config.phase == "single"][-1]
 
 
 def judge(recipe: Recipe, dataset: str, seed: int, *, synthetic: bool = False) -> Stage:
@@ -229,17 +321,19 @@ def dcgan(recipe: Recipe, dataset: str, seed: int) -> list[Stage]:
 
 
 def srgan(recipe: Recipe, dataset: str, seed: int) -> list[Stage]:
-    """The segments of the SRGAN's training, those of the pixel loss first; none at scale 1."""
+    """The segments of the SRGAN's training, those of the pixel loss first; none at scale 1, or
+    where pictures are enlarged by bicubic interpolation.
+    """
     _require_resolved(recipe)
     given = recipe.srgan
-    if given.scale == 1:
+    if given.scale == 1 or not given.pixel_epochs:
         return []
     fixed = dataclasses.replace(given, pixel_epochs=1, adversarial_epochs=0, segment_epochs=1)
     inputs = {"split": split(recipe.split, dataset)}
     if given.vgg19 is None:
         features = {"judge": judge(recipe, dataset, seed)}
     else:
-        features = {"vgg19": Stage(kind="weights", config=WeightsConfig(), dataset=given.vgg19)}
+        features = {"vgg19": _weights(given.vgg19)}
     pixel = _pieces(0, given.pixel_epochs, given.segment_epochs)
     adversarial = _pieces(given.pixel_epochs, given.adversarial_epochs, given.segment_epochs)
     segments: list[Stage] = []
@@ -299,11 +393,14 @@ def quality(recipe: Recipe, dataset: str, seed: int) -> Stage:
     return Stage(kind="quality", config=config, dataset=dataset, inputs=inputs)
 
 
-def segment_epochs(schedule: ScheduleConfig) -> Iterator[tuple[int, int, Ramp]]:
+def segment_epochs(
+    schedule: ScheduleConfig, cross: CrossConfig | None = None
+) -> Iterator[tuple[int, int, Ramp]]:
     """Cut a schedule into segments: (first epoch, epochs, learning-rate factor).
 
-    A segment never crosses from one part of the schedule to the next, and the constant part's
-    segments do not say how long it is, so that runs of different length share them.
+    A segment never crosses from one part of the schedule to the next, nor from the single to the
+    cross phase, and the constant part's segments do not say how long it is, so that runs of
+    different length share them.
     """
     warmup, constant, decay = (
         schedule.warmup_epochs,
@@ -319,22 +416,48 @@ def segment_epochs(schedule: ScheduleConfig) -> Iterator[tuple[int, int, Ramp]]:
             Ramp(first_epoch=warmup + constant, epochs=max(decay, 1), stop=0.0),
         ),
     ]
+    retrains = cross is not None and cross.order == "retrain"
+    switch = schedule.epochs - cross.epochs if cross is not None and retrains else schedule.epochs
     for start, epochs, rate in parts:
-        for first, count in _pieces(start, epochs, schedule.segment_epochs):
+        single = min(max(switch - start, 0), epochs)
+        for first, count in _pieces(start, single, schedule.segment_epochs):
             yield first, count, rate
+        for first, count in _pieces(start + single, epochs - single, schedule.segment_epochs):
+            factor = 1.0 if cross is None else cross.rate
+            slowed = dataclasses.replace(rate, start=factor * rate.start, stop=factor * rate.stop)
+            yield first, count, slowed
 
 
-def prediction(recipe: Recipe, dataset: str, seed: int, part: str) -> Stage:
-    """The trained classifier's probabilities for one part of the data set."""
+def prediction(
+    recipe: Recipe,
+    dataset: str,
+    seed: int,
+    part: str,
+    *,
+    model: Stage | None = None,
+    test_set: str | None = None,
+) -> Stage:
+    """The trained classifier's probabilities for one part of the data set.
+
+    Parameters
+    ----------
+    model : another state of it, such as `before_cross`
+    test_set : digest of a data set that is the test part as a whole
+    """
+    trained = classifier(recipe, dataset, seed)[-1] if model is None else model
+    if part == "test" and test_set is not None:
+        config = PredictionConfig(execution=_alone(recipe.execution), part="all")
+        return Stage(kind="prediction", config=config, dataset=test_set, inputs={"model": trained})
     return Stage(
         kind="prediction",
         config=PredictionConfig(execution=_alone(recipe.execution), part=part),
         dataset=dataset,
-        inputs={
-            "split": split(recipe.split, dataset),
-            "model": classifier(recipe, dataset, seed)[-1],
-        },
+        inputs={"split": split(recipe.split, dataset), "model": trained},
     )
+
+
+def _weights(digest: str) -> Stage:
+    return Stage(kind="weights", config=WeightsConfig(), dataset=digest)
 
 
 def _pieces(first: int, epochs: int, most: int) -> Iterator[tuple[int, int]]:

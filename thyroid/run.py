@@ -4,7 +4,9 @@ RUN/config.json        reproduces the run
 RUN/recipe.json        the recipe that was trained
 RUN/split.csv          image_id, part
 RUN/metrics.jsonl      what the stages of the recipe's runs yielded: a line per seed and epoch
-RUN/predictions/       {validation,test}-seedS.csv, and in without-synthetic/ the same of the twin
+RUN/predictions/       {validation,test}-seedS.csv; in without-synthetic/ the same of the twin, in
+                       before-cross/ of the networks at the end of their single phase
+RUN/rows.json, rows/   comparisons only: what was compared, and each row's predictions/
 RUN/synthetic/         quality.json and examples/ of the first seed, where images were synthesised
 RUN/model/             weights and card of the first seed
 RUN/trials.csv         searches only
@@ -16,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Sequence
@@ -33,9 +36,9 @@ from thyroid.errors import InputError
 from thyroid.execute import Runner, opened, reread
 from thyroid.files import cannot_write, replace_text
 from thyroid.network_input import sum_pixels
-from thyroid.networks.registry import build
-from thyroid.pipeline import SyntheticShare
-from thyroid.recipe import MixingConfig, Recipe, from_json, to_json
+from thyroid.networks.registry import build, require_size
+from thyroid.networks.resnet import freeze
+from thyroid.recipe import MixingConfig, Recipe, flat, from_json, to_json
 from thyroid.stage import Stage
 from thyroid.stages import prediction, quality, synthesis
 from thyroid.stages.batches import synthetic_weights
@@ -73,46 +76,99 @@ def locked(run: Path) -> Iterator[None]:
         yield
 
 
-def preflight(dataset: Dataset, recipe: Recipe) -> None:
+def preflight(dataset: Dataset, recipe: Recipe, test_set: Dataset | None = None) -> None:
     """Find what cannot work before anything is written.
 
     Raises
     ------
     InputError
         When the data have a fault that makes every result untrue, or cannot be split so, the input
-        size does not divide theirs, there is no such network, or what shall be synthesised cannot.
+        size does not divide theirs, there is no such network or phase, or what shall be synthesised
+        cannot.
     """
     for flag in data_quality.check(dataset):
         if flag.severity == "error":
             raise InputError(f"{dataset.folder} cannot be trained on: {flag.sentence}")
+    if test_set is not None:
+        _require_apart(dataset, test_set)
     parts = make_split(dataset, recipe.split)
     sum_pixels(torch.from_numpy(dataset.counts[:1].astype("float32")), recipe.input.size)
-    if recipe.mixing.synthetic:
-        pipeline.dcgan(recipe, dataset.digest, 0)
-        _require_drawable(dataset, parts, recipe)
+    require_size(recipe.network, recipe.input.size)
     with torch.random.fork_rng():
-        build(recipe.network, len(dataset.info.classes))
+        network = build(recipe.network, len(dataset.info.classes))
+    if recipe.cross.order == "retrain":
+        freeze(network, recipe.cross.trainable)
+    segments = pipeline.classifier(recipe, dataset.digest, 0)
+    _require_phases(dataset, parts, recipe, segments)
+    if recipe.synthetic:
+        pipeline.dcgan(recipe, dataset.digest, 0)
+        _require_drawable(dataset, parts, recipe, segments)
 
 
-def _require_drawable(dataset: Dataset, parts: Split, recipe: Recipe) -> None:
+def _require_phases(
+    dataset: Dataset, parts: Split, recipe: Recipe, segments: Sequence[Stage]
+) -> None:
+    """Whether each phase has images of its own to train on."""
+    is_cross = dataset.images["findings"].iloc[parts.train].str.contains(";")
+    phases = {segment.config.phase for segment in segments}
+    if "single" in phases and is_cross.all():
+        raise InputError(
+            f"{dataset.folder} has no training image of a single finding: set cross.order to mixed."
+        )
+    adds = recipe.cross.synthetic + recipe.cross.superposed > 0
+    named = adds and recipe.synthesis.crosses not in ("seen", "none")
+    if "cross" in phases and not is_cross.any() and not named:
+        raise InputError(
+            f"{dataset.folder} has no training image of several findings: set cross.order to mixed."
+        )
+
+
+def _require_drawable(
+    dataset: Dataset, parts: Split, recipe: Recipe, segments: Sequence[Stage]
+) -> None:
     """Whether the images that would be made are those that would be drawn."""
-    each, mixing = recipe.synthesis, recipe.mixing
+    each = recipe.synthesis
     made = [
         ";".join(findings)
         for findings in combinations(dataset, parts.train, each.crosses)
         if (each.images_per_cross if len(findings) > 1 else each.images_per_class)
     ]
-    share = SyntheticShare(
-        share=1.0,
-        class_exponent=mixing.class_exponent,
-        cross_share=mixing.cross_share,
-        judge_weight=mixing.judge_weight,
-    )
-    synthetic_weights(dataset.images.iloc[parts.train], pd.DataFrame({"findings": made}), share)
+    pool = pd.DataFrame({"findings": made})
+    for segment in segments:
+        if segment.config.synthetic is not None:
+            train = dataset.images.iloc[parts.train]
+            synthetic_weights(train, pool, segment.config.synthetic)
+
+
+def _require_apart(dataset: Dataset, test_set: Dataset) -> None:
+    """Whether a test set that lies elsewhere is of the same kind, and of other patients."""
+    for name in ("classes", "kind", "size", "pixel_mm"):
+        own, other = getattr(dataset.info, name), getattr(test_set.info, name)
+        if own != other:
+            raise InputError(
+                f"The test set {test_set.folder} has {name} {other}, and the training data have "
+                f"{own}: import both in the same way."
+            )
+    for flag in data_quality.check(test_set):
+        if flag.severity == "error":
+            raise InputError(f"{test_set.folder} cannot be tested on: {flag.sentence}")
+    seen = {hashlib.sha256(image.tobytes()).digest() for image in dataset.counts}
+    same = sum(hashlib.sha256(image.tobytes()).digest() in seen for image in test_set.counts)
+    patients = len(set(dataset.patients) & set(test_set.patients))
+    if same or patients:
+        raise InputError(
+            f"The test set {test_set.folder} shares {same} images and {patients} patients with the "
+            "training data: what is reached on them says nothing."
+        )
 
 
 def require_same(
-    run: Path, dataset: Dataset, recipe: Recipe, command: str, search: dict[str, Any] | None
+    run: Path,
+    dataset: Dataset,
+    recipe: Recipe,
+    command: str,
+    search: dict[str, Any] | None,
+    test_set: Dataset | None = None,
 ) -> None:
     """Refuse a folder that holds another run than this command would continue.
 
@@ -131,9 +187,11 @@ def require_same(
     try:
         before = json.loads(path.read_text())
         same_data = before["dataset"]["digest"] == dataset.digest
-        old_search = before["search"] or {}
+        tested = (before.get("test_set") or {}).get("digest")
+        same_data = same_data and tested == (test_set.digest if test_set is not None else None)
+        old_search = before["search"] or before.get("comparison") or {}
         old_recipe = from_json(Recipe, old_search.get("base", before["recipe"]))
-        old = {"command": before["command"]} | _flat(to_json(old_recipe))
+        old = {"command": before["command"]} | flat(to_json(old_recipe))
         old |= {f"--{name}": old_search.get(name) for name in settings}
     except (ValueError, KeyError, TypeError, InputError):
         raise InputError(
@@ -142,7 +200,7 @@ def require_same(
         ) from None
     if not same_data:
         raise InputError(f"{run} holds a run on other data: choose another run folder.")
-    new = {"command": command} | _flat(to_json(recipe))
+    new = {"command": command} | flat(to_json(recipe))
     new |= {f"--{name}": (search or {}).get(name) for name in settings}
     for name, value in new.items():
         if value != old[name]:
@@ -152,15 +210,6 @@ def require_same(
             )
 
 
-def _flat(plain: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested fields by their dotted names."""
-    flat: dict[str, Any] = {}
-    for name, value in plain.items():
-        within = _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else None
-        flat |= {f"{prefix}{name}": value} if within is None else within
-    return flat
-
-
 def write_config(
     run: Path,
     dataset: Dataset,
@@ -168,22 +217,19 @@ def write_config(
     seeds: Sequence[int],
     command: str,
     search: dict[str, Any] | None,
+    test_set: Dataset | None = None,
+    comparison: dict[str, Any] | None = None,
 ) -> None:
     """Write config.json and recipe.json; results of another recipe or other seeds are removed."""
-    info = dataclasses.asdict(dataset.info)
     config = {
         "command": command,
         "thyroid": __version__,
-        "dataset": {
-            "folder": str(dataset.folder.absolute()),
-            **info,
-            "digest": dataset.digest,
-            "images": len(dataset.images),
-            "patients": len(set(dataset.patients)),
-        },
+        "dataset": _about(dataset),
+        "test_set": None if test_set is None else _about(test_set),
         "recipe": to_json(recipe),
         "seeds": list(seeds),
         "search": search,
+        "comparison": comparison,
         "machine": machine.describe(),
     }
     try:
@@ -192,29 +238,46 @@ def write_config(
         before = {}
     if (before.get("recipe"), before.get("seeds")) != (config["recipe"], config["seeds"]):
         with cannot_write(run):
-            for folder in ("predictions", "model", "synthetic"):
+            for folder in ("predictions", "model", "synthetic", "rows"):
                 shutil.rmtree(run / folder, ignore_errors=True)
-            (run / "metrics.jsonl").unlink(missing_ok=True)
+            for file in ("metrics.jsonl", "rows.json"):
+                (run / file).unlink(missing_ok=True)
     _write_json(run / "config.json", config)
     _write_json(run / "recipe.json", to_json(recipe))
 
 
-def final_stages(dataset: Dataset, recipe: Recipe, seeds: Sequence[int]) -> list[Stage]:
+def _about(dataset: Dataset) -> dict[str, Any]:
+    return {
+        "folder": str(dataset.folder.absolute()),
+        **dataclasses.asdict(dataset.info),
+        "digest": dataset.digest,
+        "images": len(dataset.images),
+        "patients": len(set(dataset.patients)),
+    }
+
+
+def final_stages(
+    dataset: Dataset, recipe: Recipe, seeds: Sequence[int], test_set: Dataset | None = None
+) -> list[Stage]:
     """What the final evaluation needs. Nothing else ever reads the test part.
 
     A recipe with synthetic images has a twin without them, of as many steps, so that what they
-    are worth is measured; and the first seed's images are compared with real ones.
+    are worth is measured; and the first seed's images are compared with real ones. Where there is
+    a cross phase, the networks are tested before it, too, so that what they forget is measured.
     """
-    stages = _predictions(dataset, recipe, seeds)
-    if recipe.mixing.synthetic:
-        stages += _predictions(dataset, without_synthetic(recipe), seeds)
+    stages = predictions(dataset, recipe, seeds, test_set)
+    if recipe.cross.order == "retrain":
+        stages += predictions(dataset, recipe, seeds, test_set, before_cross=True)
+    if recipe.synthetic:
+        stages += predictions(dataset, without_synthetic(recipe), seeds, test_set)
         stages.append(pipeline.quality(recipe, dataset.digest, seeds[0]))
     return stages
 
 
 def without_synthetic(recipe: Recipe) -> Recipe:
     """The same recipe on real images alone."""
-    return dataclasses.replace(recipe, mixing=MixingConfig())
+    cross = dataclasses.replace(recipe.cross, synthetic=0.0)
+    return dataclasses.replace(recipe, mixing=MixingConfig(), cross=cross)
 
 
 def evaluate(
@@ -224,6 +287,7 @@ def evaluate(
     seeds: Sequence[int],
     store: Store,
     runner: Runner,
+    test_set: Dataset | None = None,
 ) -> None:
     """Train `recipe` with every seed, predict validation and test, and fill the run folder.
 
@@ -234,7 +298,12 @@ def evaluate(
     StageFailed
         When training cannot finish.
     """
-    wanted = final_stages(dataset, recipe, seeds)
+    bring_about(final_stages(dataset, recipe, seeds, test_set), runner)
+    write_results(run, dataset, recipe, seeds, store, test_set)
+
+
+def bring_about(wanted: Sequence[Stage], runner: Runner) -> None:
+    """Make the artifacts of `wanted` and of all that they need, with a bar."""
     total = _epochs(wanted)
     with progress.bar("training", "epochs") as advance:
         done = 0
@@ -243,27 +312,60 @@ def evaluate(
                 done += 1
                 advance(done, total)
 
+
+def write_results(
+    run: Path,
+    dataset: Dataset,
+    recipe: Recipe,
+    seeds: Sequence[int],
+    store: Store,
+    test_set: Dataset | None,
+) -> None:
+    """Fill the run folder from the artifacts of `final_stages`."""
+    folder = run / "predictions"
     with cannot_write(run):
         _write_metrics(run, dataset, recipe, seeds, store)
-        predicted = _predictions(dataset, recipe, seeds)
-        _copy_predictions(predicted, store, run / "predictions")
+        predicted = predictions(dataset, recipe, seeds, test_set)
+        copy_predictions(predicted, store, folder)
         parts, model = predicted[0].inputs["split"], predicted[0].inputs["model"]
         shutil.copyfile(opened(parts, store) / SPLIT_FILE, run / SPLIT_FILE)
         (run / "model").mkdir(exist_ok=True)
         for name in (WEIGHTS, MODEL):
             shutil.copyfile(opened(model, store) / name, run / "model" / name)
-        if recipe.mixing.synthetic:
-            twins = _predictions(dataset, without_synthetic(recipe), seeds)
-            _copy_predictions(twins, store, run / "predictions" / "without-synthetic")
-            _copy_synthetic(run, wanted[-1], store)
+        if recipe.cross.order == "retrain":
+            before = predictions(dataset, recipe, seeds, test_set, before_cross=True)
+            copy_predictions(before, store, folder / "before-cross")
+        if recipe.synthetic:
+            twins = predictions(dataset, without_synthetic(recipe), seeds, test_set)
+            copy_predictions(twins, store, folder / "without-synthetic")
+            _copy_synthetic(run, pipeline.quality(recipe, dataset.digest, seeds[0]), store)
 
 
-def _predictions(dataset: Dataset, recipe: Recipe, seeds: Sequence[int]) -> list[Stage]:
+def predictions(
+    dataset: Dataset,
+    recipe: Recipe,
+    seeds: Sequence[int],
+    test_set: Dataset | None = None,
+    *,
+    before_cross: bool = False,
+) -> list[Stage]:
     """Of every seed, for validation and, where there is one, test part."""
     parts = ["validation"]
-    if recipe.split.test > 0 or recipe.split.leave_out_centre is not None:
+    split = recipe.split
+    if test_set is not None or split.test > 0 or split.leave_out_centre is not None:
         parts.append("test")
-    return [pipeline.prediction(recipe, dataset.digest, s, part) for s in seeds for part in parts]
+    return [
+        pipeline.prediction(
+            recipe,
+            dataset.digest,
+            seed,
+            part,
+            model=pipeline.before_cross(recipe, dataset.digest, seed) if before_cross else None,
+            test_set=None if test_set is None else test_set.digest,
+        )
+        for seed in seeds
+        for part in parts
+    ]
 
 
 def _epochs(wanted: Sequence[Stage]) -> int:
@@ -279,7 +381,7 @@ def _write_metrics(
     with (run / "metrics.jsonl").open("w") as file:
         for seed in seeds:
             stages = pipeline.classifier(recipe, dataset.digest, seed)
-            if recipe.mixing.synthetic:
+            if recipe.synthetic:
                 made = pipeline.synthesis(recipe, dataset.digest, seed)
                 stages = [s for s in made.lineage() if s.kind in GENERATORS] + stages
             for stage in stages:
@@ -287,10 +389,12 @@ def _write_metrics(
                     file.write(json.dumps(metrics) + "\n")
 
 
-def _copy_predictions(stages: Sequence[Stage], store: Store, folder: Path) -> None:
+def copy_predictions(stages: Sequence[Stage], store: Store, folder: Path) -> None:
+    """Write each as {validation,test}-seedS.csv."""
     folder.mkdir(parents=True, exist_ok=True)
     for stage in stages:
-        name = f"{stage.config.part}-seed{stage.inputs['model'].config.seed}.csv"
+        part = "validation" if stage.config.part == "validation" else "test"
+        name = f"{part}-seed{stage.inputs['model'].config.seed}.csv"
         shutil.copyfile(opened(stage, store) / prediction.FILE, folder / name)
 
 

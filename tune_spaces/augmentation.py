@@ -16,7 +16,12 @@ from thyroid.recipe import Recipe, override
 
 def space(trial: optuna.Trial, recipe: Recipe) -> Recipe:
     """One proposal, starting from `recipe`."""
-    return override(recipe, _synthetic(trial, recipe) | _real(trial, recipe))
+    return override(recipe, proposal(trial, recipe))
+
+
+def proposal(trial: optuna.Trial, recipe: Recipe) -> dict[str, Any]:
+    """The fields that this space decides; `joint` adds those of others."""
+    return _synthetic(trial, recipe) | _real(trial, recipe)
 
 
 def _synthetic(trial: optuna.Trial, recipe: Recipe) -> dict[str, Any]:

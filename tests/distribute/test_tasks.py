@@ -96,6 +96,37 @@ def test_a_stage_that_fails_on_ray_says_why(workers: int, toy: Path, tmp_path: P
 
 
 @pytest.mark.usefixtures("ray_here")
+def test_a_runner_that_keeps_going_leaves_out_what_fails_and_all_that_needs_it(
+    toy: Path, tmp_path: Path
+) -> None:
+    digest = Dataset.open(toy).digest
+    poison = {
+        "network__name": "lenet5",
+        "schedule__warmup_epochs": 0,
+        "optimiser__learning_rate": 10.0,
+        "optimiser__weight_decay": 10.0,
+        "schedule__segment_epochs": 2,
+    }
+    recipes = [toy_recipe(**poison), toy_recipe(schedule__segment_epochs=2)]
+    wanted = [pipeline.prediction(recipe, digest, 0, "validation") for recipe in recipes]
+    store = Store(tmp_path)
+    with pytest.raises(StageFailed, match="diverged"):
+        list(on_ray(store, where(toy))(wanted))
+    metrics = list(on_ray(store, where(toy), keep_going=True)(wanted))
+    assert [stage.key in store for stage in wanted] == [False, True]
+    assert wanted[0].inputs["model"].key not in store
+    rate = recipes[1].optimiser.learning_rate
+    assert [m["epoch"] for m in metrics if m.get("learning_rate", 10) <= rate] == [1, 2, 3, 4]
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_a_runner_that_keeps_going_stops_at_a_users_mistake(toy: Path, tmp_path: Path) -> None:
+    stage = trained(toy_recipe(input__size=20), toy)
+    with pytest.raises(InputError, match="does not divide"):
+        list(on_ray(Store(tmp_path), where(toy), keep_going=True)([stage]))
+
+
+@pytest.mark.usefixtures("ray_here")
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_users_mistake_on_ray_is_the_users_sentence(
     workers: int, toy: Path, tmp_path: Path

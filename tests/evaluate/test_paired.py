@@ -6,7 +6,7 @@ from sklearn.metrics import f1_score
 
 from thyroid.evaluate import paired as module
 from thyroid.evaluate.metrics import macro_f1
-from thyroid.evaluate.paired import macro_f1_difference
+from thyroid.evaluate.paired import Difference, accuracy_difference, macro_f1_difference
 
 
 def simulate(rng, *, seeds, patients, seed_luck, patient_luck, gain=0.0, classes=4):
@@ -147,3 +147,61 @@ def test_two_seeds_that_disagree_show_nothing():
     found = macro_f1_difference(labels, right_first, right_first[::-1], patients, classes=2)
     assert (found.low, found.high) == (-1, 1)
     assert found.value == pytest.approx(0)
+
+
+def test_accuracy_agrees_with_brute_force_over_patients_and_seeds():
+    rng = np.random.default_rng(6)
+    labels, first, second, patients = simulate(
+        rng, seeds=4, patients=30, seed_luck=0.3, patient_luck=0.5, gain=0.4
+    )
+    kept = np.flatnonzero(rng.random(60) < 0.8)  # patients of one image and of two
+    labels, first, second, patients = labels[kept], first[:, kept], second[:, kept], patients[kept]
+    got = accuracy_difference(labels, first, second, patients, resamples=4000)
+    want = [np.mean(a == labels) - np.mean(b == labels) for a, b in zip(first, second, strict=True)]
+    assert got.by_seed == pytest.approx(want)
+    assert got.value == pytest.approx(np.mean(want))
+
+    stretch, found = np.sqrt(4 / 3) * 3.182446 / 1.959964, []
+    by_patient = [np.flatnonzero(patients == p) for p in np.unique(patients)]
+    for _ in range(4000):
+        drawn = rng.integers(0, len(by_patient), len(by_patient))
+        rows = np.concatenate([by_patient[p] for p in drawn])
+        each = np.mean(first[:, rows] == labels[rows], axis=1)
+        each = each - np.mean(second[:, rows] == labels[rows], axis=1)
+        found.append(each.mean() + stretch * (each[rng.integers(0, 4, 4)].mean() - each.mean()))
+    low, high = np.quantile(found, (0.025, 0.975))
+    assert got.low == pytest.approx(low, abs=0.05 * (high - low))
+    assert got.high == pytest.approx(high, abs=0.05 * (high - low))
+    below = 2 * min(np.mean(np.array(found) <= 0), np.mean(np.array(found) >= 0))
+    assert got.p_value == pytest.approx(below, abs=0.05)
+
+
+@pytest.mark.parametrize("gain", [0.2, 0.35, 0.7])
+def test_the_interval_at_the_p_value_ends_at_zero(gain):
+    """Whatever the level, the interval leaves out zero where 1 - level is above the p-value."""
+    data = simulate(
+        np.random.default_rng(7), seeds=5, patients=150, seed_luck=0.1, patient_luck=0.3, gain=gain
+    )
+    found = macro_f1_difference(*data, classes=4, resamples=4000)
+    p = found.interval_p_value
+    assert 0.001 < p < 0.9
+    assert found.interval(1 - 1.1 * p)[0] > 0 > found.interval(1 - 0.85 * p)[0]
+    assert found.interval(0.95) == (found.low, found.high)
+
+
+def test_small_p_values_of_equal_methods_are_as_rare_as_they_say():
+    """Five seeds of nothing but luck: at the stretch of 95 % far too many are below 0.005."""
+    rng = np.random.default_rng(8)
+    drawn = rng.multinomial(5, np.full(5, 0.2), size=2000).T - 1  # (S, B)
+    below = {"interval_p_value": 0, "p_value": 0}
+    for by_seed in rng.normal(0, 0.01, (1500, 5)):
+        found = Difference(
+            by_seed=by_seed,
+            patient_luck=np.full(2000, by_seed.mean()),
+            seed_luck=by_seed @ drawn / 5,
+            level=0.95,
+        )
+        for name in below:
+            below[name] += getattr(found, name) < 0.005
+    assert below["interval_p_value"] / 1500 < 0.011
+    assert below["p_value"] / 1500 > 0.018

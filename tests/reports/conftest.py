@@ -190,21 +190,94 @@ def add_synthetic(run: Path, dataset: Dataset, *, new_crosses=(), size=16, skill
     twins.mkdir()
     for path in sorted((run / "predictions").glob("*.csv")):
         own = read_predictions(path, dataset.info.classes)
-        logits = rng.normal(size=own.probabilities.shape)
-        logits[np.arange(len(logits)), own.labels] += skill
-        p = np.exp(logits)
-        twin = Predictions(
-            classes=own.classes,
-            images=own.images,
-            probabilities=p / p.sum(axis=1, keepdims=True),
-        )
-        write_predictions(twins / path.name, twin)
+        write_predictions(twins / path.name, guessed(rng, own, skill))
 
     (run / "synthetic").mkdir()
     (run / "synthetic" / "quality.json").write_text(json.dumps(make_quality(made)))
     examples = run / "synthetic" / "examples"
     make_dataset(examples, dataset.info.classes, made[4:], per_group=6, size=size, seed=4)
     return run
+
+
+def add_cross_phase(run: Path, dataset: Dataset, *, switch=9, skill=(1.9, -0.5)) -> Path:
+    """Turn a run into one that trained on single images, then on crosses, from epoch `switch` on.
+
+    `skill` is that of the networks before the cross phase, on single and on cross images.
+    """
+    rng = np.random.default_rng(6)
+    config = json.loads((run / "config.json").read_text())
+    config["recipe"]["cross"] = {"order": "retrain", "epochs": 4, "synthetic": 0.0}
+    (run / "config.json").write_text(json.dumps(config))
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    for line in lines:
+        if line["stage"] == "classifier":
+            line["phase"] = "cross" if line["epoch"] >= switch else "single"
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (run / "predictions" / "before-cross").mkdir()
+    for path in sorted((run / "predictions").glob("*.csv")):
+        own = read_predictions(path, dataset.info.classes)
+        write_predictions(
+            run / "predictions" / "before-cross" / path.name,
+            guessed(rng, own, np.where(own.is_cross, skill[1], skill[0])),
+        )
+    return run
+
+
+ROWS = {
+    "method": ("method", "the method", {}, 2.0),
+    "resnet_small": ("baseline", "ResNet, small", {"network.cross_feature": "none"}, 1.9),
+    "lenet5": ("baseline", "LeNet-5", {"network.name": "lenet5", "network.width": None}, -1.0),
+    "vgg_small": ("baseline", "VGG, small", {"network.name": "vgg_small"}, 1.0),
+    "no-x": ("ablation", "no x_i", {"network.cross_feature": "none"}, 2.0),
+    "mixed": ("ablation", "cross images mixed in from the start", {"cross.order": "mixed"}, -1.0),
+}
+"""Name -> kind, title, changes and skill."""
+
+
+def add_comparison(run: Path, dataset: Dataset, rows=ROWS, *, done=True, parts=("test",)) -> Path:
+    """Turn a run into a comparison of its recipe, the method, with others."""
+    rng = np.random.default_rng(7)
+    config = json.loads((run / "config.json").read_text())
+    base = config["search"]["base"]
+    config |= {
+        "command": "compare",
+        "search": None,
+        "comparison": {
+            "models": "small",
+            "ablations": True,
+            "trials_per_model": 3,
+            "space": "baselines",
+            "base": base,
+        },
+    }
+    (run / "config.json").write_text(json.dumps(config))
+    (run / "trials.csv").unlink()
+    listed = []
+    for name, (kind, title, changes, skill) in rows.items():
+        row = {"name": name, "kind": kind, "title": title, "changes": changes, "epochs": 12}
+        row |= {"parameters": int(rng.integers(10_000, 1_000_000)), "done": done}
+        row |= {"trials": 0 if kind == "ablation" else 3, "train_seconds": 30 * rng.random()}
+        listed.append(row)
+        if kind == "method" or not done:
+            continue
+        folder = run / "rows" / name / "predictions"
+        folder.mkdir(parents=True)
+        for part in parts:
+            for path in sorted((run / "predictions").glob(f"{part}-*.csv")):
+                own = read_predictions(path, dataset.info.classes)
+                write_predictions(folder / path.name, guessed(rng, own, skill))
+    (run / "rows.json").write_text(json.dumps({"rows": listed}))
+    return run
+
+
+def guessed(rng, own: Predictions, skill) -> Predictions:
+    """Predictions for the same images; `skill`, one or of each image, is what the label gains."""
+    logits = rng.normal(size=own.probabilities.shape)
+    logits[np.arange(len(logits)), own.labels] += skill
+    p = np.exp(logits)
+    return Predictions(
+        classes=own.classes, images=own.images, probabilities=p / p.sum(axis=1, keepdims=True)
+    )
 
 
 def make_quality(findings: list[str]) -> dict:
@@ -287,3 +360,10 @@ def synthetic_run(tmp_path, dataset) -> Path:
     """Five seeds; one cross was made that no training image shows."""
     run = make_run(tmp_path / "run2", dataset, seeds=range(5))
     return add_synthetic(run, dataset, new_crosses=("hot_nodule;cold_nodule",))
+
+
+@pytest.fixture
+def compared_run(tmp_path, dataset) -> Path:
+    """Five seeds; a method with a cross phase, three baselines, two ablations."""
+    run = make_run(tmp_path / "run3", dataset, seeds=range(5))
+    return add_comparison(add_cross_phase(run, dataset), dataset)

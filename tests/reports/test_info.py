@@ -6,6 +6,7 @@ from sklearn.metrics import f1_score, recall_score
 
 from reports.data import centre_relation, data_info, dataset_info
 from reports.figures import Axis
+from reports.page import p_value, points, signed
 from reports.provenance import command, flat, training_command, without_folder
 from reports.results import results_info
 from reports.run import read_run
@@ -221,3 +222,15 @@ def test_ticks_are_round_and_inside(low, high):
     assert all(low - 1e-9 <= t <= high + 1e-9 for t in ticks)
     steps = np.diff(ticks)
     assert steps == pytest.approx(np.full(len(steps), steps[0]))
+
+
+def test_differences_have_their_sign_unless_they_round_to_zero():
+    assert signed(-0.0124) == '<data value="-0.0124">−0.012</data>'
+    assert signed(-0.0001) == '<data value="-0.0001">0.000</data>'
+    assert points(0.0181) == '<data value="0.0181">+1.8</data>'
+
+
+def test_tiny_p_values_are_no_zero():
+    assert p_value(0.0321) == '<data value="0.0321">0.032</data>'
+    assert p_value(0.0006) == '<data value="0.0006">0.0006</data>'
+    assert p_value(5.7e-10) == '<data value="5.7e-10">5.7e−10</data>'

@@ -63,7 +63,7 @@ def read(run: Path) -> tuple[str, dict]:
     return out.read_text(), json.loads(out.with_suffix(".json").read_text())
 
 
-@pytest.fixture(params=["run", "synthetic_run"])
+@pytest.fixture(params=["run", "synthetic_run", "compared_run"])
 def any_run(request) -> Path:
     return request.getfixturevalue(request.param)
 
@@ -143,7 +143,7 @@ def test_images_have_alternatives_and_tables_have_headings(run):
     images = [attrs for tag, attrs in page.tags if tag == "img"]
     charts = [attrs for tag, attrs in page.tags if tag == "svg"]
     assert len(images) == 18  # three for each of four classes and two crosses
-    assert len(charts) == 4
+    assert len(charts) == 5
     assert all(attrs["alt"] for attrs in images)
     assert all(attrs["aria-label"] and attrs["role"] == "img" for attrs in charts)
     assert html.count("<table>") == html.count("<thead>")

@@ -204,7 +204,7 @@ def test_the_section_stands_after_the_results_and_is_whole(synthetic_run):
     )
     page = Page(html)
     assert len([1 for tag, _ in page.tags if tag == "img"]) == 6 * 3 + 7 * 3
-    assert len([1 for tag, _ in page.tags if tag == "svg"]) == 4 + 3
+    assert len([1 for tag, _ in page.tags if tag == "svg"]) == 5 + 3
     assert html.count("<table>") == html.count("<thead>")
     for measure in info["generators"]["quality"]["overall"]:
         assert html.count(f'value="{measure["synthetic"]}"') >= 1

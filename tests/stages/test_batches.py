@@ -15,18 +15,80 @@ from torch import Generator, Tensor
 
 from thyroid.errors import InputError
 from thyroid.pipeline import SyntheticShare
-from thyroid.stages.batches import epoch_order, mixed_order, synthetic_weights
+from thyroid.stages.batches import Source, epoch_order, synthetic_weights
 
 
 def generator(seed: int) -> Generator:
     return Generator().manual_seed(seed)
 
 
+def real_order(real: int, batch: int, steps: int, generator: Generator) -> Tensor:
+    """An epoch of real images alone."""
+    whole = Source(rows=torch.arange(real), share=torch.ones(steps))
+    return epoch_order([whole], batch, generator)
+
+
+def mixed_order(
+    real: int, batch: int, steps: int, share: float, weights: Tensor, generator: Generator
+) -> Tensor:
+    """An epoch of both; synthetic image k has the index real + k."""
+    synthetic = torch.arange(len(weights)) + real
+    return epoch_order(
+        [
+            Source(rows=synthetic, share=torch.full((steps,), share), weights=weights),
+            Source(rows=torch.arange(real), share=torch.full((steps,), 1 - share)),
+        ],
+        batch,
+        generator,
+    )
+
+
+@given(
+    sizes=st.lists(st.integers(1, 30), min_size=1, max_size=4),
+    parts=st.lists(st.integers(0, 5), min_size=4, max_size=4),
+    batch=st.integers(2, 40),
+    steps=st.integers(1, 30),
+    seed=st.integers(0, 99),
+)
+def test_every_source_gets_its_share_of_any_number(
+    sizes: list[int], parts: list[int], batch: int, steps: int, seed: int
+) -> None:
+    parts = parts[: len(sizes)]
+    parts[-1] += not sum(parts)
+    shares = np.array(parts) / sum(parts)
+    ends = np.cumsum(sizes)
+    sources = [
+        Source(
+            rows=torch.arange(end - size, end),
+            share=torch.full((steps,), float(share), dtype=torch.float64),
+        )
+        for size, end, share in zip(sizes, ends, shares, strict=True)
+    ]
+    order = epoch_order(sources, batch, generator(seed))
+    assert order.shape == (steps * batch,)
+    which = np.searchsorted(ends, order.numpy(), side="right")
+    for k, (size, end, share) in enumerate(zip(sizes, ends, shares, strict=True)):
+        own = which == k
+        assert abs(own.sum() - steps * batch * share) <= len(sizes)
+        times = np.bincount(order.numpy()[own] - (end - size), minlength=size)
+        assert times.max() - times.min() <= 1  # none a second time before all came once
+
+
+def test_a_share_that_rises_is_followed_step_by_step() -> None:
+    rising = torch.linspace(0, 1, 11, dtype=torch.float64)
+    sources = [
+        Source(rows=torch.arange(20, 30), share=rising),
+        Source(rows=torch.arange(20), share=1 - rising),
+    ]
+    order = epoch_order(sources, 20, generator(0)).view(11, 20)
+    assert (order >= 20).sum(1).tolist() == [2 * step for step in range(11)]
+
+
 @given(st.integers(2, 200), st.integers(1, 40), st.integers(0, 99))
 def test_an_epoch_of_real_images_has_none_twice(real: int, batch: int, seed: int) -> None:
     batch = min(batch, real)
     steps = real // batch
-    order = epoch_order(real, batch, steps, generator(seed))
+    order = real_order(real, batch, steps, generator(seed))
     assert len(order) == steps * batch
     assert len(order.unique()) == len(order)
     assert order.min() >= 0

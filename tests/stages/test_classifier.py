@@ -24,7 +24,7 @@ from thyroid.data.dataset import Dataset
 from thyroid.data.splits import LeakError, make_split
 from thyroid.errors import StageFailed, StorageError
 from thyroid.execute import in_process
-from thyroid.networks.registry import NETWORKS
+from thyroid.networks.registry import BASELINES, NETWORKS
 from thyroid.recipe import Recipe, for_data
 from thyroid.stage import EpochMetrics
 from thyroid.stages import classifier
@@ -53,12 +53,13 @@ def without_times(metrics: list[EpochMetrics]) -> list[dict[str, Any]]:
     return [{k: v for k, v in m.items() if k not in timed} for m in metrics]
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", [*BASELINES, "resnet18", "resnet34", "resnet50"])
 def test_a_run_in_segments_is_the_whole_run_bit_for_bit(
     name: str, toy: Path, tmp_path: Path
 ) -> None:
     changes = {
         "network__name": name,
+        "network__width": 4 if NETWORKS[name].has_width else None,
         "augmentation__thinning": 0.5,
         "schedule__warmup_epochs": 2,  # the first cut is within a part of the schedule
         "schedule__decay_epochs": 2,
@@ -267,18 +268,19 @@ def test_targets_are_labels_and_for_synthetic_images_the_judges_verdict_too(
 def test_pre_training_on_synthetic_images_alone_sees_no_real_one(
     crossed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    drawn: list[tuple[int, int]] = []
-    sound = classifier.mixed_order
+    real = {counts.astype(np.float32).tobytes() for counts in Dataset.open(crossed).counts}
+    of_real: list[int] = []
+    sound = classifier.augment
 
-    def mixed_order(real: int, *given: Any) -> torch.Tensor:
-        order = sound(real, *given)
-        drawn.append((int((order < real).sum()), len(order)))
-        return order
+    def augment(counts: torch.Tensor, *given: Any) -> torch.Tensor:
+        of_real.append(sum(picture.numpy().tobytes() in real for picture in counts))
+        return sound(counts, *given)
 
-    monkeypatch.setattr(classifier, "mixed_order", mixed_order)
     recipe = toy_generators(mixing__synthetic_share=1.0, mixing__final_share=0.0)
+    made(pipeline.synthesis(recipe, Dataset.open(crossed).digest, 0), crossed, tmp_path)
+    monkeypatch.setattr(classifier, "augment", augment)
     folder, metrics = fitted(recipe, crossed, tmp_path)
-    assert drawn == [(0, 64)] * 3  # the decay has real images alone, and does not ask
+    assert of_real == [0] * 12 + [16] * 4  # three epochs of synthetic images, then the decay
     assert [m["epoch"] for m in metrics] == [1, 2, 3, 4]
     card = json.loads((folder / "model.json").read_text())
     assert card["classes"] == list(CLASSES)

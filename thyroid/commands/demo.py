@@ -6,6 +6,7 @@ from pathlib import Path
 
 from thyroid.commands.import_ import import_
 from thyroid.commands.inspect import inspect
+from thyroid.commands.options import resolved, sources
 from thyroid.commands.phantom import phantom
 from thyroid.commands.search import search_and_evaluate
 from thyroid.recipe import RECIPES, override
@@ -29,6 +30,7 @@ def demo(*, out: Path = Path("runs/demo"), trials: int = 6) -> None:
         out: folder of everything that the demonstration makes.
         trials: recipes that the search tries.
     """
+    from thyroid.data.dataset import Dataset
     from thyroid.distribute.search import SearchConfig
     from thyroid.progress import say
 
@@ -43,8 +45,7 @@ def demo(*, out: Path = Path("runs/demo"), trials: int = 6) -> None:
     inspect(out / "dataset")
     say("4/5 searching how many synthetic images to train on, with Ray Tune and Optuna")
     config = SearchConfig(trials=trials)
-    base = override(RECIPES["small"](), SHORTER)
-    search_and_evaluate(
-        out / "dataset", out / "run", base, "demo", config, 3, None, None, None, "demo"
-    )
+    data = Dataset.open((out / "dataset").absolute())
+    given = sources(data, resolved(override(RECIPES["small"](), SHORTER), data, 0.0))
+    search_and_evaluate(data, out / "run", given, "demo", config, 3, None, None, "demo")
     say("5/5 done: open the report in a browser")

@@ -57,37 +57,83 @@ def resolved(recipe: Recipe, dataset: Dataset, gpus_per_worker: float) -> Recipe
         execution = dataclasses.replace(execution, device="cuda")
     fixed = dataclasses.replace(recipe, execution=resolve(execution))
     fitting = for_data(fixed, dataset.info.kind, crosses=bool(dataset.is_cross.any()))
-    if fixed.mixing.synthetic and fitting.mixing != fixed.mixing:
+    if fixed.synthetic and fitting.mixing != fixed.mixing:
         say("No image shows more than one disease: no synthetic cross images are made.")
+    if fixed.cross.order != fitting.cross.order:
+        say("No image shows more than one disease: there is no cross phase.")
     return fitting
 
 
-def sources(dataset: Dataset, recipe: Recipe, vgg19: Path | None) -> tuple[Recipe, Datasets]:
-    """The recipe with the digest of the weights file, and where everything lies that it reads.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sources:
+    """What a command reads, and the recipe that names it all by its content."""
+
+    recipe: Recipe
+    test_set: Dataset | None
+    where: Datasets
+    """Folder of each data set, and each weights file, by its digest."""
+
+
+def sources(
+    dataset: Dataset,
+    recipe: Recipe,
+    *,
+    test_set: Path | None = None,
+    weights: Path | None = None,
+    vgg19: Path | None = None,
+) -> Sources:
+    """Put the digests of the user's files into the recipe.
+
+    With a test set, no patient of `dataset` is kept for testing.
 
     Raises
     ------
     InputError
-        When the file cannot be read or holds something else, or is not the one that the recipe was
+        When a file cannot be read or holds something else, or is not the one that the recipe was
         made with.
     """
-    from thyroid.files import sha256_of
+    from thyroid.data.dataset import Dataset
+    from thyroid.networks.pretrained import load_pretrained
+    from thyroid.networks.registry import build
     from thyroid.networks.srgan import Vgg19Features
 
     where = {dataset.digest: dataset.folder}
-    asked = recipe.srgan.vgg19
-    if vgg19 is None:
+    tested = None
+    if test_set is not None:
+        tested = Dataset.open(test_set.absolute())
+        where[tested.digest] = tested.folder
+        split = dataclasses.replace(recipe.split, test=0.0, leave_out_centre=None)
+        recipe = dataclasses.replace(recipe, split=split)
+
+    digest = _digest(vgg19, recipe.srgan.vgg19, "--vgg19")
+    if vgg19 is not None and digest is not None:
+        Vgg19Features(vgg19)  # said now, not after the generators' first half
+        where[digest] = vgg19.absolute()
+        recipe = dataclasses.replace(recipe, srgan=dataclasses.replace(recipe.srgan, vgg19=digest))
+
+    digest = _digest(weights, recipe.network.weights, "--weights")
+    if weights is not None and digest is not None:
+        load_pretrained(build(recipe.network, len(dataset.info.classes)), weights, recipe.network)
+        where[digest] = weights.absolute()
+        network = dataclasses.replace(recipe.network, weights=digest)
+        recipe = dataclasses.replace(recipe, network=network)
+    return Sources(recipe=recipe, test_set=tested, where=where)
+
+
+def _digest(file: Path | None, asked: str | None, option: str) -> str | None:
+    """SHA-256 of a weights file, which is the recipe's where this names one."""
+    from thyroid.files import sha256_of
+
+    if file is None:
         if asked is not None:
-            raise InputError(f"The recipe takes VGG-19 weights: give --vgg19 FILE ({asked[:12]}).")
-        return recipe, where
-    if not vgg19.is_file():
-        raise InputError(f"--vgg19 {vgg19} is no file.")
-    Vgg19Features(vgg19)  # said now, not after the generators' first half
-    found = sha256_of(vgg19)
+            raise InputError(f"The recipe takes weights: give {option} FILE ({asked[:12]}).")
+        return None
+    if not file.is_file():
+        raise InputError(f"{option} {file} is no file.")
+    found = sha256_of(file)
     if asked not in (None, found):
-        raise InputError(f"--vgg19 {vgg19} is not the file of the recipe ({asked[:12]}).")
-    changed = dataclasses.replace(recipe, srgan=dataclasses.replace(recipe.srgan, vgg19=found))
-    return changed, where | {found: vgg19.absolute()}
+        raise InputError(f"{option} {file} is not the file of the recipe ({asked[:12]}).")
+    return found
 
 
 def seconds(text: str) -> float:

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thyroid.commands.options import DatasetPath, Fields, RunPath, resolved, sources
+from thyroid.commands.options import DatasetPath, Fields, RunPath, Sources, resolved, sources
 from thyroid.commands.options import seconds as in_seconds
 from thyroid.commands.report import report
 from thyroid.errors import InputError
-from thyroid.recipe import Recipe, to_json
+from thyroid.recipe import to_json
 
 if TYPE_CHECKING:
+    from thyroid.data.dataset import Dataset
     from thyroid.distribute.search import SearchConfig
 
 
@@ -31,7 +32,9 @@ def search(
     concurrent: int | None = None,
     seed: int = 0,
     grace_epochs: int = 8,
+    test_set: Path | None = None,
     store: Path | None = None,
+    weights: Path | None = None,
     vgg19: Path | None = None,
     address: str | None = None,
     workers_per_stage: int = 1,
@@ -43,8 +46,9 @@ def search(
         dataset: a data set's folder.
         run: folder of the results; the same folder again resumes.
         fields: the recipe that the space starts from; each field is an option.
-        space: a file of tune_spaces by its name (augmentation), or FILE.py of your own.
-        recipe: a preset (small, resnet18) or a JSON file such as another run's recipe.json.
+        space: a file of tune_spaces by its name (augmentation, cross_training, joint, baselines),
+            or FILE.py of your own.
+        recipe: a preset (small, resnet18, paper) or a JSON file such as another run's recipe.json.
         trials: recipes to try, earlier ones of this run included.
         seeds: trainings per trial, whose mean is compared.
         final_seeds: trainings of the best recipe for the final evaluation.
@@ -52,13 +56,17 @@ def search(
         concurrent: trials at once; default: as many as there are processors or GPUs for.
         seed: of the proposals.
         grace_epochs: no trial is stopped before this epoch.
+        test_set: a data set that is the test part, such as other centres' images; default: some
+            patients of DATASET.
         store: folder of artifacts, which runs may share; default: RUN/store.
+        weights: torchvision's weights of the network, from which training starts.
         vgg19: torchvision's VGG-19 weights, for super-resolution; default: features of a
             classifier trained here.
         address: a Ray cluster's; default: Ray is started on this machine.
         workers_per_stage: processes that train one network together.
         gpus_per_worker: share of a GPU per worker, for instance 0.25 or 1.
     """
+    from thyroid.data.dataset import Dataset
     from thyroid.distribute.search import SearchConfig
 
     config = SearchConfig(
@@ -74,25 +82,24 @@ def search(
         fields.execution,
         workers=max(workers_per_stage, fields.execution.workers),
     )
-    base = dataclasses.replace(fields, execution=execution)
-    search_and_evaluate(
-        dataset, run, base, space, config, final_seeds, store, vgg19, address, "search"
-    )
+    data = Dataset.open(dataset.absolute())
+    base = resolved(dataclasses.replace(fields, execution=execution), data, gpus_per_worker)
+    given = sources(data, base, test_set=test_set, weights=weights, vgg19=vgg19)
+    search_and_evaluate(data, run, given, space, config, final_seeds, store, address, "search")
 
 
 def search_and_evaluate(
-    dataset: Path,
+    data: Dataset,
     run: Path,
-    fields: Recipe,
+    given: Sources,
     space_name: str,
     config: SearchConfig,
     final_seeds: int,
     store: Path | None,
-    vgg19: Path | None,
     address: str | None,
     command: str,
 ) -> None:
-    from thyroid.data.dataset import Dataset
+    """What `search` and `demo` have in common."""
     from thyroid.distribute.connection import connected
     from thyroid.distribute.search import best_recipe
     from thyroid.distribute.tasks import on_ray, require_room
@@ -105,8 +112,7 @@ def search_and_evaluate(
     if final_seeds < 1:
         raise InputError(f"--final-seeds is {final_seeds} but must be at least 1.")
     space = load_space(space_name)
-    data = Dataset.open(dataset.absolute())
-    base, where = sources(data, resolved(fields, data, config.gpus_per_worker), vgg19)
+    base, where, tested = given.recipe, given.where, given.test_set
     artifacts = Store.at(store or run / "store")
     about = {
         "space": space_name,
@@ -116,30 +122,30 @@ def search_and_evaluate(
         "base": to_json(base),
     }
     seeds = range(final_seeds)
-    preflight(data, base)
+    preflight(data, base, tested)
     with connected(address):
         require_room(base.execution, config.gpus_per_worker)
         with locked(run):
-            require_same(run, data, base, command, about)
+            require_same(run, data, base, command, about, tested)
             if not (run / "config.json").exists():
-                write_config(run, data, base, seeds, command, about)
+                write_config(run, data, base, seeds, command, about, tested)
             say(f"searching '{space_name}' for {config.trials} trials")
             best = best_recipe(run, data, base, space, config, artifacts, where)
-            write_config(run, data, best, seeds, command, about)
+            write_config(run, data, best, seeds, command, about, tested)
             say(f"training the best recipe with {len(seeds)} seed{'s' if len(seeds) > 1 else ''}")
             runner = on_ray(artifacts, where, config.gpus_per_worker)
-            evaluate(run, data, best, seeds, artifacts, runner)
+            evaluate(run, data, best, seeds, artifacts, runner, tested)
     print(f"trials: {run / 'trials.csv'}")
     print(f"best recipe: {run / 'recipe.json'}, which differs from the first by")
-    print("\n".join(_changes(to_json(base), to_json(best))) or "  nothing")
+    print("\n".join(changes(to_json(base), to_json(best))) or "  nothing")
     report(run)
 
 
-def _changes(before: dict[str, Any], after: dict[str, Any], prefix: str = "") -> Iterator[str]:
+def changes(before: dict[str, Any], after: dict[str, Any], prefix: str = "") -> Iterator[str]:
     """Fields that differ, as options."""
     for name, value in after.items():
         if isinstance(value, dict):
-            yield from _changes(before[name], value, f"{prefix}{name}.")
+            yield from changes(before[name], value, f"{prefix}{name}.")
         elif value != before[name]:
             shown = f"{value:.6g}" if isinstance(value, float) else value
             yield f"  --{prefix}{name.replace('_', '-')} {shown}"

@@ -24,7 +24,9 @@ def train(
     *,
     recipe: str = "small",
     seeds: int = 3,
+    test_set: Path | None = None,
     store: Path | None = None,
+    weights: Path | None = None,
     vgg19: Path | None = None,
     address: str | None = None,
     gpus_per_worker: float = 0.0,
@@ -36,9 +38,12 @@ def train(
         dataset: a data set's folder.
         run: folder of the results; the same folder again resumes.
         fields: what the recipe says; each field is an option.
-        recipe: a preset (small, resnet18) or a JSON file such as another run's recipe.json.
+        recipe: a preset (small, resnet18, paper) or a JSON file such as another run's recipe.json.
         seeds: trainings, which differ in their random numbers only.
+        test_set: a data set that is the test part, such as other centres' images; default: some
+            patients of DATASET.
         store: folder of artifacts, which runs may share; default: RUN/store.
+        weights: torchvision's weights of the network, from which training starts.
         vgg19: torchvision's VGG-19 weights, for super-resolution; default: features of a
             classifier trained here.
         address: a Ray cluster's; default: this process, or with several workers Ray here.
@@ -54,12 +59,19 @@ def train(
     if seeds < 1:
         raise InputError(f"--seeds is {seeds} but must be at least 1.")
     data = Dataset.open(dataset.absolute())
-    chosen, where = sources(data, resolved(fields, data, gpus_per_worker), vgg19)
+    given = sources(
+        data,
+        resolved(fields, data, gpus_per_worker),
+        test_set=test_set,
+        weights=weights,
+        vgg19=vgg19,
+    )
+    chosen, where, tested = given.recipe, given.where, given.test_set
     artifacts = Store.at(store or run / "store")
     if dry_run:
-        _show_plan(data, chosen, seeds, artifacts)
+        _show_plan(data, chosen, seeds, artifacts, tested)
         return
-    preflight(data, chosen)
+    preflight(data, chosen, tested)
     with contextlib.ExitStack() as stack:
         if address is None and chosen.execution.workers == 1:
             start(chosen.execution)  # what this machine lacks is found before anything is written
@@ -72,19 +84,21 @@ def train(
             require_room(chosen.execution, gpus_per_worker)
             runner = on_ray(artifacts, where, gpus_per_worker)
         stack.enter_context(locked(run))
-        require_same(run, data, chosen, "train", None)
-        write_config(run, data, chosen, range(seeds), "train", None)
-        evaluate(run, data, chosen, range(seeds), artifacts, runner)
+        require_same(run, data, chosen, "train", None, tested)
+        write_config(run, data, chosen, range(seeds), "train", None, tested)
+        evaluate(run, data, chosen, range(seeds), artifacts, runner, tested)
     report(run)
 
 
-def _show_plan(dataset: Dataset, recipe: Recipe, seeds: int, store: Store) -> None:
+def _show_plan(
+    dataset: Dataset, recipe: Recipe, seeds: int, store: Store, test_set: Dataset | None
+) -> None:
     """The resolved recipe and the stage graph, with what is in the store already."""
     from thyroid.run import final_stages
 
     print(json.dumps(to_json(recipe), indent=2))
     shown: set[str] = set()
-    for final in final_stages(dataset, recipe, range(seeds)):
+    for final in final_stages(dataset, recipe, range(seeds), test_set):
         for stage in final.lineage():
             if stage.key not in shown:
                 shown.add(stage.key)

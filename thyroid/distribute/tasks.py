@@ -82,14 +82,31 @@ def results(metrics: ray.ObjectRefGenerator) -> Iterator[EpochMetrics]:
             raise StageFailed(f"A stage's process ended: {failure}") from failure
 
 
-def on_ray(store: Store, datasets: Datasets, gpus_per_worker: float = 0.0) -> Runner:
-    """A runner that computes stages on the cluster, those that do not need each other at once."""
+def on_ray(
+    store: Store, datasets: Datasets, gpus_per_worker: float = 0.0, *, keep_going: bool = False
+) -> Runner:
+    """A runner that computes stages on the cluster, those that do not need each other at once.
+
+    With `keep_going`, a stage that cannot finish is left out with all that need it.
+    """
 
     def run(wanted: Sequence[Stage]) -> Iterator[EpochMetrics]:
+        failed: set[str] = set()
         for level in levels(wanted):
-            started = [start(stage, store, datasets, gpus_per_worker) for stage in level]
-            for metrics in started:
-                yield from results(metrics)
+            ready = []
+            for stage in level:
+                if failed.isdisjoint(needed.key for needed in stage.inputs.values()):
+                    ready.append(stage)
+                else:
+                    failed.add(stage.key)
+            started = [start(stage, store, datasets, gpus_per_worker) for stage in ready]
+            for stage, metrics in zip(ready, started, strict=True):
+                try:
+                    yield from results(metrics)
+                except StageFailed:
+                    if not keep_going:
+                        raise
+                    failed.add(stage.key)
 
     return run
 

@@ -1,39 +1,106 @@
-"""Residual networks (He et al. 2016), with the module names of torchvision's, one grey channel."""
+"""Residual networks (He et al. 2016), with the module names of torchvision's, one grey channel.
+
+The improved residual block (Wang & Zhang 2020) adds a cross-feature term, H(x) = F(x) + x + x_i,
+by which features of several diseases reach every block without touching what F and x carry. The
+publication leaves open how x_i is computed. Here it is the image, or another source, brought to
+the block's resolution, projected to its channels, and multiplied by a gain per channel that starts
+at zero: with the gains at zero, the network is the plain one, bit for bit.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from thyroid.errors import InputError
 
-class BasicBlock(nn.Module):
-    """H(x) = relu(F(x) + shortcut(x)), with F two 3x3 convolutions."""
+CROSS_FEATURES = ("none", "input", "stem", "context")
+"""Sources of x_i: none at all, the image, the stem's output, the mean of what the block's shortcut
+carries."""
+
+
+class CrossFeature(nn.Module):
+    """x_i = gain * projection(BN(source)), with one 1x1 convolution and a gain per channel.
+
+    The source is normalised before it is projected, not after: it has fewer channels, and batch
+    normalisation is what costs most on a processor.
+
+    Parameters
+    ----------
+    inputs : channels of the source
+    planes : channels of the block's output
+    """
+
+    def __init__(self, inputs: int, planes: int) -> None:
+        super().__init__()
+        self.bn = nn.BatchNorm2d(inputs, affine=False)
+        self.conv = nn.Conv2d(inputs, planes, 1, bias=False)
+        self.gain = nn.Parameter(torch.zeros(planes))
+
+    def forward(self, source: Tensor) -> Tensor:
+        """(N, inputs, H, W) -> (N, planes, H, W)."""
+        # The gain times the projection, multiplied where they are small: in the kernel
+        return F.conv2d(self.bn(source), self.gain.view(-1, 1, 1, 1) * self.conv.weight)
+
+
+class Block(nn.Module):
+    """H(x) = relu(F(x) + shortcut(x) + x_i); a subclass says what F is."""
+
+    expansion: int
+    downsample: nn.Module | None
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.cross: CrossFeature | None = None
+
+    def residual(self, x: Tensor) -> Tensor:
+        """F(x)."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor, source: Tensor | None = None) -> Tensor:
+        """(N, C, H, W) -> (N, expansion * planes, H / stride, W / stride).
+
+        `source` is what x_i is computed from, of the output's height and width; None: the mean of
+        what the shortcut carries.
+        """
+        shortcut = x if self.downsample is None else self.downsample(x)
+        H_x = self.residual(x) + shortcut
+        if self.cross is not None:
+            context = shortcut.mean((2, 3), keepdim=True) if source is None else source
+            H_x = H_x + self.cross(context)
+        return F.relu(H_x)
+
+
+class BasicBlock(Block):
+    """F is two 3x3 convolutions."""
 
     expansion = 1
 
     def __init__(self, inputs: int, planes: int, stride: int) -> None:
-        super().__init__()
+        super().__init__(stride)
         self.conv1 = nn.Conv2d(inputs, planes, 3, stride, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(planes)
         self.conv2 = nn.Conv2d(planes, planes, 3, 1, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(planes)
         self.downsample = _shortcut(inputs, planes, stride)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def residual(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, planes, H / stride, W / stride)."""
-        F_x = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
-        return F.relu(F_x + (x if self.downsample is None else self.downsample(x)))
+        F_x: Tensor = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        return F_x
 
 
-class Bottleneck(nn.Module):
-    """H(x) = relu(F(x) + shortcut(x)), with F a 1x1, a 3x3 (strided) and a 1x1 convolution."""
+class Bottleneck(Block):
+    """F is a 1x1, a 3x3 (strided) and a 1x1 convolution."""
 
     expansion = 4
 
     def __init__(self, inputs: int, planes: int, stride: int) -> None:
-        super().__init__()
+        super().__init__(stride)
         outputs = planes * self.expansion
         self.conv1 = nn.Conv2d(inputs, planes, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(planes)
@@ -43,11 +110,11 @@ class Bottleneck(nn.Module):
         self.bn3 = nn.BatchNorm2d(outputs)
         self.downsample = _shortcut(inputs, outputs, stride)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def residual(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, 4 * planes, H / stride, W / stride)."""
-        F_x = F.relu(self.bn1(self.conv1(x)))
-        F_x = self.bn3(self.conv3(F.relu(self.bn2(self.conv2(F_x)))))
-        return F.relu(F_x + (x if self.downsample is None else self.downsample(x)))
+        narrow = F.relu(self.bn1(self.conv1(x)))
+        F_x: Tensor = self.bn3(self.conv3(F.relu(self.bn2(self.conv2(narrow)))))
+        return F_x
 
 
 class ResNet(nn.Module):
@@ -61,6 +128,8 @@ class ResNet(nn.Module):
     width : channels of the first stage
     small_stem : a 3x3 convolution of stride 1 instead of 7x7 of stride 2 and pooling, so that
         nodules of a few pixels survive in small pictures
+    cross_feature : source of x_i, one of `CROSS_FEATURES`; its parameters are drawn after all
+        others, so that these do not depend on it
     """
 
     def __init__(
@@ -71,6 +140,7 @@ class ResNet(nn.Module):
         width: int,
         *,
         small_stem: bool = False,
+        cross_feature: str = "none",
     ) -> None:
         super().__init__()
         if small_stem:
@@ -94,6 +164,16 @@ class ResNet(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        self.cross_feature = cross_feature
+        if cross_feature != "none":
+            self._add_cross_features(width)
+
+    def _add_cross_features(self, width: int) -> None:
+        for stage in self.stages:
+            for block in getattr(self, stage):
+                planes = block.expansion * block.conv1.out_channels
+                channels = {"input": 1, "stem": width, "context": planes}[self.cross_feature]
+                block.cross = CrossFeature(channels, planes)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 1, H, W) -> logits (N, classes)."""
@@ -101,10 +181,49 @@ class ResNet(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """(N, 1, H, W) -> (N, channels of the last stage), what the head sees."""
-        x = self.maxpool(F.relu(self.bn1(self.conv1(x))))
+        image = x
+        x = stem = self.maxpool(F.relu(self.bn1(self.conv1(x))))
+        source = {"input": image, "stem": stem}.get(self.cross_feature)
         for stage in self.stages:
-            x = getattr(self, stage)(x)
+            for block in getattr(self, stage):
+                if source is not None:
+                    size = (-(-x.shape[2] // block.stride), -(-x.shape[3] // block.stride))
+                    source = F.adaptive_avg_pool2d(source, size)
+                x = block(x, source)
         return x.mean((2, 3))
+
+
+def freeze(network: nn.Module, trainable: str) -> None:
+    """Let training change a part of a network only.
+
+    Parameters
+    ----------
+    trainable : "all"; "last_stages", the last two of a residual network, its head and x_i; or
+        "head", head and x_i
+
+    Raises
+    ------
+    InputError
+        When only a part of a network is asked for that is not residual.
+    """
+    if trainable == "all":
+        return
+    if not isinstance(network, ResNet):
+        raise InputError(
+            f"cross.trainable '{trainable}' is for residual networks: choose all, or one of these."
+        )
+    kept = ("fc", *(network.stages[-2:] if trainable == "last_stages" else ()))
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(name.split(".")[0] in kept or ".cross." in name)
+
+
+def train_mode(network: nn.Module) -> None:
+    """Training mode, but frozen batch normalisation keeps its statistics, too."""
+    network.train()
+    for module in network.modules():
+        own = list(module.parameters(recurse=False))
+        if isinstance(module, nn.BatchNorm2d) and own and not own[0].requires_grad:
+            module.eval()
 
 
 def _shortcut(inputs: int, outputs: int, stride: int) -> nn.Module | None:
@@ -114,21 +233,28 @@ def _shortcut(inputs: int, outputs: int, stride: int) -> nn.Module | None:
     return nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
 
 
-def resnet18(classes: int, width: int | None = None) -> ResNet:
-    """ResNet-18; equals torchvision's at width 64."""
-    return ResNet(BasicBlock, (2, 2, 2, 2), classes, width or 64)
+def resnet18(classes: int, width: int | None = None, cross_feature: str = "none") -> ResNet:
+    """ResNet-18; equals torchvision's at width 64, without x_i or with its gains at zero."""
+    return ResNet(BasicBlock, (2, 2, 2, 2), classes, width or 64, cross_feature=cross_feature)
 
 
-def resnet34(classes: int, width: int | None = None) -> ResNet:
-    """ResNet-34; equals torchvision's at width 64."""
-    return ResNet(BasicBlock, (3, 4, 6, 3), classes, width or 64)
+def resnet34(classes: int, width: int | None = None, cross_feature: str = "none") -> ResNet:
+    """ResNet-34; equals torchvision's likewise."""
+    return ResNet(BasicBlock, (3, 4, 6, 3), classes, width or 64, cross_feature=cross_feature)
 
 
-def resnet50(classes: int, width: int | None = None) -> ResNet:
-    """ResNet-50; equals torchvision's at width 64."""
-    return ResNet(Bottleneck, (3, 4, 6, 3), classes, width or 64)
+def resnet50(classes: int, width: int | None = None, cross_feature: str = "none") -> ResNet:
+    """ResNet-50; equals torchvision's likewise."""
+    return ResNet(Bottleneck, (3, 4, 6, 3), classes, width or 64, cross_feature=cross_feature)
 
 
-def resnet_small(classes: int, width: int | None = None) -> ResNet:
+def resnet_small(classes: int, width: int | None = None, cross_feature: str = "none") -> ResNet:
     """A ResNet-10 for two CPU cores: one block per stage, a 3x3 stem, width 24."""
-    return ResNet(BasicBlock, (1, 1, 1, 1), classes, width or 24, small_stem=True)
+    return ResNet(
+        BasicBlock,
+        (1, 1, 1, 1),
+        classes,
+        width or 24,
+        small_stem=True,
+        cross_feature=cross_feature,
+    )

@@ -13,13 +13,12 @@ from pickle import UnpicklingError
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.models import vgg19
 
 from thyroid.acquisition import mean_one, stabilised
 from thyroid.errors import InputError
+from thyroid.networks.pretrained import read_weights
 from thyroid.networks.resnet import ResNet
 
 RELU5_4 = 36
@@ -150,7 +149,7 @@ class Vgg19Features(nn.Module):
         try:
             state = {
                 name.removeprefix(prefix): tensor
-                for name, tensor in _tensors(weights).items()
+                for name, tensor in read_weights(weights).items()
                 if name.startswith(prefix)
             }
             self.layers.load_state_dict(state, assign=True)
@@ -193,12 +192,3 @@ def surprise(counts: Tensor, activity: Tensor) -> Tensor:
     """
     expected = activity * counts.mean((1, 2), keepdim=True)
     return 2 * ((counts + 0.375).sqrt() - (expected + 0.375).sqrt()).unsqueeze(1)
-
-
-def _tensors(path: Path) -> dict[str, Tensor]:
-    """A state dictionary from a file of either format; nothing in it is executed."""
-    try:
-        state: dict[str, Tensor] = load_file(path)
-    except SafetensorError:
-        state = torch.load(path, weights_only=True, map_location="cpu")
-    return state

@@ -1,6 +1,11 @@
-"""Which images an epoch's batches hold: real ones, and synthetic ones in their share."""
+"""Which images an epoch's batches hold: real and synthetic ones, single and cross ones, each in
+their share.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -12,39 +17,69 @@ from thyroid.errors import InputError
 from thyroid.pipeline import SyntheticShare
 
 
-def epoch_order(real: int, batch: int, steps: int, generator: Generator) -> Tensor:
-    """`steps` batches of real images, none twice in an epoch: (steps * batch,) indices."""
-    return torch.randperm(real, generator=generator)[: steps * batch]
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Source:
+    """Images that a part of every batch is drawn from."""
+
+    rows: Tensor
+    """(M,) int64, not empty."""
+    share: Tensor
+    """(steps,) float64, of each batch; met on average where it is no whole number."""
+    weights: Tensor | None = None
+    """(M,) how often each image is drawn, relative to the others, with replacement; None: each
+    comes once before any comes twice."""
 
 
-def mixed_order(
-    real: int, batch: int, steps: int, share: float, weights: Tensor, generator: Generator
-) -> Tensor:
-    """`steps` batches with a share of synthetic images in each.
+def epoch_order(sources: Sequence[Source], batch: int, generator: Generator) -> Tensor:
+    """The batches of one epoch: (steps * batch,) int64.
 
     Parameters
     ----------
-    real : number of real images; synthetic image k has the index real + k
-    share : of synthetic images in a batch, above 0 to 1; met on average where it is no whole number
-    weights : (M,) how often each synthetic image is drawn, relative to the others
+    sources : the last one fills what the others leave
+    batch : images per step
     generator : on the CPU
-
-    Returns
-    -------
-    (steps * batch,) int64. No real image comes twice in an epoch.
     """
-    upto = (torch.arange(steps + 1, dtype=torch.float64) * batch * share + 1e-6).long()
-    synthetic = upto.diff()  # (steps,) per batch
-    drawn = torch.multinomial(weights, max(int(upto[-1]), 1), True, generator=generator)
-    order = torch.randperm(real, generator=generator)
+    taken = _per_batch([source.share for source in sources], batch)  # (steps, K)
+    drawn = [
+        _drawn(source, int(number), generator)
+        for source, number in zip(sources, taken.sum(0), strict=True)
+    ]
+    if len(sources) == 1:
+        return drawn[0]
+    cut = [torch.split(d, n.tolist()) for d, n in zip(drawn, taken.T, strict=True)]
     batches = []
-    for step in range(steps):
-        fresh = real + drawn[upto[step] : upto[step + 1]]
-        taken = step * batch - int(upto[step])
-        own = order[taken : taken + batch - int(synthetic[step])]
-        shuffled = torch.randperm(batch, generator=generator)  # every worker gets some of both
-        batches.append(torch.cat([own, fresh])[shuffled])
+    for of_step in zip(*cut, strict=True):
+        shuffled = torch.randperm(batch, generator=generator)  # every worker gets some of all
+        batches.append(torch.cat(of_step[::-1])[shuffled])
     return torch.cat(batches)
+
+
+def _per_batch(shares: Sequence[Tensor], batch: int) -> Tensor:
+    """How many images each batch takes from each source, (steps, K) int64: what is owed is given
+    as soon as it is a whole image.
+    """
+    wanted = torch.stack(list(shares), 1).double() * batch  # (steps, K)
+    taken = torch.zeros(wanted.shape, dtype=torch.int64)
+    owed = torch.zeros(wanted.shape[1], dtype=torch.float64)
+    for step, more in enumerate(wanted):
+        owed += more
+        room = batch
+        for k in range(len(shares) - 1):
+            taken[step, k] = min(int(owed[k] + 1e-6), room)
+            room -= int(taken[step, k])
+        taken[step, -1] = room
+        owed -= taken[step]
+    return taken
+
+
+def _drawn(source: Source, number: int, generator: Generator) -> Tensor:
+    """(number,) of the source's rows."""
+    if source.weights is not None:
+        chosen = torch.multinomial(source.weights, max(number, 1), True, generator=generator)
+        return source.rows[chosen[:number]]
+    size = len(source.rows)
+    passes = [torch.randperm(size, generator=generator) for _ in range(max(1, -(-number // size)))]
+    return source.rows[torch.cat(passes)[:number]]
 
 
 def synthetic_weights(

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from thyroid.data.dataset import DatasetInfo
+from thyroid.data.dataset import Dataset
 from thyroid.files import cannot_write
 from thyroid.networks.registry import build
 from thyroid.pipeline import SegmentConfig
@@ -54,6 +54,15 @@ def load_optimiser(network: nn.Module, optimiser: torch.optim.Optimizer, path: P
         optimiser.state[parameter][entry] = torch.empty_like(like, dtype=tensor.dtype).copy_(tensor)
 
 
+def load_weights(network: nn.Module, folder: Path) -> None:
+    """Put back the weights in `folder`; x_i, which a plain network does not have, starts anew."""
+    state = load_file(folder / WEIGHTS)
+    missing, unexpected = network.load_state_dict(state, strict=False)
+    wrong = [name for name in missing if ".cross." not in name] + unexpected
+    if wrong:
+        raise RuntimeError(f"{folder / WEIGHTS} is of another network: {wrong[0]}")
+
+
 def save_networks(
     networks: Mapping[str, nn.Module],
     optimisers: Mapping[str, torch.optim.Optimizer],
@@ -79,13 +88,15 @@ def load_networks(
             load_optimiser(network, optimisers[name], folder / f"{name}-optimiser.safetensors")
 
 
-def save_card(info: DatasetInfo, config: SegmentConfig, folder: Path) -> None:
+def save_card(dataset: Dataset, config: SegmentConfig, folder: Path) -> None:
     """Write model.json: what the network was trained on, and what it takes."""
+    info = dataset.info
     card = {
         "classes": info.classes,
         "kind": info.kind,
         "pixel_mm": info.pixel_mm,
         "size": info.size,
+        "dataset": dataset.digest,
         "input": to_json(config.input),
         "network": to_json(config.network),
     }
@@ -96,5 +107,5 @@ def load_model(folder: Path, on: Compute) -> tuple[nn.Module, dict[str, Any], In
     """The trained network in `folder`, its card (model.json), and what it takes as input."""
     card = json.loads((folder / MODEL).read_text())
     network = on.place(build(from_json(NetworkConfig, card["network"]), len(card["classes"])))
-    network.load_state_dict(load_file(folder / WEIGHTS))
+    load_weights(network, folder)
     return network, card, from_json(InputConfig, card["input"])

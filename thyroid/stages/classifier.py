@@ -8,25 +8,25 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from thyroid.augment import augment, draw
 from thyroid.data.dataset import Dataset
 from thyroid.errors import StageFailed
 from thyroid.evaluate.metrics import macro_f1
+from thyroid.networks.pretrained import load_pretrained
 from thyroid.networks.registry import build
+from thyroid.networks.resnet import freeze, train_mode
 from thyroid.pipeline import SegmentConfig
 from thyroid.recipe import OptimiserConfig
-from thyroid.stages import split, synthesis
-from thyroid.stages.batches import epoch_order, mixed_order, synthetic_weights
+from thyroid.stages import split
 from thyroid.stages.checkpoint import (
     OPTIMISER,
     WEIGHTS,
     load_optimiser,
+    load_weights,
     optimiser_tensors,
     save_card,
     save_tensors,
@@ -34,6 +34,8 @@ from thyroid.stages.checkpoint import (
 from thyroid.stages.compute import Compute, seed_of, share_of_batch, start
 from thyroid.stages.images import images
 from thyroid.stages.prediction import probabilities
+from thyroid.stages.training_set import training_set
+from thyroid.stages.weights import FILE as WEIGHTS_FILE
 
 
 def fit(
@@ -47,7 +49,7 @@ def fit(
     Yields
     ------
     dict
-        Per epoch: epoch (from 1), learning_rate, train_loss, validation_loss (cross-entropy,
+        Per epoch: epoch (from 1), phase, learning_rate, train_loss, validation_loss (cross-entropy,
         nats), validation_accuracy, validation_macro_f1, train_seconds, images_per_second.
 
     Raises
@@ -62,30 +64,27 @@ def fit(
     dataset = Dataset.open(inputs["dataset"], verify=False)
     parts = split.load(dataset, inputs["split"])
     classes = len(dataset.info.classes)
-    counts, labels = images(dataset, parts.train, config.input, on)
     held_out = images(dataset, parts.validation, config.input, on)
+    training = training_set(config, inputs, dataset, parts, on)
+    counts, targets = training.counts, training.targets
+    # An epoch has as many steps in every phase: compute does not depend on what is trained on
     batch, share = share_of_batch(
-        config.optimiser.batch_size, len(labels), on, "optimiser.batch_size"
+        config.optimiser.batch_size, len(parts.train), on, "optimiser.batch_size"
     )
-    real = len(labels)
-    targets = F.one_hot(labels, classes).float()  # (N, C)
-    steps = real // batch
-    if config.synthetic is not None:
-        pool, verdicts = synthesis.load(dataset, parts, inputs["synthetic"])
-        weights = synthetic_weights(dataset.images.iloc[parts.train], pool.images, config.synthetic)
-        made = images(pool, np.arange(len(pool)), config.input, on)
-        trust = config.synthetic.judge_weight
-        judged = (1 - trust) * F.one_hot(made[1], classes) + trust * verdicts.to(on.device)
-        counts, targets = torch.cat([counts, made[0]]), torch.cat([targets, judged])
+    steps = len(parts.train) // batch
 
     # Network and optimiser, where the previous segment left them
     with torch.random.fork_rng():
         torch.manual_seed(seed_of(config.seed, "initialise"))
         network = on.place(build(config.network, classes))
     optimiser = adamw(network, config.optimiser)
+    if "weights" in inputs:
+        load_pretrained(network, inputs["weights"] / WEIGHTS_FILE, config.network)
     if "previous" in inputs:
-        network.load_state_dict(load_file(inputs["previous"] / WEIGHTS))
+        load_weights(network, inputs["previous"])
         load_optimiser(network, optimiser, inputs["previous"] / OPTIMISER)
+    if config.cross is not None:
+        freeze(network, config.cross.trainable)
     parallel = on.parallel(network)
 
     for epoch in range(config.first_epoch, config.first_epoch + config.epochs):
@@ -93,15 +92,12 @@ def fit(
         began = time.perf_counter()
         shared = torch.Generator().manual_seed(seed_of(config.seed, "batches", epoch))
         own = on.generator(config.seed, "thinning", epoch, on.rank)
-        order = (
-            epoch_order(real, batch, steps, shared)
-            if config.synthetic is None
-            else mixed_order(real, batch, steps, config.synthetic.share, weights, shared)
-        )
+        order = training.order(epoch, batch, steps, shared)
         draws = draw(steps * batch, config.augmentation, shared)
         total = torch.zeros((), device=on.device)
         rate = config.optimiser.learning_rate
-        parallel.train()
+        train_mode(network)
+        torch.manual_seed(seed_of(config.seed, "dropout", epoch, on.rank))
         for step in range(steps):
             part = slice(step * batch, (step + 1) * batch)
             chosen, drawn = order[part][share], draws[part][share]
@@ -132,6 +128,7 @@ def fit(
         yield {
             "seed": config.seed,
             "epoch": epoch + 1,
+            "phase": config.phase,
             "learning_rate": rate,
             "train_loss": train_loss,
             **validated,
@@ -142,7 +139,7 @@ def fit(
     if on.leads:
         save_tensors(network.state_dict(), folder / WEIGHTS)
         save_tensors(optimiser_tensors(network, optimiser), folder / OPTIMISER)
-        save_card(dataset.info, config, folder)
+        save_card(dataset, config, folder)
 
 
 def adamw(network: nn.Module, config: OptimiserConfig) -> torch.optim.AdamW:

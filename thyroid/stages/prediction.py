@@ -6,10 +6,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from thyroid.data.dataset import Dataset
+from thyroid.data.splits import LeakError
 from thyroid.evaluate.predictions import Predictions, write_predictions
 from thyroid.network_input import network_input
 from thyroid.pipeline import PredictionConfig
@@ -24,11 +26,22 @@ FILE = "predictions.csv"
 def fit(
     config: PredictionConfig, inputs: Mapping[str, Path], folder: Path
 ) -> Iterator[dict[str, Any]]:
-    """Write predictions.csv, as `thyroid.evaluate.predictions` reads it."""
+    """Write predictions.csv, as `thyroid.evaluate.predictions` reads it.
+
+    Raises
+    ------
+    LeakError
+        When the whole of a data set shall be predicted that the network was trained on.
+    """
     on = start(config.execution)
     dataset = Dataset.open(inputs["dataset"], verify=False)
-    rows = getattr(split.load(dataset, inputs["split"]), config.part)
     network, card, input_config = load_model(inputs["model"], on)
+    if config.part == "all":
+        if card["dataset"] == dataset.digest:
+            raise LeakError("the test set is the data set that the network was trained on")
+        rows = np.arange(len(dataset))
+    else:
+        rows = getattr(split.load(dataset, inputs["split"]), config.part)
     counts, _ = images(dataset, rows, input_config, on)
     p = probabilities(network, counts, input_config.normalisation, on)
     predictions = Predictions(

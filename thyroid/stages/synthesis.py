@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from thyroid.data.dataset import Dataset, write_dataset
 from thyroid.data.splits import Split
 from thyroid.errors import InputError, StageFailed
+from thyroid.networks.srgan import bicubic
 from thyroid.pipeline import SynthesisStageConfig
 from thyroid.stages import split
 from thyroid.stages.checkpoint import load_model
@@ -81,7 +82,7 @@ def fit(
         totals = _totals(dataset, parts.train, findings, n, own)
         condition = _multi_hot(dataset.info.classes, findings).to(on.device).expand(n, -1)
         counts = _scintigrams(
-            generator, enlarge, card, condition, totals, dataset.info.kind, on, own
+            generator, enlarge, card, condition, totals, config.size, dataset.info.kind, on, own
         )  # (n, S, S)
 
         # The filter: the judge is sure of another label
@@ -182,17 +183,20 @@ def _scintigrams(
     card: Mapping[str, Any],
     condition: Tensor,
     totals: Tensor,
+    size: int,
     kind: str,
     on: Compute,
     own: torch.Generator,
 ) -> Tensor:
-    """Counts (n, S, S): DCGAN, then SRGAN from its counts, then counts again."""
+    """Counts (n, S, S): DCGAN, then SRGAN (or bicubic) from its counts, then counts again."""
     z = torch.randn(len(condition), card["latent"], generator=own, device=on.device)
     activity = generated(generator, z, condition, on)  # (n, s, s)
     counts = detected(activity, totals, kind, own)
-    if enlarge is None:
+    scale = size // counts.shape[-1]
+    if scale == 1:
         return counts
-    return detected(upscale(enlarge, counts, on), totals, kind, own)
+    larger = bicubic(counts, scale) if enlarge is None else upscale(enlarge, counts, on)
+    return detected(larger, totals, kind, own)
 
 
 def _totals(

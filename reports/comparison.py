@@ -1,0 +1,281 @@
+"""The method against other networks, and against itself less one of its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from reports.estimates import (
+    ENOUGH_SEEDS,
+    LEVEL,
+    RESAMPLES,
+    direction,
+    estimate,
+    flat,
+    gain,
+    probability,
+    rounded,
+)
+from reports.run import ComparedRow, Run
+from thyroid.errors import InputError
+from thyroid.evaluate.bootstrap import bootstrap
+from thyroid.evaluate.metrics import (
+    Floats,
+    Ints,
+    calibration_error,
+    macro,
+    ranking_metrics,
+    threshold_metrics,
+)
+from thyroid.evaluate.paired import Difference, macro_f1_difference
+from thyroid.evaluate.predictions import Predictions
+from thyroid.evaluate.significance import McNemar, holm, holm_levels, mcnemar
+
+ROW_RESAMPLES = 1000
+"""For the intervals of each row's metrics; the method's are those of the results."""
+DIFFERENCE_RESAMPLES = 10_000
+"""For the differences: at Holm's levels their ends lie far out."""
+KINDS = ("baseline", "ablation")
+METRICS = (
+    *("macro_recall", "macro_precision", "macro_specificity", "macro_f1", "macro_auroc"),
+    *("accuracy", "ece"),
+)
+SUBSETS = ("single", "cross")
+ABOUT = ("name", "kind", "title", "parameters", "trials", "train_seconds", "epochs")
+
+
+def comparison_info(run: Run, results: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The comparison; None where the run compared nothing.
+
+    Parameters
+    ----------
+    results
+        Of the method, as `results_info` has them.
+
+    Returns
+    -------
+    dict
+        `plan`: every row and what it changes. `tables`: for each kind that has results its `rows`,
+        the method first. A row's `difference` is the method's macro-F1 less its own, over the
+        seeds that both have, at Holm's level in its table; `state` is what that shows (see
+        `direction`). `verdict`: of the baselines (see `comparison_verdict`).
+
+    Raises
+    ------
+    InputError
+        When a row has predicted other images than the method.
+    """
+    if run.config.get("command") != "compare":
+        return None
+    plan = [_planned(row, bool(_shared(run, row))) for row in run.rows]
+    info: dict[str, Any] = {
+        "plan": plan,
+        "rows": len(plan),
+        "waiting": sum(not row["done"] for row in plan),
+        "level": LEVEL,
+        "enough_seeds": ENOUGH_SEEDS,
+        "tables": [],
+        "verdict": {"state": "running"},
+    }
+    if results is None:
+        return info
+    method = next((row for row in run.rows if row.kind == "method"), None)
+    if method is None:
+        return info
+    info |= {
+        "part": results["part"],
+        "images": results["images"],
+        "patients": results["patients"],
+        "resamples": {
+            "method": RESAMPLES,
+            "row": ROW_RESAMPLES,
+            "difference": DIFFERENCE_RESAMPLES,
+        },
+    }
+    for kind in KINDS:
+        done = [row for row in run.rows if row.kind == kind and _shared(run, row)]
+        if done:
+            rows = [_method_row(method, results), *_rows(run, done)]
+            info["tables"].append({"kind": kind, "rows": rows})
+    levels = [r["difference"]["level"] for t in info["tables"] for r in t["rows"][1:]]
+    info["levels"] = {"low": min(levels), "high": max(levels)} if levels else None
+    flat_intervals = any(flat(r["metrics"]) for t in info["tables"] for r in t["rows"])
+    return info | {"flat_intervals": flat_intervals, "verdict": comparison_verdict(info)}
+
+
+def _planned(row: ComparedRow, done: bool) -> dict[str, Any]:
+    changes = [{"field": field, "value": value} for field, value in row.changes.items()]
+    return {"name": row.name, "kind": row.kind, "title": row.title, "changes": changes} | {
+        "parameters": row.about.get("parameters"),
+        "epochs": row.about.get("epochs"),
+        "done": done,
+    }
+
+
+def _shared(run: Run, row: ComparedRow) -> list[int]:
+    """Seeds that both the row and the method have predictions of."""
+    if run.part is None:
+        return []
+    own = run.predictions[run.part]
+    return [seed for seed in own if row.kind == "method" or seed in row.predictions]
+
+
+def _method_row(method: ComparedRow, results: dict[str, Any]) -> dict[str, Any]:
+    overall = {name: results["overall"][name] for name in METRICS}
+    by_subset = {s["name"]: s["accuracy"] for s in results["subsets"]}
+    metrics = overall | {f"{name}_accuracy": by_subset.get(name) for name in SUBSETS}
+    return _about(method) | {"seeds": len(results["seeds"]), "metrics": metrics}
+
+
+def _rows(run: Run, rows: Sequence[ComparedRow]) -> list[dict[str, Any]]:
+    """The rows of one table, which are one family of comparisons."""
+    assert run.part is not None
+    own = run.predictions[run.part]
+    first = next(iter(own.values()))
+    labels, patients = first.labels, first.images["patient_id"].to_numpy(dtype=str)
+    seeds, differences, tests = [], [], []
+    for row in rows:
+        both = _shared(run, row)
+        if not row.predictions[both[0]].images.equals(first.images):
+            raise InputError(
+                f"{run.folder / 'rows' / row.name}: its {run.part} images are not those of the "
+                "method: run the command that made them again."
+            )
+        of_method, of_row = _stacked(own, both), _stacked(row.predictions, both)
+        seeds.append(len(both))
+        differences.append(_difference(labels, of_method, of_row, patients))
+        tests.append(mcnemar(labels, _together(of_method), _together(of_row)))
+    raw = [difference.interval_p_value for difference in differences]
+    corrected, levels = holm(raw), holm_levels(raw, LEVEL)
+    corrected_tests = holm([test.p_value for test in tests])
+    return [
+        _about(row)
+        | {
+            "seeds": len(row.predictions),
+            "metrics": _metrics(labels, row.predictions, patients, first),
+            "shared_seeds": seeds[i],
+            "difference": gain(differences[i], levels[i]) | {"level": rounded(levels[i])},
+            "p_value": probability(corrected[i]),
+            "uncorrected_p_value": probability(raw[i]),
+            "mcnemar": _mcnemar(tests[i], corrected_tests[i]),
+            "state": direction(gain(differences[i], levels[i]), corrected[i], seeds[i]),
+        }
+        for i, row in enumerate(rows)
+    ]
+
+
+def _about(row: ComparedRow) -> dict[str, Any]:
+    about = {"name": row.name, "kind": row.kind, "title": row.title}
+    return {name: about.get(name, row.about.get(name)) for name in ABOUT}
+
+
+def _stacked(predictions: dict[int, Predictions], seeds: Sequence[int]) -> Floats:
+    """(S, N, C)"""
+    return np.stack([predictions[seed].probabilities for seed in seeds])
+
+
+def _together(probabilities: Floats) -> Ints:
+    """(S, N, C) -> (N,): the class that all seeds' models name together."""
+    named: Ints = probabilities.mean(axis=0).argmax(axis=-1)
+    return named
+
+
+def _difference(labels: Ints, first: Floats, second: Floats, patients: Any) -> Difference:
+    return macro_f1_difference(
+        labels,
+        first.argmax(axis=-1),
+        second.argmax(axis=-1),
+        patients,
+        classes=first.shape[-1],
+        level=LEVEL,
+        resamples=DIFFERENCE_RESAMPLES,
+    )
+
+
+def _mcnemar(test: McNemar, corrected: float) -> dict[str, Any]:
+    return {
+        "only_method": int(test.only_first),
+        "only_row": int(test.only_second),
+        "p_value": probability(corrected),
+        "uncorrected_p_value": probability(test.p_value),
+    }
+
+
+def _metrics(
+    labels: Ints, predictions: dict[int, Predictions], patients: Any, images: Predictions
+) -> dict[str, Any]:
+    """Each of `METRICS` and the accuracy on each of `SUBSETS`, mean over seeds."""
+    probabilities = _stacked(predictions, list(predictions))
+    right = (probabilities.argmax(axis=-1) == labels).astype(float)  # (S, N)
+
+    def every(weights: Floats) -> dict[str, Floats]:
+        rows = [_measured(labels, p, weights) for p in probabilities]
+        accuracy = np.einsum("sn,nb->sb", right, weights) / weights.sum(axis=0)
+        return {name: np.stack([row[name] for row in rows]) for name in rows[0]} | {
+            "accuracy": accuracy
+        }
+
+    settings: dict[str, Any] = {"resamples": ROW_RESAMPLES, "level": LEVEL}
+    found = bootstrap(every, patients, pivotal=("ece",), **settings)
+    metrics = {name: estimate(found[name]) for name in METRICS}
+    for name, chosen in (("single", ~images.is_cross), ("cross", images.is_cross)):
+        metrics[f"{name}_accuracy"] = (
+            _accuracy(right[:, chosen], patients[chosen], settings) if chosen.any() else None
+        )
+    return metrics
+
+
+def _measured(labels: Ints, probabilities: Floats, weights: Floats) -> dict[str, Floats]:
+    """Of one seed: the macro means and the calibration error, (B,) each."""
+    classes = probabilities.shape[1]
+    per_class = threshold_metrics(labels, probabilities.argmax(axis=1), classes, weights)
+    per_class["auroc"] = ranking_metrics(labels, probabilities, weights)["auroc"]
+    means = {f"macro_{name}": macro(values) for name, values in per_class.items()}
+    return means | {"ece": calibration_error(labels, probabilities, weights)}
+
+
+def _accuracy(right: Floats, patients: Any, settings: dict[str, Any]) -> dict[str, float] | None:
+    def share(weights: Floats) -> dict[str, Floats]:
+        return {"accuracy": np.einsum("sn,nb->sb", right, weights) / weights.sum(axis=0)}
+
+    return estimate(bootstrap(share, patients, **settings)["accuracy"])
+
+
+def comparison_verdict(info: dict[str, Any]) -> dict[str, Any]:
+    """What the comparison with the baselines shows.
+
+    Returns
+    -------
+    dict
+        `state`: running (some baseline has no predictions yet) | none (there is no baseline) |
+        higher | lower | undecided | few_seeds, of the method against the `best` baseline. `gap`:
+        by how much it is higher or lower, above zero; else the difference. `beaten`: baselines
+        that it beats, out of `baselines`; `beaten_by`: those that beat it.
+    """
+    planned = [row for row in info["plan"] if row["kind"] == "baseline"]
+    if not planned:
+        return {"state": "none"}
+    if not all(row["done"] for row in planned):
+        return {"state": "running"}
+    rows = next(table["rows"] for table in info["tables"] if table["kind"] == "baseline")[1:]
+    best = max(rows, key=lambda row: row["metrics"]["macro_f1"]["value"])
+    states = [row["state"] for row in rows]
+    difference, state = best["difference"], best["state"]
+    gap = {name: difference[name] for name in ("value", "low", "high")}
+    if state == "lower":
+        ends = {"value": "value", "low": "high", "high": "low"}
+        gap = {name: -difference[other] for name, other in ends.items()}
+    return {
+        "state": state,
+        "best": best["title"],
+        "best_macro_f1": best["metrics"]["macro_f1"],
+        "gap": gap,
+        "level": difference["level"],
+        "p_value": best["p_value"],
+        "seeds": best["shared_seeds"],
+        "baselines": len(rows),
+        "beaten": states.count("higher"),
+        "beaten_by": states.count("lower"),
+    }

@@ -1,0 +1,320 @@
+"""The comparison of a method: its numbers against independent ones, its verdict, its gaps."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+from sklearn.metrics import f1_score, precision_score, recall_score, roc_auc_score
+
+from reports.comparison import DIFFERENCE_RESAMPLES, comparison_info, comparison_verdict
+from reports.provenance import command
+from reports.results import results_info
+from reports.run import read_run
+from reports.verdict import verdict_line
+from tests.reports.conftest import ROWS, add_comparison, make_run
+from tests.reports.test_report import EVIL, Page, read
+from thyroid.errors import InputError
+from thyroid.evaluate.paired import macro_f1_difference
+
+
+@pytest.fixture(scope="module")
+def content(tmp_path_factory, dataset):
+    run = make_run(tmp_path_factory.mktemp("compared") / "run", dataset, seeds=range(5))
+    return read_run(add_comparison(run, dataset))
+
+
+@pytest.fixture(scope="module")
+def info(content):
+    return comparison_info(content, results_info(content))
+
+
+def rows_of(info, kind):
+    return next(table["rows"] for table in info["tables"] if table["kind"] == kind)
+
+
+def shown(html):
+    return " ".join(re.sub(r"<[^>]+>", "", html).split())
+
+
+def test_two_tables_with_the_method_first(info):
+    assert [table["kind"] for table in info["tables"]] == ["baseline", "ablation"]
+    names = [[row["name"] for row in table["rows"]] for table in info["tables"]]
+    assert names == [
+        ["method", "resnet_small", "lenet5", "vgg_small"],
+        ["method", "no-x", "mixed"],
+    ]
+    assert (info["rows"], info["waiting"], info["images"]) == (6, 0, 36)
+
+
+def test_metrics_agree_with_scikit_learn(content, info):
+    predicted = next(r for r in content.rows if r.name == "vgg_small").predictions
+    first = predicted[0]
+    y, cross = first.labels, first.is_cross
+    settings = {"average": "macro", "zero_division": 0}
+    want = {
+        "macro_recall": lambda p: recall_score(y, p.argmax(1), **settings),
+        "macro_precision": lambda p: precision_score(y, p.argmax(1), **settings),
+        "macro_f1": lambda p: f1_score(y, p.argmax(1), **settings),
+        "macro_auroc": lambda p: roc_auc_score(y, p, multi_class="ovr", average="macro"),
+        "accuracy": lambda p: np.mean(p.argmax(1) == y),
+        "single_accuracy": lambda p: np.mean((p.argmax(1) == y)[~cross]),
+        "cross_accuracy": lambda p: np.mean((p.argmax(1) == y)[cross]),
+    }
+    row = next(r for r in rows_of(info, "baseline") if r["name"] == "vgg_small")
+    for name, metric in want.items():
+        mean = np.mean([metric(p.probabilities) for p in predicted.values()])
+        assert row["metrics"][name]["value"] == pytest.approx(mean), name
+    for name, e in row["metrics"].items():
+        if name != "ece":  # its interval takes off what chance adds to the value
+            assert e["low"] <= e["value"] <= e["high"]
+
+
+def test_the_method_has_the_metrics_of_the_results(content, info):
+    results = results_info(content)
+    method = rows_of(info, "ablation")[0]
+    assert method["metrics"]["macro_f1"] == results["overall"]["macro_f1"]
+    assert method["metrics"]["cross_accuracy"] == results["subsets"][1]["accuracy"]
+
+
+def test_differences_are_corrected_by_holm_within_their_table(content, info):
+    rows = rows_of(info, "baseline")[1:]
+    method = content.predictions["test"]
+    y, patients = method[0].labels, method[0].images["patient_id"]
+    found = []
+    for row in rows:
+        other = next(r for r in content.rows if r.name == row["name"]).predictions
+        named = [
+            np.stack([p[seed].probabilities.argmax(1) for seed in range(5)])
+            for p in (method, other)
+        ]
+        by_seed = [
+            f1_score(y, a, average="macro") - f1_score(y, b, average="macro")
+            for a, b in zip(*named, strict=True)
+        ]
+        assert row["difference"]["value"] == pytest.approx(np.mean(by_seed))
+        found.append(
+            macro_f1_difference(y, *named, patients, classes=4, resamples=DIFFERENCE_RESAMPLES)
+        )
+    p = [difference.interval_p_value for difference in found]
+    for i, row in enumerate(rows):
+        below = [q * (3 - sorted(p).index(q)) for q in p if q <= p[i]]
+        assert row["p_value"] == pytest.approx(min(1, max(below)))
+        assert row["uncorrected_p_value"] == pytest.approx(p[i])
+        ends = found[i].interval(row["difference"]["level"])
+        assert (row["difference"]["low"], row["difference"]["high"]) == pytest.approx(ends)
+    by_p = sorted(rows, key=lambda row: row["uncorrected_p_value"])
+    assert [r["state"] for r in by_p] == ["higher", "higher", "undecided"]
+    assert by_p[0]["difference"]["level"] == pytest.approx(1 - 0.05 / 3)
+    assert by_p[1]["difference"]["level"] == pytest.approx(1 - 0.05 / 2)
+    assert by_p[2]["difference"]["level"] == pytest.approx(0.95)
+
+
+def test_mcnemar_is_on_the_mean_probabilities(content, info):
+    method = content.predictions["test"]
+    y, p = method[0].labels, []
+    for row in rows_of(info, "ablation")[1:]:
+        other = next(r for r in content.rows if r.name == row["name"]).predictions
+        right = [
+            sum(q[seed].probabilities for seed in range(5)).argmax(1) == y for q in (method, other)
+        ]
+        only = int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
+        assert (row["mcnemar"]["only_method"], row["mcnemar"]["only_row"]) == only
+        p.append(binomtest(only[0], sum(only)).pvalue if sum(only) else 1.0)
+        assert row["mcnemar"]["uncorrected_p_value"] == pytest.approx(p[-1])
+    assert rows_of(info, "ablation")[2]["mcnemar"]["p_value"] == pytest.approx(min(1, 2 * p[1]))
+
+
+def test_only_seeds_of_both_are_compared(compared_run):
+    (compared_run / "rows/vgg_small/predictions/test-seed3.csv").unlink()
+    content = read_run(compared_run)
+    row = rows_of(comparison_info(content, results_info(content)), "baseline")[3]
+    assert (row["seeds"], row["shared_seeds"], row["state"]) == (4, 4, "few_seeds")
+    html, _ = read(compared_run)
+    assert "mean over seeds; the difference" in shown(html)
+
+
+def verdict_of(*states, gaps=None):
+    """Of baselines with these states, the last the best."""
+    rows = [
+        {
+            "title": f"network {i}",
+            "state": state,
+            "metrics": {"macro_f1": {"value": 0.5 + i / 100, "low": 0.4, "high": 0.6}},
+            "difference": {"value": 0.042, "low": 0.021, "high": 0.063, "level": 0.99}
+            if state == "higher"
+            else {"value": -0.03, "low": -0.05, "high": -0.01, "level": 0.99},
+            "p_value": 0.004,
+            "shared_seeds": 5,
+        }
+        for i, state in enumerate(states)
+    ]
+    plan = [{"kind": "baseline", "done": True} for _ in states]
+    return comparison_verdict(
+        {"plan": plan, "tables": [{"kind": "baseline", "rows": [{}, *rows]}] if states else []}
+    )
+
+
+def test_verdict_is_of_the_best_baseline():
+    found = verdict_of("higher", "higher")
+    assert (found["state"], found["best"]) == ("higher", "network 1")
+    assert (found["beaten"], found["beaten_by"], found["baselines"]) == (2, 0, 2)
+    assert found["gap"] == {"value": 0.042, "low": 0.021, "high": 0.063}
+    assert verdict_of("undecided", "higher")["beaten"] == 1
+
+
+def test_verdict_of_a_method_that_is_worse_has_the_gap_above_zero():
+    found = verdict_of("higher", "lower")
+    assert found["gap"] == {"value": 0.03, "low": 0.01, "high": 0.05}
+    assert (found["beaten"], found["beaten_by"]) == (1, 1)
+
+
+def test_verdict_without_baselines():
+    assert verdict_of() == {"state": "none"}
+
+
+def compare(tmp_path, dataset, skills, seeds=5):
+    names = {"resnet_small": "ResNet, small", "lenet5": "LeNet-5"}
+    rows = {"method": ROWS["method"]} | {
+        name: ("baseline", names[name], {"network.name": name}, skill)
+        for name, skill in skills.items()
+    }
+    run = make_run(tmp_path / "run", dataset, seeds=range(seeds))
+    return read(add_comparison(run, dataset, rows))
+
+
+def test_beats_every_baseline(tmp_path, dataset):
+    html, info = compare(tmp_path, dataset, {"resnet_small": -1.0, "lenet5": -2.0})
+    gap = info["comparison"]["verdict"]["gap"]
+    assert (
+        "The method beats every baseline. The method’s macro-F1 on the test images is "
+        f"{gap['value']:.3f} (" in shown(html)
+    )
+    assert "higher than that of the best baseline, ResNet, small" in shown(html)
+    assert html.index("beats every baseline") < html.index("tells")
+    line = verdict_line(info["verdict"])
+    assert f"that is {gap['value']:.3f} (" in line
+    assert "higher than the best baseline, ResNet, small" in line
+
+
+def test_beats_some_and_differs_from_none_of_the_others(tmp_path, dataset):
+    html, _ = compare(tmp_path, dataset, {"resnet_small": 2.0, "lenet5": -2.0})
+    assert "beats every" not in html
+    assert "No difference between the method and the best baseline, ResNet, small" in shown(html)
+    assert "Of 2 baselines it beats 1; for the rest no difference could be shown." in shown(html)
+
+
+def test_is_beaten(tmp_path, dataset):
+    html, info = compare(tmp_path, dataset, {"resnet_small": 9.0, "lenet5": -2.0})
+    gap = info["comparison"]["verdict"]["gap"]
+    assert gap["low"] > 0
+    assert "The method is not better than other networks. Its macro-F1" in shown(html)
+    assert "lower than that of the best baseline" in shown(html)
+    assert "it beats 1 and is beaten by 1" in shown(html)
+
+
+def test_few_seeds_have_no_verdict(tmp_path, dataset):
+    html, info = compare(tmp_path, dataset, {"resnet_small": -1.0, "lenet5": -2.0}, seeds=4)
+    assert info["comparison"]["verdict"]["state"] == "few_seeds"
+    assert "beats" not in html
+    assert "so few seeds prove nothing; it takes 5" in shown(html)
+    assert "too few seeds to tell it from the best baseline" in verdict_line(info["verdict"])
+
+
+def test_each_ablation_has_its_sentence(compared_run):
+    html, info = read(compared_run)
+    states = {row["name"]: row["state"] for row in rows_of(info["comparison"], "ablation")[1:]}
+    assert states == {"no-x": "undecided", "mixed": "higher"}
+    assert "No x_i: not shown to help or to harm." in shown(html)
+    assert "Cross images mixed in from the start: the method’s own way helped." in shown(html)
+    assert "what each row changes" in shown(html).lower()
+    assert "not tuned" in html
+
+
+def test_a_plan_while_rows_are_not_done(tmp_path, dataset):
+    run = make_run(tmp_path / "run", dataset, seeds=range(5))
+    html, info = read(add_comparison(run, dataset, done=False))
+    assert info["comparison"]["tables"] == []
+    assert info["comparison"]["waiting"] == 5
+    assert "Of 6 rows, 5 have no predictions yet." in shown(html)
+    assert "Whether the method is better than other networks is not known yet" in shown(html)
+    assert 'aria-label="Plan of the comparison"' in html
+    assert verdict_line(info["verdict"]).endswith("5 seeds")
+
+
+def test_before_any_prediction_there_is_the_plan_alone(compared_run):
+    for path in compared_run.rglob("*-seed*.csv"):
+        path.unlink()
+    html, info = read(compared_run)
+    assert info["verdict"]["state"] == "running"
+    assert 'aria-label="Plan of the comparison"' in html
+    (compared_run / "rows.json").unlink()
+    assert "Nothing of the comparison is there yet." in read(compared_run)[0]
+
+
+def test_one_row_that_lacks_leaves_the_verdict_open(compared_run):
+    for path in (compared_run / "rows/lenet5").rglob("*.csv"):
+        path.unlink()
+    _, info = read(compared_run)
+    assert info["comparison"]["verdict"] == {"state": "running"}
+    assert [row["name"] for row in rows_of(info["comparison"], "baseline")[1:]] == [
+        "resnet_small",
+        "vgg_small",
+    ]
+
+
+def test_validation_images_stand_in_for_a_missing_test_part(tmp_path, dataset):
+    run = make_run(tmp_path / "run", dataset, seeds=range(5))
+    for path in (run / "predictions").glob("test-*.csv"):
+        path.unlink()
+    html, info = read(add_comparison(run, dataset, parts=("validation",)))
+    assert info["comparison"]["part"] == "validation"
+    assert "on the validation images" in shown(html)
+
+
+def test_a_row_of_other_images_is_refused(compared_run):
+    for path in (compared_run / "rows/lenet5").rglob("*.csv"):
+        path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(InputError, match="lenet5: its test images are not those of the method"):
+        read(compared_run)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        '{"rows": [{"name": "x"}]}',
+        '{"rows": [{"name": "../x", "kind": "baseline", "title": "x", "changes": {}}]}',
+        '{"rows": [{"name": "x", "kind": "baseline", "title": "x", "changes": {}, "epochs": NaN}]}',
+    ],
+)
+def test_a_damaged_table_of_rows_is_one_sentence(compared_run, content):
+    (compared_run / "rows.json").write_text(content)
+    with pytest.raises(InputError, match=r"rows\.json is damaged: run `thyroid compare` again"):
+        read(compared_run)
+
+
+def test_titles_are_escaped(compared_run):
+    rows = json.loads((compared_run / "rows.json").read_text())
+    rows["rows"][1] |= {"title": EVIL[0], "changes": {EVIL[2]: EVIL[0]}}
+    rows["rows"][4]["title"] = EVIL[1]
+    (compared_run / "rows.json").write_text(json.dumps(rows))
+    page = Page(read(compared_run)[0])
+    assert "script" not in {tag for tag, _ in page.tags}
+    assert not any(name.startswith("on") for _, attrs in page.tags for name in attrs)
+
+
+def test_other_runs_have_no_comparison(run):
+    html, info = read(run)
+    assert info["comparison"] is None
+    assert 'id="comparison"' not in html
+
+
+def test_command_of_a_comparison_is_what_one_would_type(content):
+    config = content.config | {"test_set": {"folder": "/data/elsewhere", "name": "x"}}
+    config["recipe"] = config["recipe"] | {"network": {"weights": "0a1b"}}
+    assert command(config, "run") == (
+        "thyroid compare synthetic4 run --ablations --models small --trials-per-model 3 "
+        "--space baselines --seeds 5 --test-set elsewhere --weights weights.pth --input.size 32"
+    )

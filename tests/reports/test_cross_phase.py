@@ -1,0 +1,137 @@
+"""The cross phase in the report: its mark in the curves, and what it changed."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from reports.figures import loss_chart
+from reports.forgetting import forgetting_info
+from reports.generators import generators_info
+from reports.run import read_run
+from reports.training import training_info
+from tests.reports.conftest import add_cross_phase, add_synthetic, make_run
+from tests.reports.test_comparison import shown
+from tests.reports.test_report import read
+from thyroid.errors import InputError
+
+
+@pytest.fixture
+def cross_run(tmp_path, dataset):
+    return add_cross_phase(make_run(tmp_path / "run", dataset, seeds=range(5)), dataset)
+
+
+def test_change_is_of_the_same_seeds_on_single_and_on_cross_images(cross_run):
+    (cross_run / "predictions/before-cross/test-seed2.csv").unlink()
+    content = read_run(cross_run)
+    info = forgetting_info(content)
+    assert (info["part"], info["seeds"]) == ("test", 4)
+    before, after = content.before_cross["test"], content.predictions["test"]
+    first = after[0]
+    for row, chosen in zip(info["rows"], (~first.is_cross, first.is_cross), strict=True):
+        shares = [
+            np.mean(
+                [
+                    np.mean((p[s].probabilities.argmax(1) == first.labels)[chosen])
+                    for s in (0, 1, 3, 4)
+                ]
+            )
+            for p in (before, after)
+        ]
+        assert (row["before"], row["after"]) == pytest.approx(tuple(shares))
+        assert row["change"]["value"] == pytest.approx(shares[1] - shares[0])
+        assert row["change"]["low"] <= row["change"]["value"] <= row["change"]["high"]
+        assert row["images"] == chosen.sum()
+    assert [row["name"] for row in info["rows"]] == ["single", "cross"]
+    assert info["rows"][1]["change"]["low"] > 0  # cross images were learned
+
+
+def test_the_sentence_is_in_points(cross_run):
+    html, info = read(cross_run)
+    single, cross = (row["change"] for row in info["forgetting"]["rows"])
+    sign = {k: f"{100 * v:+.1f}".replace("-", "−") for k, v in single.items()}
+    words = f"The cross phase changed accuracy on single images by {sign['value']} points"
+    assert f"{words} (95 % interval {sign['low']} to {sign['high']}) and on cross" in shown(
+        html.replace("\N{NO-BREAK SPACE}", " ")
+    )
+    assert f"and on cross images by {100 * cross['value']:+.1f} points" in shown(html)
+
+
+def test_few_seeds_say_so(tmp_path, dataset):
+    run = add_cross_phase(make_run(tmp_path / "run", dataset), dataset)
+    assert "So few seeds prove nothing; it takes 5." in shown(read(run)[0])
+
+
+def test_other_images_before_are_refused(cross_run):
+    for path in (cross_run / "predictions/before-cross").glob("test-*.csv"):
+        path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(InputError, match="before and after the cross phase differ"):
+        read(cross_run)
+
+
+def test_runs_without_a_cross_phase_have_nothing_of_it(run):
+    html, info = read(run)
+    assert info["forgetting"] is None
+    assert 'id="forgetting"' not in html
+    assert "cross phase" not in html
+
+
+def test_curves_mark_where_the_cross_phase_begins(cross_run, run):
+    info = training_info(read_run(cross_run))
+    assert info["cross_from"] == 9
+    chart = str(loss_chart(info))
+    assert "cross phase \N{RIGHTWARDS ARROW}" in chart
+    x = (float(re.search(r'class="mean" d="M([\d.]+)', chart)[1]) - 60) / (336 - 60)
+    assert 1 + x * 11 == pytest.approx(8.5, abs=0.01)  # between epochs 8 and 9 of 1 to 12
+    info = training_info(read_run(run))
+    assert info["cross_from"] is None
+    assert 'class="mean"' not in str(loss_chart(info))
+
+
+def test_an_early_switch_has_its_name_to_the_right(tmp_path, dataset):
+    run = add_cross_phase(make_run(tmp_path / "run", dataset), dataset, switch=3)
+    chart = str(loss_chart(training_info(read_run(run))))
+    assert 'text-anchor="start">cross phase<' in chart
+
+
+def test_synthetic_images_of_the_cross_phase_alone_count(synthetic_run):
+    config = json.loads((synthetic_run / "config.json").read_text())
+    config["recipe"]["mixing"] = {"synthetic_share": 0.0, "final_share": 0.0}
+    config["recipe"]["cross"] = {"order": "retrain", "synthetic": 0.4}
+    (synthetic_run / "config.json").write_text(json.dumps(config))
+    assert generators_info(read_run(synthetic_run))["cross_synthetic"] == 0.4
+    html, info = read(synthetic_run)
+    assert info["verdict"]["synthetic"]["state"] is not None
+    assert "in the cross phase 40" in shown(html)
+    config["recipe"]["cross"]["order"] = "mixed"  # then that share is of no batch
+    (synthetic_run / "config.json").write_text(json.dumps(config))
+    assert read(synthetic_run)[1]["generators"] is None
+
+
+def test_a_run_with_everything_is_whole(tmp_path, dataset):
+    run = make_run(tmp_path / "run", dataset, seeds=range(5))
+    html, _ = read(add_cross_phase(add_synthetic(run, dataset), dataset))
+    titles = re.findall(r"<h2[^>]*>(.*?)</h2>", html)
+    assert titles == [
+        "Verdict",
+        "Data",
+        "Training",
+        "Results on test images",
+        "Synthetic scintigrams",
+        "Claims of the publication",
+        "Search",
+        "How to reproduce",
+        "Limits",
+    ]
+
+
+def test_a_test_set_of_its_own_is_named(run):
+    config = json.loads((run / "config.json").read_text())
+    config["test_set"] = {"folder": "/secret/other", "name": "other centres", "digest": "0"}
+    config["test_set"] |= {"images": 36, "patients": 18}
+    (run / "config.json").write_text(json.dumps(config))
+    html, info = read(run)
+    assert info["verdict"]["split"] == "test_set"
+    assert "The test images are another data set, other centres;" in html
+    assert "/secret" not in html

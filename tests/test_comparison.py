@@ -1,0 +1,315 @@
+"""What a comparison compares, and what it tries; the spaces' proposals can be trained."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+from tests.toy import toy_generators, toy_recipe, write_toy
+from thyroid import pipeline
+from thyroid.comparison import (
+    ABLATIONS,
+    ablation_rows,
+    baseline_names,
+    baseline_rows,
+    candidates,
+    changes_of,
+    method_row,
+)
+from thyroid.data.dataset import Dataset
+from thyroid.errors import InputError
+from thyroid.networks.registry import BASELINES, NETWORKS, PUBLISHED, build
+from thyroid.recipe import RECIPES, Recipe, override
+from thyroid.run import preflight
+from thyroid.space import load_space
+
+DIGEST = "d" * 64
+FIXED = {"execution.precision": "fp32", "execution.device": "cpu"}
+
+
+def paper(**changes: Any) -> Recipe:
+    dotted = {name.replace("__", "."): value for name, value in changes.items()}
+    return override(RECIPES["paper"](), FIXED | dotted)
+
+
+def trained(recipe: Recipe) -> str:
+    return pipeline.classifier(recipe, DIGEST, 0)[-1].key
+
+
+# Rows
+
+
+def test_names_of_networks() -> None:
+    assert baseline_names("small") == BASELINES
+    assert baseline_names("published") == PUBLISHED
+    assert baseline_names("none") == ()
+    assert baseline_names("lenet5, vgg_small,lenet5") == ("lenet5", "vgg_small")
+    for unknown in ("resnet19", "lenet5,", "small,lenet5"):
+        with pytest.raises(InputError, match=r"--models names '.*': choose small, published, none"):
+            baseline_names(unknown)
+
+
+@pytest.mark.parametrize("names", [BASELINES, PUBLISHED])
+def test_a_baseline_is_a_plain_network_with_all_else_as_in_the_method(
+    names: tuple[str, ...],
+) -> None:
+    method = paper(network__width=32, cross__secondary=0.25)
+    rows = baseline_rows(method, names)
+    assert [row.name for row in rows] == list(names)
+    for row in rows:
+        assert (row.kind, row.title) == ("baseline", NETWORKS[row.name].title)
+        assert row.recipe.network.width == (32 if row.name == "resnet18" else None)
+        assert not row.recipe.synthetic
+        final = pipeline.classifier(row.recipe, DIGEST, 0)[-1]
+        assert {stage.kind for stage in final.lineage()} == {"split", "classifier"}
+        assert {s.config.phase for s in final.lineage() if s.kind == "classifier"} == {"mixed"}
+        assert final.config.secondary == 0
+        for kept in ("split", "input", "augmentation", "optimiser", "schedule", "execution"):
+            assert getattr(row.recipe, kept) == getattr(method, kept)
+
+
+def test_the_method_is_the_first_row() -> None:
+    row = method_row(paper())
+    assert (row.name, row.kind, row.recipe) == ("method", "method", paper())
+    assert changes_of(row.recipe, row.recipe) == {}
+
+
+def test_ablations_of_the_published_method() -> None:
+    method = paper(cross__secondary=0.25, cross__superposed=0.25)
+    rows = {row.name: row for row in ablation_rows(method)}
+    assert set(rows) == set(ABLATIONS) - {"x-input"}  # which the method has
+    assert len({trained(row.recipe) for row in rows.values()} | {trained(method)}) == len(rows) + 1
+    assert all(row.kind == "ablation" for row in rows.values())
+    changed = {name: changes_of(method, row.recipe) for name, row in rows.items()}
+    assert changed["no-gan"] == {"mixing.synthetic_share": 0.0, "cross.synthetic": 0.0}
+    assert changed["no-srgan"] == {"srgan.pixel_epochs": 0, "srgan.adversarial_epochs": 0}
+    assert changed["no-cross-phase"] == {"cross.order": "never"}
+    assert changed["primary-alone"] == {"cross.secondary": 0.0}
+    assert changed["no-superposition"] == {"cross.superposed": 0.0}
+    assert changed["no-x"] == {"network.cross_feature": "none"}
+    assert changed["x-stem"] == {"network.cross_feature": "stem"}
+    kinds = {
+        stage.kind for stage in pipeline.synthesis(rows["no-srgan"].recipe, DIGEST, 0).lineage()
+    }
+    assert "srgan" not in kinds
+    without = pipeline.classifier(rows["no-gan"].recipe, DIGEST, 0)[-1]
+    assert not {"dcgan", "synthesis"} & {stage.kind for stage in without.lineage()}
+
+
+@pytest.mark.parametrize(
+    ("changes", "left_out"),
+    [
+        ({}, {"x-input", "primary-alone", "no-superposition"}),
+        ({"srgan.scale": 1}, {"no-srgan"}),
+        ({"srgan.pixel_epochs": 0, "srgan.adversarial_epochs": 0}, {"no-srgan"}),
+        ({"network.name": "lenet5", "network.cross_feature": "none"},
+         {"no-x", "x-input", "x-stem", "x-context"}),
+        ({"mixing.synthetic_share": 0.0, "cross.synthetic": 0.0}, {"no-gan", "no-srgan"}),
+        ({"cross.order": "never", "cross.superposed": 0.5, "cross.secondary": 0.5},
+         {"no-cross-phase", "no-superposition", "primary-alone", "no-x", "x-stem", "x-context"}),
+        ({"cross.order": "mixed", "cross.superposed": 0.5}, {"mixed", "no-superposition"}),
+    ],
+)  # fmt: skip
+def test_a_part_that_the_method_does_not_have_cannot_be_taken_away(
+    changes: dict[str, Any], left_out: set[str]
+) -> None:
+    method = override(paper(), changes)
+    rows = ablation_rows(method)
+    assert not {row.name for row in rows} & left_out
+    assert rows
+    assert all(trained(row.recipe) != trained(method) for row in rows)
+    for row in rows:
+        build(row.recipe.network, 3)
+
+
+def test_a_change_is_named_by_its_dotted_field() -> None:
+    other = override(paper(), {"network.name": "lenet5", "network.cross_feature": "none"})
+    assert changes_of(paper(), other) == {
+        "network.name": "lenet5",
+        "network.cross_feature": "none",
+    }
+
+
+# Candidates
+
+
+def test_every_network_is_tried_with_the_same_draws() -> None:
+    space = load_space("baselines")
+    rows = [method_row(paper()), *baseline_rows(paper(), ("lenet5", "resnet50"))]
+    tried = [candidates(row.recipe, space, 6, seed=0) for row in rows]
+    assert [of_row[0] for of_row in tried] == [row.recipe for row in rows]
+    changed = [
+        [changes_of(row.recipe, recipe) for recipe in of_row]
+        for row, of_row in zip(rows, tried, strict=True)
+    ]
+    assert changed[0] == changed[1] == changed[2]
+    assert changed[0][0] == {}
+    assert len(changed[0]) == len(set(tried[0])) > 3
+    fields = {field for change in changed[0] for field in change}
+    assert fields <= {
+        "optimiser.learning_rate",
+        "optimiser.weight_decay",
+        *(f"augmentation.{name}" for name in ("rotation_deg", "shift", "zoom", "anisotropy")),
+    }
+    assert changed[0] != [changes_of(paper(), r) for r in candidates(paper(), space, 6, seed=1)]
+
+
+def test_one_trial_is_the_recipe_itself() -> None:
+    assert candidates(paper(), load_space("baselines"), 1, seed=0) == [paper()]
+
+
+def test_more_trials_keep_the_first_ones() -> None:
+    few, many = (candidates(paper(), load_space("baselines"), n, seed=0) for n in (4, 12))
+    assert many[: len(few)] == few
+
+
+# Spaces
+
+
+BASES = {
+    "toy": toy_generators(network__name="resnet_small"),
+    "plain": toy_recipe(network__name="lenet5", schedule__warmup_epochs=0),
+    "small": override(RECIPES["small"](), FIXED),
+    "paper": override(RECIPES["paper"](), FIXED),
+    "published": override(RECIPES["small"](), FIXED | {"network.name": "vgg16"}),
+}
+
+
+@pytest.mark.parametrize("base", BASES)
+@pytest.mark.parametrize("name", ["cross_training", "baselines", "joint"])
+def test_every_proposal_can_be_trained(name: str, base: str) -> None:
+    recipe, space = BASES[base], load_space(name)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    proposed = []
+    for _ in range(200):
+        trial = study.ask()
+        proposed.append(space(trial, recipe))
+        study.tell(trial, 0.0)
+    residual = NETWORKS[recipe.network.name].residual
+    for changed in set(proposed):
+        segments = pipeline.classifier(changed, DIGEST, 0)
+        assert sum(stage.config.epochs for stage in segments) == changed.schedule.epochs
+        assert residual or (changed.network.cross_feature, changed.cross.trainable) == (
+            "none",
+            "all",
+        )
+        if changed.cross.order == "retrain":
+            assert pipeline.before_cross(changed, DIGEST, 0).config.phase == "single"
+            assert segments[-1].config.phase == "cross"
+    for network in {changed.network for changed in proposed}:
+        assert network.name == recipe.network.name
+    if name in ("cross_training", "joint"):
+        assert {changed.cross.order for changed in proposed} == {"retrain", "mixed"}
+        sources = {changed.network.cross_feature for changed in proposed}
+        assert sources == ({"none", "input", "stem", "context"} if residual else {"none"})
+
+
+def test_trials_of_cross_training_share_their_single_phases() -> None:
+    """The lengths are multiples of a segment: two hundred trials need a few constant segments."""
+    recipe, space = BASES["small"], load_space("cross_training")
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    single = {
+        stage.key: stage.config.epochs
+        for _ in range(200)
+        for stage in pipeline.classifier(space(study.ask(), recipe), DIGEST, 0)
+        if stage.config.phase == "single"
+    }
+    most = recipe.schedule.constant_epochs // recipe.schedule.segment_epochs
+    assert len(single) == 1 + most  # warm-up, and each constant segment once
+    assert set(single.values()) == {
+        recipe.schedule.warmup_epochs,
+        recipe.schedule.segment_epochs,
+    }
+
+
+# Before anything is written
+
+
+def changed_table(dataset: Dataset, **columns: Any) -> Dataset:
+    """The data set with other columns of images.csv, in its place."""
+    table = dataset.images.assign(**columns)
+    table.to_csv(dataset.folder / "images.csv", index=False)
+    return Dataset.open(dataset.folder)
+
+
+def of_other_patients(folder: Path, **given: Any) -> Dataset:
+    dataset = write_toy(folder, **{"seed": 1} | given)
+    return changed_table(dataset, patient_id="other-" + dataset.images["patient_id"])
+
+
+@pytest.fixture(scope="module")
+def crossed(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return write_toy(tmp_path_factory.mktemp("crossed") / "data", crosses=24)
+
+
+def test_a_test_set_of_other_patients_is_accepted(crossed: Dataset, tmp_path: Path) -> None:
+    recipe = toy_recipe(split__test=0.0)
+    preflight(crossed, recipe, of_other_patients(tmp_path / "other"))
+
+
+def test_a_test_set_that_says_nothing_is_refused(
+    crossed: Dataset, toy: Path, tmp_path: Path
+) -> None:
+    recipe = toy_recipe(split__test=0.0)
+    same = crossed
+    renamed = of_other_patients(tmp_path / "renamed", seed=0, crosses=24)
+    patients = write_toy(tmp_path / "patients", seed=1)
+    one = of_other_patients(tmp_path / "one")
+    names = one.images["patient_id"].mask(one.images.index == 3, "patient-003")
+    one = changed_table(one, patient_id=names)
+    for test_set, sentence in [
+        (same, "shares 114 images and 57 patients"),
+        (renamed, "shares 114 images and 0 patients"),
+        (patients, "shares 0 images and 45 patients"),
+        (one, "shares 0 images and 1 patients"),
+        (of_other_patients(tmp_path / "size", size=64), "has size 64, and the training data have"),
+        (of_other_patients(tmp_path / "kind", kind="display"), "has kind display"),
+    ]:
+        with pytest.raises(InputError, match=sentence):
+            preflight(crossed, recipe, test_set)
+
+
+def test_a_test_set_of_other_classes_is_refused(crossed: Dataset, tmp_path: Path) -> None:
+    other = of_other_patients(tmp_path / "other")
+    info = dataclasses.replace(other.info, classes=("left", "right", "above"))
+    with pytest.raises(InputError, match=r"has classes .*above"):
+        preflight(crossed, toy_recipe(split__test=0.0), dataclasses.replace(other, info=info))
+
+
+def test_a_phase_without_images_is_refused(crossed: Dataset, toy: Path, tmp_path: Path) -> None:
+    alone = Dataset.open(toy)
+    retrain = {"cross__order": "retrain", "cross__epochs": 2}
+    for changes in ({}, {"cross__rehearsal": 0.0}, {"cross__superposed": 0.5}):
+        with pytest.raises(InputError, match="no training image of several findings"):
+            preflight(alone, toy_recipe(**retrain, **changes))
+        preflight(crossed, toy_recipe(**retrain, **changes))
+    asked = {"cross__superposed": 0.5, "synthesis__crosses": "left+right", "cross__rehearsal": 0.0}
+    preflight(alone, toy_recipe(**retrain, **asked))
+
+    both = write_toy(tmp_path / "both")
+    findings = both.images["label"].map(
+        {"left": "left;right", "right": "right;below", "below": "below;left"}
+    )
+    crosses = changed_table(both, findings=findings)
+    for order in ("retrain", "never"):
+        with pytest.raises(InputError, match="no training image of a single finding"):
+            preflight(crosses, toy_recipe(cross__order=order, cross__epochs=2))
+    preflight(crosses, toy_recipe())
+
+
+def test_what_a_network_does_not_take_is_said_before_anything_is_written(crossed: Dataset) -> None:
+    for changes, sentence in [
+        ({"network__name": "lenet5", "network__cross_feature": "stem"}, "is for residual networks"),
+        ({"network__name": "vgg_small"}, "network.width is not for vgg_small"),
+        ({"network__name": "vgg_small", "network__width": None, "input__size": 16}, "too small"),
+        ({"network__name": "lenet5", "cross__order": "retrain", "cross__epochs": 1,
+          "cross__trainable": "head"}, "is for residual networks"),
+        ({"cross__order": "retrain", "cross__epochs": 4}, "leaves nothing of the schedule's 4"),
+    ]:  # fmt: skip
+        with pytest.raises(InputError, match=sentence):
+            preflight(crossed, toy_recipe(**changes))

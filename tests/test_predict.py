@@ -1,0 +1,314 @@
+"""`thyroid predict` as a user meets it: files in, a table, a page."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.data.make_dicom import save_nm
+from tests.test_model import IMAGES
+from tests.test_model import TRAIN as RECIPE
+from tests.toy import CLASSES, write_toy
+from thyroid.cli import main
+from thyroid.data.dataset import Dataset
+from thyroid.evaluate.calibration import conformal_set, tempered
+from thyroid.evaluate.predictions import Predictions, read_predictions
+
+TRAIN = [*RECIPE, "--seeds", "1"]
+NAME, BORN, NUMBER = "Mustermann^Erika", "19640812", "7261-443"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The toy data set, larger. Not to be written to."""
+    return write_toy(tmp_path_factory.mktemp("data") / "dataset", images=IMAGES).folder
+
+
+@pytest.fixture(scope="module")
+def place(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with run/ and model/, trained on counts. Not to be written to."""
+    folder = tmp_path_factory.mktemp("predict")
+    assert main(["train", str(data), str(folder / "run"), *TRAIN]) == 0
+    assert main(["export", str(folder / "run"), str(folder / "model")]) == 0
+    return folder
+
+
+def of_test_part(dataset: Path, run: Path) -> tuple[Predictions, np.ndarray]:
+    """What the run says of its test images, and their matrices (N, H, H)."""
+    said = read_predictions(run / "predictions" / "test-seed0.csv", CLASSES)
+    images = Dataset.open(dataset)
+    row_of = {name: i for i, name in enumerate(images.images["image_id"])}
+    return said, images.counts[[row_of[name] for name in said.images["image_id"]]]
+
+
+def as_dicom(folder: Path, matrices: Sequence[np.ndarray], pixel_mm: float = 4.0) -> list[Path]:
+    return [
+        save_nm(
+            folder / f"{i:03d}.dcm", matrix, PixelSpacing=[pixel_mm, pixel_mm],
+            PatientName=NAME, PatientBirthDate=BORN, PatientID=NUMBER,
+        )
+        for i, matrix in enumerate(matrices)
+    ]  # fmt: skip
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def numbers(rows: list[dict[str, str]]) -> np.ndarray:
+    return np.array([[float(row[f"p_{name}"]) for name in CLASSES] for row in rows])
+
+
+def with_threshold(model: Path, threshold: float, folder: Path) -> Path:
+    shutil.copytree(model, folder)
+    card = json.loads((folder / "model.json").read_text())
+    card["calibration"]["threshold"] = threshold
+    (folder / "model.json").write_text(json.dumps(card))
+    return folder
+
+
+def test_a_file_gets_the_probabilities_that_the_run_gave_its_image(
+    data: Path, place: Path, tmp_path: Path
+) -> None:
+    said, matrices = of_test_part(data, place / "run")
+    as_dicom(tmp_path / "files", matrices)
+    out = tmp_path / "new" / "out.csv"
+    assert main(["predict", str(place / "model"), str(tmp_path / "files"), "--out", str(out)]) == 0
+    rows = rows_of(out)
+    assert [Path(row["file"]).name for row in rows] == [f"{i:03d}.dcm" for i in range(len(rows))]
+    calibration = json.loads((place / "model" / "model.json").read_text())["calibration"]
+    expected = tempered(said.probabilities, calibration["temperature"])
+    np.testing.assert_allclose(numbers(rows), expected, atol=1e-4)
+
+    credible = conformal_set(expected, calibration["threshold"])
+    assert credible.sum(axis=1).min() < 2 <= credible.sum(axis=1).max()
+    for row, p, are in zip(rows, expected, credible, strict=True):
+        order = np.argsort(-p, kind="stable")
+        names = [CLASSES[c] for c in order if are[c]]
+        assert row["credible"] == ";".join(names)
+        assert row["outcome"] == (names[0] if len(names) == 1 else "uncertain")
+        assert row["reason"] == ""
+
+
+def test_finer_pixels_are_rebinned_as_import_does(data: Path, place: Path, tmp_path: Path) -> None:
+    """Each count dealt to one of 2 x 2 pixels of half the size: re-binning puts it back."""
+    _, matrices = of_test_part(data, place / "run")
+    rng = np.random.default_rng(0)
+    finer = []
+    for matrix in matrices[:4]:
+        dealt = rng.multinomial(matrix.astype(int), [0.25] * 4)  # (H, H, 4)
+        finer.append(
+            dealt.reshape(32, 32, 2, 2).transpose(0, 2, 1, 3).reshape(64, 64).astype(np.uint16)
+        )
+    files = as_dicom(tmp_path / "as-stored", matrices[:4])
+    files += as_dicom(tmp_path / "finer", finer, pixel_mm=2.0)
+    out = tmp_path / "out.csv"
+    assert main(["predict", str(place / "model"), *map(str, files), "--out", str(out)]) == 0
+    p = numbers(rows_of(out))
+    np.testing.assert_allclose(p[:4], p[4:], atol=1e-5)
+
+
+@pytest.mark.parametrize(("threshold", "credible"), [(1e-6, 0), (1.0, 3)])
+def test_none_or_several_credible_classes_are_uncertain(
+    threshold: float,
+    credible: int,
+    data: Path,
+    place: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _, matrices = of_test_part(data, place / "run")
+    files = as_dicom(tmp_path / "files", matrices[:2])
+    model = with_threshold(place / "model", threshold, tmp_path / "model")
+    out, page = tmp_path / "out.csv", tmp_path / "page.html"
+    command = ["predict", str(model), *map(str, files), "--out", str(out), "--explain", str(page)]
+    assert main(command) == 0
+    for row in rows_of(out):
+        assert row["outcome"] == "uncertain"
+        assert len(row["credible"].split(";") if row["credible"] else []) == credible
+    told = capsys.readouterr().out
+    assert "2 files: 0 decided, 2 uncertain, 0 unreadable" in told
+    assert ("no class is credible, not even " if credible == 0 else " or ") in told
+    assert ("no class is credible" if credible == 0 else "are credible") in page.read_text()
+
+
+def test_what_cannot_be_used_has_a_reason_and_the_rest_is_predicted(
+    data: Path, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, matrices = of_test_part(data, place / "run")
+    folder = tmp_path / "files"
+    (good,) = as_dicom(folder, matrices[:1])
+    (folder / "cut.dcm").write_bytes(good.read_bytes()[:-500])
+    (folder / "empty.dcm").write_bytes(b"")
+    (folder / "notes, old.txt").write_text("no image")
+    save_nm(folder / "black.dcm", np.zeros((32, 32), np.uint16))
+    save_nm(folder / "ct.dcm", matrices[0], Modality="CT")
+    (folder / "sub").mkdir()
+    Image.fromarray((matrices[0] * 8).astype(np.uint8)).save(folder / "sub" / "picture.png")
+    (folder / ".hidden.dcm").write_bytes(good.read_bytes())
+    (folder / "Thumbs.db").write_bytes(b"\0")
+    out = tmp_path / "out.csv"
+    arguments = [str(folder), str(tmp_path / "none.dcm")]
+    assert main(["predict", str(place / "model"), *arguments, "--out", str(out)]) == 0
+    rows = {Path(row["file"]).name: row for row in rows_of(out)}
+    reasons = {
+        "black.dcm": "every pixel has the same value",
+        "ct.dcm": "its Modality is not NM",
+        "cut.dcm": "",
+        "empty.dcm": "it is empty",
+        "none.dcm": "there is no such file",
+        "notes, old.txt": "it is neither DICOM nor",
+        "picture.png": "it is a picture, whose pixel size and counts are unknown",
+    }
+    assert set(rows) == {"000.dcm", *reasons}
+    assert rows["000.dcm"]["outcome"] in (*CLASSES, "uncertain")
+    for name, reason in reasons.items():
+        assert rows[name]["outcome"] == "unreadable"
+        assert rows[name]["reason"].startswith(reason)
+        assert rows[name]["reason"]
+        assert {rows[name][f"p_{c}"] for c in CLASSES} == {""}
+    told = capsys.readouterr().out
+    assert "none.dcm: unreadable: there is no such file" in told
+    assert "8 files: " in told
+    assert "7 unreadable" in told
+    assert "Not for clinical use." in told
+
+
+def test_nothing_usable_is_status_2_with_the_reasons_in_the_table(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, page = tmp_path / "out.csv", tmp_path / "page.html"
+    (tmp_path / "a.txt").write_text("no image")
+    command = ["predict", str(place / "model"), str(tmp_path / "a.txt"), "--out", str(out)]
+    assert main([*command, "--explain", str(page)]) == 2
+    told = capsys.readouterr().err
+    assert told == f"thyroid: None of the 1 files can be used: {out} has the reasons.\n"
+    assert rows_of(out)[0]["reason"].startswith("it is neither DICOM")
+    assert "it is neither DICOM" in page.read_text()
+
+
+def test_bad_input_is_one_sentence(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, empty = str(place / "model"), tmp_path / "empty"
+    empty.mkdir()
+    out = ["--out", str(tmp_path / "out.csv")]
+    for arguments, sentence in [
+        ([], "No image is named"),
+        ([str(empty), *out, "--threads", "0"], "--threads is 0"),
+        ([str(empty), *out], f"There is no file in {empty}"),
+        ([str(empty), "--out", str(empty)], "is a folder: name a file"),
+        ([str(place / "run" / "config.json"), "--out", "/proc/out.csv"], "annot write /proc"),
+        ([model, *out, "--explain", str(tmp_path / "p.json")], "choose one ending in .html"),
+    ]:
+        assert main(["predict", model, *arguments]) == 2, arguments
+        told = capsys.readouterr().err
+        assert sentence in told, told
+        assert told.count("\n") == 1, told
+
+
+def test_pictures_are_predicted_by_a_model_of_pictures_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_toy(tmp_path / "data", images=IMAGES, kind="display").folder
+    run, model, out = tmp_path / "run", tmp_path / "model", tmp_path / "out.csv"
+    assert main(["train", str(data), str(run), *TRAIN]) == 0
+    assert main(["export", str(run), str(model)]) == 0
+    assert "uptake is known only as far as a picture" in (model / "README.md").read_text()
+    said, matrices = of_test_part(data, run)
+    files = tmp_path / "files"
+    files.mkdir()
+    for i, matrix in enumerate(matrices):
+        Image.fromarray(matrix).save(files / f"{i:03d}.png")  # 16 bits
+    as_dicom(files / "sub", matrices[:1])
+    assert main(["predict", str(model), str(files), "--out", str(out)]) == 0
+    rows = rows_of(out)
+    assert rows[-1]["outcome"] == "unreadable"
+    assert rows[-1]["reason"].startswith("it holds photon counts")
+    T = json.loads((model / "model.json").read_text())["calibration"]["temperature"]
+    np.testing.assert_allclose(numbers(rows[:-1]), tempered(said.probabilities, T), atol=1e-4)
+
+
+def test_nothing_of_a_header_is_written_or_told(
+    data: Path, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, matrices = of_test_part(data, place / "run")
+    as_dicom(tmp_path / "files", matrices[:3])
+    out, page = tmp_path / "out.csv", tmp_path / "page.html"
+    command = ["predict", str(place / "model"), str(tmp_path / "files"), "--out", str(out)]
+    assert main([*command, "--explain", str(page)]) == 0
+    captured = capsys.readouterr()
+    written = [out, page, page.with_suffix(".json")]
+    everything = captured.out + captured.err + "".join(path.read_text() for path in written)
+    for secret in (NAME, "Mustermann", BORN, NUMBER):
+        assert secret not in everything
+
+
+def test_names_that_no_terminal_shows_are_told_escaped(
+    data: Path, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, matrices = of_test_part(data, place / "run")
+    (good,) = as_dicom(tmp_path, matrices[:1])
+    odd = tmp_path / "a\x1b[31m\n\udcff, b.dcm"
+    good.rename(odd)
+    out, page = tmp_path / "out.csv", tmp_path / "page.html"
+    command = ["predict", str(place / "model"), str(odd), "--out", str(out), "--explain", str(page)]
+    assert main(command) == 0
+    assert "\x1b" not in capsys.readouterr().out
+    (row,) = rows_of(out)
+    assert row["file"] == str(odd).encode("utf-8", "backslashreplace").decode()
+    assert page.exists()
+
+
+def test_counts_unlike_the_training_images_are_noted(
+    data: Path, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, matrices = of_test_part(data, place / "run")
+    files = as_dicom(tmp_path, [matrices[0], matrices[0] // 4, matrices[0] * 9])
+    out = tmp_path / "out.csv"
+    assert main(["predict", str(place / "model"), *map(str, files), "--out", str(out)]) == 0
+    flags = [row["flags"].split(";") for row in rows_of(out)]
+    assert [f for one in flags for f in one if f.endswith("_counts")] == [
+        "few_counts",
+        "many_counts",
+    ]
+    assert "note: 2 with fewer or more counts than any training image" in capsys.readouterr().out
+
+
+def test_twenty_files_are_told_and_all_are_written(
+    data: Path, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (good,) = as_dicom(tmp_path, Dataset.open(data).counts[:1])
+    out = tmp_path / "out.csv"
+    command = ["predict", str(place / "model"), *[str(good)] * 70, "--out", str(out)]
+    assert main(command) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert sum(str(good) in line for line in told) == 20
+    assert "... and 50 more" in told
+    rows = rows_of(out)  # more than one batch
+    assert len(rows) == 70
+    assert np.ptp(numbers(rows), axis=0).max() < 1e-6
+
+
+def test_predicting_imports_no_more_than_it_needs(data: Path, place: Path, tmp_path: Path) -> None:
+    """Each of these would cost a cold start half a second or more."""
+    (good,) = as_dicom(tmp_path, Dataset.open(data).counts[:1])
+    code = (
+        "import sys; from thyroid.cli import main\n"
+        f"assert main(['predict', {str(place / 'model')!r}, {str(good)!r},"
+        f" '--out', {str(tmp_path / 'out.csv')!r}]) == 0\n"
+        "heavy = {'ray', 'pandas', 'torchvision', 'optuna', 'scipy', 'onnx', 'jinja2'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,111 @@
+"""`thyroid predict`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import Positional, arg
+
+from thyroid.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from thyroid.model.prediction import Prediction
+
+LINES = 20
+"""Files that are told one by one."""
+
+
+def predict(
+    model: Annotated[Positional[Path], arg(metavar="MODEL")],
+    images: Annotated[Positional[tuple[Path, ...]], arg(metavar="IMAGE")],
+    *,
+    out: Path = Path("predictions.csv"),
+    explain: Path | None = None,
+    threads: int = 1,
+) -> None:
+    """Say what scintigrams show.
+
+    Args:
+        model: folder that export wrote.
+        images: NM DICOM files, PNG, JPEG or TIFF pictures, or folders of them.
+        out: CSV to write: outcome, credible classes and probabilities of each file.
+        explain: page to write with each image, its probabilities, and where the model looked.
+        threads: processor threads that compute.
+    """
+    import torch
+
+    from thyroid import progress
+    from thyroid.files import cannot_write, replace_text
+    from thyroid.model import prediction
+    from thyroid.model.folder import read_model
+
+    if threads < 1:
+        raise InputError(f"--threads is {threads} but must be at least 1.")
+    if not images:
+        raise InputError("No image is named: name files or folders.")
+    for path in (out, *([explain] if explain else [])):
+        if path.is_dir():
+            raise InputError(f"{path} is a folder: name a file.")
+    torch.set_num_threads(threads)
+    opened = read_model(model)
+    files = prediction.files_below(images)
+    if not files:
+        raise InputError(f"There is no file in {', '.join(map(str, images))}: name others.")
+    shown = 0
+    if explain is not None:
+        from reports.explain_page import MOST_IMAGES, write_explanation
+
+        shown = MOST_IMAGES
+    found: list[Prediction] = []
+    maps: list[npt.NDArray[np.float32]] = []
+    with progress.bar("predicting", "files") as advance:
+        for one in prediction.predict(opened, files):
+            if one.image is not None:
+                if len(maps) < shown:
+                    maps.append(prediction.heat_map(opened, one))
+                else:
+                    one = dataclasses.replace(one, image=None)  # thousands need not be held
+            found.append(one)
+            advance(len(found), len(files))
+    with cannot_write(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+    replace_text(out, prediction.table(opened, found))
+    if explain is not None:
+        write_explanation(opened, found, maps, explain)
+
+    for one in found[:LINES]:
+        print(prediction.line(opened, one))
+    if len(found) > LINES:
+        print(f"... and {len(found) - LINES} more")
+    _sum_up(found, out, explain)
+
+
+def _sum_up(found: list[Prediction], out: Path, explain: Path | None) -> None:
+    """What came out of it all, in a line or two.
+
+    Raises
+    ------
+    InputError
+        When no file could be used.
+    """
+    from thyroid.model.prediction import UNCERTAIN, UNREADABLE
+
+    outcomes = Counter(one.outcome for one in found)
+    if outcomes[UNREADABLE] == len(found):
+        raise InputError(f"None of the {len(found)} files can be used: {out} has the reasons.")
+    named = len(found) - outcomes[UNREADABLE] - outcomes[UNCERTAIN]
+    print(
+        f"{len(found)} file{'s' if len(found) > 1 else ''}: {named} decided, "
+        f"{outcomes[UNCERTAIN]} uncertain, {outcomes[UNREADABLE]} unreadable; see {out}"
+        + (f" and {explain}" if explain else "")
+    )
+    unlike = sum(bool({"few_counts", "many_counts"} & set(one.flags)) for one in found)
+    if unlike:
+        print(f"note: {unlike} with fewer or more counts than any training image of the model")
+    print("Not for clinical use.")

@@ -1,0 +1,140 @@
+"""What a comparison compares: the method, plain networks, and the method less one of its parts.
+
+A row is a change of the method's recipe; data, split, schedule and steps are the same for all.
+Imports no ray.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import optuna
+
+from thyroid import pipeline
+from thyroid.errors import InputError
+from thyroid.networks.registry import BASELINES, NETWORKS, PUBLISHED
+from thyroid.recipe import Recipe, flat, override, to_json
+from thyroid.space import Space
+
+METHOD = "method"
+PLAIN: dict[str, Any] = {
+    "network.cross_feature": "none",
+    "network.weights": None,
+    "cross.order": "mixed",
+    "cross.secondary": 0.0,
+    "mixing.synthetic_share": 0.0,
+    "mixing.final_share": 0.0,
+}
+"""A baseline: a network on all real training images from the start."""
+
+ABLATIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    "no-gan": (
+        "no synthetic images",
+        {"mixing.synthetic_share": 0.0, "mixing.final_share": 0.0, "cross.synthetic": 0.0},
+    ),
+    "no-srgan": (
+        "bicubic interpolation instead of the SRGAN",
+        {"srgan.pixel_epochs": 0, "srgan.adversarial_epochs": 0},
+    ),
+    "no-cross-phase": ("single images alone, no cross phase", {"cross.order": "never"}),
+    "mixed": ("cross images mixed in from the start", {"cross.order": "mixed"}),
+    "primary-alone": ("cross images' targets without other findings", {"cross.secondary": 0.0}),
+    "no-superposition": ("no superposed cross images", {"cross.superposed": 0.0}),
+    "no-x": ("no x_i", {"network.cross_feature": "none"}),
+    "x-input": ("x_i from the image", {"network.cross_feature": "input"}),
+    "x-stem": ("x_i from the stem's output", {"network.cross_feature": "stem"}),
+    "x-context": ("x_i from the block's mean", {"network.cross_feature": "context"}),
+}
+"""Name -> title, and what it changes of the method."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One recipe of the comparison."""
+
+    name: str
+    kind: Literal["method", "baseline", "ablation"]
+    title: str
+    recipe: Recipe
+
+
+def baseline_names(asked: str) -> tuple[str, ...]:
+    """The networks that `small`, `published`, `none` or a list such as `lenet5,vgg_small` names.
+
+    Raises
+    ------
+    InputError
+        When a network is not registered.
+    """
+    groups = {"small": BASELINES, "published": PUBLISHED, "none": ()}
+    if asked in groups:
+        return groups[asked]
+    names = tuple(name.strip() for name in asked.split(","))
+    unknown = [name for name in names if name not in NETWORKS]
+    if unknown:
+        raise InputError(
+            f"--models names '{unknown[0]}': choose small, published, none, or some of "
+            f"{', '.join(NETWORKS)}."
+        )
+    return tuple(dict.fromkeys(names))
+
+
+def method_row(recipe: Recipe) -> Row:
+    """The recipe itself."""
+    return Row(name=METHOD, kind="method", title="the method", recipe=recipe)
+
+
+def baseline_rows(recipe: Recipe, names: Sequence[str]) -> list[Row]:
+    """Each network, plain, with everything else as in the recipe."""
+    return [
+        Row(
+            name=name,
+            kind="baseline",
+            title=NETWORKS[name].title,
+            recipe=override(
+                recipe,
+                PLAIN
+                | {
+                    "network.name": name,
+                    "network.width": recipe.network.width if name == recipe.network.name else None,
+                },
+            ),
+        )
+        for name in names
+    ]
+
+
+def ablation_rows(recipe: Recipe) -> list[Row]:
+    """The recipe with one part taken away or exchanged, where that trains another network."""
+    residual = NETWORKS[recipe.network.name].residual
+    rows = [
+        Row(name=name, kind="ablation", title=title, recipe=override(recipe, changed))
+        for name, (title, changed) in ABLATIONS.items()
+        if residual or "network.cross_feature" not in changed
+    ]
+    own = _trained(recipe)
+    return [row for row in rows if _trained(row.recipe) != own]
+
+
+def _trained(recipe: Recipe) -> str:
+    """What the recipe trains, whatever the data: it may say what nothing reads."""
+    return pipeline.classifier(recipe, "", 0)[-1].key
+
+
+def candidates(recipe: Recipe, space: Space, number: int, seed: int) -> list[Recipe]:
+    """The recipe itself and `number` - 1 proposals of `space`, drawn at random.
+
+    The same draws for every network. Optuna's TPE would propose its first ten at random, too.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+    proposed = [space(study.ask(), recipe) for _ in range(number - 1)]
+    return list(dict.fromkeys([recipe, *proposed]))
+
+
+def changes_of(method: Recipe, other: Recipe) -> dict[str, Any]:
+    """What differs, by dotted field."""
+    before, after = flat(to_json(method)), flat(to_json(other))
+    return {name: value for name, value in after.items() if value != before[name]}

@@ -1,0 +1,76 @@
+"""Where a network looks: what covering a place does to the probability of a class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from scipy.ndimage import gaussian_filter1d
+from torch import Tensor
+
+
+def occlusion(
+    predict: Callable[[Tensor], Tensor],
+    counts: Tensor,
+    classes: Tensor,
+    *,
+    patch: int,
+    stride: int,
+) -> Tensor:
+    """By how much log p of a class falls when the place around each pixel is covered.
+
+    A square is put on every `stride`-th place and at the edges (Zeiler & Fergus 2014, section 4.2).
+    It shows the image heavily blurred: no hole, which no scintigram has, but the mean of the
+    surroundings. A pixel's value is the mean over the squares that cover it; it is positive where
+    what stands there speaks for the class.
+
+    Parameters
+    ----------
+    predict
+        Counts (n, S, S) -> probabilities (n, C).
+    counts : (N, S, S) float32
+    classes : (N,) int
+        Whose probability is asked for, of each image.
+    patch : side of the square in pixels, at most S
+    stride : pixels from one square to the next, at most `patch`, so that all pixels are covered
+
+    Returns
+    -------
+    (N, S, S) float32
+    """
+    side = counts.shape[-1]
+    if not 1 <= stride <= patch <= side:
+        raise ValueError(f"stride {stride}, patch {patch} and side {side} do not ascend from 1")
+    covers = _covers(side, patch, stride).to(counts.device)  # (P, S, S)
+    times = covers.sum(0)  # (S, S), at least 1
+    falls = torch.empty(counts.shape, dtype=torch.float32, device=counts.device)
+    with torch.no_grad():
+        smooth = blurred(counts, patch)
+        for i, (image, cover, c) in enumerate(zip(counts, smooth, classes, strict=True)):
+            covered = torch.where(covers, cover, image)  # (P, S, S)
+            p = predict(torch.cat([image[None], covered]))[:, int(c)]  # (1 + P,)
+            log_p = p.clamp_min(torch.finfo(p.dtype).tiny).log()
+            fall = log_p[0] - log_p[1:]
+            falls[i] = (fall[:, None, None] * covers).sum(0) / times
+    return falls
+
+
+def blurred(counts: Tensor, sigma: float) -> Tensor:
+    """A Gaussian's mean around each pixel, (N, S, S) -> (N, S, S); totals stay what they are.
+
+    The image is mirrored at its edges, so that nothing is lost there.
+    """
+    side = counts.shape[-1]
+    weights = gaussian_filter1d(np.eye(side), sigma, axis=0, mode="reflect")  # rows, columns sum: 1
+    G = torch.from_numpy(weights).to(counts)
+    smooth: Tensor = G @ counts @ G.T
+    return smooth
+
+
+def _covers(side: int, patch: int, stride: int) -> Tensor:
+    """(P, S, S) bool: the squares, the last of each row and column at the edge."""
+    starts = torch.tensor([*range(0, side - patch, stride), side - patch])
+    pixel = torch.arange(side)
+    inside = (pixel >= starts[:, None]) & (pixel < starts[:, None] + patch)  # (K, S)
+    return (inside[:, None, :, None] & inside[None, :, None, :]).flatten(0, 1)

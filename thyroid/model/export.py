@@ -1,0 +1,193 @@
+"""From a run to a model folder: one seed's network, calibrated on the validation images.
+
+The temperature (Guo et al. 2017) is fitted on the validation part, then the threshold of the
+conformal sets on the same images at that temperature. Test images take no part in either.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from thyroid import __version__, pipeline
+from thyroid.data.dataset import Dataset, require_new_folder
+from thyroid.errors import InputError
+from thyroid.evaluate.calibration import conformal_threshold, fit_temperature, tempered
+from thyroid.evaluate.predictions import Predictions, read_predictions
+from thyroid.files import cannot_write, sha256_of
+from thyroid.model.folder import CARD, FORMAT_VERSION, WEIGHTS
+from thyroid.model.prediction import UNCERTAIN, UNREADABLE
+from thyroid.recipe import Recipe, from_json
+from thyroid.store import Store
+
+LEVEL = 0.95
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """One seed's network of a finished run."""
+
+    run: Path
+    config: dict[str, Any]
+    """config.json of the run."""
+    seed: int
+    folder: Path
+    """Where weights and card lie."""
+    classes: tuple[str, ...]
+
+    def predictions(self, part: str) -> Predictions | None:
+        """What it says of `validation` or `test`; None where there is no such part."""
+        path = self.run / "predictions" / f"{part}-seed{self.seed}.csv"
+        found = read_predictions(path, self.classes) if path.exists() else None
+        return found if found is not None and len(found.images) else None
+
+
+def trained(run: Path, seed: int | None, store: Path | None) -> Trained:
+    """Find the network of a seed, the run's first where none is asked for.
+
+    Raises
+    ------
+    InputError
+        When the folder holds no finished run, or its network of that seed is not there.
+    """
+    path = run / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        seeds, classes = list(config["seeds"]), tuple(config["dataset"]["classes"])
+        recipe = from_json(Recipe, config["recipe"])
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(
+            f"{run} is no run, it has no config.json: name a folder that `thyroid train`, "
+            "`thyroid search` or `thyroid compare` wrote."
+        ) from None
+    except OSError as refusal:
+        raise InputError(f"{path} cannot be read ({refusal.strerror}): check the path.") from None
+    except (ValueError, KeyError, TypeError, InputError):
+        raise InputError(
+            f"{path} cannot be understood: it is damaged, or of another version of thyroid."
+        ) from None
+    chosen = seeds[0] if seed is None else seed
+    if chosen not in seeds:
+        known = ", ".join(map(str, seeds))
+        raise InputError(f"--seed {chosen} is none of the run's seeds: choose one of {known}.")
+    named = run / "predictions" / f"validation-seed{chosen}.csv"
+    if not named.is_file() or not (run / "model" / WEIGHTS).is_file():
+        raise InputError(f"{run} is not finished: run the command that fills it again.")
+    reserved = {UNCERTAIN, UNREADABLE} & set(classes)
+    if reserved:
+        raise InputError(
+            f"A class of {run} is called '{reserved.pop()}', which is what an outcome is called: "
+            "give it another name in the data set."
+        )
+    folder = run / "model"
+    if chosen != seeds[0]:  # the run folder keeps the first seed's network alone
+        stage = pipeline.classifier(recipe, config["dataset"]["digest"], chosen)[-1]
+        where = store or run / "store"
+        kept = Store.at(where).open(stage.key)
+        if kept is None:
+            raise InputError(
+                f"The network of seed {chosen} is not in {where}: name the run's store with "
+                "--store, or run its command again."
+            )
+        folder = kept
+    return Trained(run=run, config=config, seed=chosen, folder=folder, classes=classes)
+
+
+def model_card(source: Trained) -> dict[str, Any]:
+    """What model.json says, but for metrics.
+
+    Raises
+    ------
+    InputError
+        When no validation image is there to calibrate on.
+    """
+    own = json.loads((source.folder / CARD).read_text(encoding="utf-8"))
+    data, recipe = source.config["dataset"], source.config["recipe"]
+    return {
+        "format_version": FORMAT_VERSION,
+        "thyroid": __version__,
+        "name": f"{data['name']}, {own['network']['name']}, seed {source.seed}",
+        **own,
+        "weights_sha256": sha256_of(source.folder / WEIGHTS),
+        "calibration": _calibration(source),
+        "total_counts": _training_counts(source),
+        "data": {
+            name: data[name]
+            for name in ("name", "digest", "source", "licence", "images", "patients")
+        },
+        "command": source.config["command"],
+        "seed": source.seed,
+        "recipe": recipe,
+    }
+
+
+def _calibration(source: Trained) -> dict[str, Any]:
+    validation = source.predictions("validation")
+    if validation is None:
+        raise InputError(f"{source.run} has no validation image to calibrate its network on.")
+    temperature = fit_temperature(validation.labels, validation.probabilities)
+    p = tempered(validation.probabilities, temperature)
+    threshold = conformal_threshold(validation.labels, p, LEVEL)
+    return {
+        "temperature": float(temperature),
+        "threshold": min(float(threshold), 1.0),  # of 1 on, every class is credible
+        "level": LEVEL,
+        "part": "validation",
+        "images": len(validation.images),
+        "patients": int(validation.images["patient_id"].nunique()),
+        "precision": source.config["recipe"]["execution"]["precision"],
+    }
+
+
+def _training_counts(source: Trained) -> list[int] | None:
+    """Least and most counts of a training image, where the data set is still there."""
+    data = source.config["dataset"]
+    if data["kind"] != "counts":
+        return None
+    try:
+        opened = Dataset.open(Path(data["folder"]), verify=False)
+        parts = pd.read_csv(source.run / "split.csv", dtype=str, keep_default_na=False)
+        training = set(parts.loc[parts["part"] == "train", "image_id"])
+    except (InputError, OSError, ValueError, KeyError):
+        return None
+    totals = opened.images.loc[opened.images["image_id"].isin(training), "total_counts"]
+    if opened.digest != data["digest"] or not len(totals):
+        return None
+    return [int(totals.min()), int(totals.max())]
+
+
+@contextlib.contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A folder to fill, which takes its name when the block ends well, and else is gone.
+
+    Raises
+    ------
+    InputError
+        When the name is taken, or the disk refuses.
+    """
+    require_new_folder(folder)
+    with cannot_write(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = folder.parent / f".{folder.name}.{uuid.uuid4().hex}"
+        unfinished.mkdir()
+        try:
+            yield unfinished
+            unfinished.rename(folder)
+        except BaseException:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise
+
+
+def write_model(source: Trained, card: dict[str, Any], folder: Path) -> None:
+    """Write weights and model.json into an existing folder."""
+    text = json.dumps(card, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    shutil.copyfile(source.folder / WEIGHTS, folder / WEIGHTS)
+    (folder / CARD).write_text(text, encoding="utf-8")

@@ -1,0 +1,149 @@
+"""The model folder, read: the network behind its input, with calibrated probabilities."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from thyroid.errors import InputError
+from thyroid.files import sha256_of
+from thyroid.network_input import network_input, sum_pixels
+from thyroid.networks.registry import build
+from thyroid.recipe import InputConfig, NetworkConfig, from_json
+
+FORMAT_VERSION = 1
+WEIGHTS, CARD, README, ONNX = "model.safetensors", "model.json", "README.md", "model.onnx"
+BATCH = 64
+"""Images at a time."""
+
+
+class Calibrated(nn.Module):
+    """From counts to calibrated probabilities: softmax(logits / T) (Guo et al. 2017, eq. 9)."""
+
+    def __init__(self, network: nn.Module, config: InputConfig, temperature: float) -> None:
+        super().__init__()
+        self.network = network
+        self.config = config
+        self.temperature = temperature
+
+    def forward(self, counts: Tensor) -> Tensor:
+        """(N, H, H) counts, H a multiple of the input size -> (N, C), rows summing to 1."""
+        summed = sum_pixels(counts, self.config.size)  # (N, S, S)
+        logits = self.network(network_input(summed, self.config.normalisation))
+        probabilities: Tensor = (logits / self.temperature).softmax(1)
+        return probabilities
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Model:
+    """What predicts."""
+
+    name: str
+    classes: tuple[str, ...]
+    kind: Literal["counts", "display"]
+    size: int
+    """Rows and columns of the grid that images are brought to."""
+    pixel_mm: float | None
+    """Of that grid; None for pictures."""
+    input: InputConfig
+    threshold: float
+    """Classes of probability 1 - threshold or more are credible."""
+    level: float
+    """Share of images whose class is credible, among images like those calibrated on."""
+    total_counts: tuple[int, int] | None
+    """Least and most counts of a training image, where known."""
+    network: Calibrated
+    card: dict[str, Any]
+    """model.json"""
+
+    def probabilities(self, counts: Tensor) -> Tensor:
+        """Calibrated, (N, C) float32, for counts (N, H, H), H a multiple of `input.size`."""
+        with torch.inference_mode():
+            return torch.cat([self.network(some) for some in torch.split(counts, BATCH)])
+
+    def credible(self, probabilities: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+        """(N, C): the conformal set of each image, as `calibration.conformal_set` has it.
+
+        That module imports scipy, which would cost every prediction half a second.
+        """
+        credible: npt.NDArray[np.bool_] = 1 - probabilities <= self.threshold
+        return credible
+
+
+def read_model(folder: Path) -> Model:
+    """Read and verify what `thyroid export` wrote.
+
+    Raises
+    ------
+    InputError
+        When the folder holds no model, one of a newer format, or a damaged one.
+    """
+    card = _read_card(folder)
+    try:
+        calibration, classes = card["calibration"], card["classes"]
+        config = from_json(InputConfig, card["input"])
+        network = build(from_json(NetworkConfig, card["network"]), len(classes))
+        if sha256_of(folder / WEIGHTS) != card["weights_sha256"]:
+            raise ValueError
+        network.load_state_dict(load_file(folder / WEIGHTS))
+        span = card["total_counts"]
+        return Model(
+            name=str(card["name"]),
+            classes=tuple(map(str, classes)),
+            kind=card["kind"],
+            size=int(card["size"]),
+            pixel_mm=None if card["pixel_mm"] is None else float(card["pixel_mm"]),
+            input=config,
+            threshold=float(calibration["threshold"]),
+            level=float(calibration["level"]),
+            total_counts=None if span is None else (int(span[0]), int(span[1])),
+            network=Calibrated(network, config, float(calibration["temperature"])).eval(),
+            card=card,
+        )
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        LookupError,
+        RuntimeError,
+        SafetensorError,
+        InputError,
+    ):
+        raise InputError(
+            f"{folder} is damaged, or was changed after it was exported: export it again."
+        ) from None
+
+
+def _read_card(folder: Path) -> dict[str, Any]:
+    path = folder / CARD
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+        version = card.get("format_version")
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(
+            f"{folder} is no model, it has no {CARD}: name a folder that `thyroid export` wrote."
+        ) from None
+    except OSError as refusal:
+        raise InputError(f"{path} cannot be read ({refusal.strerror}): check the path.") from None
+    except (ValueError, AttributeError):
+        raise InputError(f"{path} is damaged: export the model again.") from None
+    if version is None:
+        raise InputError(
+            f"{folder} is a run's own network, which is not calibrated: "
+            f"`thyroid export {folder.parent} MODEL` makes a model of it."
+        )
+    if type(version) is not int or version > FORMAT_VERSION:
+        raise InputError(
+            f"{path} has format version {version} and this thyroid reads up to {FORMAT_VERSION}: "
+            "install a newer thyroid."
+        )
+    return dict(card)

@@ -1,0 +1,179 @@
+"""A model applied to files: what each shows, what is credible, or why it cannot be said.
+
+The credible classes are a split conformal set (Sadinle et al. 2019): on images like those that
+the model was calibrated on, the true class is among them as often as the model's level says. An
+outcome is a class where this one alone is credible, and `uncertain` where several or none are.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from thyroid.data.labels import NOT_IMAGES
+from thyroid.data.reader import read_scintigram
+from thyroid.data.scintigram import StoredImage, UnusableFile, bring_to_grid
+from thyroid.errors import InputError
+from thyroid.model.folder import BATCH, Model
+from thyroid.network_input import sum_pixels
+
+UNCERTAIN, UNREADABLE = "uncertain", "unreadable"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prediction:
+    """What is said of one file."""
+
+    file: str
+    """As the user named it, or below a folder so named."""
+    outcome: str
+    """A class, UNCERTAIN or UNREADABLE."""
+    credible: tuple[str, ...] = ()
+    """Classes, the most probable first."""
+    probabilities: tuple[float, ...] = ()
+    """In the order of the model's classes; empty for an unreadable file."""
+    flags: tuple[str, ...] = ()
+    """Keys of thyroid.data.dataset.FLAGS, and few_counts or many_counts: fewer or more than any
+    training image had."""
+    reason: str = ""
+    """Why the file is unreadable."""
+    image: npt.NDArray[np.uint16] | None = None
+    """(size, size), as the model takes it; None for an unreadable file."""
+
+
+def files_below(paths: Iterable[Path]) -> list[Path]:
+    """The files named, and all in the folders named, these sorted and without hidden ones."""
+    found: list[Path] = []
+    for path in paths:
+        found += sorted(_inside(path)) if path.is_dir() else [path]
+    return found
+
+
+def _inside(folder: Path) -> Iterator[Path]:
+    for path in folder.rglob("*"):
+        parts = path.relative_to(folder).parts
+        hidden = any(part.startswith(".") or part.lower() in NOT_IMAGES for part in parts)
+        if not hidden and path.is_file():
+            yield path
+
+
+def predict(model: Model, files: Iterable[Path]) -> Iterator[Prediction]:
+    """What the model says of each file, in their order; a few files are held at a time."""
+    remaining = iter(files)
+    while some := list(itertools.islice(remaining, BATCH)):
+        read = [_read(path, model) for path in some]
+        matrices = [one.matrix for one in read if isinstance(one, StoredImage)]
+        p = np.empty((0, len(model.classes)))
+        if matrices:
+            counts = torch.from_numpy(np.stack(matrices).astype(np.float32))  # (n, H, H)
+            p = model.probabilities(counts).double().numpy()  # (n, C)
+        rows = iter(zip(p, model.credible(p), strict=True))
+        for path, one in zip(some, read, strict=True):
+            if isinstance(one, StoredImage):
+                yield _said(model, path, one, *next(rows))
+            else:
+                yield Prediction(file=str(path), outcome=UNREADABLE, reason=one)
+
+
+def _read(path: Path, model: Model) -> StoredImage | str:
+    """The file on the model's grid, or why it cannot be."""
+    try:
+        scintigram = read_scintigram(path)
+        if scintigram.kind != model.kind:
+            return (
+                "it is a picture, whose pixel size and counts are unknown, and the model was "
+                "trained on photon counts: give the NM DICOM file"
+                if model.kind == "counts"
+                else "it holds photon counts, and the model was trained on pictures: give the "
+                "scintigram as PNG, saved as those were"
+            )
+        stored = bring_to_grid(scintigram, size=model.size, pixel_mm=model.pixel_mm or 1.0)
+    except UnusableFile as unusable:
+        return unusable.reason
+    except InputError as error:
+        return str(error)
+    if stored.matrix.min() == stored.matrix.max():
+        return "nothing of it lies in the model's field"
+    return stored
+
+
+def _said(
+    model: Model,
+    path: Path,
+    image: StoredImage,
+    p: npt.NDArray[np.float64],
+    is_credible: npt.NDArray[np.bool_],
+) -> Prediction:
+    order = np.argsort(-p, kind="stable")
+    credible = tuple(model.classes[c] for c in order if is_credible[c])
+    return Prediction(
+        file=str(path),
+        outcome=credible[0] if len(credible) == 1 else UNCERTAIN,
+        credible=credible,
+        probabilities=tuple(map(float, p)),
+        flags=(*image.flags, *_unusual(model, int(image.matrix.sum()))),
+        image=image.matrix,
+    )
+
+
+def _unusual(model: Model, total: int) -> Iterator[str]:
+    if model.total_counts is not None:
+        least, most = model.total_counts
+        if total < least:
+            yield "few_counts"
+        if total > most:
+            yield "many_counts"
+
+
+def heat_map(model: Model, prediction: Prediction) -> npt.NDArray[np.float32]:
+    """(S, S): how much log p of the most probable class falls when the place is covered.
+
+    Patches of an eighth of the picture, which hold a lobe's pole or a nodule, by half their size.
+    """
+    from thyroid.evaluate.explanation import occlusion  # needs scipy, which is slow to import
+
+    side = model.input.size
+    counts = torch.from_numpy(np.asarray(prediction.image, dtype=np.float32))[None]  # (1, H, H)
+    likeliest = torch.tensor([int(np.argmax(prediction.probabilities))])
+    patch = max(side // 8, 2)
+
+    summed = sum_pixels(counts, side)  # (1, S, S)
+    fall = occlusion(model.probabilities, summed, likeliest, patch=patch, stride=patch // 2)
+    heat: npt.NDArray[np.float32] = fall[0].numpy().astype(np.float32)
+    return heat
+
+
+def table(model: Model, predictions: Iterable[Prediction]) -> str:
+    """CSV: file, outcome, credible, p_CLASS of each class, flags, reason."""
+    text = io.StringIO()
+    out = csv.writer(text, lineterminator="\n")
+    named = [f"p_{name}" for name in model.classes]
+    out.writerow(["file", "outcome", "credible", *named, "flags", "reason"])
+    for one in predictions:
+        numbers = [f"{p:.6g}" for p in one.probabilities] or [""] * len(named)
+        credible, flags = ";".join(one.credible), ";".join(one.flags)
+        out.writerow([one.file, one.outcome, credible, *numbers, flags, one.reason])
+    return text.getvalue()
+
+
+def line(model: Model, prediction: Prediction) -> str:
+    """One prediction for a terminal."""
+    file = prediction.file if prediction.file.isprintable() else ascii(prediction.file)
+    if prediction.outcome == UNREADABLE:
+        return f"{file}: unreadable: {prediction.reason}"
+    of = dict(zip(model.classes, prediction.probabilities, strict=True))
+    if prediction.outcome != UNCERTAIN:
+        return f"{file}: {prediction.outcome} ({of[prediction.outcome]:.2f})"
+    if prediction.credible:
+        several = " or ".join(f"{name} ({of[name]:.2f})" for name in prediction.credible)
+        return f"{file}: uncertain: {several}"
+    likeliest = max(of, key=of.__getitem__)
+    return f"{file}: uncertain: no class is credible, not even {likeliest} ({of[likeliest]:.2f})"

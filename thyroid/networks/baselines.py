@@ -1,0 +1,209 @@
+"""CNN baselines: torchvision's, with one grey channel, and small relatives for two processors.
+
+A small one keeps its family's idea and has a 3x3 stem that halves a 64-pixel picture at most once,
+since the published stems quarter it and lose nodules of three pixels.
+
+Each imports torchvision only where it needs it: that takes a second, and most networks do not.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+def grey(network: nn.Module) -> nn.Module:
+    """The network with a first convolution of one channel instead of three."""
+    name, first = next((n, m) for n, m in network.named_modules() if isinstance(m, nn.Conv2d))
+    changed = nn.Conv2d(
+        1,
+        first.out_channels,
+        first.kernel_size,  # type: ignore[arg-type]  # a pair
+        first.stride,  # type: ignore[arg-type]
+        first.padding,  # type: ignore[arg-type]
+        bias=first.bias is not None,
+    )
+    nn.init.kaiming_normal_(changed.weight, mode="fan_out", nonlinearity="relu")
+    parent, _, attribute = name.rpartition(".")
+    setattr(network.get_submodule(parent), attribute, changed)
+    return network
+
+
+def alexnet(classes: int) -> nn.Module:
+    """AlexNet (Krizhevsky 2014), torchvision's."""
+    from torchvision import models
+
+    return grey(models.alexnet(num_classes=classes))
+
+
+def vgg16(classes: int) -> nn.Module:
+    """VGG-16 (Simonyan & Zisserman 2015), torchvision's."""
+    from torchvision import models
+
+    return grey(models.vgg16(num_classes=classes))
+
+
+def googlenet(classes: int) -> nn.Module:
+    """GoogLeNet (Szegedy et al. 2015), torchvision's with batch normalisation, no side heads."""
+    from torchvision import models
+
+    # torchvision's own start draws from scipy for minutes
+    return grey(
+        models.GoogLeNet(
+            num_classes=classes, aux_logits=False, transform_input=False, init_weights=False
+        )
+    )
+
+
+def densenet121(classes: int) -> nn.Module:
+    """DenseNet-121 (Huang et al. 2017), torchvision's."""
+    from torchvision import models
+
+    return grey(models.densenet121(num_classes=classes))
+
+
+def efficientnet_b0(classes: int) -> nn.Module:
+    """EfficientNet-B0 (Tan & Le 2019), torchvision's."""
+    from torchvision import models
+
+    return grey(models.efficientnet_b0(num_classes=classes))
+
+
+def convnext_tiny(classes: int) -> nn.Module:
+    """ConvNeXt-Tiny (Liu et al. 2022), torchvision's."""
+    from torchvision import models
+
+    return grey(models.convnext_tiny(num_classes=classes))
+
+
+def alexnet_small(classes: int) -> nn.Module:
+    """AlexNet's five convolutions and three linear layers with dropout, an eighth as wide; 5x5 for
+    its 11x11.
+    """
+    return nn.Sequential(
+        nn.Conv2d(1, 16, 5, 2, 2),
+        nn.ReLU(),
+        nn.MaxPool2d(3, 2, 1),
+        nn.Conv2d(16, 48, 5, 1, 2),
+        nn.ReLU(),
+        nn.MaxPool2d(3, 2, 1),
+        nn.Conv2d(48, 64, 3, 1, 1),
+        nn.ReLU(),
+        nn.Conv2d(64, 48, 3, 1, 1),
+        nn.ReLU(),
+        nn.Conv2d(48, 48, 3, 1, 1),
+        nn.ReLU(),
+        nn.AdaptiveMaxPool2d(4),
+        nn.Flatten(),
+        nn.Dropout(0.5),
+        nn.Linear(48 * 16, 256),
+        nn.ReLU(),
+        nn.Dropout(0.5),
+        nn.Linear(256, 256),
+        nn.ReLU(),
+        nn.Linear(256, classes),
+    )
+
+
+def vgg_small(classes: int) -> nn.Module:
+    """VGG-11 with batch normalisation, an eighth as wide, and its mean for two linear layers."""
+    layers: list[nn.Module] = []
+    inputs = 1
+    for width, depth in ((8, 1), (16, 1), (32, 2), (64, 2), (64, 2)):
+        for _ in range(depth):
+            layers += [nn.Conv2d(inputs, width, 3, 1, 1), nn.BatchNorm2d(width), nn.ReLU()]
+            inputs = width
+        layers.append(nn.MaxPool2d(2))
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.5), nn.Linear(inputs, classes)]
+    return nn.Sequential(*layers, *head)
+
+
+class Inception(nn.Module):
+    """1x1, 3x3, two 3x3 (for 5x5) and pooling side by side, a quarter of the channels each."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        quarter = outputs // 4
+        self.branch1 = _conv(inputs, quarter, 1)
+        self.branch2 = nn.Sequential(_conv(inputs, quarter, 1), _conv(quarter, quarter, 3))
+        self.branch3 = nn.Sequential(
+            _conv(inputs, quarter // 2, 1),
+            _conv(quarter // 2, quarter, 3),
+            _conv(quarter, quarter, 3),
+        )
+        self.branch4 = nn.Sequential(nn.MaxPool2d(3, 1, 1), _conv(inputs, quarter, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, inputs, H, W) -> (N, outputs, H, W)."""
+        branches = (self.branch1, self.branch2, self.branch3, self.branch4)
+        return torch.cat([branch(x) for branch in branches], 1)
+
+
+def googlenet_small(classes: int) -> nn.Module:
+    """Four inception modules at 32, 16, 8 and 4 pixels of 64."""
+    return nn.Sequential(
+        _conv(1, 24, 3, 2),
+        Inception(24, 64),
+        nn.MaxPool2d(2),
+        Inception(64, 128),
+        nn.MaxPool2d(2),
+        Inception(128, 192),
+        nn.MaxPool2d(2),
+        Inception(192, 256),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Dropout(0.2),
+        nn.Linear(256, classes),
+    )
+
+
+def densenet_small(classes: int) -> nn.Module:
+    """DenseNet with blocks of 2, 4 and 4 layers that grow by 16."""
+    from torchvision import models
+
+    network = models.DenseNet(
+        growth_rate=16, bn_size=2, block_config=(2, 4, 4), num_init_features=24, num_classes=classes
+    )
+    features: nn.Sequential = network.features
+    features.conv0 = nn.Conv2d(1, 24, 3, 2, 1, bias=False)
+    features.pool0 = nn.Identity()
+    return network  # type: ignore[no-any-return]  # torchvision ships no types
+
+
+def efficientnet_small(classes: int) -> nn.Module:
+    """EfficientNet's inverted bottlenecks with squeeze-and-excitation, four stages of one."""
+    from torchvision import models
+    from torchvision.models.efficientnet import MBConvConfig
+
+    stages = [
+        MBConvConfig(1, 3, 1, 16, 16, 1, 1.0, 1.0),
+        MBConvConfig(3, 3, 2, 16, 24, 1, 1.0, 1.0),
+        MBConvConfig(4, 5, 2, 24, 48, 1, 1.0, 1.0),
+        MBConvConfig(4, 3, 2, 48, 96, 1, 1.0, 1.0),
+    ]
+    return grey(models.EfficientNet(stages, dropout=0.2, last_channel=256, num_classes=classes))
+
+
+def convnext_small(classes: int) -> nn.Module:
+    """ConvNeXt with a 2x2 patch stem and four stages of one block."""
+    from torchvision import models
+    from torchvision.models.convnext import CNBlockConfig
+
+    stages = [
+        CNBlockConfig(16, 48, 1),
+        CNBlockConfig(48, 96, 1),
+        CNBlockConfig(96, 128, 1),
+        CNBlockConfig(128, None, 1),
+    ]
+    network = models.ConvNeXt(stages, num_classes=classes)
+    network.features[0][0] = nn.Conv2d(1, 16, 2, 2)
+    return network  # type: ignore[no-any-return]  # torchvision ships no types
+
+
+def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
+    """Convolution, batch normalisation, ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(),
+    )

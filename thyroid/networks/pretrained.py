@@ -1,0 +1,61 @@
+"""Weights that were trained elsewhere, from a file of the user's; nothing in it is executed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from thyroid.errors import InputError
+from thyroid.networks.registry import NETWORKS
+from thyroid.recipe import NetworkConfig
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """A state dictionary, from .pth or .safetensors.
+
+    Raises
+    ------
+    RuntimeError, UnpicklingError, EOFError
+        When the file is neither.
+    """
+    try:
+        state: dict[str, Tensor] = load_file(path)
+    except SafetensorError:
+        state = torch.load(path, weights_only=True, map_location="cpu")
+    return state
+
+
+def load_pretrained(network: nn.Module, path: Path, config: NetworkConfig) -> None:
+    """Start from torchvision's weights of the same network.
+
+    The first convolution's three colours are summed: a grey image gives what its copy in three
+    channels would give. A head of other classes stays as it was initialised, and so does x_i.
+
+    Raises
+    ------
+    InputError
+        When the file holds something else.
+    """
+    own = network.state_dict()
+    head = NETWORKS[config.name].head
+    try:
+        given = dict(read_weights(path))
+        for name, tensor in own.items():
+            if tensor.ndim == 4 and tensor.shape[1] == 1 and name in given:
+                given[name] = given[name].sum(1, keepdim=True)
+                break  # the first convolution
+        if given[f"{head}.weight"].shape != own[f"{head}.weight"].shape:
+            given |= {name: own[name] for name in (f"{head}.weight", f"{head}.bias")}
+        given |= {name: tensor for name, tensor in own.items() if ".cross." in name}
+        # Side heads, which are not built here
+        network.load_state_dict({n: t for n, t in given.items() if not n.startswith("aux")})
+    except (RuntimeError, AttributeError, TypeError, KeyError, UnpicklingError, EOFError):
+        raise InputError(
+            f"--weights {path} does not hold the weights of {config.name}: give the file that "
+            "torchvision offers for this network."
+        ) from None

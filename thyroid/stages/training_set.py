@@ -1,0 +1,226 @@
+"""What a segment trains on: real, synthetic and superposed images, and how batches mix them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from torch import Generator, Tensor
+
+from thyroid.augment import thin
+from thyroid.data.dataset import Dataset
+from thyroid.data.splits import Split
+from thyroid.pipeline import CrossPhase, SegmentConfig
+from thyroid.stages import synthesis
+from thyroid.stages.batches import Source, epoch_order, synthetic_weights
+from thyroid.stages.compute import Compute, seed_of
+from thyroid.stages.images import images
+
+PRIMARY_SHARE = (0.5, 0.8)
+"""Of a superposition's photons, those of the image that gives the primary finding."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Group:
+    """Images of one kind, and how often each is drawn."""
+
+    rows: Tensor
+    """(M,) int64"""
+    weights: Tensor | None = None
+    """(M,) relative to the others; None: equally often."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TrainingSet:
+    """All images of a segment on the device, and the groups that its batches draw from."""
+
+    counts: Tensor
+    """(M, S, S) float32"""
+    targets: Tensor
+    """(M, C) float32, rows in sum 1"""
+    groups: Mapping[str, Group]
+    """`real`, or `single` and `cross`; `synthetic`; `superposed`: those that have images."""
+    config: SegmentConfig
+
+    def order(self, epoch: int, batch: int, steps: int, generator: Generator) -> Tensor:
+        """The images of one epoch's batches, (steps * batch,) int64; `generator` on the CPU."""
+        when = [epoch + (step + 0.5) / steps for step in range(steps)]
+        sources = [
+            Source(
+                rows=self.groups[name].rows,
+                weights=self.groups[name].weights,
+                # Whole numbers of images are met exactly in double precision only
+                share=torch.tensor([s[name] for s in map(self.shares, when)], dtype=torch.float64),
+            )
+            for name in self.shares(epoch)
+        ]
+        return epoch_order(sources, batch, generator)
+
+    def shares(self, epoch: float) -> dict[str, float]:
+        """The share of each group in a batch at a (fractional) epoch."""
+        config = self.config
+        if config.cross is None:
+            synthetic = config.synthetic.share if config.synthetic is not None else 0.0
+            real = "real" if config.phase == "mixed" else "single"
+            return {"synthetic": synthetic, real: 1 - synthetic} if synthetic else {real: 1.0}
+        kinds = _cross_kinds(config, self.groups)
+        if not kinds:  # nothing shows more than one disease
+            return {"single": 1.0}
+        if "single" not in self.groups:
+            return kinds
+        cross = config.cross.share.at(epoch)
+        return {name: cross * share for name, share in kinds.items()} | {"single": 1 - cross}
+
+
+def _cross_kinds(config: SegmentConfig, groups: Mapping[str, Group]) -> dict[str, float]:
+    """What the cross images of a batch are, in sum 1: as asked for, of what there is."""
+    assert config.cross is not None
+    superposed = config.cross.superposed
+    synthetic = config.synthetic.share if config.synthetic is not None else 0.0
+    asked = {
+        "superposed": superposed,
+        "synthetic": synthetic,
+        "cross": max(1 - superposed - synthetic, 0.0),
+    }
+    there = {name: share for name, share in asked.items() if share and name in groups}
+    if not there:
+        there = {name: 1.0 for name in asked if name in groups}
+    return {name: share / sum(there.values()) for name, share in there.items()}
+
+
+def training_set(
+    config: SegmentConfig, inputs: Mapping[str, Path], dataset: Dataset, parts: Split, on: Compute
+) -> TrainingSet:
+    """Read what the segment's phase trains on.
+
+    Raises
+    ------
+    InputError
+        When synthetic images are asked for that the pool does not have.
+    LeakError
+        When synthetic images come from other images than the training part.
+    """
+    classes, secondary = dataset.info.classes, config.secondary
+    counts, _ = images(dataset, parts.train, config.input, on)
+    table = dataset.images.iloc[parts.train].reset_index(drop=True)
+    collected = [counts]
+    targets = [targets_of(table["findings"], classes, secondary).to(on.device)]
+    groups = _real(table, config)
+
+    if config.synthetic is not None:
+        pool, verdicts = synthesis.load(dataset, parts, inputs["synthetic"])
+        made, _ = images(pool, np.arange(len(pool)), config.input, on)
+        trust = config.synthetic.judge_weight
+        meant = targets_of(pool.images["findings"], classes, secondary)
+        judged = ((1 - trust) * meant + trust * verdicts).to(on.device)
+        groups["synthetic"] = Group(
+            rows=torch.arange(len(pool)) + sum(map(len, collected)),
+            weights=synthetic_weights(table, pool.images, config.synthetic),
+        )
+        collected.append(made)
+        targets.append(judged)
+
+    if config.cross is not None and config.cross.superposed:
+        wanted = synthesis.combinations(dataset, parts.train, config.cross.crosses)
+        crosses = [findings for findings in wanted if len(findings) > 1]
+        first, second = superposition_pairs(table, crosses, config.seed)
+        if len(first):
+            own = on.generator(config.seed, "superposition")
+            collected.append(superpose(counts[first], counts[second], own))
+            pair = table["label"].to_numpy()
+            shown = [f"{pair[i]};{pair[j]}" for i, j in zip(first, second, strict=True)]
+            targets.append(targets_of(shown, classes, secondary).to(on.device))
+            start = sum(map(len, collected[:-1]))
+            groups["superposed"] = Group(rows=torch.arange(len(first)) + start)
+
+    return TrainingSet(
+        counts=torch.cat(collected), targets=torch.cat(targets), groups=groups, config=config
+    )
+
+
+def targets_of(findings: Iterable[str], classes: Sequence[str], secondary: float) -> Tensor:
+    """(N, C) float32: the primary finding's share, and equal parts of `secondary` for the others.
+
+    >>> targets_of(["b", "b;a"], ("a", "b"), 0.25)
+    tensor([[0.0000, 1.0000],
+            [0.2500, 0.7500]])
+    """
+    place = {name: c for c, name in enumerate(classes)}
+    rows = []
+    for text in findings:
+        primary, *others = text.split(";")
+        row = [0.0] * len(classes)
+        for name in others:
+            row[place[name]] = secondary / len(others)
+        row[place[primary]] = 1.0 - (secondary if others else 0.0)
+        rows.append(row)
+    return torch.tensor(rows)
+
+
+def _real(table: pd.DataFrame, config: SegmentConfig) -> dict[str, Group]:
+    """The groups of real training images, without those that are empty."""
+    if config.phase == "mixed":
+        return {"real": Group(rows=torch.arange(len(table)))}
+    is_cross = table["findings"].str.contains(";").to_numpy(dtype=bool)
+    single, cross = np.flatnonzero(~is_cross), np.flatnonzero(is_cross)
+    if config.cross is not None:
+        single = rehearsed(table["label"].to_numpy(), single, config.cross, config.seed)
+    groups = {"single": single, "cross": cross}
+    return {name: Group(rows=torch.from_numpy(r)) for name, r in groups.items() if len(r)}
+
+
+def rehearsed(
+    labels: npt.NDArray[np.object_], single: npt.NDArray[np.int64], cross: CrossPhase, seed: int
+) -> npt.NDArray[np.int64]:
+    """The single images that the cross phase still draws from: the same share of every class,
+    rounded up, and the same images in every segment.
+    """
+    rng = np.random.default_rng(seed_of(seed, "rehearsal"))
+    kept = []
+    for label in sorted(set(labels[single])):
+        of_class = rng.permutation(single[labels[single] == label])
+        kept.append(of_class[: math.ceil(cross.rehearsal * len(of_class))])
+    return np.sort(np.concatenate(kept)) if kept else single
+
+
+def superposition_pairs(
+    table: pd.DataFrame, crosses: list[tuple[str, ...]], seed: int
+) -> tuple[Tensor, Tensor]:
+    """Single images to superpose: (M,) and (M,) int64, rows of `table`; the first gives the label.
+
+    Each combination has equally many, in all as many as there are single images. A cross of three
+    findings takes its first two; one of which some finding is never alone has none.
+    """
+    is_single = ~table["findings"].str.contains(";")
+    rows = {name: np.flatnonzero(is_single & (table["label"] == name)) for name in table["label"]}
+    possible = [
+        pair for pair in (c[:2] for c in crosses) if all(len(rows.get(name, ())) for name in pair)
+    ]
+    each = math.ceil(int(is_single.sum()) / max(len(possible), 1))
+    rng = np.random.default_rng(seed_of(seed, "superposed pairs"))
+    drawn = [[rng.choice(rows[name], each) for name in pair] for pair in possible]
+    first, second = (
+        np.concatenate([pair[i] for pair in drawn]) if drawn else np.empty(0, np.int64)
+        for i in (0, 1)
+    )
+    return torch.from_numpy(first), torch.from_numpy(second)
+
+
+def superpose(first: Tensor, second: Tensor, generator: Generator) -> Tensor:
+    """Two patients' photons in one image: each photon of the first is kept with probability p,
+    each of the second with 1 - p, p uniform in `PRIMARY_SHARE`.
+
+    Of Poisson images of activities a and b it is exactly a Poisson image of p a + (1 - p) b.
+
+    (N, S, S) float32 twice, whole numbers -> (N, S, S) float32, whole numbers.
+    """
+    low, high = PRIMARY_SHARE
+    u = torch.rand(len(first), generator=generator, device=generator.device)
+    p = low + (high - low) * u
+    return thin(first, p, generator) + thin(second, 1 - p, generator)
