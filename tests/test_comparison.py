@@ -62,7 +62,7 @@ def test_a_baseline_is_a_plain_network_with_all_else_as_in_the_method(
     assert [row.name for row in rows] == list(names)
     for row in rows:
         assert (row.kind, row.title) == ("baseline", NETWORKS[row.name].title)
-        assert row.recipe.network.width == (32 if row.name == "resnet18" else None)
+        assert row.recipe.network.width == (32 if row.name == method.network.name else None)
         assert not row.recipe.synthetic
         final = pipeline.classifier(row.recipe, DIGEST, 0)[-1]
         assert {stage.kind for stage in final.lineage()} == {"split", "classifier"}

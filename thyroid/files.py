@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from thyroid.errors import StorageError
+from thyroid.errors import InputError, StorageError
 
 
 @contextlib.contextmanager
@@ -44,6 +46,47 @@ def replace_text(path: Path, text: str) -> None:
             unfinished.replace(path)
         finally:
             unfinished.unlink(missing_ok=True)
+
+
+def require_new_folder(folder: Path) -> None:
+    """Refuse a target that exists, before hours are spent on what to write there.
+
+    Raises
+    ------
+    InputError
+        When the name is taken.
+    """
+    with cannot_write(folder):
+        exists = folder.exists() or folder.is_symlink()
+    if exists:
+        raise InputError(f"{folder} exists already; choose another folder or remove it first")
+
+
+@contextlib.contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A folder to fill, which takes its name when all is written and on the disk, and else is gone.
+
+    Raises
+    ------
+    InputError
+        When the name is taken.
+    StorageError
+        When it cannot be written.
+    """
+    require_new_folder(folder)
+    with cannot_write(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = folder.parent / f".{folder.name}.{uuid.uuid4().hex}"
+        unfinished.mkdir()
+        try:
+            yield unfinished
+            for path in filter(Path.is_file, unfinished.iterdir()):
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
+            unfinished.rename(folder)
+        except BaseException:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise
 
 
 def sha256_of(path: Path) -> str:

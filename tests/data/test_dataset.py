@@ -12,7 +12,6 @@ import pandas as pd
 import pytest
 
 from tests.data.make import small_dataset
-from thyroid.data import dataset as dataset_module
 from thyroid.data.dataset import COLUMNS, Dataset, write_dataset
 from thyroid.errors import InputError
 
@@ -173,7 +172,7 @@ def test_disk_errors_are_sentences(tmp_path, monkeypatch, error):
     def refuse(path, *_args, **_kwargs):
         raise OSError(error, os.strerror(error), str(path))
 
-    monkeypatch.setattr(dataset_module.os, "fsync", refuse)
+    monkeypatch.setattr(os, "fsync", refuse)
     with pytest.raises(InputError, match=r"Cannot write .*set: .*; free space there or choose"):
         small_dataset(tmp_path / "set", ROWS)
     assert list(tmp_path.iterdir()) == []

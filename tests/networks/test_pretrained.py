@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -46,6 +48,64 @@ def test_a_head_of_other_classes_and_x_i_stay_as_they_were(tmp_path: Path) -> No
         assert torch.equal(tensor, before[name]) or not kept, name
     assert torch.equal(ours.state_dict()["layer3.0.conv1.weight"],
                        reference.state_dict()["layer3.0.conv1.weight"])  # fmt: skip
+
+
+def test_the_names_in_torchvisions_files_of_densenets_are_known(tmp_path: Path) -> None:
+    """The files are older than the modules: norm.1 for norm1, and no counters of batches."""
+    torch.manual_seed(0)
+    reference = torchvision.models.densenet121(num_classes=9).eval()
+    old = {
+        re.sub(r"(denselayer\d+\.)(norm|conv)([12])", r"\1\2.\3", name): tensor
+        for name, tensor in reference.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
+    assert "features.denseblock1.denselayer1.norm.1.weight" in old
+    torch.save(old, tmp_path / "weights.pth")
+    config = NetworkConfig(name="densenet121")
+    ours = build(config, classes=9)
+    load_pretrained(ours, tmp_path / "weights.pth", config)
+    x = torch.rand(2, 1, 64, 64)
+    with torch.no_grad():
+        expected = reference(x.expand(-1, 3, -1, -1))
+        torch.testing.assert_close(ours.eval()(x), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_weights_of_ones_own_are_taken_as_they_are(tmp_path: Path) -> None:
+    config = NetworkConfig(name="googlenet_small")
+    trained, ours = build(config, classes=7), build(config, classes=7)
+    save_file(trained.state_dict(), tmp_path / "model.safetensors")
+    load_pretrained(ours, tmp_path / "model.safetensors", config)
+    given = trained.state_dict()
+    assert all(torch.equal(tensor, given[name]) for name, tensor in ours.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"conv1.weight": torch.rand(24)},
+        {"conv1.weight": torch.rand(24, 4, 3, 3)},
+        {"conv1.weight": "text"},
+        {"fc.weight": "text"},
+        {"more": torch.rand(3)},
+    ],
+)
+def test_weights_that_do_not_fit_are_a_sentence(changed: dict[str, Any], tmp_path: Path) -> None:
+    config = NetworkConfig(name="resnet_small")
+    network = build(config, classes=7)
+    for content in (network.state_dict() | changed, {"model": network.state_dict()}):
+        torch.save(content, tmp_path / "weights.pth")
+        with pytest.raises(InputError, match="does not hold the weights of resnet_small: give a"):
+            load_pretrained(network, tmp_path / "weights.pth", config)
+
+
+@pytest.mark.parametrize("content", [torch.rand(3, 4), [1, 2], 5, b""])
+def test_a_file_of_no_state_dictionary_is_a_sentence(content: Any, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "weights.pth")
+    if isinstance(content, bytes):
+        (tmp_path / "weights.pth").write_bytes(content)
+    config = NetworkConfig(name="lenet5")
+    with pytest.raises(InputError, match=r"weights\.pth does not hold the weights of lenet5"):
+        load_pretrained(build(config, classes=7), tmp_path / "weights.pth", config)
 
 
 LARGE = ("vgg16", "alexnet", "resnet50")  # half a gigabyte, and no different

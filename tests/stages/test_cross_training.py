@@ -232,7 +232,7 @@ def test_a_frozen_network_stays_as_the_single_phase_left_it(crossed: Path, tmp_p
 
 LATE = {"network__cross_feature": "context", "cross__superposed": 0.5, "cross__secondary": 0.2}
 LATE |= {"cross__rehearsal": 0.5, "cross__ramp": "cosine", "cross__rate": 0.5}
-LATE |= {"augmentation__thinning": 0.5, "schedule__warmup_epochs": 1}
+LATE |= {"augmentation__thinning": 0.5, "schedule__warmup_epochs": 1, "cross__ramp_epochs": 2}
 
 
 @pytest.mark.parametrize("trainable", ["all", "last_stages"])

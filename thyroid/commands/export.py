@@ -30,6 +30,7 @@ def export(
     """
     from reports.model_card import metrics, model_card, model_card_info
     from reports.run import read_run
+    from thyroid.files import new_folder
     from thyroid.model import export as exporting
     from thyroid.model.folder import README, read_model
     from thyroid.model.onnx_graph import require_onnx, write_onnx
@@ -37,7 +38,7 @@ def export(
     if onnx:
         require_onnx()
     source = exporting.trained(run, seed, store)
-    with exporting.new_folder(model) as folder:
+    with new_folder(model) as folder:
         card = exporting.model_card(source)
         exporting.write_model(source, card, folder)
         difference = write_onnx(read_model(folder), folder) if onnx else None

@@ -12,7 +12,7 @@ def report(run: RunPath, *, out: Path | None = None) -> None:
     """Write the report of a run.
 
     Args:
-        run: folder that train or search has filled.
+        run: folder that train, search or compare has filled.
         out: the page to write; default: RUN/report.html.
     """
     from reports.report import write_report

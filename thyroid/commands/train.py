@@ -46,7 +46,8 @@ def train(
         weights: torchvision's weights of the network, from which training starts.
         vgg19: torchvision's VGG-19 weights, for super-resolution; default: features of a
             classifier trained here.
-        address: a Ray cluster's; default: this process, or with several workers Ray here.
+        address: a Ray cluster's; `local`: Ray is started here, and trainings run side by side;
+            default: this process, or with several workers Ray here.
         gpus_per_worker: share of a GPU per training of one worker.
         dry_run: show the recipe and the stages with what the store has, and stop.
     """

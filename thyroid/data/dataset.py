@@ -1,14 +1,10 @@
 """The data set on disk: dataset.json, images.csv and counts.npy in one folder."""
 
-import contextlib
 import dataclasses
 import hashlib
 import io
 import json
-import os
-import shutil
-import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from thyroid.errors import InputError
-from thyroid.files import cannot_write, sha256_of
+from thyroid.files import new_folder, sha256_of
 
 FORMAT_VERSION = 1
 
@@ -172,7 +168,7 @@ def write_dataset(
     """
     folder = Path(folder)
     images = images.loc[:, list(COLUMNS)].reset_index(drop=True)
-    with _appearing_at_once(folder) as unfinished:
+    with new_folder(folder) as unfinished:
         with (unfinished / "counts.npy").open("w+b") as file:
             _write_counts(file, counts, shape=(len(images), size, size))
         info = DatasetInfo(
@@ -190,33 +186,6 @@ def write_dataset(
         (unfinished / "dataset.json").write_text(content, encoding="utf-8")
         Dataset.open(unfinished, verify=False)  # what could not be read back is not written
     return Dataset.open(folder, verify=False)
-
-
-def require_new_folder(folder: Path) -> None:
-    """Refuse a target that exists, before hours are spent on what to write there."""
-    with cannot_write(folder):
-        exists = folder.exists() or folder.is_symlink()
-    if exists:
-        raise InputError(f"{folder} exists already; choose another folder or remove it first")
-
-
-@contextlib.contextmanager
-def _appearing_at_once(folder: Path) -> Iterator[Path]:
-    """A folder to write to, which takes its name only when all is written and on the disk."""
-    require_new_folder(folder)
-    with cannot_write(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = folder.parent / f".{folder.name}.{uuid.uuid4().hex}"
-        unfinished.mkdir()
-        try:
-            yield unfinished
-            for path in unfinished.iterdir():
-                with path.open("rb") as file:
-                    os.fsync(file.fileno())
-            unfinished.rename(folder)
-        except BaseException:
-            shutil.rmtree(unfinished, ignore_errors=True)
-            raise
 
 
 def _write_counts(

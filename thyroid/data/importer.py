@@ -27,12 +27,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from thyroid.data.dataset import image_id, require_new_folder, write_dataset
+from thyroid.data.dataset import image_id, write_dataset
 from thyroid.data.labels import LabelledFile, Listing, in_order, list_source
 from thyroid.data.reader import parse_scintigram, read_bytes
 from thyroid.data.scintigram import UnusableFile, bring_to_grid
 from thyroid.errors import InputError
-from thyroid.files import cannot_write, replace_text
+from thyroid.files import cannot_write, replace_text, require_new_folder
 
 UNKNOWN_CENTRE = "unknown"
 # up to three characters, or up to sixteen with a digit among them: no word that names a hospital

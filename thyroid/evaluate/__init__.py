@@ -1,5 +1,5 @@
 """Metrics, and the statistics that say how far to trust them.
 
-Functions over numpy arrays, and the CSV form of predictions. Only `generators` imports torch, which
-torchmetrics needs; nothing imports ray.
+Functions over numpy arrays, and the CSV form of predictions. Only `generators`, for torchmetrics,
+and `explanation` import torch; nothing imports ray.
 """

@@ -6,11 +6,8 @@ conformal sets on the same images at that temperature. Test images take no part 
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
-import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +15,11 @@ from typing import Any
 import pandas as pd
 
 from thyroid import __version__, pipeline
-from thyroid.data.dataset import Dataset, require_new_folder
+from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
 from thyroid.evaluate.calibration import conformal_threshold, fit_temperature, tempered
 from thyroid.evaluate.predictions import Predictions, read_predictions
-from thyroid.files import cannot_write, sha256_of
+from thyroid.files import sha256_of
 from thyroid.model.folder import CARD, FORMAT_VERSION, WEIGHTS
 from thyroid.model.prediction import UNCERTAIN, UNREADABLE
 from thyroid.recipe import Recipe, from_json
@@ -162,28 +159,6 @@ def _training_counts(source: Trained) -> list[int] | None:
     if opened.digest != data["digest"] or not len(totals):
         return None
     return [int(totals.min()), int(totals.max())]
-
-
-@contextlib.contextmanager
-def new_folder(folder: Path) -> Iterator[Path]:
-    """A folder to fill, which takes its name when the block ends well, and else is gone.
-
-    Raises
-    ------
-    InputError
-        When the name is taken, or the disk refuses.
-    """
-    require_new_folder(folder)
-    with cannot_write(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = folder.parent / f".{folder.name}.{uuid.uuid4().hex}"
-        unfinished.mkdir()
-        try:
-            yield unfinished
-            unfinished.rename(folder)
-        except BaseException:
-            shutil.rmtree(unfinished, ignore_errors=True)
-            raise
 
 
 def write_model(source: Trained, card: dict[str, Any], folder: Path) -> None:

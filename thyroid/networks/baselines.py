@@ -1,7 +1,7 @@
 """CNN baselines: torchvision's, with one grey channel, and small relatives for two processors.
 
-A small one keeps its family's idea and has a 3x3 stem that halves a 64-pixel picture at most once,
-since the published stems quarter it and lose nodules of three pixels.
+A small one keeps its family's idea. Its first convolution halves a picture at most once and spans
+five pixels at most, since the published stems quarter 64 pixels and lose nodules of three.
 
 Each imports torchvision only where it needs it: that takes a second, and most networks do not.
 """
@@ -13,7 +13,11 @@ from torch import Tensor, nn
 
 
 def grey(network: nn.Module) -> nn.Module:
-    """The network with a first convolution of one channel instead of three."""
+    """The network with a first convolution of one channel instead of three.
+
+    Its kernel is their sum: an untrained network gives of a grey picture what the published one
+    gives of the picture's copy in three channels.
+    """
     name, first = next((n, m) for n, m in network.named_modules() if isinstance(m, nn.Conv2d))
     changed = nn.Conv2d(
         1,
@@ -23,7 +27,8 @@ def grey(network: nn.Module) -> nn.Module:
         first.padding,  # type: ignore[arg-type]
         bias=first.bias is not None,
     )
-    nn.init.kaiming_normal_(changed.weight, mode="fan_out", nonlinearity="relu")
+    start = first.state_dict()
+    changed.load_state_dict(start | {"weight": start["weight"].sum(1, keepdim=True)})
     parent, _, attribute = name.rpartition(".")
     setattr(network.get_submodule(parent), attribute, changed)
     return network
@@ -47,10 +52,9 @@ def googlenet(classes: int) -> nn.Module:
     """GoogLeNet (Szegedy et al. 2015), torchvision's with batch normalisation, no side heads."""
     from torchvision import models
 
-    # torchvision's own start draws from scipy for minutes
     return grey(
         models.GoogLeNet(
-            num_classes=classes, aux_logits=False, transform_input=False, init_weights=False
+            num_classes=classes, aux_logits=False, transform_input=False, init_weights=True
         )
     )
 
@@ -158,11 +162,11 @@ def googlenet_small(classes: int) -> nn.Module:
 
 
 def densenet_small(classes: int) -> nn.Module:
-    """DenseNet with blocks of 2, 4 and 4 layers that grow by 16."""
+    """DenseNet with blocks of 1, 4 and 6 layers that grow by 20, at 32, 16 and 8 pixels of 64."""
     from torchvision import models
 
     network = models.DenseNet(
-        growth_rate=16, bn_size=2, block_config=(2, 4, 4), num_init_features=24, num_classes=classes
+        growth_rate=20, bn_size=2, block_config=(1, 4, 6), num_init_features=24, num_classes=classes
     )
     features: nn.Sequential = network.features
     features.conv0 = nn.Conv2d(1, 24, 3, 2, 1, bias=False)
@@ -171,32 +175,31 @@ def densenet_small(classes: int) -> nn.Module:
 
 
 def efficientnet_small(classes: int) -> nn.Module:
-    """EfficientNet's inverted bottlenecks with squeeze-and-excitation, four stages of one."""
+    """EfficientNet's inverted bottlenecks with squeeze-and-excitation, three stages of one."""
     from torchvision import models
     from torchvision.models.efficientnet import MBConvConfig
 
     stages = [
-        MBConvConfig(1, 3, 1, 16, 16, 1, 1.0, 1.0),
-        MBConvConfig(3, 3, 2, 16, 24, 1, 1.0, 1.0),
+        MBConvConfig(1, 3, 2, 16, 24, 1, 1.0, 1.0),
         MBConvConfig(4, 5, 2, 24, 48, 1, 1.0, 1.0),
-        MBConvConfig(4, 3, 2, 48, 96, 1, 1.0, 1.0),
+        MBConvConfig(6, 3, 2, 48, 112, 1, 1.0, 1.0),
     ]
-    return grey(models.EfficientNet(stages, dropout=0.2, last_channel=256, num_classes=classes))
+    return grey(models.EfficientNet(stages, dropout=0.2, last_channel=384, num_classes=classes))
 
 
 def convnext_small(classes: int) -> nn.Module:
-    """ConvNeXt with a 2x2 patch stem and four stages of one block."""
+    """ConvNeXt with four stages of one block; eight channels hold its 2x2 patches of pixels."""
     from torchvision import models
     from torchvision.models.convnext import CNBlockConfig
 
     stages = [
-        CNBlockConfig(16, 48, 1),
-        CNBlockConfig(48, 96, 1),
-        CNBlockConfig(96, 128, 1),
-        CNBlockConfig(128, None, 1),
+        CNBlockConfig(8, 32, 1),
+        CNBlockConfig(32, 96, 1),
+        CNBlockConfig(96, 160, 1),
+        CNBlockConfig(160, None, 1),
     ]
     network = models.ConvNeXt(stages, num_classes=classes)
-    network.features[0][0] = nn.Conv2d(1, 16, 2, 2)
+    network.features[0][0] = nn.Conv2d(1, 8, 2, 2)
     return network  # type: ignore[no-any-return]  # torchvision ships no types
 
 

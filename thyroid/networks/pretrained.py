@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -13,6 +14,9 @@ from torch import Tensor, nn
 from thyroid.errors import InputError
 from thyroid.networks.registry import NETWORKS
 from thyroid.recipe import NetworkConfig
+
+OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
+"""Names in torchvision's files of DenseNets: norm.1 where the module is norm1."""
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -31,7 +35,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def load_pretrained(network: nn.Module, path: Path, config: NetworkConfig) -> None:
-    """Start from torchvision's weights of the same network.
+    """Start from weights of the same network, torchvision's or one's own.
 
     The first convolution's three colours are summed: a grey image gives what its copy in three
     channels would give. A head of other classes stays as it was initialised, and so does x_i.
@@ -44,18 +48,22 @@ def load_pretrained(network: nn.Module, path: Path, config: NetworkConfig) -> No
     own = network.state_dict()
     head = NETWORKS[config.name].head
     try:
-        given = dict(read_weights(path))
+        given = {OLD_DENSENET.sub(r"\1\2", n): t for n, t in read_weights(path).items()}
         for name, tensor in own.items():
             if tensor.ndim == 4 and tensor.shape[1] == 1 and name in given:
-                given[name] = given[name].sum(1, keepdim=True)
+                if given[name].shape[1] == 3:
+                    given[name] = given[name].sum(1, keepdim=True)
                 break  # the first convolution
         if given[f"{head}.weight"].shape != own[f"{head}.weight"].shape:
             given |= {name: own[name] for name in (f"{head}.weight", f"{head}.bias")}
         given |= {name: tensor for name, tensor in own.items() if ".cross." in name}
         # Side heads, which are not built here
         network.load_state_dict({n: t for n, t in given.items() if not n.startswith("aux")})
-    except (RuntimeError, AttributeError, TypeError, KeyError, UnpicklingError, EOFError):
+    except (
+        *(RuntimeError, UnpicklingError, EOFError),  # no weights
+        *(AttributeError, TypeError, ValueError, LookupError),  # of something else
+    ):
         raise InputError(
-            f"--weights {path} does not hold the weights of {config.name}: give the file that "
-            "torchvision offers for this network."
+            f"--weights {path} does not hold the weights of {config.name}: give a state dictionary "
+            "of this network, as torchvision offers them of the published ones."
         ) from None

@@ -42,7 +42,7 @@ NETWORKS: Mapping[str, Entry] = {
     ),
     "vgg_small": Entry(title="VGG, small", constructor=baselines.vgg_small, head="32", smallest=32),
     "googlenet_small": Entry(
-        title="GoogLeNet, small", constructor=baselines.googlenet_small, head="11", smallest=32
+        title="GoogLeNet, small", constructor=baselines.googlenet_small, head="11"
     ),
     "densenet_small": Entry(
         title="DenseNet, small", constructor=baselines.densenet_small, head="classifier"

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import shutil
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, get_args
@@ -16,12 +14,12 @@ import pandas as pd
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from thyroid.data.dataset import image_id, require_new_folder, write_dataset
+from thyroid.data.dataset import image_id, write_dataset
 from thyroid.data.labels import COLUMNS
 from thyroid.data.scintigram import SIMULATOR, bring_to_grid
 from thyroid.data.scintigram import Scintigram as Counts
 from thyroid.errors import InputError
-from thyroid.files import cannot_write
+from thyroid.files import new_folder, require_new_folder
 from thyroid.phantom.dicom import nm_object
 from thyroid.phantom.presets import PRESETS, Preset
 from thyroid.phantom.scintigram import Address, Scintigram, addresses, simulate
@@ -149,20 +147,12 @@ def _write_files(
     progress: Progress | None,
 ) -> None:
     """One file per image, and labels.csv."""
-    with cannot_write(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = folder.parent / f".{folder.name}.{uuid.uuid4().hex}"
-        unfinished.mkdir()
-        try:
-            rows = _each_file(unfinished, preset, images, seed, write_one, progress)
-            with (unfinished / "labels.csv").open("w", newline="", encoding="utf-8") as file:
-                table = csv.writer(file, lineterminator="\n")
-                table.writerow(COLUMNS)
-                table.writerows(rows)
-            unfinished.rename(folder)
-        except BaseException:
-            shutil.rmtree(unfinished, ignore_errors=True)
-            raise
+    with new_folder(folder) as unfinished:
+        rows = _each_file(unfinished, preset, images, seed, write_one, progress)
+        with (unfinished / "labels.csv").open("w", newline="", encoding="utf-8") as file:
+            table = csv.writer(file, lineterminator="\n")
+            table.writerow(COLUMNS)
+            table.writerows(rows)
 
 
 def _each_file(
