@@ -599,3 +599,49 @@ def test_a_comparison_that_cannot_be_is_one_sentence_and_leaves_nothing(
         assert sentence in told, told
         assert told.count("\n") == 1, told
         assert not run.exists()
+
+
+def test_training_starts_from_the_users_weights(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In colour, with a head of other classes; a learning rate of nothing leaves them."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    from thyroid.networks.registry import build
+    from thyroid.recipe import NetworkConfig
+
+    torch.manual_seed(5)
+    given = build(NetworkConfig(name="resnet_small", width=4), classes=9).state_dict()
+    given["conv1.weight"] = torch.rand(4, 3, 3, 3)
+    file, other = tmp_path / "weights.safetensors", tmp_path / "other.safetensors"
+    save_file(given, file)
+    save_file(given | {"fc.bias": torch.ones(9)}, other)
+
+    data, run = cross_data(tmp_path / "data"), tmp_path / "run"
+    still = [*RETRAIN, "--optimiser.learning-rate", "1e-8", "--network.cross-feature", "input"]
+    command = ["train", str(data), str(run), "--seeds", "1", *still]
+    assert main([*command, "--weights", str(file)]) == 0
+    trained = load_file(run / "model" / "model.safetensors")
+    kept = [name for name in given if name.endswith(".weight") and not name.startswith("fc.")]
+    expected = given | {"conv1.weight": given["conv1.weight"].sum(1, keepdim=True)}
+    for name in kept:
+        torch.testing.assert_close(trained[name], expected[name], atol=1e-5, rtol=0)
+    assert trained["fc.weight"].shape == (3, 4 * 8)
+
+    made = artifacts(run)
+    assert main([*command, "--weights", str(file)]) == 0  # again: nothing is computed
+    assert artifacts(run) == made
+    capsys.readouterr()
+    again = ["train", str(data), str(tmp_path / "again"), "--recipe", str(run / "recipe.json")]
+    for changed, sentence in [
+        (again, "The recipe takes weights: give --weights FILE"),
+        ([*again, "--weights", str(other)], "other.safetensors is not the file of the recipe"),
+        ([*again, "--weights", str(tmp_path / "none")], "is no file"),
+        ([*command, "--weights", __file__], "does not hold the weights of resnet_small"),
+    ]:
+        assert main(changed) == 2, changed
+        told = capsys.readouterr().err
+        assert sentence in told, told
+        assert told.count("\n") == 1, told
+        assert not (tmp_path / "again").exists()
