@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from thyroid.evaluate.explanation import blurred, occlusion
+from thyroid.evaluate.explanation import occlusion, surroundings
 
 SIDE = 24
 
@@ -68,7 +68,12 @@ def test_overlapping_squares_show_it_most(corner, stride):
 
 def test_one_pixel_is_in_the_middle_of_what_is_shown():
     place = slice(10, 11), slice(14, 15)
-    heat = occlusion(looks_at(*place), with_hot_spot(*place), ONES, patch=5, stride=1)
+
+    def notices(counts):
+        p = torch.where(counts[:, 10, 14] > 70, 0.9, 0.1)
+        return torch.stack([1 - p, p], 1)
+
+    heat = occlusion(notices, with_hot_spot(*place), ONES, patch=5, stride=1)
     within = torch.zeros(SIDE, SIDE, dtype=torch.bool)
     within[6:15, 10:19] = True  # the squares that hold it
     for one in heat:
@@ -94,14 +99,18 @@ def test_against_covering_by_hand():
     got = occlusion(predict, counts, classes, patch=patch, stride=stride)
     for i, c in enumerate(classes):
         image = counts[i].numpy().astype(float)
-        smooth = gaussian_filter(image, patch, mode="reflect")
         before = np.log(predict(counts[i][None])[0, c].item())
         total, times = np.zeros((side, side)), np.zeros((side, side))
         for top in (0, 3, 6, 7):
             for left in (0, 3, 6, 7):
                 covered = image.copy()
                 square = slice(top, top + patch), slice(left, left + patch)
-                covered[square] = smooth[square]
+                seen = np.ones_like(image)
+                seen[square] = 0
+                around = gaussian_filter(image * seen, patch / 2, mode="reflect")
+                covered[square] = (around / gaussian_filter(seen, patch / 2, mode="reflect"))[
+                    square
+                ]
                 after = predict(torch.from_numpy(covered)[None].float())[0, c].item()
                 total[square] += before - np.log(after)
                 times[square] += 1
@@ -138,24 +147,24 @@ def test_what_the_network_is_shown():
         assert columns.max() - columns.min() < 6
         square = image[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
         steps = torch.cat([square.diff(dim=0).flatten(), square.diff(dim=1).flatten()])
-        assert steps.abs().max() < 2  # noise would be about 5 on the gland
+        assert steps.abs().max() < 4  # noise would make some of 10 on the gland
         assert square.min() >= 1
 
 
-@pytest.mark.parametrize("sigma", [1, 4, 24])
-def test_blurring_keeps_totals(sigma):
-    counts = scintigrams()
-    counts[:, 0, 0] = 5000.0  # at the edge, where other blurs lose counts
-    smooth = blurred(counts, sigma)
-    torch.testing.assert_close(smooth.sum((1, 2)), counts.sum((1, 2)), rtol=1e-5, atol=0)
-    for one, image in zip(smooth, counts, strict=True):
-        expected = gaussian_filter(image.double().numpy(), sigma, mode="reflect")
-        np.testing.assert_allclose(one.numpy(), expected, rtol=1e-4)
-    flat = torch.full((1, SIDE, SIDE), 7.0)
-    torch.testing.assert_close(blurred(flat, sigma), flat)
+def test_what_is_covered_does_not_shine_through():
+    """A healthy place and a hot one get the same cover, and a flat image stays flat."""
+    image = scintigrams(1)[0]
+    hot = image.clone()
+    cover = torch.zeros(1, SIDE, SIDE, dtype=torch.bool)
+    cover[0, 8:14, 10:16] = True
+    hot[cover[0]] = 500.0
+    plain = surroundings(image, cover, 3.0)
+    torch.testing.assert_close(plain[cover], surroundings(hot, cover, 3.0)[cover])
+    flat = torch.full((SIDE, SIDE), 7.0)
+    torch.testing.assert_close(surroundings(flat, cover, 3.0)[0], flat)
 
 
-def test_a_square_as_large_as_the_image_keeps_its_total():
+def test_a_square_as_large_as_the_image_is_its_mean():
     totals = []
 
     def predict(images):

@@ -21,9 +21,9 @@ def occlusion(
     """By how much log p of a class falls when the place around each pixel is covered.
 
     A square is put on every `stride`-th place and at the edges (Zeiler & Fergus 2014, section 4.2).
-    It shows the image heavily blurred: no hole, which no scintigram has, but the mean of the
-    surroundings. A pixel's value is the mean over the squares that cover it; it is positive where
-    what stands there speaks for the class.
+    It shows what stands around it, blurred: no hole, which no scintigram has, and nothing of what
+    it covers, or a hot nodule would shine through. A pixel's value is the mean over the squares
+    that cover it; it is positive where what stands there speaks for the class.
 
     Parameters
     ----------
@@ -46,9 +46,8 @@ def occlusion(
     times = covers.sum(0)  # (S, S), at least 1
     falls = torch.empty(counts.shape, dtype=torch.float32, device=counts.device)
     with torch.no_grad():
-        smooth = blurred(counts, patch)
-        for i, (image, cover, c) in enumerate(zip(counts, smooth, classes, strict=True)):
-            covered = torch.where(covers, cover, image)  # (P, S, S)
+        for i, (image, c) in enumerate(zip(counts, classes, strict=True)):
+            covered = torch.where(covers, surroundings(image, covers, patch / 2), image)
             p = predict(torch.cat([image[None], covered]))[:, int(c)]  # (1 + P,)
             log_p = p.clamp_min(torch.finfo(p.dtype).tiny).log()
             fall = log_p[0] - log_p[1:]
@@ -56,16 +55,18 @@ def occlusion(
     return falls
 
 
-def blurred(counts: Tensor, sigma: float) -> Tensor:
-    """A Gaussian's mean around each pixel, (N, S, S) -> (N, S, S); totals stay what they are.
+def surroundings(image: Tensor, covers: Tensor, sigma: float) -> Tensor:
+    """A Gaussian's mean around each pixel, of the pixels that are not covered.
 
-    The image is mirrored at its edges, so that nothing is lost there.
+    (S, S) float32, covers (P, S, S) bool -> (P, S, S) float32; the image's mean where a square
+    covers all of it. Edges are mirrored.
     """
-    side = counts.shape[-1]
-    weights = gaussian_filter1d(np.eye(side), sigma, axis=0, mode="reflect")  # rows, columns sum: 1
-    G = torch.from_numpy(weights).to(counts)
-    smooth: Tensor = G @ counts @ G.T
-    return smooth
+    weights = gaussian_filter1d(np.eye(len(image)), sigma, axis=0, mode="reflect")
+    G = torch.from_numpy(weights).to(image)
+    seen = (~covers).to(image.dtype)
+    weight = G @ seen @ G.T  # (P, S, S)
+    smooth = (G @ (image * seen) @ G.T) / weight.clamp_min(1e-6)
+    return torch.where(weight > 1e-6, smooth, image.mean())
 
 
 def _covers(side: int, patch: int, stride: int) -> Tensor:
