@@ -131,7 +131,8 @@ def test_what_speaks_against_a_class_is_negative():
 
 def test_what_the_network_is_shown():
     """The image itself, and images that differ in one square each, smooth there and no hole."""
-    counts, shown = scintigrams(1), []
+    counts = torch.poisson(torch.full((1, SIDE, SIDE), 60.0), torch.Generator().manual_seed(0))
+    shown = []
 
     def predict(images):
         shown.append(images.clone())
@@ -147,8 +148,8 @@ def test_what_the_network_is_shown():
         assert columns.max() - columns.min() < 6
         square = image[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
         steps = torch.cat([square.diff(dim=0).flatten(), square.diff(dim=1).flatten()])
-        assert steps.abs().max() < 4  # noise would make some of 10 on the gland
-        assert square.min() >= 1
+        assert steps.abs().max() < 6  # noise makes some of 20
+        assert square.min() > 40
 
 
 def test_what_is_covered_does_not_shine_through():
