@@ -259,7 +259,7 @@ def _about(dataset: Dataset) -> dict[str, Any]:
 def final_stages(
     dataset: Dataset, recipe: Recipe, seeds: Sequence[int], test_set: Dataset | None = None
 ) -> list[Stage]:
-    """What the final evaluation needs. Nothing else ever reads the test part.
+    """What the final evaluation needs.
 
     A recipe with synthetic images has a twin without them, of as many steps, so that what they
     are worth is measured; and the first seed's images are compared with real ones. Where there is
@@ -349,7 +349,7 @@ def predictions(
     *,
     before_cross: bool = False,
 ) -> list[Stage]:
-    """Of every seed, for validation and, where there is one, test part."""
+    """Of every seed, for validation and, where there is one, test part: nothing else reads it."""
     parts = ["validation"]
     split = recipe.split
     if test_set is not None or split.test > 0 or split.leave_out_centre is not None:
