@@ -43,6 +43,14 @@ def trained(recipe: Recipe) -> str:
 # Rows
 
 
+def test_the_methods_own_network_starts_from_the_same_weights() -> None:
+    method = paper(network__weights="a" * 64)
+    own, other = baseline_rows(method, ("resnet_small", "lenet5"))
+    assert own.recipe.network.weights == "a" * 64
+    assert own.recipe.network.cross_feature == "none"
+    assert other.recipe.network.weights is None
+
+
 def test_names_of_networks() -> None:
     assert baseline_names("small") == BASELINES
     assert baseline_names("published") == PUBLISHED

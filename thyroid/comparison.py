@@ -21,7 +21,6 @@ from thyroid.space import Space
 METHOD = "method"
 PLAIN: dict[str, Any] = {
     "network.cross_feature": "none",
-    "network.weights": None,
     "cross.order": "mixed",
     "cross.secondary": 0.0,
     "mixing.synthetic_share": 0.0,
@@ -87,7 +86,12 @@ def method_row(recipe: Recipe) -> Row:
 
 
 def baseline_rows(recipe: Recipe, names: Sequence[str]) -> list[Row]:
-    """Each network, plain, with everything else as in the recipe."""
+    """Each network, plain, with everything else as in the recipe.
+
+    The method's own network keeps its width and the weights that it starts from: they are no part
+    of the method, and without them it would be a weaker baseline.
+    """
+    other = {"network.width": None, "network.weights": None}
     return [
         Row(
             name=name,
@@ -95,11 +99,7 @@ def baseline_rows(recipe: Recipe, names: Sequence[str]) -> list[Row]:
             title=NETWORKS[name].title,
             recipe=override(
                 recipe,
-                PLAIN
-                | {
-                    "network.name": name,
-                    "network.width": recipe.network.width if name == recipe.network.name else None,
-                },
+                PLAIN | {"network.name": name} | (other if name != recipe.network.name else {}),
             ),
         )
         for name in names

@@ -98,6 +98,8 @@ def _sum_up(found: list[Prediction], out: Path, explain: Path | None) -> None:
 
     outcomes = Counter(one.outcome for one in found)
     if outcomes[UNREADABLE] == len(found):
+        if len(found) == 1:
+            raise InputError(f"{found[0].file} cannot be used: {found[0].reason}.")
         raise InputError(f"None of the {len(found)} files can be used: {out} has the reasons.")
     named = len(found) - outcomes[UNREADABLE] - outcomes[UNCERTAIN]
     print(
