@@ -513,11 +513,29 @@ def test_another_data_set_as_the_test_part() -> None:
     assert elsewhere.inputs["model"].key == own.inputs["model"].key
 
 
+@pytest.mark.parametrize(
+    ("cross_share", "of_single"), [(None, 0.4), (0.0, 0.4), (0.25, 0.3), (1.0, 0.0)]
+)
+def test_the_single_phase_takes_the_single_part_of_the_synthetic_share(
+    cross_share: float | None, of_single: float
+) -> None:
+    mixing = {"mixing__synthetic_share": 0.4, "mixing__final_share": 0.4}
+    recipe = retraining(mixing__cross_share=cross_share, **mixing)
+    for stage in pipeline.classifier(recipe, DIGEST, 0):
+        if stage.config.phase == "single":
+            share = stage.config.synthetic.share if stage.config.synthetic else 0.0
+            assert share == pytest.approx(of_single)
+    assert recipe.synthetic == (of_single > 0)
+
+
 def test_the_paper_recipe_goes_through_all_its_parts() -> None:
     paper = override(RECIPES["paper"](), {"execution.precision": "fp32", "execution.device": "cpu"})
     segments = pipeline.classifier(paper, DIGEST, 0)
     assert {stage.kind for stage in segments[-1].lineage()} >= {"dcgan", "srgan", "synthesis"}
     assert sum(s.config.epochs for s in segments) == 100
     assert sum(s.config.epochs for s in segments if s.config.phase == "cross") == 30
-    assert all(s.config.synthetic is not None for s in segments)
+    used = {s.config.phase: s.config.synthetic for s in segments}
+    assert used["single"] is None
+    assert used["cross"] is not None
+    assert used["cross"].share == 0.5
     assert segments[-1].config.network.cross_feature == "input"

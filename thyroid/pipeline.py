@@ -236,7 +236,9 @@ def _synthetic_share(recipe: Recipe, epoch: int) -> SyntheticShare | None:
     mixing, schedule, phase = recipe.mixing, recipe.schedule, _phase(recipe, epoch)
     decays = epoch >= schedule.warmup_epochs + schedule.constant_epochs
     share = mixing.final_share if decays else mixing.synthetic_share
-    if phase == "cross":
+    if phase == "single":
+        share *= 1 - (mixing.cross_share or 0.0)
+    elif phase == "cross":
         share = recipe.cross.synthetic
     if not share:
         return None

@@ -16,6 +16,7 @@ from thyroid.networks.resnet import (
     BasicBlock,
     Bottleneck,
     CrossFeature,
+    Halving,
     ResNet,
     freeze,
     train_mode,
@@ -114,17 +115,21 @@ def projected(x: Tensor, weight: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("kind", [BasicBlock, Bottleneck])
-@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("halving", ["no", "stride", "pool"])
 @pytest.mark.parametrize("source", SOURCES)
 def test_a_block_is_the_formula(
-    kind: type[BasicBlock] | type[Bottleneck], stride: int, source: str
+    kind: type[BasicBlock] | type[Bottleneck], halving: Halving, source: str
 ) -> None:
     """H = relu(F(x) + shortcut(x) + gain * projection(BN(source)))."""
     torch.manual_seed(2)
     planes, inputs, side = 6, 6 * kind.expansion, 16
-    block = kind(inputs, planes, stride)
+    block = kind(inputs, planes, halving)
     outputs = planes * kind.expansion
-    x = torch.randn(4, inputs, side, side)
+    given_x = torch.randn(4, inputs, side, side)
+    stride = 2 if halving == "stride" else 1
+    x = given_x
+    if halving == "pool":  # the largest of each two by two pixels
+        x = given_x.reshape(4, inputs, side // 2, 2, side // 2, 2).amax((3, 5))
 
     relu = torch.relu
     if isinstance(block, Bottleneck):
@@ -151,7 +156,7 @@ def test_a_block_is_the_formula(
         x_i = gain.view(1, -1, 1, 1) * projected(standardised(origin), block.cross.conv.weight)
         expected = relu(F_x + shortcut + x_i)
         assert not torch.allclose(expected, relu(F_x + shortcut), atol=0.1)
-        torch.testing.assert_close(block(x, given), expected, atol=5e-5, rtol=1e-4)
+        torch.testing.assert_close(block(given_x, given), expected, atol=5e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnet_small"])
@@ -173,6 +178,7 @@ def test_every_block_sees_the_source_at_its_own_resolution(name: str, source: st
         assert len(seen) == len(inner) == len(blocks)
         for block, origin, (before, after) in zip(blocks, seen, inner, strict=True):
             if source == "context":
+                before = block.pool(before)
                 carried = before if block.downsample is None else block.downsample(before)
                 expected = averaged(carried, 1)
             else:

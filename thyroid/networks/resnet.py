@@ -10,6 +10,7 @@ at zero: with the gains at zero, the network is the plain one, bit for bit.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +21,12 @@ from thyroid.errors import InputError
 CROSS_FEATURES = ("none", "input", "stem", "context")
 """Sources of x_i: none at all, the image, the stem's output, the mean of what the block's shortcut
 carries."""
+
+
+Halving = Literal["no", "stride", "pool"]
+"""How a block's output comes to half the picture's side: not at all; F and the shortcut skip every
+other pixel, as published; or both see the largest of two by two, and what is small is not skipped.
+"""
 
 
 class CrossFeature(nn.Module):
@@ -52,9 +59,11 @@ class Block(nn.Module):
     expansion: int
     downsample: nn.Module | None
 
-    def __init__(self, stride: int) -> None:
+    def __init__(self, halving: Halving) -> None:
         super().__init__()
-        self.stride = stride
+        self.scale = 1 if halving == "no" else 2
+        self.stride = 2 if halving == "stride" else 1
+        self.pool = nn.MaxPool2d(2, ceil_mode=True) if halving == "pool" else nn.Identity()
         self.cross: CrossFeature | None = None
 
     def residual(self, x: Tensor) -> Tensor:
@@ -62,11 +71,12 @@ class Block(nn.Module):
         raise NotImplementedError
 
     def forward(self, x: Tensor, source: Tensor | None = None) -> Tensor:
-        """(N, C, H, W) -> (N, expansion * planes, H / stride, W / stride).
+        """(N, C, H, W) -> (N, expansion * planes, H / scale, W / scale).
 
         `source` is what x_i is computed from, of the output's height and width; None: the mean of
         what the shortcut carries.
         """
+        x = self.pool(x)
         shortcut = x if self.downsample is None else self.downsample(x)
         H_x = self.residual(x) + shortcut
         if self.cross is not None:
@@ -80,16 +90,16 @@ class BasicBlock(Block):
 
     expansion = 1
 
-    def __init__(self, inputs: int, planes: int, stride: int) -> None:
-        super().__init__(stride)
-        self.conv1 = nn.Conv2d(inputs, planes, 3, stride, 1, bias=False)
+    def __init__(self, inputs: int, planes: int, halving: Halving) -> None:
+        super().__init__(halving)
+        self.conv1 = nn.Conv2d(inputs, planes, 3, self.stride, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(planes)
         self.conv2 = nn.Conv2d(planes, planes, 3, 1, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(planes)
-        self.downsample = _shortcut(inputs, planes, stride)
+        self.downsample = _shortcut(inputs, planes, self.stride)
 
     def residual(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, planes, H / stride, W / stride)."""
+        """(N, C, H, W) after pooling -> (N, planes, H / stride, W / stride)."""
         F_x: Tensor = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
         return F_x
 
@@ -99,26 +109,26 @@ class Bottleneck(Block):
 
     expansion = 4
 
-    def __init__(self, inputs: int, planes: int, stride: int) -> None:
-        super().__init__(stride)
+    def __init__(self, inputs: int, planes: int, halving: Halving) -> None:
+        super().__init__(halving)
         outputs = planes * self.expansion
         self.conv1 = nn.Conv2d(inputs, planes, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(planes)
-        self.conv2 = nn.Conv2d(planes, planes, 3, stride, 1, bias=False)
+        self.conv2 = nn.Conv2d(planes, planes, 3, self.stride, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(planes)
         self.conv3 = nn.Conv2d(planes, outputs, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(outputs)
-        self.downsample = _shortcut(inputs, outputs, stride)
+        self.downsample = _shortcut(inputs, outputs, self.stride)
 
     def residual(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, 4 * planes, H / stride, W / stride)."""
+        """(N, C, H, W) after pooling -> (N, 4 * planes, H / stride, W / stride)."""
         narrow = F.relu(self.bn1(self.conv1(x)))
         F_x: Tensor = self.bn3(self.conv3(F.relu(self.bn2(self.conv2(narrow)))))
         return F_x
 
 
 class ResNet(nn.Module):
-    """Stem, four stages that halve the picture and double the channels, mean, linear head.
+    """Stem, four stages of which three halve the picture and double the channels, linear head.
 
     Parameters
     ----------
@@ -126,8 +136,9 @@ class ResNet(nn.Module):
     depths : blocks per stage
     classes : number of logits
     width : channels of the first stage
-    small_stem : a 3x3 convolution of stride 1 instead of 7x7 of stride 2 and pooling, so that
-        nodules of a few pixels survive in small pictures
+    pooled : for small pictures, where a nodule is a few pixels: a 3x3 stem of stride 2 instead of
+        a 7x7 one and pooling, stages that halve by pooling instead of strides, and a head that
+        sees each channel's maximum besides its mean
     cross_feature : source of x_i, one of `CROSS_FEATURES`; its parameters are drawn after all
         others, so that these do not depend on it
     """
@@ -139,12 +150,13 @@ class ResNet(nn.Module):
         classes: int,
         width: int,
         *,
-        small_stem: bool = False,
+        pooled: bool = False,
         cross_feature: str = "none",
     ) -> None:
         super().__init__()
-        if small_stem:
-            self.conv1 = nn.Conv2d(1, width, 3, 1, 1, bias=False)
+        self.pooled = pooled
+        if pooled:
+            self.conv1 = nn.Conv2d(1, width, 3, 2, 1, bias=False)
             self.maxpool: nn.Module = nn.Identity()
         else:
             self.conv1 = nn.Conv2d(1, width, 7, 2, 3, bias=False)
@@ -155,12 +167,12 @@ class ResNet(nn.Module):
             planes = width * 2**i
             blocks: list[nn.Module] = []
             for j in range(depth):
-                stride = 2 if j == 0 and (i > 0 or small_stem) else 1
-                blocks.append(block(inputs, planes, stride))
+                halving: Halving = "no" if i == 0 or j > 0 else "pool" if pooled else "stride"
+                blocks.append(block(inputs, planes, halving))
                 inputs = planes * block.expansion
             setattr(self, f"layer{i + 1}", nn.Sequential(*blocks))
         self.stages = tuple(f"layer{i + 1}" for i in range(len(depths)))
-        self.fc = nn.Linear(inputs, classes)
+        self.fc = nn.Linear(2 * inputs if pooled else inputs, classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -180,17 +192,20 @@ class ResNet(nn.Module):
         return self.fc(self.features(x))  # type: ignore[no-any-return]  # nn.Module is untyped
 
     def features(self, x: Tensor) -> Tensor:
-        """(N, 1, H, W) -> (N, channels of the last stage), what the head sees."""
+        """(N, 1, H, W) -> what the head sees: the last stage's means (N, C), and where `pooled`
+        its maxima, too (N, 2 C).
+        """
         image = x
         x = stem = self.maxpool(F.relu(self.bn1(self.conv1(x))))
         source = {"input": image, "stem": stem}.get(self.cross_feature)
         for stage in self.stages:
             for block in getattr(self, stage):
                 if source is not None:
-                    size = (-(-x.shape[2] // block.stride), -(-x.shape[3] // block.stride))
+                    size = (-(-x.shape[2] // block.scale), -(-x.shape[3] // block.scale))
                     source = F.adaptive_avg_pool2d(source, size)
                 x = block(x, source)
-        return x.mean((2, 3))
+        mean = x.mean((2, 3))
+        return torch.cat([mean, x.amax((2, 3))], 1) if self.pooled else mean
 
 
 def freeze(network: nn.Module, trainable: str) -> None:
@@ -249,12 +264,12 @@ def resnet50(classes: int, width: int | None = None, cross_feature: str = "none"
 
 
 def resnet_small(classes: int, width: int | None = None, cross_feature: str = "none") -> ResNet:
-    """A ResNet-10 for two CPU cores: one block per stage, a 3x3 stem, width 24."""
+    """A ResNet-10 for two CPU cores and pictures of 64 pixels: one block per stage, pooled."""
     return ResNet(
         BasicBlock,
         (1, 1, 1, 1),
         classes,
-        width or 24,
-        small_stem=True,
+        width or 32,
+        pooled=True,
         cross_feature=cross_feature,
     )
