@@ -18,8 +18,8 @@ from reports.estimates import (
     probability,
     rounded,
 )
+from reports.pairs import Pair, paired
 from reports.run import ComparedRow, Run
-from thyroid.errors import InputError
 from thyroid.evaluate.bootstrap import bootstrap
 from thyroid.evaluate.metrics import (
     Floats,
@@ -133,20 +133,17 @@ def _rows(run: Run, rows: Sequence[ComparedRow]) -> list[dict[str, Any]]:
     """The rows of one table, which are one family of comparisons."""
     assert run.part is not None
     own = run.predictions[run.part]
-    first = next(iter(own.values()))
-    labels, patients = first.labels, first.images["patient_id"].to_numpy(dtype=str)
-    seeds, differences, tests = [], [], []
+    pairs, differences, tests = [], [], []
     for row in rows:
-        both = _shared(run, row)
-        if not row.predictions[both[0]].images.equals(first.images):
-            raise InputError(
-                f"{run.folder / 'rows' / row.name}: its {run.part} images are not those of the "
-                "method: run the command that made them again."
-            )
-        of_method, of_row = _stacked(own, both), _stacked(row.predictions, both)
-        seeds.append(len(both))
-        differences.append(_difference(labels, of_method, of_row, patients))
-        tests.append(mcnemar(labels, _together(of_method), _together(of_row)))
+        pair = paired(
+            own,
+            row.predictions,
+            f"{run.folder / 'rows' / row.name}: its {run.part} images and the method's",
+        )
+        assert pair is not None
+        pairs.append(pair)
+        differences.append(_difference(pair))
+        tests.append(mcnemar(pair.labels, *map(_together, pair.probabilities)))
     raw = [difference.interval_p_value for difference in differences]
     corrected, levels = holm(raw), holm_levels(raw, LEVEL)
     corrected_tests = holm([test.p_value for test in tests])
@@ -154,13 +151,13 @@ def _rows(run: Run, rows: Sequence[ComparedRow]) -> list[dict[str, Any]]:
         _about(row)
         | {
             "seeds": len(row.predictions),
-            "metrics": _metrics(labels, row.predictions, patients, first),
-            "shared_seeds": seeds[i],
+            "metrics": _metrics(row.predictions),
+            "shared_seeds": len(pairs[i].seeds),
             "difference": gain(differences[i], levels[i]) | {"level": rounded(levels[i])},
             "p_value": probability(corrected[i]),
             "uncorrected_p_value": probability(raw[i]),
             "mcnemar": _mcnemar(tests[i], corrected_tests[i]),
-            "state": direction(gain(differences[i], levels[i]), corrected[i], seeds[i]),
+            "state": direction(gain(differences[i], levels[i]), corrected[i], len(pairs[i].seeds)),
         }
         for i, row in enumerate(rows)
     ]
@@ -171,24 +168,18 @@ def _about(row: ComparedRow) -> dict[str, Any]:
     return {name: about.get(name, row.about.get(name)) for name in ABOUT}
 
 
-def _stacked(predictions: dict[int, Predictions], seeds: Sequence[int]) -> Floats:
-    """(S, N, C)"""
-    return np.stack([predictions[seed].probabilities for seed in seeds])
-
-
 def _together(probabilities: Floats) -> Ints:
     """(S, N, C) -> (N,): the class that all seeds' models name together."""
     named: Ints = probabilities.mean(axis=0).argmax(axis=-1)
     return named
 
 
-def _difference(labels: Ints, first: Floats, second: Floats, patients: Any) -> Difference:
+def _difference(pair: Pair) -> Difference:
     return macro_f1_difference(
-        labels,
-        first.argmax(axis=-1),
-        second.argmax(axis=-1),
-        patients,
-        classes=first.shape[-1],
+        pair.labels,
+        *pair.named,
+        pair.patients,
+        classes=pair.probabilities[0].shape[-1],
         level=LEVEL,
         resamples=DIFFERENCE_RESAMPLES,
     )
@@ -203,11 +194,11 @@ def _mcnemar(test: McNemar, corrected: float) -> dict[str, Any]:
     }
 
 
-def _metrics(
-    labels: Ints, predictions: dict[int, Predictions], patients: Any, images: Predictions
-) -> dict[str, Any]:
+def _metrics(predictions: dict[int, Predictions]) -> dict[str, Any]:
     """Each of `METRICS` and the accuracy on each of `SUBSETS`, mean over seeds."""
-    probabilities = _stacked(predictions, list(predictions))
+    images = next(iter(predictions.values()))
+    labels, patients = images.labels, images.images["patient_id"].to_numpy(dtype=str)
+    probabilities = np.stack([p.probabilities for p in predictions.values()])  # (S, N, C)
     right = (probabilities.argmax(axis=-1) == labels).astype(float)  # (S, N)
 
     def every(weights: Floats) -> dict[str, Floats]:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from reports.estimates import ENOUGH_SEEDS, LEVEL, RESAMPLES, gain, rounded
+from reports.pairs import paired
 from reports.run import Run
-from thyroid.errors import InputError
 from thyroid.evaluate.paired import accuracy_difference
 
 
@@ -25,34 +23,30 @@ def forgetting_info(run: Run) -> dict[str, Any] | None:
     """
     if run.part is None:
         return None
-    after, before = run.predictions[run.part], run.before_cross[run.part]
-    seeds = [seed for seed in after if seed in before]
-    if not seeds:
+    pair = paired(
+        run.predictions[run.part],
+        run.before_cross[run.part],
+        f"{run.folder / 'predictions'}: {run.part} images before and after the cross phase",
+    )
+    if pair is None:
         return None
-    first = after[seeds[0]]
-    if not first.images.equals(before[seeds[0]].images):
-        raise InputError(
-            f"{run.folder / 'predictions'}: {run.part} images before and after the cross phase "
-            "differ: run the command that made them again."
-        )
-    labels, patients = first.labels, first.images["patient_id"].to_numpy(dtype=str)
-    named = {
-        name: np.stack([predicted[seed].probabilities.argmax(axis=-1) for seed in seeds])
-        for name, predicted in (("before", before), ("after", after))
-    }  # (S, N)
+    after, before = pair.named
     rows = []
-    for name, chosen in (("single", ~first.is_cross), ("cross", first.is_cross)):
+    for name, chosen in (("single", ~pair.is_cross), ("cross", pair.is_cross)):
         if not chosen.any():
             continue
         change = accuracy_difference(
-            labels[chosen],
-            named["after"][:, chosen],
-            named["before"][:, chosen],
-            patients[chosen],
+            pair.labels[chosen],
+            after[:, chosen],
+            before[:, chosen],
+            pair.patients[chosen],
             level=LEVEL,
             resamples=RESAMPLES,
         )
-        right = {when: (n == labels)[:, chosen].mean() for when, n in named.items()}
+        right = {
+            when: (named == pair.labels)[:, chosen].mean()
+            for when, named in (("before", before), ("after", after))
+        }
         rows.append(
             {"name": name, "images": int(chosen.sum())}
             | {when: rounded(share) for when, share in right.items()}
@@ -60,7 +54,7 @@ def forgetting_info(run: Run) -> dict[str, Any] | None:
         )
     return {
         "part": run.part,
-        "seeds": len(seeds),
+        "seeds": len(pair.seeds),
         "enough_seeds": ENOUGH_SEEDS,
         "level": LEVEL,
         "resamples": RESAMPLES,

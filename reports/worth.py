@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from reports.estimates import LEVEL, RESAMPLES, gain, rounded
+from reports.pairs import paired
 from reports.run import Run
-from thyroid.errors import InputError
 from thyroid.evaluate.metrics import macro_f1
 from thyroid.evaluate.paired import macro_f1_difference
 
@@ -35,43 +35,35 @@ def worth_info(run: Run) -> dict[str, Any] | None:
         When the two have predicted different images.
     """
     part = run.part or "test"
-    having, lacking = run.predictions[part], run.without_synthetic[part]
-    seeds = [seed for seed in having if seed in lacking]
-    if not seeds or not uses_synthetic(run.config):
+    if not uses_synthetic(run.config):
         return None
-    first = having[seeds[0]]
-    if not first.images.equals(lacking[seeds[0]].images):
-        raise InputError(
-            f"{run.folder / 'predictions'}: {part} images with and without synthetic training "
-            "images differ: run the command that made them again."
-        )
-    labels, patients = first.labels, first.images["patient_id"].to_numpy(dtype=str)
-    named_with, named_without = (
-        np.stack([predicted[seed].probabilities.argmax(axis=-1) for seed in seeds])
-        for predicted in (having, lacking)
-    )  # (S, N)
+    pair = paired(
+        run.predictions[part],
+        run.without_synthetic[part],
+        f"{run.folder / 'predictions'}: {part} images with and without synthetic training images",
+    )
+    if pair is None:
+        return None
     difference = macro_f1_difference(
-        labels,
-        named_with,
-        named_without,
-        patients,
+        pair.labels,
+        *pair.named,
+        pair.patients,
         classes=len(run.classes),
         level=LEVEL,
         resamples=RESAMPLES,
     )
     reached = [
-        [macro_f1(labels, row, len(run.classes)) for row in named]
-        for named in (named_with, named_without)
+        [macro_f1(pair.labels, row, len(run.classes)) for row in named] for named in pair.named
     ]
     by_seed = [
         {"seed": seed, "with": own, "without": other, "difference": own - other}
-        for seed, own, other in zip(seeds, *reached, strict=True)
+        for seed, own, other in zip(pair.seeds, *reached, strict=True)
     ]
     return {
         "part": part,
-        "images": len(labels),
-        "patients": len(np.unique(patients)),
-        "seeds": len(seeds),
+        "images": len(pair.labels),
+        "patients": len(np.unique(pair.patients)),
+        "seeds": len(pair.seeds),
         "level": LEVEL,
         "resamples": RESAMPLES,
         "with": rounded(np.mean(reached[0])),
