@@ -18,3 +18,7 @@ class StageFailed(Exception):
 
     The message is one sentence. The command line prints it and exits with status 1.
     """
+
+
+class ProcessLost(StageFailed):
+    """A stage's process was killed, or its machine is gone: no fault of its recipe."""

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import ray
 import torch
 from safetensors.torch import load_file
 
@@ -10,8 +11,9 @@ from tests.stages.test_classifier import where
 from tests.toy import toy_recipe
 from thyroid import pipeline
 from thyroid.data.dataset import Dataset
+from thyroid.distribute import tasks
 from thyroid.distribute.tasks import levels, on_ray, resources
-from thyroid.errors import InputError, StageFailed
+from thyroid.errors import InputError, ProcessLost, StageFailed
 from thyroid.execute import Runner, in_process
 from thyroid.recipe import ExecutionConfig, Recipe
 from thyroid.stage import Stage
@@ -117,6 +119,19 @@ def test_a_runner_that_keeps_going_leaves_out_what_fails_and_all_that_needs_it(
     assert wanted[0].inputs["model"].key not in store
     rate = recipes[1].optimiser.learning_rate
     assert [m["epoch"] for m in metrics if m.get("learning_rate", 10) <= rate] == [1, 2, 3, 4]
+
+
+def test_a_runner_that_keeps_going_does_not_blame_a_recipe_for_a_lost_process(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(reference: object) -> None:
+        raise ray.exceptions.WorkerCrashedError
+
+    monkeypatch.setattr(tasks, "start", lambda *_: ["a reference"])
+    monkeypatch.setattr(ray, "get", lost)
+    stage = trained(toy_recipe(), toy)
+    with pytest.raises(ProcessLost, match="the same command goes on"):
+        list(on_ray(Store(tmp_path), where(toy), keep_going=True)([stage]))
 
 
 @pytest.mark.usefixtures("ray_here")

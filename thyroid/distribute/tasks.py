@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import ray
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from thyroid.errors import InputError, StageFailed
+from thyroid.errors import InputError, ProcessLost, StageFailed
 from thyroid.execute import Datasets, Runner, execute
 from thyroid.recipe import ExecutionConfig
 from thyroid.stage import EpochMetrics, Stage
@@ -79,7 +79,9 @@ def results(metrics: ray.ObjectRefGenerator) -> Iterator[EpochMetrics]:
         except ray.exceptions.RayTaskError as failure:
             raise failure.cause from None
         except ray.exceptions.RayError as failure:
-            raise StageFailed(f"A stage's process ended: {failure}") from failure
+            raise ProcessLost(
+                f"A stage's process ended; the same command goes on: {failure}"
+            ) from failure
 
 
 def on_ray(
@@ -87,7 +89,8 @@ def on_ray(
 ) -> Runner:
     """A runner that computes stages on the cluster, those that do not need each other at once.
 
-    With `keep_going`, a stage that cannot finish is left out with all that need it.
+    With `keep_going`, a stage that cannot finish is left out with all that need it; one whose
+    process was lost, three times, still ends the run, since its recipe may be the best.
     """
 
     def run(wanted: Sequence[Stage]) -> Iterator[EpochMetrics]:
@@ -103,8 +106,8 @@ def on_ray(
             for stage, metrics in zip(ready, started, strict=True):
                 try:
                     yield from results(metrics)
-                except StageFailed:
-                    if not keep_going:
+                except StageFailed as failure:
+                    if not keep_going or isinstance(failure, ProcessLost):
                         raise
                     failed.add(stage.key)
 
