@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from thyroid.commands.compare import compare
 from thyroid.commands.import_ import import_
 from thyroid.commands.inspect import inspect
 from thyroid.commands.options import resolved, sources
 from thyroid.commands.phantom import phantom
 from thyroid.commands.search import search_and_evaluate
-from thyroid.recipe import RECIPES, override
+from thyroid.recipe import RECIPES, override, read_recipe
 
 SHORTER = {
     "schedule.constant_epochs": 24,
@@ -24,7 +25,7 @@ SHORTER = {
 
 
 def demo(*, out: Path = Path("runs/demo"), trials: int = 6) -> None:
-    """Simulate, import, inspect, search, synthesise and report.
+    """Simulate, import, inspect, search, synthesise, compare and report.
 
     Args:
         out: folder of everything that the demonstration makes.
@@ -36,16 +37,26 @@ def demo(*, out: Path = Path("runs/demo"), trials: int = 6) -> None:
 
     if not (out / "dataset").exists():
         if not (out / "dicom").exists():
-            say("1/5 simulating scintigrams as NM DICOM files of several centres")
+            say("1/6 simulating scintigrams as NM DICOM files of several centres")
             phantom(out / "dicom", images_per_class=50, images_per_cross=12, format="dicom")
-        say("2/5 importing them")
+        say("2/6 importing them")
         name, licence = "simulated scintigrams", "CC0-1.0"
         import_(out / "dicom", out / "dataset", name=name, licence=licence)
-    say("3/5 inspecting the data set")
+    say("3/6 inspecting the data set")
     inspect(out / "dataset")
-    say("4/5 searching how many synthetic images to train on, with Ray Tune and Optuna")
+    say("4/6 searching how many synthetic images to train on, with Ray Tune and Optuna")
     config = SearchConfig(trials=trials)
     data = Dataset.open((out / "dataset").absolute())
     given = sources(data, resolved(override(RECIPES["small"](), SHORTER), data, 0.0))
     search_and_evaluate(data, out / "run", given, "demo", config, 3, None, None, "demo")
-    say("5/5 done: open the report in a browser")
+    say("5/6 comparing what was found with other networks")
+    found = read_recipe(out / "run" / "recipe.json")
+    compare(
+        out / "dataset",
+        out / "compared",
+        found,
+        models="lenet5,googlenet_small",
+        seeds=3,
+        store=out / "run" / "store",
+    )
+    say("6/6 done: open the two reports in a browser")
