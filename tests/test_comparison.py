@@ -6,7 +6,9 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
+import pandas as pd
 import pytest
 
 from tests.toy import toy_generators, toy_recipe, write_toy
@@ -18,10 +20,12 @@ from thyroid.comparison import (
     baseline_rows,
     candidates,
     changes_of,
+    chosen,
     method_row,
 )
 from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
+from thyroid.evaluate.predictions import COLUMNS, Predictions
 from thyroid.networks.registry import BASELINES, NETWORKS, PUBLISHED, build
 from thyroid.recipe import RECIPES, Recipe, override
 from thyroid.run import preflight
@@ -321,3 +325,38 @@ def test_what_a_network_does_not_take_is_said_before_anything_is_written(crossed
     ]:  # fmt: skip
         with pytest.raises(InputError, match=sentence):
             preflight(crossed, toy_recipe(**changes))
+
+
+# Choice
+
+
+def predicted(right: int, lost: int = 0) -> Predictions:
+    """120 images of three classes, a patient each: the first `right` are named rightly, less the
+    first `lost`; the others are taken for the next class.
+    """
+    image = np.arange(120)
+    truth = image % 3
+    named = np.where((image < right) & (image >= lost), truth, (truth + 1) % 3)
+    rows = [[f"i{i}", f"p{i}", "c", "abc"[c], "abc"[c]] for i, c in zip(image, truth, strict=True)]
+    return Predictions(
+        classes=("a", "b", "c"),
+        images=pd.DataFrame(rows, columns=COLUMNS),
+        probabilities=np.eye(3)[named],
+    )
+
+
+def test_a_proposal_is_taken_where_it_is_better_by_more_than_a_standard_error() -> None:
+    """Of g images gained and l lost, the difference is g - l and its error sqrt(g + l)."""
+    own = predicted(90)
+    assert chosen([own, predicted(96, lost=4)]) == 0  # 2 +- 3.2
+    assert chosen([own, predicted(99)]) == 1  # 9 +- 3
+    assert chosen([own, predicted(99, lost=3)]) == 1  # 6 +- 3.5
+    assert chosen([own, predicted(94), predicted(99), predicted(20)]) == 2
+    assert chosen([own, predicted(80)]) == 0
+    assert chosen([own]) == 0
+
+
+def test_a_recipe_that_could_not_be_trained_is_not_taken() -> None:
+    assert chosen([predicted(90), None]) == 0
+    assert chosen([None, predicted(20), predicted(21), None]) == 2
+    assert chosen([None, None]) is None

@@ -48,7 +48,8 @@ def compare(
         models: networks trained on the same images with as many steps: small (those for two
             processors), published (torchvision's), none, or names such as lenet5,vgg_small.
         ablations: also compare the method with itself less one part at a time.
-        trials_per_model: recipes tried for the method and for each network, on validation images.
+        trials_per_model: recipes tried for the method and for each network, on validation images;
+            the given one stays unless another is better by more than a standard error.
         space: what is tried, a file of tune_spaces by its name or FILE.py; the recipe comes first.
         seeds: trainings of every row for the final comparison.
         test_set: a data set that is the test part, such as other centres' images; default: some
@@ -129,26 +130,28 @@ def compare(
 def _tuned(
     rows: list[Row], dataset: Dataset, space: Space, trials: int, store: Store, runner: Runner
 ) -> list[Row]:
-    """Each row with the best of its candidates: highest validation macro-F1 of the first seed."""
+    """Each row with the recipe that the first seed's validation images choose (see `chosen`)."""
     from thyroid import pipeline
-    from thyroid.comparison import candidates
-    from thyroid.execute import reread
+    from thyroid.comparison import candidates, chosen
+    from thyroid.evaluate.predictions import read_predictions
     from thyroid.run import bring_about
+    from thyroid.stages.prediction import FILE
 
     tried = [candidates(row.recipe, space, trials, seed=0) for row in rows]
-    last = [[pipeline.classifier(c, dataset.digest, 0)[-1] for c in of_row] for of_row in tried]
-    bring_about([stage for of_row in last for stage in of_row], runner)
-    chosen = []
-    for row, recipes, stages in zip(rows, tried, last, strict=True):
-        scores = []
-        for stage in stages:
-            folder = store.open(stage.key)  # None: it diverged
-            metrics = list(reread(folder)) if folder else []
-            scores.append(metrics[-1]["validation_macro_f1"] if metrics else -1.0)
-        if max(scores) < 0:
+    validated = [
+        [pipeline.prediction(recipe, dataset.digest, 0, "validation") for recipe in recipes]
+        for recipes in tried
+    ]
+    bring_about([stage for of_row in validated for stage in of_row], runner)
+    tuned = []
+    for row, recipes, stages in zip(rows, tried, validated, strict=True):
+        folders = [store.open(stage.key) for stage in stages]  # None: it diverged
+        classes = dataset.info.classes
+        best = chosen([None if f is None else read_predictions(f / FILE, classes) for f in folders])
+        if best is None:
             raise InputError(f"No recipe of {row.title} could be trained: lower its learning rate.")
-        chosen.append(dataclasses.replace(row, recipe=recipes[scores.index(max(scores))]))
-    return chosen
+        tuned.append(dataclasses.replace(row, recipe=recipes[best]))
+    return tuned
 
 
 def _copy_rows(
