@@ -433,8 +433,9 @@ def small() -> Recipe:
     the learning rate decays.
 
     On `thyroid7` (60 training images per class, 20 per cross, other centres, five seeds) the
-    synthetic images changed macro-F1 by +0.005 [-0.028, +0.038]: no difference could be shown, nor
-    for any other recipe that was tried (tests/benchmarks/RESULTS.md).
+    synthetic images changed macro-F1 of an earlier network, with strides, by +0.005 [-0.028,
+    +0.038]: no difference could be shown, nor for any other recipe that was tried
+    (tests/benchmarks/RESULTS.md).
     """
     crosses = MixingConfig(synthetic_share=0.2, cross_share=1.0)
     return Recipe(mixing=crosses)
