@@ -627,7 +627,7 @@ def test_training_starts_from_the_users_weights(
     expected = given | {"conv1.weight": given["conv1.weight"].sum(1, keepdim=True)}
     for name in kept:
         torch.testing.assert_close(trained[name], expected[name], atol=1e-5, rtol=0)
-    assert trained["fc.weight"].shape == (3, 4 * 8)
+    assert trained["fc.weight"].shape == (3, 2 * 4 * 8)
 
     made = artifacts(run)
     assert main([*command, "--weights", str(file)]) == 0  # again: nothing is computed

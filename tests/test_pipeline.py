@@ -488,7 +488,7 @@ def test_the_phases_have_synthetic_images_of_their_own() -> None:
             toy_generators(**changes, mixing__synthetic_share=0.5), DIGEST, 0
         )
     ]
-    assert shares == [(0.5, 0.0)] * 4 + [(0.25, 1.0)] * 2
+    assert shares == [(0.5 * (1 - 0.75), 0.0)] * 4 + [(0.25, 1.0)] * 2
     none = toy_generators(**changes, mixing__synthetic_share=0.0, mixing__final_share=0.0)
     stages = pipeline.classifier(none, DIGEST, 0)
     assert ["synthetic" in stage.inputs for stage in stages] == [False] * 4 + [True] * 2

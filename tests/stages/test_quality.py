@@ -330,7 +330,7 @@ def test_features_are_what_the_head_sees(real: Inputs) -> None:
     x = torch.rand(3, 1, 32, 32)
     with torch.no_grad():
         torch.testing.assert_close(network.fc(network.features(x)), network(x))
-    assert network.features(x).shape == (3, 8 * 8)
+    assert network.features(x).shape == (3, 2 * 8 * 8)
 
 
 def test_an_assessor_without_features_is_refused(tmp_path: Path, real: Inputs) -> None:
