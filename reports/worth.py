@@ -18,6 +18,8 @@ def uses_synthetic(config: dict[str, Any]) -> bool:
     recipe = config.get("recipe", {})
     mixing, cross = recipe.get("mixing", {}), recipe.get("cross", {})
     shares = [mixing.get(name) for name in ("synthetic_share", "final_share")]
+    if cross.get("order", "mixed") != "mixed" and mixing.get("cross_share") == 1:
+        shares = []  # as Recipe.synthetic: the single phase takes none
     if cross.get("order") == "retrain":
         shares.append(cross.get("synthetic"))
     return any((share or 0) > 0 for share in shares)

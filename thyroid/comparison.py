@@ -141,8 +141,9 @@ def chosen(validated: Sequence[Predictions | None]) -> int | None:
     recipe itself, the first, by more than one standard error of their difference; else the recipe.
 
     A hundred validation images of one seed tell recipes apart by luck: the highest macro-F1 of
-    three cost a point on other centres (tests/benchmarks/RESULTS.md). The standard error is the
-    paired bootstrap's, over patients (the rule: Breiman et al. 1984, 3.4.3).
+    three cost the method a point on other centres, and moved the networks by as much or more in
+    both directions (tests/benchmarks/RESULTS.md). The standard error is the paired bootstrap's,
+    over patients; the seed's luck is not in it. (After the idea of Breiman et al. 1984, 3.4.3.)
 
     Parameters
     ----------

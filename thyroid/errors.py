@@ -21,4 +21,4 @@ class StageFailed(Exception):
 
 
 class ProcessLost(StageFailed):
-    """A stage's process was killed, or its machine is gone: no fault of its recipe."""
+    """A stage's process was killed, or its machine is gone: hardly its recipe's fault."""

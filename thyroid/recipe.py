@@ -458,8 +458,9 @@ def paper() -> Recipe:
     The abstract says no more. Decided here: a ResNet-10 on 64-pixel images, which two processors
     train in minutes (`--network.name resnet18` for a GPU); x_i from the image; 70 epochs of single
     images, all real; 30 epochs, while the learning rate decays, of batches with three cross images
-    in ten, half of them synthetic: crosses are what is scarcest. (Half of each batch made single
-    images worse, and synthetic single images helped nowhere: tests/benchmarks/RESULTS.md.)
+    in ten, half of them synthetic: crosses are what is scarcest. (Half of each batch seemed
+    to be too many, and of synthetic single images no gain could be shown:
+    tests/benchmarks/RESULTS.md.) Data without crosses have no cross phase and no synthetic images.
     """
     return Recipe(
         network=NetworkConfig(cross_feature="input"),

@@ -17,11 +17,12 @@ from reports.results import results_info
 from reports.run import read_run
 from reports.scintigrams import inverted_grey, side_by_side
 from reports.verdict import synthetic_state, verdict_info, verdict_line
-from reports.worth import worth_info
+from reports.worth import uses_synthetic, worth_info
 from tests.reports.conftest import add_synthetic, make_dataset, make_run
 from tests.reports.test_report import EVIL, Page, read
 from thyroid.errors import InputError
 from thyroid.evaluate.metrics import macro_f1
+from thyroid.recipe import RECIPES, override, to_json
 
 USING = {"recipe": {"mixing": {"synthetic_share": 0.5, "final_share": 0.0}}}
 
@@ -388,3 +389,11 @@ def test_size_of_a_large_study(tmp_path):
     dataset = make_dataset(tmp_path / "large", classes, crosses, per_group=20, size=128)
     run = make_run(tmp_path / "run", dataset, seeds=range(5), trials=200, epochs=100)
     assert write_report(add_synthetic(run, dataset, size=128)).stat().st_size < 3_000_000
+
+
+@pytest.mark.parametrize("preset", RECIPES)
+@pytest.mark.parametrize("order", ["mixed", "retrain", "never"])
+@pytest.mark.parametrize("synthetic", [0.0, 0.5])
+def test_the_report_and_the_recipe_agree_on_what_is_synthetic(preset, order, synthetic):
+    recipe = override(RECIPES[preset](), {"cross.order": order, "cross.synthetic": synthetic})
+    assert uses_synthetic({"recipe": to_json(recipe)}) == recipe.synthetic

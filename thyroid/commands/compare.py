@@ -49,7 +49,7 @@ def compare(
             processors), published (torchvision's), none, or names such as lenet5,vgg_small.
         ablations: also compare the method with itself less one part at a time.
         trials_per_model: recipes tried for the method and for each network, on validation images;
-            the given one stays unless another is better by more than a standard error.
+            the given one stays unless the best other is better by more than a standard error.
         space: what is tried, a file of tune_spaces by its name or FILE.py; the recipe comes first.
         seeds: trainings of every row for the final comparison.
         test_set: a data set that is the test part, such as other centres' images; default: some

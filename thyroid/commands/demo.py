@@ -49,7 +49,7 @@ def demo(*, out: Path = Path("runs/demo"), trials: int = 6) -> None:
     data = Dataset.open((out / "dataset").absolute())
     given = sources(data, resolved(override(RECIPES["small"](), SHORTER), data, 0.0))
     search_and_evaluate(data, out / "run", given, "demo", config, 3, None, None, "demo")
-    say("5/6 comparing what was found with other networks")
+    say("5/6 comparing what was found with two networks as they are, not searched for")
     found = read_recipe(out / "run" / "recipe.json")
     compare(
         out / "dataset",

@@ -78,6 +78,8 @@ def results(metrics: ray.ObjectRefGenerator) -> Iterator[EpochMetrics]:
             yield ray.get(reference)
         except ray.exceptions.RayTaskError as failure:
             raise failure.cause from None
+        except ray.exceptions.OutOfMemoryError as failure:
+            raise StageFailed(f"A stage needs more memory than there is: {failure}") from failure
         except ray.exceptions.RayError as failure:
             raise ProcessLost(
                 f"A stage's process ended; the same command goes on: {failure}"
@@ -89,8 +91,9 @@ def on_ray(
 ) -> Runner:
     """A runner that computes stages on the cluster, those that do not need each other at once.
 
-    With `keep_going`, a stage that cannot finish is left out with all that need it; one whose
-    process was lost, three times, still ends the run, since its recipe may be the best.
+    With `keep_going`, a stage that cannot finish is left out with all that need it; one of a
+    single worker whose process was lost, three times, still ends the run: its recipe may be the
+    best.
     """
 
     def run(wanted: Sequence[Stage]) -> Iterator[EpochMetrics]:
