@@ -304,6 +304,10 @@ def test_what_cannot_be_exported_is_one_sentence_and_leaves_nothing(
         return tmp_path / name
 
     unfinished, damaged, ambiguous = altered("unfinished"), altered("damaged"), altered("named")
+    older = altered("older")  # its network was built otherwise
+    card = json.loads((older / "model" / "model.json").read_text())
+    card["network"] |= {"name": "resnet_small", "width": 8}
+    (older / "model" / "model.json").write_text(json.dumps(card))
     (unfinished / "predictions" / "validation-seed0.csv").unlink()
     (damaged / "config.json").write_text("{")
     config = json.loads((run / "config.json").read_text())
@@ -315,6 +319,7 @@ def test_what_cannot_be_exported_is_one_sentence_and_leaves_nothing(
         ([str(unfinished), "m"], "is not finished"),
         ([str(damaged), "m"], "cannot be understood"),
         ([str(ambiguous), "m"], "is called 'uncertain'"),
+        ([str(older), "m"], "are not those of the network that this thyroid builds: train it"),
         ([str(run), "m", "--seed", "7"], "--seed 7 is none of the run's seeds: choose one of 0, 1"),
         ([str(run), str(exported)], "exists already"),
         ([str(run), "/proc/model"], "annot write /proc/model"),
@@ -348,7 +353,10 @@ def test_a_damaged_model_is_told(
         (run / "model", f"`thyroid export {run} MODEL` makes a model of it"),
         (altered("newer", format_version=2), "reads up to 1: install a newer thyroid"),
         (altered("text", calibration="high"), "is damaged, or was changed"),
-        (altered("network", network={"name": "resnet_small", "width": 8}), "is damaged"),
+        (
+            altered("wider", network={"name": "resnet_small", "width": 8}),
+            "not those of the network",
+        ),
         (altered("unknown", network={"name": "resnet19"}), "is damaged"),
         (weights.parent, "is damaged"),
         (missing, "is damaged"),

@@ -41,7 +41,8 @@ def export(
     with new_folder(model) as folder:
         card = exporting.model_card(source)
         exporting.write_model(source, card, folder)
-        difference = write_onnx(read_model(folder), folder) if onnx else None
+        readable = read_model(folder)  # the run may be of a thyroid that built another network
+        difference = write_onnx(readable, folder) if onnx else None
         info = model_card_info(read_run(run), source.seed, card, difference)
         exporting.write_model(source, card | {"metrics": metrics(info)}, folder)
         (folder / README).write_text(model_card(info), encoding="utf-8")

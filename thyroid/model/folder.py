@@ -85,7 +85,8 @@ def read_model(folder: Path) -> Model:
     Raises
     ------
     InputError
-        When the folder holds no model, one of a newer format, or a damaged one.
+        When the folder holds no model, one of a newer format, a damaged one, or one of a network
+        that has changed since.
     """
     card = _read_card(folder)
     try:
@@ -94,9 +95,9 @@ def read_model(folder: Path) -> Model:
         network = build(from_json(NetworkConfig, card["network"]), len(classes))
         if sha256_of(folder / WEIGHTS) != card["weights_sha256"]:
             raise ValueError
-        network.load_state_dict(load_file(folder / WEIGHTS))
+        weights = load_file(folder / WEIGHTS)
         span = card["total_counts"]
-        return Model(
+        model = Model(
             name=str(card["name"]),
             classes=tuple(map(str, classes)),
             kind=card["kind"],
@@ -121,6 +122,14 @@ def read_model(folder: Path) -> Model:
         raise InputError(
             f"{folder} is damaged, or was changed after it was exported: export it again."
         ) from None
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError:  # whole, but of other names or shapes
+        raise InputError(
+            f"{model.name}: its weights are not those of the network that this thyroid builds: "
+            "train it again, or use the thyroid that it was trained with."
+        ) from None
+    return model
 
 
 def _read_card(folder: Path) -> dict[str, Any]:
