@@ -11,18 +11,12 @@ from reports.pairs import paired
 from reports.run import Run
 from thyroid.evaluate.metrics import macro_f1
 from thyroid.evaluate.paired import macro_f1_difference
+from thyroid.recipe import Recipe, from_json
 
 
 def uses_synthetic(config: dict[str, Any]) -> bool:
-    """Whether the run's recipe trains on synthetic images."""
-    recipe = config.get("recipe", {})
-    mixing, cross = recipe.get("mixing", {}), recipe.get("cross", {})
-    shares = [mixing.get(name) for name in ("synthetic_share", "final_share")]
-    if cross.get("order", "mixed") != "mixed" and mixing.get("cross_share") == 1:
-        shares = []  # as Recipe.synthetic: the single phase takes none
-    if cross.get("order") == "retrain":
-        shares.append(cross.get("synthetic"))
-    return any((share or 0) > 0 for share in shares)
+    """Whether the run's recipe, as config.json has it, trains on synthetic images."""
+    return from_json(Recipe, config.get("recipe", {})).synthetic
 
 
 def worth_info(run: Run) -> dict[str, Any] | None:

@@ -229,7 +229,7 @@ def test_each_ablation_has_its_sentence(compared_run):
     assert "No x_i: not shown to help or to harm." in shown(html)
     assert "Cross images mixed in from the start: the method’s own way helped." in shown(html)
     assert "what each row changes" in shown(html).lower()
-    assert "not tuned" in html
+    assert "as given" in html
 
 
 def test_a_plan_while_rows_are_not_done(tmp_path, dataset):
