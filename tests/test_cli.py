@@ -573,8 +573,16 @@ def test_a_candidate_that_diverges_is_left_out(
     rows = json.loads((run / "rows.json").read_text())["rows"]
     assert [(row["name"], row["trials"]) for row in rows] == [("method", 2)]
 
+    # A proposal that is better takes the recipe's place
+    healing = tmp_path / "healing.py"
+    healing.write_text(space.read_text().replace("10.0", "2e-3"))
+    command[2] = str(tmp_path / "healed")
+    command[command.index(str(space))] = str(healing)
+    assert main([*command, "--optimiser.learning-rate", "1e-8"]) == 0
+    assert read_recipe(tmp_path / "healed" / "recipe.json").optimiser.learning_rate == 2e-3
+
     capsys.readouterr()
-    command[2] = str(tmp_path / "all")
+    command[2], command[command.index(str(healing))] = str(tmp_path / "all"), str(space)
     poison = ["--optimiser.learning-rate", "10", "--optimiser.weight-decay", "10"]
     assert main([*command, *poison]) == 2
     told = capsys.readouterr().err.splitlines()

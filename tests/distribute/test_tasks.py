@@ -121,17 +121,33 @@ def test_a_runner_that_keeps_going_leaves_out_what_fails_and_all_that_needs_it(
     assert [m["epoch"] for m in metrics if m.get("learning_rate", 10) <= rate] == [1, 2, 3, 4]
 
 
+def runner_that_meets(
+    failure: Exception, folder: Path, toy: Path, monkeypatch: pytest.MonkeyPatch
+) -> Runner:
+    """One that keeps going, whose every stage meets the same failure of Ray's."""
+
+    def met(reference: object) -> None:
+        raise failure
+
+    monkeypatch.setattr(tasks, "start", lambda *_: ["a reference"])
+    monkeypatch.setattr(ray, "get", met)
+    return on_ray(Store(folder), where(toy), keep_going=True)
+
+
 def test_a_runner_that_keeps_going_does_not_blame_a_recipe_for_a_lost_process(
     toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def lost(reference: object) -> None:
-        raise ray.exceptions.WorkerCrashedError
-
-    monkeypatch.setattr(tasks, "start", lambda *_: ["a reference"])
-    monkeypatch.setattr(ray, "get", lost)
-    stage = trained(toy_recipe(), toy)
+    runner = runner_that_meets(ray.exceptions.WorkerCrashedError(), tmp_path, toy, monkeypatch)
     with pytest.raises(ProcessLost, match="the same command goes on"):
-        list(on_ray(Store(tmp_path), where(toy), keep_going=True)([stage]))
+        list(runner([trained(toy_recipe(), toy)]))
+
+
+def test_a_runner_that_keeps_going_leaves_out_what_needs_too_much_memory(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failure = ray.exceptions.OutOfMemoryError("too much")
+    runner = runner_that_meets(failure, tmp_path, toy, monkeypatch)
+    assert list(runner([trained(toy_recipe(), toy)])) == []
 
 
 @pytest.mark.usefixtures("ray_here")
