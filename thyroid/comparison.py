@@ -39,7 +39,7 @@ ABLATIONS: dict[str, tuple[str, dict[str, Any]]] = {
         "bicubic interpolation instead of the SRGAN",
         {"srgan.pixel_epochs": 0, "srgan.adversarial_epochs": 0},
     ),
-    "no-cross-phase": ("single images alone, no cross phase", {"cross.order": "never"}),
+    "no-cross-phase": ("single images alone, no cross images", {"cross.order": "never"}),
     "mixed": ("cross images mixed in from the start", {"cross.order": "mixed"}),
     "primary-alone": ("cross images' targets without other findings", {"cross.secondary": 0.0}),
     "no-superposition": ("no superposed cross images", {"cross.superposed": 0.0}),
