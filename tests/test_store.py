@@ -1,3 +1,4 @@
+import contextlib
 import json
 import multiprocessing
 import os
@@ -5,20 +6,34 @@ import socket
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from thyroid import store as store_module
+from thyroid import lease
 from thyroid.errors import InputError
 from thyroid.files import cannot_write
-from thyroid.store import Store
+from thyroid.store import Busy, Store
 
 KEY = "ab" + "0" * 62
 
 
+@contextlib.contextmanager
+def patiently(store: Store) -> Iterator[Path | None]:
+    """A folder to fill, as soon as nobody else fills it."""
+    with contextlib.ExitStack() as stack:
+        while True:
+            try:
+                folder = stack.enter_context(store.building(KEY, {"kind": "test"}))
+                break
+            except Busy:
+                store.wait(KEY)
+        yield folder
+
+
 def put(store: Store, text: str = "content") -> None:
-    with store.building(KEY, {"kind": "test"}) as folder:
+    with patiently(store) as folder:
         if folder is not None:
             (folder / "file.txt").write_text(text)
 
@@ -91,7 +106,7 @@ def test_a_damaged_artifact_is_set_aside_and_built_again(tmp_path: Path, damage:
 
 def _build_slowly(root: Path, counter: Path, ready: object) -> None:
     ready.wait()  # type: ignore[attr-defined]
-    with Store(root).building(KEY, {}) as folder:
+    with patiently(Store(root)) as folder:
         if folder is not None:
             with counter.open("a") as file:
                 file.write("x")
@@ -134,7 +149,7 @@ def test_a_dead_builders_claim_expires(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, holder: str, least: float
 ) -> None:
     """After the lease on another machine; at once where the process is known to be dead."""
-    monkeypatch.setattr(store_module, "LEASE_SECONDS", 0.5)
+    monkeypatch.setattr(lease, "LEASE_SECONDS", 0.5)
     claim = tmp_path / "claims" / KEY
     claim.parent.mkdir(parents=True)
     claim.write_text(holder)
@@ -148,22 +163,22 @@ def test_a_dead_builders_claim_expires(
 def test_a_claim_taken_over_by_another_is_put_back(tmp_path: Path) -> None:
     """Two saw the same corpse; the slower of them must not bury the quicker one's claim."""
     claim = tmp_path / KEY
-    assert store_module._take(claim, "host 1 quicker")
-    store_module._bury(claim, "host 1 dead")
+    assert lease._take(claim, "host 1 quicker")
+    lease._bury(claim, "host 1 dead")
     assert claim.read_text() == "host 1 quicker"
-    assert not store_module._take(claim, "host 1 slower")
-    store_module._bury(claim, "host 1 quicker")
+    assert not lease._take(claim, "host 1 slower")
+    lease._bury(claim, "host 1 quicker")
     assert not claim.exists()
 
 
 def test_a_living_builders_claim_is_renewed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "LEASE_SECONDS", 0.6)
+    monkeypatch.setattr(lease, "LEASE_SECONDS", 0.6)
     store, built = Store(tmp_path), []
 
     def build_for_two_leases(name: str) -> None:
-        with store.building(KEY, {}) as folder:
+        with patiently(store) as folder:
             if folder is not None:
                 built.append(name)
                 until = time.monotonic() + 1.2
@@ -218,3 +233,60 @@ def test_an_artifact_may_hold_folders(tmp_path: Path) -> None:
 def test_an_address_is_no_folder() -> None:
     with pytest.raises(InputError, match="is no folder"):
         Store.at(Path("s3://bucket/store"))
+
+
+def test_who_finds_a_claim_is_told_at_once(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with store.building(KEY, {}) as folder:
+        assert folder is not None
+        watch = store.watch(KEY)
+        with pytest.raises(Busy), store.building(KEY, {}):
+            pytest.fail("two would build")
+        assert watch.busy()
+    assert not watch.busy()
+    assert KEY in store
+
+
+def test_a_manifest_says_who_made_it_and_how_long_it_took(tmp_path: Path) -> None:
+    store = Store(tmp_path, "a-run")
+    put(store)
+    manifest = store.manifest(KEY)
+    assert manifest is not None
+    assert manifest["run"] == "a-run"
+    assert 0 <= manifest["seconds"] < 60
+
+
+def test_use_is_seen_by_the_manifests_time(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    put(store)
+    manifest = store.artifact(KEY) / "manifest.json"
+    for use in (lambda: store.open(KEY), lambda: store.read(KEY, "file.txt")):
+        os.utime(manifest, (0, 0))
+        assert use() is not None
+        assert manifest.stat().st_mtime > time.time() - 60
+
+
+def test_one_file_is_verified_when_it_is_read(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    assert store.read(KEY, "file.txt") is None
+    put(store)
+    assert store.read(KEY, "file.txt") == b"content"
+    (store.artifact(KEY) / "file.txt").write_text("contemt")
+    assert store.read(KEY, "file.txt") is None
+    assert KEY not in store
+    put(store)
+    assert store.read(KEY, "other.txt") is None
+
+
+def test_a_failure_is_remembered(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    assert store.failure(KEY) is None
+    store.fail(KEY, "Training diverged.")
+    assert store.failure(KEY) == "Training diverged."
+    assert KEY not in store
+
+
+def test_a_store_in_use_says_so_until_the_end(tmp_path: Path) -> None:
+    with Store(tmp_path).in_use(), Store(tmp_path).in_use():
+        assert len(list((tmp_path / "users").iterdir())) == 2
+    assert not list((tmp_path / "users").iterdir())

@@ -20,5 +20,13 @@ class StageFailed(Exception):
     """
 
 
+class Diverged(StageFailed):
+    """The stage's own numbers came out wrong, and would again: the store remembers it."""
+
+
+class Vanished(StageFailed):
+    """An artifact that was there has gone or been damaged: what needs it is asked for again."""
+
+
 class ProcessLost(StageFailed):
     """A stage's process was killed, or its machine is gone: hardly its recipe's fault."""

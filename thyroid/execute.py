@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from thyroid.data.dataset import Dataset
-from thyroid.errors import StageFailed, StorageError
+from thyroid.errors import Diverged, StorageError, Vanished
 from thyroid.files import cannot_write, sha256_of
 from thyroid.stage import EpochMetrics, Stage
-from thyroid.store import Store
+from thyroid.store import Busy, Store
 
 METRICS = "metrics.jsonl"
 
@@ -39,6 +40,7 @@ def execute(stage: Stage, store: Store, datasets: Datasets) -> Iterator[EpochMet
     """Make one stage's artifact from inputs that the store has, yielding each epoch's metrics.
 
     An artifact that is there already is read, not made: the same metrics, with `reused` true.
+    While another process makes it, this one waits.
 
     Parameters
     ----------
@@ -53,15 +55,51 @@ def execute(stage: Stage, store: Store, datasets: Datasets) -> Iterator[EpochMet
     StageFailed
         When the stage cannot finish.
     """
+    while True:
+        try:
+            yield from execute_unless_busy(stage, store, datasets)
+            return
+        except Busy:
+            store.wait(stage.key)
+
+
+def execute_unless_busy(stage: Stage, store: Store, datasets: Datasets) -> Iterator[EpochMetrics]:
+    """`execute` that does not wait.
+
+    Raises
+    ------
+    Busy
+        When another process makes the artifact, before anything is yielded.
+    """
     found = store.open(stage.key)
     if found is None:
-        with store.building(stage.key, stage.about) as folder:
+        with claimed(stage, store) as folder:
             if folder is not None:
                 fit = stage.function()(stage.config, artifacts(stage, store, datasets), folder)
                 yield from recorded(stage, fit, folder)
                 return
         found = opened(stage, store)
     yield from reread(found)
+
+
+@contextlib.contextmanager
+def claimed(stage: Stage, store: Store) -> Iterator[Path | None]:
+    """`store.building` for a stage; what diverges once is not tried again.
+
+    Raises
+    ------
+    Diverged
+        Also where the stage diverged before.
+    """
+    reason = store.failure(stage.key)
+    if reason is not None:
+        raise Diverged(reason)
+    try:
+        with store.building(stage.key, stage.about) as folder:
+            yield folder
+    except Diverged as failure:
+        store.fail(stage.key, str(failure))
+        raise
 
 
 def artifacts(stage: Stage, store: Store, datasets: Datasets) -> dict[str, Path]:
@@ -101,12 +139,12 @@ def opened(stage: Stage, store: Store) -> Path:
 
     Raises
     ------
-    StageFailed
+    Vanished
         When it has gone, or been damaged, in the meantime.
     """
     folder = store.open(stage.key)
     if folder is None:
-        raise StageFailed(
+        raise Vanished(
             f"The {stage.kind} artifact {stage.key[:12]} vanished from {store.root} while it was "
             "needed: run the same command again."
         )

@@ -57,7 +57,7 @@ KINDS: Mapping[str, Kind] = {
         function="thyroid.stages.quality:fit",
         libraries=("torch", "numpy", "scipy", "scikit-learn", "torchmetrics"),
     ),
-    "classifier": Kind(version=4, function="thyroid.stages.classifier:fit"),
+    "classifier": Kind(version=5, function="thyroid.stages.classifier:fit"),
     "prediction": Kind(version=2, function="thyroid.stages.prediction:fit"),
 }
 

@@ -2,18 +2,25 @@
 
 An artifact is a folder of files named by its stage's key. It becomes visible all at once, by one
 rename, with a manifest of checksums; it is verified when it is opened. Of several processes that
-want to build one key, one holds the claim and the others wait.
+want to build one key, one holds the claim; the others are told that it is busy, and wait without
+holding anything.
+
+STORE/artifacts/KE/KEY/   files and manifest.json, whose time is that of the last use
+STORE/failures/KE/KEY     why the stage cannot finish, in a sentence: it would fail again
+STORE/claims/KEY          who builds it
+STORE/building/           what is not finished
+STORE/damaged/            what did not match its checksums
+STORE/users/              the commands at work, one lease each
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import re
 import shutil
-import socket
-import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -21,13 +28,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from thyroid import lease
 from thyroid.errors import InputError
-from thyroid.files import cannot_write, sha256_of
-
-LEASE_SECONDS = 60.0
-"""A claim that its builder has not renewed for this long, while we watched, is dead."""
+from thyroid.files import cannot_write, replace_text, sha256_of
 
 MANIFEST = "manifest.json"
+
+
+class Busy(Exception):
+    """Another process is building the artifact."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +44,11 @@ class Store:
     """The artifacts below `root`."""
 
     root: Path
+    run: str = ""
+    """Id of the run that builds, which the manifests name."""
 
     @classmethod
-    def at(cls, place: Path) -> Store:
+    def at(cls, place: Path, run: str = "") -> Store:
         """The store in a folder; `Path` writes `s3://bucket` as `s3:/bucket`.
 
         Raises
@@ -47,11 +58,11 @@ class Store:
         """
         if re.match(r"[a-z0-9]+:/", str(place)):
             raise InputError(f"{place} is no folder: a store lies on a disk, shared or not.")
-        return cls(place.absolute())
+        return cls(place.absolute(), run)
 
     def __contains__(self, key: str) -> bool:
         """Whether the artifact is there; its files are verified by `open`, not here."""
-        return (self._artifact(key) / MANIFEST).is_file()
+        return (self.artifact(key) / MANIFEST).is_file()
 
     def open(self, key: str) -> Path | None:
         """The artifact's folder after checking every file against its checksum.
@@ -59,20 +70,51 @@ class Store:
         A damaged artifact is moved out of the way and None returned, as for a missing one, so
         that it is computed again.
         """
-        folder = self._artifact(key)
+        manifest = self.manifest(key)
+        return None if manifest is None else self._verified(key, manifest["files"])
+
+    def read(self, key: str, name: str) -> bytes | None:
+        """One file of an artifact, checked; None where it is missing or damaged, as for `open`."""
+        manifest = self.manifest(key)
+        if manifest is None:
+            return None
         try:
-            manifest = json.loads((folder / MANIFEST).read_text())
-            intact = manifest["key"] == key and all(
-                sha256_of(folder / name) == digest for name, digest in manifest["files"].items()
-            )
-        except FileNotFoundError as missing:
-            if Path(str(missing.filename)).name == MANIFEST:
-                return None
-            intact = False
+            content = (self.artifact(key) / name).read_bytes()
+        except FileNotFoundError:
+            content = b""
+        if hashlib.sha256(content).hexdigest() == manifest["files"].get(name):
+            return content
+        self._set_aside(self.artifact(key))
+        return None
+
+    def manifest(self, key: str) -> dict[str, Any] | None:
+        """What is known of an artifact: of which stage it is, the seconds that it took, the run
+        that made it, its files' checksums. None where it is missing or damaged, as for `open`.
+
+        The manifest's time becomes now: `thyroid store` prunes what was not used for long.
+        """
+        path = self.artifact(key) / MANIFEST
+        try:
+            manifest: dict[str, Any] = json.loads(path.read_text())
+            intact = manifest["key"] == key and isinstance(manifest["files"], dict)
+        except FileNotFoundError:
+            return None
         except (ValueError, KeyError, TypeError):
             intact = False
         if intact:
-            return folder
+            with contextlib.suppress(OSError):  # a store may be for reading only
+                os.utime(path)
+            return manifest
+        self._set_aside(self.artifact(key))
+        return None
+
+    def _verified(self, key: str, files: dict[str, str]) -> Path | None:
+        folder = self.artifact(key)
+        try:
+            if all(sha256_of(folder / name) == digest for name, digest in files.items()):
+                return folder
+        except FileNotFoundError:
+            pass
         self._set_aside(folder)
         return None
 
@@ -80,8 +122,8 @@ class Store:
     def building(self, key: str, about: dict[str, Any]) -> Iterator[Path | None]:
         """Claim `key` and give a folder to fill; it becomes the artifact when the block ends.
 
-        Gives None when the artifact is there already, or came to be while another process that
-        held the claim was waited for. When the block raises, nothing becomes visible.
+        Gives None when the artifact is there already. When the block raises, nothing becomes
+        visible.
 
         Parameters
         ----------
@@ -90,22 +132,78 @@ class Store:
 
         Raises
         ------
+        Busy
+            When another process builds it: see `watch`.
         InputError
             When the store cannot be written.
         """
-        with self._claimed(key) as claimed:
-            if not claimed:
+        claim = self._claim(key)
+        with cannot_write(self.root):
+            claim.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as stack:
+            with cannot_write(self.root):
+                claimed = stack.enter_context(lease.held(claim))
+            if key in self:
                 yield None
                 return
+            if not claimed:
+                raise Busy(key)
             folder = self.root / "building" / f"{key[:16]}-{uuid.uuid4().hex[:8]}"
+            began = time.monotonic()
             try:
                 with cannot_write(self.root):
                     folder.mkdir(parents=True)
                 yield folder
+                about = {**about, "seconds": time.monotonic() - began, "run": self.run}
                 with cannot_write(self.root):
                     self._commit(key, folder, about)
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
+
+    def watch(self, key: str) -> Watch:
+        """To be asked again and again while another process builds the artifact."""
+        return Watch(self, key)
+
+    def wait(self, key: str) -> None:
+        """Wait until nobody who lives builds the artifact: it is there, or may be claimed."""
+        watch = self.watch(key)
+        while watch.busy():
+            time.sleep(POLL_SECONDS)
+
+    def fail(self, key: str, reason: str) -> None:
+        """Keep that the stage cannot finish, whoever tries: the same key computes the same."""
+        path = self._failure(key)
+        with cannot_write(self.root):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        replace_text(path, reason)
+
+    def failure(self, key: str) -> str | None:
+        """Why the stage cannot finish; None where that is not known."""
+        try:
+            return self._failure(key).read_text()
+        except FileNotFoundError:
+            return None
+
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Within the block, what is used in the store is not pruned."""
+        users = self.root / "users"
+        with cannot_write(self.root):
+            users.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as stack:
+            with cannot_write(self.root):
+                stack.enter_context(lease.held(users / uuid.uuid4().hex))
+            yield
+
+    def artifact(self, key: str) -> Path:
+        """Where the artifact lies, or would."""
+        return self.root / "artifacts" / key[:2] / key
+
+    def _failure(self, key: str) -> Path:
+        return self.root / "failures" / key[:2] / key
+
+    def _claim(self, key: str) -> Path:
+        return self.root / "claims" / key
 
     def _commit(self, key: str, folder: Path, about: dict[str, Any]) -> None:
         files = {
@@ -114,7 +212,7 @@ class Store:
             if path.is_file()
         }
         _write_durably(folder / MANIFEST, json.dumps({"key": key, **about, "files": files}))
-        target = self._artifact(key)
+        target = self.artifact(key)
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             os.rename(folder, target)
@@ -124,112 +222,27 @@ class Store:
             self._set_aside(target)  # what is there has lost its manifest
             os.rename(folder, target)
 
-    def _artifact(self, key: str) -> Path:
-        return self.root / "artifacts" / key[:2] / key
-
     def _set_aside(self, folder: Path) -> None:
         grave = self.root / "damaged" / f"{folder.name[:16]}-{uuid.uuid4().hex[:8]}"
         grave.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):  # another process was quicker
             os.rename(folder, grave)
 
-    @contextlib.contextmanager
-    def _claimed(self, key: str) -> Iterator[bool]:
-        """Hold the claim on `key`, waiting for another holder; False once the artifact exists."""
-        claim = self.root / "claims" / key
-        with cannot_write(self.root):
-            claim.parent.mkdir(parents=True, exist_ok=True)
-        mine = f"{socket.gethostname()} {os.getpid()} {uuid.uuid4().hex}"
-        watched, since = None, time.monotonic()
-        while True:
-            if key in self:
-                yield False
-                return
-            with cannot_write(self.root):
-                if _take(claim, mine):
-                    break
-            # Dead is what did not move by our own clock: machines' clocks are not compared
-            holder = _look(claim)
-            if holder != watched:
-                watched, since = holder, time.monotonic()
-            elif holder and (_died_here(holder[0]) or time.monotonic() - since > LEASE_SECONDS):
-                _bury(claim, holder[0])
-            time.sleep(0.05)
-        if key in self:  # it was finished between the look and the claim
-            _release(claim, mine)
-            yield False
-            return
-        done = threading.Event()
-        heartbeat = threading.Thread(target=_renew, args=(claim, mine, done), daemon=True)
-        heartbeat.start()
-        try:
-            yield True
-        finally:
-            done.set()
-            heartbeat.join()
-            _release(claim, mine)
+
+POLL_SECONDS = 0.05
+"""Between two looks at what another process builds."""
 
 
-def _take(claim: Path, mine: str) -> bool:
-    """Create the claim; whole or not at all, for others read it."""
-    written = claim.with_name(f"{claim.name}.{uuid.uuid4().hex}")
-    written.write_text(mine)
-    try:
-        os.link(written, claim)
-    except FileExistsError:
-        return False
-    finally:
-        written.unlink()
-    return True
+class Watch:
+    """Whether another process builds an artifact, as far as we have seen."""
 
+    def __init__(self, store: Store, key: str) -> None:
+        self._store, self._key = store, key
+        self._holder = lease.Watch(store._claim(key))
 
-def _look(claim: Path) -> tuple[str, int] | None:
-    """Who holds the claim, and when it was last renewed."""
-    try:
-        return claim.read_text(), claim.stat().st_mtime_ns
-    except FileNotFoundError:
-        return None
-
-
-def _died_here(holder: str) -> bool:
-    """Whether the holder was a process of this machine that is no more."""
-    host, pid, _ = holder.split()
-    if host != socket.gethostname():
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        pass
-    return False
-
-
-def _bury(claim: Path, dead: str) -> None:
-    """Remove a dead holder's claim; if another has taken its place meanwhile, put that back."""
-    grave = claim.with_name(f"{claim.name}.{uuid.uuid4().hex}")
-    with contextlib.suppress(FileNotFoundError):
-        os.rename(claim, grave)
-        if grave.read_text() != dead:
-            with contextlib.suppress(FileExistsError):
-                os.link(grave, claim)
-        grave.unlink()
-
-
-def _release(claim: Path, mine: str) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        if claim.read_text() == mine:
-            claim.unlink()
-
-
-def _renew(claim: Path, mine: str, done: threading.Event) -> None:
-    while not done.wait(LEASE_SECONDS / 6):
-        try:
-            if claim.read_text() != mine:
-                return
-            os.utime(claim)
-        except OSError:
-            return
+    def busy(self) -> bool:
+        """Look again: False once the artifact is there, or nobody who lives builds it."""
+        return self._key not in self._store and self._holder.alive()
 
 
 def _write_durably(path: Path, text: str) -> None:

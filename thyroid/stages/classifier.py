@@ -8,13 +8,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from thyroid.augment import augment, draw
 from thyroid.data.dataset import Dataset
-from thyroid.errors import StageFailed
+from thyroid.errors import Diverged
 from thyroid.evaluate.metrics import macro_f1
 from thyroid.networks.pretrained import load_pretrained
 from thyroid.networks.registry import build
@@ -50,13 +52,15 @@ def fit(
     ------
     dict
         Per epoch: epoch (from 1), phase, learning_rate, train_loss, validation_loss (cross-entropy,
-        nats), validation_accuracy, validation_macro_f1, train_seconds, images_per_second.
+        nats), validation_accuracy, validation_macro_f1, validation_cross_recall (share of the
+        cross images whose primary finding is recognised; None where there is none), train_seconds,
+        images_per_second.
 
     Raises
     ------
     InputError
         When the batch cannot be divided evenly among the workers.
-    StageFailed
+    Diverged
         When the loss is no longer a number.
     """
     # Machine, data
@@ -65,6 +69,7 @@ def fit(
     parts = split.load(dataset, inputs["split"])
     classes = len(dataset.info.classes)
     held_out = images(dataset, parts.validation, config.input, on)
+    is_cross = dataset.is_cross[parts.validation]
     training = training_set(config, inputs, dataset, parts, on)
     counts, targets = training.counts, training.targets
     # An epoch has as many steps in every phase: compute does not depend on what is trained on
@@ -117,10 +122,10 @@ def fit(
             total += loss.detach()
         train_loss = on.mean(total).item() / steps
         seconds = time.perf_counter() - began
-        validated = _validate(network, held_out, config, on) if on.leads else {}
-        for value in (train_loss, validated.get("validation_loss", 0.0)):
-            if not math.isfinite(value):
-                raise StageFailed(
+        validated = _validate(network, held_out, is_cross, config, on) if on.leads else {}
+        for value in (train_loss, validated.get("validation_loss")):
+            if value is not None and not math.isfinite(value):
+                raise Diverged(
                     f"Training diverged in epoch {epoch + 1}: the loss is {value}; "
                     "lower optimiser.learning_rate."
                 )
@@ -154,15 +159,21 @@ def adamw(network: nn.Module, config: OptimiserConfig) -> torch.optim.AdamW:
 
 
 def _validate(
-    network: nn.Module, held_out: tuple[Tensor, Tensor], config: SegmentConfig, on: Compute
-) -> dict[str, float]:
+    network: nn.Module,
+    held_out: tuple[Tensor, Tensor],
+    is_cross: npt.NDArray[np.bool_],
+    config: SegmentConfig,
+    on: Compute,
+) -> dict[str, float | None]:
     counts, labels = held_out
     p = probabilities(network, counts, config.input.normalisation, on)
     truth = labels.cpu()
     predicted = p.argmax(1)
     loss = F.nll_loss(p.clamp_min(1e-12).log(), truth)  # clamping keeps NaN
+    right = (predicted == truth).numpy()
     return {
         "validation_loss": loss.item(),
-        "validation_accuracy": (predicted == truth).double().mean().item(),
+        "validation_accuracy": float(right.mean()),
+        "validation_cross_recall": float(right[is_cross].mean()) if is_cross.any() else None,
         "validation_macro_f1": macro_f1(truth.numpy(), predicted.numpy(), p.shape[1]),
     }

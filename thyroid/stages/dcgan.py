@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from thyroid.acquisition import stabilised
 from thyroid.augment import draw, warp
 from thyroid.data.dataset import Dataset
-from thyroid.errors import StageFailed
+from thyroid.errors import Diverged
 from thyroid.networks.dcgan import Discriminator, Generator, activity
 from thyroid.pipeline import DcganSegmentConfig
 from thyroid.recipe import AugmentationConfig, DcganConfig, InputConfig
@@ -57,7 +57,7 @@ def fit(
 
     Raises
     ------
-    StageFailed
+    Diverged
         When a loss is no longer a number, the verdicts run away, or the generator makes one
         picture only.
     """
@@ -254,18 +254,18 @@ def _spread(amplitudes: Tensor, findings: Tensor) -> float:
 
 def _require_sound(epoch: int, means: list[float], diversity: float, seen: int) -> None:
     if not all(map(math.isfinite, [*means, diversity])):
-        raise StageFailed(
+        raise Diverged(
             f"The DCGAN diverged in epoch {epoch}: its losses are {means[0]:.3g} and "
             f"{means[1]:.3g}; lower dcgan.generator_rate and dcgan.discriminator_rate."
         )
     if max(map(abs, means[2:])) > 1e3:
-        raise StageFailed(
+        raise Diverged(
             f"The DCGAN diverged in epoch {epoch}: the discriminator's verdicts reached "
             f"{means[2]:.3g} for real and {means[3]:.3g} for generated pictures; lower "
             "dcgan.discriminator_rate."
         )
     if seen > GRACE_IMAGES and diversity < COLLAPSED:
-        raise StageFailed(
+        raise Diverged(
             f"The DCGAN collapsed in epoch {epoch}: its pictures of one diagnosis differ by "
             f"{diversity:.0%} of what real ones do; lower the learning rates or raise "
             "dcgan.augmentation."

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from thyroid.acquisition import divide, stabilised
 from thyroid.data.dataset import Dataset
-from thyroid.errors import StageFailed
+from thyroid.errors import Diverged
 from thyroid.network_input import network_input, sum_pixels
 from thyroid.networks.srgan import (
     ClassifierFeatures,
@@ -69,7 +69,7 @@ def fit(
     ------
     InputError
         When the batch cannot be divided evenly among the workers, or the VGG-19 file is none.
-    StageFailed
+    Diverged
         When a loss is no longer a number, or the result much worse than bicubic.
     """
     # Machine, data
@@ -323,12 +323,12 @@ def _require_sound(
     epoch: int, means: list[float], result_db: float | None, bicubic_db: float
 ) -> None:
     if not all(map(math.isfinite, [*means, result_db or 0.0])):
-        raise StageFailed(
+        raise Diverged(
             f"The SRGAN diverged in epoch {epoch}: its pixel loss is {means[0]:.3g}; lower "
             "srgan.learning_rate."
         )
     if result_db is not None and result_db < bicubic_db - COLLAPSED_DB:
-        raise StageFailed(
+        raise Diverged(
             f"The SRGAN collapsed in epoch {epoch}: the PSNR of held-out images is {result_db:.1f} "
             f"dB, with bicubic interpolation {bicubic_db:.1f} dB; lower srgan.learning_rate or "
             "srgan.adversarial_weight."

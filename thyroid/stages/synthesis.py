@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from thyroid.data.dataset import Dataset, write_dataset
 from thyroid.data.splits import Split
-from thyroid.errors import InputError, StageFailed
+from thyroid.errors import Diverged, InputError
 from thyroid.networks.srgan import bicubic
 from thyroid.pipeline import SynthesisStageConfig
 from thyroid.stages import split
@@ -51,7 +51,7 @@ def fit(
         When `synthesis.crosses` names what the data do not have.
     LeakError
         When a generator has seen other images than this split's training part.
-    StageFailed
+    Diverged
         When the judge lets no image pass.
     """
     on = start(config.execution)
@@ -101,7 +101,7 @@ def fit(
         yield {"seed": config.seed, **line}
 
     if not rows:
-        raise StageFailed(
+        raise Diverged(
             "No synthetic image is left: raise synthesis.images_per_class or synthesis.rejection, "
             "or train the DCGAN for longer."
         )
