@@ -6,12 +6,12 @@ import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
-import optuna
+from optuna.trial import BaseTrial
 
 from thyroid.errors import InputError
 from thyroid.recipe import Recipe
 
-Space = Callable[[optuna.Trial, Recipe], Recipe]
+Space = Callable[[BaseTrial, Recipe], Recipe]
 """space(trial, recipe): one proposal, starting from `recipe`."""
 
 

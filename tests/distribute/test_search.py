@@ -1,5 +1,6 @@
 """A search ends with the best recipe, survives its own death, and counts failed trials."""
 
+import json
 import os
 import signal
 import subprocess
@@ -7,9 +8,8 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
+import numpy as np
 import optuna
 import pandas as pd
 import pytest
@@ -18,11 +18,14 @@ from optuna.trial import TrialState
 from tests.stages.test_classifier import where
 from tests.toy import toy_generators, toy_recipe
 from thyroid.data.dataset import Dataset
+from thyroid.distribute import sketch
+from thyroid.distribute.rungs import Ladder, Rungs
 from thyroid.distribute.search import SearchConfig, best_recipe
-from thyroid.distribute.study import Rungs, StudySearch, open_study, replay, sampler
+from thyroid.distribute.sketch import by_tpe
+from thyroid.distribute.study import Proposal, StudySearch, open_study
 from thyroid.distribute.tasks import require_room
-from thyroid.errors import InputError, StageFailed
-from thyroid.recipe import ExecutionConfig, Recipe, override
+from thyroid.errors import InputError, StorageError
+from thyroid.recipe import ExecutionConfig, Recipe, override, to_json
 from thyroid.space import load_space
 from thyroid.store import Store
 
@@ -74,10 +77,15 @@ def test_a_trial_left_running_by_a_dead_process_runs_again_under_its_number(
     toy: Path, tmp_path: Path
 ) -> None:
     study = open_study(tmp_path / "study.journal")
-    for _ in range(2):
-        orphan = study.ask()
-        orphan.suggest_float("magnitude", 0.0, 2.0, step=0.25)
-    parameters = [t.params["magnitude"] for t in study.trials]
+    recipe = json.dumps(to_json(toy_generators()))
+    for magnitude in (0.25, 0.75):
+        orphan = optuna.trial.create_trial(
+            state=TrialState.RUNNING,
+            params={"magnitude": magnitude},
+            distributions={"magnitude": optuna.distributions.FloatDistribution(0, 2)},
+            user_attrs={"recipe": recipe},
+        )
+        study._storage.create_new_trial(study._study_id, orphan)
     config = SearchConfig(trials=3, grace_epochs=99, concurrent=1)
     space = load_space("augmentation")
     store = Store(tmp_path / "store")
@@ -85,7 +93,7 @@ def test_a_trial_left_running_by_a_dead_process_runs_again_under_its_number(
     table = pd.read_csv(tmp_path / "trials.csv")
     assert list(table["number"]) == [0, 1, 2]
     assert list(table["state"]) == ["complete"] * 3
-    assert list(table["param_magnitude"][:2]) == parameters
+    assert list(table["param_magnitude"][:2]) == [0.25, 0.75]
 
 
 KILLED = """
@@ -108,7 +116,9 @@ def undisturbed(toy: Path, run: Path) -> pd.DataFrame:
     space = load_space("augmentation")
     best_recipe(run, Dataset.open(toy), base, space, config, Store(run / "store"), where(toy))
     table = pd.read_csv(run / "trials.csv")
-    return table.drop(columns=["seconds", "reused_stages", "computed_stages"])
+    return table.drop(
+        columns=["seconds", "compute", "computed", "reused_stages", "computed_stages"]
+    )
 
 
 @pytest.mark.usefixtures("ray_here")
@@ -166,11 +176,31 @@ def test_a_trial_whose_generator_fails_counts_as_failed_and_the_search_goes_on(
 
 def test_proposals_depend_on_the_seed_and_the_number_only() -> None:
     def propose(seed: int, number: int) -> float:
-        study = optuna.create_study(sampler=sampler(seed, number))
-        return study.ask().suggest_float("x", 0, 1)
+        return by_tpe(optuna.create_study(), number, seed).suggest_float("x", 0, 1)
 
     assert propose(1, 5) == propose(1, 5)
     assert len({propose(seed, number) for seed in range(3) for number in range(3)}) == 9
+
+
+def test_proposals_learn_and_leave_no_trace() -> None:
+    study = optuna.create_study(direction="maximize")
+    for _ in range(40):
+        trial = study.ask()
+        study.tell(trial, -abs(trial.suggest_float("x", 0, 1) - 0.8))
+    before = study.get_trials()
+    proposed = [by_tpe(study, 40, seed).suggest_float("x", 0, 1) for seed in range(20)]
+    assert np.median(np.abs(np.array(proposed) - 0.8)) < 0.1
+    assert study.get_trials() == before
+
+
+def test_what_proposals_learn_from_does_not_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sketch, "MEMORY", 5)
+    study = optuna.create_study(direction="maximize")
+    for i in range(40):
+        study.tell(study.ask(), float(i % 20))
+    running = study.ask()
+    seen = sketch._Remembered(study, 41)._trials
+    assert [t.number for t in seen] == [17, 18, 19, 35, 36, 37, 38, 39, running.number]
 
 
 @pytest.mark.usefixtures("ray_here")
@@ -193,29 +223,13 @@ def test_asha_stops_the_hopeless_and_an_old_search_counts(toy: Path, tmp_path: P
     assert "complete" in set(table["state"][:3])
 
 
-def test_replay_fills_the_rungs_that_decide_over_new_trials(tmp_path: Path) -> None:
-    study = open_study(tmp_path / "study.journal")
-    for value in (0.8, 0.9):
-        trial = study.ask()
-        trial.report(value, 4)
-        study.tell(trial, value)
-    rungs = Rungs(grace_epochs=4, reduction_factor=2)
-    replay(study, rungs)
-    for name, value, decision in [("low", 0.5, "STOP"), ("high", 0.95, "CONTINUE")]:
-        trial = SimpleNamespace(trial_id=name)
-        rungs.on_trial_add(None, trial)
-        result = {"epoch": 4, "macro_f1": value}
-        assert rungs.on_trial_result(None, trial, result) == decision
-    assert rungs.stopped == {"low"}
-
-
 @pytest.mark.usefixtures("ray_here")
 def test_a_disk_that_fails_costs_no_trial(toy: Path, tmp_path: Path) -> None:
     dataset, config = Dataset.open(toy), SearchConfig(trials=2, concurrent=1)
     space = load_space("augmentation")
     store, data = Store(tmp_path / "store"), where(toy)
     (tmp_path / "store").write_text("a file where the store should be")
-    with pytest.raises(StageFailed, match="Not a directory"):
+    with pytest.raises(StorageError, match="Not a directory"):
         best_recipe(tmp_path, dataset, toy_generators(), space, config, store, data)
     (tmp_path / "store").unlink()
     best_recipe(tmp_path, dataset, toy_generators(), space, config, store, data)
@@ -246,26 +260,30 @@ def test_what_ray_has_no_room_for_is_refused() -> None:
         require_room(replace(cpu, device="cuda"), 0)
 
 
-def test_an_orphan_is_proposed_what_it_would_have_been(tmp_path: Path) -> None:
-    """A trial that died between two parameters gets the second one from the same stream."""
+def test_a_trial_enters_the_study_whole_and_an_orphan_is_taken_up(tmp_path: Path) -> None:
+    def search(journal: Path) -> StudySearch:
+        study = open_study(journal)
 
-    def suggest(trial: optuna.Trial) -> dict[str, Any]:
-        first, second = trial.suggest_float("a", 0, 1), trial.suggest_float("b", 0, 1)
-        return {"recipe": {"a": first, "b": second}}
+        def propose(number: int) -> Proposal:
+            trial = by_tpe(study, number, seed=7)
+            trial.suggest_float("a", 0, 1)
+            recipe = json.dumps(trial.params)
+            return Proposal(params=trial.params, distributions=trial.distributions, recipe=recipe)
 
-    rungs = Rungs(grace_epochs=1, reduction_factor=2)
-    whole = StudySearch(suggest, open_study(tmp_path / "whole"), 7, rungs).suggest("x")
-    study = open_study(tmp_path / "half")
-    study.sampler = sampler(7, 0)
-    assert whole is not None
-    study.ask().suggest_float("a", 0, 1)
-    resumed = StudySearch(suggest, open_study(tmp_path / "half"), 7, rungs).suggest("y")
-    assert resumed is not None
-    assert resumed["number"] == 0
-    assert resumed["recipe"] == whole["recipe"]
-    assert whole["recipe"]["a"] != whole["recipe"]["b"]
-    again = StudySearch(suggest, open_study(tmp_path / "half"), 7, rungs).suggest("z")
-    assert again == resumed
+        rungs = Rungs(Ladder(grace_epochs=1, factor=2))
+        return StudySearch(propose, study, ["macro_f1"], rungs)
+
+    whole = [search(tmp_path / "whole").suggest(name) for name in "xy"]
+    assert whole[0] == whole[1]  # the second search finds the first one's orphan
+    one = search(tmp_path / "one")
+    both = [one.suggest(name) for name in "xy"]
+    assert both[0] == whole[0]
+    assert both[1] is not None
+    assert both[1]["number"] == 1
+    assert both[1]["recipe"] != both[0]["recipe"]
+    (orphan,) = open_study(tmp_path / "whole").trials
+    assert orphan.state is TrialState.RUNNING
+    assert json.loads(orphan.user_attrs["recipe"]) == orphan.params
 
 
 def test_half_a_line_at_the_journals_end_is_cut_off(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The same numbers wherever a stage runs."""
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from tests.toy import toy_recipe
 from thyroid import pipeline
 from thyroid.data.dataset import Dataset
 from thyroid.distribute import tasks
-from thyroid.distribute.tasks import levels, on_ray, resources
+from thyroid.distribute.flights import on_ray
+from thyroid.distribute.tasks import resources
 from thyroid.errors import InputError, ProcessLost, StageFailed
 from thyroid.execute import Runner, in_process
 from thyroid.recipe import ExecutionConfig, Recipe
@@ -126,11 +128,11 @@ def runner_that_meets(
 ) -> Runner:
     """One that keeps going, whose every stage meets the same failure of Ray's."""
 
-    def met(reference: object) -> None:
+    async def met(*_: object) -> AsyncIterator[object]:
         raise failure
+        yield
 
-    monkeypatch.setattr(tasks, "start", lambda *_: ["a reference"])
-    monkeypatch.setattr(ray, "get", met)
+    monkeypatch.setattr(tasks, "start", met)
     return on_ray(Store(folder), where(toy), keep_going=True)
 
 
@@ -165,16 +167,6 @@ def test_a_users_mistake_on_ray_is_the_users_sentence(
     stage = trained(toy_recipe(input__size=20, execution__workers=workers), toy)
     with pytest.raises(InputError, match="does not divide"):
         list(on_ray(Store(tmp_path), where(toy))([stage]))
-
-
-def test_layers_need_only_earlier_layers() -> None:
-    wanted = [pipeline.prediction(toy_recipe(), "d" * 64, seed, "test") for seed in range(3)]
-    layers = levels(wanted)
-    assert [len(layer) for layer in layers] == [1, 3, 3, 3, 3, 3]
-    seen: set[str] = set()
-    for layer in layers:
-        assert all(up.key in seen for stage in layer for up in stage.inputs.values())
-        seen |= {stage.key for stage in layer}
 
 
 def test_a_stage_of_several_workers_holds_nothing_itself() -> None:

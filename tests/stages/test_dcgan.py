@@ -387,7 +387,7 @@ def test_two_workers_have_the_mean_of_their_gradients(
     crossed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After one step Adam's first moment is (1 - 0.5) times the gradient."""
-    from thyroid.distribute.tasks import on_ray
+    from thyroid.distribute.flights import on_ray
 
     one_step = {"dcgan__epochs": 1, "dcgan__steps_per_epoch": 1, "execution__workers": 2}
     stage = last(toy_generators(**one_step), crossed)

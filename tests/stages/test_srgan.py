@@ -393,7 +393,7 @@ def test_two_workers_have_the_mean_of_their_gradients(
     toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After the adversarial part's one step the discriminator's first moment is 0.1 gradients."""
-    from thyroid.distribute.tasks import on_ray
+    from thyroid.distribute.flights import on_ray
 
     stage = stages(toy_generators(srgan__steps_per_epoch=1, execution__workers=2), toy)[-1]
     store = Store(tmp_path / "two")

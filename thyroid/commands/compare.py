@@ -64,7 +64,8 @@ def compare(
     from thyroid.comparison import ablation_rows, baseline_names, baseline_rows, method_row
     from thyroid.data.dataset import Dataset
     from thyroid.distribute.connection import connected
-    from thyroid.distribute.tasks import on_ray, require_room
+    from thyroid.distribute.flights import on_ray
+    from thyroid.distribute.tasks import require_room
     from thyroid.files import sha256_of
     from thyroid.progress import say
     from thyroid.run import (

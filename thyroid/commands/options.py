@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,6 +24,7 @@ Fields = Annotated[Recipe, arg(name="")]
 DatasetPath = Annotated[Positional[Path], arg(metavar="DATASET")]
 RunPath = Annotated[Positional[Path], arg(metavar="RUN")]
 SourcePath = Annotated[Positional[Path], arg(metavar="SOURCE")]
+StorePath = Annotated[Positional[Path], arg(metavar="STORE")]
 
 
 def base_recipe(argv: Sequence[str]) -> Recipe:
@@ -136,13 +139,24 @@ def _digest(file: Path | None, asked: str | None, option: str) -> str | None:
     return found
 
 
-def seconds(text: str) -> float:
-    """`90s`, `30m`, `2h` in seconds."""
-    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-    try:
-        seconds = float(text[:-1]) * units[text[-1]]
-    except (ValueError, KeyError, IndexError):
-        seconds = 0.0
-    if not seconds > 0:
-        raise InputError(f"--time-budget '{text}' is no duration: write 90s, 30m or 2h.")
-    return seconds
+def seconds(text: str, option: str = "--time-budget") -> float:
+    """`90s`, `30m`, `2h`, `30d` in seconds."""
+    found = _quantity(text, {"s": 1, "m": 60, "h": 3600, "d": 86400})
+    if found is None:
+        raise InputError(f"{option} '{text}' is no duration: write 90s, 30m, 2h or 30d.")
+    return found
+
+
+def size(text: str, option: str) -> int:
+    """`500MB`, `20GB`, `1TB` in bytes."""
+    found = _quantity(text, {"kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12})
+    if found is None:
+        raise InputError(f"{option} '{text}' is no size: write 500MB, 20GB or 1TB.")
+    return int(found)
+
+
+def _quantity(text: str, units: dict[str, float]) -> float | None:
+    """A number above zero and a unit."""
+    parts = re.fullmatch(rf"([0-9]*\.?[0-9]+) ?({'|'.join(units)})", text)
+    value = 0.0 if parts is None else float(parts[1]) * units[parts[2]]
+    return value if 0 < value < math.inf else None

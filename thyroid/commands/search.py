@@ -101,8 +101,9 @@ def search_and_evaluate(
 ) -> None:
     """What `search` and `demo` have in common."""
     from thyroid.distribute.connection import connected
+    from thyroid.distribute.flights import on_ray
     from thyroid.distribute.search import best_recipe
-    from thyroid.distribute.tasks import on_ray, require_room
+    from thyroid.distribute.tasks import require_room
     from thyroid.files import sha256_of
     from thyroid.progress import say
     from thyroid.run import evaluate, locked, preflight, require_same, write_config

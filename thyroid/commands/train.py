@@ -79,7 +79,8 @@ def train(
             runner = in_process(artifacts, where)
         else:
             from thyroid.distribute.connection import connected
-            from thyroid.distribute.tasks import on_ray, require_room
+            from thyroid.distribute.flights import on_ray
+            from thyroid.distribute.tasks import require_room
 
             stack.enter_context(connected(address))
             require_room(chosen.execution, gpus_per_worker)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import math
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,19 +18,20 @@ import ray
 from optuna.trial import TrialState
 from ray import tune
 
-from thyroid import pipeline, progress
+from thyroid import progress
 from thyroid.data.dataset import Dataset
-from thyroid.data.splits import LeakError
-from thyroid.distribute import tasks
+from thyroid.distribute.flights import Desk
+from thyroid.distribute.rungs import Ladder, Rungs
+from thyroid.distribute.sketch import by_tpe
 from thyroid.distribute.study import (
-    MOST_EPOCHS,
-    OBJECTIVE,
-    Rungs,
+    Proposal,
     StudySearch,
     finished,
     open_study,
-    replay,
+    outcome,
+    reports,
 )
+from thyroid.distribute.trial import driver
 from thyroid.distribute.trials import write_trials
 from thyroid.errors import InputError, StageFailed, StorageError
 from thyroid.execute import Datasets
@@ -36,6 +39,12 @@ from thyroid.files import cannot_write
 from thyroid.recipe import Recipe, for_data, from_json, to_json
 from thyroid.space import Space
 from thyroid.store import Store
+
+RESTARTS = 3
+"""Times that a trial whose driver died is started again."""
+
+WRITE_EVERY_S = 5.0
+"""Between two writings of trials.csv, which grows with the trials."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +57,8 @@ class SearchConfig:
     """Trainings per trial, whose mean is compared."""
     seed: int = 0
     """Of the sampler."""
+    objectives: tuple[str, ...] = ("macro_f1",)
+    """What is optimised; trials are stopped early, and the best one chosen, by the first."""
     concurrent: int | None = None
     """Trials at once; None: as many as there are processors or GPUs for."""
     time_budget_s: float | None = None
@@ -63,7 +74,7 @@ class SearchConfig:
         bounds = {
             "trials": (1, 10**6),
             "seeds": (1, 1000),
-            "grace_epochs": (1, MOST_EPOCHS),
+            "grace_epochs": (1, 10**6),
             "gpus_per_worker": (0, 1),
         }
         for name, (least, most) in bounds.items():
@@ -101,19 +112,19 @@ def best_recipe(
     """
     with cannot_write(run):
         run.mkdir(parents=True, exist_ok=True)
-        study = open_study(run / "study.journal")
+        study = open_study(run / "study.journal", config.objectives)
     left = config.trials - len(finished(study))
     if left > 0:
         _tune(run, dataset, base, space, config, store, datasets, study, left)
     write_trials(run, study)
     complete = [t for t in finished(study) if t.state is TrialState.COMPLETE]
     if not complete:
-        reasons = [t.user_attrs.get("reason", "") for t in finished(study)]
+        reasons = [outcome(t).get("reason", "") for t in finished(study)]
         raise InputError(
             f"No trial of the search was completed; the first one: {(reasons or ['none ran'])[0]}"
         )
-    best = max(complete, key=lambda t: t.value if t.value is not None else -math.inf)
-    return from_json(Recipe, best.user_attrs["recipe"])
+    best = max(complete, key=lambda t: t.values[0])
+    return from_json(Recipe, json.loads(best.user_attrs["recipe"]))
 
 
 def _tune(
@@ -127,55 +138,57 @@ def _tune(
     study: optuna.Study,
     left: int,
 ) -> None:
-    def suggest(trial: optuna.Trial) -> dict[str, Any]:
+    def propose(number: int) -> Proposal:
+        sketch = by_tpe(study, number, config.seed)
         try:
-            proposed = space(trial, base)
+            proposed = space(sketch, base)
             if not isinstance(proposed, Recipe):
                 raise InputError(f"it returned {proposed!r} and not a Recipe.")
             crosses = bool(dataset.is_cross.any())
             fitting = for_data(proposed, dataset.info.kind, crosses=crosses)
-            return {"recipe": to_json(fitting)}
         except Exception as wrong:
             raise InputError(
-                f"The search space failed to propose trial {trial.number}: "
+                f"The search space failed to propose trial {number}: "
                 f"{str(wrong).rstrip('.')}. Correct the space and choose another run folder."
             ) from wrong
+        recipe = json.dumps(to_json(fitting))
+        return Proposal(params=sketch.params, distributions=sketch.distributions, recipe=recipe)
 
-    # The journal and the store hold all that matters: nothing of Tune's own needs to be kept.
-    os.environ |= {
-        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-        "TUNE_DISABLE_SIGINT_HANDLER": "1",
-        "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
-    }
-    rungs = Rungs(grace_epochs=config.grace_epochs, reduction_factor=config.reduction_factor)
-    replay(study, rungs)
-    scratch = run / "tune"
-    drive = _driver(store, dataset.digest, datasets, config)
-    with progress.bar("search", "trials") as advance:
-        watcher = _Watcher(run, study, config.trials, advance)
+    ladder = Ladder(grace_epochs=config.grace_epochs, factor=config.reduction_factor)
+    rungs = Rungs(ladder)
+    for trial in finished(study):
+        rungs.replay(f"finished-{trial.number}", reports(trial))
+    with contextlib.ExitStack() as stack:
+        advance = stack.enter_context(progress.bar("search", "trials"))
+        desk = stack.enter_context(_desk(store, datasets, config.gpus_per_worker))
+        scratch = stack.enter_context(_scratch(run))
+        watcher = _Watcher(run, study, config.trials, advance, desk)
         tuner = tune.Tuner(
-            # A driver waits; what it starts computes. Tune refuses an empty request, so: 1 MB.
-            tune.with_resources(drive, {"cpu": 0, "memory": 1e6}),
+            # A driver waits; what it asks for computes. Tune refuses an empty request, so: 1 MB.
+            tune.with_resources(
+                driver(store, dataset.digest, config.seeds, ladder, desk), {"cpu": 0, "memory": 1e6}
+            ),
             tune_config=tune.TuneConfig(
-                search_alg=StudySearch(suggest, study, config.seed, rungs),
+                search_alg=StudySearch(propose, study, config.objectives, rungs),
                 scheduler=rungs,
                 num_samples=left,
                 max_concurrent_trials=config.concurrent or _concurrent(base, config),
                 time_budget_s=config.time_budget_s,
                 reuse_actors=True,
+                trial_dirname_creator=lambda trial: trial.trial_id,
             ),
             run_config=tune.RunConfig(
                 name="search",
-                storage_path=str(scratch.absolute()),
+                storage_path=str(scratch),
                 callbacks=[watcher],
-                failure_config=tune.FailureConfig(fail_fast=True),
+                stop=watcher.stop,
+                failure_config=tune.FailureConfig(max_failures=RESTARTS),
                 verbose=0,
             ),
         )
-        try:
-            errors = tuner.fit().errors
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+        errors = tuner.fit().errors
+    if watcher.broken is not None:
+        raise StorageError(watcher.broken)
     for error in errors:
         cause = getattr(error, "cause", error)
         raise (
@@ -183,6 +196,34 @@ def _tune(
             if isinstance(cause, InputError)
             else StageFailed(f"The search stopped: {cause} The same command goes on.")
         )
+
+
+@contextlib.contextmanager
+def _scratch(run: Path) -> Iterator[Path]:
+    """Where Tune keeps its own state, none of which is needed: the study and the store have all."""
+    os.environ |= {
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        "TUNE_DISABLE_SIGINT_HANDLER": "1",
+        "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a failed trial has none
+        "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    }
+    folder = run.absolute() / "tune"
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _desk(store: Store, datasets: Datasets, gpus_per_worker: float) -> Iterator[Any]:
+    """The flights of this search; what still flies at the end is cancelled."""
+    desk: Any = Desk.remote(store, datasets, gpus_per_worker)  # type: ignore[attr-defined]
+    try:
+        yield desk
+    finally:
+        with contextlib.suppress(ray.exceptions.RayError):
+            ray.get(desk.close.remote(), timeout=10)
+        ray.kill(desk)
 
 
 def _concurrent(base: Recipe, config: SearchConfig) -> int:
@@ -196,80 +237,52 @@ def _concurrent(base: Recipe, config: SearchConfig) -> int:
     return max(1, math.ceil(capacity / config.seeds))
 
 
-def _driver(
-    store: Store, digest: str, datasets: Datasets, config: SearchConfig
-) -> Callable[[dict[str, Any]], None]:
-    """The function that Tune runs for each trial: starts stages, waits, reports."""
-
-    def drive(proposal: dict[str, Any]) -> None:
-        began = time.monotonic()
-        recipe = from_json(Recipe, proposal["recipe"])
-        result: dict[str, Any] = {
-            "number": proposal["number"],
-            "epoch": 0,
-            "epochs": recipe.schedule.epochs,
-            "reused_stages": 0,
-            "computed_stages": 0,
-        }
-        runs = [pipeline.classifier(recipe, digest, s) for s in range(config.seeds)]
-        own = {segment.key for segments in runs for segment in segments}  # others: judges
-        for level in tasks.levels([segments[-1] for segments in runs]):
-            try:
-                # All seeds' segments at once; then wait for each
-                started = [tasks.start(s, store, datasets, config.gpus_per_worker) for s in level]
-                metrics = [list(tasks.results(stage)) for stage in started]
-            except (OSError, StorageError, LeakError):
-                raise  # no fault of this recipe: the search stops, and the trial stays open
-            except Exception as failure:
-                # Told as of epoch 0, where ASHA has no rung that a missing value could spoil
-                failed = {OBJECTIVE: math.nan, "epoch": 0, "reason": f"{failure}"}
-                tune.report(result | failed | {"seconds": time.monotonic() - began})
-                return
-            reused = sum(all(m["reused"] for m in of_stage) for of_stage in metrics)
-            result["reused_stages"] += reused
-            result["computed_stages"] += len(level) - reused
-            result["seconds"] = time.monotonic() - began
-            last = [m[-1] for stage, m in zip(level, metrics, strict=True) if stage.key in own]
-            scores = [m["validation_macro_f1"] for m in last]
-            if scores:
-                result |= {OBJECTIVE: sum(scores) / len(scores), "epoch": last[0]["epoch"]}
-                tune.report(result)
-
-    return drive
-
-
 class _Watcher(tune.Callback):  # type: ignore[misc]  # ray ships no types
-    """Tells of every trial that ends: the person at the terminal, and trials.csv."""
+    """Tells of every trial that ends: the person at the terminal, trials.csv, and the desk."""
 
     def __init__(
-        self, run: Path, study: optuna.Study, total: int, advance: progress.Advance
+        self, run: Path, study: optuna.Study, total: int, advance: progress.Advance, desk: Any
     ) -> None:
         self._run, self._study, self._total, self._advance = run, study, total, advance
-        self._done = len(finished(study))
-        values = [t.value for t in finished(study) if t.value is not None]
+        self._desk = desk
+        ended = finished(study)
+        self._done = len(ended)
+        values = [t.values[0] for t in ended if t.state is TrialState.COMPLETE]
         self._best = max(values, default=-math.inf)
+        self._written = -math.inf
+        self.broken: str | None = None
+        """Why no trial can go on."""
+
+    def stop(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Tune's question after each report: whether the trial shall end here."""
+        self.broken = self.broken or result.get("broken")
+        return self.broken is not None
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        self._desk.leave.remote(trial.trial_id)
         result = trial.last_result
+        if self.broken or not result:
+            return
         self._done += 1
-        value = result.get(OBJECTIVE, math.nan)
-        if not math.isfinite(value):
-            outcome = f"failed: {result.get('reason', 'no result')}"
+        if result.get("state") == "failed":
+            outcome = f"failed: {result['reason']}"
         elif result["epoch"] < result["epochs"]:
             outcome = (
-                f"stopped at epoch {result['epoch']} of {result['epochs']}, macro-F1 {value:.3f}"
+                f"stopped at epoch {result['epoch']} of {result['epochs']}, "
+                f"macro-F1 {result['macro_f1']:.3f}"
             )
         else:
-            self._best = max(self._best, value)
-            outcome = f"macro-F1 {value:.3f}"
+            self._best = max(self._best, result["macro_f1"])
+            outcome = f"macro-F1 {result['macro_f1']:.3f}"
         best = f"best {self._best:.3f}" if math.isfinite(self._best) else "none complete yet"
-        progress.say(
-            f"trial {result.get('number', '?')}: {outcome} ({best}, {self._done}/{self._total})"
-        )
-        write_trials(self._run, self._study)
+        progress.say(f"trial {result['number']}: {outcome} ({best}, {self._done}/{self._total})")
+        if time.monotonic() - self._written > WRITE_EVERY_S:
+            self._written = time.monotonic()
+            write_trials(self._run, self._study)
         self._advance(self._done, self._total)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        self._desk.leave.remote(trial.trial_id)
         self._done += 1
         progress.say(f"a trial's process ended with an error ({self._done}/{self._total})")
         self._advance(self._done, self._total)

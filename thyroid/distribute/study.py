@@ -1,40 +1,65 @@
 """The Optuna study behind a search: Ray Tune's OptunaSearch, made to survive being killed.
 
-The journal is the truth. Every trial ends there as complete, pruned or failed; one that was running
+The study is the truth. Every trial ends there as complete, pruned or failed; one that was running
 when its process died is run again under its number, with its parameters.
 """
 
 from __future__ import annotations
 
 import fcntl
-import hashlib
-import math
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.storages import JournalStorage
+from optuna.storages import JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
-from optuna.trial import FrozenTrial, Trial, TrialState
-from ray.tune.schedulers import ASHAScheduler, TrialScheduler
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from ray.tune.search.optuna import OptunaSearch
+from sqlalchemy.exc import SQLAlchemyError
 
+from thyroid.distribute.rungs import Report, Rungs, report_of
 from thyroid.errors import InputError
 
-OBJECTIVE = "macro_f1"
-"""Mean over seeds of the validation macro-F1 at the last epoch."""
+OBJECTIVES: dict[str, Literal["maximize", "minimize"]] = {
+    "macro_f1": "maximize",
+    "cross_recall": "maximize",
+    "compute": "minimize",
+}
+"""What a search may optimise, over the seeds of a trial: mean validation macro-F1 at the last
+epoch; mean share of the validation part's cross images whose primary finding is recognised; and
+the seconds of all stages that the trial needs, as if nothing were shared."""
 
 STUDY = "thyroid"
 
-MOST_EPOCHS = 10**6
-"""No trial is longer."""
+OUTCOME = (
+    *OBJECTIVES,
+    "epoch",
+    "seconds",
+    "computed",
+    "reused_stages",
+    "computed_stages",
+    "stages",
+    "reason",
+)
+"""What of a trial's last result is kept with it."""
 
-Suggest = Callable[[Trial], dict[str, Any]]
+
+@dataclass(frozen=True, kw_only=True)
+class Proposal:
+    """A trial before it is one."""
+
+    params: dict[str, Any]
+    distributions: dict[str, BaseDistribution]
+    recipe: str
+    """As JSON."""
+
+
+Propose = Callable[[int], Proposal]
 
 
 class _KernelLock(JournalFileOpenLock):
@@ -54,25 +79,46 @@ class _KernelLock(JournalFileOpenLock):
         os.close(self._descriptor)
 
 
-def open_study(journal: Path) -> optuna.Study:
-    """The study in a journal file, new or old.
+def open_study(
+    place: Path | str, objectives: Sequence[str] = ("macro_f1",), name: str = STUDY
+) -> optuna.Study:
+    """The study in a journal file or at a database's URL, new or old.
+
+    Parameters
+    ----------
+    objectives : names of `OBJECTIVES`
+    name : of the study, of which a database may hold many
 
     Raises
     ------
     InputError
-        When the file is no Optuna journal.
+        When the file is no Optuna journal, or no database answers.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    _mend(journal)
+    directions = [OBJECTIVES[objective] for objective in objectives]
     try:
-        lock = _KernelLock(journal.with_name(f".{journal.name}.lock"))
-        storage = JournalStorage(JournalFileBackend(str(journal), lock_obj=lock))
+        storage: RDBStorage | JournalStorage
+        if isinstance(place, Path):
+            _mend(place)
+            lock = _KernelLock(place.with_name(f".{place.name}.lock"))
+            storage = JournalStorage(JournalFileBackend(str(place), lock_obj=lock))
+        else:
+            storage = RDBStorage(place)
         return optuna.create_study(
-            study_name=STUDY, storage=storage, direction="maximize", load_if_exists=True
+            study_name=name,
+            storage=storage,
+            directions=directions,
+            sampler=optuna.samplers.RandomSampler(),  # never asked: see `Proposal`
+            load_if_exists=True,
         )
     except (ValueError, KeyError, TypeError) as damaged:
         raise InputError(
-            f"{journal} is no Optuna journal ({damaged}): move it away or choose another folder."
+            f"{place} is no Optuna journal ({damaged}): move it away or choose another folder."
+        ) from None
+    except (SQLAlchemyError, ImportError) as refusal:
+        raise InputError(
+            f"No Optuna study can be kept at {place} ({refusal}): give a URL such as "
+            "sqlite:///studies.db, and install the database's driver."
         ) from None
 
 
@@ -85,145 +131,107 @@ def _mend(journal: Path) -> None:
         file.truncate(content.rfind(b"\n") + 1)
 
 
-class Rungs(ASHAScheduler):  # type: ignore[misc]  # ray ships no types
-    """ASHA that remembers whom it stopped: other trials that end early were interrupted."""
-
-    def __init__(self, *, grace_epochs: int, reduction_factor: float) -> None:
-        super().__init__(
-            time_attr="epoch",
-            metric=OBJECTIVE,
-            mode="max",
-            max_t=MOST_EPOCHS,  # trials end by themselves
-            grace_period=grace_epochs,
-            reduction_factor=reduction_factor,
-        )
-        self.stopped: set[str] = set()
-
-    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """Whether the trial goes on."""
-        decision: str = super().on_trial_result(tune_controller, trial, result)
-        if decision == TrialScheduler.STOP:
-            self.stopped.add(trial.trial_id)
-        return decision
-
-
 class StudySearch(OptunaSearch):  # type: ignore[misc]  # ray ships no types
-    """OptunaSearch over a journal.
+    """OptunaSearch over a persistent study.
 
-    Differs from it in four ways: the sampler is seeded by (seed, trial number), so that a search
-    that was interrupted proposes what it would have proposed; trials that a dead process left
-    running come first; trials that the scheduler stopped are told as pruned and not as complete,
-    and those without a finite result as failed; trials that ended for any other reason (a time
-    budget, a full disk) stay running in the journal, and the same command takes them up again.
+    Differs from it in five ways: a trial enters the study with all its parameters and its recipe,
+    in one step, so that none is there by half; trials that a dead process left running come first;
+    trials that the scheduler stopped are told as pruned and not as complete, and those that
+    failed as failed; trials that ended for any other reason (a time budget, a full disk) stay
+    running in the study, and the same command takes them up again; what each trial reported is
+    kept with it, for a scheduler that comes later.
 
     Parameters
     ----------
-    suggest : define-by-run function of an Optuna trial, giving the trial's configuration
+    propose : a trial's parameters and recipe, from its number
     study : from `open_study`
-    seed : of the sampler
+    objectives : of the study
     rungs : the scheduler
     """
 
-    def __init__(self, suggest: Suggest, study: optuna.Study, seed: int, rungs: Rungs) -> None:
+    def __init__(
+        self, propose: Propose, study: optuna.Study, objectives: Sequence[str], rungs: Rungs
+    ) -> None:
         self._resumed = [t for t in study.get_trials(deepcopy=False) if not t.state.is_finished()]
         self._opened = study
-        super().__init__(space=suggest, metric=OBJECTIVE, mode="max")
-        self._sampler_seed = seed
+        super().__init__(space=lambda _: {}, metric=objectives[0], mode="max")
+        self._propose = propose
+        self._objectives = objectives
         self._rungs = rungs
+        self._reports: dict[str, dict[int, Report]] = {}
 
     def _setup_study(self, mode: str) -> None:
         self._ot_study = self._opened
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """The configuration of a new trial, with its number under `number`."""
-        orphan = self._resumed.pop(0) if self._resumed else None
-        number = orphan.number if orphan else len(self._ot_study.get_trials(deepcopy=False))
-        self._ot_study.sampler = sampler(self._sampler_seed, number)
-        trial = Trial(self._ot_study, orphan._trial_id) if orphan else self._ot_study.ask()
-        self._ot_trials[trial_id] = trial
-        try:
-            proposal = self._suggest_from_define_by_run_func(self._space, trial)
-        except InputError as wrong:
-            trial.set_user_attr("reason", str(wrong))
-            self._ot_study.tell(trial, state=TrialState.FAIL)
-            raise
-        trial.set_user_attr("recipe", proposal["recipe"])
-        return {**proposal, "number": trial.number}
+        """What the driver of a new trial gets: its number, and its recipe as JSON."""
+        trial = self._resumed.pop(0) if self._resumed else self._new()
+        self._ot_trials[trial_id] = Trial(self._ot_study, trial._trial_id)
+        self._reports[trial_id] = {}
+        return {"recipe": trial.user_attrs["recipe"], "number": trial.number}
+
+    def _new(self) -> FrozenTrial:
+        study = self._ot_study
+        proposal = self._propose(len(study.get_trials(deepcopy=False)))
+        running = create_trial(
+            state=TrialState.RUNNING,
+            params=proposal.params,
+            distributions=proposal.distributions,
+            user_attrs={"recipe": proposal.recipe},
+        )
+        trial_id = study._storage.create_new_trial(study._study_id, running)
+        created: FrozenTrial = study._storage.get_trial(trial_id)
+        return created
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing to save: the journal has it all."""
+        """Nothing to save: the study has it all."""
         Path(checkpoint_path).touch()
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Keep an intermediate value in the journal."""
-        if math.isfinite(result[OBJECTIVE]):
+        """Keep an intermediate value; Optuna does so where there is one objective."""
+        report = report_of(result)
+        if report is None:
+            return
+        self._reports[trial_id][report.epoch] = report
+        if len(self._objectives) == 1:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # a resumed trial reports its first epochs again
-                self._ot_trials[trial_id].report(result[OBJECTIVE], result["epoch"])
+                self._ot_trials[trial_id].report(report.value, report.epoch)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Close the trial in the journal, unless it was interrupted."""
+        """Close the trial in the study, unless it was interrupted."""
         result = result or {}
-        value = result.get(OBJECTIVE)
-        if value is not None:  # Tune shows the last one here only
-            self.on_trial_result(trial_id, result)
-        trial = self._ot_trials.pop(trial_id)
-        if value is None or error:
+        self.on_trial_result(trial_id, result)  # Tune shows the last one here only
+        trial, reports = self._ot_trials.pop(trial_id), self._reports.pop(trial_id)
+        failed = result.get("state") == "failed"
+        ended = failed or (bool(reports) and result.get("epoch") == result["epochs"])
+        pruned = not ended and trial_id in self._rungs.stopped
+        if error or not (ended or pruned):
             return
-        pruned = trial_id in self._rungs.stopped and result["epoch"] < result["epochs"]
+        kept = {name: result[name] for name in OUTCOME if name in result}
         if pruned:
-            result["reason"] = f"stopped after epoch {result['epoch']}"
-        elif math.isfinite(value) and result["epoch"] < result["epochs"]:
-            return
-        for name in ("seconds", "reused_stages", "computed_stages", "reason"):
-            if name in result:
-                trial.set_user_attr(name, result[name])
-        if not math.isfinite(value):
+            kept["reason"] = f"stopped after epoch {result['epoch']}"
+        kept["reports"] = [asdict(report) for report in reports.values()]
+        trial.set_user_attr("outcome", kept)
+        if failed:
             self._ot_study.tell(trial, state=TrialState.FAIL)
         elif pruned:
             self._ot_study.tell(trial, state=TrialState.PRUNED)
         else:
-            self._ot_study.tell(trial, value)
+            self._ot_study.tell(trial, [result[name] for name in self._objectives])
 
 
-class _Sampler(optuna.samplers.TPESampler):
-    """TPE whose random numbers depend on the place alone, not on what was drawn before."""
-
-    def __init__(self, place: str) -> None:
-        super().__init__(seed=_seed(place))
-        self._place = place
-
-    def sample_independent(
-        self,
-        study: optuna.Study,
-        trial: FrozenTrial,
-        param_name: str,
-        param_distribution: BaseDistribution,
-    ) -> Any:
-        """One parameter; of a trial that died between two, what it would have been."""
-        own = optuna.samplers.TPESampler(seed=_seed(f"{self._place}/{param_name}"))
-        return own.sample_independent(study, trial, param_name, param_distribution)
+def outcome(trial: FrozenTrial) -> dict[str, Any]:
+    """What a finished trial came to: `OUTCOME` and its `reports`, as plain data."""
+    kept: dict[str, Any] = trial.user_attrs.get("outcome", {})
+    return kept
 
 
-def sampler(seed: int, number: int) -> optuna.samplers.BaseSampler:
-    """TPE whose random numbers depend on the seed, the trial's number and the parameter's name."""
-    return _Sampler(f"{seed}/{number}")
-
-
-def _seed(place: str) -> int:
-    return int.from_bytes(hashlib.sha256(place.encode()).digest()[:4], "big")
-
-
-def replay(study: optuna.Study, scheduler: TrialScheduler) -> None:
-    """Show a new scheduler the trials that ended before, in their order."""
-    for trial in finished(study):
-        stub = SimpleNamespace(trial_id=f"finished-{trial.number}")
-        scheduler.on_trial_add(None, stub)
-        for epoch, value in sorted(trial.intermediate_values.items()):
-            if math.isfinite(value):
-                scheduler.on_trial_result(None, stub, {OBJECTIVE: value, "epoch": epoch})
+def reports(trial: FrozenTrial) -> list[Report]:
+    """What a finished trial reached, by epoch."""
+    return [Report(**report) for report in outcome(trial).get("reports", [])]
 
 
 def finished(study: optuna.Study) -> list[FrozenTrial]:

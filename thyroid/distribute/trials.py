@@ -8,30 +8,26 @@ import optuna
 import pandas as pd
 from optuna.trial import TrialState
 
-from thyroid.distribute.study import finished
+from thyroid.distribute.study import OBJECTIVES, finished, outcome
 from thyroid.files import replace_text
 
 STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
+SPENT = ("seconds", "computed", "reused_stages", "computed_stages")
 
 
 def write_trials(run: Path, study: optuna.Study) -> None:
     """Write trials.csv: a row per finished trial, a column `param_NAME` per parameter."""
     rows = []
     for trial in finished(study):
-        value = trial.value
-        if value is None and trial.intermediate_values:
-            value = trial.intermediate_values[max(trial.intermediate_values)]
-        about = trial.user_attrs
+        came_to = outcome(trial)
         rows.append(
             {
                 "number": trial.number,
                 "state": STATES[trial.state],
-                "macro_f1": value,
-                "epochs": max(trial.intermediate_values, default=0),
-                "seconds": about.get("seconds"),
-                "reused_stages": about.get("reused_stages"),
-                "computed_stages": about.get("computed_stages"),
-                "reason": about.get("reason", ""),
+                **{name: came_to.get(name) for name in OBJECTIVES},
+                "epochs": came_to.get("epoch", 0),
+                **{name: came_to.get(name) for name in SPENT},
+                "reason": came_to.get("reason", ""),
                 **{f"param_{name}": setting for name, setting in trial.params.items()},
             }
         )

@@ -10,26 +10,39 @@ import ray.train
 from ray.train import RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from thyroid.errors import InputError, StageFailed
-from thyroid.execute import Datasets, artifacts, opened, recorded, reread
+from thyroid.distribute import tasks
+from thyroid.errors import InputError, ProcessLost, StageFailed
+from thyroid.execute import Datasets, artifacts, claimed, opened, recorded, reread
 from thyroid.stage import EpochMetrics, Stage
 from thyroid.store import Store
 
 
 def execute_on_workers(stage: Stage, store: Store, datasets: Datasets) -> Iterator[EpochMetrics]:
-    """`thyroid.execute.execute` for a stage of several workers; the metrics come at the end.
+    """`execute_unless_busy` for a stage of several workers; the metrics come at the end.
 
     The claim on the artifact is held here, in the process that started the workers, so that all
     of them run or none.
     """
     built = False
     if store.open(stage.key) is None:
-        with store.building(stage.key, stage.about) as folder:
+        with claimed(stage, store) as folder:
             if folder is not None:
                 built = True
-                _train({"stage": stage, "store": store, "datasets": datasets, "folder": folder})
+                _train_again_when_lost(
+                    {"stage": stage, "store": store, "datasets": datasets, "folder": folder}
+                )
     for metrics in reread(opened(stage, store)):
         yield {**metrics, "reused": not built}
+
+
+def _train_again_when_lost(job: dict[str, Any]) -> None:
+    for _ in range(tasks.RETRIES):
+        try:
+            return _train(job)
+        except ProcessLost:
+            for path in job["folder"].iterdir():  # what was half-written
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+    return _train(job)
 
 
 def _train(job: dict[str, Any]) -> None:
@@ -54,11 +67,13 @@ def _train(job: dict[str, Any]) -> None:
         trainer.fit()
     except ray.train.WorkerGroupError as failure:
         # The first worker's own error says more than "a worker failed".
-        cause = next(iter(failure.worker_failures.values()), failure)
-        cause = getattr(cause, "cause", cause)
-        if isinstance(cause, StageFailed | InputError):
-            raise cause from None
-        raise StageFailed(f"A worker of the {stage.kind} stage failed: {cause}") from failure
+        causes = [getattr(f, "cause", f) for f in failure.worker_failures.values()]
+        for cause in causes:
+            if isinstance(cause, StageFailed | InputError):
+                raise cause from None
+        raise ProcessLost(
+            f"A worker of the {stage.kind} stage was lost; the same command goes on: {causes[0]}"
+        ) from failure
     finally:
         shutil.rmtree(job["store"].root / "train" / job["folder"].name, ignore_errors=True)
 

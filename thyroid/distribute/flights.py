@@ -1,0 +1,227 @@
+"""Who waits for which stage: each is computed once, whoever asks for it and however often.
+
+Within one command the flights below see to that; between commands and machines the store's claims
+do. Who waits holds no processor. Everything here happens in one asyncio loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import ray
+
+from thyroid.distribute import tasks
+from thyroid.errors import Diverged, ProcessLost, StageFailed, Vanished
+from thyroid.execute import Datasets, Runner, opened, reread
+from thyroid.stage import EpochMetrics, Stage
+from thyroid.store import POLL_SECONDS, Busy, Store
+
+RESTARTS = 3
+"""Times that a stage is started again because its inputs vanished."""
+
+
+@dataclass(eq=False)
+class _Flight:
+    """A stage on its way into the store."""
+
+    task: asyncio.Task[bool]
+    """True once it was computed here; False where it came to be elsewhere."""
+    first: str
+    """The waiter who asked first."""
+    waiters: set[str] = field(default_factory=set)
+
+
+class Flights:
+    """Brings stages and all that they need about, each once, those ready at the same time.
+
+    Parameters
+    ----------
+    store, datasets : as for `thyroid.execute.execute`
+    gpus_per_worker : share of a GPU that a stage of one worker takes
+    tell : called with each epoch's metrics as they come
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        datasets: Datasets,
+        gpus_per_worker: float = 0.0,
+        tell: Callable[[EpochMetrics], None] = lambda _: None,
+    ) -> None:
+        self._store, self._datasets, self._gpus = store, datasets, gpus_per_worker
+        self._tell = tell
+        self._flights: dict[str, _Flight] = {}
+
+    async def want(self, stages: Sequence[Stage], waiter: str) -> list[str]:
+        """Return when all are in the store: the keys of what was computed because of this waiter.
+
+        Raises
+        ------
+        StageFailed, InputError
+            The first error of a stage; what else was started goes on until `leave`.
+        """
+        boarded = [flight for stage in stages for flight in self._board(stage, waiter)]
+        final = [self._flights[s.key].task for s in stages if s.key in self._flights]
+        await asyncio.gather(*map(asyncio.shield, final))
+        own = {key for key, flight in boarded if flight.first == waiter and flight.task.result()}
+        return sorted(own)
+
+    def leave(self, waiter: str) -> None:
+        """The waiter wants nothing any more: what nobody else waits for is cancelled."""
+        for key, flight in list(self._flights.items()):
+            flight.waiters.discard(waiter)
+            if not flight.waiters:
+                del self._flights[key]
+                flight.task.cancel()
+
+    def close(self) -> None:
+        """Nobody wants anything any more."""
+        for waiter in {name for flight in self._flights.values() for name in flight.waiters}:
+            self.leave(waiter)
+
+    def _board(self, stage: Stage, waiter: str) -> Iterator[tuple[str, _Flight]]:
+        """Wait for a stage that is not in the store, and so for what it needs of others."""
+        flight = self._flights.get(stage.key)
+        if flight is None:
+            if stage.key in self._store:
+                return
+            flight = _Flight(asyncio.ensure_future(self._fly(stage)), first=waiter)
+            self._flights[stage.key] = flight
+            flight.task.add_done_callback(lambda task: self._land(stage.key, task))
+        elif waiter in flight.waiters:
+            return
+        flight.waiters.add(waiter)
+        yield stage.key, flight
+        for needed in stage.inputs.values():
+            yield from self._board(needed, waiter)
+
+    def _land(self, key: str, task: asyncio.Task[bool]) -> None:
+        if not task.cancelled():
+            task.exception()  # whoever still waits is told; nobody may
+        if key in self._flights and self._flights[key].task is task:
+            del self._flights[key]
+
+    async def _fly(self, stage: Stage) -> bool:
+        """Bring one stage about; whether it was computed here."""
+        for _ in range(RESTARTS):
+            reason = self._store.failure(stage.key)
+            if reason is not None:
+                raise Diverged(reason)
+            await asyncio.gather(*map(asyncio.shield, self._inputs(stage)))
+            try:
+                return await self._compute(stage)
+            except Vanished as failure:
+                vanished = failure
+        raise vanished
+
+    def _inputs(self, stage: Stage) -> list[asyncio.Task[bool]]:
+        """The inputs' flights; those that are needed again have this flight's waiters."""
+        needed = []
+        for upstream in stage.inputs.values():
+            if upstream.key not in self._store:
+                for waiter in self._flights[stage.key].waiters:
+                    list(self._board(upstream, waiter))
+            if upstream.key in self._flights:
+                needed.append(self._flights[upstream.key].task)
+        return needed
+
+    async def _compute(self, stage: Stage) -> bool:
+        """Run the stage as a task, or wait for the process that is at it."""
+        watch = self._store.watch(stage.key)
+        while stage.key not in self._store:
+            metrics = tasks.start(stage, self._store, self._datasets, self._gpus)
+            computed = True
+            try:
+                async for reference in metrics:
+                    epoch: EpochMetrics = await reference
+                    computed = not epoch["reused"]
+                    self._tell(epoch)
+                return computed
+            except asyncio.CancelledError:
+                ray.cancel(metrics)
+                raise
+            except ray.exceptions.RayError as failure:
+                own = tasks.own_error(failure)
+                if not isinstance(own, Busy):
+                    raise own from None
+            while watch.busy():
+                await asyncio.sleep(POLL_SECONDS)
+        for epoch in reread(opened(stage, self._store)):
+            self._tell(epoch)
+        return False
+
+
+def on_ray(
+    store: Store, datasets: Datasets, gpus_per_worker: float = 0.0, *, keep_going: bool = False
+) -> Runner:
+    """A runner that computes stages on the cluster, those that do not need each other at once.
+
+    With `keep_going`, a stage that cannot finish is left out with all that need it; one of a
+    single worker whose process was lost, three times, still ends the run: its recipe may be the
+    best.
+    """
+
+    def run(wanted: Sequence[Stage]) -> Iterator[EpochMetrics]:
+        found = {stage.key: stage for final in wanted for stage in final.lineage()}
+        for stage in found.values():
+            if stage.key in store:
+                yield from reread(opened(stage, store))
+        told: asyncio.Queue[EpochMetrics | None] = asyncio.Queue()
+        loop = asyncio.new_event_loop()
+        flights = Flights(store, datasets, gpus_per_worker, told.put_nowait)
+
+        async def bring_one_about(stage: Stage) -> None:
+            try:
+                await flights.want([stage], stage.key)
+            except StageFailed as failure:
+                if not keep_going or isinstance(failure, ProcessLost):
+                    raise
+                flights.leave(stage.key)
+
+        async def bring_about() -> None:
+            try:
+                await asyncio.gather(*map(bring_one_about, wanted))
+            finally:
+                told.put_nowait(None)
+
+        work = loop.create_task(bring_about())
+        try:
+            while (metrics := loop.run_until_complete(told.get())) is not None:
+                yield metrics
+            loop.run_until_complete(work)
+        finally:
+            _end(loop)
+
+    return run
+
+
+def _end(loop: asyncio.AbstractEventLoop) -> None:
+    """Cancel what is left, and wait for that."""
+    left = asyncio.all_tasks(loop)
+    for task in left:
+        task.cancel()
+    if left:
+        loop.run_until_complete(asyncio.wait(left))
+    loop.close()
+
+
+@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
+class Desk:
+    """The flights of one search, in a process of their own: trials come and go, and may die."""
+
+    def __init__(self, store: Store, datasets: Datasets, gpus_per_worker: float) -> None:
+        self._flights = Flights(store, datasets, gpus_per_worker)
+
+    async def want(self, stages: Sequence[Stage], waiter: str) -> list[str]:
+        """As `Flights.want`."""
+        return await self._flights.want(stages, waiter)
+
+    async def leave(self, waiter: str) -> None:
+        """As `Flights.leave`."""
+        self._flights.leave(waiter)
+
+    async def close(self) -> None:
+        """Cancel everything."""
+        self._flights.close()

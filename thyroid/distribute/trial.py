@@ -1,0 +1,135 @@
+"""What Ray Tune runs for each trial: a driver that asks for stages, waits, and reports.
+
+It imports no torch and holds no processor: what it asks for is computed elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from statistics import fmean
+from typing import Any
+
+import ray
+from ray import tune
+
+from thyroid import pipeline
+from thyroid.data.splits import LeakError
+from thyroid.distribute.rungs import Ladder
+from thyroid.distribute.tasks import own_error
+from thyroid.errors import StorageError
+from thyroid.execute import METRICS
+from thyroid.recipe import Recipe, from_json
+from thyroid.stage import EpochMetrics, Stage
+from thyroid.store import Store
+
+Level = tuple[Stage, ...]
+"""The same segment of every seed."""
+
+
+def driver(
+    store: Store, dataset: str, seeds: int, ladder: Ladder, desk: Any
+) -> Callable[[dict[str, Any]], None]:
+    """The function that Tune calls with each proposal.
+
+    It reports at each rung and at the end: number, epoch, epochs (in all), the means over seeds of
+    macro_f1 and cross_recall, part and training (see `Report`), compute (seconds of all stages
+    so far, as if nothing were shared), computed (those of them that were made for this trial),
+    reused_stages, computed_stages, stages (their keys), seconds (of waiting). A trial that cannot
+    finish reports the state `failed` with its reason; `broken` is what no trial can survive.
+
+    Parameters
+    ----------
+    dataset : digest of the data set
+    desk : handle of a `Desk`
+    """
+
+    def drive(proposal: dict[str, Any]) -> None:
+        began = time.monotonic()
+        recipe = from_json(Recipe, json.loads(proposal["recipe"]))
+        runs = [pipeline.classifier(recipe, dataset, seed) for seed in range(seeds)]
+        trial = _Trial(store, desk, tune.get_context().get_trial_id())
+        about = {"number": proposal["number"], "epochs": recipe.schedule.epochs}
+        for level in stops(list(zip(*runs, strict=True)), ladder):
+            try:
+                reached = trial.reach(level)
+            except (OSError, StorageError, LeakError) as failure:
+                reached = {"broken": str(failure)}  # no fault of this recipe
+            except Exception as failure:
+                reached = {"state": "failed", "reason": str(failure)}
+            waited = {"seconds": time.monotonic() - began}
+            tune.report({"epoch": 0} | about | trial.spent() | reached | waited)
+            if "epoch" not in reached:
+                return
+
+    return drive
+
+
+def stops(levels: Sequence[Level], ladder: Ladder) -> Iterator[Level]:
+    """The levels at whose end there is something to decide: the first at each rung, and the last.
+
+    What lies between them is computed without asking.
+    """
+    passed = -1
+    for level in levels:
+        config = level[0].config
+        rung = ladder.rung(config.first_epoch + config.epochs)
+        if rung > passed or level is levels[-1]:
+            passed = rung
+            yield level
+
+
+class _Trial:
+    """What one trial has asked for."""
+
+    def __init__(self, store: Store, desk: Any, name: str) -> None:
+        self._store, self._desk, self._name = store, desk, name
+        self._needed: dict[str, float] = {}
+        self._computed: set[str] = set()
+
+    def reach(self, level: Level) -> dict[str, Any]:
+        """Have the same segment of every seed computed, and look at it."""
+        self._bring_about(level)
+        last = [self._metrics(stage) for stage in level]
+        config = level[0].config
+        recalls = [metrics["validation_cross_recall"] for metrics in last]
+        return {
+            "epoch": last[0]["epoch"],
+            "macro_f1": fmean(metrics["validation_macro_f1"] for metrics in last),
+            "cross_recall": None if None in recalls else fmean(recalls),
+            "part": config.phase + ("-decay" if config.rate.stop < config.rate.start else ""),
+            "training": " ".join(stage.key for stage in level),
+        }
+
+    def spent(self) -> dict[str, Any]:
+        """Seconds and stages so far."""
+        return {
+            "compute": sum(self._needed.values()),
+            "computed": sum(self._needed.get(key, 0.0) for key in self._computed),
+            "reused_stages": len(self._needed.keys() - self._computed),
+            "computed_stages": len(self._computed),
+            "stages": " ".join(self._needed),
+        }
+
+    def _bring_about(self, level: Sequence[Stage]) -> None:
+        try:
+            self._computed.update(ray.get(self._desk.want.remote(level, self._name)))
+        except ray.exceptions.RayError as failure:
+            raise own_error(failure) from None
+        for stage in level:
+            for needed in stage.lineage():
+                if needed.key not in self._needed:
+                    manifest = self._store.manifest(needed.key) or {}
+                    self._needed[needed.key] = manifest.get("seconds", 0.0)
+
+    def _metrics(self, stage: Stage) -> EpochMetrics:
+        """Of the segment's last epoch."""
+        content = self._store.read(stage.key, METRICS)
+        if content is None:  # damaged, and set aside: once more
+            self._bring_about([stage])
+            content = self._store.read(stage.key, METRICS)
+        if content is None:
+            raise StorageError(f"{self._store.root} loses what is written there: check the disk.")
+        metrics: EpochMetrics = json.loads(content.splitlines()[-1])
+        return metrics
