@@ -164,10 +164,10 @@ def test_a_claim_taken_over_by_another_is_put_back(tmp_path: Path) -> None:
     """Two saw the same corpse; the slower of them must not bury the quicker one's claim."""
     claim = tmp_path / KEY
     assert lease._take(claim, "host 1 quicker")
-    lease._bury(claim, "host 1 dead")
+    lease.bury(claim, "host 1 dead")
     assert claim.read_text() == "host 1 quicker"
     assert not lease._take(claim, "host 1 slower")
-    lease._bury(claim, "host 1 quicker")
+    lease.bury(claim, "host 1 quicker")
     assert not claim.exists()
 
 

@@ -23,6 +23,7 @@ SUMMARIES = {
     "report": "write the HTML report of a run",
     "export": "make a calibrated model of a run's network",
     "predict": "say what scintigrams show, with a model that export made",
+    "store": "say what a store of artifacts holds, verify it, make room in it",
     "demo": "all of it on simulated scintigrams, in minutes",
 }
 

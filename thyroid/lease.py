@@ -47,14 +47,14 @@ class Watch:
 
     def alive(self) -> bool:
         """Look again; the lease of a dead holder is removed."""
-        holder = _look(self._path)
+        holder = look(self._path)
         if holder is None:
             return False
         if holder != self._seen:
             self._seen, self._since = holder, time.monotonic()
         silent = time.monotonic() - self._since
-        if _died_here(holder[0]) or silent > LEASE_SECONDS:
-            _bury(self._path, holder[0])
+        if died_here(holder[0]) or silent > LEASE_SECONDS:
+            bury(self._path, holder[0])
             return False
         return True
 
@@ -72,7 +72,7 @@ def _take(path: Path, mine: str) -> bool:
     return True
 
 
-def _look(path: Path) -> tuple[str, int] | None:
+def look(path: Path) -> tuple[str, int] | None:
     """Who holds the lease, and when it was last renewed."""
     try:
         return path.read_text(), path.stat().st_mtime_ns
@@ -80,11 +80,12 @@ def _look(path: Path) -> tuple[str, int] | None:
         return None
 
 
-def _died_here(holder: str) -> bool:
+def died_here(holder: str) -> bool:
     """Whether the holder was a process of this machine that is no more."""
-    host, pid, _ = holder.split()
-    if host != socket.gethostname():
+    named = holder.split()
+    if len(named) != 3 or named[0] != socket.gethostname():  # empty after a power cut, or elsewhere
         return False
+    pid = named[1]
     try:
         os.kill(int(pid), 0)
     except ProcessLookupError:
@@ -94,7 +95,7 @@ def _died_here(holder: str) -> bool:
     return False
 
 
-def _bury(path: Path, dead: str) -> None:
+def bury(path: Path, dead: str) -> None:
     """Remove a dead holder's file; if another has taken its place meanwhile, put that back."""
     grave = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
     with contextlib.suppress(FileNotFoundError):
@@ -117,5 +118,7 @@ def _renew(path: Path, mine: str, done: threading.Event) -> None:
             if path.read_text() != mine:
                 return
             os.utime(path)
-        except OSError:
+        except FileNotFoundError:
             return
+        except OSError:  # a file server that stumbles: once more, before the lease is over
+            continue

@@ -11,6 +11,7 @@ STORE/claims/KEY          who builds it
 STORE/building/           what is not finished
 STORE/damaged/            what did not match its checksums
 STORE/users/              the commands at work, one lease each
+STORE/trash/              what is being pruned
 """
 
 from __future__ import annotations
@@ -61,8 +62,11 @@ class Store:
         return cls(place.absolute(), run)
 
     def __contains__(self, key: str) -> bool:
-        """Whether the artifact is there; its files are verified by `open`, not here."""
-        return (self.artifact(key) / MANIFEST).is_file()
+        """Whether the artifact is there, which is a use; `open` verifies its files, not this."""
+        while not self._use(key):
+            if not self._in_doubt(key):
+                return False
+        return True
 
     def open(self, key: str) -> Path | None:
         """The artifact's folder after checking every file against its checksum.
@@ -84,7 +88,7 @@ class Store:
             content = b""
         if hashlib.sha256(content).hexdigest() == manifest["files"].get(name):
             return content
-        self._set_aside(self.artifact(key))
+        self.set_aside(self.artifact(key))
         return None
 
     def manifest(self, key: str) -> dict[str, Any] | None:
@@ -93,6 +97,39 @@ class Store:
 
         The manifest's time becomes now: `thyroid store` prunes what was not used for long.
         """
+        while True:
+            manifest = self._manifest(key)
+            if manifest is not None and self._use(key):
+                return manifest
+            if not self._in_doubt(key):
+                return None
+
+    def intact(self, key: str) -> bool:
+        """`open` for those who only check: this is no use."""
+        manifest = self._manifest(key)
+        return manifest is not None and self._verified(key, manifest["files"]) is not None
+
+    def _use(self, key: str) -> bool:
+        """The artifact's time becomes now; False where it is missing, or pruned in this moment."""
+        path = self.artifact(key) / MANIFEST
+        try:
+            os.utime(path)
+        except FileNotFoundError:
+            return False
+        except OSError:  # a store may be for reading only
+            return path.is_file()
+        return True
+
+    def _in_doubt(self, key: str) -> bool:
+        """Whether what was missing may be there now; waits while a prune makes up its mind."""
+        doubt, pruner = self.doubt(key), lease.Watch(self.claim("prune"))
+        if not doubt.exists():
+            return (self.artifact(key) / MANIFEST).exists()
+        while doubt.exists() and pruner.alive():
+            time.sleep(0.001)
+        return not doubt.exists()
+
+    def _manifest(self, key: str) -> dict[str, Any] | None:
         path = self.artifact(key) / MANIFEST
         try:
             manifest: dict[str, Any] = json.loads(path.read_text())
@@ -102,10 +139,8 @@ class Store:
         except (ValueError, KeyError, TypeError):
             intact = False
         if intact:
-            with contextlib.suppress(OSError):  # a store may be for reading only
-                os.utime(path)
             return manifest
-        self._set_aside(self.artifact(key))
+        self.set_aside(self.artifact(key))
         return None
 
     def _verified(self, key: str, files: dict[str, str]) -> Path | None:
@@ -115,7 +150,7 @@ class Store:
                 return folder
         except FileNotFoundError:
             pass
-        self._set_aside(folder)
+        self.set_aside(folder)
         return None
 
     @contextlib.contextmanager
@@ -137,7 +172,7 @@ class Store:
         InputError
             When the store cannot be written.
         """
-        claim = self._claim(key)
+        claim = self.claim(key)
         with cannot_write(self.root):
             claim.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as stack:
@@ -186,23 +221,40 @@ class Store:
 
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:
-        """Within the block, what is used in the store is not pruned."""
+        """Within the block, what is used in the store is not pruned.
+
+        The lease's name says since when: its own time is renewed.
+        """
         users = self.root / "users"
-        with cannot_write(self.root):
-            users.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as stack:
             with cannot_write(self.root):
-                stack.enter_context(lease.held(users / uuid.uuid4().hex))
+                users.mkdir(parents=True, exist_ok=True)
+                began = f"{self.now()}-{uuid.uuid4().hex}"
+                stack.enter_context(lease.held(users / began))
             yield
+
+    def now(self) -> int:
+        """The time in ns by the clock that stamps the store's files: not this machine's, maybe."""
+        probe = self.root / f".{uuid.uuid4().hex}"
+        probe.touch()
+        try:
+            return probe.stat().st_mtime_ns
+        finally:
+            probe.unlink()
 
     def artifact(self, key: str) -> Path:
         """Where the artifact lies, or would."""
         return self.root / "artifacts" / key[:2] / key
 
+    def doubt(self, key: str) -> Path:
+        """Where the manifest lies while a prune finds out whether the artifact is in use."""
+        return self.root / "trash" / key
+
     def _failure(self, key: str) -> Path:
         return self.root / "failures" / key[:2] / key
 
-    def _claim(self, key: str) -> Path:
+    def claim(self, key: str) -> Path:
+        """The lease of who builds it."""
         return self.root / "claims" / key
 
     def _commit(self, key: str, folder: Path, about: dict[str, Any]) -> None:
@@ -219,10 +271,11 @@ class Store:
         except OSError:
             if key in self:  # a builder that was taken for dead has finished: same key, same bits
                 return
-            self._set_aside(target)  # what is there has lost its manifest
+            self.set_aside(target)  # what is there has lost its manifest
             os.rename(folder, target)
 
-    def _set_aside(self, folder: Path) -> None:
+    def set_aside(self, folder: Path) -> None:
+        """Take a damaged artifact out of the way, so that it is computed again."""
         grave = self.root / "damaged" / f"{folder.name[:16]}-{uuid.uuid4().hex[:8]}"
         grave.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):  # another process was quicker
@@ -238,7 +291,7 @@ class Watch:
 
     def __init__(self, store: Store, key: str) -> None:
         self._store, self._key = store, key
-        self._holder = lease.Watch(store._claim(key))
+        self._holder = lease.Watch(store.claim(key))
 
     def busy(self) -> bool:
         """Look again: False once the artifact is there, or nobody who lives builds it."""
