@@ -10,6 +10,7 @@ RUN/rows.json, rows/   comparisons only: what was compared, and each row's predi
 RUN/synthetic/         quality.json and examples/ of the first seed, where images were synthesised
 RUN/model/             weights and card of the first seed
 RUN/trials.csv         searches only
+RUN/stages.json        the stages that the run needed, their seconds, and who needed them
 RUN/store/             artifacts, unless they are kept elsewhere
 """
 
@@ -21,6 +22,7 @@ import fcntl
 import hashlib
 import json
 import shutil
+import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -221,7 +223,12 @@ def write_config(
     comparison: dict[str, Any] | None = None,
 ) -> None:
     """Write config.json and recipe.json; results of another recipe or other seeds are removed."""
+    try:
+        before = json.loads((run / "config.json").read_text())
+    except (OSError, ValueError):
+        before = {}
     config = {
+        "id": before.get("id", uuid.uuid4().hex),
         "command": command,
         "thyroid": __version__,
         "dataset": _about(dataset),
@@ -232,10 +239,6 @@ def write_config(
         "comparison": comparison,
         "machine": machine.describe(),
     }
-    try:
-        before = json.loads((run / "config.json").read_text())
-    except (OSError, ValueError):
-        before = {}
     if (before.get("recipe"), before.get("seeds")) != (config["recipe"], config["seeds"]):
         with cannot_write(run):
             for folder in ("predictions", "model", "synthetic", "rows"):
@@ -244,6 +247,12 @@ def write_config(
                 (run / file).unlink(missing_ok=True)
     _write_json(run / "config.json", config)
     _write_json(run / "recipe.json", to_json(recipe))
+
+
+def own_store(run: Path, place: Path | None) -> Store:
+    """The store that a run works with; what it makes there bears the id in its config.json."""
+    store = Store.at(place or run / "store")
+    return dataclasses.replace(store, run=json.loads((run / "config.json").read_text())["id"])
 
 
 def _about(dataset: Dataset) -> dict[str, Any]:
@@ -259,19 +268,34 @@ def _about(dataset: Dataset) -> dict[str, Any]:
 def final_stages(
     dataset: Dataset, recipe: Recipe, seeds: Sequence[int], test_set: Dataset | None = None
 ) -> list[Stage]:
-    """What the final evaluation needs.
+    """What the final evaluation needs."""
+    needs = final_needs(dataset, recipe, seeds, test_set)
+    return [stage for stages in needs.values() for stage in stages]
+
+
+def final_needs(
+    dataset: Dataset, recipe: Recipe, seeds: Sequence[int], test_set: Dataset | None = None
+) -> dict[str, list[Stage]]:
+    """What the final evaluation needs, by what needs it.
 
     A recipe with synthetic images has a twin without them, of as many steps, so that what they
     are worth is measured; and the first seed's images are compared with real ones. Where there is
     a cross phase, the networks are tested before it, too, so that what they forget is measured.
     """
-    stages = predictions(dataset, recipe, seeds, test_set)
-    if recipe.cross.order == "retrain":
-        stages += predictions(dataset, recipe, seeds, test_set, before_cross=True)
+    needs: dict[str, list[Stage]] = {}
+    for seed in seeds:
+        own = predictions(dataset, recipe, [seed], test_set)
+        if recipe.cross.order == "retrain":
+            own += predictions(dataset, recipe, [seed], test_set, before_cross=True)
+        needs[f"seed {seed}"] = own
+        if recipe.synthetic:
+            twin = predictions(dataset, without_synthetic(recipe), [seed], test_set)
+            needs[f"seed {seed}, without synthetic images"] = twin
     if recipe.synthetic:
-        stages += predictions(dataset, without_synthetic(recipe), seeds, test_set)
-        stages.append(pipeline.quality(recipe, dataset.digest, seeds[0]))
-    return stages
+        needs["quality of the synthetic images"] = [
+            pipeline.quality(recipe, dataset.digest, seeds[0])
+        ]
+    return needs
 
 
 def without_synthetic(recipe: Recipe) -> Recipe:

@@ -20,14 +20,34 @@ from tests.toy import toy_generators, toy_recipe
 from thyroid.data.dataset import Dataset
 from thyroid.distribute import sketch
 from thyroid.distribute.rungs import Ladder, Rungs
-from thyroid.distribute.search import SearchConfig, best_recipe
+from thyroid.distribute.search import Search, SearchConfig
 from thyroid.distribute.sketch import by_tpe
 from thyroid.distribute.study import Proposal, StudySearch, open_study
 from thyroid.distribute.tasks import require_room
 from thyroid.errors import InputError, StorageError
 from thyroid.recipe import ExecutionConfig, Recipe, override, to_json
-from thyroid.space import load_space
+from thyroid.space import Space, load_space
 from thyroid.store import Store
+
+
+def best_recipe(
+    run: Path,
+    dataset: Dataset,
+    base: Recipe,
+    space: Space,
+    config: SearchConfig,
+    store: Store,
+    datasets: dict[str, Path],
+) -> Recipe:
+    return Search(
+        run=run,
+        dataset=dataset,
+        base=base,
+        space=space,
+        config=config,
+        store=store,
+        datasets=datasets,
+    ).best()
 
 
 def rates(trial: optuna.Trial, recipe: Recipe) -> Recipe:
@@ -183,7 +203,8 @@ def test_proposals_depend_on_the_seed_and_the_number_only() -> None:
 
 
 def test_proposals_learn_and_leave_no_trace() -> None:
-    study = optuna.create_study(direction="maximize")
+    drawn = optuna.samplers.RandomSampler(seed=0)
+    study = optuna.create_study(direction="maximize", sampler=drawn)
     for _ in range(40):
         trial = study.ask()
         study.tell(trial, -abs(trial.suggest_float("x", 0, 1) - 0.8))

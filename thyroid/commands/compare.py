@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from thyroid.data.dataset import Dataset
     from thyroid.execute import Runner
     from thyroid.space import Space
+    from thyroid.stage import Stage
     from thyroid.store import Store
 
 
@@ -70,14 +71,16 @@ def compare(
     from thyroid.progress import say
     from thyroid.run import (
         bring_about,
-        final_stages,
+        final_needs,
         locked,
+        own_store,
         predictions,
         preflight,
         require_same,
         write_config,
         write_results,
     )
+    from thyroid.savings import lineages, write_stages
     from thyroid.space import load_space, space_file
     from thyroid.store import Store
 
@@ -93,7 +96,7 @@ def compare(
         preflight(data, row.recipe, tested)
     for row in ablation_rows(base) if ablations else []:
         preflight(data, row.recipe, tested)
-    artifacts = Store.at(store or run / "store")
+    Store.at(store or run / "store")  # refused before anything is written
     about = {
         "models": models,
         "ablations": ablations,
@@ -103,35 +106,43 @@ def compare(
         "base": to_json(base),
     }
     every = range(seeds)
-    with connected(address):
+    with connected(address), locked(run):
         require_room(base.execution, gpus_per_worker)
-        with locked(run):
-            require_same(run, data, base, "compare", about, tested)
-            if not (run / "config.json").exists():
-                write_config(run, data, base, every, "compare", None, tested, about)
+        require_same(run, data, base, "compare", about, tested)
+        if not (run / "config.json").exists():
+            write_config(run, data, base, every, "compare", None, tested, about)
+        artifacts = own_store(run, store)
+        with artifacts.in_use():
+            needs: dict[str, list[Stage]] = {}
             if trials_per_model > 1:
                 say(f"trying {trials_per_model} recipes for each of {len(rows)} networks")
                 runner = on_ray(artifacts, where, gpus_per_worker, keep_going=True)
-                rows = _tuned(rows, data, propose, trials_per_model, artifacts, runner)
+                rows, needs = _tuned(rows, data, propose, trials_per_model, artifacts, runner)
             method = rows[0].recipe
             write_config(run, data, method, every, "compare", None, tested, about)
             rows += ablation_rows(method) if ablations else []
             say(f"training {len(rows)} recipes with {seeds} seeds each")
-            wanted = final_stages(data, method, every, tested)
+            needs |= final_needs(data, method, every, tested)
             for row in rows[1:]:
-                wanted += predictions(data, row.recipe, every, tested)
+                for seed in every:
+                    stages = predictions(data, row.recipe, [seed], tested)
+                    needs[f"{row.name}, seed {seed}"] = stages
+            wanted = [stage for stages in needs.values() for stage in stages]
             _write_rows(run, data, rows, every, trials_per_model, None)
             bring_about(wanted, on_ray(artifacts, where, gpus_per_worker))
             write_results(run, data, method, every, artifacts, tested)
             _copy_rows(run, data, rows, every, artifacts, tested)
             _write_rows(run, data, rows, every, trials_per_model, artifacts)
+            write_stages(run, lineages(needs), artifacts)
     report(run)
 
 
 def _tuned(
     rows: list[Row], dataset: Dataset, space: Space, trials: int, store: Store, runner: Runner
-) -> list[Row]:
-    """Each row with the recipe that the first seed's validation images choose (see `chosen`)."""
+) -> tuple[list[Row], dict[str, list[Stage]]]:
+    """Each row with the recipe that the first seed's validation images choose (see `chosen`); and
+    the stages that could be made of what was tried, by the proposal.
+    """
     from thyroid import pipeline
     from thyroid.comparison import candidates, chosen
     from thyroid.evaluate.predictions import read_predictions
@@ -145,6 +156,7 @@ def _tuned(
     ]
     bring_about([stage for of_row in validated for stage in of_row], runner)
     tuned = []
+    needs: dict[str, list[Stage]] = {}
     for row, recipes, stages in zip(rows, tried, validated, strict=True):
         folders = [store.open(stage.key) for stage in stages]  # None: it diverged
         classes = dataset.info.classes
@@ -152,7 +164,10 @@ def _tuned(
         if best is None:
             raise InputError(f"No recipe of {row.title} could be trained: lower its learning rate.")
         tuned.append(dataclasses.replace(row, recipe=recipes[best]))
-    return tuned
+        for number, (stage, folder) in enumerate(zip(stages, folders, strict=True)):
+            if folder is not None:
+                needs[f"{row.name}, recipe {number}"] = [stage]
+    return tuned, needs
 
 
 def _copy_rows(

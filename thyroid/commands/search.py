@@ -26,12 +26,16 @@ def search(
     space: str,
     recipe: str = "small",
     trials: int = 16,
+    objectives: str = "macro_f1",
     seeds: int = 1,
+    max_seeds: int = 3,
     final_seeds: int = 3,
     time_budget: str | None = None,
     concurrent: int | None = None,
     seed: int = 0,
     grace_epochs: int = 8,
+    recall: tuple[Path, ...] = (),
+    storage: str | None = None,
     test_set: Path | None = None,
     store: Path | None = None,
     weights: Path | None = None,
@@ -50,12 +54,19 @@ def search(
             or FILE.py of your own.
         recipe: a preset (small, resnet18, paper) or a JSON file such as another run's recipe.json.
         trials: recipes to try, earlier ones of this run included.
+        objectives: what is optimised, one or several of macro_f1, cross_recall (of validation
+            images that show several diseases) and compute (stage-seconds); trials are stopped
+            early, and the best one is chosen, by the first.
         seeds: trainings per trial, whose mean is compared.
+        max_seeds: trainings that the best trials get at the end while they are too close to call.
         final_seeds: trainings of the best recipe for the final evaluation.
         time_budget: such as 90s, 30m or 2h, after which no further trial runs.
         concurrent: trials at once; default: as many as there are processors or GPUs for.
         seed: of the proposals.
         grace_epochs: no trial is stopped before this epoch.
+        recall: runs of earlier searches, whose trials count where the store has their stages.
+        storage: URL of a database for the study, such as sqlite:///studies.db; default: the file
+            RUN/study.journal. optuna-dashboard opens both.
         test_set: a data set that is the test part, such as other centres' images; default: some
             patients of DATASET.
         store: folder of artifacts, which runs may share; default: RUN/store.
@@ -71,12 +82,16 @@ def search(
 
     config = SearchConfig(
         trials=trials,
+        objectives=tuple(name.strip() for name in objectives.split(",")),
         seeds=seeds,
+        max_seeds=max_seeds,
         seed=seed,
         concurrent=concurrent,
         time_budget_s=None if time_budget is None else in_seconds(time_budget),
         grace_epochs=grace_epochs,
         gpus_per_worker=gpus_per_worker,
+        storage=storage,
+        recall=tuple(str(run) for run in recall),
     )
     execution = dataclasses.replace(
         fields.execution,
@@ -102,11 +117,20 @@ def search_and_evaluate(
     """What `search` and `demo` have in common."""
     from thyroid.distribute.connection import connected
     from thyroid.distribute.flights import on_ray
-    from thyroid.distribute.search import best_recipe
+    from thyroid.distribute.search import Search
     from thyroid.distribute.tasks import require_room
     from thyroid.files import sha256_of
     from thyroid.progress import say
-    from thyroid.run import evaluate, locked, preflight, require_same, write_config
+    from thyroid.run import (
+        evaluate,
+        final_needs,
+        locked,
+        own_store,
+        preflight,
+        require_same,
+        write_config,
+    )
+    from thyroid.savings import lineages, write_stages
     from thyroid.space import load_space, space_file
     from thyroid.store import Store
 
@@ -114,7 +138,7 @@ def search_and_evaluate(
         raise InputError(f"--final-seeds is {final_seeds} but must be at least 1.")
     space = load_space(space_name)
     base, where, tested = given.recipe, given.where, given.test_set
-    artifacts = Store.at(store or run / "store")
+    Store.at(store or run / "store")  # refused before anything is written
     about = {
         "space": space_name,
         "space_sha256": sha256_of(space_file(space_name)),
@@ -124,18 +148,30 @@ def search_and_evaluate(
     }
     seeds = range(final_seeds)
     preflight(data, base, tested)
-    with connected(address):
+    with connected(address), locked(run):
         require_room(base.execution, config.gpus_per_worker)
-        with locked(run):
-            require_same(run, data, base, command, about, tested)
-            if not (run / "config.json").exists():
-                write_config(run, data, base, seeds, command, about, tested)
+        require_same(run, data, base, command, about, tested)
+        if not (run / "config.json").exists():
+            write_config(run, data, base, seeds, command, about, tested)
+        artifacts = own_store(run, store)
+        with artifacts.in_use():
             say(f"searching '{space_name}' for {config.trials} trials")
-            best = best_recipe(run, data, base, space, config, artifacts, where)
+            search = Search(
+                run=run,
+                dataset=data,
+                base=base,
+                space=space,
+                config=config,
+                store=artifacts,
+                datasets=where,
+            )
+            best = search.best()
             write_config(run, data, best, seeds, command, about, tested)
             say(f"training the best recipe with {len(seeds)} seed{'s' if len(seeds) > 1 else ''}")
             runner = on_ray(artifacts, where, config.gpus_per_worker)
             evaluate(run, data, best, seeds, artifacts, runner, tested)
+            final = lineages(final_needs(data, best, seeds, tested))
+            write_stages(run, search.needs() | final, artifacts)
     print(f"trials: {run / 'trials.csv'}")
     print(f"best recipe: {run / 'recipe.json'}, which differs from the first by")
     print("\n".join(changes(to_json(base), to_json(best))) or "  nothing")

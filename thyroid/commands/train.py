@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,7 +54,16 @@ def train(
     """
     from thyroid.data.dataset import Dataset
     from thyroid.execute import in_process
-    from thyroid.run import evaluate, locked, preflight, require_same, write_config
+    from thyroid.run import (
+        evaluate,
+        final_needs,
+        locked,
+        own_store,
+        preflight,
+        require_same,
+        write_config,
+    )
+    from thyroid.savings import lineages, write_stages
     from thyroid.stages.compute import start
     from thyroid.store import Store
 
@@ -68,15 +78,15 @@ def train(
         vgg19=vgg19,
     )
     chosen, where, tested = given.recipe, given.where, given.test_set
-    artifacts = Store.at(store or run / "store")
+    known = Store.at(store or run / "store")
     if dry_run:
-        _show_plan(data, chosen, seeds, artifacts, tested)
+        _show_plan(data, chosen, seeds, known, tested)
         return
     preflight(data, chosen, tested)
     with contextlib.ExitStack() as stack:
         if address is None and chosen.execution.workers == 1:
             start(chosen.execution)  # what this machine lacks is found before anything is written
-            runner = in_process(artifacts, where)
+            runner_in = in_process
         else:
             from thyroid.distribute.connection import connected
             from thyroid.distribute.flights import on_ray
@@ -84,11 +94,15 @@ def train(
 
             stack.enter_context(connected(address))
             require_room(chosen.execution, gpus_per_worker)
-            runner = on_ray(artifacts, where, gpus_per_worker)
+            runner_in = functools.partial(on_ray, gpus_per_worker=gpus_per_worker)
         stack.enter_context(locked(run))
         require_same(run, data, chosen, "train", None, tested)
         write_config(run, data, chosen, range(seeds), "train", None, tested)
+        artifacts = own_store(run, store)
+        stack.enter_context(artifacts.in_use())
+        runner = runner_in(artifacts, where)
         evaluate(run, data, chosen, range(seeds), artifacts, runner, tested)
+        write_stages(run, lineages(final_needs(data, chosen, range(seeds), tested)), artifacts)
     report(run)
 
 

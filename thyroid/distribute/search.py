@@ -1,4 +1,4 @@
-"""The search: Ray Tune runs trials, Optuna proposes them, ASHA stops them at segment boundaries."""
+"""The search: Ray Tune runs trials, Optuna keeps them, ASHA stops them at segment boundaries."""
 
 from __future__ import annotations
 
@@ -7,58 +7,66 @@ import json
 import math
 import os
 import shutil
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import optuna
 import ray
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from ray import tune
 
-from thyroid import progress
+from thyroid import pipeline, progress
 from thyroid.data.dataset import Dataset
-from thyroid.distribute.flights import Desk
+from thyroid.data.splits import make_split
+from thyroid.distribute import recall
+from thyroid.distribute.flights import Desk, on_ray
+from thyroid.distribute.playoff import FIELD, Values, play_off
 from thyroid.distribute.rungs import Ladder, Rungs
 from thyroid.distribute.sketch import by_tpe
 from thyroid.distribute.study import (
+    OBJECTIVES,
     Proposal,
     StudySearch,
     finished,
     open_study,
     outcome,
     reports,
+    study_name,
 )
-from thyroid.distribute.trial import driver
+from thyroid.distribute.trial import driver, last_metrics
 from thyroid.distribute.trials import write_trials
+from thyroid.distribute.watcher import Watcher
 from thyroid.errors import InputError, StageFailed, StorageError
 from thyroid.execute import Datasets
 from thyroid.files import cannot_write
 from thyroid.recipe import Recipe, for_data, from_json, to_json
+from thyroid.run import bring_about
 from thyroid.space import Space
+from thyroid.stage import Stage
 from thyroid.store import Store
 
 RESTARTS = 3
 """Times that a trial whose driver died is started again."""
 
-WRITE_EVERY_S = 5.0
-"""Between two writings of trials.csv, which grows with the trials."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class SearchConfig:
-    """How long to search, and how trials are stopped early."""
+    """How long to search, and how trials are compared and stopped early."""
 
     trials: int = 16
     """Trials in all, those of earlier runs of the same command included."""
-    seeds: int = 1
-    """Trainings per trial, whose mean is compared."""
-    seed: int = 0
-    """Of the sampler."""
     objectives: tuple[str, ...] = ("macro_f1",)
     """What is optimised; trials are stopped early, and the best one chosen, by the first."""
+    seeds: int = 1
+    """Trainings per trial, whose mean is compared."""
+    max_seeds: int = 1
+    """Trainings that a trial may get at the end, while it may be the best one."""
+    seed: int = 0
+    """Of the proposals."""
     concurrent: int | None = None
     """Trials at once; None: as many as there are processors or GPUs for."""
     time_budget_s: float | None = None
@@ -69,11 +77,16 @@ class SearchConfig:
     """ASHA lets one in so many trials pass each rung."""
     gpus_per_worker: float = 0.0
     """Share of a GPU that a stage of one worker takes."""
+    storage: str | None = None
+    """URL of the database that holds the study; None: a journal in the run folder."""
+    recall: tuple[str, ...] = ()
+    """Runs whose trials count, as far as the store has their stages."""
 
     def __post_init__(self) -> None:
         bounds = {
             "trials": (1, 10**6),
             "seeds": (1, 1000),
+            "max_seeds": (1, 1000),
             "grace_epochs": (1, 10**6),
             "gpus_per_worker": (0, 1),
         }
@@ -83,119 +96,221 @@ class SearchConfig:
                 raise InputError(
                     f"{option} is {getattr(self, name)} but must be from {least} to {most}."
                 )
+        unknown = [name for name in self.objectives if name not in OBJECTIVES]
+        if unknown or not self.objectives or len(set(self.objectives)) < len(self.objectives):
+            raise InputError(
+                f"--objectives {','.join(self.objectives)} cannot be: name each once, of "
+                f"{', '.join(OBJECTIVES)}."
+            )
 
 
-def best_recipe(
-    run: Path,
-    dataset: Dataset,
-    base: Recipe,
-    space: Space,
-    config: SearchConfig,
-    store: Store,
-    datasets: Datasets,
-) -> Recipe:
-    """Search until `config.trials` trials have ended; the best recipe.
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """A search in a run folder. Trials see training and validation data only."""
 
-    Trials see training and validation data only. An interrupted search goes on where it was:
-    finished trials are read from the journal, others find their stages in the store.
+    run: Path
+    """Folder of study.journal and trials.csv."""
+    dataset: Dataset
+    base: Recipe
+    """The resolved recipe that `space` starts from."""
+    space: Space
+    config: SearchConfig
+    store: Store
+    datasets: Datasets
+    """Where the data set, and a weights file that the recipe names, lie."""
 
-    Parameters
-    ----------
-    run : folder of study.journal and trials.csv
-    base : resolved recipe that `space` starts from
-    datasets : where the data set, and a weights file that the recipe names, lie
+    def best(self) -> Recipe:
+        """Search until `config.trials` trials have ended; the best recipe.
 
-    Raises
-    ------
-    InputError
-        When the space proposes what cannot be, or the folder cannot be written.
-    """
-    with cannot_write(run):
-        run.mkdir(parents=True, exist_ok=True)
-        study = open_study(run / "study.journal", config.objectives)
-    left = config.trials - len(finished(study))
-    if left > 0:
-        _tune(run, dataset, base, space, config, store, datasets, study, left)
-    write_trials(run, study)
-    complete = [t for t in finished(study) if t.state is TrialState.COMPLETE]
-    if not complete:
-        reasons = [outcome(t).get("reason", "") for t in finished(study)]
-        raise InputError(
-            f"No trial of the search was completed; the first one: {(reasons or ['none ran'])[0]}"
-        )
-    best = max(complete, key=lambda t: t.values[0])
-    return from_json(Recipe, json.loads(best.user_attrs["recipe"]))
+        An interrupted search goes on where it was: finished trials are in the study, others find
+        their stages in the store.
 
+        Raises
+        ------
+        InputError
+            When the space proposes what cannot be, or the folder cannot be written.
+        StageFailed
+            When trials end without a result that is theirs; the same command goes on.
+        """
+        with cannot_write(self.run):
+            self.run.mkdir(parents=True, exist_ok=True)
+        self._require_crosses()
+        if self.config.recall and not self.own:
+            self._recall()
+        left = self.config.trials - len(self.own)
+        if left > 0:
+            self._tune(left)
+        if not self._complete:
+            write_trials(self.run, self.study)
+            reasons = [outcome(trial).get("reason", "") for trial in self.own]
+            raise InputError(
+                "No trial of the search was completed; the first one: "
+                f"{(reasons or ['none ran'])[0]}"
+            )
+        seeds = self._play_off()
+        best = min(seeds, key=lambda n: (-fmean(seeds[n]), n)) if seeds else self._ranked[0].number
+        write_trials(self.run, self.study, seeds, best)
+        return self._recipe(self._complete[best])
 
-def _tune(
-    run: Path,
-    dataset: Dataset,
-    base: Recipe,
-    space: Space,
-    config: SearchConfig,
-    store: Store,
-    datasets: Datasets,
-    study: optuna.Study,
-    left: int,
-) -> None:
-    def propose(number: int) -> Proposal:
-        sketch = by_tpe(study, number, config.seed)
+    @cached_property
+    def study(self) -> optuna.Study:
+        """Where the trials are."""
+        if self.config.storage is None:
+            return open_study(self.run / "study.journal", self.config.objectives)
+        return open_study(self.config.storage, self.config.objectives, study_name(self.store.run))
+
+    @property
+    def own(self) -> list[FrozenTrial]:
+        """The finished trials that were not recalled."""
+        return [trial for trial in finished(self.study) if recall.RUN not in trial.user_attrs]
+
+    def needs(self) -> dict[str, list[str]]:
+        """Keys of the stages that each trial has needed."""
+        return {
+            f"trial {trial.number}": outcome(trial).get("stages", "").split() for trial in self.own
+        }
+
+    @property
+    def _complete(self) -> dict[int, FrozenTrial]:
+        trials = finished(self.study)
+        return {t.number: t for t in trials if t.state is TrialState.COMPLETE}
+
+    @property
+    def _ranked(self) -> list[FrozenTrial]:
+        """Complete trials, the best by the first objective first."""
+        sign = -1.0 if OBJECTIVES[self.config.objectives[0]] == "maximize" else 1.0
+        return sorted(self._complete.values(), key=lambda t: (sign * t.values[0], t.number))
+
+    def _recipe(self, trial: FrozenTrial) -> Recipe:
+        return from_json(Recipe, json.loads(trial.user_attrs["recipe"]))
+
+    def _fitting(self, proposed: Recipe) -> Recipe:
+        if not isinstance(proposed, Recipe):
+            raise InputError(f"it returned {proposed!r} and not a Recipe.")
+        crosses = bool(self.dataset.is_cross.any())
+        return for_data(proposed, self.dataset.info.kind, crosses=crosses)
+
+    def _propose(self, number: int) -> Proposal:
+        sketch = by_tpe(self.study, number, self.config.seed)
         try:
-            proposed = space(sketch, base)
-            if not isinstance(proposed, Recipe):
-                raise InputError(f"it returned {proposed!r} and not a Recipe.")
-            crosses = bool(dataset.is_cross.any())
-            fitting = for_data(proposed, dataset.info.kind, crosses=crosses)
+            recipe = self._fitting(self.space(sketch, self.base))
         except Exception as wrong:
             raise InputError(
                 f"The search space failed to propose trial {number}: "
                 f"{str(wrong).rstrip('.')}. Correct the space and choose another run folder."
             ) from wrong
-        recipe = json.dumps(to_json(fitting))
-        return Proposal(params=sketch.params, distributions=sketch.distributions, recipe=recipe)
+        return Proposal(
+            params=sketch.params,
+            distributions=sketch.distributions,
+            recipe=json.dumps(to_json(recipe)),
+        )
 
-    ladder = Ladder(grace_epochs=config.grace_epochs, factor=config.reduction_factor)
-    rungs = Rungs(ladder)
-    for trial in finished(study):
-        rungs.replay(f"finished-{trial.number}", reports(trial))
-    with contextlib.ExitStack() as stack:
-        advance = stack.enter_context(progress.bar("search", "trials"))
-        desk = stack.enter_context(_desk(store, datasets, config.gpus_per_worker))
-        scratch = stack.enter_context(_scratch(run))
-        watcher = _Watcher(run, study, config.trials, advance, desk)
-        tuner = tune.Tuner(
-            # A driver waits; what it asks for computes. Tune refuses an empty request, so: 1 MB.
-            tune.with_resources(
-                driver(store, dataset.digest, config.seeds, ladder, desk), {"cpu": 0, "memory": 1e6}
-            ),
-            tune_config=tune.TuneConfig(
-                search_alg=StudySearch(propose, study, config.objectives, rungs),
-                scheduler=rungs,
-                num_samples=left,
-                max_concurrent_trials=config.concurrent or _concurrent(base, config),
-                time_budget_s=config.time_budget_s,
-                reuse_actors=True,
-                trial_dirname_creator=lambda trial: trial.trial_id,
-            ),
-            run_config=tune.RunConfig(
-                name="search",
-                storage_path=str(scratch),
-                callbacks=[watcher],
-                stop=watcher.stop,
-                failure_config=tune.FailureConfig(max_failures=RESTARTS),
-                verbose=0,
-            ),
+    def _require_crosses(self) -> None:
+        held_out = make_split(self.dataset, self.base.split).validation
+        if "cross_recall" in self.config.objectives and not self.dataset.is_cross[held_out].any():
+            raise InputError(
+                f"{self.dataset.folder} has no cross image in its validation part: leave "
+                "cross_recall out of --objectives."
+            )
+
+    def _recall(self) -> None:
+        known = recall.trials(
+            self.config.recall,
+            lambda sketch: self._fitting(self.space(sketch, self.base)),
+            self.dataset.digest,
+            self.config.seeds,
+            self._ladder,
+            self.store,
         )
-        errors = tuner.fit().errors
-    if watcher.broken is not None:
-        raise StorageError(watcher.broken)
-    for error in errors:
-        cause = getattr(error, "cause", error)
-        raise (
-            cause
-            if isinstance(cause, InputError)
-            else StageFailed(f"The search stopped: {cause} The same command goes on.")
+        told = {trial.user_attrs[recall.RUN] for trial in finished(self.study)}
+        recall.tell(self.study, [t for t in known if t.run not in told], self.config.objectives)
+
+    @property
+    def _ladder(self) -> Ladder:
+        return Ladder(grace_epochs=self.config.grace_epochs, factor=self.config.reduction_factor)
+
+    def _tune(self, left: int) -> None:
+        config = self.config
+        rungs = Rungs(self._ladder)
+        for trial in finished(self.study):
+            rungs.replay(f"finished-{trial.number}", reports(trial))
+        with contextlib.ExitStack() as stack:
+            advance = stack.enter_context(progress.bar("search", "trials"))
+            desk = stack.enter_context(self._desk())
+            scratch = stack.enter_context(_scratch(self.run))
+            watcher = Watcher(self.run, self.study, left, advance, desk)
+            drive = driver(self.store, self.dataset.digest, config.seeds, self._ladder, desk)
+            tuner = tune.Tuner(
+                # A driver waits; what it asks for computes. Tune wants a request, so: 1 MB.
+                tune.with_resources(drive, {"cpu": 0, "memory": 1e6}),
+                tune_config=tune.TuneConfig(
+                    search_alg=StudySearch(self._propose, self.study, config.objectives, rungs),
+                    scheduler=rungs,
+                    num_samples=left,
+                    max_concurrent_trials=config.concurrent or _concurrent(self.base, config),
+                    time_budget_s=config.time_budget_s,
+                    reuse_actors=True,
+                    trial_dirname_creator=lambda trial: trial.trial_id,
+                ),
+                run_config=tune.RunConfig(
+                    name="search",
+                    storage_path=str(scratch),
+                    callbacks=[watcher],
+                    stop=watcher.stop,
+                    failure_config=tune.FailureConfig(max_failures=RESTARTS),
+                    verbose=0,
+                ),
+            )
+            errors = tuner.fit().errors
+        if watcher.broken is not None:
+            raise StorageError(watcher.broken)
+        for error in errors:
+            cause = getattr(error, "cause", error)
+            if isinstance(cause, InputError):
+                raise cause
+            raise StageFailed(f"The search stopped: {cause} The same command goes on.")
+
+    @contextlib.contextmanager
+    def _desk(self) -> Iterator[Any]:
+        """The flights of this search; what still flies at the end is cancelled."""
+        desk: Any = Desk.remote(self.store, self.datasets, self.config.gpus_per_worker)  # type: ignore[attr-defined]
+        try:
+            yield desk
+        finally:
+            with contextlib.suppress(ray.exceptions.RayError):
+                ray.get(desk.close.remote(), timeout=10)
+            ray.kill(desk)
+
+    def _play_off(self) -> Values:
+        """Macro-F1 of every seed of the best recipes; empty where none is to get more seeds."""
+        if self.config.max_seeds <= self.config.seeds or self.config.objectives[0] != "macro_f1":
+            return {}
+        field: dict[str, FrozenTrial] = {}
+        for trial in self._ranked:
+            field.setdefault(trial.user_attrs["recipe"], trial)
+        chosen = {trial.number: trial for trial in list(field.values())[:FIELD]}
+
+        def final(number: int, seed: int) -> Stage:
+            recipe = self._recipe(chosen[number])
+            return pipeline.classifier(recipe, self.dataset.digest, seed)[-1]
+
+        def more(asked: Sequence[tuple[int, int]]) -> list[float]:
+            stages = [final(*each) for each in asked]
+            runner = on_ray(self.store, self.datasets, self.config.gpus_per_worker, keep_going=True)
+            bring_about(stages, runner)
+            return [self._value(stage) for stage in stages]
+
+        progress.say(
+            f"giving the best of {len(self._ranked)} trials more seeds while they are close"
         )
+        first = range(self.config.seeds)
+        known = {number: more([(number, seed) for seed in first]) for number in chosen}
+        return play_off(known, more, self.config.max_seeds)
+
+    def _value(self, stage: Stage) -> float:
+        """Macro-F1 at a training's end; 0 of one that diverged."""
+        metrics = last_metrics(self.store, stage)
+        return 0.0 if metrics is None else float(metrics["validation_macro_f1"])
 
 
 @contextlib.contextmanager
@@ -214,18 +329,6 @@ def _scratch(run: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@contextlib.contextmanager
-def _desk(store: Store, datasets: Datasets, gpus_per_worker: float) -> Iterator[Any]:
-    """The flights of this search; what still flies at the end is cancelled."""
-    desk: Any = Desk.remote(store, datasets, gpus_per_worker)  # type: ignore[attr-defined]
-    try:
-        yield desk
-    finally:
-        with contextlib.suppress(ray.exceptions.RayError):
-            ray.get(desk.close.remote(), timeout=10)
-        ray.kill(desk)
-
-
 def _concurrent(base: Recipe, config: SearchConfig) -> int:
     """As many trials as keep every processor, or every GPU, busy."""
     execution = base.execution
@@ -235,54 +338,3 @@ def _concurrent(base: Recipe, config: SearchConfig) -> int:
     else:
         capacity = ray.cluster_resources()["CPU"] / (execution.threads * execution.workers)
     return max(1, math.ceil(capacity / config.seeds))
-
-
-class _Watcher(tune.Callback):  # type: ignore[misc]  # ray ships no types
-    """Tells of every trial that ends: the person at the terminal, trials.csv, and the desk."""
-
-    def __init__(
-        self, run: Path, study: optuna.Study, total: int, advance: progress.Advance, desk: Any
-    ) -> None:
-        self._run, self._study, self._total, self._advance = run, study, total, advance
-        self._desk = desk
-        ended = finished(study)
-        self._done = len(ended)
-        values = [t.values[0] for t in ended if t.state is TrialState.COMPLETE]
-        self._best = max(values, default=-math.inf)
-        self._written = -math.inf
-        self.broken: str | None = None
-        """Why no trial can go on."""
-
-    def stop(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Tune's question after each report: whether the trial shall end here."""
-        self.broken = self.broken or result.get("broken")
-        return self.broken is not None
-
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        self._desk.leave.remote(trial.trial_id)
-        result = trial.last_result
-        if self.broken or not result:
-            return
-        self._done += 1
-        if result.get("state") == "failed":
-            outcome = f"failed: {result['reason']}"
-        elif result["epoch"] < result["epochs"]:
-            outcome = (
-                f"stopped at epoch {result['epoch']} of {result['epochs']}, "
-                f"macro-F1 {result['macro_f1']:.3f}"
-            )
-        else:
-            self._best = max(self._best, result["macro_f1"])
-            outcome = f"macro-F1 {result['macro_f1']:.3f}"
-        best = f"best {self._best:.3f}" if math.isfinite(self._best) else "none complete yet"
-        progress.say(f"trial {result['number']}: {outcome} ({best}, {self._done}/{self._total})")
-        if time.monotonic() - self._written > WRITE_EVERY_S:
-            self._written = time.monotonic()
-            write_trials(self._run, self._study)
-        self._advance(self._done, self._total)
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        self._desk.leave.remote(trial.trial_id)
-        self._done += 1
-        progress.say(f"a trial's process ended with an error ({self._done}/{self._total})")
-        self._advance(self._done, self._total)

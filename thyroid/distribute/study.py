@@ -7,9 +7,10 @@ when its process died is run again under its number, with its parameters.
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -80,14 +81,14 @@ class _KernelLock(JournalFileOpenLock):
 
 
 def open_study(
-    place: Path | str, objectives: Sequence[str] = ("macro_f1",), name: str = STUDY
+    place: Path | str, objectives: Sequence[str] = ("macro_f1",), name: str | None = None
 ) -> optuna.Study:
     """The study in a journal file or at a database's URL, new or old.
 
     Parameters
     ----------
     objectives : names of `OBJECTIVES`
-    name : of the study, of which a database may hold many
+    name : of the study, of which a database holds many; None in a journal of its own
 
     Raises
     ------
@@ -105,7 +106,7 @@ def open_study(
         else:
             storage = RDBStorage(place)
         return optuna.create_study(
-            study_name=name,
+            study_name=name or STUDY,
             storage=storage,
             directions=directions,
             sampler=optuna.samplers.RandomSampler(),  # never asked: see `Proposal`
@@ -120,6 +121,32 @@ def open_study(
             f"No Optuna study can be kept at {place} ({refusal}): give a URL such as "
             "sqlite:///studies.db, and install the database's driver."
         ) from None
+
+
+def study_name(run_id: str) -> str:
+    """Of a run's study in a database."""
+    return f"{STUDY}-{run_id[:12]}"
+
+
+def find_study(run: Path) -> optuna.Study:
+    """The study of a run, whose journal or database is left as it is.
+
+    Raises
+    ------
+    InputError
+        When the folder holds no search.
+    """
+    try:
+        config = json.loads((run / "config.json").read_text())
+        search = config["search"]
+        objectives = tuple(search.get("objectives", ["macro_f1"]))
+        if search.get("storage") is not None:
+            return open_study(search["storage"], objectives, study_name(config["id"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise InputError(f"{run} holds no search: name a run of `thyroid search`.") from None
+    if not (run / "study.journal").is_file():
+        raise InputError(f"{run} holds no search: it has no study.journal.")
+    return open_study(run / "study.journal", objectives)
 
 
 def _mend(journal: Path) -> None:
@@ -210,11 +237,9 @@ class StudySearch(OptunaSearch):  # type: ignore[misc]  # ray ships no types
         pruned = not ended and trial_id in self._rungs.stopped
         if error or not (ended or pruned):
             return
-        kept = {name: result[name] for name in OUTCOME if name in result}
         if pruned:
-            kept["reason"] = f"stopped after epoch {result['epoch']}"
-        kept["reports"] = [asdict(report) for report in reports.values()]
-        trial.set_user_attr("outcome", kept)
+            result["reason"] = f"stopped after epoch {result['epoch']}"
+        trial.set_user_attr("outcome", kept(result, reports.values()))
         if failed:
             self._ot_study.tell(trial, state=TrialState.FAIL)
         elif pruned:
@@ -223,10 +248,16 @@ class StudySearch(OptunaSearch):  # type: ignore[misc]  # ray ships no types
             self._ot_study.tell(trial, [result[name] for name in self._objectives])
 
 
+def kept(result: Mapping[str, Any], reports: Iterable[Report]) -> dict[str, Any]:
+    """What the study keeps of a trial's last result."""
+    came_to = {name: result[name] for name in OUTCOME if name in result}
+    return came_to | {"reports": [asdict(report) for report in reports]}
+
+
 def outcome(trial: FrozenTrial) -> dict[str, Any]:
     """What a finished trial came to: `OUTCOME` and its `reports`, as plain data."""
-    kept: dict[str, Any] = trial.user_attrs.get("outcome", {})
-    return kept
+    came_to: dict[str, Any] = trial.user_attrs.get("outcome", {})
+    return came_to
 
 
 def reports(trial: FrozenTrial) -> list[Report]:

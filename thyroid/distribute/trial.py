@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -49,7 +49,16 @@ def driver(
         began = time.monotonic()
         recipe = from_json(Recipe, json.loads(proposal["recipe"]))
         runs = [pipeline.classifier(recipe, dataset, seed) for seed in range(seeds)]
-        trial = _Trial(store, desk, tune.get_context().get_trial_id())
+        name = tune.get_context().get_trial_id()
+
+        def ask(level: Sequence[Stage]) -> list[str]:
+            try:
+                computed: list[str] = ray.get(desk.want.remote(level, name))
+            except ray.exceptions.RayError as failure:
+                raise own_error(failure) from None
+            return computed
+
+        trial = Progress(store, ask)
         about = {"number": proposal["number"], "epochs": recipe.schedule.epochs}
         for level in stops(list(zip(*runs, strict=True)), ladder):
             try:
@@ -80,11 +89,16 @@ def stops(levels: Sequence[Level], ladder: Ladder) -> Iterator[Level]:
             yield level
 
 
-class _Trial:
-    """What one trial has asked for."""
+class Progress:
+    """What one trial has come to, and spent.
 
-    def __init__(self, store: Store, desk: Any, name: str) -> None:
-        self._store, self._desk, self._name = store, desk, name
+    Parameters
+    ----------
+    ask : brings stages about, and gives the keys of what was computed for that
+    """
+
+    def __init__(self, store: Store, ask: Callable[[Sequence[Stage]], Iterable[str]]) -> None:
+        self._store, self._ask = store, ask
         self._needed: dict[str, float] = {}
         self._computed: set[str] = set()
 
@@ -113,10 +127,7 @@ class _Trial:
         }
 
     def _bring_about(self, level: Sequence[Stage]) -> None:
-        try:
-            self._computed.update(ray.get(self._desk.want.remote(level, self._name)))
-        except ray.exceptions.RayError as failure:
-            raise own_error(failure) from None
+        self._computed.update(self._ask(level))
         for stage in level:
             for needed in stage.lineage():
                 if needed.key not in self._needed:
@@ -124,12 +135,19 @@ class _Trial:
                     self._needed[needed.key] = manifest.get("seconds", 0.0)
 
     def _metrics(self, stage: Stage) -> EpochMetrics:
-        """Of the segment's last epoch."""
-        content = self._store.read(stage.key, METRICS)
-        if content is None:  # damaged, and set aside: once more
+        metrics = last_metrics(self._store, stage)
+        if metrics is None:  # damaged, and set aside: once more
             self._bring_about([stage])
-            content = self._store.read(stage.key, METRICS)
-        if content is None:
+            metrics = last_metrics(self._store, stage)
+        if metrics is None:
             raise StorageError(f"{self._store.root} loses what is written there: check the disk.")
-        metrics: EpochMetrics = json.loads(content.splitlines()[-1])
         return metrics
+
+
+def last_metrics(store: Store, stage: Stage) -> EpochMetrics | None:
+    """Of a segment's last epoch; None where the store does not have it."""
+    content = store.read(stage.key, METRICS)
+    if content is None:
+        return None
+    metrics: EpochMetrics = json.loads(content.splitlines()[-1])
+    return metrics

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 
 import optuna
 import pandas as pd
@@ -15,8 +17,20 @@ STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialSta
 SPENT = ("seconds", "computed", "reused_stages", "computed_stages")
 
 
-def write_trials(run: Path, study: optuna.Study) -> None:
-    """Write trials.csv: a row per finished trial, a column `param_NAME` per parameter."""
+def write_trials(
+    run: Path,
+    study: optuna.Study,
+    playoff: Mapping[int, Sequence[float]] | None = None,
+    chosen: int | None = None,
+) -> None:
+    """Write trials.csv: a row per finished trial, a column `param_NAME` per parameter.
+
+    Parameters
+    ----------
+    playoff : values of every seed of the trials that were given more
+    chosen : the trial whose recipe is taken
+    """
+    seeds = playoff or {}
     rows = []
     for trial in finished(study):
         came_to = outcome(trial)
@@ -27,6 +41,9 @@ def write_trials(run: Path, study: optuna.Study) -> None:
                 **{name: came_to.get(name) for name in OBJECTIVES},
                 "epochs": came_to.get("epoch", 0),
                 **{name: came_to.get(name) for name in SPENT},
+                "playoff_seeds": len(seeds[trial.number]) if trial.number in seeds else None,
+                "playoff_macro_f1": fmean(seeds[trial.number]) if trial.number in seeds else None,
+                "chosen": int(trial.number == chosen),
                 "reason": came_to.get("reason", ""),
                 **{f"param_{name}": setting for name, setting in trial.params.items()},
             }

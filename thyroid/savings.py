@@ -1,0 +1,71 @@
+"""What a run computed, what it found, and what it would have cost had nothing been shared."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from thyroid.files import replace_text
+from thyroid.stage import Stage
+from thyroid.store import Store
+
+FILE = "stages.json"
+
+
+def lineages(needs: Mapping[str, Iterable[Stage]]) -> dict[str, list[str]]:
+    """Keys of all stages that each user's final stages need."""
+    return {
+        user: list({stage.key: None for final in stages for stage in final.lineage()})
+        for user, stages in needs.items()
+    }
+
+
+def write_stages(run: Path, needs: Mapping[str, Iterable[str]], store: Store) -> None:
+    """Write stages.json: every stage that the run needed, its seconds, and who needed it.
+
+    Without sharing, a stage would have been computed once for each user: see `totals`.
+
+    Parameters
+    ----------
+    needs : user, such as `trial 3` or `seed 0`, to the keys of all stages that it needs
+    store : where they are; what is there no longer is left out
+    """
+    users: dict[str, list[str]] = {}
+    for user, keys in needs.items():
+        for key in keys:
+            users.setdefault(key, []).append(user)
+    stages = []
+    for key, wanted_by in users.items():
+        manifest = store.manifest(key)
+        if manifest is not None:
+            stages.append(_row(key, manifest, wanted_by, store.run))
+    text = json.dumps({"format_version": 1, "stages": stages}, indent=1)
+    replace_text(run / FILE, text + "\n")
+
+
+def _row(key: str, manifest: Mapping[str, Any], users: list[str], run: str) -> dict[str, Any]:
+    config = manifest["config"]
+    return {
+        "key": key,
+        "kind": manifest["kind"],
+        "seconds": manifest.get("seconds", 0.0),
+        "inputs": list(manifest["inputs"].values()),
+        **{name: config.get(name) for name in ("seed", "first_epoch", "epochs", "phase")},
+        "users": users,
+        "needs": len(users),
+        "found": manifest.get("run") != run,
+    }
+
+
+def totals(stages: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """Of the rows of stages.json, stage-seconds: `needed` without sharing, `computed` by this run,
+    `found` in the store; the rest was shared among the run's own users.
+    """
+    rows = list(stages)
+    return {
+        "needed": sum(row["seconds"] * row["needs"] for row in rows),
+        "computed": sum(row["seconds"] for row in rows if not row["found"]),
+        "found": sum(row["seconds"] for row in rows if row["found"]),
+    }
