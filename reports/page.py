@@ -15,7 +15,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from reports import figures
+from reports import figures, search_figures, tree_figure
 from thyroid.errors import InputError
 from thyroid.files import cannot_write, replace_text
 
@@ -61,6 +61,8 @@ def environment() -> Environment:
         dotted=dotted,
     )
     env.globals["figures"] = figures
+    env.globals["search_figures"] = search_figures
+    env.globals["tree_figure"] = tree_figure
     return env
 
 

@@ -47,6 +47,8 @@ def command(config: dict[str, Any], run: str) -> str:
         "--space": without_folder(search.get("space")),
         "--trials": search.get("trials"),
         "--seeds": search.get("seeds"),
+        "--max-seeds": search.get("max_seeds"),
+        "--objectives": ",".join(search.get("objectives") or []) or None,
         "--final-seeds": len(config.get("seeds", [])) or None,
         "--seed": search.get("seed"),
         "--grace-epochs": search.get("grace_epochs"),

@@ -15,6 +15,7 @@ from reports.page import write_page
 from reports.provenance import provenance_info
 from reports.results import results_info
 from reports.run import Run, read_run
+from reports.savings import savings_info
 from reports.scintigrams import contact_sheet, side_by_side
 from reports.search import search_info
 from reports.training import training_info
@@ -66,6 +67,7 @@ def report_info(run: Run) -> dict[str, Any]:
         "worth": worth,
         "generators": generators_info(run),
         "search": search,
+        "savings": savings_info(run),
         "provenance": provenance_info(run),
     }
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from reports.stages import NeededStage, read_stages
 from reports.synthetic import read_examples, read_quality
 from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
@@ -67,6 +68,8 @@ class Run:
     """synthetic/examples/"""
     trials: pd.DataFrame | None
     """trials.csv; None where nothing was searched, or no trial has ended."""
+    stages: list[NeededStage] | None
+    """stages.json; None where the run has none."""
     parts: dict[str, str]
     """split.csv: image_id -> train, validation or test."""
     dataset: Dataset | None
@@ -112,6 +115,7 @@ def read_run(folder: Path) -> Run:
         quality=read_quality(folder / "synthetic" / "quality.json"),
         examples=read_examples(folder / "synthetic" / "examples", classes),
         trials=_trials(folder / "trials.csv"),
+        stages=read_stages(folder / "stages.json"),
         parts=_parts(folder / "split.csv"),
         dataset=dataset,
         dataset_state=state,

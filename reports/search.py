@@ -7,11 +7,25 @@ from typing import Any
 
 import pandas as pd
 
+from reports.front import front_info
 from reports.provenance import without_folder
 from reports.run import PARAMETER, Run
 
 TOP = 10
 """Trials in the table of the best."""
+KEPT = (
+    "number",
+    "macro_f1",
+    "cross_recall",
+    "compute",
+    "epochs",
+    "seconds",
+    "reused_stages",
+    "computed_stages",
+    "playoff_seeds",
+    "playoff_macro_f1",
+)
+"""What the tables show of a trial, beside its parameters."""
 
 
 def search_info(run: Run) -> dict[str, Any] | None:
@@ -21,6 +35,7 @@ def search_info(run: Run) -> dict[str, Any] | None:
         return None
     names = ("space", "trials", "objective", "seeds")
     info: dict[str, Any] = {name: planned.get(name) for name in names} | {"ended": 0}
+    info["objectives"] = planned.get("objectives") or ["macro_f1"]
     info["space"] = without_folder(info["space"])
     if run.trials is None:
         return info
@@ -30,7 +45,8 @@ def search_info(run: Run) -> dict[str, Any] | None:
     ]
     rows = [{str(k): _plain(v) for k, v in row.items()} for row in trials.to_dict("records")]
     complete = [r for r in rows if r["state"] == "complete" and r["macro_f1"] is not None]
-    best = sorted(complete, key=lambda r: (-r["macro_f1"], r["number"]))
+    ranked = [_with_parameters(r, parameters) for r in sorted(complete, key=_rank)]
+    chosen = next((r["number"] for r in complete if r.get("chosen")), None)
     reused, computed = _total(rows, "reused_stages"), _total(rows, "computed_stages")
     return info | {
         "ended": len(rows),
@@ -41,8 +57,10 @@ def search_info(run: Run) -> dict[str, Any] | None:
         "needed_stages": reused + computed,
         "parameters": parameters,
         "history": _history(rows),
-        "best": _with_parameters(best[0], parameters) if best else None,
-        "top": [_with_parameters(r, parameters) for r in best[:TOP]],
+        "best": ranked[0] if ranked else None,
+        "top": ranked[:TOP],
+        "choice": None if chosen is None else _choice(ranked),
+        "front": front_info(ranked, info["objectives"], chosen),
         "stopped": _reasons([r for r in rows if r["state"] == "pruned"]),
         "failed": _reasons([r for r in rows if r["state"] == "failed"]),
     }
@@ -59,11 +77,37 @@ def _history(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return history
 
 
+def _rank(row: dict[str, Any]) -> tuple[bool, bool, float, int]:
+    """Sorts the chosen trial first, then the others of the play-off, then the rest."""
+    mean = row.get("playoff_macro_f1")
+    value = row["macro_f1"] if mean is None else mean
+    return not row.get("chosen"), mean is None, -value, row["number"]
+
+
+def _choice(ranked: list[dict[str, Any]]) -> dict[str, Any]:
+    """How the first trial came to be chosen.
+
+    `contenders`: trials that were trained with further seeds, 0 where there was no play-off.
+    `is_best`: whether its mean is the best of theirs, or else its macro-F1 of all trials.
+    """
+    chosen = ranked[0]
+    contenders = [r for r in ranked if r["playoff_macro_f1"] is not None]
+    measure, rivals = "macro_f1", ranked
+    if chosen["playoff_macro_f1"] is not None:
+        measure, rivals = "playoff_macro_f1", contenders
+    return {
+        "number": chosen["number"],
+        "contenders": len(contenders),
+        "seeds": chosen["playoff_seeds"],
+        "mean": chosen["playoff_macro_f1"],
+        "is_best": chosen[measure] == max(r[measure] for r in rivals),
+    }
+
+
 def _with_parameters(row: dict[str, Any], parameters: list[str]) -> dict[str, Any]:
-    kept = ("number", "macro_f1", "epochs", "seconds", "reused_stages", "computed_stages")
     searched = {name: row[PARAMETER + name] for name in parameters}
     values = {name: value for name, value in searched.items() if value is not None}
-    return {name: row.get(name) for name in kept} | {"parameters": values}
+    return {name: row.get(name) for name in KEPT} | {"parameters": values}
 
 
 def _reasons(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

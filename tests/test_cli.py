@@ -200,7 +200,7 @@ def test_bad_input_is_one_sentence_status_2_and_leaves_nothing(
         ([*search, "augmentation", "--grace-epochs", "0"], "--grace-epochs is 0"),
         ([*train, "--network.width", "0"], "network.width is 0"),
         ([*train, "--execution.device", "cuda"], "there is none here"),
-        ([*search, "augmentation", "--time-budget", "soon"], "90s, 30m or 2h"),
+        ([*search, "augmentation", "--time-budget", "soon"], "90s, 30m, 2h or 30d"),
         (["report", str(tmp_path)], "is no run"),
         (["phantom", str(tmp_path / "p"), "--preset", "heart"], "choose thyroid7 or"),
         (["phantom", str(toy)], "exists already"),
@@ -362,7 +362,8 @@ def test_search_writes_trials_and_the_best_recipe(
     assert f"best recipe: {run / 'recipe.json'}" in told.out
     table = pd.read_csv(run / "trials.csv")
     assert list(table["state"]) == ["complete", "complete"]
-    best = table.loc[table["macro_f1"].idxmax()]
+    best = table.loc[table["chosen"].idxmax()]
+    assert best["playoff_macro_f1"] == table["playoff_macro_f1"].max()
     recipe = json.loads((run / "recipe.json").read_text())
     assert recipe["augmentation"]["mirror"] == best["param_mirror"]
     assert recipe["augmentation"]["rotation_deg"] == pytest.approx(10 * best["param_magnitude"])

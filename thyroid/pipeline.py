@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 from thyroid.errors import InputError
@@ -272,6 +273,7 @@ def before_cross(recipe: Recipe, dataset: str, seed: int) -> Stage:
     return [s for s in classifier(recipe, dataset, seed) if s.config.phase == "single"][-1]
 
 
+@lru_cache(maxsize=8)  # every segment of a training asks for the same one
 def judge(recipe: Recipe, dataset: str, seed: int, *, synthetic: bool = False) -> Stage:
     """The small network that filters synthetic images and whose features measure them.
 
@@ -355,6 +357,7 @@ def srgan(recipe: Recipe, dataset: str, seed: int) -> list[Stage]:
     return segments
 
 
+@lru_cache(maxsize=8)  # every segment of a training asks for the same one
 def synthesis(recipe: Recipe, dataset: str, seed: int) -> Stage:
     """The pool of synthetic scintigrams: DCGAN, SRGAN, Poisson, filter."""
     inputs = {

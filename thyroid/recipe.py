@@ -7,8 +7,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -502,7 +503,7 @@ def from_json(kind: type[T], plain: Mapping[str, Any]) -> T:
     InputError
         When a field is unknown or a value out of its range.
     """
-    hints = typing.get_type_hints(kind)
+    hints = _hints(kind)
     unknown = sorted(set(plain) - set(hints))
     if unknown:
         raise InputError(
@@ -515,6 +516,11 @@ def from_json(kind: type[T], plain: Mapping[str, Any]) -> T:
         for name, value in plain.items()
     }
     return kind(**values)
+
+
+@cache
+def _hints(kind: Hashable) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
 
 
 def for_data(recipe: Recipe, kind: Literal["counts", "display"], *, crosses: bool) -> Recipe:

@@ -1,7 +1,9 @@
 """How to enlarge the training set: synthetic scintigrams, geometry, shorter acquisitions.
 
-What costs most is proposed on the coarsest grid: trials with the same super-resolution share
-their generators, and those with the same filter their synthetic images.
+Asked in the order of the stages that depend on the answers: generators, the filter, what every
+epoch of a classifier sees, its length. Trials that agree on the first answers share the first
+stages. The grids are coarse: a step that no validation set of hundreds of images can tell from its
+neighbour would only keep trials from sharing.
 """
 
 from __future__ import annotations
@@ -16,54 +18,72 @@ from thyroid.recipe import Recipe, override
 
 def space(trial: optuna.Trial, recipe: Recipe) -> Recipe:
     """One proposal, starting from `recipe`."""
-    return override(recipe, proposal(trial, recipe))
+    fields = generators(trial, recipe)
+    if fields:
+        fields |= mixing(trial, recipe.cross.order)
+    else:
+        fields = dict(NO_SYNTHETIC)
+    return override(recipe, fields | real(trial, recipe) | length(trial, recipe))
 
 
-def proposal(trial: optuna.Trial, recipe: Recipe) -> dict[str, Any]:
-    """The fields that this space decides; `joint` adds those of others."""
-    return _synthetic(trial, recipe) | _real(trial, recipe)
+NO_SYNTHETIC = {"mixing.synthetic_share": 0.0, "mixing.final_share": 0.0}
 
 
-def _synthetic(trial: optuna.Trial, recipe: Recipe) -> dict[str, Any]:
-    """No synthetic images, or mixed in throughout, or first and then real ones alone; and which."""
-    order = trial.suggest_categorical("synthetic", ["none", "mixed", "first"])
-    if order == "none":
-        return {"mixing.synthetic_share": 0.0, "mixing.final_share": 0.0}
-    ratio = trial.suggest_categorical("synthetic_per_real", [0.25, 0.5, 1.0, 2.0])
-    share = ratio / (1 + ratio)
-    if order == "first" and trial.suggest_categorical("synthetic_alone", [False, True]):
-        share = 1.0
+def generators(trial: optuna.Trial, recipe: Recipe) -> dict[str, Any]:
+    """How synthetic images are made; nothing where there are none."""
+    if trial.suggest_categorical("synthetic", ["none", "mixed", "first"]) == "none":
+        return {}
     scales = [scale for scale in (1, 2, 4) if recipe.input.size // scale in DCGAN_SIZES[1:]]
     return {
-        "mixing.synthetic_share": share,
-        "mixing.final_share": share if order == "mixed" else 0.0,
-        "mixing.class_exponent": trial.suggest_float("class_exponent", -1.0, 1.0, step=0.5),
-        "mixing.cross_share": trial.suggest_categorical("cross_share", [None, 0.0, 0.25, 0.5]),
-        "mixing.judge_weight": trial.suggest_categorical("judge_weight", [0.0, 0.5, 1.0]),
         "srgan.scale": trial.suggest_categorical("super_resolution", scales),
-        "synthesis.rejection": trial.suggest_categorical("rejection", [0.5, 0.7, 0.9, 1.0]),
+        "synthesis.rejection": trial.suggest_categorical("rejection", [0.3, 0.7, 1.0]),
     }
 
 
-def _real(trial: optuna.Trial, recipe: Recipe) -> dict[str, Any]:
-    """How much real images are changed, and for how long they are trained on.
+def mixing(trial: optuna.Trial, order: str) -> dict[str, Any]:
+    """Which of them, how many, and when: throughout, or first and then real ones alone.
 
-    Epochs are multiples of a segment, so that trials of different length share their beginning.
+    Where the cross phase comes last it brings its own; before it `first` means no real ones, and
+    there are no crosses to share out.
     """
-    magnitude = trial.suggest_float("magnitude", 0.0, 2.0, step=0.25)
-    thinning = trial.suggest_float("thinning", 0.0, 1.0, step=0.25)
+    first, mixed = trial.params["synthetic"] == "first", order == "mixed"
+    alone = first and (not mixed or trial.suggest_categorical("synthetic_alone", [False, True]))
+    ratio = 1.0 if alone else trial.suggest_categorical("synthetic_per_real", [0.25, 0.5, 1.0])
+    share = 1.0 if alone else ratio / (1 + ratio)
+    fields: dict[str, Any] = {
+        "mixing.synthetic_share": share,
+        "mixing.final_share": 0.0 if first else share,
+        "mixing.class_exponent": trial.suggest_float("class_exponent", -1.0, 1.0, step=1.0),
+        "mixing.judge_weight": trial.suggest_categorical("judge_weight", [0.0, 0.5, 1.0]),
+        "mixing.cross_share": None,
+    }
+    if mixed:
+        shares = [None, 0.25, 0.5, 1.0]
+        fields["mixing.cross_share"] = trial.suggest_categorical("cross_share", shares)
+    return fields
+
+
+def real(trial: optuna.Trial, recipe: Recipe) -> dict[str, Any]:
+    """How much images are changed in every epoch."""
+    magnitude = trial.suggest_float("magnitude", 0.0, 2.0, step=0.5)
+    mirror = trial.suggest_categorical("mirror", [0.0, 0.5])
+    thinning = trial.suggest_float("thinning", 0.0, 1.0, step=0.5)
     floor = recipe.augmentation.thinning_floor
     if thinning > 0:
-        floor = trial.suggest_categorical("thinning_floor", [0.1, 0.3, 0.5])
-    segment = recipe.schedule.segment_epochs
-    most = -(-recipe.schedule.constant_epochs // segment)
+        floor = trial.suggest_categorical("thinning_floor", [0.1, 0.3])
     return {
         **{
             f"augmentation.{name}": getattr(recipe.augmentation, name) * magnitude
             for name in ("rotation_deg", "shift", "zoom", "anisotropy")
         },
-        "augmentation.mirror": trial.suggest_categorical("mirror", [0.0, 0.5]),
+        "augmentation.mirror": mirror,
         "augmentation.thinning": thinning,
         "augmentation.thinning_floor": floor,
-        "schedule.constant_epochs": segment * trial.suggest_int("constant_segments", 1, most),
     }
+
+
+def length(trial: optuna.Trial, recipe: Recipe) -> dict[str, Any]:
+    """Epochs at the constant rate: whole segments, so that longer trials continue shorter ones."""
+    segment = recipe.schedule.segment_epochs
+    most = -(-recipe.schedule.constant_epochs // segment)
+    return {"schedule.constant_epochs": segment * trial.suggest_int("constant_segments", 1, most)}

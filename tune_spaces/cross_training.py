@@ -1,6 +1,8 @@
 """When and how to retrain on cross images, and whether with x_i.
 
-Lengths are multiples of a segment, so that trials share their single phase, whatever follows it.
+Asked in the order of the stages that depend on the answers: how long the single phase is, then the
+cross phase. Lengths are multiples of a segment, so that trials share their single phase, whatever
+follows it.
 """
 
 from __future__ import annotations
@@ -10,32 +12,39 @@ from typing import Any
 import optuna
 
 from thyroid.recipe import Recipe, override
+from tune_spaces.augmentation import length
 
 
 def space(trial: optuna.Trial, recipe: Recipe) -> Recipe:
     """One proposal, starting from `recipe`."""
-    return override(recipe, proposal(trial, recipe))
+    fields = order(trial, recipe) | length(trial, recipe)
+    return override(recipe, fields | cross_phase(trial, recipe, fields))
 
 
-def proposal(trial: optuna.Trial, recipe: Recipe) -> dict[str, Any]:
-    """The fields that this space decides; `joint` adds those of others."""
-    segment, schedule = recipe.schedule.segment_epochs, recipe.schedule
+def order(trial: optuna.Trial, recipe: Recipe) -> dict[str, Any]:
+    """Whether there is a cross phase, and x_i, which nothing before the first cross image sees."""
     residual = recipe.network.name.startswith("resnet")
-    most = -(-schedule.constant_epochs // segment)
-    constant = segment * trial.suggest_int("constant_segments", 1, most)
-    fields: dict[str, Any] = {
-        "schedule.constant_epochs": constant,
+    sources = ["none", "input", "stem", "context"] if residual else ["none"]
+    return {
         "cross.order": trial.suggest_categorical("order", ["retrain", "mixed"]),
-        "network.cross_feature": trial.suggest_categorical(
-            "cross_feature", ["none", "input", "stem", "context"] if residual else ["none"]
-        ),
+        "network.cross_feature": trial.suggest_categorical("cross_feature", sources),
     }
+
+
+def cross_phase(trial: optuna.Trial, recipe: Recipe, fields: dict[str, Any]) -> dict[str, Any]:
+    """The end of the training, after the `fields` of `order` and `length`.
+
+    The phase begins with the decay of the learning rate, or some segments earlier: few, as no trial
+    shares the epochs of its cross phase.
+    """
     if fields["cross.order"] == "mixed":
-        return fields
-    # The phase begins with the decay of the learning rate, or some segments earlier
-    earlier = segment * trial.suggest_int("earlier_segments", 0, max(0, constant // segment - 1))
+        return {}
+    segment, schedule = recipe.schedule.segment_epochs, recipe.schedule
+    segments = fields["schedule.constant_epochs"] // segment
+    most = min(4, segments - 1) // 2 * 2
+    earlier = segment * trial.suggest_int("earlier_segments", 0, most, step=2)
     ramp = trial.suggest_categorical("ramp", ["constant", "linear", "cosine"])
-    fields |= {
+    changes: dict[str, Any] = {
         "cross.epochs": max(1, schedule.decay_epochs + earlier),
         "cross.share": trial.suggest_float("share", 0.2, 0.8, step=0.1),
         "cross.ramp": ramp,
@@ -44,10 +53,10 @@ def proposal(trial: optuna.Trial, recipe: Recipe) -> dict[str, Any]:
         "cross.superposed": trial.suggest_categorical("superposed", [0.0, 0.25, 0.5]),
     }
     if ramp != "constant":
-        longest = max(1, fields["cross.epochs"] // segment)
-        fields["cross.ramp_epochs"] = segment * trial.suggest_int("ramp_segments", 1, longest)
-    if residual:
-        fields["cross.trainable"] = trial.suggest_categorical(
+        longest = max(1, changes["cross.epochs"] // segment)
+        changes["cross.ramp_epochs"] = segment * trial.suggest_int("ramp_segments", 1, longest)
+    if recipe.network.name.startswith("resnet"):
+        changes["cross.trainable"] = trial.suggest_categorical(
             "trainable", ["all", "last_stages", "head"]
         )
-    return fields
+    return changes

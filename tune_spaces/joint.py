@@ -1,4 +1,9 @@
-"""Augmentation and cross-training together: for a cluster, or for patience."""
+"""Augmentation and cross-training together: for a cluster, or for patience.
+
+Asked from what the first stages depend on to what only the last ones do: the generators, then what
+every epoch sees, then the length, then the cross phase. A trial that differs from another in its
+last answers alone takes over all that comes before.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +15,12 @@ from tune_spaces import augmentation, cross_training
 
 def space(trial: optuna.Trial, recipe: Recipe) -> Recipe:
     """One proposal, starting from `recipe`."""
-    fields = augmentation.proposal(trial, recipe) | cross_training.proposal(trial, recipe)
-    if fields["cross.order"] == "retrain" and trial.params["synthetic"] != "none":
+    generators = augmentation.generators(trial, recipe)
+    fields = generators | cross_training.order(trial, recipe)
+    order = fields["cross.order"]
+    fields |= augmentation.mixing(trial, order) if generators else augmentation.NO_SYNTHETIC
+    fields |= augmentation.real(trial, recipe) | augmentation.length(trial, recipe)
+    fields |= cross_training.cross_phase(trial, recipe, fields)
+    if order == "retrain" and generators:
         fields["cross.synthetic"] = trial.suggest_categorical("synthetic_crosses", [0.0, 0.25, 0.5])
     return override(recipe, fields)

@@ -1,5 +1,6 @@
 """A small data set and a run's folder, made of fixed random numbers."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -345,6 +346,80 @@ def make_trials(n: int) -> pd.DataFrame:
     )
 
 
+def make_stages(trials=1, segments=3, *, generators=True, seeds=(0,), found=(), spread=1) -> dict:
+    """What a search writes to stages.json; `found` are the kinds that were in the store.
+
+    Trials differ in their pool of synthetic images, in the rate (`spread` times two of them), and
+    in how long it stays constant; some are stopped early.
+    """
+    rng = np.random.default_rng(8)
+    stages: dict[str, dict] = {}
+
+    def need(user, kind, inputs=(), seed=None, first=None, epochs=None, phase=None, what=()) -> str:
+        text = json.dumps([kind, sorted(inputs), seed, first, epochs, phase, *map(str, what)])
+        key = hashlib.sha256(text.encode()).hexdigest()
+        new = {"key": key, "kind": kind, "seconds": 0.5 + (epochs or 2) * (1 + rng.random())}
+        new |= {"inputs": list(inputs), "seed": seed, "first_epoch": first, "epochs": epochs}
+        new |= {"phase": phase, "users": [], "needs": 0, "found": kind in found}
+        stage = stages.setdefault(key, new)
+        stage["needs"] += 1
+        stage["users"] += [] if user in stage["users"] else [user]
+        return key
+
+    def chain(user, kind, count, epochs, inputs, seed, what=(), phase=None) -> str:
+        last = []
+        for i in range(count):
+            own = what[: 1 if i < count - 2 else None]  # what is last differs at the end
+            last = [need(user, kind, (*inputs, *last), seed, i * epochs, epochs, phase, own)]
+        return last[0]
+
+    for trial in range(trials):
+        user = f"trial {trial}"
+        scale, rejection = rng.choice([0, 2, 4]), rng.choice([0.3, 0.7, 1.0])
+        rate, length = int(rng.integers(2 * spread)), int(rng.integers(max(2, segments // 2)))
+        stopped = trial and rng.random() < 0.5
+        for seed in seeds:
+            split = need(user, "split")
+            inputs = [split]
+            if generators and scale:
+                judge = chain(user, "classifier", 1, 6, inputs, seed)
+                made = [chain(user, "dcgan", 4, 10, inputs, seed, (scale,)), judge]
+                made.append(chain(user, "srgan", 2, 5, (split, judge), seed, (scale,)))
+                inputs.append(need(user, "synthesis", (split, *made), seed, what=(rejection,)))
+            count = max(1, segments // 3) if stopped else max(2, segments - length)
+            what = (rate,) if stopped else (rate, length)
+            model = chain(user, "classifier", count, 4, inputs, seed, what, "mixed")
+            need(user, "prediction", (split, model))
+    return {"format_version": 1, "stages": list(stages.values())}
+
+
+def add_stages(run: Path, **about) -> Path:
+    """Give a run the stages.json of `make_stages`."""
+    (run / "stages.json").write_text(json.dumps(make_stages(**about)))
+    return run
+
+
+def add_objectives(run: Path, *objectives: str, playoff=0) -> Path:
+    """Turn a search into one of several objectives, the best `playoff` trials with more seeds."""
+    config = json.loads((run / "config.json").read_text())
+    config["search"] |= {"objectives": list(objectives), "max_seeds": 5}
+    (run / "config.json").write_text(json.dumps(config))
+    rng = np.random.default_rng(9)
+    trials = pd.read_csv(run / "trials.csv", keep_default_na=False, na_values=[""])
+    ended = trials["state"] != "failed"
+    trials["cross_recall"] = np.where(ended, np.round(rng.beta(4, 3, len(trials)), 2), np.nan)
+    trials["compute"] = np.where(ended, 40 * trials["epochs"] * (1 + rng.random(len(trials))), 0.0)
+    trials["playoff_seeds"] = trials["playoff_macro_f1"] = np.nan
+    trials["chosen"] = 0
+    complete = trials[trials["state"] == "complete"].sort_values("macro_f1", ascending=False)
+    for place, row in enumerate(complete.index[:playoff]):
+        trials.loc[row, "playoff_seeds"] = 5
+        trials.loc[row, "playoff_macro_f1"] = 0.7 + (0.01 if place == 1 else -0.01 * place)
+    trials.loc[complete.index[1 if playoff > 1 else 0], "chosen"] = 1
+    trials.to_csv(run / "trials.csv", index=False)
+    return run
+
+
 @pytest.fixture(scope="session")
 def dataset(tmp_path_factory) -> Dataset:
     return make_dataset(tmp_path_factory.mktemp("data") / "synthetic4")
@@ -367,3 +442,11 @@ def compared_run(tmp_path, dataset) -> Path:
     """Five seeds; a method with a cross phase, three baselines, two ablations."""
     run = make_run(tmp_path / "run3", dataset, seeds=range(5))
     return add_comparison(add_cross_phase(run, dataset), dataset)
+
+
+@pytest.fixture
+def shared_run(tmp_path, dataset) -> Path:
+    """A search with three objectives, a play-off, and the stages that it computed."""
+    run = make_run(tmp_path / "run4", dataset)
+    add_objectives(run, "macro_f1", "cross_recall", "compute", playoff=3)
+    return add_stages(run, trials=24, segments=6, found=("dcgan",))

@@ -5,12 +5,12 @@ import pytest
 from sklearn.metrics import f1_score, recall_score
 
 from reports.data import centre_relation, data_info, dataset_info
-from reports.figures import Axis
 from reports.page import p_value, points, signed
 from reports.provenance import command, flat, training_command, without_folder
 from reports.results import results_info
 from reports.run import read_run
 from reports.search import search_info
+from reports.svg import Axis
 from reports.training import training_info
 from reports.verdict import verdict_info
 from tests.reports.conftest import make_run, make_trials

@@ -63,7 +63,7 @@ def read(run: Path) -> tuple[str, dict]:
     return out.read_text(), json.loads(out.with_suffix(".json").read_text())
 
 
-@pytest.fixture(params=["run", "synthetic_run", "compared_run"])
+@pytest.fixture(params=["run", "synthetic_run", "compared_run", "shared_run"])
 def any_run(request) -> Path:
     return request.getfixturevalue(request.param)
 
@@ -85,7 +85,8 @@ def test_every_number_of_the_page_is_in_the_json(any_run):
 def test_no_number_stands_outside_such_an_element(any_run):
     html, info = read(any_run)
     page = Page(html)
-    texts = " ".join(str(s).replace("_", " ") for s in leaves(info) if isinstance(s, str))
+    named = [s for s in leaves(info) if isinstance(s, str)]
+    texts = " ".join([*named, *(s.replace("_", " ") for s in named)])
     texts += " Macro-F1 macro-F1 F1"
     for text in page.text:
         for word in re.findall(r"\S*\d\S*", text):
@@ -274,6 +275,7 @@ def test_no_path_of_this_machine_is_in_the_report(run, dataset):
         ("metrics.jsonl", "not json\n{}\n", "metrics.jsonl, line 1"),
         ("trials.csv", "number,state\n0,complete\n", "no column 'macro_f1'"),
         ("split.csv", "image,part\na,train\n", "split.csv is no table"),
+        ("stages.json", "{", "stages.json is damaged: run the command that made it again."),
         ("predictions/test-seed0.csv", "image_id\n", "no column 'patient_id'"),
     ],
 )

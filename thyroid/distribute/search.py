@@ -7,6 +7,7 @@ import json
 import math
 import os
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +17,7 @@ from typing import Any
 
 import optuna
 import ray
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import BaseTrial, FixedTrial, FrozenTrial, TrialState
 from ray import tune
 
 from thyroid import pipeline, progress
@@ -25,6 +26,8 @@ from thyroid.data.splits import make_split
 from thyroid.distribute import recall
 from thyroid.distribute.flights import Desk, on_ray
 from thyroid.distribute.playoff import FIELD, Values, play_off
+from thyroid.distribute.prices import Prices
+from thyroid.distribute.proposals import thrifty
 from thyroid.distribute.rungs import Ladder, Rungs
 from thyroid.distribute.sketch import by_tpe
 from thyroid.distribute.study import (
@@ -50,7 +53,7 @@ from thyroid.stage import Stage
 from thyroid.store import Store
 
 RESTARTS = 3
-"""Times that a trial whose driver died is started again."""
+"""Times in a row that drivers may die without that a trial ends."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +70,8 @@ class SearchConfig:
     """Trainings that a trial may get at the end, while it may be the best one."""
     seed: int = 0
     """Of the proposals."""
+    cost_aware: bool = False
+    """Whether proposals that need less new computing are preferred."""
     concurrent: int | None = None
     """Trials at once; None: as many as there are processors or GPUs for."""
     time_budget_s: float | None = None
@@ -137,9 +142,7 @@ class Search:
         self._require_crosses()
         if self.config.recall and not self.own:
             self._recall()
-        left = self.config.trials - len(self.own)
-        if left > 0:
-            self._tune(left)
+        self._tune()
         if not self._complete:
             write_trials(self.run, self.study)
             reasons = [outcome(trial).get("reason", "") for trial in self.own]
@@ -191,19 +194,37 @@ class Search:
         return for_data(proposed, self.dataset.info.kind, crosses=crosses)
 
     def _propose(self, number: int) -> Proposal:
-        sketch = by_tpe(self.study, number, self.config.seed)
+        trial: BaseTrial = by_tpe(self.study, number, self.config.seed)
+        if self.config.cost_aware:
+            params = thrifty(
+                self.study,
+                number,
+                self.config.seed,
+                lambda trial: self._proposed(trial, number),
+                lambda recipe: self._prices.price(recipe, self.study),
+                exponent=max(0.0, 1 - number / self.config.trials),
+            )
+            trial = FixedTrial(params, number)
+        recipe = self._proposed(trial, number)
+        return Proposal(
+            params=trial.params,
+            distributions=trial.distributions,
+            recipe=json.dumps(to_json(recipe)),
+        )
+
+    @cached_property
+    def _prices(self) -> Prices:
+        return Prices(self.dataset.digest, self.config.seeds, self.store)
+
+    def _proposed(self, trial: BaseTrial, number: int) -> Recipe:
+        """What the space makes of a trial."""
         try:
-            recipe = self._fitting(self.space(sketch, self.base))
+            return self._fitting(self.space(trial, self.base))
         except Exception as wrong:
             raise InputError(
                 f"The search space failed to propose trial {number}: "
                 f"{str(wrong).rstrip('.')}. Correct the space and choose another run folder."
             ) from wrong
-        return Proposal(
-            params=sketch.params,
-            distributions=sketch.distributions,
-            recipe=json.dumps(to_json(recipe)),
-        )
 
     def _require_crosses(self) -> None:
         held_out = make_split(self.dataset, self.base.split).validation
@@ -229,17 +250,39 @@ class Search:
     def _ladder(self) -> Ladder:
         return Ladder(grace_epochs=self.config.grace_epochs, factor=self.config.reduction_factor)
 
-    def _tune(self, left: int) -> None:
+    def _tune(self) -> None:
+        """Run trials until there are enough, or the time is over.
+
+        The death of a driver ends a round; the next one begins with the trials that it left open.
+        """
+        config = self.config
+        began, ended, idle = time.monotonic(), len(self.own), 0
+        with progress.bar("search", "trials") as advance, self._desk() as desk:
+            while (left := config.trials - len(self.own)) > 0:
+                watcher = Watcher(self.run, self.study, left, advance, desk)
+                budget = config.time_budget_s
+                if budget is not None:
+                    budget -= time.monotonic() - began
+                lost = self._round(left, budget, watcher, desk)
+                if watcher.broken is not None:
+                    raise StorageError(watcher.broken)
+                if lost is None:
+                    return
+                idle = 0 if len(self.own) > ended else idle + 1
+                ended = len(self.own)
+                if idle > RESTARTS:
+                    raise StageFailed(f"The search stopped: {lost} The same command goes on.")
+
+    def _round(
+        self, left: int, budget: float | None, watcher: Watcher, desk: Any
+    ) -> Exception | None:
+        """Let Tune run `left` trials; what killed a driver, if anything did."""
         config = self.config
         rungs = Rungs(self._ladder)
         for trial in finished(self.study):
             rungs.replay(f"finished-{trial.number}", reports(trial))
-        with contextlib.ExitStack() as stack:
-            advance = stack.enter_context(progress.bar("search", "trials"))
-            desk = stack.enter_context(self._desk())
-            scratch = stack.enter_context(_scratch(self.run))
-            watcher = Watcher(self.run, self.study, left, advance, desk)
-            drive = driver(self.store, self.dataset.digest, config.seeds, self._ladder, desk)
+        drive = driver(self.store, self.dataset.digest, config.seeds, self._ladder, desk)
+        with _scratch(self.run) as scratch:
             tuner = tune.Tuner(
                 # A driver waits; what it asks for computes. Tune wants a request, so: 1 MB.
                 tune.with_resources(drive, {"cpu": 0, "memory": 1e6}),
@@ -248,7 +291,7 @@ class Search:
                     scheduler=rungs,
                     num_samples=left,
                     max_concurrent_trials=config.concurrent or _concurrent(self.base, config),
-                    time_budget_s=config.time_budget_s,
+                    time_budget_s=budget,
                     reuse_actors=True,
                     trial_dirname_creator=lambda trial: trial.trial_id,
                 ),
@@ -257,18 +300,17 @@ class Search:
                     storage_path=str(scratch),
                     callbacks=[watcher],
                     stop=watcher.stop,
-                    failure_config=tune.FailureConfig(max_failures=RESTARTS),
+                    failure_config=tune.FailureConfig(fail_fast=True),
                     verbose=0,
                 ),
             )
             errors = tuner.fit().errors
-        if watcher.broken is not None:
-            raise StorageError(watcher.broken)
         for error in errors:
-            cause = getattr(error, "cause", error)
+            cause: Exception = getattr(error, "cause", error)
             if isinstance(cause, InputError):
                 raise cause
-            raise StageFailed(f"The search stopped: {cause} The same command goes on.")
+            return cause
+        return None
 
     @contextlib.contextmanager
     def _desk(self) -> Iterator[Any]:

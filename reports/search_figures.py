@@ -1,0 +1,94 @@
+"""The charts of a search. Drawing only: every number comes from the report's dictionary."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from reports import svg
+from reports.front import AIMS
+from reports.svg import BOTTOM, HEIGHT, WIDTH, Axis
+
+OBJECTIVES = {
+    "macro_f1": "validation macro-F1",
+    "cross_recall": "recall on cross images",
+    "compute": "compute, stage-seconds",
+}
+
+
+def history_chart(history: Sequence[dict[str, Any]]) -> Markup:
+    """Each trial's value by its outcome, and the best so far."""
+    valued = [h for h in history if h["macro_f1"] is not None]
+    x = svg.axis_x([h["number"] for h in history], right=WIDTH - 16)
+    y = svg.axis_y([h["macro_f1"] for h in valued])
+    parts = [svg.frame(x, y, "trial", "validation macro-F1", whole=True)]
+    best = [(h["number"], h["best_so_far"]) for h in history if h["best_so_far"] is not None]
+    if best:
+        path = f"M{x(best[0][0])} {y(best[0][1])}"
+        path += "".join(f"H{x(n)}V{y(value)}" for n, value in best[1:])
+        parts.append(Markup('<path class="line solid" d="{}"/>').format(path))
+    for h in history:
+        at = x(h["number"])
+        if h["macro_f1"] is None:
+            mark = f"M{at - 3} {HEIGHT - BOTTOM - 9}l6 6m0 -6l-6 6"
+            parts.append(Markup('<path class="mark failed" d="{}"/>').format(mark))
+        else:
+            parts.append(
+                Markup('<circle class="mark {}" cx="{}" cy="{}" r="3"/>').format(
+                    h["state"], at, y(h["macro_f1"])
+                )
+            )
+    alt = f"Validation macro-F1 of {len(history)} trials in order, with the best so far as a line."
+    return svg.picture(parts, alt)
+
+
+def front_chart(front: dict[str, Any], across: str) -> Markup:
+    """The first objective over another one; the trials of the front filled, with their numbers.
+
+    Where there are two objectives a line parts what the front dominates from what nobody reached.
+    """
+    up = front["objectives"][0]
+    points = front["points"]
+    x = _roomy([p[across] for p in points])
+    y = svg.axis_y([p[up] for p in points])
+    parts = [svg.frame(x, y, OBJECTIVES[across], OBJECTIVES[up], whole=False)]
+    best = sorted({(x(p[across]), y(p[up])) for p in points if p["front"]})
+    if len(front["objectives"]) == 2:
+        step = "V{1}H{0}" if AIMS[across] > 0 else "H{0}V{1}"
+        path = f"M{best[0][0]} {best[0][1]}" + "".join(step.format(*at) for at in best[1:])
+        parts.append(Markup('<path class="mean" fill="none" d="{}"/>').format(path))
+    for p in sorted(points, key=lambda p: p["front"]):
+        mark = Markup('<circle class="mark {}" cx="{}" cy="{}" r="{}"/>')
+        kind, size = ("complete", 4) if p["front"] else ("pruned", 3)
+        parts.append(mark.format(kind, x(p[across]), y(p[up]), size))
+        if p["chosen"]:
+            parts.append(mark.format("chosen", x(p[across]), y(p[up]), 8))
+    parts += _numbers(points, [(x(p[across]), y(p[up])) for p in points])
+    alt = (
+        f"{OBJECTIVES[up]} over {OBJECTIVES[across]} of {len(points)} trials, "
+        f"{front['size']} of which are on the front; the table has their values."
+    )
+    return svg.picture(parts, alt[0].upper() + alt[1:])
+
+
+def _roomy(values: Sequence[float]) -> Axis:
+    """An axis across with a little room at both ends."""
+    x = svg.axis_x(values, right=WIDTH - 16)
+    room = 0.05 * (x.high - x.low)
+    return Axis(low=x.low - room, high=x.high + room, start=x.start, end=x.end)
+
+
+def _numbers(
+    points: Sequence[dict[str, Any]], places: Sequence[tuple[float, float]]
+) -> list[Markup]:
+    """Numbers beside the chosen trial and those of the front, as far as there is room."""
+    texts: list[Markup] = []
+    taken: list[tuple[float, float]] = []
+    named = [(p, at) for p, at in zip(points, places, strict=True) if p["front"] or p["chosen"]]
+    for p, (across, up) in sorted(named, key=lambda pair: not pair[0]["chosen"]):
+        if all(abs(across - x) > 26 or abs(up - y) > 12 for x, y in taken):
+            taken.append((across, up))
+            texts.append(svg.text(across + 8, up - 6, str(p["number"]), "start", "number"))
+    return texts

@@ -1,0 +1,192 @@
+"""The tree of stages, drawn. Drawing only: what is shown, and where, `tree_info` has decided."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from markupsafe import Markup
+
+from reports import svg
+from reports.svg import Axis
+
+WIDTH = 920
+LEFT, RIGHT, TOP, BOTTOM = 108, 136, 42, 8
+GENERATORS, POOL, GAP = 172, 34, 12
+"""Widths: of the epochs of DCGAN, SRGAN and judge; of the pools; between the columns."""
+ROW = 17
+APART = 1.5
+"""Between two boxes of a row."""
+NAMES = {"dcgan": "DCGAN", "srgan": "SRGAN", "synthesis": "pool"}
+LETTER = 6.4
+"""Width of a letter or digit, more or less."""
+
+
+def tree_chart(tree: dict[str, Any]) -> Markup:
+    """Each stage as a box from its first to its last epoch, followed by what is built on it.
+
+    Generators are on the left, classifiers on the right. A box is as high as what follows it.
+    """
+    boxes = tree["boxes"]
+    columns = _columns(boxes)
+    ends = _ends(boxes, columns)
+    height = TOP + ROW * tree["rows"] + BOTTOM
+    parts = _headings(columns, height)
+    parts += _root_names(boxes)
+    followed = {box["follows"] for box in boxes}
+    for place, box in enumerate(boxes):
+        start, end = ends[place]
+        middle = TOP + ROW * (box["row"] + box["rows"] / 2)
+        before = start if box["follows"] is None else ends[box["follows"]][1]
+        if start - before > APART:
+            parts.append(svg.line(before, round(middle, 1), start, round(middle, 1), "axis"))
+        parts.append(_box(box, start, end))
+        if place not in followed:
+            beside = _more(box["hidden"]) if box["hidden"] else _users(box, most=1)
+            parts.append(svg.text(end + 5, middle + 4, beside, "start"))
+        elif box["hidden"]:
+            foot = TOP + ROW * (box["row"] + box["rows"]) - 5
+            parts.append(svg.text(end + 5, foot, _more(box["hidden"]), "start", "note"))
+    parts += _needs(boxes, ends)
+    if tree["hidden_roots"]:
+        foot = TOP + ROW * tree["rows"] - 5
+        parts.append(svg.text(LEFT, foot, _more(tree["hidden_roots"]), "start", "note"))
+    alt = (
+        f"A tree of {tree['stages']} stages, of which {len(boxes)} are drawn: generators on the "
+        "left, the segments of classifiers by their epochs on the right."
+    )
+    return svg.picture(parts, alt, height, WIDTH)
+
+
+def _columns(boxes: list[dict[str, Any]]) -> dict[str, Axis]:
+    """Epochs of generators, the pool and epochs of classifiers, across; those that there are."""
+    in_column = [_column(place, boxes) for place in range(len(boxes))]
+    widths = {"generator": GENERATORS, "pool": POOL}
+    columns: dict[str, Axis] = {}
+    start = float(LEFT)
+    for name in ("generator", "pool", "classifier"):
+        if name not in in_column:
+            continue
+        last = [_span(b)[1] for b, column in zip(boxes, in_column, strict=True) if column == name]
+        end = min(start + widths.get(name, WIDTH), WIDTH - RIGHT)
+        columns[name] = Axis(low=0.0, high=max(last), start=start, end=end)
+        start = end + GAP
+    return columns
+
+
+def _column(place: int, boxes: list[dict[str, Any]]) -> str:
+    """A judge that is trained on synthetic images stands where the classifiers do."""
+    box = boxes[place]
+    if box["role"] == "judge":
+        while box["follows"] is not None:
+            box = boxes[box["follows"]]
+        return "generator" if box["role"] == "judge" else "classifier"
+    return {"synthesis": "pool", "classifier": "classifier"}.get(box["role"], "generator")
+
+
+def _span(box: dict[str, Any]) -> tuple[int, int]:
+    """Its first epoch and that after its last; a stage without epochs takes one."""
+    first = box["first_epoch"] or 0
+    return first, first + max(box["epochs"] or 1, 1)
+
+
+def _ends(boxes: list[dict[str, Any]], columns: dict[str, Axis]) -> list[tuple[float, float]]:
+    """Where each box begins and ends, across."""
+    ends = []
+    for place, box in enumerate(boxes):
+        axis = columns[_column(place, boxes)]
+        first, last = _span(box)
+        ends.append((axis(first), max(axis(last) - APART, axis(first) + APART)))
+    return ends
+
+
+def _headings(columns: dict[str, Axis], height: float) -> list[Markup]:
+    """The columns' names and the epochs' numbers."""
+    names = {"generator": "generators: epochs", "pool": "pool", "classifier": "classifiers: epochs"}
+    parts = []
+    for name, axis in columns.items():
+        parts.append(svg.text(axis.start, 12, names[name], "start", "title"))
+        if name == "pool":
+            continue
+        for tick in axis.ticks(4 if name == "generator" else 8, whole=True):
+            parts.append(svg.line(axis(tick), TOP - 6, axis(tick), height - BOTTOM, "grid"))
+            anchor = "start" if tick == 0 else "middle"
+            parts.append(svg.text(axis(tick), TOP - 11, svg.tick_label(tick), anchor))
+    return parts
+
+
+def _root_names(boxes: list[dict[str, Any]]) -> list[Markup]:
+    """Beside each tree what it is of, unless it is as the tree above."""
+    parts, above = [], ""
+    for box in boxes:
+        if box["follows"] is None:
+            name = NAMES.get(box["role"], box["role"])
+            name += "" if box["seed"] is None else f", seed {box['seed']}"
+            if name != above:
+                y = TOP + ROW * box["row"] + 12
+                parts.append(svg.text(LEFT - 6, y, name, "end"))
+            above = name
+    return parts
+
+
+def _box(box: dict[str, Any], start: float, end: float) -> Markup:
+    return Markup(
+        '<rect class="stage {}" x="{}" y="{}" width="{}" height="{}"><title>{}</title></rect>'
+    ).format(
+        box["look"],
+        start,
+        TOP + ROW * box["row"] + 1,
+        round(end - start, 1),
+        ROW * box["rows"] - 2,
+        _in_words(box),
+    )
+
+
+def _needs(boxes: list[dict[str, Any]], ends: list[tuple[float, float]]) -> list[Markup]:
+    """How many trainings need each box; where boxes are narrow, once for several in a row."""
+    rows: list[list[int]] = []  # of boxes that follow each other, with the same needs and height
+    for place, box in enumerate(boxes):
+        before = boxes[place - 1] if box["follows"] == place - 1 else None
+        same = before and all(before[name] == box[name] for name in ("needs", "row", "rows"))
+        if same and ends[place][0] - ends[place - 1][1] <= APART + 0.1:
+            rows[-1].append(place)
+        else:
+            rows.append([place])
+    parts = []
+    for row in rows:
+        box = boxes[row[0]]
+        shown = f"\N{MULTIPLICATION SIGN}{box['needs']:,}"
+        width = LETTER * len(shown) + 5
+        wide = all(width <= end - start for start, end in (ends[place] for place in row))
+        for first, last in ((place, place) for place in row) if wide else ((row[0], row[-1]),):
+            start, end = ends[first][0], ends[last][1]
+            if box["needs"] > 1 and width <= end - start:
+                foot = TOP + ROW * (box["row"] + box["rows"] / 2) + 4
+                parts.append(
+                    svg.text((start + end) / 2, foot, shown, "middle", f"inside {box['look']}")
+                )
+    return parts
+
+
+def _in_words(box: dict[str, Any]) -> str:
+    words = [NAMES.get(box["role"], box["role"])]
+    if box["seed"] is not None:
+        words.append(f"seed {box['seed']}")
+    if box["epochs"]:
+        first, last = _span(box)
+        words.append(f"epochs {first + 1} to {last}")
+    if box["phase"] in ("single", "cross"):
+        words.append(f"{box['phase']} phase")
+    needs = "1 training" if box["needs"] == 1 else f"{box['needs']} trainings"
+    how = "found in the store" if box["look"] == "found" else "computed"
+    users = f" ({_users(box)})" if box["users"] else ""
+    return f"{', '.join(words)}: {box['seconds']:.1f} s, {how}, needed by {needs}{users}"
+
+
+def _users(box: dict[str, Any], most: int = 3) -> str:
+    named = box["users"][:most]
+    others = len(box["users"]) - len(named) + box["more_users"]
+    return ", ".join(named) + (f" and {others:,} more" if others else "")
+
+
+def _more(stages: int) -> str:
+    return f"and {stages:,} more stage{'s' if stages > 1 else ''}"

@@ -1,0 +1,179 @@
+"""The Pareto front against brute force, and what the page says of it and of the play-off."""
+
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from reports.front import AIMS, front_info, non_dominated
+from reports.run import read_run
+from reports.search import search_info
+from tests.reports.conftest import add_objectives, make_run
+from tests.reports.test_report import read
+
+
+def dominates(a: dict, b: dict, objectives: list[str]) -> bool:
+    pairs = [(AIMS[name] * a[name], AIMS[name] * b[name]) for name in objectives]
+    return all(x >= y for x, y in pairs) and any(x > y for x, y in pairs)
+
+
+def brute_force(trials: list[dict], objectives: list[str]) -> list[bool]:
+    whole = [t for t in trials if all(t[name] is not None for name in objectives)]
+    return [t in whole and not any(dominates(o, t, objectives) for o in whole) for t in trials]
+
+
+@pytest.mark.parametrize("objectives", [list(AIMS)[:n] for n in (1, 2, 3)])
+@pytest.mark.parametrize("seed", range(20))
+def test_the_front_is_that_of_brute_force(objectives, seed):
+    rng = np.random.default_rng(seed)
+    drawn = rng.integers(0, 6, (40, 3)) / 5  # coarse: there are ties
+    trials = [
+        {name: None if rng.random() < 0.1 else value for name, value in zip(AIMS, row, strict=True)}
+        for row in drawn
+    ]
+    found = non_dominated(trials, objectives)
+    assert found == brute_force(trials, objectives)
+    assert any(found)
+
+
+def trial(number, macro_f1, cross_recall, compute) -> dict:
+    return {
+        "number": number,
+        "macro_f1": macro_f1,
+        "cross_recall": cross_recall,
+        "compute": compute,
+    }
+
+
+def test_equal_trials_are_on_the_front_together_and_less_compute_is_better():
+    trials = [trial(0, 0.8, 0.5, 10), trial(1, 0.8, 0.5, 10), trial(2, 0.8, 0.5, 11)]
+    assert non_dominated(trials, list(AIMS)) == [True, True, False]
+    assert non_dominated([], list(AIMS)) == []
+
+
+def test_a_trial_without_a_value_is_left_out():
+    trials = [trial(0, 0.9, None, 1), trial(1, 0.8, 0.5, 10)]
+    info = front_info(trials, list(AIMS), chosen=0)
+    assert [p["number"] for p in info["points"]] == [1]
+    assert (info["trials"], info["left_out"], info["size"]) == (1, 1, 1)
+    assert info["chosen_on"] is False
+
+
+def test_an_objective_that_no_trial_has_is_left_out():
+    trials = [trial(0, 0.9, None, 5), trial(1, 0.8, None, 1), trial(2, 0.8, None, 7)]
+    info = front_info(trials, list(AIMS), chosen=None)
+    assert info["objectives"] == ["macro_f1", "compute"]
+    assert info["without"] == ["cross_recall"]
+    assert [row["number"] for row in info["rows"]] == [0, 1]
+
+
+def test_of_one_objective_there_is_no_front():
+    assert front_info([trial(0, 0.9, 0.5, 5)], ["macro_f1"], None) is None
+
+
+def test_a_long_front_is_cut_in_the_table_alone():
+    trials = [trial(i, 0.5 + i / 100, 0.5, 10.0 + i) for i in range(30)]
+    info = front_info(trials, ["macro_f1", "compute"], None)
+    assert (info["size"], info["listed"], len(info["rows"]), len(info["points"])) == (
+        30,
+        20,
+        20,
+        30,
+    )
+    assert [row["number"] for row in info["rows"]] == list(range(29, 9, -1))
+
+
+@pytest.mark.parametrize("objectives", [("macro_f1", "compute"), ("macro_f1", *list(AIMS)[1:])])
+def test_the_page_shows_the_front(run, objectives):
+    before = read(run)[0].count("<svg")
+    html, info = read(add_objectives(run, *objectives))
+    front = info["search"]["front"]
+    assert html.count("<svg") == before + len(objectives) - 1
+    assert 0 < front["size"] < front["trials"] == info["search"]["states"]["complete"]
+    assert html.count('class="mark chosen"') == len(objectives) - 1
+    assert "good by several objectives at once" in html
+    assert "learning_rate" in str(front["rows"][0]["parameters"])
+
+
+def test_a_single_objective_shows_nothing_of_it(run):
+    html, info = read(run)
+    assert info["search"]["front"] is None
+    assert info["search"]["choice"] is None
+    assert "Several objectives" not in html
+    assert "play-off" not in html
+    assert "mean over them" not in html
+
+
+def test_no_cross_images_and_no_other_objective_is_said(run):
+    add_objectives(run, "macro_f1", "cross_recall")
+    trials = pd.read_csv(run / "trials.csv")
+    trials.assign(cross_recall=np.nan).to_csv(run / "trials.csv", index=False)
+    html, info = read(run)
+    assert info["search"]["front"]["objectives"] == ["macro_f1"]
+    assert "No complete trial has a value for the recall on cross images" in html
+    assert "no two objectives to be weighed" in html
+
+
+def test_the_best_is_the_chosen_one(run):
+    before = search_info(read_run(run))
+    html, info = read(add_objectives(run, "macro_f1", playoff=3))
+    search = info["search"]
+    assert search["best"]["number"] == before["top"][1]["number"] == search["choice"]["number"]
+    assert [t["playoff_seeds"] for t in search["top"]] == [5, 5, 5] + [None] * (
+        len(search["top"]) - 3
+    )
+    assert search["choice"] == {
+        "number": before["top"][1]["number"],
+        "contenders": 3,
+        "seeds": 5,
+        "mean": pytest.approx(0.71),
+        "is_best": True,
+    }
+    rest = [t["macro_f1"] for t in search["top"][3:]]
+    assert rest == sorted(rest, reverse=True)
+    assert "The chosen trial, number" in html
+    assert "mean over them" in html
+    assert "trained with further seeds in a play-off" in html
+    assert search["front"] is None
+
+
+def test_without_a_play_off_the_choice_is_the_highest(run):
+    html, info = read(add_objectives(run, "macro_f1"))
+    assert info["search"]["choice"]["seeds"] is None
+    assert info["search"]["choice"]["is_best"]
+    assert "which has the highest validation macro-F1." in html
+    assert "play-off" not in html
+
+
+def test_a_choice_that_is_not_the_highest_is_not_called_so(run):
+    add_objectives(run, "macro_f1", playoff=3)
+    trials = pd.read_csv(run / "trials.csv")
+    means = trials["playoff_macro_f1"].where(trials["chosen"] == 0, 0.1)
+    trials.assign(playoff_macro_f1=means).to_csv(run / "trials.csv", index=False)
+    html, info = read(run)
+    assert not info["search"]["choice"]["is_best"]
+    assert "which has a mean validation macro-F1 (" in html
+
+
+def test_old_trials_have_no_new_columns(run):
+    info = search_info(read_run(run))
+    assert info["objectives"] == ["macro_f1"]
+    assert {t["compute"] for t in info["top"]} == {None}
+    assert not math.isnan(info["best"]["macro_f1"])
+
+
+def test_the_command_names_objectives_and_seeds(run):
+    _, info = read(add_objectives(run, "macro_f1", "compute"))
+    assert "--seeds 1 --max-seeds 5 --objectives macro_f1,compute" in info["provenance"]["command"]
+
+
+def test_a_search_that_failed_throughout_has_no_front(tmp_path, dataset):
+    run = add_objectives(make_run(tmp_path / "run", dataset), "macro_f1", "compute")
+    trials = pd.read_csv(run / "trials.csv")
+    trials[trials["state"] == "failed"].assign(chosen=0).to_csv(run / "trials.csv", index=False)
+    html, info = read(run)
+    assert info["search"]["front"]["objectives"] == []
+    assert json.dumps(info["search"]["best"]) == "null"
+    assert "no two objectives" in html
