@@ -53,7 +53,10 @@ def command(config: dict[str, Any], run: str) -> str:
         "--seed": search.get("seed"),
         "--grace-epochs": search.get("grace_epochs"),
     }
-    return _whole(config, run, options, search)
+    words = ["--cost-aware"] if search.get("cost_aware") else []
+    recalled = [str(without_folder(run)) for run in search.get("recall") or []]
+    words += ["--recall", *recalled] if recalled else []
+    return _whole(config, run, options, search, words)
 
 
 def _whole(

@@ -369,9 +369,18 @@ def test_search_writes_trials_and_the_best_recipe(
     assert recipe["augmentation"]["rotation_deg"] == pytest.approx(10 * best["param_magnitude"])
     page = (run / "report.html").read_text()
     assert "Search" in page
+    assert "What was computed" in page
+    stages = json.loads((run / "stages.json").read_text())["stages"]
+    assert {user for stage in stages for user in stage["users"]} >= {"trial 0", "trial 1", "seed 0"}
+    assert not any(stage["found"] for stage in stages)
+    assert "computed" in told.err.splitlines()[-1]
 
     assert main(["train", str(toy), str(tmp_path / "again"), "--recipe", str(run / "recipe.json"),
-                 "--seeds", "1"]) == 0  # fmt: skip
+                 "--seeds", "1", "--store", str(run / "store")]) == 0  # fmt: skip
+    stages = json.loads((tmp_path / "again" / "stages.json").read_text())["stages"]
+    assert all(stage["found"] for stage in stages)
+    assert main(command + ["--objectives", "macro_f1,compute"]) == 2
+    assert "whose --objectives was ['macro_f1']" in capsys.readouterr().err
     again = pd.read_csv(tmp_path / "again" / "predictions" / "test-seed0.csv")
     assert again.equals(pd.read_csv(run / "predictions" / "test-seed0.csv"))
 

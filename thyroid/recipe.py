@@ -503,7 +503,7 @@ def from_json(kind: type[T], plain: Mapping[str, Any]) -> T:
     InputError
         When a field is unknown or a value out of its range.
     """
-    hints = _hints(kind)
+    hints = _hints(kind)  # type: ignore[arg-type]  # a class is hashable
     unknown = sorted(set(plain) - set(hints))
     if unknown:
         raise InputError(

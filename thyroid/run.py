@@ -185,7 +185,17 @@ def require_same(
     path = run / "config.json"
     if not path.exists():
         return
-    settings = ("space", "space_sha256", "seeds", "seed", "grace_epochs", "reduction_factor")
+    settings = (
+        "space",
+        "space_sha256",
+        "objectives",
+        "seeds",
+        "seed",
+        "grace_epochs",
+        "reduction_factor",
+        "cost_aware",
+        "storage",
+    )
     try:
         before = json.loads(path.read_text())
         same_data = before["dataset"]["digest"] == dataset.digest

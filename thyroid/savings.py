@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from thyroid.files import replace_text
+from thyroid.progress import duration, say
 from thyroid.stage import Stage
 from thyroid.store import Store
 
@@ -23,7 +24,8 @@ def lineages(needs: Mapping[str, Iterable[Stage]]) -> dict[str, list[str]]:
 
 
 def write_stages(run: Path, needs: Mapping[str, Iterable[str]], store: Store) -> None:
-    """Write stages.json: every stage that the run needed, its seconds, and who needed it.
+    """Write stages.json: every stage that the run needed, its seconds, and who needed it; say what
+    that comes to.
 
     Without sharing, a stage would have been computed once for each user: see `totals`.
 
@@ -43,6 +45,7 @@ def write_stages(run: Path, needs: Mapping[str, Iterable[str]], store: Store) ->
             stages.append(_row(key, manifest, wanted_by, store.run))
     text = json.dumps({"format_version": 1, "stages": stages}, indent=1)
     replace_text(run / FILE, text + "\n")
+    say(_sentence(**totals(stages)))
 
 
 def _row(key: str, manifest: Mapping[str, Any], users: list[str], run: str) -> dict[str, Any]:
@@ -69,3 +72,8 @@ def totals(stages: Iterable[Mapping[str, Any]]) -> dict[str, float]:
         "computed": sum(row["seconds"] for row in rows if not row["found"]),
         "found": sum(row["seconds"] for row in rows if row["found"]),
     }
+
+
+def _sentence(needed: float, computed: float, found: float) -> str:
+    text = f"computed {duration(computed)} of stages, where {duration(needed)} were needed"
+    return text + (f"; {duration(found)} were in the store" if found else "")

@@ -172,3 +172,26 @@ def test_what_diverged_is_not_computed_again(
     within(10, fail())
     with pytest.raises(Diverged, match="Training diverged"):  # nor in process
         list(in_process(store, where(toy))([final]))
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_a_stage_of_two_workers_is_cancelled_with_its_workers(toy: Path, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    flights = Flights(store, where(toy))
+    endless = segments(toy, execution__workers=2, **ENDLESS)[1]
+
+    async def come_and_go() -> None:
+        waiting = asyncio.ensure_future(flights.want([endless], "a"))
+        await until(lambda: [c.name for c in claims(store)] == [endless.key], seconds=60)
+        await until(lambda: free_processors() == 0, seconds=60)
+        await asyncio.sleep(5)  # they train
+        flights.leave("a")
+        await until(lambda: free_processors() == 2, seconds=60)
+        await until(lambda: not claims(store), seconds=60)
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+    within(240, come_and_go())
+    assert endless.key not in store
+    assert not list((tmp_path / "building").iterdir())
+    assert not list((tmp_path / "train").iterdir())

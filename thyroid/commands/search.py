@@ -148,6 +148,8 @@ def search_and_evaluate(
         "space_sha256": sha256_of(space_file(space_name)),
         "objective": "validation macro-F1",
         **dataclasses.asdict(config),
+        "objectives": list(config.objectives),
+        "recall": list(config.recall),
         "base": to_json(base),
     }
     seeds = range(final_seeds)

@@ -1,0 +1,12 @@
+"""Who waits stays small."""
+
+import subprocess
+import sys
+
+
+def test_drivers_and_the_desk_import_no_torch() -> None:
+    program = (
+        "import sys, thyroid.distribute.trial, thyroid.distribute.flights, tune_spaces.joint; "
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], timeout=60).returncode == 0
