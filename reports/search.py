@@ -47,7 +47,8 @@ def search_info(run: Run) -> dict[str, Any] | None:
     complete = [r for r in rows if r["state"] == "complete" and r["macro_f1"] is not None]
     ranked = [_with_parameters(r, parameters) for r in sorted(complete, key=_rank)]
     chosen = next((r["number"] for r in complete if r.get("chosen")), None)
-    reused, computed = _total(rows, "reused_stages"), _total(rows, "computed_stages")
+    own = [row for row in rows if not (row.get("reason") or "").startswith("recalled from")]
+    reused, computed = _total(own, "reused_stages"), _total(own, "computed_stages")
     return info | {
         "ended": len(rows),
         "states": dict(sorted(Counter(str(r["state"]) for r in rows).items())),

@@ -1,4 +1,5 @@
 import itertools
+import pickle
 import subprocess
 import sys
 from typing import Any
@@ -38,6 +39,15 @@ def test_a_key_says_what_decides_the_result() -> None:
     others += [pipeline.classifier(recipe, DIGEST, 1)[-1].key]
     others += [pipeline.classifier(recipe, "e" * 64, 0)[-1].key]
     assert len({key, *others}) == len(others) + 1
+
+
+def test_a_long_chain_of_segments_can_be_sent() -> None:
+    """Pickle would follow it into a stack too deep, and every worker gets one."""
+    recipe = toy_recipe(schedule__constant_epochs=400)
+    final = pipeline.classifier(recipe, "d" * 64, 0)[-1]
+    sent = pickle.loads(pickle.dumps(final))  # noqa: S301
+    assert [stage.key for stage in sent.lineage()] == [stage.key for stage in final.lineage()]
+    assert sent.inputs["previous"].inputs["split"] is sent.inputs["split"]
 
 
 def test_the_stage_version_is_part_of_the_key(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,10 @@ class Diverged(StageFailed):
     """The stage's own numbers came out wrong, and would again: the store remembers it."""
 
 
+class TooLarge(StageFailed):
+    """A stage needs more memory than there is."""
+
+
 class Vanished(StageFailed):
     """An artifact that was there has gone or been damaged: what needs it is asked for again."""
 

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from thyroid import progress
 from thyroid.data.dataset import Dataset
 from thyroid.errors import Diverged, StorageError, Vanished
 from thyroid.files import cannot_write, sha256_of
@@ -34,6 +35,23 @@ def in_process(store: Store, datasets: Datasets) -> Runner:
                     yield from execute(step, store, datasets)
 
     return run
+
+
+def bring_about(wanted: Sequence[Stage], runner: Runner) -> None:
+    """Make the artifacts of `wanted` and of all that they need, with a bar."""
+    total = _epochs(wanted)
+    with progress.bar("training", "epochs") as advance:
+        done = 0
+        for metrics in runner(wanted):
+            if "epoch" in metrics:
+                done += 1
+                advance(done, total)
+
+
+def _epochs(wanted: Sequence[Stage]) -> int:
+    """Epochs of all the stages that `wanted` need."""
+    stages = {stage.key: stage for final in wanted for stage in final.lineage()}
+    return sum(getattr(stage.config, "epochs", 0) for stage in stages.values())
 
 
 def execute(stage: Stage, store: Store, datasets: Datasets) -> Iterator[EpochMetrics]:

@@ -476,7 +476,9 @@ def _after(
 ) -> Stage:
     """The next segment, fed by the last one."""
     previous = {"previous": segments[-1]} if segments else {}
-    return Stage(kind=kind, config=config, dataset=dataset, inputs={**inputs, **previous})
+    stage = Stage(kind=kind, config=config, dataset=dataset, inputs={**inputs, **previous})
+    _ = stage.key  # now, while those before are known: a long chain's would be too deep a stack
+    return stage
 
 
 def _alone(execution: ExecutionConfig) -> ExecutionConfig:

@@ -30,12 +30,12 @@ from typing import Any
 import pandas as pd
 import torch
 
-from thyroid import __version__, machine, pipeline, progress
+from thyroid import __version__, machine, pipeline
 from thyroid.data import quality as data_quality
 from thyroid.data.dataset import Dataset
 from thyroid.data.splits import Split, make_split
 from thyroid.errors import InputError
-from thyroid.execute import Runner, opened, reread
+from thyroid.execute import Runner, bring_about, opened, reread
 from thyroid.files import cannot_write, replace_text
 from thyroid.network_input import sum_pixels
 from thyroid.networks.registry import build, require_size
@@ -261,8 +261,8 @@ def write_config(
 
 def own_store(run: Path, place: Path | None) -> Store:
     """The store that a run works with; what it makes there bears the id in its config.json."""
-    store = Store.at(place or run / "store")
-    return dataclasses.replace(store, run=json.loads((run / "config.json").read_text())["id"])
+    config = json.loads((run / "config.json").read_text())
+    return Store.at(place or run / "store", config.get("id", ""))
 
 
 def _about(dataset: Dataset) -> dict[str, Any]:
@@ -302,9 +302,7 @@ def final_needs(
             twin = predictions(dataset, without_synthetic(recipe), [seed], test_set)
             needs[f"seed {seed}, without synthetic images"] = twin
     if recipe.synthetic:
-        needs["quality of the synthetic images"] = [
-            pipeline.quality(recipe, dataset.digest, seeds[0])
-        ]
+        needs[f"seed {seeds[0]}"].append(pipeline.quality(recipe, dataset.digest, seeds[0]))
     return needs
 
 
@@ -334,17 +332,6 @@ def evaluate(
     """
     bring_about(final_stages(dataset, recipe, seeds, test_set), runner)
     write_results(run, dataset, recipe, seeds, store, test_set)
-
-
-def bring_about(wanted: Sequence[Stage], runner: Runner) -> None:
-    """Make the artifacts of `wanted` and of all that they need, with a bar."""
-    total = _epochs(wanted)
-    with progress.bar("training", "epochs") as advance:
-        done = 0
-        for metrics in runner(wanted):
-            if "epoch" in metrics:
-                done += 1
-                advance(done, total)
 
 
 def write_results(
@@ -400,12 +387,6 @@ def predictions(
         for seed in seeds
         for part in parts
     ]
-
-
-def _epochs(wanted: Sequence[Stage]) -> int:
-    """Epochs of all the stages that `wanted` need."""
-    stages = {stage.key: stage for final in wanted for stage in final.lineage()}
-    return sum(getattr(stage.config, "epochs", 0) for stage in stages.values())
 
 
 def _write_metrics(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from importlib import metadata
@@ -101,19 +101,45 @@ class Stage:
     def lineage(self) -> Iterator[Stage]:
         """Its inputs, theirs, and itself: each once, what is needed first."""
         seen: set[str] = set()
+        waiting: list[tuple[Stage, bool]] = [(self, False)]
+        while waiting:  # a chain may be too long to be followed by calls
+            stage, fed = waiting.pop()
+            if fed:
+                yield stage
+            elif stage.key not in seen:
+                seen.add(stage.key)
+                waiting.append((stage, True))
+                waiting += [(upstream, False) for upstream in reversed(list(stage.inputs.values()))]
 
-        def walk(stage: Stage) -> Iterator[Stage]:
-            if stage.key in seen:
-                return
-            seen.add(stage.key)
-            for upstream in stage.inputs.values():
-                yield from walk(upstream)
-            yield stage
-
-        return walk(self)
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Sent as a flat list: pickle would follow a chain of segments into a stack too deep."""
+        lineage = list(self.lineage())
+        place = {stage.key: i for i, stage in enumerate(lineage)}
+        rows = [
+            (
+                stage.kind,
+                stage.config,
+                stage.dataset,
+                {name: place[upstream.key] for name, upstream in stage.inputs.items()},
+                stage.key,
+            )
+            for stage in lineage
+        ]
+        return _assembled, (rows,)
 
     def function(self) -> Fit:
         """The function that makes the artifact."""
         module, name = KINDS[self.kind].function.split(":")
         fit: Fit = getattr(importlib.import_module(module), name)
         return fit
+
+
+def _assembled(rows: Sequence[tuple[str, Any, str, Mapping[str, int], str]]) -> Stage:
+    """The last of the stages that `Stage.__reduce__` took apart, with the keys that they had."""
+    stages: list[Stage] = []
+    for kind, config, dataset, inputs, key in rows:
+        needed = {name: stages[place] for name, place in inputs.items()}
+        stage = Stage(kind=kind, config=config, dataset=dataset, inputs=needed)
+        stage.__dict__["key"] = key
+        stages.append(stage)
+    return stages[-1]

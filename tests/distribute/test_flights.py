@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -16,7 +17,7 @@ from tests.toy import toy_recipe
 from thyroid import pipeline
 from thyroid.data.dataset import Dataset
 from thyroid.distribute import tasks
-from thyroid.distribute.flights import Flights
+from thyroid.distribute.flights import Flights, on_ray
 from thyroid.errors import Diverged
 from thyroid.execute import in_process
 from thyroid.stage import EpochMetrics, Stage
@@ -195,3 +196,19 @@ def test_a_stage_of_two_workers_is_cancelled_with_its_workers(toy: Path, tmp_pat
     assert endless.key not in store
     assert not list((tmp_path / "building").iterdir())
     assert not list((tmp_path / "train").iterdir())
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_what_is_missing_before_a_stage_that_is_there_is_made_again(
+    toy: Path, tmp_path: Path
+) -> None:
+    """All of a training is read in the end, not its last segment alone."""
+    store = Store(tmp_path)
+    first, second, *_, final = segments(toy)
+    list(in_process(store, where(toy))([final]))
+    shutil.rmtree(store.artifact(first.key))
+    (store.artifact(second.key) / "metrics.jsonl").write_text("damaged")
+    metrics = list(on_ray(store, where(toy))([final]))
+    assert sorted(m["epoch"] for m in metrics if "epoch" in m) == [1, 2, 3, 4]
+    assert [m["epoch"] for m in metrics if not m["reused"]] == [1, 2]
+    assert all(store.open(stage.key) for stage in final.lineage())

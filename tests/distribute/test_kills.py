@@ -15,13 +15,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from optuna.trial import FrozenTrial
 
 from tests.distribute.test_search import best_recipe
 from tests.stages.test_classifier import where
 from tests.toy import toy_generators
 from thyroid.data.dataset import Dataset
 from thyroid.distribute.search import SearchConfig
-from thyroid.distribute.study import finished, open_study
+from thyroid.distribute.study import read_study
+from thyroid.errors import InputError
 from thyroid.space import load_space
 from thyroid.store import Store
 
@@ -87,9 +89,21 @@ def until(condition: Callable[[], object], process: subprocess.Popen[bytes]) -> 
         time.sleep(0.01)
 
 
-def trials_ended(run: Path) -> int:
+def trials(run: Path) -> list[FrozenTrial]:
     journal = run / "study.journal"
-    return len(finished(open_study(journal))) if journal.exists() else 0
+    with suppress(InputError):  # not yet
+        return read_study(journal).get_trials()
+    return []
+
+
+def trials_ended(run: Path) -> int:
+    return sum(trial.state.is_finished() for trial in trials(run))
+
+
+def has_reported(run: Path) -> bool:
+    """Whether a trial that runs has passed a rung."""
+    running = [trial for trial in trials(run) if not trial.state.is_finished()]
+    return any(trial.intermediate_values for trial in running)
 
 
 def claims(run: Path) -> list[list[str]]:
@@ -128,6 +142,8 @@ def kill_worker(process: subprocess.Popen[bytes], run: Path) -> None:
 
 def kill_driver(process: subprocess.Popen[bytes], run: Path) -> None:
     """The process of a trial."""
+    if trials_ended(run) > 1:
+        until(lambda: has_reported(run) or trials_ended(run) >= TRIALS, process)
     drivers = named("ray::ImplicitFunc", process.pid)
     assert drivers
     kill_processes(drivers)

@@ -109,15 +109,36 @@ def test_earlier_trials_are_recalled_as_far_as_the_store_has_them(
     new = search(tmp_path / "new", crossed, again, trials=2, recall=(str(old),))
     new.best()
     table = pd.read_csv(tmp_path / "new" / "trials.csv")
-    assert len(table) == len(told) + 2
-    recalled = table.iloc[: len(told)]
-    np.testing.assert_array_equal(recalled["macro_f1"], told["macro_f1"])
+    assert len(table) == len(distinct) + 2
+    recalled = table.iloc[: len(distinct)]
+    np.testing.assert_array_equal(recalled["macro_f1"], distinct["macro_f1"])
     assert (recalled["computed_stages"] == 0).all()
-    assert (recalled["reason"] == "recalled from old").all()
+    assert list(recalled["reason"]) == [f"recalled from old trial {n}" for n in distinct["number"]]
     assert len(new.own) == 2
     new.best()  # once more: nothing is recalled twice
-    assert len(pd.read_csv(tmp_path / "new" / "trials.csv")) == len(told) + 2
-    assert 1 <= len(distinct) <= len(told)
+    assert len(pd.read_csv(tmp_path / "new" / "trials.csv")) == len(distinct) + 2
+
+    # A kill while trials were being recalled: the others come, and none twice
+    half = search(tmp_path / "half", crossed, again, trials=1, recall=(str(old), str(old)))
+    (tmp_path / "half").mkdir()
+    first = new.study.get_trials()[0]
+    half.study.add_trial(first)
+    half.best()
+    table = pd.read_csv(tmp_path / "half" / "trials.csv")
+    assert sorted(table["macro_f1"][: len(distinct)]) == sorted(distinct["macro_f1"])
+
+    def narrower(trial: BaseTrial, recipe: Recipe) -> Recipe:
+        epochs = trial.suggest_int("epochs", 1, int(distinct["param_epochs"].max()) - 1)
+        rate = trial.suggest_categorical("rate", [1e-5, 3e-3])
+        changes = {"schedule.constant_epochs": epochs, "optimiser.learning_rate": rate}
+        return override(recipe, changes)
+
+    narrow = replace(
+        search(tmp_path / "narrow", crossed, again, trials=1, recall=(str(old),)), space=narrower
+    )
+    narrow.best()
+    table = pd.read_csv(tmp_path / "narrow" / "trials.csv")
+    assert table["param_epochs"].max() < distinct["param_epochs"].max()
 
     elsewhere = search(
         tmp_path / "elsewhere", crossed, Store(tmp_path / "empty"), trials=1, recall=(str(old),)

@@ -18,13 +18,23 @@ from optuna.trial import TrialState
 from tests.stages.test_classifier import where
 from tests.toy import toy_generators, toy_recipe
 from thyroid.data.dataset import Dataset
+from thyroid.data.splits import LeakError
 from thyroid.distribute import sketch
 from thyroid.distribute.rungs import Ladder, Rungs
 from thyroid.distribute.search import Search, SearchConfig
 from thyroid.distribute.sketch import by_tpe
 from thyroid.distribute.study import Proposal, StudySearch, open_study
 from thyroid.distribute.tasks import require_room
-from thyroid.errors import InputError, StorageError
+from thyroid.distribute.trial import is_own
+from thyroid.errors import (
+    Diverged,
+    InputError,
+    ProcessLost,
+    StageFailed,
+    StorageError,
+    TooLarge,
+    Vanished,
+)
 from thyroid.recipe import ExecutionConfig, Recipe, override, to_json
 from thyroid.space import Space, load_space
 from thyroid.store import Store
@@ -246,15 +256,24 @@ def test_asha_stops_the_hopeless_and_an_old_search_counts(toy: Path, tmp_path: P
 
 @pytest.mark.usefixtures("ray_here")
 def test_a_disk_that_fails_costs_no_trial(toy: Path, tmp_path: Path) -> None:
-    dataset, config = Dataset.open(toy), SearchConfig(trials=2, concurrent=1)
+    dataset, config = Dataset.open(toy), SearchConfig(trials=4, concurrent=1, grace_epochs=99)
     space = load_space("augmentation")
     store, data = Store(tmp_path / "store"), where(toy)
     (tmp_path / "store").write_text("a file where the store should be")
     with pytest.raises(StorageError, match="Not a directory"):
         best_recipe(tmp_path, dataset, toy_generators(), space, config, store, data)
     (tmp_path / "store").unlink()
+    states = [trial.state for trial in open_study(tmp_path / "study.journal").trials]
+    assert states == [TrialState.RUNNING]  # nothing more was proposed
     best_recipe(tmp_path, dataset, toy_generators(), space, config, store, data)
-    assert list(pd.read_csv(tmp_path / "trials.csv")["state"]) == ["complete"] * 2
+    assert list(pd.read_csv(tmp_path / "trials.csv")["state"]) == ["complete"] * 4
+
+
+def test_only_what_is_its_recipes_own_fault_fails_a_trial() -> None:
+    own = [Diverged("x"), TooLarge("x"), InputError("x"), RuntimeError("x")]
+    others = [ProcessLost("x"), Vanished("x"), StageFailed("x"), StorageError("x"), OSError("x")]
+    assert all(map(is_own, own))
+    assert not any(map(is_own, [*others, ImportError("x"), LeakError("x")]))
 
 
 @pytest.mark.usefixtures("ray_here")

@@ -67,10 +67,10 @@ def compare(
     from thyroid.distribute.connection import connected
     from thyroid.distribute.flights import on_ray
     from thyroid.distribute.tasks import require_room
+    from thyroid.execute import bring_about
     from thyroid.files import sha256_of
     from thyroid.progress import say
     from thyroid.run import (
-        bring_about,
         final_needs,
         locked,
         own_store,
@@ -146,7 +146,7 @@ def _tuned(
     from thyroid import pipeline
     from thyroid.comparison import candidates, chosen
     from thyroid.evaluate.predictions import read_predictions
-    from thyroid.run import bring_about
+    from thyroid.execute import bring_about
     from thyroid.stages.prediction import FILE
 
     tried = [candidates(row.recipe, space, trials, seed=0) for row in rows]
@@ -165,7 +165,7 @@ def _tuned(
             raise InputError(f"No recipe of {row.title} could be trained: lower its learning rate.")
         tuned.append(dataclasses.replace(row, recipe=recipes[best]))
         for number, (stage, folder) in enumerate(zip(stages, folders, strict=True)):
-            if folder is not None:
+            if folder is not None and number != best:  # that one is trained with every seed
                 needs[f"{row.name}, recipe {number}"] = [stage]
     return tuned, needs
 

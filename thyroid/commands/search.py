@@ -59,7 +59,8 @@ def search(
             images that show several diseases) and compute (stage-seconds); trials are stopped
             early, and the best one is chosen, by the first.
         seeds: trainings per trial, whose mean is compared.
-        max_seeds: trainings that the best trials get at the end while they are too close to call.
+        max_seeds: trainings that the best trials by macro-F1, where that is the first objective,
+            get at the end while they are too close to call.
         final_seeds: trainings of the best recipe for the final evaluation.
         time_budget: such as 90s, 30m or 2h, after which no further trial runs.
         concurrent: trials at once; default: as many as there are processors or GPUs for.

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 import ray
 
 from thyroid.distribute import tasks
-from thyroid.errors import Diverged, ProcessLost, StageFailed, Vanished
+from thyroid.errors import Diverged, TooLarge, Vanished
 from thyroid.execute import Datasets, Runner, opened, reread
 from thyroid.stage import EpochMetrics, Stage
 from thyroid.store import POLL_SECONDS, Busy, Store
 
-RESTARTS = 3
-"""Times that a stage is started again because its inputs vanished."""
+RESTARTS_AFTER_S = (0, 0, 10, 60)
+"""When a stage is started again because its inputs vanished: a file server may be a minute late."""
 
 
 @dataclass(eq=False)
@@ -65,8 +65,8 @@ class Flights:
         boarded = [flight for stage in stages for flight in self._board(stage, waiter)]
         final = [self._flights[s.key].task for s in stages if s.key in self._flights]
         await asyncio.gather(*map(asyncio.shield, final))
-        own = {key for key, flight in boarded if flight.first == waiter and flight.task.result()}
-        return sorted(own)
+        mine = {key: flight.task for key, flight in boarded if flight.first == waiter}
+        return sorted(key for key, task in mine.items() if task.done() and task.result())
 
     def leave(self, waiter: str) -> None:
         """The waiter wants nothing any more: what nobody else waits for is cancelled."""
@@ -105,7 +105,8 @@ class Flights:
 
     async def _fly(self, stage: Stage) -> bool:
         """Bring one stage about; whether it was computed here."""
-        for _ in range(RESTARTS):
+        for pause_s in RESTARTS_AFTER_S:
+            await asyncio.sleep(pause_s)
             reason = self._store.failure(stage.key)
             if reason is not None:
                 raise Diverged(reason)
@@ -158,25 +159,26 @@ def on_ray(
 ) -> Runner:
     """A runner that computes stages on the cluster, those that do not need each other at once.
 
-    With `keep_going`, a stage that cannot finish is left out with all that need it; one of a
-    single worker whose process was lost, three times, still ends the run: its recipe may be the
-    best.
+    With `keep_going`, a stage that diverges or needs too much memory is left out with all that
+    need it; what is no fault of its recipe still ends the run.
     """
 
     def run(wanted: Sequence[Stage]) -> Iterator[EpochMetrics]:
         found = {stage.key: stage for final in wanted for stage in final.lineage()}
         for stage in found.values():
-            if stage.key in store:
-                yield from reread(opened(stage, store))
+            folder = store.open(stage.key)
+            if folder is not None:
+                yield from reread(folder)
         told: asyncio.Queue[EpochMetrics | None] = asyncio.Queue()
         loop = asyncio.new_event_loop()
         flights = Flights(store, datasets, gpus_per_worker, told.put_nowait)
 
         async def bring_one_about(stage: Stage) -> None:
             try:
-                await flights.want([stage], stage.key)
-            except StageFailed as failure:
-                if not keep_going or isinstance(failure, ProcessLost):
+                # What it needs, too, where only the stage itself is there: all of it will be read
+                await flights.want(list(stage.lineage()), stage.key)
+            except (Diverged, TooLarge):
+                if not keep_going:
                     raise
                 flights.leave(stage.key)
 

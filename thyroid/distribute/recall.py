@@ -21,15 +21,15 @@ from thyroid.progress import say
 from thyroid.recipe import Recipe, to_json
 from thyroid.store import Store
 
-RUN = "recalled_from"
-"""Name, in the study, of what says which run a trial is from."""
+SOURCE = "recalled_from"
+"""Name, in the study, of what says which run a trial is from, and which number it had there."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recalled:
     """A trial of another run, as it would have ended here."""
 
-    run: str
+    source: str
     params: dict[str, Any]
     distributions: dict[str, BaseDistribution]
     recipe: Recipe
@@ -67,14 +67,19 @@ def trials(
             levels = list(
                 zip(*(pipeline.classifier(recipe, dataset, s) for s in range(seeds)), strict=True)
             )
-            if all(stage.key in store for level in stops(levels, ladder) for stage in level):
+            drawable = all(
+                distribution._contains(distribution.to_internal_repr(fixed.params[name]))
+                for name, distribution in fixed.distributions.items()
+            )
+            needed = [stage for final in levels[-1] for stage in final.lineage()]
+            if drawable and all(stage.key in store for stage in needed):
                 progress = Progress(store, lambda _: [])
                 results = [
                     progress.reach(level) | progress.spent() for level in stops(levels, ladder)
                 ]
                 found.append(
                     Recalled(
-                        run=run,
+                        source=f"{run} trial {trial.number}",
                         params=fixed.params,
                         distributions=fixed.distributions,
                         recipe=recipe,
@@ -87,8 +92,13 @@ def trials(
 
 
 def tell(study: optuna.Study, recalled: Sequence[Recalled], objectives: Sequence[str]) -> None:
-    """Add them to a study, as complete."""
+    """Add them to a study, as complete: each recipe once, and none that was told before."""
+    known = {trial.user_attrs["recipe"] for trial in study.get_trials(deepcopy=False)}
     for trial in recalled:
+        recipe = json.dumps(to_json(trial.recipe))
+        if recipe in known:
+            continue
+        known.add(recipe)
         came_to = kept(trial.results[-1], filter(None, map(report_of, trial.results)))
         study.add_trial(
             create_trial(
@@ -97,9 +107,9 @@ def tell(study: optuna.Study, recalled: Sequence[Recalled], objectives: Sequence
                 distributions=trial.distributions,
                 values=[trial.results[-1][name] for name in objectives],
                 user_attrs={
-                    "recipe": json.dumps(to_json(trial.recipe)),
-                    "outcome": came_to | {"reason": f"recalled from {Path(trial.run).name}"},
-                    RUN: trial.run,
+                    "recipe": recipe,
+                    "outcome": came_to | {"reason": f"recalled from {Path(trial.source).name}"},
+                    SOURCE: trial.source,
                 },
             )
         )

@@ -9,7 +9,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
@@ -44,10 +44,10 @@ from thyroid.distribute.trial import driver, last_metrics
 from thyroid.distribute.trials import write_trials
 from thyroid.distribute.watcher import Watcher
 from thyroid.errors import InputError, StageFailed, StorageError
-from thyroid.execute import Datasets
+from thyroid.execute import Datasets, bring_about
 from thyroid.files import cannot_write
 from thyroid.recipe import Recipe, for_data, from_json, to_json
-from thyroid.run import bring_about
+from thyroid.savings import lineages
 from thyroid.space import Space
 from thyroid.stage import Stage
 from thyroid.store import Store
@@ -123,6 +123,8 @@ class Search:
     store: Store
     datasets: Datasets
     """Where the data set, and a weights file that the recipe names, lie."""
+    _played: dict[str, list[Stage]] = field(default_factory=dict, init=False)
+    """The trainings of the play-off."""
 
     def best(self) -> Recipe:
         """Search until `config.trials` trials have ended; the best recipe.
@@ -140,7 +142,8 @@ class Search:
         with cannot_write(self.run):
             self.run.mkdir(parents=True, exist_ok=True)
         self._require_crosses()
-        if self.config.recall and not self.own:
+        trials = self.study.get_trials(deepcopy=False)
+        if self.config.recall and all(recall.SOURCE in trial.user_attrs for trial in trials):
             self._recall()
         self._tune()
         if not self._complete:
@@ -165,13 +168,14 @@ class Search:
     @property
     def own(self) -> list[FrozenTrial]:
         """The finished trials that were not recalled."""
-        return [trial for trial in finished(self.study) if recall.RUN not in trial.user_attrs]
+        return [trial for trial in finished(self.study) if recall.SOURCE not in trial.user_attrs]
 
     def needs(self) -> dict[str, list[str]]:
         """Keys of the stages that each trial has needed."""
-        return {
+        tried = {
             f"trial {trial.number}": outcome(trial).get("stages", "").split() for trial in self.own
         }
+        return tried | lineages(self._played)
 
     @property
     def _complete(self) -> dict[int, FrozenTrial]:
@@ -202,7 +206,7 @@ class Search:
                 self.config.seed,
                 lambda trial: self._proposed(trial, number),
                 lambda recipe: self._prices.price(recipe, self.study),
-                exponent=max(0.0, 1 - number / self.config.trials),
+                exponent=max(0.0, 1 - len(self.own) / self.config.trials),
             )
             trial = FixedTrial(params, number)
         recipe = self._proposed(trial, number)
@@ -219,7 +223,9 @@ class Search:
     def _proposed(self, trial: BaseTrial, number: int) -> Recipe:
         """What the space makes of a trial."""
         try:
-            return self._fitting(self.space(trial, self.base))
+            recipe = self._fitting(self.space(trial, self.base))
+            pipeline.classifier(recipe, self.dataset.digest, 0)  # refuses what cannot be trained
+            return recipe
         except Exception as wrong:
             raise InputError(
                 f"The search space failed to propose trial {number}: "
@@ -243,8 +249,7 @@ class Search:
             self._ladder,
             self.store,
         )
-        told = {trial.user_attrs[recall.RUN] for trial in finished(self.study)}
-        recall.tell(self.study, [t for t in known if t.run not in told], self.config.objectives)
+        recall.tell(self.study, known, self.config.objectives)
 
     @property
     def _ladder(self) -> Ladder:
@@ -264,8 +269,8 @@ class Search:
                 if budget is not None:
                     budget -= time.monotonic() - began
                 lost = self._round(left, budget, watcher, desk)
-                if watcher.broken is not None:
-                    raise StorageError(watcher.broken)
+                if watcher.breakdown.reason is not None:
+                    raise StorageError(watcher.breakdown.reason)
                 if lost is None:
                     return
                 idle = 0 if len(self.own) > ended else idle + 1
@@ -299,7 +304,7 @@ class Search:
                     name="search",
                     storage_path=str(scratch),
                     callbacks=[watcher],
-                    stop=watcher.stop,
+                    stop=watcher.breakdown,
                     failure_config=tune.FailureConfig(fail_fast=True),
                     verbose=0,
                 ),
@@ -338,6 +343,9 @@ class Search:
 
         def more(asked: Sequence[tuple[int, int]]) -> list[float]:
             stages = [final(*each) for each in asked]
+            for (number, seed), stage in zip(asked, stages, strict=True):
+                if seed >= self.config.seeds:
+                    self._played[f"trial {number}, seed {seed}"] = [stage]
             runner = on_ray(self.store, self.datasets, self.config.gpus_per_worker, keep_going=True)
             bring_about(stages, runner)
             return [self._value(stage) for stage in stages]

@@ -98,16 +98,11 @@ def open_study(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     directions = [OBJECTIVES[objective] for objective in objectives]
     try:
-        storage: RDBStorage | JournalStorage
         if isinstance(place, Path):
             _mend(place)
-            lock = _KernelLock(place.with_name(f".{place.name}.lock"))
-            storage = JournalStorage(JournalFileBackend(str(place), lock_obj=lock))
-        else:
-            storage = RDBStorage(place)
         return optuna.create_study(
             study_name=name or STUDY,
-            storage=storage,
+            storage=_storage(place),
             directions=directions,
             sampler=optuna.samplers.RandomSampler(),  # never asked: see `Proposal`
             load_if_exists=True,
@@ -138,24 +133,52 @@ def find_study(run: Path) -> optuna.Study:
     """
     try:
         config = json.loads((run / "config.json").read_text())
-        search = config["search"]
-        objectives = tuple(search.get("objectives", ["macro_f1"]))
-        if search.get("storage") is not None:
-            return open_study(search["storage"], objectives, study_name(config["id"]))
+        storage = config["search"].get("storage")
+        if storage is not None:
+            return read_study(storage, study_name(config["id"]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise InputError(f"{run} holds no search: name a run of `thyroid search`.") from None
-    if not (run / "study.journal").is_file():
-        raise InputError(f"{run} holds no search: it has no study.journal.")
-    return open_study(run / "study.journal", objectives)
+    return read_study(run / "study.journal")
+
+
+def read_study(place: Path | str, name: str = STUDY) -> optuna.Study:
+    """A study that may be another command's, which is left as it is.
+
+    Raises
+    ------
+    InputError
+        When there is none.
+    """
+    if isinstance(place, Path) and not place.is_file():
+        raise InputError(f"{place} is no study: name a run of `thyroid search`.")
+    try:
+        return optuna.load_study(study_name=name, storage=_storage(place))
+    except (ValueError, KeyError, TypeError, SQLAlchemyError, ImportError) as damaged:
+        raise InputError(f"{place} holds no study {name} ({damaged}).") from None
+
+
+def _storage(place: Path | str) -> RDBStorage | JournalStorage:
+    if isinstance(place, Path):
+        return JournalStorage(JournalFileBackend(str(place), lock_obj=_lock(place)))
+    return RDBStorage(place)
+
+
+def _lock(journal: Path) -> _KernelLock:
+    return _KernelLock(journal.with_name(f".{journal.name}.lock"))
 
 
 def _mend(journal: Path) -> None:
     """Cut off a last line that a full disk or a power cut has left unfinished."""
     if not journal.exists():
         return
-    with journal.open("r+b") as file:
-        content = file.read()
-        file.truncate(content.rfind(b"\n") + 1)
+    lock = _lock(journal)
+    lock.acquire()
+    try:
+        content = journal.read_bytes()
+        if not content.endswith(b"\n"):
+            os.truncate(journal, content.rfind(b"\n") + 1)
+    finally:
+        lock.release()
 
 
 class StudySearch(OptunaSearch):  # type: ignore[misc]  # ray ships no types
@@ -229,13 +252,16 @@ class StudySearch(OptunaSearch):  # type: ignore[misc]  # ray ships no types
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """Close the trial in the study, unless it was interrupted."""
-        result = result or {}
-        self.on_trial_result(trial_id, result)  # Tune shows the last one here only
-        trial, reports = self._ot_trials.pop(trial_id), self._reports.pop(trial_id)
+        if result and trial_id in self._ot_trials:
+            self.on_trial_result(trial_id, result)  # Tune shows the last one here only
+        trial = self._ot_trials.pop(trial_id, None)
+        reports = self._reports.pop(trial_id, {})
+        if trial is None or error or not result:  # told before, or its driver died
+            return
         failed = result.get("state") == "failed"
-        ended = failed or (bool(reports) and result.get("epoch") == result["epochs"])
+        ended = failed or (bool(reports) and result["epoch"] == result["epochs"])
         pruned = not ended and trial_id in self._rungs.stopped
-        if error or not (ended or pruned):
+        if not (ended or pruned):
             return
         if pruned:
             result["reason"] = f"stopped after epoch {result['epoch']}"

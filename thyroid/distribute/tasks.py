@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import ray
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from thyroid.errors import InputError, ProcessLost, StageFailed
+from thyroid.errors import InputError, ProcessLost, StageFailed, TooLarge
 from thyroid.execute import Datasets, execute_unless_busy
 from thyroid.recipe import ExecutionConfig
 from thyroid.stage import EpochMetrics, Stage
@@ -84,5 +84,5 @@ def own_error(failure: ray.exceptions.RayError) -> Exception:
         cause: Exception = failure.cause
         return cause
     if isinstance(failure, ray.exceptions.OutOfMemoryError):
-        return StageFailed(f"A stage needs more memory than there is: {failure}")
+        return TooLarge(f"A stage needs more memory than there is: {failure}")
     return ProcessLost(f"A stage's process ended; the same command goes on: {failure}")

@@ -18,7 +18,7 @@ from thyroid import pipeline
 from thyroid.data.splits import LeakError
 from thyroid.distribute.rungs import Ladder
 from thyroid.distribute.tasks import own_error
-from thyroid.errors import StorageError
+from thyroid.errors import Diverged, StageFailed, StorageError, TooLarge
 from thyroid.execute import METRICS
 from thyroid.recipe import Recipe, from_json
 from thyroid.stage import EpochMetrics, Stage
@@ -37,7 +37,7 @@ def driver(
     macro_f1 and cross_recall, part and training (see `Report`), compute (seconds of all stages
     so far, as if nothing were shared), computed (those of them that were made for this trial),
     reused_stages, computed_stages, stages (their keys), seconds (of waiting). A trial that cannot
-    finish reports the state `failed` with its reason; `broken` is what no trial can survive.
+    finish reports the state `failed` with its reason; `broken` is what was no fault of its recipe.
 
     Parameters
     ----------
@@ -63,9 +63,10 @@ def driver(
         for level in stops(list(zip(*runs, strict=True)), ladder):
             try:
                 reached = trial.reach(level)
-            except (OSError, StorageError, LeakError) as failure:
-                reached = {"broken": str(failure)}  # no fault of this recipe
             except Exception as failure:
+                if not is_own(failure):
+                    tune.report({"epoch": 0, "broken": str(failure)} | about)
+                    return
                 reached = {"state": "failed", "reason": str(failure)}
             waited = {"seconds": time.monotonic() - began}
             tune.report({"epoch": 0} | about | trial.spent() | reached | waited)
@@ -73,6 +74,14 @@ def driver(
                 return
 
     return drive
+
+
+def is_own(failure: Exception) -> bool:
+    """Whether it is the recipe that fails, and would fail again, rather than a machine."""
+    if isinstance(failure, (Diverged, TooLarge)):
+        return True
+    elsewhere = (OSError, ImportError, StorageError, StageFailed, LeakError)
+    return not isinstance(failure, elsewhere)
 
 
 def stops(levels: Sequence[Level], ladder: Ladder) -> Iterator[Level]:
@@ -127,11 +136,12 @@ class Progress:
         }
 
     def _bring_about(self, level: Sequence[Stage]) -> None:
-        self._computed.update(self._ask(level))
-        for stage in level:
-            for needed in stage.lineage():
-                if needed.key not in self._needed:
-                    manifest = self._store.manifest(needed.key) or {}
+        try:
+            self._computed.update(self._ask(level))
+        finally:  # also what was made before something failed
+            for needed in {s.key: s for stage in level for s in stage.lineage()}.values():
+                manifest = self._store.manifest(needed.key)
+                if manifest is not None:  # else it failed, or was pruned
                     self._needed[needed.key] = manifest.get("seconds", 0.0)
 
     def _metrics(self, stage: Stage) -> EpochMetrics:

@@ -19,6 +19,22 @@ WRITE_EVERY_S = 5.0
 """Between two writings of trials.csv, which grows with the trials."""
 
 
+class Breakdown(tune.Stopper):  # type: ignore[misc]  # ray ships no types
+    """Ends a search in which no trial can go on, before further ones are proposed."""
+
+    def __init__(self) -> None:
+        self.reason: str | None = None
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Tune's question after each report: whether the trial shall end here."""
+        self.reason = self.reason or result.get("broken")
+        return self.stop_all()
+
+    def stop_all(self) -> bool:
+        """Tune's question in between: whether everything shall."""
+        return self.reason is not None
+
+
 class Watcher(tune.Callback):  # type: ignore[misc]  # ray ships no types
     """Tells of every trial that ends: the person at the terminal, trials.csv, and the desk."""
 
@@ -34,19 +50,13 @@ class Watcher(tune.Callback):  # type: ignore[misc]  # ray ships no types
         values = [outcome(trial)["macro_f1"] for trial in complete]
         self._best = max(values, default=-math.inf)
         self._written = -math.inf
-        self.broken: str | None = None
-        """Why no trial can go on."""
-
-    def stop(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Tune's question after each report: whether the trial shall end here."""
-        self.broken = self.broken or result.get("broken")
-        return self.broken is not None
+        self.breakdown = Breakdown()
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """A trial has ended, or was stopped."""
         self._desk.leave.remote(trial.trial_id)
         result = trial.last_result
-        if self.broken or not result:
+        if self.breakdown.reason or not result:
             return
         self._done += 1
         if result.get("state") == "failed":
