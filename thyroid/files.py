@@ -31,8 +31,16 @@ def cannot_write(target: Path) -> Iterator[None]:
         ) from refusal
 
 
+def write_durably(path: Path, text: str) -> None:
+    """Write a text file that is on the disk when this returns."""
+    with path.open("wb") as file:
+        file.write(text.encode("utf-8", "backslashreplace"))
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def replace_text(path: Path, text: str) -> None:
-    """Write a text file that is there whole or not at all.
+    """Write a text file that is there whole or not at all, also after a power cut.
 
     Raises
     ------
@@ -42,7 +50,7 @@ def replace_text(path: Path, text: str) -> None:
     unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     with cannot_write(path):
         try:
-            unfinished.write_bytes(text.encode("utf-8", "backslashreplace"))
+            write_durably(unfinished, text)
             unfinished.replace(path)
         finally:
             unfinished.unlink(missing_ok=True)

@@ -75,6 +75,7 @@ class Lease:
 
     path: Path
     holder: str
+    renewed: int
     lives: bool
 
 
@@ -169,6 +170,7 @@ def verify(store: Store, advance: Advance) -> tuple[int, list[str]]:
         for first in _entries(store.root / "artifacts", _FIRST_OF_KEY)
         for folder in _entries(first, _KEY)
     ]
+    before = _set_aside(store)
     damaged = []
     for done, folder in enumerate(folders, start=1):
         artifact = read_artifact(folder)
@@ -177,7 +179,8 @@ def verify(store: Store, advance: Advance) -> tuple[int, list[str]]:
                 with claimed(store, folder.name) as mine:  # nobody builds or prunes it now
                     if mine and folder.name not in store:
                         store.set_aside(folder)
-            if any((store.root / "damaged").glob(f"{folder.name[:16]}-*")):  # else it was pruned
+            new = _set_aside(store) - before
+            if any(name.startswith(f"{folder.name[:16]}-") for name in new):  # else it was pruned
                 kind = "unknown" if artifact is None else artifact.kind
                 damaged.append(f"{kind} {folder.name[:12]}")
         advance(done, len(folders))
@@ -209,7 +212,8 @@ def commands(store: Store, now: int) -> list[Command]:
     found = []
     for held in _leases(store, "users", _USER, now):
         began = held.path.name.partition("-")[0]
-        machine, process = [*held.holder.split(), "unknown", "unknown"][:2]
+        place, process = [*held.holder.split(), "unknown", "unknown"][:2]
+        machine = place.partition("/")[0]
         if held.lives:
             found.append(Command(machine=machine, process=process, began=int(began)))
     return sorted(found, key=lambda command: command.began)
@@ -242,7 +246,7 @@ def read_lease(path: Path, now: int) -> Lease | None:
     lives = now - renewed <= lease.LEASE_SECONDS * 1e9
     if len(holder.split()) == 3 and lease.died_here(holder):
         lives = False
-    return Lease(path=path, holder=holder, lives=lives)
+    return Lease(path=path, holder=holder, renewed=renewed, lives=lives)
 
 
 def _leases(store: Store, part: str, names: re.Pattern[str], now: int) -> Iterator[Lease]:
@@ -250,6 +254,11 @@ def _leases(store: Store, part: str, names: re.Pattern[str], now: int) -> Iterat
         held = read_lease(path, now)
         if held is not None:
             yield held
+
+
+def _set_aside(store: Store) -> set[str]:
+    """Names of the damaged artifacts that were taken out of the way."""
+    return {path.name for path in _entries(store.root / "damaged", _SCRATCH)}
 
 
 def _failures(store: Store) -> Iterator[Failure]:

@@ -1,7 +1,8 @@
 """A file that says who is at work on something, renewed while they live.
 
-Dead is who ran on this machine and runs no more, or whose file did not move for a lease by our own
-clock while we watched: machines' clocks are not compared.
+The file has three words: machine, process, and a number of this lease alone. Dead is who ran on
+this machine and runs no more, or whose file did not move for a lease by our own clock while we
+watched: machines' clocks are not compared.
 """
 
 from __future__ import annotations
@@ -20,21 +21,38 @@ LEASE_SECONDS = 60.0
 
 
 @contextlib.contextmanager
-def held(path: Path) -> Iterator[bool]:
-    """Hold the lease in `path` within the block; False where somebody else holds it."""
-    mine = f"{socket.gethostname()} {os.getpid()} {uuid.uuid4().hex}"
-    if not _take(path, mine):
-        yield False
-        return
+def held(path: Path, *, retake: bool = False) -> Iterator[bool]:
+    """Hold the lease in `path` within the block; False where somebody else holds it.
+
+    With `retake`, a lease that was buried while its holder lived (their machine slept, or the file
+    server stalled) is taken again: where nobody else takes one of this name.
+    """
+    mine = f"{here()} {os.getpid()} {uuid.uuid4().hex}"
     done = threading.Event()
-    heartbeat = threading.Thread(target=_renew, args=(path, mine, done), daemon=True)
-    heartbeat.start()
+    heartbeat = threading.Thread(target=_renew, args=(path, mine, done, retake), daemon=True)
     try:
-        yield True
+        taken = _take(path, mine)
+        if taken:
+            heartbeat.start()
+        yield taken
     finally:
         done.set()
-        heartbeat.join()
+        if heartbeat.is_alive():
+            heartbeat.join()
         _release(path, mine)
+
+
+def here() -> str:
+    """This machine as far as process ids mean the same: name, boot and namespace of the ids.
+
+    Cloned machines and containers may share a name.
+    """
+    words = [socket.gethostname()]
+    with contextlib.suppress(OSError):  # not every system has these
+        words.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+    with contextlib.suppress(OSError):
+        words.append(str(os.stat("/proc/self/ns/pid").st_ino))
+    return "/".join(words)
 
 
 class Watch:
@@ -54,7 +72,7 @@ class Watch:
             self._seen, self._since = holder, time.monotonic()
         silent = time.monotonic() - self._since
         if died_here(holder[0]) or silent > LEASE_SECONDS:
-            bury(self._path, holder[0])
+            bury(self._path, holder)
             return False
         return True
 
@@ -62,13 +80,13 @@ class Watch:
 def _take(path: Path, mine: str) -> bool:
     """Create the file; whole or not at all, for others read it."""
     written = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
-    written.write_text(mine)
     try:
+        written.write_text(mine)
         os.link(written, path)
-    except FileExistsError:
-        return False
+    except FileExistsError:  # also when NFS repeats a link whose answer was lost
+        return written.stat().st_nlink == 2
     finally:
-        written.unlink()
+        written.unlink(missing_ok=True)
     return True
 
 
@@ -81,9 +99,9 @@ def look(path: Path) -> tuple[str, int] | None:
 
 
 def died_here(holder: str) -> bool:
-    """Whether the holder was a process of this machine that is no more."""
+    """Whether the holder was a process that we would see, and is no more."""
     named = holder.split()
-    if len(named) != 3 or named[0] != socket.gethostname():  # empty after a power cut, or elsewhere
+    if len(named) != 3 or named[0] != here():  # empty after a power cut, or elsewhere
         return False
     pid = named[1]
     try:
@@ -95,12 +113,15 @@ def died_here(holder: str) -> bool:
     return False
 
 
-def bury(path: Path, dead: str) -> None:
-    """Remove a dead holder's file; if another has taken its place meanwhile, put that back."""
+def bury(path: Path, dead: tuple[str, int]) -> None:
+    """Remove a dead holder's file, as `look` saw it.
+
+    If it was renewed meanwhile, or another has taken its place, that is put back.
+    """
     grave = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
     with contextlib.suppress(FileNotFoundError):
         os.rename(path, grave)
-        if grave.read_text() != dead:
+        if look(grave) != dead:
             with contextlib.suppress(FileExistsError):
                 os.link(grave, path)
         grave.unlink()
@@ -112,13 +133,15 @@ def _release(path: Path, mine: str) -> None:
             path.unlink()
 
 
-def _renew(path: Path, mine: str, done: threading.Event) -> None:
+def _renew(path: Path, mine: str, done: threading.Event, retake: bool) -> None:
     while not done.wait(LEASE_SECONDS / 6):
         try:
             if path.read_text() != mine:
                 return
             os.utime(path)
-        except FileNotFoundError:
-            return
+        except FileNotFoundError:  # buried, or about to be put back
+            if retake:
+                with contextlib.suppress(OSError):
+                    _take(path, mine)
         except OSError:  # a file server that stumbles: once more, before the lease is over
             continue

@@ -158,7 +158,7 @@ def _alone(store: Store) -> Iterator[None]:
     claim.parent.mkdir(parents=True, exist_ok=True)
     before = read_lease(claim, store.now())
     if before is not None and not before.lives:
-        lease.bury(claim, before.holder)
+        lease.bury(claim, (before.holder, before.renewed))
     with lease.held(claim) as mine:
         if not mine:
             raise InputError(f"{store.root} is being pruned already: wait until that has ended.")
@@ -195,7 +195,7 @@ def _clear(store: Store, scrap: Scrap, now: int) -> None:
     if scrap.what == "lease":
         dead = read_lease(scrap.path, now)
         if dead is not None and not dead.lives:
-            lease.bury(scrap.path, dead.holder)
+            lease.bury(scrap.path, (dead.holder, dead.renewed))
         return
     grave = _grave(store, scrap.path)
     grave.parent.mkdir(exist_ok=True)

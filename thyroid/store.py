@@ -31,7 +31,7 @@ from typing import Any
 
 from thyroid import lease
 from thyroid.errors import InputError
-from thyroid.files import cannot_write, replace_text, sha256_of
+from thyroid.files import cannot_write, replace_text, sha256_of, write_durably
 
 MANIFEST = "manifest.json"
 
@@ -230,7 +230,7 @@ class Store:
             with cannot_write(self.root):
                 users.mkdir(parents=True, exist_ok=True)
                 began = f"{self.now()}-{uuid.uuid4().hex}"
-                stack.enter_context(lease.held(users / began))
+                stack.enter_context(lease.held(users / began, retake=True))
             yield
 
     def now(self) -> int:
@@ -263,7 +263,7 @@ class Store:
             for path in sorted(folder.rglob("*"))
             if path.is_file()
         }
-        _write_durably(folder / MANIFEST, json.dumps({"key": key, **about, "files": files}))
+        write_durably(folder / MANIFEST, json.dumps({"key": key, **about, "files": files}))
         target = self.artifact(key)
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -296,10 +296,3 @@ class Watch:
     def busy(self) -> bool:
         """Look again: False once the artifact is there, or nobody who lives builds it."""
         return self._key not in self._store and self._holder.alive()
-
-
-def _write_durably(path: Path, text: str) -> None:
-    with path.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())

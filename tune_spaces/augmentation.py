@@ -86,4 +86,6 @@ def length(trial: optuna.Trial, recipe: Recipe) -> dict[str, Any]:
     """Epochs at the constant rate: whole segments, so that longer trials continue shorter ones."""
     segment = recipe.schedule.segment_epochs
     most = -(-recipe.schedule.constant_epochs // segment)
+    if not most:
+        return {"schedule.constant_epochs": 0}
     return {"schedule.constant_epochs": segment * trial.suggest_int("constant_segments", 1, most)}

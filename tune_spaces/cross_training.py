@@ -22,11 +22,18 @@ def space(trial: optuna.Trial, recipe: Recipe) -> Recipe:
 
 
 def order(trial: optuna.Trial, recipe: Recipe) -> dict[str, Any]:
-    """Whether there is a cross phase, and x_i, which nothing before the first cross image sees."""
+    """Whether there is a cross phase, and x_i, which nothing before the first cross image sees.
+
+    The shortest schedule that `length` proposes must leave an epoch before that phase.
+    """
+    schedule = recipe.schedule
+    constant = schedule.segment_epochs if schedule.constant_epochs else 0
+    shortest = schedule.warmup_epochs + constant + schedule.decay_epochs
+    orders = ["retrain", "mixed"] if shortest > 1 else ["mixed"]
     residual = recipe.network.name.startswith("resnet")
     sources = ["none", "input", "stem", "context"] if residual else ["none"]
     return {
-        "cross.order": trial.suggest_categorical("order", ["retrain", "mixed"]),
+        "cross.order": trial.suggest_categorical("order", orders),
         "network.cross_feature": trial.suggest_categorical("cross_feature", sources),
     }
 
@@ -40,17 +47,19 @@ def cross_phase(trial: optuna.Trial, recipe: Recipe, fields: dict[str, Any]) -> 
     if fields["cross.order"] == "mixed":
         return {}
     segment, schedule = recipe.schedule.segment_epochs, recipe.schedule
-    segments = fields["schedule.constant_epochs"] // segment
-    most = min(4, segments - 1) // 2 * 2
+    constant = fields["schedule.constant_epochs"]
+    most = max(0, min(4, constant // segment - 1) // 2 * 2)
     earlier = segment * trial.suggest_int("earlier_segments", 0, most, step=2)
+    epochs = schedule.warmup_epochs + constant + schedule.decay_epochs
+    superposed = [share for share in (0.0, 0.25, 0.5) if share + recipe.cross.synthetic <= 1]
     ramp = trial.suggest_categorical("ramp", ["constant", "linear", "cosine"])
     changes: dict[str, Any] = {
-        "cross.epochs": max(1, schedule.decay_epochs + earlier),
+        "cross.epochs": min(max(1, schedule.decay_epochs + earlier), epochs - 1),
         "cross.share": trial.suggest_float("share", 0.2, 0.8, step=0.1),
         "cross.ramp": ramp,
         "cross.rehearsal": trial.suggest_categorical("rehearsal", [0.25, 0.5, 1.0]),
         "cross.rate": trial.suggest_categorical("rate", [0.25, 0.5, 1.0]),
-        "cross.superposed": trial.suggest_categorical("superposed", [0.0, 0.25, 0.5]),
+        "cross.superposed": trial.suggest_categorical("superposed", superposed),
     }
     if ramp != "constant":
         longest = max(1, changes["cross.epochs"] // segment)

@@ -69,7 +69,11 @@ def searching(toy: Path, run: Path, concurrent: int = 1) -> Iterator[subprocess.
     with (run / "output.txt").open("w") as output:
         process = subprocess.Popen(
             [sys.executable, "-c", SEARCH, str(toy), str(run), str(concurrent)],
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+            env={
+                **os.environ,
+                "PYTHONPATH": str(Path(__file__).parents[2]),
+                "RAY_gcs_rpc_server_reconnect_timeout_s": "5",  # Ray waits a minute for its head
+            },
             start_new_session=True,
             stdout=output,
             stderr=output,

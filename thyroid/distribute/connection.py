@@ -18,15 +18,22 @@ def connected(address: str | None = None, cpus: int | None = None) -> Iterator[N
 
     Parameters
     ----------
-    address : of a running cluster (`auto`, `host:port`, `ray://host:port`); None starts Ray here,
-        unless this process is connected already
+    address : of a running cluster (`auto`, `host:port`), of which this machine is a node; None
+        starts Ray here, unless RAY_ADDRESS names a cluster or this process is connected already
     cpus : processors that a Ray started here may use; None means all
 
     Raises
     ------
     InputError
-        When no cluster answers at `address`.
+        When no cluster answers at `address`, or it is one of Ray Client.
     """
+    named = address or os.environ.get("RAY_ADDRESS", "")
+    if named.startswith("ray://"):  # Tune would search in another process and tell nothing of it
+        raise InputError(
+            f"'{named}' is an address of Ray Client, through which a search cannot be followed: "
+            "send the command to the cluster by `ray submit` or `ray job submit`, or run it on "
+            "the head node with --address auto."
+        )
     if ray.is_initialized():
         yield
         return

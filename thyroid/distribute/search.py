@@ -275,7 +275,8 @@ class Search:
                     return
                 idle = 0 if len(self.own) > ended else idle + 1
                 ended = len(self.own)
-                if idle > RESTARTS:
+                alive = any(node["Alive"] for node in ray.nodes())
+                if idle > RESTARTS or not alive:
                     raise StageFailed(f"The search stopped: {lost} The same command goes on.")
 
     def _round(

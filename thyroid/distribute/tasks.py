@@ -55,8 +55,14 @@ def resources(execution: ExecutionConfig, gpus_per_worker: float) -> dict[str, f
     """What a stage's task holds; with several workers its trainer holds what they need."""
     if execution.workers > 1:
         return {"num_cpus": 0}
-    gpus = gpus_per_worker or 1.0 if execution.device == "cuda" else 0.0
-    return {"num_cpus": execution.threads, "num_gpus": gpus}
+    return {"num_cpus": execution.threads, "num_gpus": gpus_each(execution, gpus_per_worker)}
+
+
+def gpus_each(execution: ExecutionConfig, gpus_per_worker: float) -> float:
+    """GPUs that a worker takes: of several, each a whole one, as NCCL needs."""
+    if execution.device != "cuda":
+        return 0.0
+    return 1.0 if execution.workers > 1 else gpus_per_worker or 1.0
 
 
 def require_room(execution: ExecutionConfig, gpus_per_worker: float) -> None:
@@ -65,17 +71,35 @@ def require_room(execution: ExecutionConfig, gpus_per_worker: float) -> None:
     Raises
     ------
     InputError
-        When the workers' processors or GPUs are more than there are.
+        When a worker's processors or GPUs are more than any node has, or all workers' more than
+        there are.
     """
-    there = ray.cluster_resources()
-    gpus = (gpus_per_worker or 1.0) if execution.device == "cuda" else 0.0
-    for name, each in (("CPU", float(execution.threads)), ("GPU", gpus)):
-        needed, most = each * execution.workers, there.get(name, 0.0)
-        if needed > most:
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    gpus = gpus_each(execution, gpus_per_worker)
+    lower = "lower execution.threads, workers or --gpus-per-worker."
+    takes = {"CPU": float(execution.threads)} | ({"GPU": gpus} if gpus else {})
+    for name, each in takes.items():
+        there = [node.get(name, 0.0) for node in nodes]
+        largest, needed = max(there, default=0.0), each * execution.workers
+        if each > largest:
+            raise InputError(
+                f"A worker takes {each:g} {name}s, and Ray has {largest:g} on its largest node: "
+                f"{lower}"
+            )
+        if needed > sum(there):
             raise InputError(
                 f"A training of {execution.workers} workers takes {needed:g} {name}s, and Ray has "
-                f"{most:g}: lower execution.threads, workers or --gpus-per-worker."
+                f"{sum(there):g}: {lower}"
             )
+    room = sum(
+        min(int(node.get(name, 0.0) / each) for name, each in takes.items()) for node in nodes
+    )
+    if room < execution.workers:  # enough of everything, but not where it is needed
+        each_takes = " and ".join(f"{each:g} {name}s" for name, each in takes.items())
+        raise InputError(
+            f"A training takes {execution.workers} workers of {each_takes} each, and Ray's nodes "
+            f"have room for {room}: {lower}"
+        )
 
 
 def own_error(failure: ray.exceptions.RayError) -> Exception:
