@@ -131,6 +131,25 @@ def test_a_damaged_artifact_is_found_and_set_aside_and_checking_is_no_use(store:
     assert verify(store, lambda *done: None) == (1, [])
 
 
+def test_an_artifact_pruned_while_it_is_verified_is_not_damaged(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though one of its key was set aside once."""
+    put(store, KEYS[0], days=5)
+    (store.artifact(KEYS[0]) / "file").write_text("changed")
+    assert len(verify(store, lambda *done: None)[1]) == 1
+    put(store, KEYS[0], days=5)
+    intact = Store.intact
+
+    def pruned_before(store: Store, key: str) -> bool:
+        shutil.rmtree(store.artifact(key))
+        return intact(store, key)
+
+    monkeypatch.setattr(Store, "intact", pruned_before)
+    assert verify(store, lambda *done: None) == (1, [])
+    assert len(list((store.root / "damaged").iterdir())) == 1
+
+
 def test_the_longest_unused_go_until_the_others_fit(store: Store) -> None:
     for key, days in zip(KEYS, (1, 4, 2, 3), strict=False):
         put(store, key, days=days)
@@ -185,7 +204,7 @@ def test_without_criteria_only_leftovers_go(store: Store) -> None:
     (store.artifact(KEYS[2]) / MANIFEST).unlink()
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    holder = f"{socket.gethostname()} {dead.pid} {'0' * 32}"
+    holder = f"{lease.here()} {dead.pid} {'0' * 32}"
     name = f"{KEYS[3][:16]}-{'a' * 8}"
     for folder in ("building", "train", "damaged", "trash"):
         (store.root / folder / name).mkdir(parents=True)
@@ -265,6 +284,29 @@ def test_a_command_on_another_machine_lives_until_it_was_silent_for_a_lease(stor
     assert not path.exists()
 
 
+def test_a_command_that_renews_its_lease_as_it_is_buried_keeps_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(store, KEYS[0], days=1)
+    users = store.root / "users"
+    users.mkdir()
+    path = users / f"{store.now() - 10**15}-{'0' * 32}"
+    path.write_text("elsewhere 1 0")
+    age(path, 2 * lease.LEASE_SECONDS / DAY)
+    rename = os.rename
+
+    def renewed(source: Path, target: Path) -> None:
+        if source == path:
+            os.utime(path)
+        rename(source, target)
+
+    monkeypatch.setattr("thyroid.lease.os.rename", renewed)
+    assert not pruned(store).artifacts
+    assert path.read_text() == "elsewhere 1 0"
+    assert len(take_inventory(store).commands) == 1
+    assert left(store) == [KEYS[0]]
+
+
 def test_clocks_of_machines_are_not_compared(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     put(store, KEYS[0])
     with store.in_use():
@@ -293,10 +335,10 @@ def test_a_command_that_begins_during_a_prune_keeps_what_it_uses(
 
         held, rename = lease.held, os.rename
 
-        def claimed(path: Path) -> contextlib.AbstractContextManager[bool]:
+        def claimed(path: Path, *, retake: bool = False) -> contextlib.AbstractContextManager[bool]:
             if moment == "claim" and path.name == KEYS[0]:
                 use()
-            return held(path)
+            return held(path, retake=retake)
 
         def renamed(source: Path, target: Path) -> None:
             if moment == "manifest" and source.name == MANIFEST:

@@ -2,8 +2,8 @@ import contextlib
 import json
 import multiprocessing
 import os
-import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -143,7 +143,7 @@ def test_an_artifact_without_manifest_is_set_aside(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("holder", "least"), [("elsewhere 1 ab", 0.3), (f"{socket.gethostname()} 99999999 ab", 0.0)]
+    ("holder", "least"), [("elsewhere 1 ab", 0.3), (f"{lease.here()} 99999999 ab", 0.0)]
 )
 def test_a_dead_builders_claim_expires(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, holder: str, least: float
@@ -164,11 +164,114 @@ def test_a_claim_taken_over_by_another_is_put_back(tmp_path: Path) -> None:
     """Two saw the same corpse; the slower of them must not bury the quicker one's claim."""
     claim = tmp_path / KEY
     assert lease._take(claim, "host 1 quicker")
-    lease.bury(claim, "host 1 dead")
+    lease.bury(claim, ("host 1 dead", claim.stat().st_mtime_ns))
     assert claim.read_text() == "host 1 quicker"
     assert not lease._take(claim, "host 1 slower")
-    lease.bury(claim, "host 1 quicker")
+    lease.bury(claim, ("host 1 quicker", claim.stat().st_mtime_ns))
     assert not claim.exists()
+
+
+def test_a_lease_renewed_after_the_look_is_put_back(tmp_path: Path) -> None:
+    path = tmp_path / KEY
+    assert lease._take(path, "host 1 alive")
+    seen = lease.look(path)
+    assert seen is not None
+    os.utime(path, ns=(seen[1] + 10**9,) * 2)
+    lease.bury(path, seen)
+    assert lease.look(path) == ("host 1 alive", seen[1] + 10**9)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has namespaces")
+@pytest.mark.parametrize("elsewhere", ["another boot", "another namespace"])
+def test_of_a_machine_of_the_same_name_nobody_is_known_to_be_dead(elsewhere: str) -> None:
+    name, boot, namespace = lease.here().split("/")
+    assert lease.died_here(f"{name}/{boot}/{namespace} 99999999 ab")
+    assert not lease.died_here(f"{name}/{boot}/{namespace} {os.getpid()} ab")
+    boot, namespace = ("0", namespace) if elsewhere == "another boot" else (boot, "0")
+    assert not lease.died_here(f"{name}/{boot}/{namespace} 99999999 ab")
+    assert not lease.died_here(f"{name} 99999999 ab")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has namespaces")
+def test_a_process_of_another_pid_namespace_is_not_here() -> None:
+    code = "from thyroid import lease; print(lease.here())"
+    said = subprocess.run(
+        ["unshare", "--fork", "--pid", sys.executable, "-c", code], capture_output=True, text=True
+    )
+    if said.returncode:
+        pytest.skip("this process may make no namespace")
+    (there,) = said.stdout.split()
+    assert there.split("/")[:2] == lease.here().split("/")[:2]
+    assert there != lease.here()
+
+
+def test_an_interrupt_as_the_heartbeat_starts_ends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, started = threading.Thread.start, []
+
+    def interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        started.append(thread)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt), lease.held(tmp_path / KEY):
+        pytest.fail("the interrupt was lost")
+    (heartbeat,) = started
+    assert not heartbeat.is_alive()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_link_that_nfs_repeats_has_taken_the_lease(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = os.link
+
+    def twice(source: Path, target: Path) -> None:
+        link(source, target)
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", twice)
+    with lease.held(tmp_path / KEY) as mine:
+        assert mine
+        with lease.held(tmp_path / KEY) as too:
+            assert not too
+        assert list(tmp_path.iterdir()) == [tmp_path / KEY]
+    assert not list(tmp_path.iterdir())
+
+
+class Beats(threading.Event):
+    """Two beats of a heart, between which the lease is found missing."""
+
+    left = 2
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+
+def test_a_buried_command_that_lives_is_at_work_again_and_a_buried_builder_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / KEY
+    lease._renew(path, "host 1 builder", Beats(), False)
+    assert not path.exists()
+    lease._renew(path, "host 1 command", Beats(), True)
+    assert path.read_text() == "host 1 command"
+    assert list(tmp_path.iterdir()) == [path]
+
+    monkeypatch.setattr(lease, "LEASE_SECONDS", 0.3)
+    with Store(tmp_path / "store").in_use():
+        (user,) = (tmp_path / "store" / "users").iterdir()
+        holder = user.read_text()
+        user.unlink()
+        until = time.monotonic() + 30
+        while not user.exists() and time.monotonic() < until:
+            threading.Event().wait(0.01)
+        assert user.read_text() == holder
+    assert not list((tmp_path / "store" / "users").iterdir())
 
 
 def test_a_living_builders_claim_is_renewed(

@@ -43,7 +43,7 @@ def held(path: Path, *, retake: bool = False) -> Iterator[bool]:
 
 
 def here() -> str:
-    """This machine as far as process ids mean the same: name, boot and namespace of the ids.
+    """Where a process id means one process: the machine's name, its boot, the ids' namespace.
 
     Cloned machines and containers may share a name.
     """

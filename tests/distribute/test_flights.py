@@ -14,7 +14,7 @@ import ray
 
 from tests.stages.test_classifier import where
 from tests.toy import toy_recipe
-from thyroid import pipeline
+from thyroid import lease, pipeline
 from thyroid.data.dataset import Dataset
 from thyroid.distribute import tasks
 from thyroid.distribute.flights import Flights, on_ray
@@ -123,14 +123,14 @@ def test_who_waits_for_a_process_that_dies_takes_over(toy: Path, tmp_path: Path)
     stage = segments(toy)[0]
     list(in_process(store, where(toy))([stage.inputs["split"]]))
     claim = tmp_path / "claims" / stage.key
-    claim.write_text(f"{os.uname().nodename} {os.getpid()} alive")
+    claim.write_text(f"{lease.here()} {os.getpid()} alive")
 
     async def inherit() -> None:
         flights = Flights(store, where(toy))
         wanted = asyncio.ensure_future(flights.want([stage], "heir"))
         await asyncio.sleep(1)
         assert not wanted.done()
-        claim.write_text(f"{os.uname().nodename} 99999999 dead")
+        claim.write_text(f"{lease.here()} 99999999 dead")
         assert await wanted == [stage.key]
 
     within(60, inherit())

@@ -1,7 +1,9 @@
 """The same numbers wherever a stage runs."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import ray
@@ -13,8 +15,9 @@ from tests.toy import toy_recipe
 from thyroid import pipeline
 from thyroid.data.dataset import Dataset
 from thyroid.distribute import tasks
+from thyroid.distribute.connection import connected
 from thyroid.distribute.flights import on_ray
-from thyroid.distribute.tasks import resources
+from thyroid.distribute.tasks import gpus_each, require_room, resources
 from thyroid.errors import InputError, ProcessLost, StageFailed
 from thyroid.execute import Runner, in_process
 from thyroid.recipe import ExecutionConfig, Recipe
@@ -177,3 +180,70 @@ def test_a_stage_of_several_workers_holds_nothing_itself() -> None:
     assert resources(gpu, 0.25) == {"num_cpus": 1, "num_gpus": 0.25}
     several = ExecutionConfig(device="cpu", precision="fp32", workers=2)
     assert resources(several, 0) == {"num_cpus": 0}
+
+
+def test_each_of_several_workers_takes_a_whole_gpu() -> None:
+    gpu = ExecutionConfig(device="cuda", precision="bf16")
+    assert gpus_each(gpu, 0.25) == 0.25
+    assert gpus_each(replace(gpu, workers=2), 0.25) == 1
+    assert gpus_each(ExecutionConfig(device="cpu", precision="fp32", workers=2), 0.25) == 0
+
+
+@pytest.mark.parametrize(
+    ("nodes", "execution", "gpus_per_worker", "sentence"),
+    [
+        ([{"CPU": 4.0}, {"CPU": 4.0}], {"threads": 4, "workers": 2}, 0.0, None),
+        ([{"CPU": 4.0}, {"CPU": 4.0}], {"threads": 5}, 0.0, "A worker takes 5 CPUs, .* has 4 on"),
+        ([{"CPU": 4.0}], {"threads": 4, "workers": 2}, 0.0, "2 workers takes 8 CPUs, .* has 4:"),
+        ([{"CPU": 3.0}, {"CPU": 3.0}], {"threads": 2, "workers": 3}, 0.0, "nodes have room for 2:"),
+        ([], {}, 0.0, "A worker takes 1 CPUs, and Ray has 0 on"),
+        ([{"CPU": 8.0, "GPU": 1.0}], {"device": "cuda"}, 0.25, None),
+        (
+            [{"CPU": 8.0, "GPU": 1.0}],
+            {"device": "cuda", "workers": 2},
+            0.25,
+            "2 workers takes 2 GPUs, and Ray has 1:",
+        ),
+        ([{"CPU": 2.0, "GPU": 2.0}], {"device": "cuda", "workers": 2}, 0.25, None),
+        (
+            [{"CPU": 8.0}, {"CPU": 1.0, "GPU": 1.0}],
+            {"device": "cuda", "threads": 2},
+            0.0,
+            "1 workers of 2 CPUs and 1 GPUs each, and Ray's nodes have room for 0:",
+        ),
+    ],
+)
+def test_what_no_living_node_has_room_for_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+    nodes: list[dict[str, float]],
+    execution: dict[str, Any],
+    gpus_per_worker: float,
+    sentence: str | None,
+) -> None:
+    listed = [{"Alive": True, "Resources": node} for node in nodes]
+    listed.append({"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}})
+    monkeypatch.setattr(ray, "nodes", lambda: listed)
+    config = ExecutionConfig(**{"device": "cpu", "precision": "fp32"} | execution)
+    if sentence is None:
+        require_room(config, gpus_per_worker)
+    else:
+        with pytest.raises(InputError, match=sentence):
+            require_room(config, gpus_per_worker)
+
+
+@pytest.mark.parametrize("by_environment", [False, True])
+def test_an_address_of_ray_client_is_refused(
+    monkeypatch: pytest.MonkeyPatch, by_environment: bool
+) -> None:
+    def refuse(**_: object) -> None:
+        raise AssertionError("Ray was asked")
+
+    monkeypatch.setattr(ray, "init", refuse)
+    address = "ray://head:10001"
+    if by_environment:
+        monkeypatch.setenv("RAY_ADDRESS", address)
+    with (
+        pytest.raises(InputError, match=r"'ray://head:10001' is .* by `ray submit` or `ray job"),
+        connected(None if by_environment else address),
+    ):
+        pytest.fail("connected")

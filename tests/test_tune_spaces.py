@@ -1,0 +1,68 @@
+"""Every proposal of every space can be trained, whatever recipe it starts from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import optuna
+import pytest
+
+from tests.toy import toy_recipe
+from thyroid import pipeline
+from thyroid.recipe import Recipe
+from thyroid.space import load_space
+
+
+def proposals(name: str, base: Recipe) -> list[Recipe]:
+    """A hundred random ones."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    proposed = []
+    for _ in range(100):
+        trial = study.ask()
+        proposed.append(load_space(name)(trial, base))
+        study.tell(trial, 0.0)
+    return proposed
+
+
+def schedule(warmup: int, constant: int, decay: int, segment: int) -> dict[str, Any]:
+    names = ("warmup", "constant", "decay", "segment")
+    return {
+        f"schedule__{name}_epochs": epochs
+        for name, epochs in zip(names, (warmup, constant, decay, segment), strict=True)
+    }
+
+
+@pytest.mark.parametrize(
+    "epochs",
+    [(2, 0, 4, 2), (0, 0, 4, 2), (2, 0, 0, 2), (0, 1, 0, 1), (0, 5, 0, 1), (0, 3, 0, 2)],
+)
+@pytest.mark.parametrize("name", ["augmentation", "cross_training", "joint"])
+def test_of_any_schedule(name: str, epochs: tuple[int, int, int, int]) -> None:
+    base = toy_recipe(**schedule(*epochs))
+    proposed = proposals(name, base)
+    for recipe in set(proposed):
+        segments = pipeline.classifier(recipe, "0" * 64, 0)
+        assert sum(stage.config.epochs for stage in segments) == recipe.schedule.epochs
+        if recipe.cross.order == "retrain":
+            assert (segments[0].config.phase, segments[-1].config.phase) == ("single", "cross")
+    constant = {recipe.schedule.constant_epochs for recipe in proposed}
+    if not base.schedule.constant_epochs:
+        assert constant == {0}
+    elif name != "augmentation":
+        one_epoch = epochs == (0, 1, 0, 1)
+        orders = {recipe.cross.order for recipe in proposed}
+        assert ("retrain" in orders) == (not one_epoch and epochs != (0, 5, 0, 1))
+
+
+@pytest.mark.parametrize(
+    ("synthetic", "superposed"),
+    [(0.0, {0.0, 0.25, 0.5}), (0.5, {0.0, 0.25, 0.5}), (0.75, {0.0, 0.25}), (0.9, {0.0})],
+)
+@pytest.mark.parametrize("name", ["cross_training", "joint"])
+def test_of_any_share_of_synthetic_crosses(
+    name: str, synthetic: float, superposed: set[float]
+) -> None:
+    base = toy_recipe(cross__synthetic=synthetic)
+    retraining = [recipe for recipe in proposals(name, base) if recipe.cross.order == "retrain"]
+    assert {recipe.cross.superposed for recipe in retraining} == superposed
