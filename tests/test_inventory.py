@@ -12,7 +12,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableSequence
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
@@ -386,16 +387,16 @@ def test_who_had_read_the_manifest_when_it_was_taken_away_finds_nothing(
     assert store.open(KEYS[0]) is None
 
 
-def _work(root: Path, until: float, seed: int, counts: object) -> None:
+def _work(root: Path, ended: Event, seed: int, counts: MutableSequence[int]) -> None:
     """Open artifacts and make those that are missing; one that was opened can be read."""
     store, turn = Store(root), seed
-    while time.time() < until:
+    while not ended.is_set():
         key = KEYS[turn % 3]
         turn += 1 + turn % 2
         with store.in_use():
             folder = store.open(key)
             if folder is None:
-                counts[1] += 1  # type: ignore[index]
+                counts[1] += 1
                 with contextlib.suppress(Busy), store.building(key, {"kind": "test"}) as new:
                     if new is not None:
                         (new / "file").write_bytes(bytes(1000))
@@ -404,30 +405,35 @@ def _work(root: Path, until: float, seed: int, counts: object) -> None:
                 assert (folder / "file").read_bytes() == bytes(1000)
                 assert key in store
                 assert store.read(key, "file") == bytes(1000)
-            counts[0] += 1  # type: ignore[index]
+            counts[0] += 1
         time.sleep(0.001 * (turn % 4))  # nobody may be at work for a moment
 
 
 def test_readers_and_builders_are_not_disturbed_by_pruning(store: Store) -> None:
     put(store, KEYS[0])
     context = multiprocessing.get_context("fork")
-    until = time.time() + 1.5
+    ended = context.Event()
     counts = [context.Array("i", 2, lock=False) for _ in range(3)]
     jobs = [
-        context.Process(target=_work, args=(store.root, until, seed, counts[seed]))
+        context.Process(target=_work, args=(store.root, ended, seed, counts[seed]))
         for seed in range(3)
     ]
     for job in jobs:
         job.start()
-    removed = 0
-    while time.time() < until:
-        removed += len(pruned(store).artifacts)
+    removed = read = missed = 0
+    until = time.monotonic() + 60
+    try:
+        while min(removed - 3, read - 30, missed - 3) <= 0 and time.monotonic() < until:
+            removed += len(pruned(store).artifacts)
+            read, missed = (sum(column) for column in zip(*counts, strict=True))
+    finally:
+        ended.set()
     for job in jobs:
         job.join(30)
         assert job.exitcode == 0
     assert removed > 3
-    assert sum(read for read, _ in counts) > 30
-    assert sum(missed for _, missed in counts) > 3
+    assert read > 30
+    assert missed > 3
     assert verify(store, lambda *done: None)[1] == []
     assert not (store.root / "damaged").exists()
     assert not list((store.root / "trash").iterdir())

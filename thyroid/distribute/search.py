@@ -23,7 +23,7 @@ from ray import tune
 from thyroid import pipeline, progress
 from thyroid.data.dataset import Dataset
 from thyroid.data.splits import make_split
-from thyroid.distribute import recall
+from thyroid.distribute import recall, tasks
 from thyroid.distribute.flights import Desk, on_ray
 from thyroid.distribute.playoff import FIELD, Values, play_off
 from thyroid.distribute.prices import Prices
@@ -384,8 +384,8 @@ def _concurrent(base: Recipe, config: SearchConfig) -> int:
     """As many trials as keep every processor, or every GPU, busy."""
     execution = base.execution
     if execution.device == "cuda":
-        share = config.gpus_per_worker or 1.0
-        capacity: float = ray.cluster_resources().get("GPU", 1) / (share * execution.workers)
+        each = tasks.gpus_each(execution, config.gpus_per_worker) * execution.workers
+        capacity: float = ray.cluster_resources().get("GPU", 1) / each
     else:
         capacity = ray.cluster_resources()["CPU"] / (execution.threads * execution.workers)
     return max(1, math.ceil(capacity / config.seeds))
