@@ -33,7 +33,7 @@ def search_info(run: Run) -> dict[str, Any] | None:
     planned = run.config.get("search")
     if planned is None:
         return None
-    names = ("space", "trials", "objective", "seeds")
+    names = ("space", "trials", "seeds")
     info: dict[str, Any] = {name: planned.get(name) for name in names} | {"ended": 0}
     info["objectives"] = planned.get("objectives") or ["macro_f1"]
     info["space"] = without_folder(info["space"])

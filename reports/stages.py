@@ -26,11 +26,14 @@ class NeededStage:
     epochs: int | None
     phase: str | None
     users: tuple[str, ...]
-    """Such as `trial 3` or `seed 0`."""
-    needs: int
-    """Trainings that needed it: so often it would have been computed without sharing."""
+    """Such as `trial 3` or `seed 0`: at least one."""
     found: bool
     """Whether an earlier run had left it in the store."""
+
+    @property
+    def needs(self) -> int:
+        """Number of users: so often it would have been computed without sharing."""
+        return len(self.users)
 
 
 def read_stages(path: Path) -> list[NeededStage] | None:
@@ -66,7 +69,6 @@ def _stage(row: dict[str, Any]) -> NeededStage:
         epochs=_count(row["epochs"]),
         phase=None if row["phase"] is None else _text(row["phase"]),
         users=tuple(_text(user) for user in row["users"]),
-        needs=_count(row["needs"]) or 0,
         found=row["found"] is True,
     )
     if not (math.isfinite(stage.seconds) and stage.seconds >= 0 and stage.needs >= 1):

@@ -57,7 +57,6 @@ def _row(key: str, manifest: Mapping[str, Any], users: list[str], run: str) -> d
         "inputs": list(manifest["inputs"].values()),
         **{name: config.get(name) for name in ("seed", "first_epoch", "epochs", "phase")},
         "users": users,
-        "needs": len(users),
         "found": manifest.get("run") != run,
     }
 
@@ -68,7 +67,7 @@ def totals(stages: Iterable[Mapping[str, Any]]) -> dict[str, float]:
     """
     rows = list(stages)
     return {
-        "needed": sum(row["seconds"] * row["needs"] for row in rows),
+        "needed": sum(row["seconds"] * len(row["users"]) for row in rows),
         "computed": sum(row["seconds"] for row in rows if not row["found"]),
         "found": sum(row["seconds"] for row in rows if row["found"]),
     }

@@ -183,4 +183,3 @@ def test_a_cost_aware_search_repeats_nothing(crossed: Dataset, tmp_path: Path) -
     search(tmp_path, crossed, Store(tmp_path / "store"), trials=9, cost_aware=True).best()
     table = pd.read_csv(tmp_path / "trials.csv")
     assert len(table.drop_duplicates(["param_epochs", "param_rate"])) == 9  # of 12
-    assert table["computed_stages"].sum() < table["reused_stages"].sum()

@@ -92,7 +92,6 @@ def make_run(folder: Path, dataset: Dataset, seeds=(0, 1, 2), trials=24, epochs=
             "space": "augmentation",
             "trials": trials,
             "seeds": 1,
-            "objective": "validation macro-F1",
             "seed": 0,
             "base": {"input": {"size": 32}},
         },
@@ -360,9 +359,8 @@ def make_stages(trials=1, segments=3, *, generators=True, seeds=(0,), found=(), 
         key = hashlib.sha256(text.encode()).hexdigest()
         new = {"key": key, "kind": kind, "seconds": 0.5 + (epochs or 2) * (1 + rng.random())}
         new |= {"inputs": list(inputs), "seed": seed, "first_epoch": first, "epochs": epochs}
-        new |= {"phase": phase, "users": [], "needs": 0, "found": kind in found}
+        new |= {"phase": phase, "users": [], "found": kind in found}
         stage = stages.setdefault(key, new)
-        stage["needs"] += 1
         stage["users"] += [] if user in stage["users"] else [user]
         return key
 

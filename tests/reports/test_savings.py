@@ -25,7 +25,6 @@ def stage(key, kind, inputs=(), *, needs=1, seconds=1.0, found=False, **about) -
         seconds=seconds,
         inputs=tuple(inputs),
         users=users,
-        needs=needs,
         found=found,
         **placed,
     )
@@ -52,7 +51,7 @@ PIPELINE = [
 def test_sums_are_those_of_the_definition(run):
     listed = make_stages(trials=9, segments=5, found=("dcgan", "split"))["stages"]
     info = savings_info(read_run(add_stages(run, trials=9, segments=5, found=("dcgan", "split"))))
-    assert info["needed"] == pytest.approx(sum(s["seconds"] * s["needs"] for s in listed))
+    assert info["needed"] == pytest.approx(sum(s["seconds"] * len(s["users"]) for s in listed))
     assert info["computed"] == pytest.approx(sum(s["seconds"] for s in listed if not s["found"]))
     assert info["found"] == pytest.approx(sum(s["seconds"] for s in listed if s["found"]))
     assert info["needed"] == pytest.approx(info["computed"] + info["found"] + info["shared"])
@@ -123,8 +122,8 @@ GOOD = make_stages(trials=2)
         ("epochs", -4),
         ("phase", 1),
         ("users", [None]),
-        ("needs", 0),
-        ("needs", None),
+        ("users", []),
+        ("users", None),
     ],
 )
 def test_a_damaged_stage_is_one_sentence(tmp_path, name, value):

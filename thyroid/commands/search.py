@@ -147,7 +147,6 @@ def search_and_evaluate(
     about = {
         "space": space_name,
         "space_sha256": sha256_of(space_file(space_name)),
-        "objective": "validation macro-F1",
         **dataclasses.asdict(config),
         "objectives": list(config.objectives),
         "recall": list(config.recall),

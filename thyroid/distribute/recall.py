@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +62,9 @@ def trials(
         for trial in complete:
             fixed = FixedTrial(trial.params, trial.number)
             try:
-                recipe = propose(fixed)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # out of range: see `drawable`
+                    recipe = propose(fixed)
             except (ValueError, InputError):
                 continue  # of another space
             levels = list(

@@ -268,6 +268,8 @@ class Search:
                 budget = config.time_budget_s
                 if budget is not None:
                     budget -= time.monotonic() - began
+                    if budget <= 0:
+                        return
                 lost = self._round(left, budget, watcher, desk)
                 if watcher.breakdown.reason is not None:
                     raise StorageError(watcher.breakdown.reason)
