@@ -123,6 +123,7 @@ def search_and_evaluate(
     from thyroid.distribute.connection import connected
     from thyroid.distribute.flights import on_ray
     from thyroid.distribute.search import Search
+    from thyroid.distribute.study import database, find_study
     from thyroid.distribute.tasks import require_room
     from thyroid.files import sha256_of
     from thyroid.progress import say
@@ -154,6 +155,10 @@ def search_and_evaluate(
     }
     seeds = range(final_seeds)
     preflight(data, base, tested)
+    for earlier in config.recall:
+        find_study(Path(earlier))
+    if config.storage is not None:
+        database(config.storage)
     with connected(address), locked(run):
         require_room(base.execution, config.gpus_per_worker)
         require_same(run, data, base, command, about, tested)

@@ -111,11 +111,6 @@ def open_study(
         raise InputError(
             f"{place} is no Optuna journal ({damaged}): move it away or choose another folder."
         ) from None
-    except (SQLAlchemyError, ImportError) as refusal:
-        raise InputError(
-            f"No Optuna study can be kept at {place} ({refusal}): give a URL such as "
-            "sqlite:///studies.db, and install the database's driver."
-        ) from None
 
 
 def study_name(run_id: str) -> str:
@@ -153,14 +148,32 @@ def read_study(place: Path | str, name: str = STUDY) -> optuna.Study:
         raise InputError(f"{place} is no study: name a run of `thyroid search`.")
     try:
         return optuna.load_study(study_name=name, storage=_storage(place))
-    except (ValueError, KeyError, TypeError, SQLAlchemyError, ImportError) as damaged:
+    except (ValueError, KeyError, TypeError) as damaged:
         raise InputError(f"{place} holds no study {name} ({damaged}).") from None
 
 
 def _storage(place: Path | str) -> RDBStorage | JournalStorage:
     if isinstance(place, Path):
         return JournalStorage(JournalFileBackend(str(place), lock_obj=_lock(place)))
-    return RDBStorage(place)
+    return database(place)
+
+
+def database(url: str) -> RDBStorage:
+    """Where studies are kept in a database.
+
+    Raises
+    ------
+    InputError
+        When none answers at the URL.
+    """
+    try:
+        return RDBStorage(url)
+    except (SQLAlchemyError, ImportError) as refusal:
+        reason = str(refusal).splitlines()[0]
+        raise InputError(
+            f"No Optuna study can be kept at {url} ({reason}): give a URL such as "
+            "sqlite:///studies.db, and install the database's driver."
+        ) from None
 
 
 def _lock(journal: Path) -> _KernelLock:
