@@ -50,8 +50,9 @@ def search_info(run: Run) -> dict[str, Any] | None:
     own = [row for row in rows if not (row.get("reason") or "").startswith("recalled from")]
     reused, computed = _total(own, "reused_stages"), _total(own, "computed_stages")
     return info | {
-        "ended": len(rows),
-        "states": dict(sorted(Counter(str(r["state"]) for r in rows).items())),
+        "ended": len(own),
+        "recalled": len(rows) - len(own),
+        "states": dict(sorted(Counter(str(r["state"]) for r in own).items())),
         "seconds": _total(rows, "seconds"),
         "reused_stages": reused,
         "computed_stages": computed,

@@ -339,6 +339,8 @@ class Search:
         for trial in self._ranked:
             field.setdefault(trial.user_attrs["recipe"], trial)
         chosen = {trial.number: trial for trial in list(field.values())[:FIELD]}
+        if len(chosen) < 2:
+            return {}
 
         def final(number: int, seed: int) -> Stage:
             recipe = self._recipe(chosen[number])
@@ -354,7 +356,7 @@ class Search:
             return [self._value(stage) for stage in stages]
 
         progress.say(
-            f"giving the best of {len(self._ranked)} trials more seeds while they are close"
+            f"giving the best {len(chosen)} recipes more seeds while they are too close to call"
         )
         first = range(self.config.seeds)
         known = {number: more([(number, seed) for seed in first]) for number in chosen}
