@@ -7,21 +7,28 @@ number of a page stands in the JSON file that the dictionary is written to.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from reports import figures, search_figures, tree_figure
+from reports import figures, language, search_figures, tree_figure
+from reports.language import gettext as _
+from reports.language import pgettext
 from thyroid.errors import InputError
 from thyroid.files import cannot_write, replace_text
 
 
-def write_page(template: str, info: dict[str, Any], out: Path, **pictures: Any) -> Path:
-    """Render, then write OUT and, beside it with the suffix .json, the numbers.
+def write_page(
+    template: str, info: dict[str, Any], out: Path, lang: str = "en", **pictures: Any
+) -> Path:
+    """Render in a language, then write OUT and, beside it with the suffix .json, the numbers.
 
     Raises
     ------
@@ -32,7 +39,8 @@ def write_page(template: str, info: dict[str, Any], out: Path, **pictures: Any) 
     if numbers == out:
         raise InputError(f"{out}: the page's numbers take this name; choose one ending in .html.")
     text = json.dumps(info, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    page = environment().get_template(template).render(**json.loads(text), pictures=pictures)
+    with language.written_in(lang):
+        page = environment().get_template(template).render(**json.loads(text), pictures=pictures)
     for path, content in ((numbers, text), (out, page)):
         with cannot_write(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -46,6 +54,7 @@ def environment() -> Environment:
     env = Environment(
         loader=PackageLoader("reports"),
         autoescape=True,
+        extensions=["jinja2.ext.i18n"],
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -60,16 +69,43 @@ def environment() -> Environment:
         plain=plain_name,
         dotted=dotted,
     )
-    env.globals["figures"] = figures
-    env.globals["search_figures"] = search_figures
-    env.globals["tree_figure"] = tree_figure
+    env.install_gettext_callables(  # type: ignore[attr-defined]  # of the extension
+        language.gettext, language.ngettext, newstyle=True, pgettext=language.pgettext
+    )
+    script = _script()
+    env.globals.update(
+        figures=figures,
+        search_figures=search_figures,
+        tree_figure=tree_figure,
+        plural=plural,
+        language=language.language,
+        script=script,
+        script_digest=_digest(script),
+    )
     return env
+
+
+def _script() -> Markup:
+    """The page's own script: no text from outside comes near it."""
+    source = files("reports") / "templates" / "page.js"
+    return Markup(source.read_text(encoding="utf-8"))  # ours
+
+
+def _digest(script: str) -> str:
+    """What the page's content security policy allows to run, and nothing else."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+
+
+def plural(n: int, singular: str, plural: str) -> Markup:
+    """A number of things: `plural(3, "%(num)s image", "%(num)s images")`."""
+    return Markup(language.ngettext(singular, plural, n)) % {"num": number(n)}
 
 
 def number(value: float | None, digits: int = 3) -> Markup:
     """A number, rounded for reading; whole numbers whole, with thousands apart."""
     if value is None:
-        return Markup('<span class="none" title="not available">–</span>')
+        missing = language.gettext("not available")
+        return Markup('<span class="none" title="{}">–</span>').format(missing)
     shown = f"{value:,}" if isinstance(value, int) else f"{value:,.{digits}f}"
     return _data(value, shown)
 
@@ -104,7 +140,8 @@ def p_value(value: float) -> Markup:
 def setting(value: Any) -> Markup:
     """A value of a recipe, as one would type it."""
     if isinstance(value, bool) or value is None:
-        return Markup("{}").format({True: "yes", False: "no", None: "none"}[value])
+        words = {True: _("yes"), False: _("no"), None: _("none")}
+        return Markup("{}").format(words[value])
     if isinstance(value, int | float):
         return _data(value, f"{value:.4g}" if isinstance(value, float) else str(value))
     return Markup("{}").format(value)
@@ -112,7 +149,7 @@ def setting(value: Any) -> Markup:
 
 def plain_name(name: str) -> str:
     """A class or a cross in words: graves;cold_nodule -> graves + cold nodule."""
-    return name.replace("_", " ").replace(";", " + ")
+    return " + ".join(pgettext("finding", part.replace("_", " ")) for part in name.split(";"))
 
 
 def dotted(name: str) -> Markup:
