@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: install demo test test-cluster lint bench clean
+.PHONY: install demo test test-browser test-cluster lint messages bench clean
 
 install: $(VENV)/.installed
 
@@ -20,6 +20,9 @@ demo: install
 test: install
 	$(BIN)/pytest
 
+test-browser: install
+	$(BIN)/pytest -m browser
+
 test-cluster: install
 	$(BIN)/pytest -m kill
 
@@ -27,6 +30,11 @@ lint: install
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+messages: install  # of the reports: what is new stands untranslated in languages/zh.po
+	$(BIN)/pybabel --quiet extract --mapping reports/languages/babel.cfg --keywords 'plural:2,3 later' --no-location --sort-output --output .messages.pot reports
+	$(BIN)/pybabel --quiet update --input-file .messages.pot --output-file reports/languages/zh.po --locale zh --no-fuzzy-matching --ignore-obsolete --omit-header --no-wrap
+	rm .messages.pot
 
 bench: install
 	$(BIN)/pytest tests/benchmarks -m '' -o addopts='--strict-markers -s' --benchmark-only

@@ -39,17 +39,12 @@ def language() -> str:
 
 def gettext(message: str) -> str:
     """A text in the language of the page."""
-    return _catalog(_chosen.get()).gettext(message)
+    return _catalog(_chosen.get()).gettext(message) if message else ""  # "" is the catalog's head
 
 
 def ngettext(singular: str, plural: str, n: int) -> str:
     """A text that depends on a number, in the language of the page."""
     return _catalog(_chosen.get()).ngettext(singular, plural, n)
-
-
-def pgettext(context: str, message: str) -> str:
-    """A text whose words mean something else elsewhere."""
-    return _catalog(_chosen.get()).pgettext(context, message)
 
 
 def later(message: str) -> str:

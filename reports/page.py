@@ -18,11 +18,24 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from reports import figures, language, search_figures, tree_figure
+from reports import curve_figures, figures, language, search_figures, tree_figure
 from reports.language import gettext as _
-from reports.language import pgettext
+from reports.language import later
 from thyroid.errors import InputError
 from thyroid.files import cannot_write, replace_text
+
+FINDINGS = (
+    later("normal"),
+    later("graves"),
+    later("subacute thyroiditis"),
+    later("hashimoto"),
+    later("hot nodule"),
+    later("cold nodule"),
+    later("multinodular goitre"),
+)
+"""Names of classes that are known in other languages."""
+MACHINE = (later("cpu"), later("cores"), later("platform"))
+"""What config.json says of the machine, beside versions."""
 
 
 def write_page(
@@ -70,10 +83,11 @@ def environment() -> Environment:
         dotted=dotted,
     )
     env.install_gettext_callables(  # type: ignore[attr-defined]  # of the extension
-        language.gettext, language.ngettext, newstyle=True, pgettext=language.pgettext
+        language.gettext, language.ngettext, newstyle=True
     )
     script = _script()
     env.globals.update(
+        curve_figures=curve_figures,
         figures=figures,
         search_figures=search_figures,
         tree_figure=tree_figure,
@@ -149,7 +163,7 @@ def setting(value: Any) -> Markup:
 
 def plain_name(name: str) -> str:
     """A class or a cross in words: graves;cold_nodule -> graves + cold nodule."""
-    return " + ".join(pgettext("finding", part.replace("_", " ")) for part in name.split(";"))
+    return " + ".join(_(part.replace("_", " ")) for part in name.split(";"))
 
 
 def dotted(name: str) -> Markup:

@@ -8,6 +8,7 @@ from typing import Any
 from reports.calibration import calibration_info
 from reports.claims import claims_info
 from reports.comparison import comparison_info
+from reports.curves import curves_info
 from reports.data import data_info
 from reports.forgetting import forgetting_info
 from reports.generators import generators_info
@@ -23,7 +24,7 @@ from reports.verdict import verdict_info
 from reports.worth import uses_synthetic, worth_info
 
 
-def write_report(run: str | Path, out: str | Path | None = None) -> Path:
+def write_report(run: str | Path, out: str | Path | None = None, lang: str = "en") -> Path:
     """Write the report of a run, finished or still at work; the same run gives the same bytes.
 
     Parameters
@@ -31,7 +32,10 @@ def write_report(run: str | Path, out: str | Path | None = None) -> Path:
     run
         Folder that `thyroid train`, `search`, `compare` or `demo` wrote.
     out
-        The page, RUN/report.html where not given. Its numbers go to the same name with .json.
+        The page; where not given RUN/report.html, or RUN/report.zh.html of another language than
+        English. Its numbers go to the same name with .json.
+    lang
+        One of `reports.language.LANGUAGES`.
 
     Raises
     ------
@@ -39,11 +43,12 @@ def write_report(run: str | Path, out: str | Path | None = None) -> Path:
         When the folder holds no run, a file of it is damaged, or the page cannot be written.
     """
     content = read_run(Path(run))
-    out = content.folder / "report.html" if out is None else Path(out)
+    name = "report.html" if lang == "en" else f"report.{lang}.html"
+    out = content.folder / name if out is None else Path(out)
     info, sides = report_info(content), comparison_sheet(content)
     real = any(group["real"] for group in sides)  # then they need not be shown twice
     sheet = [] if real else training_sheet(content)
-    return write_page("report.html", info, out, sheet=sheet, sides=sides)
+    return write_page("report.html", info, out, lang, sheet=sheet, sides=sides)
 
 
 def report_info(run: Run) -> dict[str, Any]:
@@ -60,6 +65,7 @@ def report_info(run: Run) -> dict[str, Any]:
         "data": data,
         "training": training,
         "results": results,
+        "curves": curves_info(run, comparison),
         "calibration": calibration_info(run),
         "comparison": comparison,
         "forgetting": forgetting,
@@ -67,6 +73,7 @@ def report_info(run: Run) -> dict[str, Any]:
         "worth": worth,
         "generators": generators_info(run),
         "search": search,
+        "cases": None,
         "savings": savings_info(run),
         "provenance": provenance_info(run),
     }

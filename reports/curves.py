@@ -1,0 +1,116 @@
+"""ROC and precision-recall curves of each class against the rest, as plain numbers.
+
+Both are kept as steps of equal width: the height of a step is what the curve reaches on average
+there, so that the mean of the heights is the area under the curve, exactly that of the tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from reports.run import Run
+from thyroid.evaluate.metrics import Floats
+from thyroid.evaluate.predictions import Predictions
+
+STEPS = 100
+"""At most; a curve of fewer images has as many as these."""
+
+
+def curves_info(run: Run, comparison: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Each class's curves, mean over seeds; None where nothing is predicted.
+
+    Returns
+    -------
+    dict
+        `other`: title of the best baseline, None where none was compared. `classes`: of each class
+        with images of its own and of the rest `name`, `share` (of images that are of the class: the
+        precision of a guess), `method` and `other`, each with `roc` and `recall` (see `_kept`).
+    """
+    if run.part is None:
+        return None
+    best = (comparison or {"verdict": {}})["verdict"].get("best")
+    others: Iterable[Mapping[int, Predictions]] = (
+        row.predictions for row in run.rows if row.kind == "baseline" and row.title == best
+    )
+    other = next(iter(others), None)
+    method = run.predictions[run.part]
+    labels = next(iter(method.values())).labels
+    return {
+        "other": best if other else None,
+        "classes": [
+            {
+                "name": name,
+                "share": float(np.mean(labels == c)),
+                "method": _curves(method, c),
+                "other": _curves(other, c) if other else None,
+            }
+            for c, name in enumerate(run.classes)
+            if 0 < np.sum(labels == c) < len(labels)
+        ],
+    }
+
+
+def _curves(by_seed: Mapping[int, Predictions], c: int) -> dict[str, Any]:
+    each = [(p.labels == c, p.probabilities[:, c]) for p in by_seed.values()]
+    return {
+        "roc": _kept(np.mean([roc_steps(*one) for one in each], axis=0)),
+        "recall": _kept(np.mean([recall_steps(*one) for one in each], axis=0)),
+    }
+
+
+def roc_steps(positive: npt.NDArray[np.bool_], score: Floats) -> Floats:
+    """Share of the positives that score above each of the negatives, the highest negative first.
+
+    Ties count half, so that the mean is the AUROC (Mann-Whitney).
+
+    Parameters
+    ----------
+    positive : (N,) bool, neither all nor none
+    score : (N,) float
+
+    Returns
+    -------
+    (number of negatives,) float, ascending
+    """
+    own, rest = np.sort(score[positive]), np.sort(score[~positive])[::-1]
+    below = np.searchsorted(own, rest, "left") + np.searchsorted(own, rest, "right")
+    steps: Floats = 1 - below / (2 * len(own))
+    return steps
+
+
+def recall_steps(positive: npt.NDArray[np.bool_], score: Floats) -> Floats:
+    """Precision at the threshold that just lets each of the positives in, the highest one first.
+
+    The mean is the average precision.
+
+    Parameters
+    ----------
+    positive : (N,) bool, not none
+    score : (N,) float
+
+    Returns
+    -------
+    (number of positives,) float
+    """
+    own, everything = np.sort(score[positive])[::-1], np.sort(score)
+    let_in = len(everything) - np.searchsorted(everything, own, "left")
+    right = len(own) - np.searchsorted(own[::-1], own, "left")
+    steps: Floats = right / let_in
+    return steps
+
+
+def _kept(steps: Floats) -> dict[str, Any]:
+    """`area`, and at most `STEPS` `heights` of the same mean."""
+    heights = steps
+    if len(steps) > STEPS:
+        summed = np.concatenate([[0.0], np.cumsum(steps)])
+        edges = np.linspace(0, len(steps), STEPS + 1)
+        heights = np.diff(np.interp(edges, np.arange(len(summed)), summed)) * STEPS / len(steps)
+    return {
+        "area": round(float(steps.mean()), 12),
+        "heights": [round(float(h), 6) for h in heights],
+    }
