@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,23 +9,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from reports.page import write_page
-from reports.scintigrams import inverted_grey
+from reports.scintigrams import LEAST_SCALE, colour_map, data_uri, inverted_grey, summed
 from thyroid.model.folder import Model
 from thyroid.model.prediction import UNREADABLE, Prediction
 
 MOST_IMAGES = 50
 PIXELS = MOST_IMAGES * 128**2
 """Of all scintigrams on a page together; each stands there twice, at about a byte per pixel."""
-STEPS = 8
-"""Shades of each colour, few so that a map takes a kilobyte or two."""
-LEAST_SCALE = 0.1
-"""Fall of log p that full colour stands for at least: what hardly matters is not coloured."""
-FOR, AGAINST = (176, 74, 0), (11, 83, 148)
-"""Orange and blue, which all common kinds of colour vision tell apart."""
-OPACITY = 0.8
 
 
 def explanation_info(
@@ -98,6 +88,7 @@ def write_explanation(
     predictions: Sequence[Prediction],
     maps: Sequence[npt.NDArray[np.float32]],
     out: Path,
+    lang: str = "en",
 ) -> Path:
     """Write the page, and its numbers as JSON beside it.
 
@@ -116,47 +107,16 @@ def write_explanation(
     side = _shown_side(model.input.size, len(maps))
     pictures = [
         {
-            "scintigram": _data_uri(inverted_grey(_summed(np.asarray(one.image), side))),
-            "heat": _data_uri(colour_map(heat[:: len(heat) // side, :: len(heat) // side], scale)),
+            "scintigram": data_uri(inverted_grey(summed(np.asarray(one.image), side))),
+            "heat": data_uri(colour_map(heat[:: len(heat) // side, :: len(heat) // side], scale)),
         }
         for one, heat, scale in zip(readable, maps, scales, strict=False)
     ]
     info = explanation_info(model, predictions, scales)
-    return write_page("explain.html", info, out, images=pictures)
-
-
-def colour_map(heat: npt.NDArray[np.floating[Any]], scale: float) -> bytes:
-    """(H, W) -> PNG to lay over a scintigram: orange above zero, blue below, clear at zero.
-
-    Opacity grows with the distance from zero, to full colour at `scale`, in `STEPS` steps.
-    """
-    step = np.clip(np.rint(heat / scale * STEPS), -STEPS, STEPS).astype(np.int64)
-    picture = Image.fromarray((step + STEPS).astype(np.uint8)).convert("L")
-    picture = Image.frombytes("P", picture.size, picture.tobytes())
-    shades = [AGAINST] * STEPS + [FOR] * (STEPS + 1)
-    picture.putpalette([level for shade in shades for level in shade])
-    opacity = np.rint(255 * OPACITY * np.abs(np.arange(-STEPS, STEPS + 1)) / STEPS)
-    file = io.BytesIO()
-    picture.save(
-        file, format="PNG", optimize=True, transparency=bytes(opacity.astype(np.uint8).tolist())
-    )
-    return file.getvalue()
+    return write_page("explain.html", info, out, lang, images=pictures)
 
 
 def _shown_side(side: int, images: int) -> int:
     while images * side**2 > PIXELS and side % 2 == 0:
         side //= 2
     return side
-
-
-def _summed(counts: npt.NDArray[np.uint16], side: int) -> npt.NDArray[np.uint32]:
-    """(H, H) -> (side, side), the counts of each block of pixels together."""
-    block = len(counts) // side
-    summed: npt.NDArray[np.uint32] = counts.reshape(side, block, side, block).sum(
-        axis=(1, 3), dtype=np.uint32
-    )
-    return summed
-
-
-def _data_uri(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")

@@ -44,7 +44,7 @@ def inspection_lines(dataset: Dataset) -> list[str]:
     return [*lines, "", "quality", *(found or ["  nothing found"])]
 
 
-def write_inspection(dataset: Dataset, out: str | Path) -> Path:
+def write_inspection(dataset: Dataset, out: str | Path, lang: str = "en") -> Path:
     """Write the page, with a contact sheet per class and cross, and its numbers as JSON beside it.
 
     Raises
@@ -53,4 +53,4 @@ def write_inspection(dataset: Dataset, out: str | Path) -> Path:
         When the page cannot be written.
     """
     sheet = contact_sheet(dataset, per_group=6)
-    return write_page("inspection.html", inspection(dataset), Path(out), sheet=sheet)
+    return write_page("inspection.html", inspection(dataset), Path(out), lang, sheet=sheet)

@@ -63,7 +63,10 @@ def write_page(
 
 @cache
 def environment() -> Environment:
-    """Templates with everything escaped that comes from outside."""
+    """Templates with everything escaped that comes from outside.
+
+    `_("a text of ours")` in a template is taken for markup; a value goes through `translated`.
+    """
     env = Environment(
         loader=PackageLoader("reports"),
         autoescape=True,
@@ -81,6 +84,7 @@ def environment() -> Environment:
         setting=setting,
         plain=plain_name,
         dotted=dotted,
+        translated=language.gettext,
     )
     env.install_gettext_callables(  # type: ignore[attr-defined]  # of the extension
         language.gettext, language.ngettext, newstyle=True

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from reports.calibration import calibration_info
+from reports.cases import case_pictures, cases_info
 from reports.claims import claims_info
 from reports.comparison import comparison_info
 from reports.curves import curves_info
@@ -48,7 +49,8 @@ def write_report(run: str | Path, out: str | Path | None = None, lang: str = "en
     info, sides = report_info(content), comparison_sheet(content)
     real = any(group["real"] for group in sides)  # then they need not be shown twice
     sheet = [] if real else training_sheet(content)
-    return write_page("report.html", info, out, lang, sheet=sheet, sides=sides)
+    pictures = {"sheet": sheet, "sides": sides, "cases": case_pictures(content)}
+    return write_page("report.html", info, out, lang, **pictures)
 
 
 def report_info(run: Run) -> dict[str, Any]:
@@ -73,7 +75,7 @@ def report_info(run: Run) -> dict[str, Any]:
         "worth": worth,
         "generators": generators_info(run),
         "search": search,
-        "cases": None,
+        "cases": cases_info(run),
         "savings": savings_info(run),
         "provenance": provenance_info(run),
     }

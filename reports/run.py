@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from reports.case_files import Cases, read_cases
 from reports.stages import NeededStage, read_stages
 from reports.synthetic import read_examples, read_quality
 from thyroid.data.dataset import Dataset
@@ -66,6 +67,8 @@ class Run:
     """synthetic/quality.json"""
     examples: Dataset | None
     """synthetic/examples/"""
+    cases: Cases | None
+    """cases/"""
     trials: pd.DataFrame | None
     """trials.csv; None where nothing was searched, or no trial has ended."""
     stages: list[NeededStage] | None
@@ -114,6 +117,7 @@ def read_run(folder: Path) -> Run:
         rows=_rows(folder, _part(predictions), classes),
         quality=read_quality(folder / "synthetic" / "quality.json"),
         examples=read_examples(folder / "synthetic" / "examples", classes),
+        cases=read_cases(folder, classes),
         trials=_trials(folder / "trials.csv"),
         stages=read_stages(folder / "stages.json"),
         parts=_parts(folder / "split.csv"),

@@ -18,6 +18,7 @@ KINDS = (
     "quality",
     "classifier",
     "prediction",
+    "cases",
 )
 """In the order of the pipeline; what is not named here comes last."""
 

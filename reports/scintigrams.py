@@ -15,6 +15,13 @@ from thyroid.data.dataset import Dataset
 
 PIXEL_BUDGET = 1_500_000
 """Pixels on one page: about as many bytes."""
+STEPS = 8
+"""Shades of each colour, few so that a map takes a kilobyte or two."""
+LEAST_SCALE = 0.1
+"""Fall of log p that full colour stands for at least: what hardly matters is not coloured."""
+FOR, AGAINST = (176, 74, 0), (11, 83, 148)
+"""Orange and blue, which all common kinds of colour vision tell apart."""
+OPACITY = 0.8
 
 
 def inverted_grey(counts: npt.NDArray[np.unsignedinteger[Any]]) -> bytes:
@@ -27,6 +34,24 @@ def inverted_grey(counts: npt.NDArray[np.unsignedinteger[Any]]) -> bytes:
     grey = 255 - np.rint(np.minimum(counts / upper, 1.0) * 255).astype(np.uint8)
     file = io.BytesIO()
     Image.fromarray(grey).save(file, format="PNG", optimize=True)
+    return file.getvalue()
+
+
+def colour_map(heat: npt.NDArray[np.floating[Any]], scale: float) -> bytes:
+    """(H, W) -> PNG to lay over a scintigram: orange above zero, blue below, clear at zero.
+
+    Opacity grows with the distance from zero, to full colour at `scale`, in `STEPS` steps.
+    """
+    step = np.clip(np.rint(heat / scale * STEPS), -STEPS, STEPS).astype(np.int64)
+    picture = Image.fromarray((step + STEPS).astype(np.uint8)).convert("L")
+    picture = Image.frombytes("P", picture.size, picture.tobytes())
+    shades = [AGAINST] * STEPS + [FOR] * (STEPS + 1)
+    picture.putpalette([level for shade in shades for level in shade])
+    opacity = np.rint(255 * OPACITY * np.abs(np.arange(-STEPS, STEPS + 1)) / STEPS)
+    file = io.BytesIO()
+    picture.save(
+        file, format="PNG", optimize=True, transparency=bytes(opacity.astype(np.uint8).tolist())
+    )
     return file.getvalue()
 
 
@@ -69,7 +94,7 @@ def contact_sheet(
             "cross": name in crosses,
             "total": len(rows),
             "images": [
-                _data_uri(inverted_grey(_summed(dataset.counts[i], shown)))
+                data_uri(inverted_grey(summed(dataset.counts[i], shown)))
                 for i in _spread(rows, count)
             ],
         }
@@ -92,7 +117,7 @@ def side_by_side(real: list[dict[str, Any]], made: list[dict[str, Any]]) -> list
     return list(groups.values())
 
 
-def _summed(counts: npt.NDArray[np.uint16], size: int) -> npt.NDArray[np.uint32]:
+def summed(counts: npt.NDArray[np.uint16], size: int) -> npt.NDArray[np.uint32]:
     """(H, H) -> (size, size), the counts of each block of pixels together."""
     block = len(counts) // size
     summed: npt.NDArray[np.uint32] = counts.reshape(size, block, size, block).sum(
@@ -106,5 +131,6 @@ def _spread(rows: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
     return np.take(rows, at)
 
 
-def _data_uri(png: bytes) -> str:
+def data_uri(png: bytes) -> str:
+    """What an image's `src` holds."""
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")

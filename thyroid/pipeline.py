@@ -163,6 +163,15 @@ class PredictionConfig:
     """`validation` or `test`; `all` of a test set that lies elsewhere."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class CasesConfig:
+    """Which images of a prediction are looked at closely."""
+
+    execution: ExecutionConfig
+    most: int = 6
+    """Confident errors, and uncertain images, at most."""
+
+
 def split(config: SplitConfig, dataset: str) -> Stage:
     """The patients of each part."""
     return Stage(kind="split", config=config, dataset=dataset)
@@ -458,6 +467,16 @@ def prediction(
         config=PredictionConfig(execution=_alone(recipe.execution), part=part),
         dataset=dataset,
         inputs={"split": split(recipe.split, dataset), "model": trained},
+    )
+
+
+def cases(predicted: Stage) -> Stage:
+    """The images that the predicted classifier errs on or is torn about, and where it looks."""
+    return Stage(
+        kind="cases",
+        config=CasesConfig(execution=predicted.config.execution),
+        dataset=predicted.dataset,
+        inputs={"model": predicted.inputs["model"], "prediction": predicted},
     )
 
 

@@ -8,6 +8,7 @@ RUN/predictions/       {validation,test}-seedS.csv; in without-synthetic/ the sa
                        before-cross/ of the networks at the end of their single phase
 RUN/rows.json, rows/   comparisons only: what was compared, and each row's predictions/
 RUN/synthetic/         quality.json and examples/ of the first seed, where images were synthesised
+RUN/cases/             cases.json, images.npy, heat.npy: the first seed's errors, closely looked at
 RUN/model/             weights and card of the first seed
 RUN/trials.csv         searches only
 RUN/stages.json        the stages that the run needed, their seconds, and who needed them
@@ -42,7 +43,7 @@ from thyroid.networks.registry import build, require_size
 from thyroid.networks.resnet import freeze
 from thyroid.recipe import MixingConfig, Recipe, flat, from_json, to_json
 from thyroid.stage import Stage
-from thyroid.stages import prediction, quality, synthesis
+from thyroid.stages import cases, prediction, quality, synthesis
 from thyroid.stages.batches import synthetic_weights
 from thyroid.stages.checkpoint import MODEL, WEIGHTS
 from thyroid.stages.split import FILE as SPLIT_FILE
@@ -251,7 +252,7 @@ def write_config(
     }
     if (before.get("recipe"), before.get("seeds")) != (config["recipe"], config["seeds"]):
         with cannot_write(run):
-            for folder in ("predictions", "model", "synthetic", "rows"):
+            for folder in ("predictions", "model", "synthetic", "cases", "rows"):
                 shutil.rmtree(run / folder, ignore_errors=True)
             for file in ("metrics.jsonl", "rows.json"):
                 (run / file).unlink(missing_ok=True)
@@ -291,6 +292,7 @@ def final_needs(
     A recipe with synthetic images has a twin without them, of as many steps, so that what they
     are worth is measured; and the first seed's images are compared with real ones. Where there is
     a cross phase, the networks are tested before it, too, so that what they forget is measured.
+    The first seed's errors are looked at closely.
     """
     needs: dict[str, list[Stage]] = {}
     for seed in seeds:
@@ -303,7 +305,15 @@ def final_needs(
             needs[f"seed {seed}, without synthetic images"] = twin
     if recipe.synthetic:
         needs[f"seed {seeds[0]}"].append(pipeline.quality(recipe, dataset.digest, seeds[0]))
+    needs[f"seed {seeds[0]}"].append(_cases(dataset, recipe, seeds, test_set))
     return needs
+
+
+def _cases(
+    dataset: Dataset, recipe: Recipe, seeds: Sequence[int], test_set: Dataset | None
+) -> Stage:
+    """Of the first seed, on test images where there are some, else on validation images."""
+    return pipeline.cases(predictions(dataset, recipe, seeds[:1], test_set)[-1])
 
 
 def without_synthetic(recipe: Recipe) -> Recipe:
@@ -353,6 +363,10 @@ def write_results(
         (run / "model").mkdir(exist_ok=True)
         for name in (WEIGHTS, MODEL):
             shutil.copyfile(opened(model, store) / name, run / "model" / name)
+        looked_at = opened(_cases(dataset, recipe, seeds, test_set), store)
+        (run / "cases").mkdir(exist_ok=True)
+        for name in (cases.FILE, cases.IMAGES, cases.HEAT):
+            shutil.copyfile(looked_at / name, run / "cases" / name)
         if recipe.cross.order == "retrain":
             before = predictions(dataset, recipe, seeds, test_set, before_cross=True)
             copy_predictions(before, store, folder / "before-cross")

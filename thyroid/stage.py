@@ -59,6 +59,9 @@ KINDS: Mapping[str, Kind] = {
     ),
     "classifier": Kind(version=5, function="thyroid.stages.classifier:fit"),
     "prediction": Kind(version=2, function="thyroid.stages.prediction:fit"),
+    "cases": Kind(
+        version=1, function="thyroid.stages.cases:fit", libraries=("torch", "numpy", "scipy")
+    ),
 }
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from thyroid.data.dataset import Dataset, write_dataset
 from thyroid.evaluate.predictions import Predictions, read_predictions, write_predictions
+from thyroid.stages.cases import chosen
 
 CLASSES = ("normal", "graves", "hot_nodule", "cold_nodule")
 CROSSES = ("graves;cold_nodule", "graves;hot_nodule")
@@ -129,7 +130,35 @@ def make_run(folder: Path, dataset: Dataset, seeds=(0, 1, 2), trials=24, epochs=
             )
             write_predictions(folder / "predictions" / f"{part}-seed{seed}.csv", predictions)
     make_trials(trials).to_csv(folder / "trials.csv", index=False)
-    return folder
+    return add_cases(folder, dataset)
+
+
+def add_cases(run: Path, dataset: Dataset, part="test", most=2) -> Path:
+    """The cases that the final evaluation leaves."""
+    rng = np.random.default_rng(4)
+    classes = dataset.info.classes
+    seed = min(int(path.stem.rpartition("seed")[2]) for path in run.glob("predictions/test-*"))
+    predicted = read_predictions(run / "predictions" / f"{part}-seed{seed}.csv", classes)
+    cases = chosen(predicted, most)
+    ids = predicted.images["image_id"].iloc[[row for row, _ in cases]].tolist()
+    listed = [
+        {
+            "image_id": name,
+            "why": why,
+            "label": predicted.images["label"].iloc[row],
+            "findings": predicted.images["findings"].iloc[row],
+            "named": classes[int(predicted.probabilities[row].argmax())],
+            "probabilities": predicted.probabilities[row].tolist(),
+        }
+        for name, (row, why) in zip(ids, cases, strict=True)
+    ]
+    (run / "cases").mkdir(exist_ok=True)
+    (run / "cases" / "cases.json").write_text(json.dumps({"cases": listed}))
+    rows = [dataset.images["image_id"].tolist().index(name) for name in ids]
+    np.save(run / "cases" / "images.npy", dataset.counts[rows])
+    heat = rng.normal(size=(len(rows), 8, 8)).repeat(4, axis=1).repeat(4, axis=2)
+    np.save(run / "cases" / "heat.npy", heat.astype(np.float16))
+    return run
 
 
 def add_synthetic(run: Path, dataset: Dataset, *, new_crosses=(), size=16, skill=1.9) -> Path:

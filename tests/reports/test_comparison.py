@@ -301,7 +301,7 @@ def test_titles_are_escaped(compared_run):
     rows["rows"][4]["title"] = EVIL[1]
     (compared_run / "rows.json").write_text(json.dumps(rows))
     page = Page(read(compared_run)[0])
-    assert "script" not in {tag for tag, _ in page.tags}
+    assert [tag for tag, _ in page.tags].count("script") == 1  # the page's own
     assert not any(name.startswith("on") for _, attrs in page.tags for name in attrs)
 
 

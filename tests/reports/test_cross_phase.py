@@ -115,12 +115,13 @@ def test_a_run_with_everything_is_whole(tmp_path, dataset):
     titles = re.findall(r"<h2[^>]*>(.*?)</h2>", html)
     assert titles == [
         "Verdict",
-        "Data",
-        "Training",
-        "Results on test images",
-        "Synthetic scintigrams",
         "Claims of the publication",
+        "Results on test images",
+        "Training",
+        "Synthetic scintigrams",
         "Search",
+        "Cases",
+        "Data",
         "How to reproduce",
         "Limits",
     ]

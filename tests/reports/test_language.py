@@ -92,6 +92,13 @@ def test_a_chinese_page_has_the_same_numbers_and_no_english_sentence(request, ki
             assert known, text
 
 
+def test_no_value_is_taken_for_markup():
+    """`_(...)` in a template does not escape what it is given: it may be given constants only."""
+    for template in (REPORTS / "templates").glob("*.html"):
+        calls = re.findall(r"\b_\(\s*(.)", template.read_text())
+        assert set(calls) <= {'"', "'"}, template.name
+
+
 def test_the_language_ends_with_the_page():
     with written_in("zh"):
         assert gettext("Verdict") == "结论"

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from thyroid.commands.options import DatasetPath
 
 
-def inspect(dataset: DatasetPath, *, out: Path | None = None) -> None:
+def inspect(
+    dataset: DatasetPath, *, out: Path | None = None, lang: Literal["en", "zh"] = "en"
+) -> None:
     """Say what a data set holds.
 
     Args:
         dataset: a data set's folder.
         out: the page to write; default: DATASET.html beside the folder.
+        lang: of the page, English or Chinese.
     """
     from reports.inspect_page import inspection_lines, write_inspection
     from thyroid.data.dataset import Dataset
@@ -21,4 +25,4 @@ def inspect(dataset: DatasetPath, *, out: Path | None = None) -> None:
     for line in inspection_lines(opened):
         print(line)
     page = out or dataset.with_name(f"{dataset.absolute().name}.html")
-    print(f"page: {write_inspection(opened, page)}")
+    print(f"page: {write_inspection(opened, page, lang)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
@@ -27,6 +27,7 @@ def predict(
     *,
     out: Path = Path("predictions.csv"),
     explain: Path | None = None,
+    lang: Literal["en", "zh"] = "en",
     threads: int = 1,
 ) -> None:
     """Say what scintigrams show.
@@ -36,6 +37,7 @@ def predict(
         images: NM DICOM files, PNG, JPEG or TIFF pictures, or folders of them.
         out: CSV to write: outcome, credible classes and probabilities of each file.
         explain: page to write with each image, its probabilities, and where the model looked.
+        lang: of that page, English or Chinese.
         threads: processor threads that compute.
     """
     import torch
@@ -77,7 +79,7 @@ def predict(
         out.parent.mkdir(parents=True, exist_ok=True)
     replace_text(out, prediction.table(opened, found))
     if explain is not None:
-        write_explanation(opened, found, maps, explain)
+        write_explanation(opened, found, maps, explain, lang)
 
     for one in found[:LINES]:
         print(prediction.line(opened, one))

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
 from thyroid.commands.options import RunPath
 
 
-def report(run: RunPath, *, out: Path | None = None) -> None:
+def report(run: RunPath, *, out: Path | None = None, lang: Literal["en", "zh"] = "en") -> None:
     """Write the report of a run.
 
     Args:
         run: folder that train, search or compare has filled.
-        out: the page to write; default: RUN/report.html.
+        out: the page to write; default: RUN/report.html, or RUN/report.zh.html.
+        lang: English or Chinese.
     """
     from reports.report import write_report
     from reports.verdict import verdict_line
 
-    page = write_report(run, out)
+    page = write_report(run, out, lang)
     print(verdict_line(json.loads(page.with_suffix(".json").read_text())["verdict"]))
     print(f"report: {page}")
