@@ -19,12 +19,14 @@ from reports.estimates import (
     rounded,
 )
 from reports.pairs import Pair, paired
+from reports.results import confusion_info
 from reports.run import ComparedRow, Run
 from thyroid.evaluate.bootstrap import bootstrap
 from thyroid.evaluate.metrics import (
     Floats,
     Ints,
     calibration_error,
+    confusion_matrix,
     macro,
     ranking_metrics,
     threshold_metrics,
@@ -60,7 +62,8 @@ def comparison_info(run: Run, results: dict[str, Any] | None) -> dict[str, Any] 
         `plan`: every row and what it changes. `tables`: for each kind that has results its `rows`,
         the method first. A row's `difference` is the method's macro-F1 less its own, over the
         seeds that both have, at Holm's level in its table; `state` is what that shows (see
-        `direction`). `verdict`: of the baselines (see `comparison_verdict`).
+        `direction`). `verdict`: of the baselines (see `comparison_verdict`); `best_confusion`: of
+        the best of them, as `confusion_info` has it.
 
     Raises
     ------
@@ -78,6 +81,7 @@ def comparison_info(run: Run, results: dict[str, Any] | None) -> dict[str, Any] 
         "enough_seeds": ENOUGH_SEEDS,
         "tables": [],
         "verdict": {"state": "running"},
+        "best_confusion": None,
     }
     if results is None:
         return info
@@ -102,7 +106,25 @@ def comparison_info(run: Run, results: dict[str, Any] | None) -> dict[str, Any] 
     levels = [r["difference"]["level"] for t in info["tables"] for r in t["rows"][1:]]
     info["levels"] = {"low": min(levels), "high": max(levels)} if levels else None
     flat_intervals = any(flat(r["metrics"]) for t in info["tables"] for r in t["rows"])
-    return info | {"flat_intervals": flat_intervals, "verdict": comparison_verdict(info)}
+    verdict = comparison_verdict(info)
+    return info | {
+        "flat_intervals": flat_intervals,
+        "verdict": verdict,
+        "best_confusion": _confusion(run, verdict.get("best")),
+    }
+
+
+def _confusion(run: Run, title: str | None) -> dict[str, Any] | None:
+    """How often the baseline of this title takes each class for each, over its seeds."""
+    found = [r for r in run.rows if r.kind == "baseline" and r.title == title and r.predictions]
+    if not found:
+        return None
+    matrices = [
+        confusion_matrix(p.labels, p.probabilities.argmax(axis=1), len(run.classes))
+        for p in found[0].predictions.values()
+    ]
+    counts = np.sum(matrices, axis=0)
+    return {"title": title, "seeds": len(matrices)} | confusion_info(counts, run.classes)
 
 
 def _planned(row: ComparedRow, done: bool) -> dict[str, Any]:

@@ -9,44 +9,46 @@ from typing import Any
 from markupsafe import Markup
 
 from reports import svg
+from reports.language import gettext as _
+from reports.language import ngettext
 from reports.svg import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH
 
 
 def loss_chart(training: dict[str, Any]) -> Markup:
     """Training and validation loss per epoch, a line for each seed."""
-    names = {"train_loss": ("training", "dashed"), "validation_loss": ("validation", "solid")}
-    return _curves(training, names, "loss", **_switch(training))
+    names = {"train_loss": (_("training"), "dashed"), "validation_loss": (_("validation"), "solid")}
+    return _curves(training, names, _("loss"), **_switch(training))
 
 
 def macro_f1_chart(training: dict[str, Any]) -> Markup:
     """Validation macro-F1 per epoch, a line for each seed."""
-    names = {"validation_macro_f1": ("validation", "solid")}
-    return _curves(training, names, "macro-F1", floor=0.0, roof=1.0, **_switch(training))
+    names = {"validation_macro_f1": (_("validation"), "solid")}
+    return _curves(training, names, _("macro-F1"), floor=0.0, roof=1.0, **_switch(training))
 
 
 def _switch(training: dict[str, Any]) -> dict[str, Any]:
     """Where the cross phase begins."""
     begins = training["cross_from"]
-    return {} if begins is None else {"since": begins - 0.5, "since_what": "cross phase"}
+    return {} if begins is None else {"since": begins - 0.5, "since_what": _("cross phase")}
 
 
 def dcgan_loss_chart(dcgan: dict[str, Any]) -> Markup:
     """Both networks' losses per epoch, a line for each seed."""
     names = {
-        "discriminator_loss": ("discriminator", "solid"),
-        "generator_loss": ("generator", "dashed"),
+        "discriminator_loss": (_("discriminator"), "solid"),
+        "generator_loss": (_("generator"), "dashed"),
     }
-    return _curves(dcgan, names, "loss")
+    return _curves(dcgan, names, _("loss"))
 
 
 def diversity_chart(dcgan: dict[str, Any]) -> Markup:
     """How far generated pictures differ, per epoch, beside a line where real ones are."""
-    return _curves(dcgan, {"diversity": ("generated", "solid")}, "diversity", 0.0, level=1.0)
+    return _curves(dcgan, {"diversity": (_("generated"), "solid")}, _("diversity"), 0.0, level=1.0)
 
 
 def psnr_chart(srgan: dict[str, Any]) -> Markup:
     """PSNR on validation images per epoch, beside bicubic interpolation's."""
-    names = {"validation_psnr_db": ("SRGAN", "solid"), "bicubic_psnr_db": ("bicubic", "dashed")}
+    names = {"validation_psnr_db": ("SRGAN", "solid"), "bicubic_psnr_db": (_("bicubic"), "dashed")}
     begins = srgan["adversarial_from"]
     return _curves(srgan, names, "PSNR, dB", since=None if begins is None else begins - 0.5)
 
@@ -72,16 +74,16 @@ def interval_chart(rows: Sequence[dict[str, Any]], metric: str, mean: float | No
         parts.append(
             Markup('<circle class="mark complete" cx="{}" cy="{}" r="4"/>').format(x(e["value"]), y)
         )
-    alt = f"{metric.upper()} of each class with its confidence interval; the table has the numbers."
-    return svg.picture(parts, alt, height)
+    alt = _("{metric} of each class with its confidence interval; the table has the numbers.")
+    return svg.picture(parts, alt.format(metric=metric.upper()), height)
 
 
 def reliability_chart(calibration: dict[str, Any]) -> Markup:
     """Accuracy over stated confidence, as trained and tempered, beside the diagonal of truth."""
-    names = {"trained": ("as trained", "dashed"), "tempered": ("tempered", "solid")}
+    names = {"trained": (_("as trained"), "dashed"), "tempered": (_("tempered"), "solid")}
     x = svg.Axis(low=0.0, high=1.0, start=LEFT + 6, end=WIDTH - RIGHT)
     y = svg.Axis(low=0.0, high=1.0, start=HEIGHT - BOTTOM, end=TOP)
-    parts = [svg.frame(x, y, "stated probability", "share right", whole=False)]
+    parts = [svg.frame(x, y, _("stated probability"), _("share right"), whole=False)]
     parts.append(svg.line(x(0), y(0), x(1), y(1), "mean"))
     ends = []
     for name, (label, stroke) in names.items():
@@ -97,7 +99,7 @@ def reliability_chart(calibration: dict[str, Any]) -> Markup:
             )
         ends.append((places[-1][1], label, stroke))
     parts += _end_labels(ends)
-    alt = "Share of right answers over stated probability, before and after tempering."
+    alt = _("Share of right answers over stated probability, before and after tempering.")
     return svg.picture(parts, alt)
 
 
@@ -131,7 +133,7 @@ def _curves(
     points = [point for group in lines.values() for line in group for point in line]
     x = svg.axis_x([e for e, _ in points])
     y = svg.axis_y([v for _, v in points] + ([] if level is None else [level]), floor, roof)
-    parts = [svg.frame(x, y, "epoch", y_label, whole=True)]
+    parts = [svg.frame(x, y, _("epoch"), y_label, whole=True)]
     if level is not None:
         parts.append(svg.line(LEFT, y(level), x.end, y(level), "mean"))
     if since is not None:
@@ -159,10 +161,17 @@ def _curves(
             ends.append((sum(y(line[-1][1]) for line in drawn) / len(drawn), label, stroke))
     parts += _end_labels(ends)
     seeds = len(training["seeds"])
-    shown = " and ".join(label for label, _ in names.values())
-    alt = f"{y_label[0].upper()}{y_label[1:]} per epoch ({shown}), {seeds} seeds."
+    alt = ngettext(
+        "{what} per epoch ({shown}), {seeds} seed.",
+        "{what} per epoch ({shown}), {seeds} seeds.",
+        seeds,
+    ).format(
+        what=y_label[0].upper() + y_label[1:],
+        shown=", ".join(label for label, _stroke in names.values()),
+        seeds=seeds,
+    )
     if since_what:
-        alt += f" The {since_what} begins where the upright line is."
+        alt += " " + _("The {part} begins where the upright line is.").format(part=since_what)
     return svg.picture(parts, alt)
 
 
@@ -177,5 +186,5 @@ def _end_labels(ends: Sequence[tuple[float, str, str]]) -> list[Markup]:
 
 def _short(name: str) -> str:
     """A class name that fits beside a chart; the table has all of it."""
-    name = name.replace("_", " ")
+    name = _(name.replace("_", " "))
     return name if len(name) <= 22 else name[:21] + "…"

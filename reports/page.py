@@ -18,7 +18,14 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from reports import curve_figures, figures, language, search_figures, tree_figure
+from reports import (
+    comparison_figures,
+    curve_figures,
+    figures,
+    language,
+    search_figures,
+    tree_figure,
+)
 from reports.language import gettext as _
 from reports.language import later
 from thyroid.errors import InputError
@@ -91,6 +98,7 @@ def environment() -> Environment:
     )
     script = _script()
     env.globals.update(
+        comparison_figures=comparison_figures,
         curve_figures=curve_figures,
         figures=figures,
         search_figures=search_figures,

@@ -80,13 +80,13 @@ def results_info(run: Run) -> dict[str, Any] | None:
         "per_class": per_class,
         "subsets": subsets,
         "flat_intervals": any(e is not None and e["low"] == e["high"] for e in intervals),
-        "confusion": _confusion_info(np.asarray(counts), run.classes),
+        "confusion": confusion_info(np.asarray(counts), run.classes),
         "guess": _guess_info(labels, run.classes),
     }
 
 
-def _confusion_info(counts: np.ndarray[Any, Any], classes: tuple[str, ...]) -> dict[str, Any]:
-    """Counts are sums over seeds; a row's shares sum to 1 (None for a class without images)."""
+def confusion_info(counts: np.ndarray[Any, Any], classes: tuple[str, ...]) -> dict[str, Any]:
+    """Counts (C, C), sums over seeds; a row's shares sum to 1 (None: a class without images)."""
     total = counts.sum(axis=1, keepdims=True)
     shares = [
         [float(n / t[0]) for n in row] if t[0] else [None] * len(row)

@@ -6,7 +6,8 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 PLAIN_INTERVAL_S = 10.0
@@ -14,6 +15,12 @@ PLAIN_INTERVAL_S = 10.0
 
 Advance = Callable[[int, int], None]
 """advance(done, total)."""
+
+Tick = Callable[[], None]
+"""tick(): some time has passed."""
+
+DRAWN_PER_S = 2.0
+"""What is live is drawn anew so often."""
 
 console = Console(stderr=True, highlight=False)
 """Progress and remarks go to stderr; results go to stdout."""
@@ -57,6 +64,34 @@ def bar(what: str, unit: str) -> Iterator[Advance]:
             say(f"{what}: {done}/{total}, {_rate(done, began, unit)}, {duration(left)} left")
 
     yield advance_plainly
+
+
+@contextlib.contextmanager
+def live(table: RenderableType, line: Callable[[], str]) -> Iterator[Tick]:
+    """Keep a table at a terminal's bottom while the block runs; lines that are said scroll above.
+
+    Elsewhere a line now and then takes its place; for that the block calls `tick()` often.
+    """
+    if console.is_terminal and not console.is_dumb_terminal:
+        with Live(
+            get_renderable=lambda: table,
+            console=console,
+            refresh_per_second=DRAWN_PER_S,
+            transient=True,
+            redirect_stdout=False,  # results go where they are sent
+        ):
+            yield lambda: None
+        return
+
+    last = time.monotonic()
+
+    def tick() -> None:
+        nonlocal last
+        if time.monotonic() - last >= PLAIN_INTERVAL_S:
+            last = time.monotonic()
+            say(line())
+
+    yield tick
 
 
 def duration(seconds: float) -> str:

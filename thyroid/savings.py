@@ -24,8 +24,14 @@ def lineages(needs: Mapping[str, Iterable[Stage]]) -> dict[str, list[str]]:
 
 
 def write_stages(run: Path, needs: Mapping[str, Iterable[str]], store: Store) -> None:
-    """Write stages.json: every stage that the run needed, its seconds, and who needed it; say what
-    that comes to.
+    """`keep_stages` at the end of a run, and say what that comes to."""
+    say(_sentence(**totals(keep_stages(run, needs, store, {}))))
+
+
+def keep_stages(
+    run: Path, needs: Mapping[str, Iterable[str]], store: Store, known: dict[str, dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Write stages.json: every stage that the run needed, its seconds, and who needed it.
 
     Without sharing, a stage would have been computed once for each user: see `totals`.
 
@@ -33,6 +39,7 @@ def write_stages(run: Path, needs: Mapping[str, Iterable[str]], store: Store) ->
     ----------
     needs : user, such as `trial 3` or `seed 0`, to the keys of all stages that it needs
     store : where they are; what is there no longer is left out
+    known : manifests that were read before, by key; those read now are added
     """
     users: dict[str, list[str]] = {}
     for user, keys in needs.items():
@@ -40,12 +47,13 @@ def write_stages(run: Path, needs: Mapping[str, Iterable[str]], store: Store) ->
             users.setdefault(key, []).append(user)
     stages = []
     for key, wanted_by in users.items():
-        manifest = store.manifest(key)
+        manifest = known.get(key) or store.manifest(key)
         if manifest is not None:
+            known[key] = manifest
             stages.append(_row(key, manifest, wanted_by, store.run))
     text = json.dumps({"format_version": 1, "stages": stages}, indent=1)
     replace_text(run / FILE, text + "\n")
-    say(_sentence(**totals(stages)))
+    return stages
 
 
 def _row(key: str, manifest: Mapping[str, Any], users: list[str], run: str) -> dict[str, Any]:

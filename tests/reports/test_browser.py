@@ -193,7 +193,8 @@ def test_without_scripts_all_of_it_can_be_read(browser, pages):
 
 
 def column(table, i: int) -> list[float]:
-    return [float(v) for v in table.locator(f"tbody tr td:nth-child({i}) > data:first-child").evaluate_all("all => all.map(d => d.value)")]  # fmt: skip
+    cells = table.locator(f"tbody tr td:nth-child({i}) > data:first-child")
+    return [float(value) for value in cells.evaluate_all("all => all.map(d => d.value)")]
 
 
 def test_tables_sort_by_a_heading_with_mouse_and_keyboard(browser, pages):
@@ -233,11 +234,12 @@ def test_it_prints_to_sensible_pages(browser, pages):
 
     for name in ("full", "searched, Chinese"):
         with Opened(browser, pages[name]) as opened:
-            pdf = opened.page.pdf(format="A4", margin=dict.fromkeys(("top", "bottom", "left", "right"), "15mm"))  # fmt: skip
+            pdf = opened.page.pdf(format="A4", margin={"top": "15mm", "bottom": "15mm"})
         printed = PdfReader(io.BytesIO(pdf)).pages
         assert 5 <= len(printed) <= 40
         texts = [page.extract_text() for page in printed]
-        assert all(len(text.strip()) > 20 or page.images for text, page in zip(texts, printed, strict=True))  # fmt: skip
+        shown = zip(texts, printed, strict=True)
+        assert all(len(text.strip()) > 20 or page.images for text, page in shown)
         words = ("Verdict", "Not for clinical use") if name == "full" else ("结论",)
         for word in words:
             assert word in texts[0]

@@ -23,7 +23,9 @@ def test_each_case_is_told_with_all_seeds_answers(run):
     cases = info["cases"]
     assert (cases["part"], cases["seed"], cases["seeds"]) == ("test", 0, 3)
     assert [group["why"] for group in cases["groups"]] == ["error", "uncertain"]
-    answers = [read_predictions(run / "predictions" / f"test-seed{s}.csv", tuple(info["data"]["classes"])) for s in range(3)]  # fmt: skip
+    classes = tuple(info["data"]["classes"])
+    folder = run / "predictions"
+    answers = [read_predictions(folder / f"test-seed{s}.csv", classes) for s in range(3)]
     for case in (case for group in cases["groups"] for case in group["cases"]):
         (row,) = np.flatnonzero(answers[0].images["image_id"] == case["image_id"])
         wrong = [p.probabilities[row].argmax() != p.labels[row] for p in answers]

@@ -239,7 +239,7 @@ def test_a_plan_while_rows_are_not_done(tmp_path, dataset):
     assert info["comparison"]["waiting"] == 5
     assert "Of 6 rows, 5 have no predictions yet." in shown(html)
     assert "Whether the method is better than other networks is not known yet" in shown(html)
-    assert 'aria-label="Plan of the comparison"' in html
+    assert 'aria-label="What is compared"' in html
     assert verdict_line(info["verdict"]).endswith("5 seeds")
 
 
@@ -248,7 +248,7 @@ def test_before_any_prediction_there_is_the_plan_alone(compared_run):
         path.unlink()
     html, info = read(compared_run)
     assert info["verdict"]["state"] == "running"
-    assert 'aria-label="Plan of the comparison"' in html
+    assert 'aria-label="What is compared"' in html
     (compared_run / "rows.json").unlink()
     assert "Nothing of the comparison is there yet." in read(compared_run)[0]
 

@@ -52,10 +52,11 @@ def test_the_sentence_is_in_points(cross_run):
     single, cross = (row["change"] for row in info["forgetting"]["rows"])
     sign = {k: f"{100 * v:+.1f}".replace("-", "−") for k, v in single.items()}
     words = f"The cross phase changed accuracy on single images by {sign['value']} points"
-    assert f"{words} (95 % interval {sign['low']} to {sign['high']}) and on cross" in shown(
-        html.replace("\N{NO-BREAK SPACE}", " ")
+    assert (
+        f"{words} (95 % interval {sign['low']} to {sign['high']}) and accuracy on cross"
+        in shown(html.replace("\N{NO-BREAK SPACE}", " "))
     )
-    assert f"and on cross images by {100 * cross['value']:+.1f} points" in shown(html)
+    assert f"and accuracy on cross images by {100 * cross['value']:+.1f} points" in shown(html)
 
 
 def test_few_seeds_say_so(tmp_path, dataset):

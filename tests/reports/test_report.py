@@ -155,7 +155,7 @@ def test_images_have_alternatives_and_tables_have_headings(run):
     assert len(charts) >= 9
     assert [attrs["alt"] for attrs in images].count("") == 4  # scintigrams that lie under a map
     assert all(attrs["aria-label"] and attrs["role"] == "img" for attrs in charts)
-    assert html.count("<table>") == html.count("<thead>")
+    assert html.count("<table") == html.count("<thead>")
     assert all(attrs.get("scope") for tag, attrs in page.tags if tag == "th")
     assert html.count("<h1") == 1
 
@@ -237,7 +237,7 @@ def test_without_the_data_set_the_section_says_so(run):
     (run / "config.json").write_text(json.dumps(config))
     html, info = read(run)
     assert "no longer where the run found it" in html
-    assert "<img" not in html
+    assert "Training scintigram" not in html
     assert info["data"]["images"] == 180
 
 
@@ -247,7 +247,7 @@ def test_a_data_set_that_changed_is_not_shown(run):
     (run / "config.json").write_text(json.dumps(config))
     html, _ = read(run)
     assert "has changed since this run" in html
-    assert "<img" not in html
+    assert "Training scintigram" not in html
 
 
 def test_display_scaled_pictures_are_named_as_such(tmp_path):

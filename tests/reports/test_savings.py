@@ -69,7 +69,14 @@ def test_the_page_says_what_was_computed(run):
     assert "Without sharing, the trainings of this run would have needed" in html
     assert "were found in the store, where earlier runs had left them" in html
     titles = re.findall(r"<h2[^>]*>(.*?)</h2>", html)
-    assert titles[-4:] == ["Search", "What was computed", "How to reproduce", "Limits"]
+    assert titles[-6:] == [
+        "Search",
+        "What was computed",
+        "Cases",
+        "Data",
+        "How to reproduce",
+        "Limits",
+    ]
 
 
 def test_nothing_shared_is_said_so(run):

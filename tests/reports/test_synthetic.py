@@ -199,14 +199,15 @@ def test_classes_come_before_crosses_and_none_is_lost():
 def test_the_section_stands_after_the_results_and_is_whole(synthetic_run):
     html, info = read(synthetic_run)
     titles = re.findall(r"<h2[^>]*>(.*?)</h2>", html)
-    assert titles[3:6] == ["Results on test images", "Synthetic scintigrams", "Search"]
+    assert titles[2:5] == ["Training", "Synthetic scintigrams", "Search"]
     assert 'class="pending"' not in html.replace(
         '<p class="pending">No training image shows this.</p>', ""
     )
     page = Page(html)
-    assert len([1 for tag, _ in page.tags if tag == "img"]) == 6 * 3 + 7 * 3
-    assert len([1 for tag, _ in page.tags if tag == "svg"]) == 5 + 3
-    assert html.count("<table>") == html.count("<thead>")
+    assert len([1 for tag, _ in page.tags if tag == "img"]) == 6 * 3 + 7 * 3 + 4 * 3
+    section = Page(html[html.index('id="synthetic"') : html.index('id="search"')])
+    assert len([1 for tag, _ in section.tags if tag == "svg"]) == 3
+    assert html.count("<table") == html.count("<thead>")
     for measure in info["generators"]["quality"]["overall"]:
         assert html.count(f'value="{measure["synthetic"]}"') >= 1
 
@@ -295,7 +296,7 @@ def test_without_the_data_set_synthetic_images_stand_alone(synthetic_run):
     config["dataset"]["folder"] = "gone/away"
     (synthetic_run / "config.json").write_text(json.dumps(config))
     html, _ = read(synthetic_run)
-    assert html.count("<img") == 7 * 3
+    assert html.count("<img") == 7 * 3 + 4 * 3
     assert "not there to be shown beside them" in html
     assert "No training image shows this" not in html
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +32,7 @@ def search(
     max_seeds: int = 3,
     final_seeds: int = 3,
     time_budget: str | None = None,
+    report_every: str | None = None,
     concurrent: int | None = None,
     seed: int = 0,
     grace_epochs: int = 8,
@@ -63,6 +65,8 @@ def search(
             get at the end while they are too close to call.
         final_seeds: trainings of the best recipe for the final evaluation.
         time_budget: such as 90s, 30m or 2h, after which no further trial runs.
+        report_every: such as 60s, after which the report is rebuilt, and again, while the search
+            runs; by a process of low priority.
         concurrent: trials at once; default: as many as there are processors or GPUs for.
         seed: of the proposals.
         grace_epochs: no trial is stopped before this epoch.
@@ -98,6 +102,7 @@ def search(
         storage=storage,
         recall=tuple(str(run) for run in recall),
     )
+    every_s = None if report_every is None else in_seconds(report_every, "--report-every")
     execution = dataclasses.replace(
         fields.execution,
         workers=max(workers_per_stage, fields.execution.workers),
@@ -105,7 +110,9 @@ def search(
     data = Dataset.open(dataset.absolute())
     base = resolved(dataclasses.replace(fields, execution=execution), data, gpus_per_worker)
     given = sources(data, base, test_set=test_set, weights=weights, vgg19=vgg19)
-    search_and_evaluate(data, run, given, space, config, final_seeds, store, address, "search")
+    search_and_evaluate(
+        data, run, given, space, config, final_seeds, store, address, "search", every_s
+    )
 
 
 def search_and_evaluate(
@@ -118,6 +125,7 @@ def search_and_evaluate(
     store: Path | None,
     address: str | None,
     command: str,
+    report_every_s: float | None = None,
 ) -> None:
     """What `search` and `demo` have in common."""
     from thyroid.distribute.connection import connected
@@ -126,6 +134,7 @@ def search_and_evaluate(
     from thyroid.distribute.study import database, find_study
     from thyroid.distribute.tasks import require_room
     from thyroid.files import sha256_of
+    from thyroid.live_report import LiveReport
     from thyroid.progress import say
     from thyroid.run import (
         evaluate,
@@ -165,7 +174,10 @@ def search_and_evaluate(
         if not (run / "config.json").exists():
             write_config(run, data, base, seeds, command, about, tested)
         artifacts = own_store(run, store)
-        with artifacts.in_use():
+        with artifacts.in_use(), contextlib.ExitStack() as while_searching:
+            live = None
+            if report_every_s is not None:
+                live = while_searching.enter_context(LiveReport(run, report_every_s))
             say(f"searching '{space_name}' for {config.trials} trials")
             search = Search(
                 run=run,
@@ -175,8 +187,10 @@ def search_and_evaluate(
                 config=config,
                 store=artifacts,
                 datasets=where,
+                report=live,
             )
             best = search.best()
+            while_searching.close()
             write_config(run, data, best, seeds, command, about, tested)
             say(f"training the best recipe with {len(seeds)} seed{'s' if len(seeds) > 1 else ''}")
             runner = on_ray(artifacts, where, config.gpus_per_worker)

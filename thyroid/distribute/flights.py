@@ -31,6 +31,10 @@ class _Flight:
     first: str
     """The waiter who asked first."""
     waiters: set[str] = field(default_factory=set)
+    own: set[str] = field(default_factory=set)
+    """Those of them whose own training it is, rather than something that this needs."""
+    latest: EpochMetrics | None = None
+    """What the stage has yielded last; None before its task was asked for."""
 
 
 class Flights:
@@ -68,6 +72,18 @@ class Flights:
         mine = {key: flight.task for key, flight in boarded if flight.first == waiter}
         return sorted(key for key, task in mine.items() if task.done() and task.result())
 
+    def at_work(self) -> dict[str, EpochMetrics]:
+        """Waiter -> the last metrics of a stage that is computed for it, with `own`: whether it is
+        of the waiter's own training, which comes before what that needs.
+        """
+        found: dict[str, EpochMetrics] = {}
+        for flight in self._flights.values():
+            for waiter in flight.waiters if flight.latest else ():
+                own = waiter in flight.own
+                if own or waiter not in found:
+                    found[waiter] = {**(flight.latest or {}), "own": own}
+        return found
+
     def leave(self, waiter: str) -> None:
         """The waiter wants nothing any more: what nobody else waits for is cancelled."""
         for key, flight in list(self._flights.items()):
@@ -81,7 +97,9 @@ class Flights:
         for waiter in {name for flight in self._flights.values() for name in flight.waiters}:
             self.leave(waiter)
 
-    def _board(self, stage: Stage, waiter: str) -> Iterator[tuple[str, _Flight]]:
+    def _board(
+        self, stage: Stage, waiter: str, *, own: bool = True
+    ) -> Iterator[tuple[str, _Flight]]:
         """Wait for a stage that is not in the store, and so for what it needs of others."""
         flight = self._flights.get(stage.key)
         if flight is None:
@@ -93,9 +111,11 @@ class Flights:
         elif waiter in flight.waiters:
             return
         flight.waiters.add(waiter)
+        if own:
+            flight.own.add(waiter)
         yield stage.key, flight
         for needed in stage.inputs.values():
-            yield from self._board(needed, waiter)
+            yield from self._board(needed, waiter, own=own and needed.kind == stage.kind)
 
     def _land(self, key: str, task: asyncio.Task[bool]) -> None:
         if not task.cancelled():
@@ -123,7 +143,7 @@ class Flights:
         for upstream in stage.inputs.values():
             if upstream.key not in self._store:
                 for waiter in self._flights[stage.key].waiters:
-                    list(self._board(upstream, waiter))
+                    list(self._board(upstream, waiter, own=False))
             if upstream.key in self._flights:
                 needed.append(self._flights[upstream.key].task)
         return needed
@@ -132,12 +152,14 @@ class Flights:
         """Run the stage as a task, or wait for the process that is at it."""
         watch = self._store.watch(stage.key)
         while stage.key not in self._store:
+            self._note(stage, {"stage": stage.kind})
             metrics = tasks.start(stage, self._store, self._datasets, self._gpus)
             computed = True
             try:
                 async for reference in metrics:
                     epoch: EpochMetrics = await reference
                     computed = not epoch["reused"]
+                    self._note(stage, epoch)
                     self._tell(epoch)
                 return computed
             except asyncio.CancelledError:
@@ -152,6 +174,10 @@ class Flights:
         for epoch in reread(opened(stage, self._store)):
             self._tell(epoch)
         return False
+
+    def _note(self, stage: Stage, metrics: EpochMetrics) -> None:
+        if stage.key in self._flights:
+            self._flights[stage.key].latest = metrics
 
 
 def on_ray(
@@ -219,6 +245,10 @@ class Desk:
     async def want(self, stages: Sequence[Stage], waiter: str) -> list[str]:
         """As `Flights.want`."""
         return await self._flights.want(stages, waiter)
+
+    async def at_work(self) -> dict[str, EpochMetrics]:
+        """As `Flights.at_work`."""
+        return self._flights.at_work()
 
     async def leave(self, waiter: str) -> None:
         """As `Flights.leave`."""

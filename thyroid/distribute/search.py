@@ -24,6 +24,7 @@ from thyroid import pipeline, progress
 from thyroid.data.dataset import Dataset
 from thyroid.data.splits import make_split
 from thyroid.distribute import recall, tasks
+from thyroid.distribute.board import Board
 from thyroid.distribute.flights import Desk, on_ray
 from thyroid.distribute.playoff import FIELD, Values, play_off
 from thyroid.distribute.prices import Prices
@@ -42,12 +43,13 @@ from thyroid.distribute.study import (
 )
 from thyroid.distribute.trial import driver, last_metrics
 from thyroid.distribute.trials import write_trials
-from thyroid.distribute.watcher import Watcher
+from thyroid.distribute.watcher import Watcher, ended
 from thyroid.errors import InputError, StageFailed, StorageError
 from thyroid.execute import Datasets, bring_about
 from thyroid.files import cannot_write
+from thyroid.live_report import LiveReport
 from thyroid.recipe import Recipe, for_data, from_json, to_json
-from thyroid.savings import lineages
+from thyroid.savings import keep_stages, lineages
 from thyroid.space import Space
 from thyroid.stage import Stage
 from thyroid.store import Store
@@ -114,7 +116,7 @@ class Search:
     """A search in a run folder. Trials see training and validation data only."""
 
     run: Path
-    """Folder of study.journal and trials.csv."""
+    """Folder of study.journal, trials.csv and stages.json."""
     dataset: Dataset
     base: Recipe
     """The resolved recipe that `space` starts from."""
@@ -123,6 +125,10 @@ class Search:
     store: Store
     datasets: Datasets
     """Where the data set, and a weights file that the recipe names, lie."""
+    report: LiveReport | None = None
+    """Rebuilt while trials run."""
+    _manifests: dict[str, dict[str, Any]] = field(default_factory=dict, init=False)
+    """Of stages that stages.json names, which do not change."""
     _played: dict[str, list[Stage]] = field(default_factory=dict, init=False)
     """The trainings of the play-off."""
 
@@ -146,8 +152,8 @@ class Search:
         if self.config.recall and all(recall.SOURCE in trial.user_attrs for trial in trials):
             self._recall()
         self._tune()
+        self.write()
         if not self._complete:
-            write_trials(self.run, self.study)
             reasons = [outcome(trial).get("reason", "") for trial in self.own]
             raise InputError(
                 "No trial of the search was completed; the first one: "
@@ -176,6 +182,11 @@ class Search:
             f"trial {trial.number}": outcome(trial).get("stages", "").split() for trial in self.own
         }
         return tried | lineages(self._played)
+
+    def write(self) -> None:
+        """Write trials.csv and stages.json as of now."""
+        write_trials(self.run, self.study)
+        keep_stages(self.run, self.needs(), self.store, self._manifests)
 
     @property
     def _complete(self) -> dict[int, FrozenTrial]:
@@ -261,10 +272,13 @@ class Search:
         The death of a driver ends a round; the next one begins with the trials that it left open.
         """
         config = self.config
-        began, ended, idle = time.monotonic(), len(self.own), 0
-        with progress.bar("search", "trials") as advance, self._desk() as desk:
+        began, done, idle = time.monotonic(), len(self.own), 0
+        board = Board(config.trials, config.time_budget_s)
+        with board.shown(), self._desk() as desk:
             while (left := config.trials - len(self.own)) > 0:
-                watcher = Watcher(self.run, self.study, left, advance, desk)
+                own = {trial.number for trial in self.own}
+                board.begin([ended(t, own=t.number in own) for t in finished(self.study)])
+                watcher = Watcher(board, desk, self.write, self.report)
                 budget = config.time_budget_s
                 if budget is not None:
                     budget -= time.monotonic() - began
@@ -275,8 +289,8 @@ class Search:
                     raise StorageError(watcher.breakdown.reason)
                 if lost is None:
                     return
-                idle = 0 if len(self.own) > ended else idle + 1
-                ended = len(self.own)
+                idle = 0 if len(self.own) > done else idle + 1
+                done = len(self.own)
                 alive = any(node["Alive"] for node in ray.nodes())
                 if idle > RESTARTS or not alive:
                     raise StageFailed(f"The search stopped: {lost} The same command goes on.")

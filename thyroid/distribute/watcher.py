@@ -1,22 +1,30 @@
-"""What is told of a search while it runs."""
+"""What is told of a search while it runs: to the board, to its files, to the desk, to the page."""
 
 from __future__ import annotations
 
+import json
 import math
 import time
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-import optuna
-from optuna.trial import TrialState
+import ray
+from optuna.trial import FrozenTrial
 from ray import tune
 
 from thyroid import progress
-from thyroid.distribute.study import finished, outcome
-from thyroid.distribute.trials import write_trials
+from thyroid.distribute.board import Board, Ended, Running
+from thyroid.distribute.study import outcome
+from thyroid.distribute.trials import STATES
+from thyroid.live_report import LiveReport
+from thyroid.recipe import Recipe, from_json
 
 WRITE_EVERY_S = 5.0
-"""Between two writings of trials.csv, which grows with the trials."""
+"""At least, between two writings of the files, which grow with the trials."""
+WRITE_SHARE = 0.02
+"""Of the time, at most, that goes into writing them."""
+ASK_EVERY_S = 1.0
+"""Between two questions to the desk what is computed for which trial."""
 
 
 class Breakdown(tune.Stopper):  # type: ignore[misc]  # ray ships no types
@@ -36,21 +44,41 @@ class Breakdown(tune.Stopper):  # type: ignore[misc]  # ray ships no types
 
 
 class Watcher(tune.Callback):  # type: ignore[misc]  # ray ships no types
-    """Tells of every trial that ends: the person at the terminal, trials.csv, and the desk."""
+    """Follows the trials of one round.
+
+    Parameters
+    ----------
+    board : what is shown
+    desk : handle of the search's `Desk`
+    write : writes trials.csv and stages.json
+    report : what is rebuilt meanwhile
+    """
 
     def __init__(
-        self, run: Path, study: optuna.Study, left: int, advance: progress.Advance, desk: Any
+        self, board: Board, desk: Any, write: Callable[[], None], report: LiveReport | None
     ) -> None:
-        self._run, self._study, self._advance = run, study, advance
-        self._desk = desk
-        ended = finished(study)
-        self._done = len(ended)
-        self._total = len(ended) + left
-        complete = [t for t in ended if t.state is TrialState.COMPLETE]
-        values = [outcome(trial)["macro_f1"] for trial in complete]
-        self._best = max(values, default=-math.inf)
-        self._written = -math.inf
+        self._board, self._desk, self._write, self._report = board, desk, write, report
+        self._asked: Any = None
+        self._ask_after = self._write_after = -math.inf
+        self._stale = False
         self.breakdown = Breakdown()
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """A trial's driver begins."""
+        schedule = from_json(Recipe, json.loads(trial.config["recipe"])).schedule
+        self._board.running[trial.trial_id] = Running(
+            number=trial.config["number"], epochs=schedule.epochs
+        )
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
+    ) -> None:
+        """A trial has reached a rung."""
+        running = self._board.running.get(trial.trial_id)
+        if running is not None and "macro_f1" in result:
+            running.epoch, running.macro_f1 = result["epoch"], result["macro_f1"]
+            running.reused = result["reused_stages"]
+            running.computed = result["computed_stages"]
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """A trial has ended, or was stopped."""
@@ -58,27 +86,70 @@ class Watcher(tune.Callback):  # type: ignore[misc]  # ray ships no types
         result = trial.last_result
         if self.breakdown.reason or not result:
             return
-        self._done += 1
+        state, reached = "complete", f"macro-F1 {result.get('macro_f1') or 0.0:.3f}"
         if result.get("state") == "failed":
-            came_to = f"failed: {result['reason']}"
+            state, reached = "failed", f"failed: {result['reason']}"
         elif result["epoch"] < result["epochs"]:
-            came_to = (
-                f"stopped at epoch {result['epoch']} of {result['epochs']}, "
-                f"macro-F1 {result['macro_f1']:.3f}"
-            )
-        else:
-            self._best = max(self._best, result["macro_f1"])
-            came_to = f"macro-F1 {result['macro_f1']:.3f}"
-        best = f"best {self._best:.3f}" if math.isfinite(self._best) else "none complete yet"
-        progress.say(f"trial {result['number']}: {came_to} ({best}, {self._done}/{self._total})")
-        if time.monotonic() - self._written > WRITE_EVERY_S:
-            self._written = time.monotonic()
-            write_trials(self._run, self._study)
-        self._advance(self._done, self._total)
+            state = "pruned"
+            reached = f"stopped at epoch {result['epoch']} of {result['epochs']}, {reached}"
+        self._board.end(trial.trial_id, _ended(result["number"], state, result))
+        progress.say(f"trial {result['number']}: {reached} ({self._board.standing})")
+        self._stale = True
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        """A trial's driver died too often."""
+        """A trial's driver died too often; the next round takes the trial up."""
         self._desk.leave.remote(trial.trial_id)
-        self._done += 1
-        progress.say(f"a trial's process ended with an error ({self._done}/{self._total})")
-        self._advance(self._done, self._total)
+        self._board.running.pop(trial.trial_id, None)
+        progress.say(f"a trial's process ended with an error ({self._board.standing})")
+
+    def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
+        """Several times a second."""
+        self._ask()
+        due = self._report is not None and self._report.due()
+        if due or (self._stale and time.monotonic() >= self._write_after):
+            began = time.monotonic()
+            self._write()
+            self._stale, now = False, time.monotonic()
+            self._write_after = now + max(WRITE_EVERY_S, (now - began) / WRITE_SHARE)
+        if due and self._report is not None:
+            self._report.start()
+        self._board.tick()
+
+    def _ask(self) -> None:
+        """Ask the desk what it has at work; its answer is taken when it is there."""
+        if self._asked is None:
+            if time.monotonic() >= self._ask_after:
+                self._ask_after = time.monotonic() + ASK_EVERY_S
+                self._asked = self._desk.at_work.remote()
+            return
+        answered, _ = ray.wait([self._asked], timeout=0)
+        if not answered:
+            return
+        try:
+            at_work = ray.get(self._asked)
+        except ray.exceptions.RayError:  # the desk is being started again
+            at_work = {}
+        self._asked = None
+        for name, running in list(self._board.running.items()):
+            metrics = at_work.get(name, {})
+            epoch = metrics.get("epoch", 0)
+            running.at = f"{metrics.get('stage', '')} {epoch or ''}".strip()
+            if metrics.get("own") and epoch > running.epoch:
+                running.at = metrics["stage"]
+                running.epoch, running.macro_f1 = epoch, metrics["validation_macro_f1"]
+
+
+def ended(trial: FrozenTrial, *, own: bool) -> Ended:
+    """What the board is told of a trial that the study knows as finished."""
+    return _ended(trial.number, STATES[trial.state], outcome(trial), own=own)
+
+
+def _ended(number: int, state: str, result: dict[str, Any], *, own: bool = True) -> Ended:
+    return Ended(
+        number=number,
+        state=state,
+        macro_f1=result.get("macro_f1"),
+        reused=result.get("reused_stages", 0),
+        computed=result.get("computed_stages", 0),
+        own=own,
+    )

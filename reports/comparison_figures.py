@@ -1,0 +1,51 @@
+"""The differences of a comparison, drawn. Drawing only: `comparison_info` has the numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from reports import svg
+from reports.language import gettext as _
+
+WIDTH, LEFT, ROW, FOOT = 640, 200, 24, 34
+
+
+def forest_chart(rows: Sequence[dict[str, Any]]) -> Markup:
+    """The method's macro-F1 less each row's, with its interval, beside an upright line at zero."""
+    ends = [row["difference"][name] for row in rows for name in ("low", "high")]
+    low, high = min(0.0, *ends), max(0.0, *ends)
+    room = 0.05 * (high - low) or 0.05
+    x = svg.Axis(low=low - room, high=high + room, start=LEFT, end=WIDTH - 12)
+    height = svg.TOP + ROW * len(rows) + FOOT
+    parts = []
+    for tick in x.ticks():
+        parts.append(svg.line(x(tick), svg.TOP, x(tick), height - FOOT, "grid"))
+        label = svg.tick_label(tick).replace("-", "\N{MINUS SIGN}")
+        parts.append(svg.text(x(tick), height - FOOT + 15, label, "middle"))
+    title = _("difference in macro-F1")
+    parts.append(svg.text((LEFT + WIDTH - 12) / 2, height - 4, title, "middle", "title"))
+    parts.append(svg.line(x(0), svg.TOP, x(0), height - FOOT, "axis"))
+    for i, row in enumerate(rows):
+        y, d = svg.TOP + ROW * i + ROW / 2, row["difference"]
+        parts.append(svg.text(LEFT - 10, y + 4, _short(_(row["title"])), "end"))
+        worse = row["state"] == "lower"
+        kind = "interval worse" if worse else "interval"
+        parts.append(svg.line(x(d["low"]), y, x(d["high"]), y, kind))
+        parts.append(_mark(x(d["value"]), y, row["state"]))
+    alt = _("The method's difference in macro-F1 to each row; the table has the numbers.")
+    return svg.picture(parts, alt, height, WIDTH)
+
+
+def _mark(x: float, y: float, state: str) -> Markup:
+    if state == "lower":
+        square = '<rect class="mark worse" x="{}" y="{}" width="9" height="9"/>'
+        return Markup(square).format(round(x - 4.5, 1), round(y - 4.5, 1))
+    kind = "complete" if state == "higher" else "pruned"
+    return Markup('<circle class="mark {}" cx="{}" cy="{}" r="4.5"/>').format(kind, x, y)
+
+
+def _short(title: str) -> str:
+    return title if len(title) <= 32 else title[:31] + "\N{HORIZONTAL ELLIPSIS}"

@@ -1,0 +1,101 @@
+"""The report of a run that is at work, made again and again in a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+from thyroid.progress import say
+
+LOWEST_PRIORITY = 19
+
+
+class LiveReport:
+    """`thyroid report RUN` every while, never two at once; what still runs at the end is ended.
+
+    Parameters
+    ----------
+    every_s : seconds from one beginning to the next, unless one takes longer
+    """
+
+    def __init__(self, run: Path, every_s: float) -> None:
+        self._run, self._every_s = run, every_s
+        self._next = time.monotonic() + every_s
+        self._process: subprocess.Popen[bytes] | None = None
+        self._complaints: IO[bytes] | None = None
+        self._told: set[str] = set()
+
+    def due(self) -> bool:
+        """Whether it is time for the next one, and none is being made."""
+        self._look()
+        return self._process is None and time.monotonic() >= self._next
+
+    def start(self) -> None:
+        """Begin one, unless another is being made."""
+        self._look()
+        if self._process is not None:
+            return
+        self._next = time.monotonic() + self._every_s
+        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115  # closed when it has ended
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "thyroid.cli", "report", str(self._run)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=self._complaints,
+            )
+            with contextlib.suppress(OSError):  # it may have ended, or not be ours to change
+                os.setpriority(os.PRIO_PROCESS, self._process.pid, LOWEST_PRIORITY)
+        except OSError as refusal:
+            self._complaints.close()
+            self._tell(refusal.strerror or str(refusal))
+
+    def _look(self) -> None:
+        """Whether the one that is being made has ended, and how."""
+        if self._process is None or self._complaints is None or self._process.poll() is None:
+            return
+        if self._process.returncode == 0:
+            if not self._told:
+                say(f"report so far: {self._run / 'report.html'}")
+            self._told.add("")
+        else:
+            self._complaints.seek(0)
+            lines = self._complaints.read().decode(errors="replace").split("\n")
+            reasons = [line.strip() for line in lines if line.strip()]
+            status = f"it ended with status {self._process.returncode}"
+            self._tell((reasons or [status])[-1].removeprefix("thyroid: "))
+        self._process = None
+        self._complaints.close()
+
+    def _tell(self, reason: str) -> None:
+        """Once for each reason: the search goes on without."""
+        if reason not in self._told:
+            self._told.add(reason)
+            say(f"the report could not be rebuilt: {reason}")
+
+    def __enter__(self) -> LiveReport:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._process is None or self._complaints is None:
+            return
+        self._process.terminate()  # as by a person: it removes what it has half-written
+        try:
+            self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+        self._complaints.close()
