@@ -18,6 +18,7 @@ from reports.estimates import (
     probability,
     rounded,
 )
+from reports.language import later
 from reports.pairs import Pair, paired
 from reports.results import confusion_info
 from reports.run import ComparedRow, Run
@@ -40,6 +41,20 @@ ROW_RESAMPLES = 1000
 DIFFERENCE_RESAMPLES = 10_000
 """For the differences: at Holm's levels their ends lie far out."""
 KINDS = ("baseline", "ablation")
+TITLES = (
+    later("the method"),
+    later("no synthetic images"),
+    later("bicubic interpolation instead of the SRGAN"),
+    later("single images alone, no cross images"),
+    later("cross images mixed in from the start"),
+    later("cross images' targets without other findings"),
+    later("no superposed cross images"),
+    later("no x_i"),
+    later("x_i from the image"),
+    later("x_i from the stem's output"),
+    later("x_i from the block's mean"),
+)
+"""Of rows, beside the names of networks, which are the same in every language."""
 METRICS = (
     *("macro_recall", "macro_precision", "macro_specificity", "macro_f1", "macro_auroc"),
     *("accuracy", "ece"),

@@ -25,12 +25,13 @@ def forest_chart(rows: Sequence[dict[str, Any]]) -> Markup:
         parts.append(svg.line(x(tick), svg.TOP, x(tick), height - FOOT, "grid"))
         label = svg.tick_label(tick).replace("-", "\N{MINUS SIGN}")
         parts.append(svg.text(x(tick), height - FOOT + 15, label, "middle"))
-    title = _("difference in macro-F1")
-    parts.append(svg.text((LEFT + WIDTH - 12) / 2, height - 4, title, "middle", "title"))
+    across = _("difference in macro-F1")
+    parts.append(svg.text((LEFT + WIDTH - 12) / 2, height - 4, across, "middle", "title"))
     parts.append(svg.line(x(0), svg.TOP, x(0), height - FOOT, "axis"))
     for i, row in enumerate(rows):
         y, d = svg.TOP + ROW * i + ROW / 2, row["difference"]
-        parts.append(svg.text(LEFT - 10, y + 4, _short(_(row["title"])), "end"))
+        title = row["title"]
+        parts.append(svg.text(LEFT - 10, y + 4, _short(_(title)), "end"))
         worse = row["state"] == "lower"
         kind = "interval worse" if worse else "interval"
         parts.append(svg.line(x(d["low"]), y, x(d["high"]), y, kind))

@@ -13,14 +13,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from reports.inspect_page import write_inspection
 from reports.report import write_report
+from tests.data.make_dicom import save_nm
 from tests.reports import conftest as made
 from tests.test_cli import MIXED, cross_data
+from thyroid.data.dataset import Dataset
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
@@ -62,8 +62,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     thyroid("report", str(run), "--lang", "zh")
 
     thyroid("export", str(run), str(folder / "model"))
-    named = folder / "im'age\" <img src=x onerror=alert(5)>.png"
-    Image.fromarray(np.arange(4096, dtype=np.uint8).reshape(64, 64)).save(named)
+    named = folder / "im'age\" <img src=x onerror=alert(5)>.dcm"
+    save_nm(named, Dataset.open(data).counts[3], PixelSpacing=[2.0, 2.0])
     explained = ["--out", str(folder / "p.csv"), "--explain", str(folder / "explained.html")]
     thyroid("predict", str(folder / "model"), str(named), *explained)
 

@@ -8,13 +8,20 @@ import pytest
 from scipy.stats import binomtest
 from sklearn.metrics import f1_score, precision_score, recall_score, roc_auc_score
 
-from reports.comparison import DIFFERENCE_RESAMPLES, comparison_info, comparison_verdict
+from reports.comparison import (
+    DIFFERENCE_RESAMPLES,
+    TITLES,
+    comparison_info,
+    comparison_verdict,
+)
+from reports.comparison_figures import forest_chart
 from reports.provenance import command
 from reports.results import results_info
 from reports.run import read_run
 from reports.verdict import verdict_line
 from tests.reports.conftest import ROWS, add_comparison, make_run
 from tests.reports.test_report import EVIL, Page, read
+from thyroid.comparison import ABLATIONS
 from thyroid.errors import InputError
 from thyroid.evaluate.paired import macro_f1_difference
 
@@ -318,3 +325,34 @@ def test_command_of_a_comparison_is_what_one_would_type(content):
         "thyroid compare synthetic4 run --ablations --models small --trials-per-model 3 "
         "--space baselines --seeds 5 --test-set elsewhere --weights weights.pth --input.size 32"
     )
+
+
+def test_every_row_that_can_be_compared_has_a_title_for_translation():
+    made = {title for title, _ in ABLATIONS.values()} | {"the method"}
+    assert made == set(TITLES)
+
+
+def test_the_forest_has_a_mark_and_an_interval_for_each_row(compared_run):
+    _, info = read(compared_run)
+    rows = info["comparison"]["tables"][0]["rows"][1:]
+    states = ("higher", "lower", "undecided", "few_seeds")
+    chart = forest_chart([rows[0] | {"state": state} for state in states])
+    assert chart.count('class="interval"') == 3
+    assert chart.count('class="interval worse"') == 1
+    assert chart.count('<circle class="mark complete"') == 1
+    assert chart.count('<rect class="mark worse"') == 1
+    assert chart.count('<circle class="mark pruned"') == 2
+
+
+def test_the_confusion_of_the_best_baseline_is_that_of_its_predictions(compared_run):
+    html, info = read(compared_run)
+    found, best = info["comparison"]["best_confusion"], info["comparison"]["verdict"]["best"]
+    assert found["title"] == best
+    images = info["comparison"]["images"]
+    assert sum(map(sum, found["counts"])) == images * found["seeds"]
+    right = sum(found["counts"][i][i] for i in range(len(found["classes"])))
+    table = next(t for t in info["comparison"]["tables"] if t["kind"] == "baseline")
+    row = next(row for row in table["rows"] if row["title"] == best)
+    accuracy = right / (images * found["seeds"])
+    assert accuracy == pytest.approx(row["metrics"]["accuracy"]["value"])
+    assert f"Confusion matrix of the best baseline, {best}" in html
