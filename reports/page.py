@@ -24,6 +24,7 @@ from reports import (
     figures,
     language,
     search_figures,
+    space_figures,
     tree_figure,
 )
 from reports.language import gettext as _
@@ -102,6 +103,7 @@ def environment() -> Environment:
         curve_figures=curve_figures,
         figures=figures,
         search_figures=search_figures,
+        space_figures=space_figures,
         tree_figure=tree_figure,
         plural=plural,
         language=language.language,

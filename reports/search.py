@@ -8,11 +8,17 @@ from typing import Any
 import pandas as pd
 
 from reports.front import front_info
+from reports.importance import importance_info
 from reports.provenance import without_folder
 from reports.run import PARAMETER, Run
+from reports.spaces import space_info
 
 TOP = 10
 """Trials in the table of the best."""
+LISTED = 200
+"""Trials in the table of all."""
+NAMED = 40
+"""Trials that ended for one reason, of which the numbers are told."""
 KEPT = (
     "number",
     "macro_f1",
@@ -47,6 +53,13 @@ def search_info(run: Run) -> dict[str, Any] | None:
     complete = [r for r in rows if r["state"] == "complete" and r["macro_f1"] is not None]
     ranked = [_with_parameters(r, parameters) for r in sorted(complete, key=_rank)]
     chosen = next((r["number"] for r in complete if r.get("chosen")), None)
+    everything = [
+        _with_parameters(r, parameters) | {"state": r["state"], "reason": r.get("reason")}
+        for r in rows
+    ]
+    importance = importance_info(sorted(ranked, key=lambda t: t["number"]), parameters)
+    first = [row["name"] for row in importance["rows"]]
+    axes = [*first, *(name for name in parameters if name not in first)]
     own = [row for row in rows if not (row.get("reason") or "").startswith("recalled from")]
     reused, computed = _total(own, "reused_stages"), _total(own, "computed_stages")
     return info | {
@@ -59,6 +72,10 @@ def search_info(run: Run) -> dict[str, Any] | None:
         "needed_stages": reused + computed,
         "parameters": parameters,
         "history": _history(rows),
+        "importance": importance,
+        "place": space_info(everything, axes, chosen),
+        "all": _listed(everything),
+        "trials_in_all": len(everything),
         "best": ranked[0] if ranked else None,
         "top": ranked[:TOP],
         "choice": None if chosen is None else _choice(ranked),
@@ -112,12 +129,21 @@ def _with_parameters(row: dict[str, Any], parameters: list[str]) -> dict[str, An
     return {name: row.get(name) for name in KEPT} | {"parameters": values}
 
 
+def _listed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The best trials, and then as many of the others as there is room for, by number."""
+    best = sorted(rows, key=lambda t: (t["macro_f1"] is None, -(t["macro_f1"] or 0), t["number"]))
+    return sorted(best[:LISTED], key=lambda t: t["number"])
+
+
 def _reasons(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Trials that ended for the same reason, together."""
+    """Trials that ended for the same reason, together; `more` are not named."""
     by_reason: dict[str, list[int]] = {}
     for row in rows:
         by_reason.setdefault(row.get("reason") or "", []).append(row["number"])
-    return [{"reason": reason, "numbers": numbers} for reason, numbers in by_reason.items()]
+    return [
+        {"reason": reason, "numbers": numbers[:NAMED], "more": len(numbers[NAMED:])}
+        for reason, numbers in by_reason.items()
+    ]
 
 
 def _total(rows: list[dict[str, Any]], name: str) -> float:

@@ -9,12 +9,14 @@ from markupsafe import Markup
 
 from reports import svg
 from reports.front import AIMS
+from reports.language import gettext as _
+from reports.language import later
 from reports.svg import BOTTOM, HEIGHT, WIDTH, Axis
 
 OBJECTIVES = {
-    "macro_f1": "validation macro-F1",
-    "cross_recall": "recall on cross images",
-    "compute": "compute, stage-seconds",
+    "macro_f1": later("validation macro-F1"),
+    "cross_recall": later("recall on cross images"),
+    "compute": later("compute, stage-seconds"),
 }
 
 
@@ -23,7 +25,7 @@ def history_chart(history: Sequence[dict[str, Any]]) -> Markup:
     valued = [h for h in history if h["macro_f1"] is not None]
     x = svg.axis_x([h["number"] for h in history], right=WIDTH - 16)
     y = svg.axis_y([h["macro_f1"] for h in valued])
-    parts = [svg.frame(x, y, "trial", "validation macro-F1", whole=True)]
+    parts = [svg.frame(x, y, _("trial"), _("validation macro-F1"), whole=True)]
     best = [(h["number"], h["best_so_far"]) for h in history if h["best_so_far"] is not None]
     if best:
         path = f"M{x(best[0][0])} {y(best[0][1])}"
@@ -35,13 +37,11 @@ def history_chart(history: Sequence[dict[str, Any]]) -> Markup:
             mark = f"M{at - 3} {HEIGHT - BOTTOM - 9}l6 6m0 -6l-6 6"
             parts.append(Markup('<path class="mark failed" d="{}"/>').format(mark))
         else:
-            parts.append(
-                Markup('<circle class="mark {}" cx="{}" cy="{}" r="3"/>').format(
-                    h["state"], at, y(h["macro_f1"])
-                )
-            )
-    alt = f"Validation macro-F1 of {len(history)} trials in order, with the best so far as a line."
-    return svg.picture(parts, alt)
+            circle = '<circle class="mark {}" data-trial="{}" cx="{}" cy="{}" r="3"/>'
+            value = y(h["macro_f1"])
+            parts.append(Markup(circle).format(h["state"], h["number"], at, value))
+    alt = _("Validation macro-F1 of {trials} trials in order, with the best so far as a line.")
+    return svg.picture(parts, alt.format(trials=len(history)))
 
 
 def front_chart(front: dict[str, Any], across: str) -> Markup:
@@ -50,10 +50,11 @@ def front_chart(front: dict[str, Any], across: str) -> Markup:
     Where there are two objectives a line parts what the front dominates from what nobody reached.
     """
     up = front["objectives"][0]
+    names = {name: _(title) for name, title in OBJECTIVES.items()}
     points = front["points"]
     x = _roomy([p[across] for p in points])
     y = svg.axis_y([p[up] for p in points])
-    parts = [svg.frame(x, y, OBJECTIVES[across], OBJECTIVES[up], whole=False)]
+    parts = [svg.frame(x, y, names[across], names[up], whole=False)]
     best = sorted({(x(p[across]), y(p[up])) for p in points if p["front"]})
     if len(front["objectives"]) == 2:
         step = "V{1}H{0}" if AIMS[across] > 0 else "H{0}V{1}"
@@ -66,10 +67,8 @@ def front_chart(front: dict[str, Any], across: str) -> Markup:
         if p["chosen"]:
             parts.append(mark.format("chosen", x(p[across]), y(p[up]), 8))
     parts += _numbers(points, [(x(p[across]), y(p[up])) for p in points])
-    alt = (
-        f"{OBJECTIVES[up]} over {OBJECTIVES[across]} of {len(points)} trials, "
-        f"{front['size']} of which are on the front; the table has their values."
-    )
+    alt = _("{up} over {across} of {trials} trials, {size} on the front; the table has values.")
+    alt = alt.format(up=names[up], across=names[across], trials=len(points), size=front["size"])
     return svg.picture(parts, alt[0].upper() + alt[1:])
 
 

@@ -7,6 +7,8 @@ from typing import Any
 from markupsafe import Markup
 
 from reports import svg
+from reports.language import gettext as _
+from reports.language import later, ngettext
 from reports.svg import Axis
 
 WIDTH = 920
@@ -16,7 +18,13 @@ GENERATORS, POOL, GAP = 172, 34, 12
 ROW = 17
 APART = 1.5
 """Between two boxes of a row."""
-NAMES = {"dcgan": "DCGAN", "srgan": "SRGAN", "synthesis": "pool"}
+NAMES = {
+    "dcgan": "DCGAN",
+    "srgan": "SRGAN",
+    "synthesis": later("pool"),
+    "classifier": later("classifier"),
+    "judge": later("judge"),
+}
 LETTER = 6.4
 """Width of a letter or digit, more or less."""
 
@@ -50,10 +58,10 @@ def tree_chart(tree: dict[str, Any]) -> Markup:
     if tree["hidden_roots"]:
         foot = TOP + ROW * tree["rows"] - 5
         parts.append(svg.text(LEFT, foot, _more(tree["hidden_roots"]), "start", "note"))
-    alt = (
-        f"A tree of {tree['stages']} stages, of which {len(boxes)} are drawn: generators on the "
-        "left, the segments of classifiers by their epochs on the right."
-    )
+    alt = _(
+        "A tree of {stages} stages, of which {drawn} are drawn: generators on the left, the "
+        "segments of classifiers by their epochs on the right."
+    ).format(stages=tree["stages"], drawn=len(boxes))
     return svg.picture(parts, alt, height, WIDTH)
 
 
@@ -101,7 +109,11 @@ def _ends(boxes: list[dict[str, Any]], columns: dict[str, Axis]) -> list[tuple[f
 
 def _headings(columns: dict[str, Axis], height: float) -> list[Markup]:
     """The columns' names and the epochs' numbers."""
-    names = {"generator": "generators: epochs", "pool": "pool", "classifier": "classifiers: epochs"}
+    names = {
+        "generator": _("generators: epochs"),
+        "pool": _("pool"),
+        "classifier": _("classifiers: epochs"),
+    }
     parts = []
     for name, axis in columns.items():
         parts.append(svg.text(axis.start, 12, names[name], "start", "title"))
@@ -119,8 +131,7 @@ def _root_names(boxes: list[dict[str, Any]]) -> list[Markup]:
     parts, above = [], ""
     for box in boxes:
         if box["follows"] is None:
-            name = NAMES.get(box["role"], box["role"])
-            name += "" if box["seed"] is None else f", seed {box['seed']}"
+            name = _named(box)
             if name != above:
                 y = TOP + ROW * box["row"] + 12
                 parts.append(svg.text(LEFT - 6, y, name, "end"))
@@ -167,26 +178,39 @@ def _needs(boxes: list[dict[str, Any]], ends: list[tuple[float, float]]) -> list
     return parts
 
 
+def _named(box: dict[str, Any]) -> str:
+    """Such as `classifier, seed 0`."""
+    role = box["role"]
+    name = _(NAMES.get(role, role))
+    if box["seed"] is None:
+        return name
+    return _("{name}, seed {seed}").format(name=name, seed=box["seed"])
+
+
 def _in_words(box: dict[str, Any]) -> str:
-    words = [NAMES.get(box["role"], box["role"])]
-    if box["seed"] is not None:
-        words.append(f"seed {box['seed']}")
+    words = [_named(box)]
     if box["epochs"]:
         first, last = _span(box)
-        words.append(f"epochs {first + 1} to {last}")
-    if box["phase"] in ("single", "cross"):
-        words.append(f"{box['phase']} phase")
-    needs = "1 training" if box["needs"] == 1 else f"{box['needs']} trainings"
-    how = "found in the store" if box["look"] == "found" else "computed"
+        words.append(_("epochs {first} to {last}").format(first=first + 1, last=last))
+    if box["phase"] == "single":
+        words.append(_("single phase"))
+    if box["phase"] == "cross":
+        words.append(_("cross phase"))
+    needs = ngettext("needed by {n} training", "needed by {n} trainings", box["needs"])
+    how = _("found in the store") if box["look"] == "found" else _("computed")
     users = f" ({_users(box)})" if box["users"] else ""
-    return f"{', '.join(words)}: {box['seconds']:.1f} s, {how}, needed by {needs}{users}"
+    told = f"{', '.join(words)}: {box['seconds']:.1f} s, {how}, "
+    return told + needs.format(n=box["needs"]) + users
 
 
 def _users(box: dict[str, Any], most: int = 3) -> str:
-    named = box["users"][:most]
-    others = len(box["users"]) - len(named) + box["more_users"]
-    return ", ".join(named) + (f" and {others:,} more" if others else "")
+    """Such as `trial 3`, as stages.json names them."""
+    named = ", ".join(box["users"][:most])
+    others = len(box["users"][most:]) + box["more_users"]
+    if not others:
+        return named
+    return _("{named} and {others} more").format(named=named, others=f"{others:,}")
 
 
 def _more(stages: int) -> str:
-    return f"and {stages:,} more stage{'s' if stages > 1 else ''}"
+    return ngettext("and {n} more stage", "and {n} more stages", stages).format(n=f"{stages:,}")

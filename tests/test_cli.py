@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.columns import documented_as_written
+from tests.test_tensorboard import same_as_metrics, scalars
 from tests.toy import write_toy
 from thyroid import pipeline
 from thyroid.cli import SUMMARIES, main
@@ -149,6 +151,7 @@ def test_fewer_seeds_leave_no_results_of_others(
     assert "1 seed" in capsys.readouterr().out.splitlines()[-2]
     names = {p.name for p in (tmp_path / "run" / "predictions").iterdir()}
     assert names == {"validation-seed0.csv", "test-seed0.csv"}
+    assert same_as_metrics(tmp_path / "run", seeds=1)
 
 
 def test_data_with_a_fault_that_makes_results_untrue_are_refused(
@@ -201,6 +204,7 @@ def test_bad_input_is_one_sentence_status_2_and_leaves_nothing(
         ([*train, "--network.width", "0"], "network.width is 0"),
         ([*train, "--execution.device", "cuda"], "there is none here"),
         ([*search, "augmentation", "--time-budget", "soon"], "90s, 30m, 2h or 30d"),
+        ([*search, "augmentation", "--report-every", "1"], "--report-every '1' is no duration"),
         ([*search, "augmentation", "--objectives", "f1"], "name each once, of macro_f1"),
         ([*search, "augmentation", "--recall", "nowhere"], "nowhere holds no search"),
         ([*search, "augmentation", "--storage", "sqlite:////no/where.db"], "give a URL such as"),
@@ -310,6 +314,9 @@ def test_training_with_synthetic_images_shows_what_they_are_worth(tmp_path: Path
         ["left", "right", "below", "left;right", "right;below"], 6
     )
     assert (run / "report.html").exists()
+    assert same_as_metrics(run, seeds=1)
+    documented = documented_as_written(run)
+    assert documented >= {"classifier", "dcgan", "srgan", "synthesis", "split.csv", "predictions"}
 
 
 def test_a_recipe_without_synthetic_images_takes_the_place_of_one_with_them(
@@ -377,6 +384,10 @@ def test_search_writes_trials_and_the_best_recipe(
     assert {user for stage in stages for user in stage["users"]} >= {"trial 0", "trial 1", "seed 0"}
     assert not any(stage["found"] for stage in stages)
     assert "computed" in told.err.splitlines()[-1]
+    assert documented_as_written(run) >= {"trials.csv", "stages.json"}
+    assert same_as_metrics(run, seeds=1)
+    outcome = scalars(run / "tensorboard" / "search")
+    assert outcome["search/macro_f1", 1] == pytest.approx(table["macro_f1"][1], rel=1e-6)
 
     assert main(["train", str(toy), str(tmp_path / "again"), "--recipe", str(run / "recipe.json"),
                  "--seeds", "1", "--store", str(run / "store")]) == 0  # fmt: skip
@@ -536,6 +547,7 @@ def test_compare_fills_a_row_for_every_network_and_ablation_and_resumes(
         seen.add((folder / "test-seed0.csv").read_bytes())
     assert len(seen) == len(rows)
     assert (run / "report.html").exists()
+    assert "rows.json" in documented_as_written(run)
 
     made, content = artifacts(run), (run / "rows.json").read_bytes()
     assert main(command) == 0  # again: nothing is computed

@@ -56,6 +56,24 @@ def replace_text(path: Path, text: str) -> None:
             unfinished.unlink(missing_ok=True)
 
 
+def replace_file(source: Path, path: Path) -> None:
+    """Copy a file so that whoever reads `path` meanwhile finds the old one or the new one."""
+    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        shutil.copyfile(source, unfinished)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def remove_at_once(folder: Path) -> None:
+    """Remove a folder, of which nobody sees a part meanwhile; one that is none is no matter."""
+    going = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
+    with contextlib.suppress(FileNotFoundError):
+        folder.rename(going)
+    shutil.rmtree(going, ignore_errors=True)
+
+
 def require_new_folder(folder: Path) -> None:
     """Refuse a target that exists, before hours are spent on what to write there.
 

@@ -4,6 +4,7 @@ RUN/config.json        reproduces the run
 RUN/recipe.json        the recipe that was trained
 RUN/split.csv          image_id, part
 RUN/metrics.jsonl      what the stages of the recipe's runs yielded: a line per seed and epoch
+RUN/tensorboard/       the same, and trials.csv, as event files: see tensorboard.py
 RUN/predictions/       {validation,test}-seedS.csv; in without-synthetic/ the same of the twin, in
                        before-cross/ of the networks at the end of their single phase
 RUN/rows.json, rows/   comparisons only: what was compared, and each row's predictions/
@@ -22,7 +23,6 @@ import dataclasses
 import fcntl
 import hashlib
 import json
-import shutil
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -37,7 +37,7 @@ from thyroid.data.dataset import Dataset
 from thyroid.data.splits import Split, make_split
 from thyroid.errors import InputError
 from thyroid.execute import Runner, bring_about, opened, reread
-from thyroid.files import cannot_write, replace_text
+from thyroid.files import cannot_write, remove_at_once, replace_file, replace_text
 from thyroid.network_input import sum_pixels
 from thyroid.networks.registry import build, require_size
 from thyroid.networks.resnet import freeze
@@ -49,6 +49,8 @@ from thyroid.stages.checkpoint import MODEL, WEIGHTS
 from thyroid.stages.split import FILE as SPLIT_FILE
 from thyroid.stages.synthesis import combinations
 from thyroid.store import Store
+from thyroid.tensorboard import FOLDER as TENSORBOARD
+from thyroid.tensorboard import write_tensorboard
 
 GENERATORS = ("dcgan", "srgan", "synthesis")
 EXAMPLES = 6
@@ -252,8 +254,8 @@ def write_config(
     }
     if (before.get("recipe"), before.get("seeds")) != (config["recipe"], config["seeds"]):
         with cannot_write(run):
-            for folder in ("predictions", "model", "synthetic", "cases", "rows"):
-                shutil.rmtree(run / folder, ignore_errors=True)
+            for folder in ("predictions", "model", "synthetic", "cases", "rows", TENSORBOARD):
+                remove_at_once(run / folder)
             for file in ("metrics.jsonl", "rows.json"):
                 (run / file).unlink(missing_ok=True)
     _write_json(run / "config.json", config)
@@ -359,14 +361,14 @@ def write_results(
         predicted = predictions(dataset, recipe, seeds, test_set)
         copy_predictions(predicted, store, folder)
         parts, model = predicted[0].inputs["split"], predicted[0].inputs["model"]
-        shutil.copyfile(opened(parts, store) / SPLIT_FILE, run / SPLIT_FILE)
+        replace_file(opened(parts, store) / SPLIT_FILE, run / SPLIT_FILE)
         (run / "model").mkdir(exist_ok=True)
         for name in (WEIGHTS, MODEL):
-            shutil.copyfile(opened(model, store) / name, run / "model" / name)
+            replace_file(opened(model, store) / name, run / "model" / name)
         looked_at = opened(_cases(dataset, recipe, seeds, test_set), store)
         (run / "cases").mkdir(exist_ok=True)
-        for name in (cases.FILE, cases.IMAGES, cases.HEAT):
-            shutil.copyfile(looked_at / name, run / "cases" / name)
+        for name in (cases.IMAGES, cases.HEAT, cases.FILE):
+            replace_file(looked_at / name, run / "cases" / name)
         if recipe.cross.order == "retrain":
             before = predictions(dataset, recipe, seeds, test_set, before_cross=True)
             copy_predictions(before, store, folder / "before-cross")
@@ -406,16 +408,19 @@ def predictions(
 def _write_metrics(
     run: Path, dataset: Dataset, recipe: Recipe, seeds: Sequence[int], store: Store
 ) -> None:
-    """Write metrics.jsonl: of each seed's generators and classifier, but not of its judge."""
-    with (run / "metrics.jsonl").open("w") as file:
-        for seed in seeds:
-            stages = pipeline.classifier(recipe, dataset.digest, seed)
-            if recipe.synthetic:
-                made = pipeline.synthesis(recipe, dataset.digest, seed)
-                stages = [s for s in made.lineage() if s.kind in GENERATORS] + stages
-            for stage in stages:
-                for metrics in reread(opened(stage, store)):
-                    file.write(json.dumps(metrics) + "\n")
+    """Write metrics.jsonl and tensorboard/: of each seed's generators and classifier, but not of
+    its judge.
+    """
+    lines = []
+    for seed in seeds:
+        stages = pipeline.classifier(recipe, dataset.digest, seed)
+        if recipe.synthetic:
+            made = pipeline.synthesis(recipe, dataset.digest, seed)
+            stages = [s for s in made.lineage() if s.kind in GENERATORS] + stages
+        for stage in stages:
+            lines += [json.dumps(metrics) + "\n" for metrics in reread(opened(stage, store))]
+    replace_text(run / "metrics.jsonl", "".join(lines))
+    write_tensorboard(run)
 
 
 def copy_predictions(stages: Sequence[Stage], store: Store, folder: Path) -> None:
@@ -424,15 +429,15 @@ def copy_predictions(stages: Sequence[Stage], store: Store, folder: Path) -> Non
     for stage in stages:
         part = "validation" if stage.config.part == "validation" else "test"
         name = f"{part}-seed{stage.inputs['model'].config.seed}.csv"
-        shutil.copyfile(opened(stage, store) / prediction.FILE, folder / name)
+        replace_file(opened(stage, store) / prediction.FILE, folder / name)
 
 
 def _copy_synthetic(run: Path, measured: Stage, store: Store) -> None:
     """The quality table, and some of the images that it is about."""
     folder = run / "synthetic"
-    shutil.rmtree(folder, ignore_errors=True)
+    remove_at_once(folder)
     folder.mkdir()
-    shutil.copyfile(opened(measured, store) / quality.FILE, folder / quality.FILE)
+    replace_file(opened(measured, store) / quality.FILE, folder / quality.FILE)
     made = opened(measured.inputs["synthetic"], store)
     synthesis.write_examples(made, folder / "examples", EXAMPLES)
 

@@ -88,8 +88,7 @@ def test_a_chinese_page_has_the_same_numbers_and_no_english_sentence(request, ki
     own = {s for s in leaves(json.loads(info)) if isinstance(s, str)}
     for text in page.text:
         for run_of_words in re.findall(r"(?:[A-Za-z]{2,}[ ,]+){4,}", text):
-            known = any(run_of_words.strip() in s or s.replace("_", " ") in text for s in own)
-            assert known, text
+            assert any(run_of_words.strip(" ,") in s for s in own), text
 
 
 def test_no_value_is_taken_for_markup():

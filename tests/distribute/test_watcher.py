@@ -1,0 +1,246 @@
+"""What is shown of a search: the table, the lines, and where they come from."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import pytest
+import ray
+from rich.console import Console
+
+from tests.distribute.test_flights import ENDLESS, segments, until, within
+from tests.stages.test_classifier import where
+from tests.test_cli import FEW, TINY
+from tests.toy import toy_generators, toy_recipe
+from thyroid import pipeline, progress
+from thyroid.data.dataset import Dataset
+from thyroid.distribute import board as boards
+from thyroid.distribute.board import MOST_ROWS, Board, Ended, Running
+from thyroid.distribute.flights import Flights
+from thyroid.distribute.watcher import Watcher
+from thyroid.recipe import to_json
+from thyroid.store import Store
+
+
+def gone(number: int, state: str = "complete", value: float | None = 0.5, **more: Any) -> Ended:
+    return Ended(number=number, state=state, macro_f1=value, **{"reused": 5, "computed": 2} | more)
+
+
+def busy() -> Board:
+    """Of 16 trials four have ended, ten run."""
+    board = Board(16)
+    board.begin([gone(0), gone(1, "pruned", 0.9), gone(2, "failed", None), gone(3)])
+    for number in range(4, 14):
+        at = f"dcgan {number}"
+        board.running[f"id{number}"] = Running(number=number, epochs=40, epoch=number, at=at)
+    board.running["id4"].macro_f1 = 0.75
+    return board
+
+
+def drawn(board: Board, width: int) -> list[str]:
+    console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
+    console.print(board)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue().splitlines()
+
+
+@pytest.mark.parametrize("width", [40, 60, 100])
+def test_the_table_says_it_all_on_every_terminal(width: int) -> None:
+    lines = drawn(busy(), width)
+    assert all(len(line) <= width for line in lines)
+    text = "\n".join(lines)
+    for fact in (
+        "4/16 trials, best 0.500 (trial 0)",  # the first of the equal ones
+        "2 complete, 1 stopped, 1 failed",
+        "8 stages computed, 20 reused",
+    ):
+        assert fact in text
+    assert any(line.split() == ["4", "4/40", "0.750", "dcgan", "4"] for line in lines)
+    assert lines[-1].strip() == "and 2 more running"
+    assert len(lines) <= MOST_ROWS + 7
+
+
+def test_a_round_begins_with_what_the_study_knows() -> None:
+    board = busy()
+    board.end("id4", gone(4, value=0.8))
+    assert board.standing == "best 0.800, 5/16"
+    board.begin([gone(number) for number in range(5)] + [gone(9, value=0.7, own=False)])
+    assert board.standing == "best 0.700, 5/16"  # a recalled trial is none that has ended here
+    assert board.line().startswith("search: 5/16 trials, best 0.700 (trial 9), 5 complete")
+    assert "10 stages computed, 25 reused" in board.line()
+
+
+def test_time_left_follows_the_pace_and_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(boards.time, "monotonic", lambda: now[0])
+    free, bound = Board(16), Board(16, budget_s=100)
+    for board in (free, bound):
+        board.begin([gone(number) for number in range(8)])  # of an earlier command
+    now[0] = 40
+    assert free.line().endswith("reused, 40 s")
+    assert bound.line().endswith("40 s, about 1 min 00 s left")
+    for board in (free, bound):
+        for number in (8, 9):
+            board.end("", gone(number))
+    assert free.line().endswith("40 s, about 2 min 00 s left")
+    assert bound.line().endswith("40 s, about 1 min 00 s left")
+
+
+def test_in_a_pipe_there_is_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    written, now = io.StringIO(), [0.0]
+    monkeypatch.setattr(progress, "console", Console(file=written, force_terminal=False))
+    monkeypatch.setattr(boards.time, "monotonic", lambda: now[0])
+    board = busy()
+    with board.shown():
+        for _ in range(100):
+            now[0] += 0.25
+            board.tick()
+        board.end("id4", gone(4, value=0.8))
+    lines = written.getvalue().splitlines()
+    assert len(lines) == 3
+    assert lines[0].startswith("search: 4/16 trials, best 0.500 (trial 0), 10 running, 2 complete")
+    assert lines[-1].startswith("search: 5/16 trials, best 0.800 (trial 4), 3 complete")
+    assert "\x1b" not in written.getvalue()
+
+
+def test_a_terminal_is_left_clean_also_by_an_interruption(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.StringIO()
+    terminal = Console(
+        file=written, force_terminal=True, highlight=False, color_system=None, width=60, height=20
+    )
+    monkeypatch.setattr(progress, "console", terminal)
+    board = busy()
+
+    def interrupted() -> None:
+        with board.shown():
+            progress.say("trial 4 has ended")
+            board.end("id4", gone(4, value=0.8))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    shown = written.getvalue()
+    assert "trial 4 has ended" in shown
+    assert "and 2 more running" in shown
+    hidden, visible = "\x1b[?25l", "\x1b[?25h"
+    assert shown.index(hidden) < shown.rindex(visible)  # the cursor is back
+    after = shown[shown.rindex(visible) :]
+    assert "search: 5/16 trials, best 0.800 (trial 4)" in after
+    assert "running" not in after
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_what_is_computed_for_whom_is_known(toy: Path, tmp_path: Path) -> None:
+    flights = Flights(Store(tmp_path), where(toy))
+    endless = segments(toy, **ENDLESS)[1]
+    made = pipeline.classifier(toy_generators(dcgan__epochs=5000), Dataset.open(toy).digest, 0)
+
+    async def come_and_go() -> None:
+        own = asyncio.create_task(flights.want([endless], "own"))
+        at_work = await until(lambda: flights.at_work().get("own", {}).get("validation_macro_f1"))
+        assert at_work > 0
+        found = flights.at_work()["own"]
+        assert (found["stage"], found["own"]) == ("classifier", True)
+        flights.leave("own")
+        other = asyncio.create_task(flights.want([made[-1]], "other"))
+        found = await until(lambda: flights.at_work().get("other"))
+        assert not found["own"]  # a generator, or its judge
+        flights.leave("other")
+        assert flights.at_work() == {}
+        await asyncio.gather(own, other, return_exceptions=True)
+
+    within(60, come_and_go())
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_the_watcher_tells_the_board_and_writes_once_a_trial_has_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    written = io.StringIO()
+    monkeypatch.setattr(progress, "console", Console(file=written, force_terminal=False))
+    answer = {"t": {"stage": "classifier", "epoch": 3, "validation_macro_f1": 0.4, "own": True}}
+    left: list[str] = []
+    desk = SimpleNamespace(
+        at_work=SimpleNamespace(remote=lambda: ray.put(answer)),
+        leave=SimpleNamespace(remote=left.append),
+    )
+    board, writings = Board(2), []
+    board.begin([])
+    watcher = Watcher(board, desk, lambda: writings.append(1), None)
+    recipe = toy_recipe()
+    trial = SimpleNamespace(
+        trial_id="t", config={"number": 7, "recipe": json.dumps(to_json(recipe))}
+    )
+    watcher.on_trial_start(1, [], trial)
+    deadline = time.monotonic() + 30
+    while board.running["t"].epoch != 3:
+        watcher.on_step_end(1, [])
+        assert time.monotonic() < deadline
+    running = board.running["t"]
+    assert (running.number, running.epochs, running.macro_f1) == (7, recipe.schedule.epochs, 0.4)
+    assert not writings
+    trial.last_result = {"number": 7, "epoch": 4, "epochs": 4, "macro_f1": 0.625}
+    watcher.on_trial_complete(1, [], trial)
+    for _ in range(3):
+        watcher.on_step_end(1, [])
+    assert writings == [1]
+    assert left == ["t"]
+    assert not board.running
+    assert written.getvalue() == "trial 7: macro-F1 0.625 (best 0.625, 1/2)\n"
+
+
+@pytest.mark.ray
+def test_a_report_is_there_while_the_search_goes_on_and_nothing_stays(
+    toy: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    command = ["search", str(toy), str(run), "--space", "augmentation", *FEW, *TINY]
+    command += ["--trials", "10000", "--concurrent", "1", "--report-every", "0.5s"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "thyroid.cli", *command],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+    def seen() -> bool:
+        """Whether the page shows a trial that has ended, and what was computed for it."""
+        try:
+            page = json.loads((run / "report.json").read_text())
+        except FileNotFoundError:
+            return False
+        return bool(page["search"]["ended"]) and page["savings"] is not None
+
+    try:
+        deadline = time.monotonic() + 180
+        while not seen():
+            assert process.poll() is None, process.communicate()[1]
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        os.kill(process.pid, signal.SIGINT)
+        _, told = process.communicate(timeout=120)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130
+    assert f"report so far: {run / 'report.html'}" in told
+    assert "could not be rebuilt" not in told
+    assert "search: " in told
+    assert len(pd.read_csv(run / "trials.csv")) < 10000
+    for about in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = about.read_bytes().split(b"\0")
+        except OSError:  # it has ended
+            continue
+        assert not (b"report" in words and os.fsencode(run) in words)

@@ -1,0 +1,139 @@
+"""The event files hold what metrics.jsonl and trials.csv do."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
+
+from thyroid.tensorboard import write_tensorboard
+
+
+def crc32c(data: bytes) -> int:
+    """Castagnoli's CRC (RFC 3720, appendix B.4), bit by bit."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+
+
+def records(path: Path) -> Iterator[bytes]:
+    """TFRecords: length, its masked CRC, the data, theirs."""
+
+    def checked(data: bytes, mask: bytes) -> bytes:
+        crc = crc32c(data)
+        rotated = ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+        assert rotated == struct.unpack("<I", mask)[0]
+        return data
+
+    content = path.read_bytes()
+    while content:
+        (length,) = struct.unpack("<Q", checked(content[:8], content[8:12]))
+        yield checked(content[12 : 12 + length], content[12 + length : 16 + length])
+        content = content[16 + length :]
+
+
+def events(folder: Path) -> list[Event]:
+    (path,) = folder.glob("*tfevents*")
+    read = [Event.FromString(record) for record in records(path)]
+    assert read[0].file_version == "brain.Event:2"
+    return read[1:]
+
+
+def scalars(folder: Path) -> dict[tuple[str, int], float]:
+    found: dict[tuple[str, int], float] = {}
+    for event in events(folder):
+        for value in event.summary.value:
+            if value.WhichOneof("value") == "simple_value":
+                assert (value.tag, event.step) not in found
+                found[value.tag, event.step] = value.simple_value
+    return found
+
+
+def numbers_of_metrics(run: Path, seed: int) -> dict[tuple[str, int], float]:
+    """What the event file of a seed is to hold."""
+    found = {}
+    for line in map(json.loads, (run / "metrics.jsonl").read_text().splitlines()):
+        if line["seed"] != seed:
+            continue
+        of = f"/{line['findings']}" if "findings" in line else ""
+        for name, value in line.items():
+            is_number = isinstance(value, float | int) and not isinstance(value, bool)
+            if is_number and name not in ("seed", "epoch"):
+                found[f"{line['stage']}/{name}{of}", line.get("epoch", 0)] = value
+    return found
+
+
+def same_as_metrics(run: Path, seeds: int) -> bool:
+    """Whether RUN/tensorboard/ holds, of so many seeds, what RUN/metrics.jsonl does."""
+    folders = sorted((run / "tensorboard").glob("seed-*"))
+    assert [folder.name for folder in folders] == [f"seed-{seed}" for seed in range(seeds)]
+    for seed, folder in enumerate(folders):
+        asked = numbers_of_metrics(run, seed)
+        assert scalars(folder) == pytest.approx(asked, rel=1e-6)
+        seconds = [event.wall_time for event in events(folder)]
+        assert all(map(math.isfinite, seconds))
+    return True
+
+
+def line(**changes: Any) -> str:
+    kept = {"stage": "classifier", "seed": 0, "epoch": 1, "phase": "mixed", "train_loss": 0.5}
+    kept |= {"validation_cross_recall": None, "train_seconds": 2.0, "reused": True}
+    return json.dumps(kept | changes) + "\n"
+
+
+TRIALS = """number,state,macro_f1,epochs,chosen,reason,param_rate,param_order
+0,failed,,0,0,"diverged, badly",0.1,mixed
+1,complete,0.5,8,0,,0.01,first
+2,pruned,0.9,4,0,stopped after epoch 4,0.02,mixed
+3,complete,0.25,8,1,,0.03,
+"""
+
+
+def test_what_is_written_again_is_the_same_and_not_doubled(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text(line() + line(epoch=2) + line(seed=1))
+    write_tensorboard(tmp_path)
+    assert same_as_metrics(tmp_path, seeds=2)
+    assert [event.wall_time for event in events(tmp_path / "tensorboard" / "seed-0")] == [2.0, 4.0]
+    before = {p: p.read_bytes() for p in (tmp_path / "tensorboard").rglob("*") if p.is_file()}
+    write_tensorboard(tmp_path)
+    after = {p: p.read_bytes() for p in (tmp_path / "tensorboard").rglob("*") if p.is_file()}
+    assert after == before
+    (tmp_path / "metrics.jsonl").write_text(line())
+    write_tensorboard(tmp_path)
+    assert same_as_metrics(tmp_path, seeds=1)
+    assert {path.name for path in tmp_path.iterdir()} == {"metrics.jsonl", "tensorboard"}
+
+
+def test_trials_are_there_by_number_and_with_their_parameters(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text(line())
+    (tmp_path / "trials.csv").write_text(TRIALS)
+    write_tensorboard(tmp_path)
+    found = scalars(tmp_path / "tensorboard" / "search")
+    assert {s: v for (tag, s), v in found.items() if tag == "search/macro_f1"} == pytest.approx(
+        {1: 0.5, 2: 0.9, 3: 0.25}
+    )
+    assert {s: v for (tag, s), v in found.items() if tag == "search/best_macro_f1"} == {
+        1: 0.5,
+        2: 0.5,
+        3: 0.5,
+    }
+    for number, rate, order in [(0, 0.1, "mixed"), (3, 0.03, None)]:
+        folder = tmp_path / "tensorboard" / "trials" / str(number)
+        tags = {value.tag: value for event in events(folder) for value in event.summary.value}
+        content = tags["_hparams_/session_start_info"].metadata.plugin_data.content
+        given = HParamsPluginData.FromString(content).session_start_info.hparams
+        assert given["rate"].number_value == rate
+        assert ("order" in given) == (order is not None)
+        if order is not None:
+            assert given["order"].string_value == order
+    assert tags["trial/macro_f1"].simple_value == 0.25

@@ -1,0 +1,143 @@
+"""metrics.jsonl and trials.csv once more, as event files that TensorBoard reads.
+
+RUN/tensorboard/seed-S/           each stage's metrics by epoch, such as `classifier/train_loss`
+RUN/tensorboard/search/           searches only: each trial's outcome by its number
+RUN/tensorboard/trials/N/         searches only: trial N's parameters and outcome (HPARAMS)
+
+The same content gives the same bytes: an event's time is the seconds that were trained before it.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import shutil
+import uuid
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from thyroid.files import cannot_write, remove_at_once
+
+FOLDER = "tensorboard"
+FILE = "events.out.tfevents.0"
+"""TensorBoard looks for `tfevents` in a file's name."""
+PARAMETER = "param_"
+ABOUT = ("seed", "epoch")
+"""Numbers of a line of metrics.jsonl that say where it belongs."""
+
+Point = tuple[int, float, dict[str, float]]
+"""Step, seconds, value by tag."""
+
+
+def write_tensorboard(run: Path) -> None:
+    """Replace RUN/tensorboard by what RUN/metrics.jsonl and RUN/trials.csv hold.
+
+    Raises
+    ------
+    StorageError
+        When it cannot be written.
+    """
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    new = run / f".{FOLDER}.{uuid.uuid4().hex[:8]}"
+    with cannot_write(run / FOLDER):
+        try:
+            for seed in dict.fromkeys(line["seed"] for line in lines):
+                points = training_points(line for line in lines if line["seed"] == seed)
+                _write(new / f"seed-{seed}", points)
+            if (run / "trials.csv").is_file():
+                with (run / "trials.csv").open(newline="") as file:
+                    _write_trials(new, list(csv.DictReader(file)))
+            remove_at_once(run / FOLDER)
+            if new.exists():
+                new.rename(run / FOLDER)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+
+
+def training_points(lines: Iterable[Mapping[str, Any]]) -> list[Point]:
+    """Of one seed: `stage/metric` by epoch, and `synthesis/metric/findings` at step 0."""
+    seconds: dict[str, float] = defaultdict(float)
+    points = []
+    for line in lines:
+        stage, findings = line["stage"], line.get("findings")
+        values = {
+            f"{stage}/{name}" + (f"/{findings}" if findings is not None else ""): float(value)
+            for name, value in line.items()
+            if name not in ABOUT and type(value) in (int, float)
+        }
+        seconds[stage] += line.get("train_seconds", 0.0)
+        points.append((line.get("epoch", 0), seconds[stage], values))
+    return points
+
+
+def trial_points(rows: Iterable[Mapping[str, str]]) -> list[Point]:
+    """`search/column` by trial number, and the best macro-F1 of a complete trial so far."""
+    best, points = -math.inf, []
+    for row in rows:
+        values = {f"search/{name}": value for name, value in _numbers(row).items()}
+        if row["state"] == "complete":
+            best = max(best, values.get("search/macro_f1", -math.inf))
+        if math.isfinite(best):
+            values["search/best_macro_f1"] = best
+        points.append((int(row["number"]), 0.0, values))
+    return points
+
+
+def _numbers(row: Mapping[str, str]) -> dict[str, float]:
+    """What a trial came to: the columns that hold numbers and are no parameters."""
+    found = {}
+    for name, text in row.items():
+        if name == "number" or name.startswith(PARAMETER):
+            continue
+        value = _number(text)
+        if value is not None:
+            found[name] = value
+    return found
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _write_trials(folder: Path, rows: list[dict[str, str]]) -> None:
+    from tensorboardX.summary import hparams
+
+    if not rows:
+        return
+    _write(folder / "search", trial_points(rows))
+    for row in rows:
+        parameters: dict[str, float | str] = {"state": row["state"]}
+        for column, text in row.items():
+            if column.startswith(PARAMETER) and text != "":
+                value = _number(text)
+                parameters[column.removeprefix(PARAMETER)] = text if value is None else value
+        outcome = {f"trial/{name}": value for name, value in _numbers(row).items()}
+        about = hparams(parameters, outcome)
+        _write(folder / "trials" / row["number"], [(0, 0.0, outcome)], about)
+
+
+def _write(folder: Path, points: Iterable[Point], about: Iterable[Any] = ()) -> None:
+    """One event file: `about` are summaries that stand before the points."""
+    from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.proto.summary_pb2 import Summary
+    from tensorboardX.record_writer import RecordWriter
+
+    folder.mkdir(parents=True)
+    records = RecordWriter(str(folder / FILE))
+    try:
+        records.write(Event(file_version="brain.Event:2").SerializeToString(deterministic=True))
+        for summary in about:
+            records.write(Event(summary=summary).SerializeToString(deterministic=True))
+        for step, seconds, values in points:
+            listed = [Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
+            event = Event(wall_time=seconds, step=step, summary=Summary(value=listed))
+            records.write(event.SerializeToString(deterministic=True))
+    finally:
+        records.close()
