@@ -56,7 +56,7 @@ def psnr_chart(srgan: dict[str, Any]) -> Markup:
 def interval_chart(rows: Sequence[dict[str, Any]], metric: str, mean: float | None) -> Markup:
     """A dot and its confidence interval for each class; a dashed line at the macro mean."""
     rows = [row for row in rows if row[metric]]
-    left = 12 + min(150, max((6.3 * len(_short(row["name"])) for row in rows), default=0))
+    left = 12 + min(150, max((svg.width(_short(row["name"])) for row in rows), default=0))
     height = TOP + 25 * len(rows) + BOTTOM
     low = min((row[metric]["low"] for row in rows), default=0.0)
     x = svg.Axis(low=min(0.8, math.floor(low * 10) / 10), high=1.0, start=left, end=WIDTH - 14)

@@ -12,7 +12,7 @@ from reports.language import gettext as _
 from reports.spaces import AXES
 
 WIDTH, TOP, HEIGHT, FOOT = 920, 30, 230, 34
-LEFT, RIGHT = 60, 60
+LEFT, RIGHT = 84, 60
 UNUSED = 18
 """Below an axis: where trials pass that have no such parameter."""
 

@@ -93,3 +93,8 @@ def text(x: float, y: float, text: str, anchor: str, kind: str = "tick") -> Mark
 def tick_label(value: float) -> str:
     """A number beside an axis."""
     return f"{round(value, 10):g}"
+
+
+def width(text: str, letter: float = 6.3) -> float:
+    """How wide a text of 12 px is, more or less; Chinese characters are square."""
+    return sum(12.0 if ord(sign) > 0x2E80 else letter for sign in text)

@@ -95,6 +95,13 @@ def test_no_number_stands_outside_such_an_element(any_run):
             assert word.strip("(),.;:·?†") in texts, (word, text)
 
 
+def test_sentences_do_not_run_into_each_other(any_run):
+    html, _ = read(any_run)
+    for paragraph in re.findall(r"<p.*?</p>|<li.*?</li>", html, re.S):
+        words = re.sub(r"<[^>]+>", "", paragraph)
+        assert not re.search(r"[\w)%][.;:][A-Z][a-z]", words), words
+
+
 def test_sections_in_the_order_of_a_paper(run):
     html, _ = read(run)
     titles = re.findall(r"<h2[^>]*>(.*?)</h2>", html)
