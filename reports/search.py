@@ -19,6 +19,8 @@ LISTED = 200
 """Trials in the table of all."""
 NAMED = 40
 """Trials that ended for one reason, of which the numbers are told."""
+REASONS = 20
+"""Reasons that are told, those of most trials first."""
 KEPT = (
     "number",
     "macro_f1",
@@ -54,12 +56,15 @@ def search_info(run: Run) -> dict[str, Any] | None:
     ranked = [_with_parameters(r, parameters) for r in sorted(complete, key=_rank)]
     chosen = next((r["number"] for r in complete if r.get("chosen")), None)
     everything = [
-        _with_parameters(r, parameters) | {"state": r["state"], "reason": r.get("reason")}
+        _with_parameters(r, parameters) | {"state": r["state"], "reason": r.get("reason") or None}
         for r in rows
     ]
+    listed = _listed(everything)
     importance = importance_info(sorted(ranked, key=lambda t: t["number"]), parameters)
     first = [row["name"] for row in importance["rows"]]
     axes = [*first, *(name for name in parameters if name not in first)]
+    stopped = _reasons([r for r in rows if r["state"] == "pruned"])
+    failed = _reasons([r for r in rows if r["state"] == "failed"])
     own = [row for row in rows if not (row.get("reason") or "").startswith("recalled from")]
     reused, computed = _total(own, "reused_stages"), _total(own, "computed_stages")
     return info | {
@@ -74,14 +79,16 @@ def search_info(run: Run) -> dict[str, Any] | None:
         "history": _history(rows),
         "importance": importance,
         "place": space_info(everything, axes, chosen),
-        "all": _listed(everything),
+        "all": listed,
+        "listed": len(listed),
         "trials_in_all": len(everything),
         "best": ranked[0] if ranked else None,
         "top": ranked[:TOP],
         "choice": None if chosen is None else _choice(ranked),
         "front": front_info(ranked, info["objectives"], chosen),
-        "stopped": _reasons([r for r in rows if r["state"] == "pruned"]),
-        "failed": _reasons([r for r in rows if r["state"] == "failed"]),
+        "stopped": stopped[:REASONS],
+        "failed": failed[:REASONS],
+        "more_reasons": {"stopped": len(stopped[REASONS:]), "failed": len(failed[REASONS:])},
     }
 
 
@@ -136,13 +143,14 @@ def _listed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _reasons(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Trials that ended for the same reason, together; `more` are not named."""
+    """Trials that ended for the same reason, together, most trials first; `more` are not named."""
     by_reason: dict[str, list[int]] = {}
     for row in rows:
         by_reason.setdefault(row.get("reason") or "", []).append(row["number"])
+    groups = sorted(by_reason.items(), key=lambda group: (-len(group[1]), group[1][0]))
     return [
         {"reason": reason, "numbers": numbers[:NAMED], "more": len(numbers[NAMED:])}
-        for reason, numbers in by_reason.items()
+        for reason, numbers in groups
     ]
 
 

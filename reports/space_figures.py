@@ -11,99 +11,170 @@ from reports import svg
 from reports.language import gettext as _
 from reports.spaces import AXES
 
-WIDTH, TOP, HEIGHT, FOOT = 920, 30, 230, 34
+WIDTH, TOP, HEIGHT, FOOT = 920, 64, 250, 12
 LEFT, RIGHT = 84, 60
-UNUSED = 18
+UNUSED = 26
 """Below an axis: where trials pass that have no such parameter."""
+LETTERS = 11
+"""Of a line of an axis' title."""
+ASIDE = 9
+"""In slices: how far trials of the same value stand apart."""
 
 
 def parallel_chart(space: dict[str, Any]) -> Markup:
-    """A line for each trial over an axis for each parameter, the last one macro-F1."""
+    """A line for each complete trial over an axis for each parameter, the last one macro-F1."""
     axes = space["axes"][:AXES]
+    lines = [line for line in space["lines"] if line["state"] == "complete"]
     step = (WIDTH - LEFT - RIGHT) / len(axes)
     places = [round(LEFT + i * step, 1) for i in range(len(axes) + 1)]
     y = svg.Axis(low=0.0, high=1.0, start=TOP + HEIGHT, end=TOP)
-    value = svg.Axis(low=space["low"], high=_above(space), start=TOP + HEIGHT, end=TOP)
-    unused = any(None in line["places"][: len(axes)] for line in space["lines"])
-    foot = TOP + HEIGHT + (UNUSED if unused else 0)
+    value = _values(lines, start=TOP + HEIGHT, end=TOP)
+    lacking = [any(line["places"][i] is None for line in lines) for i in range(len(axes))]
+    foot = TOP + HEIGHT + (UNUSED if any(lacking) else 0)
     parts = []
-    for line in space["lines"]:
-        ups = [foot if p is None else y(p) for p in line["places"][: len(axes)]]
-        ups.append(value(line["macro_f1"]))
+    for line in lines:
+        ups = [foot if p is None else round(y(p)) for p in line["places"][: len(axes)]]
+        ups.append(round(value(line["macro_f1"])))
         path = "M" + "L".join(f"{x:g} {up:g}" for x, up in zip(places, ups, strict=True))
-        kind = f"trial v{line['shade']}" + (" best" if line["chosen"] else "")
+        kind = f"trial v{line['shade']}"
+        if line["number"] == space["bold"]:
+            kind = "trial best"
+            parts.append(Markup('<path class="halo" d="{}"/>').format(path))
         parts.append(
             Markup('<path class="{}" data-trial="{}" d="{}"/>').format(kind, line["number"], path)
         )
-    for i, (x, axis) in enumerate(zip(places, axes, strict=False)):
+    if any(lacking):
+        last = max(x for x, lacks in zip(places, lacking, strict=False) if lacks)
+        parts.append(svg.line(LEFT - 6, foot, last, foot, "mean"))
+        parts.append(svg.text(LEFT - 10, foot + 4, _("not used"), "end"))
+    for x, axis, lacks in zip(places, axes, lacking, strict=False):
         parts.append(svg.line(x, TOP, x, TOP + HEIGHT, "axis"))
-        down = foot + 16 if i % 2 == 0 else foot + 30
-        parts.append(svg.text(x, down, _short(axis["name"]), "middle", "title"))
-        for place, label in axis["ticks"]:
-            parts.append(svg.text(x + 4, y(place) + 4, _short(label, 12), "start", "number"))
+        parts += _heading(x, axis["name"])
+        for place, label in _apart(axis["ticks"], 13 / HEIGHT):
+            parts.append(svg.text(x + 4, y(place) + 4, _short(label, LETTERS + 2), "start"))
+        if lacks:
+            box = '<rect class="unused" x="{}" y="{}" width="7" height="7"/>'
+            parts.append(Markup(box).format(round(x - 3.5, 1), foot - 3.5))
     x = places[-1]
     parts.append(svg.line(x, TOP, x, TOP + HEIGHT, "axis"))
-    parts.append(svg.text(x, foot + 16, _("macro-F1"), "middle", "title"))
+    parts.append(svg.text(x, TOP - 12, _("macro-F1"), "middle", "name"))
     for tick in value.ticks():
-        parts.append(svg.text(x + 4, value(tick) + 4, svg.tick_label(tick), "start", "number"))
-    if unused:
-        parts.append(svg.text(4, foot + 4, _("not used"), "start"))
+        parts.append(svg.text(x + 4, value(tick) + 4, svg.tick_label(tick), "start"))
     alt = _("{drawn} trials as lines over their parameters; the table of trials has the values.")
-    chart = svg.picture(parts, alt.format(drawn=space["drawn"]), foot + FOOT, WIDTH)
-    return chart
+    return svg.picture(parts, alt.format(drawn=len(lines)), foot + FOOT, WIDTH)
 
 
-def _above(space: dict[str, Any]) -> float:
-    high: float = space["high"]
-    return high if high > space["low"] else space["low"] + 1
+def _values(lines: Sequence[dict[str, Any]], start: float, end: float) -> svg.Axis:
+    """The range of macro-F1; where it is one value, a little around it."""
+    known = [line["macro_f1"] for line in lines]
+    low, high = min(known), max(known)
+    room = 0.0 if high > low else 0.05
+    return svg.Axis(low=low - room, high=high + room, start=start, end=end)
+
+
+def _heading(x: float, name: str) -> list[Markup]:
+    """`optimiser.learning_rate` in three lines; the lowest is just above the axis."""
+    group, _dot, own = name.rpartition(".")
+    rows = [""]
+    for word in own.replace("_", "_ ").split():
+        if rows[-1] and len(rows[-1] + word) > LETTERS:
+            rows.append("")
+        rows[-1] += word
+    told = [(_short(row, LETTERS), "name") for row in rows[:3]]
+    if group:
+        told.insert(0, (_short(group, LETTERS + 2), "group"))
+    return [
+        svg.text(x, TOP - 12 - 13 * up, row, "middle", kind)
+        for up, (row, kind) in enumerate(reversed(told))
+    ]
+
+
+def _apart(ticks: Sequence[Any], least: float) -> list[Any]:
+    """Those that leave each other room: both ends, and of the others what fits."""
+    if len(ticks) < 3:
+        return list(ticks)
+    kept = [ticks[0], ticks[-1]]
+    for tick in ticks[1:-1]:
+        if all(abs(tick[0] - other[0]) >= least for other in kept):
+            kept.append(tick)
+    return kept
 
 
 def slice_chart(space: dict[str, Any], place: int) -> Markup:
-    """Macro-F1 over one parameter; complete trials filled, stopped ones open."""
+    """Macro-F1 over one parameter; complete trials filled, stopped ones open.
+
+    Where a parameter has few values, trials stand beside each other, by their number.
+    """
     axis = space["axes"][place]
-    x = svg.Axis(low=0.0, high=1.0, start=46, end=250)
-    y = svg.Axis(low=space["low"], high=_above(space), start=120, end=8)
+    inset = 20 if axis["few"] else 0
+    x = svg.Axis(low=0.0, high=1.0, start=50 + inset, end=250 - inset)
+    y = _values(space["lines"], start=120, end=10)
     parts = []
     for tick in y.ticks(3):
-        parts.append(svg.line(40, y(tick), 256, y(tick), "grid"))
+        parts.append(svg.line(40, y(tick), 258, y(tick), "grid"))
         parts.append(svg.text(36, y(tick) + 4, svg.tick_label(tick), "end"))
-    ends = [axis["ticks"][0], axis["ticks"][-1]] if len(axis["ticks"]) > 4 else axis["ticks"]
-    for at, label in ends:
-        parts.append(svg.text(x(at), 140, _short(label, 14), "middle"))
+    parts += _beneath(axis, x)
+    circle = '<circle class="mark {}" data-trial="{}" cx="{}" cy="{}" r="{}"/>'
     for line in space["lines"]:
         at = line["places"][place]
         if at is None:
             continue
-        circle = '<circle class="mark {}" data-trial="{}" cx="{}" cy="{}" r="{}"/>'
-        spot = x(at), y(line["macro_f1"])
+        aside = (line["number"] * 7 % (2 * ASIDE + 1) - ASIDE) if axis["few"] else 0
+        spot = round(x(at) + aside, 1), y(line["macro_f1"])
         kind = "complete" if line["state"] == "complete" else "pruned"
         parts.append(Markup(circle).format(kind, line["number"], *spot, 2.5))
         if line["chosen"]:
             parts.append(Markup(circle).format("chosen", line["number"], *spot, 6))
     alt = _("Macro-F1 of trials over {name}.").format(name=axis["name"])
-    return svg.picture(parts, alt, 146, 262)
+    return svg.picture(parts, alt, 162, 262)
 
 
-def importance_chart(rows: Sequence[dict[str, Any]]) -> Markup:
-    """A bar for each parameter, and the range over resamples."""
-    left, width, row = 190, 560, 22
-    height = 8 + row * len(rows) + 34
-    x = svg.Axis(low=0.0, high=1.0, start=left, end=width - 14)
+def _beneath(axis: dict[str, Any], x: svg.Axis) -> list[Markup]:
+    """An axis' labels; words that have no room beside each other stand in two rows."""
+    ticks = [(at, _short(label, 14)) for at, label in axis["ticks"]]
+    least = max((svg.width(label) + 6 for _, label in ticks), default=0) / (x.end - x.start)
+    rows = [ticks]
+    if axis["few"] and len(_apart(ticks, least)) < len(ticks):
+        rows = [ticks[::2], ticks[1::2]]
+    return [
+        svg.text(x(at), 141 + 15 * down, label, "middle")
+        for down, row in enumerate(rows)
+        for at, label in _apart(row, least)
+    ]
+
+
+def importance_chart(rows: Sequence[dict[str, Any]], together: float) -> Markup:
+    """A bar for each parameter with its range over resamples, and one for what is left."""
+    left, width, row = 190, 620, 22
+    height = 8 + row * (len(rows) + 1) + 34
+    x = svg.Axis(low=0.0, high=1.0, start=left, end=width - 44)
     parts = []
     for tick in x.ticks():
         parts.append(svg.line(x(tick), 8, x(tick), height - 34, "grid"))
         parts.append(svg.text(x(tick), height - 20, svg.tick_label(tick), "middle"))
     across = _("share of the explained variance")
-    parts.append(svg.text((left + width) / 2, height - 4, across, "middle", "title"))
+    parts.append(svg.text((x.start + x.end) / 2, height - 4, across, "middle", "title"))
+    bar = '<rect class="{}" x="{}" y="{}" width="{}" height="13"/>'
     for i, found in enumerate(rows):
         up = 8 + row * i
         parts.append(svg.text(left - 8, up + 15, _short(found["name"], 28), "end"))
-        bar = '<rect class="bar" x="{}" y="{}" width="{}" height="12"/>'
-        parts.append(Markup(bar).format(left, up + 5, round(x(found["value"]) - left, 1)))
-        parts.append(svg.line(x(found["low"]), up + 11, x(found["high"]), up + 11, "whisker"))
+        wide = round(x(found["value"]) - left, 1)
+        parts.append(Markup(bar).format("bar", left, up + 5, wide))
+        low, high = x(found["low"]), x(found["high"])
+        whisker = f"M{low} {up + 11.5}H{high}M{low} {up + 8}v7M{high} {up + 8}v7"
+        parts.append(Markup('<path class="whisker" d="{}"/>').format(whisker))
+        parts.append(svg.text(high + 7, up + 15, _share(found["value"]), "start", "value"))
+    up, wide = 8 + row * len(rows), round(x(together) - left, 1)
+    parts.append(svg.text(left - 8, up + 15, _("several together"), "end"))
+    parts.append(Markup(bar).format("together", left, up + 5, wide))
+    parts.append(svg.text(left + wide + 7, up + 15, _share(together), "start", "value"))
     alt = _("Importance of {count} parameters; the table has the numbers.").format(count=len(rows))
     return svg.picture(parts, alt, height, width)
 
 
-def _short(name: str, most: int = 22) -> str:
+def _share(value: float) -> str:
+    return f"{value:.2f}" if value >= 0.005 else "<0.01"
+
+
+def _short(name: str, most: int) -> str:
     return name if len(name) <= most else name[: most - 1] + "\N{HORIZONTAL ELLIPSIS}"
