@@ -38,7 +38,8 @@ def importance_info(trials: Sequence[dict[str, Any]], names: Sequence[str]) -> d
     Returns
     -------
     dict
-        `state`: few (trials) | flat (all reached the same, or nothing varies) | done. `rows`: most
+        `state`: few (trials) | flat (all reached the same) | none_shared (no parameter that all
+        have varies) | done. `rows`: most
         important first, `name`, `value` (share of the variance) and `low`, `high`, the least and
         the most of `resamples`; `together`: the share that no parameter explains alone.
         `predicted`: share of the trials' variance that a forest predicts of trials it has not seen
@@ -51,8 +52,10 @@ def importance_info(trials: Sequence[dict[str, Any]], names: Sequence[str]) -> d
     info |= {"rows": [], "left_out": [n for n in names if n not in shared]}
     if len(used) < ENOUGH:
         return info | {"state": "few"}
-    if not varied or len({trial["macro_f1"] for trial in used}) < 2:
+    if len({trial["macro_f1"] for trial in used}) < 2:
         return info | {"state": "flat"}
+    if not varied:
+        return info | {"state": "none_shared"}
     columns = {name: _column([t["parameters"][name] for t in used]) for name in varied}
     values = np.array([trial["macro_f1"] for trial in used], float)
     rng = np.random.default_rng(0)
@@ -106,7 +109,10 @@ def _shares(columns: Columns, values: np.ndarray, rows: np.ndarray) -> dict[str,
         ]
     )
     evaluator = FanovaImportanceEvaluator(n_trees=TREES, max_depth=DEPTH, seed=0)
-    found = evaluator.evaluate(study, params=list(columns))
+    try:
+        found = evaluator.evaluate(study, params=list(columns))
+    except RuntimeError:  # no tree has any variance
+        return dict.fromkeys(columns, 0.0)
     return {name: round(float(found[name]), 12) for name in columns}
 
 

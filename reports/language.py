@@ -32,11 +32,6 @@ def written_in(language: str) -> Iterator[None]:
         _chosen.reset(before)
 
 
-def language() -> str:
-    """The one that is being written in."""
-    return _chosen.get()
-
-
 def gettext(message: str) -> str:
     """A text in the language of the page."""
     return _catalog(_chosen.get()).gettext(message) if message else ""  # "" is the catalog's head

@@ -61,7 +61,9 @@ def write_page(
         raise InputError(f"{out}: the page's numbers take this name; choose one ending in .html.")
     text = json.dumps(info, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     with language.written_in(lang):
-        page = environment().get_template(template).render(**json.loads(text), pictures=pictures)
+        page = (
+            environment(lang).get_template(template).render(**json.loads(text), pictures=pictures)
+        )
     for path, content in ((numbers, text), (out, page)):
         with cannot_write(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -70,9 +72,10 @@ def write_page(
 
 
 @cache
-def environment() -> Environment:
-    """Templates with everything escaped that comes from outside.
+def environment(lang: str) -> Environment:
+    """Templates with everything escaped that comes from outside, compiled for one language.
 
+    What is constant in a template is worked out when it is compiled, in the language of that page.
     `_("a text of ours")` in a template is taken for markup; a value goes through `translated`.
     """
     env = Environment(
@@ -106,7 +109,7 @@ def environment() -> Environment:
         space_figures=space_figures,
         tree_figure=tree_figure,
         plural=plural,
-        language=language.language,
+        language=lang,
         script=script,
         script_digest=_digest(script),
     )

@@ -59,7 +59,7 @@ def search_info(run: Run) -> dict[str, Any] | None:
         _with_parameters(r, parameters) | {"state": r["state"], "reason": r.get("reason") or None}
         for r in rows
     ]
-    listed = _listed(everything)
+    listed = _listed(everything, chosen)
     importance = importance_info(sorted(ranked, key=lambda t: t["number"]), parameters)
     first = [row["name"] for row in importance["rows"]]
     axes = [*first, *(name for name in parameters if name not in first)]
@@ -136,10 +136,14 @@ def _with_parameters(row: dict[str, Any], parameters: list[str]) -> dict[str, An
     return {name: row.get(name) for name in KEPT} | {"parameters": values}
 
 
-def _listed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The best trials, and then as many of the others as there is room for, by number."""
-    best = sorted(rows, key=lambda t: (t["macro_f1"] is None, -(t["macro_f1"] or 0), t["number"]))
-    return sorted(best[:LISTED], key=lambda t: t["number"])
+def _listed(rows: list[dict[str, Any]], chosen: int | None) -> list[dict[str, Any]]:
+    """The chosen trial and the best ones, as many as there is room for, by number."""
+
+    def rank(trial: dict[str, Any]) -> tuple[bool, bool, float, int]:
+        value = trial["macro_f1"]
+        return trial["number"] != chosen, value is None, -(value or 0), trial["number"]
+
+    return sorted(sorted(rows, key=rank)[:LISTED], key=lambda t: t["number"])
 
 
 def _reasons(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
+import tempfile
 import time
 from pathlib import Path
 
@@ -52,6 +54,19 @@ def test_there_is_one_at_a_time_and_none_at_the_end(tmp_path: Path, told: io.Str
         assert report._process is process
     assert process.returncode is not None
     assert told.getvalue() == ""
+
+
+def test_without_room_for_its_complaints_the_search_goes_on(
+    tmp_path: Path, told: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    with LiveReport(tmp_path, 0.0) as report:
+        report.start()
+        assert report.due()
+    assert told.getvalue().strip() == "the report could not be rebuilt: No space left on device"
 
 
 def test_the_first_one_comes_after_a_while(tmp_path: Path) -> None:

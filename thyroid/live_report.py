@@ -43,8 +43,9 @@ class LiveReport:
         if self._process is not None:
             return
         self._next = time.monotonic() + self._every_s
-        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115  # closed when it has ended
+        self._complaints = None
         try:
+            self._complaints = tempfile.TemporaryFile()  # noqa: SIM115  # closed when it has ended
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "thyroid.cli", "report", str(self._run)],
                 stdin=subprocess.DEVNULL,
@@ -54,7 +55,8 @@ class LiveReport:
             with contextlib.suppress(OSError):  # it may have ended, or not be ours to change
                 os.setpriority(os.PRIO_PROCESS, self._process.pid, LOWEST_PRIORITY)
         except OSError as refusal:
-            self._complaints.close()
+            if self._complaints is not None:
+                self._complaints.close()
             self._tell(refusal.strerror or str(refusal))
 
     def _look(self) -> None:

@@ -95,6 +95,9 @@ def test_time_left_follows_the_pace_and_the_budget(monkeypatch: pytest.MonkeyPat
             board.end("", gone(number))
     assert free.line().endswith("40 s, about 2 min 00 s left")
     assert bound.line().endswith("40 s, about 1 min 00 s left")
+    for number in range(10, 16):
+        bound.end("", gone(number))
+    assert bound.line().endswith("reused, 40 s")  # nothing is left to do
 
 
 def test_in_a_pipe_there_is_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,12 +3,13 @@
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from reports.curve_figures import SIDE, curve_chart
 from reports.curves import STEPS, curves_info, recall_steps, roc_steps
-from reports.report import report_info
+from reports.report import report_info, write_report
 from reports.run import read_run
 
 
@@ -61,6 +62,15 @@ def test_a_class_without_images_has_no_curve(run):
         predictions.images["label"] = predictions.images["label"].replace("graves", "normal")
     names = [c["name"] for c in curves_info(content, None)["classes"]]
     assert names == ["normal", "hot_nodule", "cold_nodule"]
+
+
+def test_images_of_one_class_alone_leave_the_curves_out(run):
+    for path in (run / "predictions").glob("test-*.csv"):
+        table = pd.read_csv(path)
+        table.assign(label="normal", findings="normal").to_csv(path, index=False)
+    html = write_report(run).read_text()
+    assert 'id="results"' in html
+    assert 'id="curves"' not in html
 
 
 def test_a_perfect_classifier_is_drawn_along_the_edges():

@@ -5,6 +5,7 @@ import time
 
 import numpy as np
 import optuna
+import pandas as pd
 import pytest
 
 from reports.importance import ENOUGH, MOST, importance_info
@@ -90,7 +91,6 @@ def test_importance_leaves_optunas_messages_as_they_were(recwarn):
 def test_few_or_equal_trials_have_no_importance():
     assert importance_info(drawn(ENOUGH - 1), ("rate",))["state"] == "few"
     assert importance_info([], ("rate",))["state"] == "few"
-    assert importance_info(drawn(20, weight=0), ("constant",))["state"] == "flat"
     same = [t | {"macro_f1": 0.5} for t in drawn(20)]
     assert importance_info(same, ("rate", "kind"))["state"] == "flat"
 
@@ -304,3 +304,36 @@ def test_a_thousand_trials_are_written_in_ten_seconds_and_two_hundred_in_3_mb(tm
     assert "trials.csv has all" in html
     section = html[html.index('<section id="search"') :]
     assert section.index("</section>") < 900_000
+
+
+def test_without_a_parameter_that_all_have_and_that_varies_nothing_is_said_to_matter():
+    trials = [trial(i, i / 20, **{"a" if i % 2 else "b": float(i)}) for i in range(20)]
+    info = importance_info(trials, ("a", "b"))
+    assert (info["state"], info["left_out"]) == ("none_shared", ["a", "b"])
+    constant = importance_info([t | {"parameters": {"a": 1}} for t in trials], ("a",))
+    assert constant["state"] == "none_shared"
+
+
+def test_trees_without_any_variance_cost_no_report(monkeypatch):
+    from optuna.importance import FanovaImportanceEvaluator
+
+    def none(*_args, **_kwargs):
+        raise RuntimeError("Encountered zero total variance in all trees.")
+
+    monkeypatch.setattr(FanovaImportanceEvaluator, "evaluate", none)
+    info = importance_info(drawn(20), ("rate", "kind"))
+    assert {row["value"] for row in info["rows"]} == {0.0}
+
+
+def test_the_chosen_trial_is_among_those_listed(tmp_path):
+    dataset = make_dataset(tmp_path / "data")
+    run = make_run(tmp_path / "run", dataset, trials=2 * LISTED)
+    trials = pd.read_csv(run / "trials.csv")
+    complete = trials[trials["state"] == "complete"]
+    worst = int(complete.loc[complete["macro_f1"].idxmin(), "number"])
+    trials.assign(chosen=(trials["number"] == worst).astype(int)).to_csv(
+        run / "trials.csv", index=False
+    )
+    _, info = read(run)
+    assert len(info["search"]["all"]) == LISTED
+    assert worst in {t["number"] for t in info["search"]["all"]}

@@ -121,7 +121,8 @@ class Board:
     @property
     def standing(self) -> str:
         """Such as `best 0.843, 12/16`."""
-        best = "none complete yet" if self._best is None else f"best {self._best[0]:.3f}"
+        found = self._best
+        best = "none complete yet" if found is None else f"best {found[0]:.3f}"
         return f"{best}, {self.done}/{self._total}"
 
     def line(self) -> str:
@@ -131,10 +132,10 @@ class Board:
         return f"search: {', '.join([trials, *running, states, *others])}"
 
     def _facts(self) -> list[str]:
-        best = ""
-        if self._best is not None:
-            best = f", best {self._best[0]:.3f} (trial {-self._best[1]})"
-        running = list(self.running.values())  # another thread draws
+        best, found = "", self._best  # another thread draws
+        if found is not None:
+            best = f", best {found[0]:.3f} (trial {-found[1]})"
+        running = list(self.running.values())
         reused = self._reused + sum(trial.reused for trial in running)
         computed = self._computed + sum(trial.computed for trial in running)
         taken, left = duration(time.monotonic() - self._began), self._left_s()
@@ -146,11 +147,13 @@ class Board:
         ]
 
     def _left_s(self) -> float | None:
-        """Seconds left at the pace so far, and no more than the budget; None: not known yet."""
+        """Seconds left at the pace so far, no more than the budget; None: none or not known."""
+        if self.done >= self._total:
+            return None
         taken = time.monotonic() - self._began
         left = math.inf if self._budget_s is None else max(0.0, self._budget_s - taken)
         here = self.done - (self._before or 0)
-        if here and self.done < self._total:
+        if here:
             left = min(left, taken / here * (self._total - self.done))
         return left if math.isfinite(left) else None
 

@@ -151,7 +151,12 @@ class Search:
         trials = self.study.get_trials(deepcopy=False)
         if self.config.recall and all(recall.SOURCE in trial.user_attrs for trial in trials):
             self._recall()
-        self._tune()
+        try:
+            self._tune()
+        except BaseException:
+            with contextlib.suppress(Exception):  # what ended it is to be told
+                self.write()
+            raise
         self.write()
         if not self._complete:
             reasons = [outcome(trial).get("reason", "") for trial in self.own]
