@@ -18,13 +18,12 @@ from importlib.resources import files
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 
-LANGUAGES = ("en", "zh")
 _chosen: ContextVar[str] = ContextVar("language", default="en")
 
 
 @contextlib.contextmanager
 def written_in(language: str) -> Iterator[None]:
-    """The block's texts are in one of `LANGUAGES`."""
+    """The block's texts are in `en`, or in a language that has a catalog."""
     before = _chosen.set(language)
     try:
         yield

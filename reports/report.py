@@ -36,7 +36,7 @@ def write_report(run: str | Path, out: str | Path | None = None, lang: str = "en
         The page; where not given RUN/report.html, or RUN/report.zh.html of another language than
         English. Its numbers go to the same name with .json.
     lang
-        One of `reports.language.LANGUAGES`.
+        `en` or `zh`.
 
     Raises
     ------

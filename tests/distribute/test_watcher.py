@@ -28,6 +28,8 @@ from thyroid.data.dataset import Dataset
 from thyroid.distribute import board as boards
 from thyroid.distribute.board import MOST_ROWS, Board, Ended, Running
 from thyroid.distribute.flights import Flights
+from thyroid.distribute.search import Search
+from thyroid.distribute.study import finished, open_study
 from thyroid.distribute.watcher import Watcher
 from thyroid.recipe import to_json
 from thyroid.store import Store
@@ -203,6 +205,29 @@ def test_the_watcher_tells_the_board_and_writes_once_a_trial_has_ended(
     assert written.getvalue() == "trial 7: macro-F1 0.625 (best 0.625, 1/2)\n"
 
 
+def test_what_an_interrupted_search_knew_is_written() -> None:
+    """And the interruption is what is told, also where writing fails."""
+    written: list[str] = []
+
+    class Interrupted(SimpleNamespace):
+        def _tune(self) -> None:
+            raise KeyboardInterrupt
+
+        def write(self) -> None:
+            written.append("files")
+            raise OSError("the disk is full")
+
+    search = Interrupted(
+        run=Path(),
+        study=SimpleNamespace(get_trials=lambda **_: []),
+        config=SimpleNamespace(recall=()),
+        _require_crosses=lambda: None,
+    )
+    with pytest.raises(KeyboardInterrupt):
+        Search.best(search)  # type: ignore[arg-type]
+    assert written == ["files"]
+
+
 @pytest.mark.ray
 def test_a_report_is_there_while_the_search_goes_on_and_nothing_stays(
     toy: Path, tmp_path: Path
@@ -240,7 +265,8 @@ def test_a_report_is_there_while_the_search_goes_on_and_nothing_stays(
     assert f"report so far: {run / 'report.html'}" in told
     assert "could not be rebuilt" not in told
     assert "search: " in told
-    assert len(pd.read_csv(run / "trials.csv")) < 10000
+    ended = finished(open_study(run / "study.journal", ("macro_f1",)))
+    assert 0 < len(pd.read_csv(run / "trials.csv")) == len(ended) < 10000
     for about in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             words = about.read_bytes().split(b"\0")
