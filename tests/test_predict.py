@@ -207,6 +207,8 @@ def test_bad_input_is_one_sentence(
     for arguments, sentence in [
         ([], "No image is named"),
         ([str(empty), *out, "--threads", "0"], "--threads is 0"),
+        ([model, *out, "--explain", out[1]], "would be written twice"),
+        ([model, "--out", "a.json", "--explain", "a.html"], "a.json would be written twice"),
         ([str(empty), *out], f"There is no file in {empty}"),
         ([str(empty), "--out", str(empty)], "is a folder: name a file"),
         ([str(place / "run" / "config.json"), "--out", "/proc/out.csv"], "annot write /proc"),

@@ -54,6 +54,8 @@ def predict(
     for path in (out, *([explain] if explain else [])):
         if path.is_dir():
             raise InputError(f"{path} is a folder: name a file.")
+    if explain is not None and out in (explain, explain.with_suffix(".json")):
+        raise InputError(f"{out} would be written twice: --explain needs a name of its own.")
     torch.set_num_threads(threads)
     opened = read_model(model)
     files = prediction.files_below(images)
