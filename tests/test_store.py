@@ -333,11 +333,6 @@ def test_an_artifact_may_hold_folders(tmp_path: Path) -> None:
     assert store.open(KEY) is None
 
 
-def test_an_address_is_no_folder() -> None:
-    with pytest.raises(InputError, match="is no folder"):
-        Store.at(Path("s3://bucket/store"))
-
-
 def test_who_finds_a_claim_is_told_at_once(tmp_path: Path) -> None:
     store = Store(tmp_path)
     with store.building(KEY, {}) as folder:

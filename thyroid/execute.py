@@ -163,7 +163,7 @@ def opened(stage: Stage, store: Store) -> Path:
     folder = store.open(stage.key)
     if folder is None:
         raise Vanished(
-            f"The {stage.kind} artifact {stage.key[:12]} vanished from {store.root} while it was "
+            f"The {stage.kind} artifact {stage.key[:12]} vanished from {store.place} while it was "
             "needed: run the same command again."
         )
     return folder

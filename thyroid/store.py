@@ -20,17 +20,16 @@ import contextlib
 import hashlib
 import json
 import os
-import re
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Any, ClassVar
 
 from thyroid import lease
-from thyroid.errors import InputError
+from thyroid.bucket import bucket_url
 from thyroid.files import cannot_write, replace_text, sha256_of, write_durably
 
 MANIFEST = "manifest.json"
@@ -48,18 +47,29 @@ class Store:
     run: str = ""
     """Id of the run that builds, which the manifests name."""
 
-    @classmethod
-    def at(cls, place: Path, run: str = "") -> Store:
-        """The store in a folder; `Path` writes `s3://bucket` as `s3:/bucket`.
+    poll_seconds: ClassVar[float] = 0.05
+    """Between two looks at what another process builds."""
+
+    @staticmethod
+    def at(place: Path | str, run: str = "") -> Store:
+        """The store in a folder, or in the bucket that a URL names.
 
         Raises
         ------
         InputError
-            When the place is no folder of a file system.
+            When the place is neither.
         """
-        if re.match(r"[a-z0-9]+:/", str(place)):
-            raise InputError(f"{place} is no folder: a store lies on a disk, shared or not.")
-        return cls(place.absolute(), run)
+        url = bucket_url(place)
+        if url is None:
+            return Store(Path(place).absolute(), run)
+        from thyroid.bucket_store import BucketStore
+
+        return BucketStore.of(url, run)
+
+    @property
+    def place(self) -> str:
+        """Where it is, for people."""
+        return str(self.root)
 
     def __contains__(self, key: str) -> bool:
         """Whether the artifact is there, which is a use; `open` verifies its files, not this."""
@@ -132,16 +142,12 @@ class Store:
     def _manifest(self, key: str) -> dict[str, Any] | None:
         path = self.artifact(key) / MANIFEST
         try:
-            manifest: dict[str, Any] = json.loads(path.read_text())
-            intact = manifest["key"] == key and isinstance(manifest["files"], dict)
+            manifest = described(path.read_bytes(), key)
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, TypeError):
-            intact = False
-        if intact:
-            return manifest
-        self.set_aside(self.artifact(key))
-        return None
+        if manifest is None:
+            self.set_aside(self.artifact(key))
+        return manifest
 
     def _verified(self, key: str, files: dict[str, str]) -> Path | None:
         folder = self.artifact(key)
@@ -172,38 +178,48 @@ class Store:
         InputError
             When the store cannot be written.
         """
-        claim = self.claim(key)
-        with cannot_write(self.root):
-            claim.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.ExitStack() as stack:
-            with cannot_write(self.root):
-                claimed = stack.enter_context(lease.held(claim))
+        with self.claimed(key) as mine:
             if key in self:
                 yield None
                 return
-            if not claimed:
+            if not mine:
                 raise Busy(key)
-            folder = self.root / "building" / f"{key[:16]}-{uuid.uuid4().hex[:8]}"
             began = time.monotonic()
-            try:
-                with cannot_write(self.root):
-                    folder.mkdir(parents=True)
+            with self.scratch(key) as folder:
                 yield folder
                 about = {**about, "seconds": time.monotonic() - began, "run": self.run}
-                with cannot_write(self.root):
-                    self._commit(key, folder, about)
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
+                self.publish(folder, {"key": key, **about, "files": checksums(folder)})
+
+    @contextlib.contextmanager
+    def claimed(self, key: str) -> Iterator[bool]:
+        """Hold the claim on a key within the block; False where somebody else does."""
+        claim = self.claim(key)
+        with contextlib.ExitStack() as stack:
+            with cannot_write(self.root):
+                claim.parent.mkdir(parents=True, exist_ok=True)
+                mine = stack.enter_context(lease.held(claim))
+            yield mine
+
+    @contextlib.contextmanager
+    def scratch(self, key: str) -> Iterator[Path]:
+        """A folder to fill, which is gone after the block unless it was published."""
+        folder = self.root / "building" / f"{key[:16]}-{uuid.uuid4().hex[:8]}"
+        try:
+            with cannot_write(self.root):
+                folder.mkdir(parents=True)
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def watch(self, key: str) -> Watch:
         """To be asked again and again while another process builds the artifact."""
-        return Watch(self, key)
+        return Watch(lambda: key in self, lease.Watch(self.claim(key)).alive)
 
     def wait(self, key: str) -> None:
         """Wait until nobody who lives builds the artifact: it is there, or may be claimed."""
         watch = self.watch(key)
         while watch.busy():
-            time.sleep(POLL_SECONDS)
+            time.sleep(self.poll_seconds)
 
     def fail(self, key: str, reason: str) -> None:
         """Keep that the stage cannot finish, whoever tries: the same key computes the same."""
@@ -257,22 +273,20 @@ class Store:
         """The lease of who builds it."""
         return self.root / "claims" / key
 
-    def _commit(self, key: str, folder: Path, about: dict[str, Any]) -> None:
-        files = {
-            path.relative_to(folder).as_posix(): sha256_of(path)
-            for path in sorted(folder.rglob("*"))
-            if path.is_file()
-        }
-        write_durably(folder / MANIFEST, json.dumps({"key": key, **about, "files": files}))
+    def publish(self, folder: Path, manifest: Mapping[str, Any]) -> None:
+        """Make a filled folder the artifact that its manifest describes."""
+        key = manifest["key"]
         target = self.artifact(key)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.rename(folder, target)
-        except OSError:
-            if key in self:  # a builder that was taken for dead has finished: same key, same bits
-                return
-            self.set_aside(target)  # what is there has lost its manifest
-            os.rename(folder, target)
+        with cannot_write(self.root):
+            write_durably(folder / MANIFEST, json.dumps(manifest))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.rename(folder, target)
+            except OSError:
+                if key in self:  # a builder that was taken for dead has finished: the same bits
+                    return
+                self.set_aside(target)  # what is there has lost its manifest
+                os.rename(folder, target)
 
     def set_aside(self, folder: Path) -> None:
         """Take a damaged artifact out of the way, so that it is computed again."""
@@ -282,17 +296,37 @@ class Store:
             os.rename(folder, grave)
 
 
-POLL_SECONDS = 0.05
-"""Between two looks at what another process builds."""
+def checksums(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file in a folder, by its name there."""
+    return {
+        path.relative_to(folder).as_posix(): sha256_of(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
+def described(content: str | bytes, key: str) -> dict[str, Any] | None:
+    """A manifest that is the key's; None where it is damaged, or names files elsewhere."""
+    try:
+        manifest: dict[str, Any] = json.loads(content)
+        inside = all(_inside(name) for name in manifest["files"])
+        return manifest if manifest["key"] == key and inside else None
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _inside(name: str) -> bool:
+    path = PurePosixPath(name)
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts
+
+
+@dataclass(frozen=True)
 class Watch:
     """Whether another process builds an artifact, as far as we have seen."""
 
-    def __init__(self, store: Store, key: str) -> None:
-        self._store, self._key = store, key
-        self._holder = lease.Watch(store.claim(key))
+    made: Callable[[], bool]
+    held: Callable[[], bool]
 
     def busy(self) -> bool:
         """Look again: False once the artifact is there, or nobody who lives builds it."""
-        return self._key not in self._store and self._holder.alive()
+        return not self.made() and self.held()

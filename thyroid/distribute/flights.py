@@ -16,7 +16,7 @@ from thyroid.distribute import tasks
 from thyroid.errors import Diverged, TooLarge, Vanished
 from thyroid.execute import Datasets, Runner, opened, reread
 from thyroid.stage import EpochMetrics, Stage
-from thyroid.store import POLL_SECONDS, Busy, Store
+from thyroid.store import Busy, Store
 
 RESTARTS_AFTER_S = (0, 0, 10, 60)
 """When a stage is started again because its inputs vanished: a file server may be a minute late."""
@@ -170,7 +170,7 @@ class Flights:
                 if not isinstance(own, Busy):
                     raise own from None
             while watch.busy():
-                await asyncio.sleep(POLL_SECONDS)
+                await asyncio.sleep(self._store.poll_seconds)
         for epoch in reread(opened(stage, self._store)):
             self._tell(epoch)
         return False

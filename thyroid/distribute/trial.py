@@ -150,7 +150,7 @@ class Progress:
             self._bring_about([stage])
             metrics = last_metrics(self._store, stage)
         if metrics is None:
-            raise StorageError(f"{self._store.root} loses what is written there: check the disk.")
+            raise StorageError(f"{self._store.place} loses what is written there: check the disk.")
         return metrics
 
 

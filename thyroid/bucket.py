@@ -1,0 +1,238 @@
+"""Objects in a bucket: Amazon S3 and what speaks its language, Google Cloud Storage, Azure.
+
+Credentials come from the environment alone (AWS_ACCESS_KEY_ID and its like, or the machine's own
+role), as does the address of a server of one's own (AWS_ENDPOINT_URL). The client asks again when
+a server stumbles, and for a minute when none answers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from thyroid import lease
+from thyroid.errors import InputError, StorageError
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+SCHEMES = ("s3", "gs", "az")
+RETRY_SECONDS = 60
+"""That a request is repeated for."""
+MINUTES_PER_REQUEST = 30
+"""A large file over a slow line."""
+
+
+def bucket_url(place: Path | str) -> str | None:
+    """The URL of a place in a bucket, which `Path` writes as `s3:/bucket/prefix`; None: a path.
+
+    Raises
+    ------
+    InputError
+        When it is a URL of another kind, or holds what must not be written down.
+    """
+    parts = re.fullmatch(r"([a-z][a-z0-9+.-]+):/+(.*)", str(place))
+    if parts is None:
+        return None
+    scheme, rest = parts[1], parts[2].strip("/")
+    if scheme not in SCHEMES or not rest:
+        kinds = ", ".join(f"{name}://BUCKET/FOLDER" for name in SCHEMES)
+        raise InputError(f"{place} cannot be used: name a folder, or {kinds}.")
+    if "@" in rest.split("/")[0]:
+        raise InputError(
+            f"A {scheme} URL must not name credentials: they come from the environment."
+        )
+    return f"{scheme}://{rest}"
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """What lies below a URL. Names are relative to it.
+
+    All methods raise StorageError where the bucket does not answer, or refuses.
+    """
+
+    url: str
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Each process has a connection of its own."""
+        return Bucket, (self.url,)
+
+    def get(self, name: str) -> bytes | None:
+        """An object's content; None where there is none."""
+        found = self.look(name)
+        return None if found is None else found[0]
+
+    def look(self, name: str) -> tuple[bytes, str] | None:
+        """An object's content and its version; None where there is none."""
+        import obstore
+
+        with self._refusals(), contextlib.suppress(FileNotFoundError):
+            found = obstore.get(self._objects, name)
+            return found.bytes().to_bytes(), found.meta["e_tag"] or ""
+        return None
+
+    def fetch(self, name: str, path: Path) -> bool:
+        """Write an object into a file; False where there is none."""
+        import obstore
+
+        with self._refusals():
+            try:
+                found = obstore.get(self._objects, name)
+            except FileNotFoundError:
+                return False
+            with path.open("wb") as file:
+                for chunk in found.stream():
+                    file.write(chunk)
+        return True
+
+    def put(self, name: str, content: bytes | Path) -> None:
+        """Write an object, whole or not at all."""
+        import obstore
+
+        with self._refusals():
+            obstore.put(self._objects, name, content)
+
+    def create(self, name: str, content: bytes) -> bool:
+        """Write an object that is not there; False where it is.
+
+        The content must be nobody else's: when an answer is lost and the request repeated, it
+        tells that the object is ours.
+        """
+        import obstore
+        from obstore.exceptions import AlreadyExistsError
+
+        with self._refusals():
+            try:
+                obstore.put(self._objects, name, content, mode="create")
+            except AlreadyExistsError:
+                return self.get(name) == content
+        return True
+
+    def replace(self, name: str, content: bytes, version: str) -> bool:
+        """Write an object that is still of that version; False where it is another, or none."""
+        import obstore
+        from obstore.exceptions import PreconditionError
+
+        with self._refusals():
+            try:
+                obstore.put(self._objects, name, content, mode={"e_tag": version})
+            except (PreconditionError, FileNotFoundError):
+                return self.get(name) == content
+        return True
+
+    def delete(self, name: str) -> None:
+        """Remove an object, if there is one."""
+        import obstore
+
+        with self._refusals(), contextlib.suppress(FileNotFoundError):
+            obstore.delete(self._objects, name)
+
+    def names(self, prefix: str = "") -> list[str]:
+        """Names of all objects below a prefix."""
+        import obstore
+
+        with self._refusals():
+            return [meta["path"] for page in obstore.list(self._objects, prefix) for meta in page]
+
+    @cached_property
+    def _objects(self) -> ObjectStore:
+        from obstore.store import from_url
+
+        plain = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
+        return from_url(
+            self.url,
+            client_options={
+                "timeout": timedelta(minutes=MINUTES_PER_REQUEST),
+                "read_timeout": timedelta(seconds=RETRY_SECONDS),
+                **({"allow_http": True} if plain else {}),
+            },
+            retry_config={"retry_timeout": timedelta(seconds=RETRY_SECONDS)},
+        )
+
+    @contextlib.contextmanager
+    def _refusals(self) -> Iterator[None]:
+        from obstore.exceptions import BaseError
+
+        try:
+            yield
+        except (BaseError, FileNotFoundError) as refusal:  # the bucket is not there
+            reason = str(refusal).strip().splitlines()[0]
+            raise StorageError(
+                f"Cannot use {self.url}: {reason}. Check the URL, the network and the credentials "
+                "in the environment."
+            ) from None
+
+
+class Lease:
+    """`thyroid.lease` in a bucket: an object that says who is at work, renewed while they live."""
+
+    def __init__(self, bucket: Bucket, name: str) -> None:
+        self._bucket, self._name = bucket, name
+        self._holder = f"{lease.here()} {os.getpid()} {uuid.uuid4().hex}"
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[bool]:
+        """Hold it within the block; False where somebody else does."""
+        taken = self._bucket.create(self._name, f"{self._holder} 0".encode())
+        done = threading.Event()
+        heartbeat = threading.Thread(target=self._renew, args=(done,), daemon=True)
+        try:
+            if taken:
+                heartbeat.start()
+            yield taken
+        finally:
+            done.set()
+            if taken:
+                heartbeat.join()
+                with contextlib.suppress(StorageError):  # it ends by itself
+                    if self.mine():
+                        self._bucket.delete(self._name)
+
+    def mine(self) -> bool:
+        """Whether it has not been taken over."""
+        return (self._bucket.get(self._name) or b"").startswith(self._holder.encode())
+
+    def _renew(self, done: threading.Event) -> None:
+        beat = 0
+        while not done.wait(lease.LEASE_SECONDS / 6):
+            beat += 1
+            with contextlib.suppress(StorageError):  # once more, before the lease is over
+                found = self._bucket.look(self._name)
+                if found is None or not found[0].startswith(self._holder.encode()):
+                    return
+                self._bucket.replace(self._name, f"{self._holder} {beat}".encode(), found[1])
+
+
+class Watch:
+    """Whether a lease in a bucket is held by somebody who lives, as far as we have seen."""
+
+    def __init__(self, bucket: Bucket, name: str) -> None:
+        self._bucket, self._name = bucket, name
+        self._seen: tuple[bytes, str] | None = None
+        self._since = time.monotonic()
+
+    def alive(self) -> bool:
+        """Look again; the lease of a dead holder is removed."""
+        found = self._bucket.look(self._name)
+        if found is None:
+            return False
+        if found != self._seen:
+            self._seen, self._since = found, time.monotonic()
+        silent = time.monotonic() - self._since
+        holder = found[0].decode(errors="replace").rpartition(" ")[0]
+        if lease.died_here(holder) or silent > lease.LEASE_SECONDS:
+            if self._bucket.replace(self._name, uuid.uuid4().bytes, found[1]):
+                self._bucket.delete(self._name)
+            return False
+        return True

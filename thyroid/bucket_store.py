@@ -1,0 +1,203 @@
+"""A store in a bucket, which many machines may share, each with a cache of its own.
+
+An object cannot be renamed, so an artifact becomes visible by its manifest, which is written last
+and only where there is none, and names the place of its files: of two that build one key, the
+first is believed.
+
+BUCKET/artifacts/KE/KEY      the manifest
+BUCKET/files/KEY/PLACE/...   the files
+BUCKET/failures/KE/KEY       why the stage cannot finish
+BUCKET/claims/KEY            who builds it
+BUCKET/damaged/...           manifests of what did not match its checksums
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+from thyroid import bucket
+from thyroid.bucket import Bucket
+from thyroid.cache import cache_folder
+from thyroid.files import cannot_write
+from thyroid.store import Busy, Store, Watch, checksums, described
+
+BELIEVED_SECONDS = 10.0
+"""That a manifest is known to be there, without asking again."""
+
+
+@dataclass(frozen=True)
+class BucketStore(Store):
+    """The artifacts below a URL; `root` is this machine's cache of them, itself a store."""
+
+    url: str = field(kw_only=True)
+    poll_seconds: ClassVar[float] = 1.0
+
+    @classmethod
+    def of(cls, url: str, run: str = "") -> BucketStore:
+        """The store at a URL."""
+        cache = cache_folder("stores") / hashlib.sha256(url.encode()).hexdigest()[:16]
+        return cls(cache, run, url=url)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another machine has another cache."""
+        return BucketStore.of, (self.url, self.run)
+
+    @property
+    def place(self) -> str:
+        """As the user named it."""
+        return self.url
+
+    @cached_property
+    def _cache(self) -> Store:
+        return Store(self.root, self.run)
+
+    @cached_property
+    def _bucket(self) -> Bucket:
+        return Bucket(self.url)
+
+    @cached_property
+    def _known(self) -> dict[str, tuple[float, dict[str, Any]]]:
+        return {}
+
+    def __contains__(self, key: str) -> bool:
+        """Whether the artifact is in the bucket."""
+        return self.manifest(key) is not None
+
+    def manifest(self, key: str) -> dict[str, Any] | None:
+        """As `Store.manifest`; what was there ten seconds ago is believed to be."""
+        seen, manifest = self._known.get(key, (0.0, {}))
+        if manifest and time.monotonic() - seen < BELIEVED_SECONDS:
+            return manifest
+        self._known.pop(key, None)
+        content = self._bucket.get(_artifact(key))
+        if content is None:
+            return None
+        found = described(content, key)
+        if found is None or not str(found.get("place")).startswith(_files(key)):
+            self._spoil(key)
+            return None
+        self._known[key] = time.monotonic(), found
+        return found
+
+    def open(self, key: str) -> Path | None:
+        """The artifact's folder in the cache, which is filled where it is not there."""
+        while (manifest := self.manifest(key)) is not None:
+            folder = self._cache.open(key) if self._is_cached(key, manifest) else None
+            if folder is not None:
+                return folder
+            try:
+                if not self._fetched(key, manifest):
+                    self._spoil(key)
+            except Busy:
+                self._cache.wait(key)
+        return None
+
+    def read(self, key: str, name: str) -> bytes | None:
+        """One file of an artifact, checked; from the cache where it is there."""
+        manifest = self.manifest(key)
+        if manifest is None:
+            return None
+        if self._is_cached(key, manifest):
+            content = self._cache.read(key, name)
+            if content is not None:
+                return content
+        content = self._bucket.get(f"{manifest['place']}/{name}") or b""
+        if hashlib.sha256(content).hexdigest() == manifest["files"].get(name):
+            return content
+        self._spoil(key)
+        return None
+
+    def intact(self, key: str) -> bool:
+        """As `Store.intact`."""
+        return self.open(key) is not None
+
+    @contextlib.contextmanager
+    def claimed(self, key: str) -> Iterator[bool]:
+        """As `Store.claimed`, of the key in the bucket."""
+        with bucket.Lease(self._bucket, f"claims/{key}").held() as mine:
+            yield mine
+
+    def watch(self, key: str) -> Watch:
+        """As `Store.watch`."""
+        return Watch(lambda: key in self, bucket.Watch(self._bucket, f"claims/{key}").alive)
+
+    def fail(self, key: str, reason: str) -> None:
+        """As `Store.fail`."""
+        self._bucket.put(_failure(key), reason.encode())
+
+    def failure(self, key: str) -> str | None:
+        """As `Store.failure`."""
+        reason = self._bucket.get(_failure(key))
+        return None if reason is None else reason.decode()
+
+    def publish(self, folder: Path, manifest: Mapping[str, Any]) -> None:
+        """As `Store.publish`, in the bucket and in the cache."""
+        key = manifest["key"]
+        place = _files(key) + uuid.uuid4().hex
+        for name in manifest["files"]:
+            self._bucket.put(f"{place}/{name}", folder / name)
+        content = json.dumps({**manifest, "place": place}).encode()
+        if self._bucket.create(_artifact(key), content):
+            self._cache.publish(folder, manifest)
+        else:  # a builder that was taken for dead has finished
+            for name in manifest["files"]:
+                self._bucket.delete(f"{place}/{name}")
+
+    def _fetched(self, key: str, manifest: Mapping[str, Any]) -> bool:
+        """Have the cache hold what the manifest describes; False where it is damaged.
+
+        Raises
+        ------
+        Busy
+            When another process of this machine is at it.
+        """
+        with self._cache.claimed(key) as mine:
+            if not mine:
+                raise Busy(key)
+            if self._is_cached(key, manifest):
+                return True
+            if self._cache.manifest(key) is not None:  # of an artifact that was lost since
+                self._cache.set_aside(self.artifact(key))
+            with self._cache.scratch(key) as folder:
+                for name in manifest["files"]:
+                    path = folder / name
+                    with cannot_write(self.root):
+                        path.parent.mkdir(parents=True, exist_ok=True)
+                        self._bucket.fetch(f"{manifest['place']}/{name}", path)
+                if checksums(folder) != manifest["files"]:
+                    return False
+                self._cache.publish(folder, manifest)
+        return True
+
+    def _is_cached(self, key: str, manifest: Mapping[str, Any]) -> bool:
+        cached = self._cache.manifest(key)
+        return cached is not None and cached["files"] == manifest["files"]
+
+    def _spoil(self, key: str) -> None:
+        """Take a damaged artifact out of the way, so that it is computed again."""
+        self._known.pop(key, None)
+        manifest = self._bucket.get(_artifact(key))
+        if manifest is not None:
+            self._bucket.put(f"damaged/{key[:16]}-{uuid.uuid4().hex[:8]}", manifest)
+            self._bucket.delete(_artifact(key))
+
+
+def _artifact(key: str) -> str:
+    return f"artifacts/{key[:2]}/{key}"
+
+
+def _failure(key: str) -> str:
+    return f"failures/{key[:2]}/{key}"
+
+
+def _files(key: str) -> str:
+    return f"files/{key}/"

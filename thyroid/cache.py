@@ -1,0 +1,24 @@
+"""What this machine keeps of what lies elsewhere: it may be removed when no command runs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from thyroid.files import cannot_write
+
+
+def cache_folder(kind: str) -> Path:
+    """A folder for this user alone: below THYROID_CACHE, or `~/.cache/thyroid`.
+
+    Raises
+    ------
+    StorageError
+        When it cannot be made.
+    """
+    user = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    root = Path(os.environ.get("THYROID_CACHE") or Path(user) / "thyroid").absolute()
+    with cannot_write(root):
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (root / kind).mkdir(exist_ok=True)
+    return root / kind
