@@ -4,7 +4,9 @@ A decoder allocates what the frame says, whatever the DICOM header says, so that
 for gigabytes. Only what decoders agree on is accepted here; the rest is refused as damaged.
 """
 
+import re
 import struct
+from collections.abc import Iterator
 
 from pydicom.uid import (
     UID,
@@ -21,7 +23,16 @@ from thyroid.data.scintigram import UnusableFile
 JPEG_FRAME = {0xC0, 0xC1, 0xC2, 0xC3, 0xF7}
 JPEG_TABLES = {0xC4, 0xCC, 0xDB, 0xDD, 0xF8, 0xFE, *range(0xE0, 0xF0)} - {0xEB}
 JPEG_SCAN = 0xDA
+MOST_SCANS = 100  # of which a few bytes each make a decoder go over the whole image
+JPEG_SCAN_START = b"\xff\xda"
+
+# ITU-T T.800 table A.2: markers of the main header and of a tile's, up to their ends, SOT and SOD
+JPEG_2000_SEGMENTS = {0x51, 0x52, 0x53, 0x55, 0x57, 0x58, *range(0x5C, 0x62), 0x63, 0x64}
+JPEG_2000_ENDS = {0x90, 0x93}
+JPEG_2000_TILE = re.compile(rb"(?=\xff\x90\x00\x0a)")  # SOT, 12 bytes; no other data has its like
+JPEG_2000_CODING = {0x52: (4, 14), 0x53: (5, 11)}  # COD, COC: where style and precincts stand
 MOST_TILES = 1024  # a decoder keeps kilobytes for each
+LEAST_PRECINCT = 4  # 16 x 16 pixels: a decoder keeps hundreds of bytes for each
 
 
 def require_size(frame: bytes, syntax: UID, *, rows: int, columns: int) -> None:
@@ -37,12 +48,26 @@ def require_size(frame: bytes, syntax: UID, *, rows: int, columns: int) -> None:
         agrees = max(_rle_lengths(frame)) <= 2 * rows * columns
     elif syntax in JPEG2000TransferSyntaxes:
         agrees = _jpeg_2000_size(frame) == (rows, columns, 1)
+        if min(_precincts(frame), default=LEAST_PRECINCT) < LEAST_PRECINCT:
+            raise UnusableFile("its JPEG 2000 pixels are cut into precincts that are too small")
     elif syntax in JPEGTransferSyntaxes + JPEGLSTransferSyntaxes:
         agrees = _jpeg_sizes(frame) == [(rows, columns, 1)]
+        require_few_scans(frame)
     else:
         raise UnusableFile("it is compressed in an unusual way; export it uncompressed")
     if not agrees:
         raise UnusableFile("its compressed pixels are of another size than its header says")
+
+
+def require_few_scans(jpeg: bytes) -> None:
+    """Refuse a JPEG file or frame of more scans than anybody writes.
+
+    Raises
+    ------
+    UnusableFile : it has too many.
+    """
+    if jpeg.count(JPEG_SCAN_START) > MOST_SCANS:
+        raise UnusableFile(f"its JPEG pixels are coded in more than {MOST_SCANS} scans")
 
 
 def _jpeg_sizes(frame: bytes) -> list[tuple[int, int, int]]:
@@ -70,6 +95,21 @@ def _jpeg_2000_size(frame: bytes) -> tuple[int, int, int]:
     if tiles > MOST_TILES:
         raise UnusableFile(f"its JPEG 2000 pixels are cut into more than {MOST_TILES} tiles")
     return bottom - top, right - left, samples
+
+
+def _precincts(frame: bytes) -> Iterator[int]:
+    """Binary logarithms of the widths and heights of precincts, where headers tell any (A.6)."""
+    for at in (2, *(tile.start() + 12 for tile in JPEG_2000_TILE.finditer(frame))):
+        while (marker := frame[at + 1]) not in JPEG_2000_ENDS:
+            if frame[at] != 0xFF or marker not in JPEG_2000_SEGMENTS:
+                raise ValueError("no JPEG 2000 marker")
+            segment = frame[at : at + 2 + int.from_bytes(frame[at + 2 : at + 4], "big")]
+            if marker in JPEG_2000_CODING:
+                style, sizes = JPEG_2000_CODING[marker]
+                if segment[style] & 1:
+                    for size in segment[sizes:]:
+                        yield from (size & 15, size >> 4)
+            at += len(segment)
 
 
 def _rle_lengths(frame: bytes) -> list[int]:

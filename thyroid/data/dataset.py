@@ -19,6 +19,8 @@ from thyroid.files import new_folder, sha256_of
 
 FORMAT_VERSION = 1
 
+FILES = ("dataset.json", "images.csv", "counts.npy")
+
 COLUMNS = (
     "image_id",  # unique in the data set
     "patient_id",  # keyed hash: splits are by it
@@ -225,7 +227,8 @@ def _read_info(folder: Path) -> DatasetInfo:
         info = DatasetInfo(**{**content, "classes": tuple(content["classes"])})
         well_typed = (
             all(isinstance(text, str) for text in (info.name, info.source, info.licence))
-            and all(isinstance(name, str) and name for name in info.classes)
+            and all(isinstance(name, str) and name.isprintable() for name in info.classes)
+            and all(info.classes)
             and len(set(info.classes)) == len(info.classes) > 0
             and type(info.size) is int
             and info.size > 0
@@ -255,9 +258,9 @@ def _read_images(folder: Path, info: DatasetInfo) -> pd.DataFrame:
             na_values={"pixel_mm": [""]},
         )
     except (ValueError, OverflowError) as error:  # pandas' parser errors are ValueErrors
+        why = " ".join(str(error).split())
         raise InputError(
-            f"{path} cannot be read as the table of a data set ({error}); "
-            "restore it or import again"
+            f"{path} cannot be read as the table of a data set ({why}); restore it or import again"
         ) from None
     if not len(images):
         raise InputError(f"{path} lists no images; import again")

@@ -55,6 +55,8 @@ ELEMENTS = (
 # 16 bits that is read takes 100 MB beside its file, or 320 MB where its pixels are rescaled
 MOST_PIXELS = 2**22  # of a frame: 2048 x 2048
 MOST_PIXELS_IN_ALL = 2**24  # 1,024 frames of 128 x 128
+MOST_FRAMES = 4096
+MOST_BYTES_BESIDES = 2**24  # of all that is not pixels: private copies of them, overlays
 NOT_PLANAR_VECTORS = (
     "RotationVector", "AngularViewVector", "SliceVector", "RRIntervalVector", "TimeSlotVector",
 )  # fmt: skip
@@ -87,6 +89,10 @@ def read_dicom(content: bytes) -> Scintigram:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             header = pydicom.dcmread(io.BytesIO(content), force=True, specific_tags=list(ELEMENTS))
+            if len(content) - len(header.get("PixelData") or b"") > MOST_BYTES_BESIDES:
+                raise UnusableFile(
+                    f"it has more than {MOST_BYTES_BESIDES:,} bytes beside its pixels"
+                )
             return _planar_counts(header)
     except UnusableFile:
         raise
@@ -179,12 +185,16 @@ def _require_sizes(header: Header) -> None:
         raise UnusableFile(
             f"it has more than {MOST_PIXELS:,} pixels in a frame, or {MOST_PIXELS_IN_ALL:,} in all"
         )
+    if count > MOST_FRAMES:
+        raise UnusableFile(f"it has more than {MOST_FRAMES:,} frames")
     if "TransferSyntaxUID" not in header.file_meta:
         implicit, little = header.original_encoding
         explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
         header.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
     syntax = header.file_meta.TransferSyntaxUID
     if syntax.is_compressed:
+        if len(header.PixelData) > count * (2 * frame * header.BitsAllocated // 8 + 2**16):
+            raise UnusableFile("its compressed pixels take more room than they would uncompressed")
         frames = generate_frames(header.PixelData, number_of_frames=count)
         for number, compressed in enumerate(frames, start=1):
             if number > count:

@@ -103,6 +103,9 @@ def _by_folders(source: Path) -> Listing:
         if len(parts) == 1:
             unlabelled.append((name, "it lies in no class folder, and there is no labels.csv"))
             continue
+        if _leads_out(source, name):
+            unlabelled.append((name, "it is a link out of the folder; put a copy there"))
+            continue
         files.append(
             LabelledFile(
                 path=source / name,
@@ -228,7 +231,16 @@ def _name_inside(source: Path, file: str, where: str) -> str:
             f"{where}, names {file!r}, and there is no such file in {source}; "
             "correct the path or remove the row"
         )
+    if _leads_out(source, str(name)):
+        raise InputError(
+            f"{where}, names {file!r}, a link that leads out of {source}; put a copy of it there"
+        )
     return str(name)
+
+
+def _leads_out(source: Path, name: str) -> bool:
+    """Whether following links leads from a folder to a file elsewhere."""
+    return not Path(os.path.realpath(source / name)).is_relative_to(os.path.realpath(source))
 
 
 def _findings(findings: list[str], where: str) -> tuple[str, ...]:

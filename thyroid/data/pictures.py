@@ -1,16 +1,20 @@
 """PNG, JPEG and TIFF: display-scaled intensities, of unknown pixel size."""
 
 import io
+import struct
 import warnings
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from thyroid.data.codestream import require_few_scans
 from thyroid.data.scintigram import FULL_SCALE, SIMULATOR, Scintigram, UnusableFile, border
 
 FORMATS = ("PNG", "JPEG", "TIFF")
 MOST_PIXELS = 16_000_000  # a screenshot of a 4K display has 8 million; 400 MB while it is read
+TIFF_BYTES = (1, 2, 7)  # kinds of fields that are bytes and stay so: text, profiles
+MOST_VALUES = 2**18  # of a TIFF field: strips, tiles of 16 x 16, a palette of 16 bits
 COLOUR_TOLERANCE = 24  # levels of 255 by which JPEG's channels of a grey picture may differ
 
 
@@ -27,6 +31,7 @@ def read_picture(content: bytes) -> Scintigram:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's warnings may quote metadata
+            _require_sensible(content)
             with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
                 return _intensities(picture)
     except UnusableFile:
@@ -43,11 +48,33 @@ def _too_large() -> UnusableFile:
     return UnusableFile(f"it has more than {MOST_PIXELS:,} pixels; crop or shrink it")
 
 
+def _require_sensible(content: bytes) -> None:
+    """Refuse what costs far more time or memory than its size tells, before it is opened."""
+    if content.startswith(b"\xff\xd8"):
+        require_few_scans(content)
+    elif content.startswith((b"II", b"MM")):
+        order = "<" if content.startswith(b"II") else ">"
+        magic, at = struct.unpack_from(f"{order}HL", content, 2)
+        if magic != 42:
+            raise UnusableFile("it is no TIFF of the usual kind; save it as PNG")
+        for field in range(struct.unpack_from(f"{order}H", content, at)[0]):
+            kind, values = struct.unpack_from(f"{order}HL", content, at + 4 + 12 * field)
+            if kind not in TIFF_BYTES and values > MOST_VALUES:
+                raise UnusableFile(f"a field of it has more than {MOST_VALUES:,} values")
+
+
+def _require_alone(picture: Image.Image) -> None:
+    try:
+        picture.seek(1)  # to count the pages takes as long as their number squared
+    except EOFError:
+        return
+    raise UnusableFile("it has several pages or frames; save the scintigram alone")
+
+
 def _intensities(picture: Image.Image) -> Scintigram:
     if picture.width * picture.height > MOST_PIXELS:
         raise _too_large()
-    if getattr(picture, "n_frames", 1) > 1:
-        raise UnusableFile("it has several pages or frames; save the scintigram alone")
+    _require_alone(picture)
     picture.load()
     picture = ImageOps.exif_transpose(picture)
     flags = []

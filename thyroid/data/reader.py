@@ -8,7 +8,7 @@ from thyroid.data.scintigram import Scintigram, UnusableFile
 
 PICTURE_STARTS = (b"\x89PNG", b"\xff\xd8", b"II", b"MM")
 BARE_DICOM_STARTS = (b"\x08\x00", b"\x02\x00", b"\x00\x08")  # written without the DICM preamble
-MOST_BYTES = 512 * 2**20
+MOST_BYTES = 128 * 2**20  # the largest picture and the largest DICOM file, uncompressed
 
 
 def read_scintigram(path: Path) -> Scintigram:

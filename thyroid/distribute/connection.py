@@ -6,8 +6,10 @@ import contextlib
 import logging
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import ray
+from ray._private import ray_constants
 
 from thyroid.errors import InputError
 
@@ -44,21 +46,39 @@ def connected(address: str | None = None, cpus: int | None = None) -> Iterator[N
     # A task's GPUs are chosen by Ray, and none means none: say so before Ray changes its default.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
-        ray.init(
-            address=address,
-            num_cpus=cpus if address is None else None,
-            include_dashboard=None if address else True,
-            dashboard_host="127.0.0.1",
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            configure_logging=True,
-        )
+        with contextlib.nullcontext() if named else _on_loopback():
+            ray.init(
+                address=named or "local",  # else it joins whatever it finds in /tmp, whosever it is
+                num_cpus=None if named else cpus,
+                include_dashboard=None if named else True,
+                dashboard_host="127.0.0.1",
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                configure_logging=True,
+            )
+        with contextlib.suppress(OSError):  # Ray leaves it to the umask who may read its token
+            (Path.home() / ".ray" / "auth_token").chmod(0o600)
     except (ConnectionError, ValueError, RuntimeError) as refusal:
         raise InputError(
-            f"No Ray cluster answers at '{address}': start one with `ray start --head`, "
+            f"No Ray cluster answers at '{named}': start one with `ray start --head`, "
             "or leave --address away to run on this machine."
         ) from refusal
     try:
         yield
     finally:
         ray.shutdown()
+
+
+@contextlib.contextmanager
+def _on_loopback() -> Iterator[None]:
+    """A Ray that is started within the block listens on 127.0.0.1 alone.
+
+    So it does by itself on Windows and macOS; RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER, which decides
+    that, is read once, when Ray is imported.
+    """
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before

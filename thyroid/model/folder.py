@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +23,7 @@ from thyroid.recipe import InputConfig, NetworkConfig, from_json
 
 FORMAT_VERSION = 1
 WEIGHTS, CARD, README, ONNX = "model.safetensors", "model.json", "README.md", "model.onnx"
+MOST_SIDE = 1024  # of the images of a data set, pixels
 BATCH = 64
 """Images at a time."""
 
@@ -92,10 +94,12 @@ def read_model(folder: Path) -> Model:
     try:
         calibration, classes = card["calibration"], card["classes"]
         config = from_json(InputConfig, card["input"])
-        network = build(from_json(NetworkConfig, card["network"]), len(classes))
+        architecture = from_json(NetworkConfig, card["network"])
         if sha256_of(folder / WEIGHTS) != card["weights_sha256"]:
             raise ValueError
         weights = load_file(folder / WEIGHTS)
+        with torch.device("meta"):  # the card may ask for a network larger than the memory
+            network = build(architecture, len(classes))
         span = card["total_counts"]
         model = Model(
             name=str(card["name"]),
@@ -110,6 +114,7 @@ def read_model(folder: Path) -> Model:
             network=Calibrated(network, config, float(calibration["temperature"])).eval(),
             card=card,
         )
+        _require_sound(model)
     except (
         OSError,
         ValueError,
@@ -123,13 +128,37 @@ def read_model(folder: Path) -> Model:
             f"{folder} is damaged, or was changed after it was exported: export it again."
         ) from None
     try:
-        network.load_state_dict(weights)
-    except RuntimeError:  # whole, but of other names or shapes
+        if any(weights[name].dtype != like.dtype for name, like in network.state_dict().items()):
+            raise ValueError
+        network.load_state_dict(weights, assign=True)
+    except (KeyError, ValueError, RuntimeError):  # whole, but of other names or shapes
         raise InputError(
             f"{model.name}: its weights are not those of the network that this thyroid builds: "
             "train it again, or use the thyroid that it was trained with."
         ) from None
     return model
+
+
+def _require_sound(model: Model) -> None:
+    """Raises
+    ------
+    ValueError
+        When the card says what no export writes.
+    """
+    numbers = (model.network.temperature, model.threshold, model.level)
+    sound = (
+        all(name and name.isprintable() for name in model.classes)
+        and len(set(model.classes)) == len(model.classes)
+        and model.kind in ("counts", "display")
+        and 0 < model.size <= MOST_SIDE
+        and model.size % model.input.size == 0
+        and (model.pixel_mm is None) == (model.kind == "display")
+        and (model.pixel_mm is None or 0.1 <= model.pixel_mm <= 20)
+        and all(map(math.isfinite, numbers))
+        and model.network.temperature > 0
+    )
+    if not sound:
+        raise ValueError
 
 
 def _read_card(folder: Path) -> dict[str, Any]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
 from safetensors import SafetensorError
@@ -24,14 +24,23 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
     Raises
     ------
-    RuntimeError, UnpicklingError, EOFError
+    ValueError
         When the file is neither.
     """
     try:
         state: dict[str, Tensor] = load_file(path)
+        return state
     except SafetensorError:
-        state = torch.load(path, weights_only=True, map_location="cpu")
-    return state
+        pass
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a pickle that is no weights
+            state = torch.load(path, weights_only=True, map_location="cpu")
+        if all(isinstance(tensor, Tensor) for tensor in state.values()):
+            return {str(name): tensor for name, tensor in state.items()}
+    except Exception:  # damaged bytes raise whatever the reader meets, and code is refused
+        pass
+    raise ValueError(f"{path} holds no state dictionary")
 
 
 def load_pretrained(network: nn.Module, path: Path, config: NetworkConfig) -> None:
@@ -59,10 +68,7 @@ def load_pretrained(network: nn.Module, path: Path, config: NetworkConfig) -> No
         given |= {name: tensor for name, tensor in own.items() if ".cross." in name}
         # Side heads, which are not built here
         network.load_state_dict({n: t for n, t in given.items() if not n.startswith("aux")})
-    except (
-        *(RuntimeError, UnpicklingError, EOFError),  # no weights
-        *(AttributeError, TypeError, ValueError, LookupError),  # of something else
-    ):
+    except (ValueError, RuntimeError, LookupError):  # no weights, or of something else
         raise InputError(
             f"--weights {path} does not hold the weights of {config.name}: give a state dictionary "
             "of this network, as torchvision offers them of the published ones."

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
 import torch.nn.functional as F
@@ -153,7 +152,7 @@ class Vgg19Features(nn.Module):
                 if name.startswith(prefix)
             }
             self.layers.load_state_dict(state, assign=True)
-        except (RuntimeError, AttributeError, TypeError, UnpicklingError, EOFError):
+        except (ValueError, RuntimeError):
             raise InputError(
                 f"{weights} does not hold the weights of VGG-19: give --vgg19 the file that "
                 "torchvision offers as VGG19_Weights.IMAGENET1K_V1."

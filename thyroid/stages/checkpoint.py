@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from thyroid.data.dataset import Dataset
+from thyroid.errors import StorageError
 from thyroid.files import cannot_write
 from thyroid.networks.registry import build
 from thyroid.pipeline import SegmentConfig
@@ -34,6 +36,23 @@ def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
         path.write_bytes(save(plain))
 
 
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Read what `save_tensors` wrote.
+
+    Raises
+    ------
+    StorageError
+        When the file is something else, whatever its checksum.
+    """
+    try:
+        tensors: dict[str, Tensor] = load_file(path)
+        return tensors
+    except SafetensorError:
+        raise StorageError(
+            f"{path} is no safetensors file: remove {path.parent} and run the same command again."
+        ) from None
+
+
 def optimiser_tensors(network: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
     """The optimiser's state by `parameter/entry`, such as `fc.weight/exp_avg`."""
     return {
@@ -46,7 +65,7 @@ def optimiser_tensors(network: nn.Module, optimiser: torch.optim.Optimizer) -> d
 def load_optimiser(network: nn.Module, optimiser: torch.optim.Optimizer, path: Path) -> None:
     """Put back what `optimiser_tensors` gave; parameters without an entry start anew."""
     parameters = dict(network.named_parameters())
-    for key, tensor in load_file(path).items():
+    for key, tensor in load_tensors(path).items():
         name, entry = key.rsplit("/", 1)
         parameter = parameters[name]
         # The step count stays where AdamW keeps it; moments lie as their parameter does.
@@ -56,7 +75,7 @@ def load_optimiser(network: nn.Module, optimiser: torch.optim.Optimizer, path: P
 
 def load_weights(network: nn.Module, folder: Path) -> None:
     """Put back the weights in `folder`; x_i, which a plain network does not have, starts anew."""
-    state = load_file(folder / WEIGHTS)
+    state = load_tensors(folder / WEIGHTS)
     missing, unexpected = network.load_state_dict(state, strict=False)
     wrong = [name for name in missing if ".cross." not in name] + unexpected
     if wrong:
@@ -84,7 +103,7 @@ def load_networks(
     for name, network in networks.items():
         weights = folder / f"{name}.safetensors"
         if weights.exists():
-            network.load_state_dict(load_file(weights))
+            network.load_state_dict(load_tensors(weights))
             load_optimiser(network, optimisers[name], folder / f"{name}-optimiser.safetensors")
 
 

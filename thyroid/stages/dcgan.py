@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from thyroid.acquisition import stabilised
@@ -23,7 +22,7 @@ from thyroid.networks.dcgan import Discriminator, Generator, activity
 from thyroid.pipeline import DcganSegmentConfig
 from thyroid.recipe import AugmentationConfig, DcganConfig, InputConfig
 from thyroid.stages import split
-from thyroid.stages.checkpoint import load_networks, save_networks, save_tensors
+from thyroid.stages.checkpoint import load_networks, load_tensors, save_networks, save_tensors
 from thyroid.stages.compute import Compute, seed_of, share_of_batch, start
 from thyroid.stages.images import detected, images
 from thyroid.stages.sheet import write_sheet
@@ -85,7 +84,7 @@ def fit(
         )
     }
     if "previous" in inputs:
-        average.load_state_dict(load_file(inputs["previous"] / GENERATOR))
+        average.load_state_dict(load_tensors(inputs["previous"] / GENERATOR))
         load_networks(kept, optimisers, inputs["previous"])
     generate, judge = on.parallel(generator), on.parallel(discriminator)
     steps = gan.steps_per_epoch
@@ -211,7 +210,7 @@ def load_generator(folder: Path, on: Compute) -> tuple[nn.Module, dict[str, Any]
     card = json.loads((folder / CARD).read_text())
     classes = len(card["classes"])
     generator = on.place(Generator(card["latent"], classes, card["size"], card["width"]))
-    generator.load_state_dict(load_file(folder / GENERATOR))
+    generator.load_state_dict(load_tensors(folder / GENERATOR))
     return generator, card
 
 

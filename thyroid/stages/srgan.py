@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from thyroid.acquisition import divide, stabilised
@@ -29,7 +28,7 @@ from thyroid.networks.srgan import (
 from thyroid.pipeline import SrganSegmentConfig
 from thyroid.stages import split, weights
 from thyroid.stages.assessor import load_assessor
-from thyroid.stages.checkpoint import load_networks, save_networks
+from thyroid.stages.checkpoint import load_networks, load_tensors, save_networks
 from thyroid.stages.compute import Compute, seed_of, share_of_batch, start
 from thyroid.stages.images import detected, images
 
@@ -191,7 +190,7 @@ def load_upscaler(folder: Path, on: Compute) -> nn.Module:
     """The trained network in `folder`, for `upscale`."""
     card = json.loads((folder / CARD).read_text())
     network = on.place(Upscaler(card["scale"], card["width"], card["blocks"]))
-    network.load_state_dict(load_file(folder / "upscaler.safetensors"))
+    network.load_state_dict(load_tensors(folder / "upscaler.safetensors"))
     return network
 
 

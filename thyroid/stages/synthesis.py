@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from thyroid.data.dataset import Dataset, write_dataset
 from thyroid.data.splits import Split
-from thyroid.errors import Diverged, InputError
+from thyroid.errors import Diverged, InputError, StorageError
 from thyroid.networks.srgan import bicubic
 from thyroid.pipeline import SynthesisStageConfig
 from thyroid.stages import split
@@ -131,10 +131,17 @@ def load(dataset: Dataset, parts: Split, folder: Path) -> tuple[Dataset, Tensor]
     ------
     LeakError
         When its generator has seen other images.
+    StorageError
+        When a file of it is of another kind than it was.
     """
     summary = json.loads((folder / SUMMARY).read_text())
     split.require_trained_on(dataset, parts, summary["trained_on"], "A synthetic image")
-    verdicts = torch.from_numpy(np.load(folder / VERDICTS))
+    try:
+        verdicts = torch.from_numpy(np.load(folder / VERDICTS, allow_pickle=False))
+    except (ValueError, EOFError, TypeError):  # TypeError: several arrays
+        raise StorageError(
+            f"{folder / VERDICTS} is no NPY file: remove {folder} and run the same command again."
+        ) from None
     return Dataset.open(folder / DATASET, verify=False), verdicts
 
 
