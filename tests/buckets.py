@@ -1,9 +1,10 @@
-"""An S3 server on loopback, which may stumble."""
+"""An S3 server on loopback, which may stumble; `python -m tests.buckets HOST PORT` is one."""
 
 from __future__ import annotations
 
 import logging
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -44,15 +45,15 @@ class Stumbling:
 
 
 @contextmanager
-def bucket_server(every: int = 0) -> Iterator[Stumbling]:
+def bucket_server(every: int = 0, host: str = "127.0.0.1", port: int = 0) -> Iterator[Stumbling]:
     """An empty bucket, whose address and credentials are in the environment within the block."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     application = Stumbling(DomainDispatcherApplication(create_backend_app), every=0)
-    server = make_server("127.0.0.1", 0, application, threaded=True)
+    server = make_server(host, port, application, threaded=True)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     environment = {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}",
+        "AWS_ENDPOINT_URL": f"http://{host}:{server.server_port}",
         "AWS_ACCESS_KEY_ID": "nobody",
         "AWS_SECRET_ACCESS_KEY": "nothing",
         "AWS_DEFAULT_REGION": "us-east-1",
@@ -79,3 +80,8 @@ def contents(prefix: str = "", *, delete: bool = False) -> list[str]:
     for name in names if delete else []:
         client.delete_object(Bucket=NAME, Key=name)
     return names
+
+
+if __name__ == "__main__":
+    with bucket_server(host=sys.argv[1], port=int(sys.argv[2])):
+        threading.Event().wait()

@@ -13,7 +13,7 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
@@ -144,6 +144,18 @@ class Bucket:
 
         with self._refusals():
             return [meta["path"] for page in obstore.list(self._objects, prefix) for meta in page]
+
+    def names_without(self, folders: Sequence[str]) -> list[str]:
+        """Names of all objects but those in some folders, which may hold very many."""
+        import obstore
+
+        with self._refusals():
+            top = obstore.list_with_delimiter(self._objects)
+        names = [meta["path"] for meta in top["objects"]]
+        for folder in top["common_prefixes"]:
+            if folder.rstrip("/") not in folders:
+                names += self.names(folder)
+        return names
 
     @cached_property
     def _objects(self) -> ObjectStore:

@@ -139,6 +139,10 @@ class BucketStore(Store):
         reason = self._bucket.get(_failure(key))
         return None if reason is None else reason.decode()
 
+    def damaged(self) -> set[str]:
+        """As `Store.damaged`."""
+        return {name.rpartition("/")[2][:16] for name in self._bucket.names("damaged")}
+
     def publish(self, folder: Path, manifest: Mapping[str, Any]) -> None:
         """As `Store.publish`, in the bucket and in the cache."""
         key = manifest["key"]

@@ -27,6 +27,11 @@ SUMMARIES = {
     "demo": "all of it on simulated scintigrams, in minutes",
 }
 
+ALONE = ("train", "search", "compare")
+"""Those that fill a run."""
+READING = ("report", "export")
+"""Those that read one."""
+
 HELP = """usage: thyroid COMMAND ...
 
 Find out how to diagnose thyroid scintigrams from few labelled examples. Not for clinical use.
@@ -81,11 +86,11 @@ def _run(name: str, argv: list[str]) -> None:
     command: Callable[..., None] = getattr(
         importlib.import_module(f"thyroid.commands.{module}"), module
     )
-    if name in (
-        "train",
-        "search",
-        "compare",
-    ):  # the recipe named gives the recipe's options their defaults
+    if name in ALONE + READING:
+        from thyroid.mirror import from_buckets
+
+        command = from_buckets(command, alone=name in ALONE)
+    if name in ALONE:  # the recipe named gives the recipe's options their defaults
         from thyroid.commands.options import base_recipe
 
         command = functools.partial(command, fields=base_recipe(argv))

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from thyroid import lease
+from thyroid.bucket_store import BucketStore
 from thyroid.errors import InputError
 from thyroid.store import MANIFEST, Store
 
@@ -109,9 +110,14 @@ def existing(place: Path) -> Store:
     Raises
     ------
     InputError
-        When there is none, or a part of it lies behind a link.
+        When there is none, or a part of it lies behind a link, or it is in a bucket.
     """
     store = Store.at(place)
+    if isinstance(store, BucketStore):
+        raise InputError(
+            f"{store.place} is in a bucket: a lifecycle rule of its own makes room there, and what "
+            f"is gone is computed again; this machine's cache of it is {store.root}."
+        )
     if not (place / "artifacts").is_dir() and not (place / "claims").is_dir():
         hint = f": name {place / 'store'}" if (place / "store").is_dir() else ""
         raise InputError(f"{place} is no store of artifacts{hint}.")

@@ -151,11 +151,8 @@ class Store:
 
     def _verified(self, key: str, files: dict[str, str]) -> Path | None:
         folder = self.artifact(key)
-        try:
-            if all(sha256_of(folder / name) == digest for name, digest in files.items()):
-                return folder
-        except FileNotFoundError:
-            pass
+        if all(_holds(folder, name, digest) for name, digest in files.items()):
+            return folder
         self.set_aside(folder)
         return None
 
@@ -288,6 +285,12 @@ class Store:
                 self.set_aside(target)  # what is there has lost its manifest
                 os.rename(folder, target)
 
+    def damaged(self) -> set[str]:
+        """First 16 digits of the keys of artifacts that were found damaged, and set aside."""
+        with contextlib.suppress(FileNotFoundError):
+            return {name[:16] for name in os.listdir(self.root / "damaged")}
+        return set()
+
     def set_aside(self, folder: Path) -> None:
         """Take a damaged artifact out of the way, so that it is computed again."""
         grave = self.root / "damaged" / f"{folder.name[:16]}-{uuid.uuid4().hex[:8]}"
@@ -309,7 +312,8 @@ def described(content: str | bytes, key: str) -> dict[str, Any] | None:
     """A manifest that is the key's; None where it is damaged, or names files elsewhere."""
     try:
         manifest: dict[str, Any] = json.loads(content)
-        inside = all(_inside(name) for name in manifest["files"])
+        files = manifest["files"]
+        inside = isinstance(files, dict) and all(_inside(name) for name in files)
         return manifest if manifest["key"] == key and inside else None
     except (ValueError, KeyError, TypeError):
         return None
@@ -317,7 +321,19 @@ def described(content: str | bytes, key: str) -> dict[str, Any] | None:
 
 def _inside(name: str) -> bool:
     path = PurePosixPath(name)
-    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts
+    outside = path.is_absolute() or ".." in path.parts or "\0" in name
+    return bool(path.parts) and not outside
+
+
+def _holds(folder: Path, name: str, digest: str) -> bool:
+    """Whether a file of such a checksum lies there: no link to elsewhere, and no pipe."""
+    path = Path(os.path.realpath(folder / name))
+    if not path.is_relative_to(os.path.realpath(folder)) or not path.is_file():
+        return False
+    try:
+        return sha256_of(path) == digest
+    except FileNotFoundError:  # it was removed in this moment
+        return False
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Hosts with a Ray cluster on them, for the tests of one file."""
+"""Hosts with a Ray cluster on them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from tests.cluster import hosts
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[hosts.Cluster]:
     """A laptop, a head and two workers, after `ray up` with cluster/onprem.yaml."""
     if os.geteuid() != 0:

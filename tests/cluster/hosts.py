@@ -26,6 +26,8 @@ HOME = "/mnt/home"
 """Of root on each host, and nobody else's."""
 SHARED = "/mnt/thyroid"
 """One folder that all hosts see, as if it were NFS."""
+BUCKETS = "10.77.0.1:9000"
+"""Where each host looks for buckets; a test starts `python -m tests.buckets` there, on the head."""
 HIDDEN = ("/tmp", "/mnt", "/run")
 """What each host has of its own."""
 
@@ -201,7 +203,9 @@ def cluster(folder: Path) -> Iterator[Cluster]:
 def furnish(
     root: Path, addresses: dict[str, str], key: Path, host_key: Path, *, laptop: bool
 ) -> None:
-    """A home whose owner may log in on all other hosts from the laptop, and the files of /etc."""
+    """A home whose owner may log in on all other hosts from the laptop and has the key of a bucket;
+    and the files of /etc.
+    """
     ssh, etc = root / "home" / ".ssh", root / "etc"
     ssh.mkdir(parents=True)
     etc.mkdir()
@@ -209,6 +213,14 @@ def furnish(
     copy(key.with_suffix(".pub"), ssh / "authorized_keys")
     if laptop:
         copy(key, ssh / "id_ed25519")
+    settings = {
+        "AWS_ENDPOINT_URL": f"http://{BUCKETS}",
+        "AWS_ACCESS_KEY_ID": "nobody",
+        "AWS_SECRET_ACCESS_KEY": "nothing",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    exports = "".join(f"export {name}={setting}\n" for name, setting in settings.items())
+    (root / "home" / ".bashrc").write_text(exports)
     users = Path("/etc/passwd").read_text().splitlines()
     others = [line for line in users if not line.startswith("root:")]
     (etc / "passwd").write_text("\n".join([f"root:x:0:0:root:{HOME}:/bin/bash", *others]) + "\n")

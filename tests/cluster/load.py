@@ -1,0 +1,108 @@
+"""Searches on a Ray of many nodes, all on this machine, whose stages are stubs of 10 ms.
+
+`python -m tests.cluster.load ADDRESS FOLDER NAME TRIALS SHARE` is one of them, on a Ray that
+`nodes` has started.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from unittest.mock import patch
+
+import ray
+from ray.cluster_utils import Cluster
+
+from tests.cluster.stubs import PYTHONPATH
+from tests.toy import toy_generators
+from thyroid.data.dataset import Dataset
+from thyroid.distribute.search import Search, SearchConfig
+from thyroid.space import load_space
+from thyroid.store import Store
+
+EARLY = 100
+"""Trials after which memory is looked at for the first time."""
+
+
+@contextmanager
+def nodes(count: int, gpus: int = 0) -> Iterator[str]:
+    """A Ray of a head that computes nothing and nodes of one processor, or of four and as many GPUs
+    as Ray believes; its address.
+    """
+    calm = {"idle_worker_killing_time_threshold_ms": 600_000}
+    quiet = {"PYTHONPATH": PYTHONPATH, "RAY_enable_metrics_collection": "0"}
+    with patch.dict(os.environ, quiet):
+        head = {"num_cpus": 0, "_system_config": calm}
+        cluster = Cluster(initialize_head=True, head_node_args=head)
+        for _ in range(count):
+            cluster.add_node(
+                wait=False,
+                num_cpus=4 if gpus else 1,
+                num_gpus=gpus,
+                object_store_memory=80 * 2**20,
+            )
+    try:
+        cluster.wait_for_nodes(timeout=240)
+        yield cluster.address
+    finally:
+        cluster.shutdown()
+
+
+def search(folder: Path, name: str, trials: int, share: float) -> None:
+    """Search in FOLDER/NAME with the data set FOLDER/toy and the store FOLDER/store, on processors
+    or with a share of a GPU for each stage.
+    """
+    device = "cuda" if share else "cpu"
+    data = Dataset.open(folder / "toy")
+    config = SearchConfig(
+        trials=trials,
+        seed=len(name),
+        concurrent=16,
+        grace_epochs=2,
+        gpus_per_worker=share,
+    )
+    made = Search(
+        run=folder / name,
+        dataset=data,
+        base=toy_generators(schedule__constant_epochs=8, execution__device=device),
+        space=load_space("joint"),
+        config=config,
+        store=Store(folder / "store", name),
+        datasets={data.digest: data.folder},
+    )
+    early: list[float] = []
+    looking = threading.Thread(target=look, args=(made.run, early), daemon=True)
+    looking.start()
+    made.best()
+    print(json.dumps({"early_mb": (early or [0.0])[0], "late_mb": memory_mb()}))
+
+
+def look(run: Path, early: list[float]) -> None:
+    """Note this process's memory once that many trials have ended."""
+    while not early:
+        time.sleep(1)
+        with suppress(FileNotFoundError):
+            if (run / "trials.csv").read_bytes().count(b"\n") > EARLY:
+                early.append(memory_mb())
+
+
+def memory_mb() -> float:
+    """Of this process, resident."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGESIZE") / 2**20
+
+
+def main(address: str, folder: str, name: str, trials: str, share: str) -> None:
+    ray.init(address, log_to_driver=False, logging_level="error")
+    search(Path(folder), name, int(trials), float(share))
+    ray.shutdown()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,52 @@
+"""Stages that sleep, and keep a line for every time that something is built, where and when.
+
+They take the places of all others where the folder stubbed is on PYTHONPATH.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from tests.benchmarks import stubs
+
+REPOSITORY = Path(__file__).parents[2]
+PYTHONPATH = f"{REPOSITORY}:{Path(__file__).parent / 'stubbed'}"
+LOG = "built.txt"
+"""In the store."""
+GPU_SECONDS = 0.1
+"""That a stage with a GPU takes longer: that some of them meet."""
+
+
+@dataclass(frozen=True)
+class Built:
+    """A line of the log."""
+
+    key: str
+    """Its first 16 digits."""
+    node: str
+    gpus: str
+    """Of the node, such as `0`."""
+    began: float
+    ended: float
+
+
+def fit(config: Any, inputs: Mapping[str, Path], folder: Path) -> Iterator[dict[str, Any]]:
+    """As the stub of the benchmarks."""
+    began, gpus = time.time(), ",".join(map(str, ray.get_gpu_ids()))
+    yield from stubs.fit(config, inputs, folder)
+    time.sleep(GPU_SECONDS if gpus else 0.0)
+    node = ray.get_runtime_context().get_node_id()
+    with (folder.parents[1] / LOG).open("a") as log:
+        log.write(f"{folder.name[:16]};{node};{gpus};{began};{time.time()}\n")
+
+
+def built(store: Path) -> list[Built]:
+    """All that was."""
+    lines = (line.split(";") for line in (store / LOG).read_text().splitlines())
+    return [Built(key, node, gpus, float(b), float(e)) for key, node, gpus, b, e in lines]

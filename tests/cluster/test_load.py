@@ -1,0 +1,114 @@
+"""A thousand trials on 32 nodes, then eight searches at once on one store: nothing is lost, nothing
+is computed twice, and the search's process does not grow.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.cluster.load import nodes
+from tests.cluster.stubs import PYTHONPATH, built
+from tests.toy import write_toy
+from thyroid.distribute.study import finished, open_study, outcome
+from thyroid.store import Store
+
+pytestmark = [pytest.mark.kill, pytest.mark.timeout(600)]
+
+NODES = 32
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with nodes(NODES) as address:
+        yield address
+
+
+def begin(
+    address: str, folder: Path, name: str, trials: int, share: float = 0.0
+) -> subprocess.Popen[str]:
+    words = [address, str(folder), name, str(trials), str(share)]
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.cluster.load", *words],
+        env={**os.environ, "PYTHONPATH": PYTHONPATH},
+        stdout=subprocess.PIPE,
+        stderr=(folder / f"{name}.txt").open("w"),
+        text=True,
+    )
+
+
+def ended(process: subprocess.Popen[str], folder: Path, name: str) -> dict[str, float]:
+    printed, _ = process.communicate()
+    assert process.returncode == 0, (folder / f"{name}.txt").read_text()[-3000:]
+    told: dict[str, float] = json.loads(printed.splitlines()[-1])
+    return told
+
+
+def require_whole(folder: Path, name: str, trials: int) -> set[str]:
+    """All trials ended, and all that they needed is in the store; its keys."""
+    table = pd.read_csv(folder / name / "trials.csv")
+    assert list(table["number"]) == list(range(trials))
+    assert set(table["state"]) <= {"complete", "pruned"}
+    study = open_study(folder / name / "study.journal")
+    assert len(study.get_trials(deepcopy=False)) == trials
+    store = Store(folder / "store")
+    keys = {key for trial in finished(study) for key in outcome(trial)["stages"].split()}
+    assert keys
+    assert all(key in store for key in keys)
+    return keys
+
+
+def require_built_once(folder: Path, keys: set[str]) -> Counter[str]:
+    """Each key was built once, and no other; how many on each node."""
+    lines = built(folder / "store")
+    times = Counter(line.key for line in lines)
+    assert set(times) == {key[:16] for key in keys}
+    assert set(times.values()) == {1}
+    return Counter(line.node for line in lines)
+
+
+@pytest.mark.parametrize(("share", "most"), [(0.5, 2), (1.0, 1)])
+def test_stages_share_gpus_by_fraction(share: float, most: int, tmp_path: Path) -> None:
+    """The GPUs are not there, and nothing but Ray asks for them."""
+    write_toy(tmp_path / "toy", crosses=20)
+    with nodes(2, gpus=1) as address:
+        ended(begin(address, tmp_path, "gpus", 12, share), tmp_path, "gpus")
+    lines = [line for line in built(tmp_path / "store") if line.gpus]
+    at_once: Counter[str] = Counter()
+    for line in lines:
+        others = [other for other in lines if other.node == line.node]
+        assert {other.gpus for other in others} == {"0"}
+        meeting = sum(other.began <= line.began < other.ended for other in others)
+        at_once[line.node] = max(at_once[line.node], meeting)
+    assert list(at_once.values()) == [most, most]  # on both nodes
+
+
+def test_a_thousand_trials_on_many_nodes(address: str, tmp_path: Path) -> None:
+    write_toy(tmp_path / "toy", crosses=20)
+    told = ended(begin(address, tmp_path, "one", 1000), tmp_path, "one")
+    on_node = require_built_once(tmp_path, require_whole(tmp_path, "one", 1000))
+    assert len(on_node) == NODES
+    assert told["late_mb"] - told["early_mb"] < 0.25 * 900  # a quarter of a megabyte a trial
+
+
+def test_many_searches_at_once_on_one_store(address: str, tmp_path: Path) -> None:
+    """Two of each name's length propose alike: what one builds, the other waits for."""
+    write_toy(tmp_path / "toy", crosses=20)
+    names = ["a", "b", "aa", "bb", "aaa", "bbb", "aaaa", "bbbb"]
+    with ExitStack() as stack:
+        at_work = {n: stack.enter_context(begin(address, tmp_path, n, 25)) for n in names}
+        for name, process in at_work.items():
+            ended(process, tmp_path, name)
+    keys = set().union(*(require_whole(tmp_path, name, 25) for name in names))
+    require_built_once(tmp_path, keys)
+    assert not list((tmp_path / "store" / "claims").iterdir())
+    assert not list((tmp_path / "store" / "building").iterdir())

@@ -1,0 +1,198 @@
+"""The same search with its run in a folder, in a bucket, in a bucket that stumbles, on a disk that
+runs full: the same results.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.buckets import NAME, bucket_server, contents
+from tests.distribute.test_kills import kill_processes, named
+from tests.toy import toy_generators
+from thyroid.bucket import Bucket
+from thyroid.recipe import to_json
+
+pytestmark = [pytest.mark.kill, pytest.mark.timeout(300)]
+
+TRIALS = 3
+URL = f"s3://{NAME}/runs/first"
+SPENT = ["seconds", "compute", "computed", "reused_stages", "computed_stages"]
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("recipe") / "recipe.json"
+    path.write_text(json.dumps(to_json(toy_generators())))
+    return path
+
+
+@contextmanager
+def searching(
+    toy: Path, run: Path | str, recipe: Path, output: Path, options: Sequence[str] = ()
+) -> Iterator[subprocess.Popen[bytes]]:
+    """`thyroid search` in a session of its own, of which nothing is left after the block."""
+    words = ["search", str(toy), str(run), "--recipe", str(recipe), "--space", "augmentation"]
+    words += ["--trials", str(TRIALS), "--concurrent", "1", "--max-seeds", "1"]
+    words += ["--final-seeds", "1", *options]
+    with output.open("w") as told:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "thyroid.cli", *words],
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+            start_new_session=True,
+            stdout=told,
+            stderr=told,
+        )
+    try:
+        yield process
+    finally:
+        kill_processes(named("", process.pid))
+        process.wait()
+
+
+def ended(process: subprocess.Popen[bytes], output: Path, status: int = 0) -> str:
+    """What the search said when it ended so."""
+    assert process.wait(240) == status, output.read_text()[-3000:]
+    return output.read_text()
+
+
+def until(condition: Callable[[], object], process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None, "the search ended too early"
+        assert time.monotonic() < deadline, "it never came about"
+        time.sleep(0.05)
+
+
+def results(trials: Path, predictions: Path) -> tuple[pd.DataFrame, bytes]:
+    """What does not depend on when, or where, it was computed."""
+    return pd.read_csv(trials).drop(columns=SPENT), predictions.read_bytes()
+
+
+def require_same(found: tuple[pd.DataFrame, bytes], wanted: tuple[pd.DataFrame, bytes]) -> None:
+    pd.testing.assert_frame_equal(found[0], wanted[0], check_exact=True)
+    assert found[1] == wanted[1]
+
+
+def in_bucket(folder: Path) -> tuple[pd.DataFrame, bytes]:
+    """`results` of the run in the bucket, fetched as anybody would."""
+    for name in ("trials.csv", "test-seed0.csv"):
+        remote = name if name == "trials.csv" else f"predictions/{name}"
+        (folder / name).write_bytes(Bucket(URL).get(remote) or b"")
+    return results(folder / "trials.csv", folder / "test-seed0.csv")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    toy: Path, recipe: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[pd.DataFrame, bytes]:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    with searching(toy, folder / "run", recipe, folder / "output.txt") as process:
+        ended(process, folder / "output.txt")
+    run = folder / "run"
+    return results(run / "trials.csv", run / "predictions" / "test-seed0.csv")
+
+
+def test_a_search_in_a_bucket_that_fails_one_request_in_ten(
+    toy: Path,
+    recipe: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    undisturbed: tuple[pd.DataFrame, bytes],
+) -> None:
+    monkeypatch.setenv("THYROID_CACHE", str(tmp_path / "cache"))
+    with bucket_server(every=10) as server:
+        with searching(toy, URL, recipe, tmp_path / "output.txt") as process:
+            said = ended(process, tmp_path / "output.txt")
+        assert said.endswith(f"run: {URL}\n")
+        assert server.failed > 20
+        require_same(in_bucket(tmp_path), undisturbed)
+        assert b"Not for clinical use" in (Bucket(URL).get("report.html") or b"")
+        assert not contents("runs/first/store/claims")
+        assert not contents("runs/first/store/damaged")
+
+
+def test_a_search_in_a_bucket_goes_on_on_another_machine(
+    toy: Path,
+    recipe: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    undisturbed: tuple[pd.DataFrame, bytes],
+) -> None:
+    monkeypatch.setenv("THYROID_CACHE", str(tmp_path / "one"))
+    with bucket_server():
+        with searching(toy, URL, recipe, tmp_path / "killed.txt") as process:
+            until(lambda: b"\n1," in (Bucket(URL).get("trials.csv") or b""), process)
+            os.killpg(process.pid, signal.SIGKILL)
+        before = Bucket(URL).get("trials.csv") or b""
+        monkeypatch.setenv("THYROID_CACHE", str(tmp_path / "other"))
+        with searching(toy, URL, recipe, tmp_path / "output.txt") as process:
+            ended(process, tmp_path / "output.txt")
+        after = in_bucket(tmp_path)
+        require_same(after, undisturbed)
+        first = [line for line in before.decode().splitlines() if line.startswith("0,")]
+        assert first  # a finished trial was not run again: its seconds are the same
+        assert (tmp_path / "trials.csv").read_text().splitlines()[1].split(",")[:8] == first[
+            0
+        ].split(",")[:8]
+
+
+@contextmanager
+def small_disk(folder: Path, size_mb: float) -> Iterator[Callable[[float], None]]:
+    """A disk of its own, which can be exchanged for a larger one."""
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size_mb}m", "t", folder]).returncode:
+        pytest.skip("only root may mount")
+
+    def enlarge(size_mb: float) -> None:
+        subprocess.run(["mount", "-o", f"remount,size={size_mb}m", folder], check=True)
+
+    try:
+        yield enlarge
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def test_a_full_disk_is_said_so_and_the_same_command_goes_on(
+    toy: Path, recipe: Path, tmp_path: Path, undisturbed: tuple[pd.DataFrame, bytes]
+) -> None:
+    with small_disk(tmp_path / "disk", 1) as enlarge:
+        run, output = tmp_path / "disk" / "run", tmp_path / "output.txt"
+        with searching(toy, run, recipe, output) as process:
+            said = ended(process, output, status=2)
+        assert "No space left on device" in said.splitlines()[-1]
+        assert "Traceback" not in said
+        enlarge(200)
+        with searching(toy, run, recipe, output) as process:
+            ended(process, output)
+        found = results(run / "trials.csv", run / "predictions" / "test-seed0.csv")
+        require_same(found, undisturbed)
+
+
+def test_a_damaged_artifact_is_found_computed_again_and_told(
+    toy: Path, recipe: Path, tmp_path: Path, undisturbed: tuple[pd.DataFrame, bytes]
+) -> None:
+    run, output = tmp_path / "run", tmp_path / "output.txt"
+    with searching(toy, run, recipe, output) as process:
+        until((run / "trials.csv").exists, process)
+        os.killpg(process.pid, signal.SIGKILL)
+    damaged = next((run / "store" / "artifacts").glob("*/*/split.csv"))  # all need it
+    content = bytearray(damaged.read_bytes())
+    content[-1] ^= 1
+    damaged.write_bytes(content)
+    with searching(toy, run, recipe, output) as process:
+        said = ended(process, output)
+    assert "1 artifact of the store was damaged and computed again" in said
+    found = results(run / "trials.csv", run / "predictions" / "test-seed0.csv")
+    require_same(found, undisturbed)
+    assert len(list((run / "store" / "damaged").iterdir())) == 1

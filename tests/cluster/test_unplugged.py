@@ -1,0 +1,129 @@
+"""What happens to a search when a host is off the network for a while, or gone: nothing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.cluster.hosts import BIN, BUCKETS, HOME, REPOSITORY, SHARED, Cluster, Command, Host
+from tests.toy import toy_generators, toy_recipe
+from thyroid.recipe import to_json
+
+pytestmark = [pytest.mark.kill, pytest.mark.timeout(300)]
+
+TRIALS = 3
+SPENT = ["seconds", "compute", "computed", "reused_stages", "computed_stages"]
+
+
+@pytest.fixture(scope="module")
+def hosts(cluster: Cluster, toy: Path) -> Cluster:
+    """The cluster, with a data set on its head and recipes that all hosts see."""
+    shutil.copytree(toy, cluster.head.home / "toy")
+    longer = toy_generators(schedule__constant_epochs=8)
+    pair = toy_recipe(execution__workers=2)
+    for name, recipe in (("longer", longer), ("pair", pair)):
+        (cluster.shared / f"{name}.json").write_text(json.dumps(to_json(recipe)))
+    return cluster
+
+
+def search(hosts: Cluster, name: str) -> Command:
+    """Begin one whose trials come one after the other, with a store of its own."""
+    words = [f"{HOME}/toy", f"{HOME}/runs/{name}", "--space", "augmentation"]
+    words += ["--recipe", f"{SHARED}/longer.json", "--store", f"{SHARED}/{name}"]
+    words += ["--trials", str(TRIALS), "--concurrent", "1", "--max-seeds", "1"]
+    words += ["--final-seeds", "1"]
+    return hosts.begin("submit", hosts.file, "cluster/search.py", "--", *words)
+
+
+def results(hosts: Cluster, name: str) -> tuple[pd.DataFrame, str]:
+    """What does not depend on where it was computed."""
+    run = hosts.head.home / "runs" / name
+    predictions = (run / "predictions" / "test-seed0.csv").read_text()
+    return pd.read_csv(run / "trials.csv").drop(columns=SPENT), predictions
+
+
+@pytest.fixture(scope="module")
+def undisturbed(hosts: Cluster) -> tuple[pd.DataFrame, str]:
+    search(hosts, "undisturbed").wait(240)
+    return results(hosts, "undisturbed")
+
+
+def at_work(hosts: Cluster, name: str, command: Command) -> Host:
+    """A worker that builds something for a search which has come to its second trial."""
+    trials = hosts.head.home / "runs" / name / "trials.csv"
+    until(trials.exists, command)
+    found: list[Host] = []
+
+    def look() -> bool:
+        for claim in (hosts.shared / name / "claims").glob("*"):
+            try:
+                holder = claim.read_text().split("/")[0]
+            except FileNotFoundError:
+                continue
+            found.extend(worker for worker in hosts.workers if worker.name == holder)
+        return bool(found)
+
+    until(look, command)
+    return found[0]
+
+
+def until(condition: Callable[[], object], command: Command) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert not command.ended(), "it ended too early"
+        assert time.monotonic() < deadline, "it never came about"
+        time.sleep(0.01)
+
+
+def require_same(found: tuple[pd.DataFrame, str], wanted: tuple[pd.DataFrame, str]) -> None:
+    pd.testing.assert_frame_equal(found[0], wanted[0], check_exact=True)
+    assert found[1] == wanted[1]
+
+
+def test_two_workers_on_two_hosts_train_one_network_through_a_bucket(hosts: Cluster) -> None:
+    """Nothing but the bucket is shared: the artifact comes from where the first worker was."""
+    host, port = BUCKETS.split(":")
+    hosts.head.begin(f"cd {REPOSITORY} && {BIN}/python -m tests.buckets {host} {port}")
+    hosts.head.run(f"until (: < /dev/tcp/{host}/{port}) 2> /dev/null; do sleep 0.1; done")
+    train = f"thyroid train {HOME}/toy s3://scintigrams/pair --recipe {SHARED}/pair.json"
+    printed = hosts.head.run(f"{train} --seeds 1 --address auto", 240)
+    assert printed.endswith("run: s3://scintigrams/pair\n")
+    local = f"thyroid train {HOME}/toy {HOME}/runs/pair --recipe {SHARED}/pair.json --seeds 1"
+    hosts.head.run(f"{local} --address auto --store {SHARED}/pair", 240)
+    copied = next((hosts.head.home / ".cache/thyroid/runs").glob("pair-*"))
+    ours = pd.read_csv(copied / "predictions" / "test-seed0.csv")
+    pd.testing.assert_frame_equal(
+        ours,
+        pd.read_csv(hosts.head.home / "runs" / "pair" / "predictions" / "test-seed0.csv"),
+        check_exact=True,
+    )
+    for worker in hosts.workers:  # each was sent the data set once
+        (kept,) = (worker.home / ".cache/thyroid/datasets").glob("[!.]*")
+        assert (kept / "counts.npy").read_bytes() == (
+            hosts.head.home / "toy/counts.npy"
+        ).read_bytes()
+
+
+def test_a_host_may_be_off_the_network_for_some_seconds(
+    hosts: Cluster, undisturbed: tuple[pd.DataFrame, str]
+) -> None:
+    command = search(hosts, "paused")
+    worker = at_work(hosts, "paused", command)
+    worker.disconnect()
+    time.sleep(8)
+    worker.reconnect()
+    command.wait(240)
+    require_same(results(hosts, "paused"), undisturbed)
+
+
+def test_a_host_may_go_for_ever(hosts: Cluster, undisturbed: tuple[pd.DataFrame, str]) -> None:
+    command = search(hosts, "killed")
+    at_work(hosts, "killed", command).kill()
+    command.wait(280)
+    require_same(results(hosts, "killed"), undisturbed)
