@@ -46,7 +46,7 @@ def read_cases(run: Path, classes: tuple[str, ...]) -> Cases | None:
         whole = square and len(images) == len(heat) == len(listed)
         if not whole or images.dtype != np.uint16 or not np.isfinite(heat).all():
             raise ValueError
-    except (OSError, ValueError, TypeError, KeyError, EOFError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, EOFError):
         raise InputError(f"{folder} is damaged: run the command that made it again.") from None
     return Cases(listed=listed, images=images, heat=heat)
 

@@ -9,6 +9,7 @@ from reports.calibration import calibration_info
 from reports.cases import case_pictures, cases_info
 from reports.claims import claims_info
 from reports.comparison import comparison_info
+from reports.costs import costs_info
 from reports.curves import curves_info
 from reports.data import data_info
 from reports.forgetting import forgetting_info
@@ -77,6 +78,7 @@ def report_info(run: Run) -> dict[str, Any]:
         "search": search,
         "cases": cases_info(run),
         "savings": savings_info(run),
+        "costs": costs_info(run),
         "provenance": provenance_info(run),
     }
 

@@ -18,6 +18,7 @@ from reports.synthetic import read_examples, read_quality
 from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
 from thyroid.evaluate.predictions import Predictions, read_predictions
+from thyroid.ledger import read_costs
 
 PARAMETER = "param_"
 """Columns of trials.csv that begin so hold what was searched."""
@@ -73,6 +74,8 @@ class Run:
     """trials.csv; None where nothing was searched, or no trial has ended."""
     stages: list[NeededStage] | None
     """stages.json; None where the run has none."""
+    costs: dict[str, Any] | None
+    """costs.json; None where the run has none."""
     parts: dict[str, str]
     """split.csv: image_id -> train, validation or test."""
     dataset: Dataset | None
@@ -120,6 +123,7 @@ def read_run(folder: Path) -> Run:
         cases=read_cases(folder, classes),
         trials=_trials(folder / "trials.csv"),
         stages=read_stages(folder / "stages.json"),
+        costs=read_costs(folder / "costs.json"),
         parts=_parts(folder / "split.csv"),
         dataset=dataset,
         dataset_state=state,

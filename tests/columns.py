@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 FILES = (Path(__file__).parents[1] / "reports" / "FILES.md").read_text()
+LISTS = {"rows.json": "rows", "stages.json": "stages", "costs.json": "parts"}
 STAGES = ("classifier", "dcgan", "srgan", "synthesis")
 
 
@@ -34,7 +35,7 @@ def written(run: Path) -> Iterator[tuple[str, set[str]]]:
     if (run / "trials.csv").exists():
         columns = pd.read_csv(run / "trials.csv").columns
         yield "trials.csv", {"param_NAME" if c.startswith("param_") else c for c in columns}
-    for name, listed in (("rows.json", "rows"), ("stages.json", "stages")):
+    for name, listed in LISTS.items():
         if (run / name).exists():
             for row in json.loads((run / name).read_text())[listed]:
                 yield name, set(row)

@@ -25,7 +25,7 @@ class Diverged(StageFailed):
 
 
 class TooLarge(StageFailed):
-    """A stage needs more memory than there is."""
+    """A stage needs more memory than there is, or its process ends as if it did."""
 
 
 class Vanished(StageFailed):

@@ -28,6 +28,16 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def resources() -> list[dict[str, float]]:
+    """Processors and GPUs of this machine, as Ray lists those of its nodes."""
+    gpus = 0
+    if _has_gpu():
+        import torch
+
+        gpus = torch.cuda.device_count()
+    return [{"CPU": float(cores()), "GPU": float(gpus)}]
+
+
 def describe() -> dict[str, str | int]:
     """Processor, cores and the versions that decide numbers."""
     return {

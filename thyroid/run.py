@@ -13,6 +13,7 @@ RUN/cases/             cases.json, images.npy, heat.npy: the first seed's errors
 RUN/model/             weights and card of the first seed
 RUN/trials.csv         searches only
 RUN/stages.json        the stages that the run needed, their seconds, and who needed them
+RUN/costs.json         node-hours and stage-hours: see ledger.py
 RUN/store/             artifacts, unless they are kept elsewhere
 """
 

@@ -25,7 +25,12 @@ def lineages(needs: Mapping[str, Iterable[Stage]]) -> dict[str, list[str]]:
 
 def write_stages(run: Path, needs: Mapping[str, Iterable[str]], store: Store) -> None:
     """`keep_stages` at the end of a run, and say what that comes to."""
-    say(_sentence(**totals(keep_stages(run, needs, store, {}))))
+    stages = keep_stages(run, needs, store, {})
+    say(_sentence(**totals(stages)))
+    again = sum(stage["again"] for stage in stages)
+    if again:
+        were = "artifact of the store was" if again == 1 else "artifacts of the store were"
+        say(f"{again} {were} damaged and computed again: {store.place}/damaged has what was there")
 
 
 def keep_stages(
@@ -45,19 +50,21 @@ def keep_stages(
     for user, keys in needs.items():
         for key in keys:
             users.setdefault(key, []).append(user)
-    stages = []
+    stages, damaged = [], store.damaged()
     for key, wanted_by in users.items():
         manifest = known.get(key) or store.manifest(key)
         if manifest is not None:
             known[key] = manifest
-            stages.append(_row(key, manifest, wanted_by, store.run))
+            stages.append(_row(key, manifest, wanted_by, store.run, key[:16] in damaged))
     text = json.dumps({"format_version": 1, "stages": stages}, indent=1)
     replace_text(run / FILE, text + "\n")
     return stages
 
 
-def _row(key: str, manifest: Mapping[str, Any], users: list[str], run: str) -> dict[str, Any]:
-    config = manifest["config"]
+def _row(
+    key: str, manifest: Mapping[str, Any], users: list[str], run: str, damaged: bool
+) -> dict[str, Any]:
+    config, found = manifest["config"], manifest.get("run") != run
     return {
         "key": key,
         "kind": manifest["kind"],
@@ -65,7 +72,8 @@ def _row(key: str, manifest: Mapping[str, Any], users: list[str], run: str) -> d
         "inputs": list(manifest["inputs"].values()),
         **{name: config.get(name) for name in ("seed", "first_epoch", "epochs", "phase")},
         "users": users,
-        "found": manifest.get("run") != run,
+        "found": found,
+        "again": damaged and not found,
     }
 
 

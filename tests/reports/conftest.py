@@ -426,6 +426,28 @@ def add_stages(run: Path, **about) -> Path:
     return run
 
 
+def add_costs(run: Path, *, gpus=True, ended=None, **limits) -> Path:
+    """Give a run the costs.json of a search and its final trainings, on a node or two."""
+    parts = [
+        {
+            "part": part,
+            "hours": hours,
+            "node_hours": 2 * hours,
+            "gpu_node_hours": hours * gpus,
+            "there_processor_hours": 24 * hours,
+            "there_gpu_hours": 4 * hours * gpus,
+            "stage_hours": 3 * hours,
+            "processor_hours": 6 * hours,
+            "gpu_hours": 3.5 * hours * gpus,
+        }
+        for part, hours in (("search", 1.25), ("final", 0.75))
+    ]
+    budget = {"time_hours": None, "gpu_hours": None, "ended": ended} | limits
+    costs = {"format_version": 1, "budget": budget, "parts": parts}
+    (run / "costs.json").write_text(json.dumps(costs))
+    return run
+
+
 def add_objectives(run: Path, *objectives: str, playoff=0) -> Path:
     """Turn a search into one of several objectives, the best `playoff` trials with more seeds."""
     config = json.loads((run / "config.json").read_text())
@@ -473,7 +495,8 @@ def compared_run(tmp_path, dataset) -> Path:
 
 @pytest.fixture
 def shared_run(tmp_path, dataset) -> Path:
-    """A search with three objectives, a play-off, and the stages that it computed."""
+    """A search with three objectives, a play-off, the stages that it computed, and its costs."""
     run = make_run(tmp_path / "run4", dataset)
     add_objectives(run, "macro_f1", "cross_recall", "compute", playoff=3)
+    add_costs(run, time_hours=2.0, gpu_hours=4.375, ended="gpu_hours")
     return add_stages(run, trials=24, segments=6, found=("dcgan",))

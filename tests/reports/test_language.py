@@ -91,7 +91,7 @@ def told(tree: object) -> Iterator[str]:
 
 
 SAME_IN_CHINESE = words(
-    "thyroid compare JSON csv trials ROC AUROC AUPRC PSNR SSIM dB mm DCGAN SRGAN CNN Wang Zhang"
+    "thyroid compare JSON csv trials ROC AUROC AUPRC PSNR SSIM dB mm DCGAN SRGAN CNN GPU Wang Zhang"
     " McNemar Holm python"
 )
 """Names, abbreviations, commands and files."""

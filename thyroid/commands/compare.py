@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,7 +44,7 @@ def compare(
 
     Args:
         dataset: a data set's folder.
-        run: folder of the results; the same folder again resumes.
+        run: folder of the results, or s3://BUCKET/RUN; the same again resumes.
         fields: the recipe that is compared, the method; each field is an option.
         recipe: a preset (small, resnet18, paper) or a JSON file such as another run's recipe.json.
         models: networks trained on the same images with as many steps: small (those for two
@@ -55,7 +56,7 @@ def compare(
         seeds: trainings of every row for the final comparison.
         test_set: a data set that is the test part, such as other centres' images; default: some
             patients of DATASET.
-        store: folder of artifacts, which runs may share; default: RUN/store.
+        store: folder of artifacts, or s3://BUCKET/STORE, which runs may share; default: RUN/store.
         weights: torchvision's weights of the method's network, from which its training starts.
         vgg19: torchvision's VGG-19 weights, for super-resolution; default: features of a
             classifier trained here.
@@ -66,9 +67,10 @@ def compare(
     from thyroid.data.dataset import Dataset
     from thyroid.distribute.connection import connected
     from thyroid.distribute.flights import on_ray
-    from thyroid.distribute.tasks import require_room
+    from thyroid.distribute.tasks import require_room, resources_there
     from thyroid.execute import bring_about
     from thyroid.files import sha256_of
+    from thyroid.ledger import Ledger
     from thyroid.progress import say
     from thyroid.run import (
         final_needs,
@@ -112,12 +114,15 @@ def compare(
         if not (run / "config.json").exists():
             write_config(run, data, base, every, "compare", None, tested, about)
         artifacts = own_store(run, store)
+        ledger = Ledger(run, resources_there)
+        on_cluster = functools.partial(on_ray, artifacts, where, gpus_per_worker)
         with artifacts.in_use():
             needs: dict[str, list[Stage]] = {}
             if trials_per_model > 1:
                 say(f"trying {trials_per_model} recipes for each of {len(rows)} networks")
-                runner = on_ray(artifacts, where, gpus_per_worker, keep_going=True)
-                rows, needs = _tuned(rows, data, propose, trials_per_model, artifacts, runner)
+                with ledger.counting("search") as meter:
+                    runner = on_cluster(keep_going=True, meter=meter)
+                    rows, needs = _tuned(rows, data, propose, trials_per_model, artifacts, runner)
             method = rows[0].recipe
             write_config(run, data, method, every, "compare", None, tested, about)
             rows += ablation_rows(method) if ablations else []
@@ -129,7 +134,8 @@ def compare(
                     needs[f"{row.name}, seed {seed}"] = stages
             wanted = [stage for stages in needs.values() for stage in stages]
             _write_rows(run, data, rows, every, trials_per_model, None)
-            bring_about(wanted, on_ray(artifacts, where, gpus_per_worker))
+            with ledger.counting("final") as meter:
+                bring_about(wanted, on_cluster(meter=meter))
             write_results(run, data, method, every, artifacts, tested)
             _copy_rows(run, data, rows, every, artifacts, tested)
             _write_rows(run, data, rows, every, trials_per_model, artifacts)

@@ -32,6 +32,7 @@ def search(
     max_seeds: int = 3,
     final_seeds: int = 3,
     time_budget: str | None = None,
+    gpu_hours: float | None = None,
     report_every: str | None = None,
     concurrent: int | None = None,
     seed: int = 0,
@@ -51,7 +52,7 @@ def search(
 
     Args:
         dataset: a data set's folder.
-        run: folder of the results; the same folder again resumes.
+        run: folder of the results, or s3://BUCKET/RUN; the same again resumes.
         fields: the recipe that the space starts from; each field is an option.
         space: a file of tune_spaces by its name (augmentation, cross_training, joint, baselines),
             or FILE.py of your own.
@@ -64,7 +65,11 @@ def search(
         max_seeds: trainings that the best trials by macro-F1, where that is the first objective,
             get at the end while they are too close to call.
         final_seeds: trainings of the best recipe for the final evaluation.
-        time_budget: such as 90s, 30m or 2h, after which no further trial runs.
+        time_budget: such as 90s, 30m or 2h, after which no further trial runs; the same command
+            goes on, for as long again. What is chosen is trained afterwards.
+        gpu_hours: hours times GPUs that stages of the search may hold, after which no further trial
+            runs; interruptions included, so that the same command goes on where they are raised.
+            What is chosen is trained afterwards, beyond them.
         report_every: such as 60s, after which the report is rebuilt, and again, while the search
             runs; by a process of low priority.
         concurrent: trials at once; default: as many as there are processors or GPUs for.
@@ -77,7 +82,7 @@ def search(
             RUN/study.journal. optuna-dashboard opens both.
         test_set: a data set that is the test part, such as other centres' images; default: some
             patients of DATASET.
-        store: folder of artifacts, which runs may share; default: RUN/store.
+        store: folder of artifacts, or s3://BUCKET/STORE, which runs may share; default: RUN/store.
         weights: torchvision's weights of the network, from which training starts.
         vgg19: torchvision's VGG-19 weights, for super-resolution; default: features of a
             classifier trained here.
@@ -97,6 +102,7 @@ def search(
         seed=seed,
         concurrent=concurrent,
         time_budget_s=None if time_budget is None else in_seconds(time_budget),
+        gpu_hours=gpu_hours,
         grace_epochs=grace_epochs,
         gpus_per_worker=gpus_per_worker,
         storage=storage,
@@ -109,6 +115,10 @@ def search(
     )
     data = Dataset.open(dataset.absolute())
     base = resolved(dataclasses.replace(fields, execution=execution), data, gpus_per_worker)
+    if gpu_hours is not None and base.execution.device == "cpu":
+        raise InputError(
+            "--gpu-hours limits GPUs, and the recipe trains on the processor: use --time-budget."
+        )
     given = sources(data, base, test_set=test_set, weights=weights, vgg19=vgg19)
     search_and_evaluate(
         data, run, given, space, config, final_seeds, store, address, "search", every_s
@@ -193,8 +203,9 @@ def search_and_evaluate(
             while_searching.close()
             write_config(run, data, best, seeds, command, about, tested)
             say(f"training the best recipe with {len(seeds)} seed{'s' if len(seeds) > 1 else ''}")
-            runner = on_ray(artifacts, where, config.gpus_per_worker)
-            evaluate(run, data, best, seeds, artifacts, runner, tested)
+            with search.ledger.counting("final") as meter:
+                runner = on_ray(artifacts, where, config.gpus_per_worker, meter=meter)
+                evaluate(run, data, best, seeds, artifacts, runner, tested)
             final = lineages(final_needs(data, best, seeds, tested))
             write_stages(run, search.needs() | final, artifacts)
     print(f"trials: {run / 'trials.csv'}")

@@ -37,13 +37,13 @@ def train(
 
     Args:
         dataset: a data set's folder.
-        run: folder of the results; the same folder again resumes.
+        run: folder of the results, or s3://BUCKET/RUN; the same again resumes.
         fields: what the recipe says; each field is an option.
         recipe: a preset (small, resnet18, paper) or a JSON file such as another run's recipe.json.
         seeds: trainings, which differ in their random numbers only.
         test_set: a data set that is the test part, such as other centres' images; default: some
             patients of DATASET.
-        store: folder of artifacts, which runs may share; default: RUN/store.
+        store: folder of artifacts, or s3://BUCKET/STORE, which runs may share; default: RUN/store.
         weights: torchvision's weights of the network, from which training starts.
         vgg19: torchvision's VGG-19 weights, for super-resolution; default: features of a
             classifier trained here.
@@ -53,7 +53,8 @@ def train(
         dry_run: show the recipe and the stages with what the store has, and stop.
     """
     from thyroid.data.dataset import Dataset
-    from thyroid.execute import in_process
+    from thyroid.ledger import Ledger, in_process_metered
+    from thyroid.machine import resources
     from thyroid.run import (
         evaluate,
         final_needs,
@@ -86,22 +87,25 @@ def train(
     with contextlib.ExitStack() as stack:
         if address is None and chosen.execution.workers == 1:
             start(chosen.execution)  # what this machine lacks is found before anything is written
-            runner_in = in_process
+            there = resources
+            runner_in = in_process_metered
         else:
             from thyroid.distribute.connection import connected
             from thyroid.distribute.flights import on_ray
-            from thyroid.distribute.tasks import require_room
+            from thyroid.distribute.tasks import require_room, resources_there
 
             stack.enter_context(connected(address))
             require_room(chosen.execution, gpus_per_worker)
+            there = resources_there
             runner_in = functools.partial(on_ray, gpus_per_worker=gpus_per_worker)
         stack.enter_context(locked(run))
         require_same(run, data, chosen, "train", None, tested)
         write_config(run, data, chosen, range(seeds), "train", None, tested)
         artifacts = own_store(run, store)
         stack.enter_context(artifacts.in_use())
-        runner = runner_in(artifacts, where)
-        evaluate(run, data, chosen, range(seeds), artifacts, runner, tested)
+        with Ledger(run, there).counting("final") as meter:
+            runner = runner_in(artifacts, where, meter=meter)
+            evaluate(run, data, chosen, range(seeds), artifacts, runner, tested)
         write_stages(run, lineages(final_needs(data, chosen, range(seeds), tested)), artifacts)
     report(run)
 

@@ -78,6 +78,8 @@ class Board:
         """By the name that Tune gives a trial."""
         self.tick: progress.Tick = lambda: None
         """To be called often."""
+        self.spent = ""
+        """Of a budget that is none of seconds, such as `0.42 of 2 GPU-hours`."""
 
     @contextlib.contextmanager
     def shown(self) -> Iterator[None]:
@@ -144,6 +146,7 @@ class Board:
             ", ".join(f"{self._states[state]} {word}" for state, word in STATES.items()),
             f"{computed} stages computed, {reused} reused",
             taken if left is None else f"{taken}, about {duration(left)} left",
+            *([self.spent] if self.spent else []),
         ]
 
     def _left_s(self) -> float | None:

@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 import ray
 
 from thyroid.distribute import tasks
+from thyroid.distribute.shipping import Absent, packed
 from thyroid.errors import Diverged, TooLarge, Vanished
 from thyroid.execute import Datasets, Runner, opened, reread
+from thyroid.ledger import Meter, Used
 from thyroid.stage import EpochMetrics, Stage
 from thyroid.store import Busy, Store
 
@@ -45,6 +47,7 @@ class Flights:
     store, datasets : as for `thyroid.execute.execute`
     gpus_per_worker : share of a GPU that a stage of one worker takes
     tell : called with each epoch's metrics as they come
+    meter : counts how long stages run
     """
 
     def __init__(
@@ -53,10 +56,15 @@ class Flights:
         datasets: Datasets,
         gpus_per_worker: float = 0.0,
         tell: Callable[[EpochMetrics], None] = lambda _: None,
+        meter: Meter | None = None,
     ) -> None:
         self._store, self._datasets, self._gpus = store, datasets, gpus_per_worker
         self._tell = tell
+        self.meter = meter or Meter()
+        self._dead: frozenset[str] = frozenset()
+        """Nodes that had died when a stage alone on one was last killed."""
         self._flights: dict[str, _Flight] = {}
+        self._cargo: dict[str, ray.ObjectRef] = {}
 
     async def want(self, stages: Sequence[Stage], waiter: str) -> list[str]:
         """Return when all are in the store: the keys of what was computed because of this waiter.
@@ -135,6 +143,7 @@ class Flights:
                 return await self._compute(stage)
             except Vanished as failure:
                 vanished = failure
+                self._cargo.pop(stage.dataset, None)
         raise vanished
 
     def _inputs(self, stage: Stage) -> list[asyncio.Task[bool]]:
@@ -149,31 +158,72 @@ class Flights:
         return needed
 
     async def _compute(self, stage: Stage) -> bool:
-        """Run the stage as a task, or wait for the process that is at it."""
-        watch = self._store.watch(stage.key)
+        """Run the stage as a task, or wait for the process that is at it.
+
+        Where its process is killed again and again, it is alone on a node the last time: a
+        neighbour may have needed the memory.
+
+        Raises
+        ------
+        TooLarge
+            When it was killed there, too, and it was not the node that died.
+        """
+        watch, deaths = self._store.watch(stage.key), 0
         while stage.key not in self._store:
             self._note(stage, {"stage": stage.kind})
-            metrics = tasks.start(stage, self._store, self._datasets, self._gpus)
-            computed = True
+            cargo = {d: r for d, r in self._cargo.items() if d == stage.dataset}
+            alone = deaths >= tasks.RETRIES
+            metrics = tasks.start(
+                stage, self._store, self._datasets, cargo, self._gpus, alone=alone
+            )
+            computed, died = True, 1
             try:
                 async for reference in metrics:
                     epoch: EpochMetrics = await reference
-                    computed = not epoch["reused"]
-                    self._note(stage, epoch)
-                    self._tell(epoch)
-                return computed
+                    if epoch == tasks.BEGUN:
+                        self.meter.begin(stage.key, *tasks.held(stage.execution, self._gpus))
+                    elif epoch == tasks.DONE:
+                        return computed
+                    else:
+                        computed = not epoch["reused"]
+                        self._note(stage, epoch)
+                        self._tell(epoch)
             except asyncio.CancelledError:
                 ray.cancel(metrics)
                 raise
+            except tasks.KILLED:
+                pass
             except ray.exceptions.RayError as failure:
                 own = tasks.own_error(failure)
-                if not isinstance(own, Busy):
+                if isinstance(own, Absent):
+                    self._ship(stage.dataset)
+                    died = 0
+                elif not isinstance(own, Busy):
                     raise own from None
+            finally:
+                self.meter.end(stage.key)
             while watch.busy():
                 await asyncio.sleep(self._store.poll_seconds)
+            # It was killed, unless another process has made it: Ray has started the task again,
+            # which found itself at work.
+            deaths += died
+            if deaths > tasks.RETRIES and stage.key not in self._store:
+                if not self._node_died():
+                    raise TooLarge(tasks.TOO_LARGE)
+                deaths = tasks.RETRIES
         for epoch in reread(opened(stage, self._store)):
             self._tell(epoch)
         return False
+
+    def _node_died(self) -> bool:
+        """Whether one did since this was asked last: its end may have killed a process, too."""
+        before, self._dead = self._dead, tasks.dead_nodes()
+        return self._dead != before
+
+    def _ship(self, digest: str) -> None:
+        """Have what some machine lacks sent to each that asks for it."""
+        if digest not in self._cargo:
+            self._cargo[digest] = ray.put(packed(self._datasets[digest], digest))
 
     def _note(self, stage: Stage, metrics: EpochMetrics) -> None:
         if stage.key in self._flights:
@@ -181,7 +231,12 @@ class Flights:
 
 
 def on_ray(
-    store: Store, datasets: Datasets, gpus_per_worker: float = 0.0, *, keep_going: bool = False
+    store: Store,
+    datasets: Datasets,
+    gpus_per_worker: float = 0.0,
+    *,
+    keep_going: bool = False,
+    meter: Meter | None = None,
 ) -> Runner:
     """A runner that computes stages on the cluster, those that do not need each other at once.
 
@@ -197,7 +252,7 @@ def on_ray(
                 yield from reread(folder)
         told: asyncio.Queue[EpochMetrics | None] = asyncio.Queue()
         loop = asyncio.new_event_loop()
-        flights = Flights(store, datasets, gpus_per_worker, told.put_nowait)
+        flights = Flights(store, datasets, gpus_per_worker, told.put_nowait, meter)
 
         async def bring_one_about(stage: Stage) -> None:
             try:
@@ -249,6 +304,10 @@ class Desk:
     async def at_work(self) -> dict[str, EpochMetrics]:
         """As `Flights.at_work`."""
         return self._flights.at_work()
+
+    async def used(self) -> Used:
+        """What its stages have used."""
+        return self._flights.meter.used()
 
     async def leave(self, waiter: str) -> None:
         """As `Flights.leave`."""

@@ -18,7 +18,7 @@ Values = dict[int, list[float]]
 
 def play_off(
     values: Mapping[int, Sequence[float]],
-    more: Callable[[Sequence[tuple[int, int]]], Sequence[float]],
+    more: Callable[[Sequence[tuple[int, int]]], Sequence[float] | None],
     max_seeds: int,
 ) -> Values:
     """Give contenders one more seed, again and again, until the best one stands apart from the
@@ -29,7 +29,7 @@ def play_off(
     Parameters
     ----------
     values : of the trials that take part, each with at least one seed
-    more : the values of some (trial, seed), which it computes
+    more : the values of some (trial, seed), which it computes; None ends it, with what is known
     """
     known = {number: list(given) for number, given in values.items()}
     while True:
@@ -38,7 +38,10 @@ def play_off(
         if len(close) == 1 or fewest >= max_seeds:
             return known
         asked = [(n, fewest) for n in close if len(known[n]) == fewest]
-        for (number, _), value in zip(asked, more(asked), strict=True):
+        found = more(asked)
+        if found is None:
+            return known
+        for (number, _), value in zip(asked, found, strict=True):
             known[number].append(value)
 
 

@@ -7,7 +7,6 @@ import json
 import math
 import os
 import shutil
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -25,6 +24,7 @@ from thyroid.data.dataset import Dataset
 from thyroid.data.splits import make_split
 from thyroid.distribute import recall, tasks
 from thyroid.distribute.board import Board
+from thyroid.distribute.budget import Budget, Cut
 from thyroid.distribute.flights import Desk, on_ray
 from thyroid.distribute.playoff import FIELD, Values, play_off
 from thyroid.distribute.prices import Prices
@@ -47,6 +47,7 @@ from thyroid.distribute.watcher import Watcher, ended
 from thyroid.errors import InputError, StageFailed, StorageError
 from thyroid.execute import Datasets, bring_about
 from thyroid.files import cannot_write
+from thyroid.ledger import Ledger, Meter, Used
 from thyroid.live_report import LiveReport
 from thyroid.recipe import Recipe, for_data, from_json, to_json
 from thyroid.savings import keep_stages, lineages
@@ -77,7 +78,9 @@ class SearchConfig:
     concurrent: int | None = None
     """Trials at once; None: as many as there are processors or GPUs for."""
     time_budget_s: float | None = None
-    """Seconds after which no further trial starts and running ones stop."""
+    """Seconds after which no further trial starts and running ones stop; of each command anew."""
+    gpu_hours: float | None = None
+    """The same, of GPUs times the hours that stages have held them; of the search in all."""
     grace_epochs: int = 8
     """ASHA stops no trial before this epoch."""
     reduction_factor: float = 3.0
@@ -90,6 +93,8 @@ class SearchConfig:
     """Runs whose trials count, as far as the store has their stages."""
 
     def __post_init__(self) -> None:
+        if self.gpu_hours is not None and not 0 < self.gpu_hours < math.inf:
+            raise InputError(f"--gpu-hours is {self.gpu_hours} but must be above zero.")
         bounds = {
             "trials": (1, 10**6),
             "seeds": (1, 1000),
@@ -116,7 +121,7 @@ class Search:
     """A search in a run folder. Trials see training and validation data only."""
 
     run: Path
-    """Folder of study.journal, trials.csv and stages.json."""
+    """Folder of study.journal, trials.csv, stages.json and costs.json."""
     dataset: Dataset
     base: Recipe
     """The resolved recipe that `space` starts from."""
@@ -132,11 +137,15 @@ class Search:
     _played: dict[str, list[Stage]] = field(default_factory=dict, init=False)
     """The trainings of the play-off."""
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune keeps a copy of what it is given that nobody reads."""
+        return {}
+
     def best(self) -> Recipe:
-        """Search until `config.trials` trials have ended; the best recipe.
+        """Search until `config.trials` trials have ended, or the budget is over; the best recipe.
 
         An interrupted search goes on where it was: finished trials are in the study, others find
-        their stages in the store.
+        their stages in the store. So does one whose budget was over, with a larger one.
 
         Raises
         ------
@@ -151,20 +160,18 @@ class Search:
         trials = self.study.get_trials(deepcopy=False)
         if self.config.recall and all(recall.SOURCE in trial.user_attrs for trial in trials):
             self._recall()
-        try:
-            self._tune()
-        except BaseException:
-            with contextlib.suppress(Exception):  # what ended it is to be told
-                self.write()
-            raise
-        self.write()
-        if not self._complete:
-            reasons = [outcome(trial).get("reason", "") for trial in self.own]
-            raise InputError(
-                "No trial of the search was completed; the first one: "
-                f"{(reasons or ['none ran'])[0]}"
-            )
-        seeds = self._play_off()
+        budget = Budget(self.config.time_budget_s, self.config.gpu_hours, self.ledger)
+        with self.ledger.counting("search") as meter:
+            try:
+                self._tune(budget)
+            except BaseException:
+                with contextlib.suppress(Exception):  # what ended it is to be told
+                    self.write()
+                raise
+            self.write()
+            if not self._complete:
+                raise InputError(self._nothing(budget))
+            seeds = self._play_off(budget, meter)
         best = min(seeds, key=lambda n: (-fmean(seeds[n]), n)) if seeds else self._ranked[0].number
         write_trials(self.run, self.study, seeds, best)
         return self._recipe(self._complete[best])
@@ -175,6 +182,11 @@ class Search:
         if self.config.storage is None:
             return open_study(self.run / "study.journal", self.config.objectives)
         return open_study(self.config.storage, self.config.objectives, study_name(self.store.run))
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """What the run has used."""
+        return Ledger(self.run, tasks.resources_there)
 
     @property
     def own(self) -> list[FrozenTrial]:
@@ -271,27 +283,33 @@ class Search:
     def _ladder(self) -> Ladder:
         return Ladder(grace_epochs=self.config.grace_epochs, factor=self.config.reduction_factor)
 
-    def _tune(self) -> None:
-        """Run trials until there are enough, or the time is over.
+    def _nothing(self, budget: Budget) -> str:
+        """Why no trial is complete."""
+        if budget.over():
+            return (
+                "No trial of the search was completed before its budget was used up: "
+                "the same command with a larger one goes on."
+            )
+        reasons = [outcome(trial).get("reason", "") for trial in self.own]
+        first = (reasons or ["none ran"])[0]
+        return f"No trial of the search was completed; the first one: {first}"
+
+    def _tune(self, budget: Budget) -> None:
+        """Run trials until there are enough, or the budget is over.
 
         The death of a driver ends a round; the next one begins with the trials that it left open.
         """
         config = self.config
-        began, done, idle = time.monotonic(), len(self.own), 0
+        done, idle = len(self.own), 0
         board = Board(config.trials, config.time_budget_s)
         with board.shown(), self._desk() as desk:
-            while (left := config.trials - len(self.own)) > 0:
+            while (left := config.trials - len(self.own)) > 0 and not budget.over():
                 own = {trial.number for trial in self.own}
                 board.begin([ended(t, own=t.number in own) for t in finished(self.study)])
-                watcher = Watcher(board, desk, self.write, self.report)
-                budget = config.time_budget_s
-                if budget is not None:
-                    budget -= time.monotonic() - began
-                    if budget <= 0:
-                        return
-                lost = self._round(left, budget, watcher, desk)
-                if watcher.breakdown.reason is not None:
-                    raise StorageError(watcher.breakdown.reason)
+                watcher = Watcher(board, desk, self.write, self.report, budget)
+                lost = self._round(left, watcher, desk)
+                if watcher.end.reason is not None:
+                    raise StorageError(watcher.end.reason)
                 if lost is None:
                     return
                 idle = 0 if len(self.own) > done else idle + 1
@@ -300,9 +318,7 @@ class Search:
                 if idle > RESTARTS or not alive:
                     raise StageFailed(f"The search stopped: {lost} The same command goes on.")
 
-    def _round(
-        self, left: int, budget: float | None, watcher: Watcher, desk: Any
-    ) -> Exception | None:
+    def _round(self, left: int, watcher: Watcher, desk: Any) -> Exception | None:
         """Let Tune run `left` trials; what killed a driver, if anything did."""
         config = self.config
         rungs = Rungs(self._ladder)
@@ -311,14 +327,13 @@ class Search:
         drive = driver(self.store, self.dataset.digest, config.seeds, self._ladder, desk)
         with _scratch(self.run) as scratch:
             tuner = tune.Tuner(
-                # A driver waits; what it asks for computes. Tune wants a request, so: 1 MB.
-                tune.with_resources(drive, {"cpu": 0, "memory": 1e6}),
+                # A driver waits, on the machine of the command; what it asks for computes elsewhere.
+                tune.with_resources(drive, {"cpu": 0, **tasks.a_trace_of_this_node()}),
                 tune_config=tune.TuneConfig(
                     search_alg=StudySearch(self._propose, self.study, config.objectives, rungs),
                     scheduler=rungs,
                     num_samples=left,
                     max_concurrent_trials=config.concurrent or _concurrent(self.base, config),
-                    time_budget_s=budget,
                     reuse_actors=True,
                     trial_dirname_creator=lambda trial: trial.trial_id,
                 ),
@@ -326,7 +341,7 @@ class Search:
                     name="search",
                     storage_path=str(scratch),
                     callbacks=[watcher],
-                    stop=watcher.breakdown,
+                    stop=watcher.end,
                     failure_config=tune.FailureConfig(fail_fast=True),
                     verbose=0,
                 ),
@@ -342,17 +357,26 @@ class Search:
     @contextlib.contextmanager
     def _desk(self) -> Iterator[Any]:
         """The flights of this search; what still flies at the end is cancelled."""
-        desk: Any = Desk.remote(self.store, self.datasets, self.config.gpus_per_worker)  # type: ignore[attr-defined]
+        here = Desk.options(scheduling_strategy=tasks.this_node())  # type: ignore[attr-defined]
+        desk: Any = here.remote(self.store, self.datasets, self.config.gpus_per_worker)
+
+        def used() -> Used:
+            shown: Used = ray.get(desk.used.remote(), timeout=10)
+            return shown
+
         try:
-            yield desk
+            with self.ledger.reading(used):
+                yield desk
         finally:
             with contextlib.suppress(ray.exceptions.RayError):
                 ray.get(desk.close.remote(), timeout=10)
             ray.kill(desk)
 
-    def _play_off(self) -> Values:
+    def _play_off(self, budget: Budget, meter: Meter) -> Values:
         """Macro-F1 of every seed of the best recipes; empty where none is to get more seeds."""
         if self.config.max_seeds <= self.config.seeds or self.config.objectives[0] != "macro_f1":
+            return {}
+        if budget.over():
             return {}
         field: dict[str, FrozenTrial] = {}
         for trial in self._ranked:
@@ -365,13 +389,22 @@ class Search:
             recipe = self._recipe(chosen[number])
             return pipeline.classifier(recipe, self.dataset.digest, seed)[-1]
 
-        def more(asked: Sequence[tuple[int, int]]) -> list[float]:
+        def more(asked: Sequence[tuple[int, int]]) -> list[float] | None:
             stages = [final(*each) for each in asked]
             for (number, seed), stage in zip(asked, stages, strict=True):
                 if seed >= self.config.seeds:
                     self._played[f"trial {number}, seed {seed}"] = [stage]
-            runner = on_ray(self.store, self.datasets, self.config.gpus_per_worker, keep_going=True)
-            bring_about(stages, runner)
+            runner = on_ray(
+                self.store,
+                self.datasets,
+                self.config.gpus_per_worker,
+                keep_going=True,
+                meter=meter,
+            )
+            try:
+                bring_about(stages, budget.limited(runner))
+            except Cut:
+                return None
             return [self._value(stage) for stage in stages]
 
         progress.say(
@@ -379,12 +412,14 @@ class Search:
         )
         first = range(self.config.seeds)
         known = {number: more([(number, seed) for seed in first]) for number in chosen}
-        return play_off(known, more, self.config.max_seeds)
+        complete = {number: values for number, values in known.items() if values is not None}
+        return play_off(complete, more, self.config.max_seeds) if complete else {}
 
     def _value(self, stage: Stage) -> float:
         """Macro-F1 at a training's end; 0 of one that diverged."""
         metrics = last_metrics(self.store, stage)
-        return 0.0 if metrics is None else float(metrics["validation_macro_f1"])
+        value = math.nan if metrics is None else float(metrics["validation_macro_f1"])
+        return value if math.isfinite(value) else 0.0
 
 
 @contextlib.contextmanager

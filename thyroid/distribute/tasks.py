@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from pathlib import Path
 
 import ray
-from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+from ray.util.scheduling_strategies import (
+    NodeAffinitySchedulingStrategy,
+    PlacementGroupSchedulingStrategy,
+)
 
+from thyroid.distribute.shipping import Cargo, here
 from thyroid.errors import InputError, ProcessLost, StageFailed, TooLarge
 from thyroid.execute import Datasets, execute_unless_busy
 from thyroid.recipe import ExecutionConfig
@@ -21,34 +26,74 @@ from thyroid.store import Store
 RETRIES = 2
 """Times that a stage whose process or node was lost is started again."""
 
+BEGUN: EpochMetrics = {"task": "begun"}
+DONE: EpochMetrics = {"task": "done"}
+
+KILLED = (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError)
+"""How Ray tells that a process was, on a machine that lived on; the second, if it did so itself."""
+
+TOO_LARGE = (
+    f"A stage's process was killed {RETRIES + 1} times, as when it needs more memory than there "
+    "is, and its machine lived on."
+)
+
 
 @ray.remote  # type: ignore[untyped-decorator]  # ray ships no types
-def _run(stage: Stage, store: Store, datasets: Datasets) -> Iterator[EpochMetrics]:
+def _run(stage: Stage, store: Store, path: Path, cargo: Cargo) -> Iterator[EpochMetrics]:
+    yield BEGUN
     if dataclasses.replace(stage).key != stage.key:  # computed anew, with what is installed here
         raise StageFailed("This node has other versions of torch or numpy than the driver.")
     if stage.execution.workers == 1:
-        yield from execute_unless_busy(stage, store, datasets)
+        yield from execute_unless_busy(stage, store, here(stage, path, cargo))
     else:
         from thyroid.distribute.workers import execute_on_workers
 
-        yield from execute_on_workers(stage, store, datasets)
+        yield from execute_on_workers(stage, store, path, cargo)
+    yield DONE
 
 
 def start(
-    stage: Stage, store: Store, datasets: Datasets, gpus_per_worker: float = 0.0
+    stage: Stage,
+    store: Store,
+    datasets: Datasets,
+    cargo: Cargo,
+    gpus_per_worker: float = 0.0,
+    *,
+    alone: bool = False,
 ) -> ray.ObjectRefGenerator:
     """Start one stage, whose inputs are in the store; yields references to its metrics.
+
+    The first of them are `BEGUN`, the last `DONE`. Without these it was not done: where the task
+    was killed and started again, Ray may leave out what the second time ended with.
+
+    It ends with `Absent` where its machine has no data set and the cargo has none.
+
+    One that is to be `alone` waits until a node has no other work, and holds all its processors.
 
     A task started within a trial would be put into the trial's placement group, which has no
     room: it is sent outside.
     """
     options = {
         "num_returns": "streaming",
-        "max_retries": RETRIES,  # a lost node is no reason to fail: the artifact appears once
+        # A lost node is no reason to fail: the artifact appears once. And where memory runs out,
+        # Ray ends those first that it may start again, of which the desk is one.
+        "max_retries": RETRIES,
         "scheduling_strategy": PlacementGroupSchedulingStrategy(placement_group=None),
         **resources(stage.execution, gpus_per_worker),
     }
-    return _run.options(**options).remote(stage, store, datasets)
+    if alone and stage.execution.workers == 1:
+        options["num_cpus"] = _largest(options["num_gpus"])
+    return _run.options(**options).remote(stage, store, datasets[stage.dataset], cargo)
+
+
+def this_node() -> NodeAffinitySchedulingStrategy:
+    """To be on this machine, and nowhere else."""
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+
+
+def a_trace_of_this_node() -> dict[str, float]:
+    """What a trial asks for, to be on this machine: Ray Tune knows no other way to say so."""
+    return {f"node:{ray.util.get_node_ip_address()}": 0.0001}
 
 
 def resources(execution: ExecutionConfig, gpus_per_worker: float) -> dict[str, float]:
@@ -56,6 +101,28 @@ def resources(execution: ExecutionConfig, gpus_per_worker: float) -> dict[str, f
     if execution.workers > 1:
         return {"num_cpus": 0}
     return {"num_cpus": execution.threads, "num_gpus": gpus_each(execution, gpus_per_worker)}
+
+
+def held(execution: ExecutionConfig, gpus_per_worker: float) -> tuple[float, float]:
+    """Processors and GPUs that all workers of a stage hold together."""
+    gpus = gpus_each(execution, gpus_per_worker)
+    return float(execution.threads * execution.workers), gpus * execution.workers
+
+
+def resources_there() -> list[dict[str, float]]:
+    """Of every node that lives."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def _largest(gpus: float) -> float:
+    """Processors of the largest node that has so many GPUs."""
+    there = [node for node in resources_there() if node.get("GPU", 0.0) >= gpus]
+    return max((node.get("CPU", 1.0) for node in there), default=1.0)
+
+
+def dead_nodes() -> frozenset[str]:
+    """Ids of the nodes that have died."""
+    return frozenset(node["NodeID"] for node in ray.nodes() if not node["Alive"])
 
 
 def gpus_each(execution: ExecutionConfig, gpus_per_worker: float) -> float:
@@ -74,7 +141,7 @@ def require_room(execution: ExecutionConfig, gpus_per_worker: float) -> None:
         When a worker's processors or GPUs are more than any node has, or all workers' more than
         there are.
     """
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    nodes = resources_there()
     gpus = gpus_each(execution, gpus_per_worker)
     lower = "lower execution.threads, workers or --gpus-per-worker."
     takes = {"CPU": float(execution.threads)} | ({"GPU": gpus} if gpus else {})
@@ -107,6 +174,6 @@ def own_error(failure: ray.exceptions.RayError) -> Exception:
     if isinstance(failure, ray.exceptions.RayTaskError):
         cause: Exception = failure.cause
         return cause
-    if isinstance(failure, ray.exceptions.OutOfMemoryError):
-        return TooLarge(f"A stage needs more memory than there is: {failure}")
+    if isinstance(failure, KILLED):
+        return TooLarge(TOO_LARGE)
     return ProcessLost(f"A stage's process ended; the same command goes on: {failure}")

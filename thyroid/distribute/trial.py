@@ -6,6 +6,7 @@ It imports no torch and holds no processor: what it asks for is computed elsewhe
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from statistics import fmean
@@ -18,7 +19,7 @@ from thyroid import pipeline
 from thyroid.data.splits import LeakError
 from thyroid.distribute.rungs import Ladder
 from thyroid.distribute.tasks import own_error
-from thyroid.errors import Diverged, StageFailed, StorageError, TooLarge
+from thyroid.errors import Diverged, InputError, StageFailed, StorageError, TooLarge
 from thyroid.execute import METRICS
 from thyroid.recipe import Recipe, from_json
 from thyroid.stage import EpochMetrics, Stage
@@ -67,7 +68,7 @@ def driver(
                 if not is_own(failure):
                     tune.report({"epoch": 0, "broken": str(failure)} | about)
                     return
-                reached = {"state": "failed", "reason": str(failure)}
+                reached = {"state": "failed", "reason": reason(failure)}
             waited = {"seconds": time.monotonic() - began}
             tune.report({"epoch": 0} | about | trial.spent() | reached | waited)
             if "epoch" not in reached:
@@ -82,6 +83,14 @@ def is_own(failure: Exception) -> bool:
         return True
     elsewhere = (OSError, ImportError, StorageError, StageFailed, LeakError)
     return not isinstance(failure, elsewhere)
+
+
+def reason(failure: Exception) -> str:
+    """A sentence, of an exception that is not meant to be read, too."""
+    if isinstance(failure, (StageFailed, InputError)):
+        return str(failure)
+    said = " ".join(str(failure).split())
+    return f"A stage raised {type(failure).__name__}{': ' if said else ''}{said}"
 
 
 def stops(levels: Sequence[Level], ladder: Ladder) -> Iterator[Level]:
@@ -117,9 +126,12 @@ class Progress:
         last = [self._metrics(stage) for stage in level]
         config = level[0].config
         recalls = [metrics["validation_cross_recall"] for metrics in last]
+        macro_f1 = fmean(metrics["validation_macro_f1"] for metrics in last)
+        if not math.isfinite(macro_f1):
+            raise Diverged(f"Validation macro-F1 was {macro_f1} after epoch {last[0]['epoch']}.")
         return {
             "epoch": last[0]["epoch"],
-            "macro_f1": fmean(metrics["validation_macro_f1"] for metrics in last),
+            "macro_f1": macro_f1,
             "cross_recall": None if None in recalls else fmean(recalls),
             "part": config.phase + ("-decay" if config.rate.stop < config.rate.start else ""),
             "training": " ".join(stage.key for stage in level),

@@ -14,6 +14,7 @@ from ray import tune
 
 from thyroid import progress
 from thyroid.distribute.board import Board, Ended, Running
+from thyroid.distribute.budget import Budget
 from thyroid.distribute.study import outcome
 from thyroid.distribute.trials import STATES
 from thyroid.live_report import LiveReport
@@ -27,20 +28,29 @@ ASK_EVERY_S = 1.0
 """Between two questions to the desk what is computed for which trial."""
 
 
-class Breakdown(tune.Stopper):  # type: ignore[misc]  # ray ships no types
-    """Ends a search in which no trial can go on, before further ones are proposed."""
+class End(tune.Stopper):  # type: ignore[misc]  # ray ships no types
+    """Ends a search in which no trial can go on, or may, before further ones are proposed."""
 
-    def __init__(self) -> None:
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
         self.reason: str | None = None
+        """Why no trial can go on."""
+        self.cut = False
+        """Whether the budget was over, and running trials end with it."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune keeps a copy that nobody reads."""
+        return {}
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Tune's question after each report: whether the trial shall end here."""
         self.reason = self.reason or result.get("broken")
-        return self.stop_all()
+        return self.reason is not None
 
     def stop_all(self) -> bool:
         """Tune's question in between: whether everything shall."""
-        return self.reason is not None
+        self.cut = self.cut or self._budget.over()
+        return self.cut or self.reason is not None
 
 
 class Watcher(tune.Callback):  # type: ignore[misc]  # ray ships no types
@@ -52,16 +62,27 @@ class Watcher(tune.Callback):  # type: ignore[misc]  # ray ships no types
     desk : handle of the search's `Desk`
     write : writes trials.csv and stages.json
     report : what is rebuilt meanwhile
+    budget : of the search
     """
 
     def __init__(
-        self, board: Board, desk: Any, write: Callable[[], None], report: LiveReport | None
+        self,
+        board: Board,
+        desk: Any,
+        write: Callable[[], None],
+        report: LiveReport | None,
+        budget: Budget,
     ) -> None:
         self._board, self._desk, self._write, self._report = board, desk, write, report
         self._asked: Any = None
         self._ask_after = self._write_after = -math.inf
         self._stale = False
-        self.breakdown = Breakdown()
+        self._budget = budget
+        self.end = End(budget)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune keeps a copy that nobody reads."""
+        return {}
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """A trial's driver begins."""
@@ -84,7 +105,12 @@ class Watcher(tune.Callback):  # type: ignore[misc]  # ray ships no types
         """A trial has ended, or was stopped."""
         self._desk.leave.remote(trial.trial_id)
         result = trial.last_result
-        if self.breakdown.reason or not result:
+        if self.end.reason or not result:
+            return
+        if self.end.cut and result["epoch"] < result["epochs"] and "state" not in result:
+            self._board.running.pop(trial.trial_id, None)
+            say = f"trial {result['number']}: cut at epoch {result['epoch']} of {result['epochs']}"
+            progress.say(f"{say}, as the budget is used up")
             return
         state, reached = "complete", f"macro-F1 {result.get('macro_f1') or 0.0:.3f}"
         if result.get("state") == "failed":
@@ -105,6 +131,7 @@ class Watcher(tune.Callback):  # type: ignore[misc]  # ray ships no types
     def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
         """Several times a second."""
         self._ask()
+        self._board.spent = self._budget.spent()
         due = self._report is not None and self._report.due()
         if due or (self._stale and time.monotonic() >= self._write_after):
             began = time.monotonic()

@@ -1,0 +1,165 @@
+"""A search ends with its budget, and goes on with a larger one.
+
+On GPUs that are none: stages that know nothing of torch hold them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pandas as pd
+import pytest
+from optuna.trial import TrialState
+
+from tests.distribute.slow import EPOCH_S
+from tests.stages.test_classifier import where
+from tests.toy import toy_recipe
+from thyroid.data.dataset import Dataset
+from thyroid.distribute.search import Search, SearchConfig
+from thyroid.distribute.study import open_study
+from thyroid.recipe import Recipe, override
+from thyroid.store import Store
+
+pytestmark = [pytest.mark.kill, pytest.mark.ray]
+
+GPUS = 2
+EPOCHS = 8
+TRIAL_S = EPOCHS * EPOCH_S
+"""GPU-seconds of a trial."""
+
+SEARCH = """
+import json, sys
+from pathlib import Path
+import ray
+from tests.distribute import slow
+from tests.distribute.test_budget import GPUS, search
+slow.install()
+ray.init(
+    address="local",
+    num_cpus=4,
+    num_gpus=GPUS,
+    include_dashboard=False,
+    log_to_driver=False,
+    runtime_env={"worker_process_setup_hook": "tests.distribute.slow.install"},
+)
+search(Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3]))
+"""
+
+
+def rates(trial: optuna.Trial, recipe: Recipe) -> Recipe:
+    rate = trial.suggest_float("rate", 1e-5, 1e-2, log=True)
+    return override(recipe, {"optimiser.learning_rate": rate})
+
+
+def search(toy: Path, run: Path, settings: dict[str, Any]) -> None:
+    base = toy_recipe(
+        execution__device="cuda",
+        schedule__warmup_epochs=0,
+        schedule__constant_epochs=EPOCHS,
+        schedule__decay_epochs=0,
+        schedule__segment_epochs=2,
+    )
+    Search(
+        run=run,
+        dataset=Dataset.open(toy),
+        base=base,
+        space=rates,
+        config=SearchConfig(**{"trials": 6, "grace_epochs": 99} | settings),
+        store=Store(run / "store"),
+        datasets=where(toy),
+    ).best()
+
+
+def searched(toy: Path, run: Path, **settings: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", SEARCH, str(toy), str(run), json.dumps(settings)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def costs(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The budget, and what the search has used."""
+    content = json.loads((run / "costs.json").read_text())
+    (part,) = content["parts"]
+    return content["budget"], part
+
+
+def test_gpu_hours_are_counted_over_commands_and_end_the_search(toy: Path, tmp_path: Path) -> None:
+    few = 2.5 * TRIAL_S / 3600
+    first = searched(toy, tmp_path, gpu_hours=few, max_seeds=3)
+    assert first.returncode == 0, first.stderr
+    budget, used = costs(tmp_path)
+    assert budget == {"time_hours": None, "gpu_hours": few, "ended": "gpu_hours"}
+    late = GPUS * (2 + 3) / 3600  # until the ledger looks, and on a busy machine
+    assert few <= used["gpu_hours"] <= few + late
+    assert used["gpu_node_hours"] == used["node_hours"] == used["hours"]
+    assert used["there_gpu_hours"] == pytest.approx(GPUS * used["hours"])
+    assert used["gpu_hours"] < used["there_gpu_hours"]
+    assert "as the budget is used up" in first.stderr
+    assert f"of {few:g} GPU-hours" in first.stderr
+    assert "giving the best" not in first.stderr  # no play-off
+    study = open_study(tmp_path / "study.journal")
+    done = [trial.number for trial in study.trials if trial.state is TrialState.COMPLETE]
+    cut = [trial.number for trial in study.trials if trial.state is TrialState.RUNNING]
+    assert done
+    assert cut
+    assert len(done) + len(cut) == len(study.trials) < 6
+    ended = pd.read_csv(tmp_path / "trials.csv")
+
+    again = searched(toy, tmp_path, gpu_hours=few)
+    assert again.returncode == 0, again.stderr
+    assert pd.read_csv(tmp_path / "trials.csv").equals(ended)
+    assert costs(tmp_path)[1]["gpu_hours"] == used["gpu_hours"]
+
+    more = searched(toy, tmp_path, gpu_hours=100.0)
+    assert more.returncode == 0, more.stderr
+    table = pd.read_csv(tmp_path / "trials.csv")
+    assert list(table["number"]) == list(range(6))
+    assert set(table["state"]) == {"complete"}
+    pd.testing.assert_frame_equal(
+        table.drop(columns="chosen").loc[table["number"].isin(done)].reset_index(drop=True),
+        ended.drop(columns="chosen"),
+    )
+    budget, after = costs(tmp_path)
+    assert budget["ended"] is None
+    assert after["gpu_hours"] > used["gpu_hours"]
+    assert after["gpu_hours"] >= 6 * TRIAL_S / 3600  # some segments were computed twice
+
+
+def test_a_time_budget_ends_the_play_off_and_what_is_cut_goes_on(toy: Path, tmp_path: Path) -> None:
+    """Two trials within it, then seeds for as long as there is time."""
+    settings = {"trials": 2, "max_seeds": 100}
+    first = searched(toy, tmp_path, time_budget_s=3 * TRIAL_S + 6, **settings)
+    assert first.returncode == 0, first.stderr
+    budget, used = costs(tmp_path)
+    assert "giving the best 2 recipes more seeds" in first.stderr
+    assert budget["ended"] == "time_hours"
+    assert budget["time_hours"] <= used["hours"] <= budget["time_hours"] + 5 / 3600
+    table = pd.read_csv(tmp_path / "trials.csv")
+    assert table["playoff_seeds"].max() < 100
+    assert table["chosen"].sum() == 1
+
+    cut = searched(toy, tmp_path, time_budget_s=TRIAL_S / 2, trials=4)
+    assert cut.returncode == 0, cut.stderr
+    states = [trial.state for trial in open_study(tmp_path / "study.journal").trials]
+    assert states.count(TrialState.COMPLETE) == 2
+    assert 1 <= states.count(TrialState.RUNNING) <= 2
+    done = searched(toy, tmp_path, time_budget_s=60.0, trials=4)
+    assert done.returncode == 0, done.stderr
+    assert list(pd.read_csv(tmp_path / "trials.csv")["state"]) == ["complete"] * 4
+
+
+def test_a_budget_too_small_for_one_trial_is_said(toy: Path, tmp_path: Path) -> None:
+    tried = searched(toy, tmp_path, gpu_hours=1e-6)
+    assert tried.returncode == 1
+    assert "No trial of the search was completed before its budget was used up" in tried.stderr
+    assert costs(tmp_path)[0]["ended"] == "gpu_hours"
