@@ -24,7 +24,7 @@ test-browser: install
 	$(BIN)/pytest -m browser
 
 test-cluster: install
-	$(BIN)/pytest -m kill
+	$(BIN)/pytest -m cluster
 
 lint: install
 	$(BIN)/ruff check

@@ -22,7 +22,7 @@ from tests.toy import write_toy
 from thyroid.distribute.study import finished, open_study, outcome
 from thyroid.store import Store
 
-pytestmark = [pytest.mark.kill, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 NODES = 32
 

@@ -23,7 +23,7 @@ from tests.toy import toy_generators
 from thyroid.bucket import Bucket
 from thyroid.recipe import to_json
 
-pytestmark = [pytest.mark.kill, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 TRIALS = 3
 URL = f"s3://{NAME}/runs/first"

@@ -15,7 +15,7 @@ from tests.cluster.hosts import BIN, HOME, SHARED, Cluster
 from tests.toy import toy_generators
 from thyroid.recipe import to_json
 
-pytestmark = pytest.mark.kill
+pytestmark = pytest.mark.cluster
 
 TRIALS = 3
 DASHBOARD = 8265

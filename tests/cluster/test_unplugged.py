@@ -15,7 +15,7 @@ from tests.cluster.hosts import BIN, BUCKETS, HOME, REPOSITORY, SHARED, Cluster,
 from tests.toy import toy_generators, toy_recipe
 from thyroid.recipe import to_json
 
-pytestmark = [pytest.mark.kill, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 TRIALS = 3
 SPENT = ["seconds", "compute", "computed", "reused_stages", "computed_stages"]

@@ -26,7 +26,7 @@ from thyroid.distribute.study import open_study
 from thyroid.recipe import Recipe, override
 from thyroid.store import Store
 
-pytestmark = [pytest.mark.kill, pytest.mark.ray]
+pytestmark = [pytest.mark.cluster, pytest.mark.ray]
 
 GPUS = 2
 EPOCHS = 8

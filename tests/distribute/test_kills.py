@@ -27,7 +27,7 @@ from thyroid.errors import InputError
 from thyroid.space import load_space
 from thyroid.store import Store
 
-pytestmark = [pytest.mark.kill, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 
 TRIALS = 5
 

@@ -22,7 +22,7 @@ from thyroid.distribute.search import SearchConfig
 from thyroid.recipe import Recipe, override
 from thyroid.store import Store
 
-pytestmark = [pytest.mark.kill, pytest.mark.ray, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.ray, pytest.mark.timeout(300)]
 
 POISON = {1: RAISES, 2: KILLED, 4: TOO_LARGE, 6: NO_NUMBER}
 """Trial number -> weight decay."""

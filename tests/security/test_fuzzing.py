@@ -48,7 +48,7 @@ def test_300_changed_files(sound: Path, tmp_path: Path) -> None:
     assert peak < MOST_MEGABYTES
 
 
-@pytest.mark.kill
+@pytest.mark.cluster
 def test_10_000_changed_files(sound: Path, tmp_path: Path) -> None:
     def half(first: int) -> tuple[list[str], int]:
         return outcomes(tmp_path / str(first), str(sound), str(first), str(first + 5000))

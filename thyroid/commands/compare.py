@@ -65,7 +65,7 @@ def compare(
     """
     from thyroid.comparison import ablation_rows, baseline_names, baseline_rows, method_row
     from thyroid.data.dataset import Dataset
-    from thyroid.distribute.connection import connected
+    from thyroid.distribute.connection import connected, patience
     from thyroid.distribute.flights import on_ray
     from thyroid.distribute.tasks import require_room, resources_there
     from thyroid.execute import bring_about
@@ -109,7 +109,7 @@ def compare(
     }
     every = range(seeds)
     with connected(address), locked(run):
-        require_room(base.execution, gpus_per_worker)
+        require_room(base.execution, gpus_per_worker, patience(address))
         require_same(run, data, base, "compare", about, tested)
         if not (run / "config.json").exists():
             write_config(run, data, base, every, "compare", None, tested, about)

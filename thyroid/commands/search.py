@@ -138,7 +138,7 @@ def search_and_evaluate(
     report_every_s: float | None = None,
 ) -> None:
     """What `search` and `demo` have in common."""
-    from thyroid.distribute.connection import connected
+    from thyroid.distribute.connection import connected, patience
     from thyroid.distribute.flights import on_ray
     from thyroid.distribute.search import Search
     from thyroid.distribute.study import database, find_study
@@ -179,7 +179,7 @@ def search_and_evaluate(
     if config.storage is not None:
         database(config.storage)
     with connected(address), locked(run):
-        require_room(base.execution, config.gpus_per_worker)
+        require_room(base.execution, config.gpus_per_worker, patience(address))
         require_same(run, data, base, command, about, tested)
         if not (run / "config.json").exists():
             write_config(run, data, base, seeds, command, about, tested)

@@ -90,12 +90,12 @@ def train(
             there = resources
             runner_in = in_process_metered
         else:
-            from thyroid.distribute.connection import connected
+            from thyroid.distribute.connection import connected, patience
             from thyroid.distribute.flights import on_ray
             from thyroid.distribute.tasks import require_room, resources_there
 
             stack.enter_context(connected(address))
-            require_room(chosen.execution, gpus_per_worker)
+            require_room(chosen.execution, gpus_per_worker, patience(address))
             there = resources_there
             runner_in = functools.partial(on_ray, gpus_per_worker=gpus_per_worker)
         stack.enter_context(locked(run))

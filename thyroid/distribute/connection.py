@@ -13,6 +13,15 @@ from ray._private import ray_constants
 
 from thyroid.errors import InputError
 
+GROWTH_SECONDS = 300.0
+"""That a cluster may take until its first workers are there."""
+
+
+def patience(address: str | None) -> float:
+    """Seconds to wait for room: a cluster may grow, a Ray that is started here does not."""
+    joined = address or os.environ.get("RAY_ADDRESS")
+    return GROWTH_SECONDS if joined not in (None, "", "local") else 0.0
+
 
 @contextlib.contextmanager
 def connected(address: str | None = None, cpus: int | None = None) -> Iterator[None]:

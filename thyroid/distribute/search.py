@@ -327,7 +327,7 @@ class Search:
         drive = driver(self.store, self.dataset.digest, config.seeds, self._ladder, desk)
         with _scratch(self.run) as scratch:
             tuner = tune.Tuner(
-                # A driver waits, on the machine of the command; what it asks for computes elsewhere.
+                # A driver waits on the machine of the command; what it asks for computes elsewhere.
                 tune.with_resources(drive, {"cpu": 0, **tasks.a_trace_of_this_node()}),
                 tune_config=tune.TuneConfig(
                     search_alg=StudySearch(self._propose, self.study, config.objectives, rungs),

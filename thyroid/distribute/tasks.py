@@ -7,6 +7,7 @@ processor in hand.
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from ray.util.scheduling_strategies import (
 from thyroid.distribute.shipping import Cargo, here
 from thyroid.errors import InputError, ProcessLost, StageFailed, TooLarge
 from thyroid.execute import Datasets, execute_unless_busy
+from thyroid.progress import duration, say
 from thyroid.recipe import ExecutionConfig
 from thyroid.stage import EpochMetrics, Stage
 from thyroid.store import Store
@@ -132,8 +134,12 @@ def gpus_each(execution: ExecutionConfig, gpus_per_worker: float) -> float:
     return 1.0 if execution.workers > 1 else gpus_per_worker or 1.0
 
 
-def require_room(execution: ExecutionConfig, gpus_per_worker: float) -> None:
-    """Refuse what the cluster has no room for now: its tasks would wait without a word.
+def require_room(execution: ExecutionConfig, gpus_per_worker: float, wait_s: float = 0.0) -> None:
+    """Refuse what the cluster has no room for: its tasks would wait without a word.
+
+    Parameters
+    ----------
+    wait_s : seconds that a cluster may take to grow until there is room
 
     Raises
     ------
@@ -141,32 +147,42 @@ def require_room(execution: ExecutionConfig, gpus_per_worker: float) -> None:
         When a worker's processors or GPUs are more than any node has, or all workers' more than
         there are.
     """
+    give_up = time.monotonic() + wait_s
+    told = False
+    while (lack := _lack(execution, gpus_per_worker)) is not None:
+        if time.monotonic() >= give_up:
+            raise InputError(f"{lack}: lower execution.threads, workers or --gpus-per-worker.")
+        if not told:
+            say(f"waiting for the cluster to grow, {duration(wait_s)} at most. {lack}")
+        told = True
+        time.sleep(1)
+
+
+def _lack(execution: ExecutionConfig, gpus_per_worker: float) -> str | None:
+    """What there is too little of now."""
     nodes = resources_there()
     gpus = gpus_each(execution, gpus_per_worker)
-    lower = "lower execution.threads, workers or --gpus-per-worker."
     takes = {"CPU": float(execution.threads)} | ({"GPU": gpus} if gpus else {})
     for name, each in takes.items():
         there = [node.get(name, 0.0) for node in nodes]
         largest, needed = max(there, default=0.0), each * execution.workers
         if each > largest:
-            raise InputError(
-                f"A worker takes {each:g} {name}s, and Ray has {largest:g} on its largest node: "
-                f"{lower}"
-            )
+            return f"A worker takes {each:g} {name}s, and Ray has {largest:g} on its largest node"
         if needed > sum(there):
-            raise InputError(
+            return (
                 f"A training of {execution.workers} workers takes {needed:g} {name}s, and Ray has "
-                f"{sum(there):g}: {lower}"
+                f"{sum(there):g}"
             )
     room = sum(
         min(int(node.get(name, 0.0) / each) for name, each in takes.items()) for node in nodes
     )
-    if room < execution.workers:  # enough of everything, but not where it is needed
-        each_takes = " and ".join(f"{each:g} {name}s" for name, each in takes.items())
-        raise InputError(
-            f"A training takes {execution.workers} workers of {each_takes} each, and Ray's nodes "
-            f"have room for {room}: {lower}"
-        )
+    if room >= execution.workers:
+        return None
+    each_takes = " and ".join(f"{each:g} {name}s" for name, each in takes.items())
+    return (  # enough of everything, but not where it is needed
+        f"A training takes {execution.workers} workers of {each_takes} each, and Ray's nodes "
+        f"have room for {room}"
+    )
 
 
 def own_error(failure: ray.exceptions.RayError) -> Exception:
