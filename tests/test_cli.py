@@ -204,6 +204,8 @@ def test_bad_input_is_one_sentence_status_2_and_leaves_nothing(
         ([*train, "--network.width", "0"], "network.width is 0"),
         ([*train, "--execution.device", "cuda"], "there is none here"),
         ([*search, "augmentation", "--time-budget", "soon"], "90s, 30m, 2h or 30d"),
+        ([*search, "augmentation", "--gpu-hours", "1"], "on the processor: use --time-budget"),
+        ([*search, "augmentation", "--gpu-hours", "0"], "--gpu-hours is 0.0 but must be above"),
         ([*search, "augmentation", "--report-every", "1"], "--report-every '1' is no duration"),
         ([*search, "augmentation", "--objectives", "f1"], "name each once, of macro_f1"),
         ([*search, "augmentation", "--recall", "nowhere"], "nowhere holds no search"),
@@ -384,7 +386,7 @@ def test_search_writes_trials_and_the_best_recipe(
     assert {user for stage in stages for user in stage["users"]} >= {"trial 0", "trial 1", "seed 0"}
     assert not any(stage["found"] for stage in stages)
     assert "computed" in told.err.splitlines()[-1]
-    assert documented_as_written(run) >= {"trials.csv", "stages.json"}
+    assert documented_as_written(run) >= {"trials.csv", "stages.json", "costs.json"}
     assert same_as_metrics(run, seeds=1)
     outcome = scalars(run / "tensorboard" / "search")
     assert outcome["search/macro_f1", 1] == pytest.approx(table["macro_f1"][1], rel=1e-6)

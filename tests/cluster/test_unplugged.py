@@ -26,7 +26,8 @@ def hosts(cluster: Cluster, toy: Path) -> Cluster:
     """The cluster, with a data set on its head and recipes that all hosts see."""
     shutil.copytree(toy, cluster.head.home / "toy")
     longer = toy_generators(schedule__constant_epochs=8)
-    pair = toy_recipe(execution__workers=2)
+    one = {"warmup_epochs": 0, "constant_epochs": 1, "decay_epochs": 0}  # segment
+    pair = toy_recipe(execution__workers=2, **{f"schedule__{n}": v for n, v in one.items()})
     for name, recipe in (("longer", longer), ("pair", pair)):
         (cluster.shared / f"{name}.json").write_text(json.dumps(to_json(recipe)))
     return cluster

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Mapping
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from thyroid import stage
-from thyroid.recipe import to_json
 
 EPOCH_S = 0.25
 
@@ -23,17 +20,15 @@ def install() -> None:
 
 
 def fit(config: Any, inputs: Mapping[str, Path], folder: Path) -> Iterator[dict[str, Any]]:
-    """The value follows from the configuration."""
-    text = json.dumps(to_json(config), sort_keys=True)
-    value = int(sha256(text.encode()).hexdigest()[:8], 16) / 16**8
-    (folder / "made.txt").write_text(text)
+    """All are worth the same."""
+    (folder / "made.txt").touch()
     first = getattr(config, "first_epoch", 0)
     for epoch in range(first, first + getattr(config, "epochs", 0)):
         time.sleep(EPOCH_S)
         yield {
             "seed": 0,
             "epoch": epoch + 1,
-            "validation_macro_f1": value,
-            "validation_cross_recall": value,
+            "validation_macro_f1": 0.5,
+            "validation_cross_recall": 0.5,
             "train_seconds": EPOCH_S,
         }

@@ -55,3 +55,10 @@ def test_who_is_behind_by_more_than_the_luck_is_out() -> None:
     assert seed_spread([[0.8, 0.9], [0.7]]) == pytest.approx(0.05 * 2**0.5)
     assert contenders({0: [0.9, 0.92], 1: [0.905, 0.895], 2: [0.8, 0.81]}) == [0, 1]
     assert contenders({0: [0.90], 1: [0.89], 2: [0.8], 3: [0.7], 4: [0.6]}) == [0, 1, 2, 3]
+
+
+def test_it_ends_with_what_is_known_where_no_more_may_be_computed() -> None:
+    given = [[0.5, 0.7], None]
+    values = play_off({0: [0.5], 1: [0.6]}, lambda _: given.pop(0), max_seeds=9)
+    assert values == {0: [0.5, 0.7], 1: [0.6, 0.5]}  # the best so far is asked first
+    assert not given

@@ -18,7 +18,7 @@ from thyroid.distribute import tasks
 from thyroid.distribute.connection import connected
 from thyroid.distribute.flights import on_ray
 from thyroid.distribute.tasks import gpus_each, require_room, resources
-from thyroid.errors import InputError, ProcessLost, StageFailed
+from thyroid.errors import InputError, ProcessLost, StageFailed, TooLarge
 from thyroid.execute import Runner, in_process
 from thyroid.recipe import ExecutionConfig, Recipe
 from thyroid.stage import Stage
@@ -131,7 +131,7 @@ def runner_that_meets(
 ) -> Runner:
     """One that keeps going, whose every stage meets the same failure of Ray's."""
 
-    async def met(*_: object) -> AsyncIterator[object]:
+    async def met(*_: object, **__: object) -> AsyncIterator[object]:
         raise failure
         yield
 
@@ -142,17 +142,37 @@ def runner_that_meets(
 def test_a_runner_that_keeps_going_does_not_blame_a_recipe_for_a_lost_process(
     toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runner = runner_that_meets(ray.exceptions.WorkerCrashedError(), tmp_path, toy, monkeypatch)
+    runner = runner_that_meets(ray.exceptions.NodeDiedError("gone"), tmp_path, toy, monkeypatch)
     with pytest.raises(ProcessLost, match="the same command goes on"):
         list(runner([trained(toy_recipe(), toy)]))
 
 
-def test_a_runner_that_keeps_going_leaves_out_what_needs_too_much_memory(
-    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "failure", [ray.exceptions.OutOfMemoryError("much"), ray.exceptions.WorkerCrashedError()]
+)
+def test_a_runner_that_keeps_going_leaves_out_what_is_killed_alone_on_a_node(
+    failure: Exception, toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    failure = ray.exceptions.OutOfMemoryError("too much")
-    runner = runner_that_meets(failure, tmp_path, toy, monkeypatch)
-    assert list(runner([trained(toy_recipe(), toy)])) == []
+    alone = list[bool]()
+    dead = [frozenset(), frozenset({"x"}), frozenset({"x"})]
+
+    async def killed(*_: object, alone_: list[bool] = alone, **how: bool) -> AsyncIterator[object]:
+        alone_.append(how["alone"])
+        raise failure
+        yield
+
+    monkeypatch.setattr(tasks, "start", killed)
+    monkeypatch.setattr(tasks, "dead_nodes", lambda: dead.pop(0))
+    stage = trained(toy_recipe(), toy).inputs["split"]
+    assert list(on_ray(Store(tmp_path), where(toy), keep_going=True)([stage])) == []
+    assert alone == [False, False, True]
+    assert dead == [{"x"}, {"x"}]
+
+    alone.clear()
+    with pytest.raises(TooLarge, match="was killed 3 times"):
+        list(on_ray(Store(tmp_path), where(toy))([stage]))
+    assert alone == [False, False, True, True]  # a node had died meanwhile
+    assert not dead
 
 
 @pytest.mark.usefixtures("ray_here")

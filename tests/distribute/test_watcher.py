@@ -27,10 +27,12 @@ from thyroid import pipeline, progress
 from thyroid.data.dataset import Dataset
 from thyroid.distribute import board as boards
 from thyroid.distribute.board import MOST_ROWS, Board, Ended, Running
+from thyroid.distribute.budget import Budget
 from thyroid.distribute.flights import Flights
-from thyroid.distribute.search import Search
+from thyroid.distribute.search import Search, SearchConfig
 from thyroid.distribute.study import finished, open_study
 from thyroid.distribute.watcher import Watcher
+from thyroid.ledger import Ledger
 from thyroid.recipe import to_json
 from thyroid.store import Store
 
@@ -170,7 +172,7 @@ def test_what_is_computed_for_whom_is_known(toy: Path, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("ray_here")
 def test_the_watcher_tells_the_board_and_writes_once_a_trial_has_ended(
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written = io.StringIO()
     monkeypatch.setattr(progress, "console", Console(file=written, force_terminal=False))
@@ -182,7 +184,8 @@ def test_the_watcher_tells_the_board_and_writes_once_a_trial_has_ended(
     )
     board, writings = Board(2), []
     board.begin([])
-    watcher = Watcher(board, desk, lambda: writings.append(1), None)
+    budget = Budget(None, 2.0, Ledger(tmp_path, list))
+    watcher = Watcher(board, desk, lambda: writings.append(1), None, budget)
     recipe = toy_recipe()
     trial = SimpleNamespace(
         trial_id="t", config={"number": 7, "recipe": json.dumps(to_json(recipe))}
@@ -203,14 +206,24 @@ def test_the_watcher_tells_the_board_and_writes_once_a_trial_has_ended(
     assert left == ["t"]
     assert not board.running
     assert written.getvalue() == "trial 7: macro-F1 0.625 (best 0.625, 1/2)\n"
+    assert board.line().endswith(", 0.00 of 2 GPU-hours")
+
+    watcher.on_trial_start(2, [], trial)
+    assert board.running
+    trial.last_result = {"number": 7, "epoch": 3, "epochs": 4, "macro_f1": 0.5}
+    monkeypatch.setattr(Budget, "over", lambda _: True)
+    assert watcher.end.stop_all()
+    watcher.on_trial_complete(2, [], trial)
+    assert not board.running
+    assert board.done == 1  # it is cut, not stopped: it goes on some day
 
 
-def test_what_an_interrupted_search_knew_is_written() -> None:
+def test_what_an_interrupted_search_knew_is_written(tmp_path: Path) -> None:
     """And the interruption is what is told, also where writing fails."""
     written: list[str] = []
 
     class Interrupted(SimpleNamespace):
-        def _tune(self) -> None:
+        def _tune(self, _: Budget) -> None:
             raise KeyboardInterrupt
 
         def write(self) -> None:
@@ -220,7 +233,8 @@ def test_what_an_interrupted_search_knew_is_written() -> None:
     search = Interrupted(
         run=Path(),
         study=SimpleNamespace(get_trials=lambda **_: []),
-        config=SimpleNamespace(recall=()),
+        config=SearchConfig(),
+        ledger=Ledger(tmp_path, list),
         _require_crosses=lambda: None,
     )
     with pytest.raises(KeyboardInterrupt):

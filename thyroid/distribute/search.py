@@ -172,6 +172,8 @@ class Search:
             if not self._complete:
                 raise InputError(self._nothing(budget))
             seeds = self._play_off(budget, meter)
+        if budget.over():
+            progress.say("the search's budget is used up: the same command goes on with a new one")
         best = min(seeds, key=lambda n: (-fmean(seeds[n]), n)) if seeds else self._ranked[0].number
         write_trials(self.run, self.study, seeds, best)
         return self._recipe(self._complete[best])

@@ -109,8 +109,6 @@ class Watcher(tune.Callback):  # type: ignore[misc]  # ray ships no types
             return
         if self.end.cut and result["epoch"] < result["epochs"] and "state" not in result:
             self._board.running.pop(trial.trial_id, None)
-            say = f"trial {result['number']}: cut at epoch {result['epoch']} of {result['epochs']}"
-            progress.say(f"{say}, as the budget is used up")
             return
         state, reached = "complete", f"macro-F1 {result.get('macro_f1') or 0.0:.3f}"
         if result.get("state") == "failed":
