@@ -24,6 +24,7 @@ from thyroid import lease
 from thyroid.errors import InputError, StorageError
 
 if TYPE_CHECKING:
+    from obstore import UpdateVersion
     from obstore.store import ObjectStore
 
 SCHEMES = ("s3", "gs", "az")
@@ -73,13 +74,18 @@ class Bucket:
         found = self.look(name)
         return None if found is None else found[0]
 
-    def look(self, name: str) -> tuple[bytes, str] | None:
+    def look(self, name: str) -> tuple[bytes, UpdateVersion] | None:
         """An object's content and its version; None where there is none."""
         import obstore
 
         with self._refusals(), contextlib.suppress(FileNotFoundError):
             found = obstore.get(self._objects, name)
-            return found.bytes().to_bytes(), found.meta["e_tag"] or ""
+            version: UpdateVersion = {}  # S3 and Azure go by the one, Google by the other
+            if found.meta["e_tag"] is not None:
+                version["e_tag"] = found.meta["e_tag"]
+            if found.meta["version"] is not None:
+                version["version"] = found.meta["version"]
+            return found.bytes().to_bytes(), version
         return None
 
     def fetch(self, name: str, path: Path) -> bool:
@@ -119,14 +125,14 @@ class Bucket:
                 return self.get(name) == content
         return True
 
-    def replace(self, name: str, content: bytes, version: str) -> bool:
+    def replace(self, name: str, content: bytes, version: UpdateVersion) -> bool:
         """Write an object that is still of that version; False where it is another, or none."""
         import obstore
         from obstore.exceptions import PreconditionError
 
         with self._refusals():
             try:
-                obstore.put(self._objects, name, content, mode={"e_tag": version})
+                obstore.put(self._objects, name, content, mode=version)
             except (PreconditionError, FileNotFoundError):
                 return self.get(name) == content
         return True
@@ -231,7 +237,7 @@ class Watch:
 
     def __init__(self, bucket: Bucket, name: str) -> None:
         self._bucket, self._name = bucket, name
-        self._seen: tuple[bytes, str] | None = None
+        self._seen: tuple[bytes, UpdateVersion] | None = None
         self._since = time.monotonic()
 
     def alive(self) -> bool:
