@@ -584,7 +584,7 @@ def test_what_cannot_be_is_one_sentence_and_removes_nothing(
         (["store", str(tmp_path / "none")], "is no store of artifacts"),
         (["store", str(tmp_path), "--prune", "--older-than", "1s"], "is no store of artifacts"),
         (["store", str(run)], f"is no store of artifacts: name {run / 'store'}"),
-        (["store", "s3://bucket/store"], "is no folder"),
+        (["store", "s3://bucket/store"], "is in a bucket"),
         ([*at, "--prune", "--max-size", "20"], "--max-size '20' is no size: write 500MB"),
         ([*at, "--prune", "--max-size", "0GB"], "is no size"),
         ([*at, "--prune", "--max-size", f"{'9' * 400}GB"], "is no size"),

@@ -74,6 +74,7 @@ def test_hours_of_nodes_and_stages_go_on_from_where_they_were(
             meter.end("a")
             wait(1.5)
         with ledger.counting("final") as meter:
+            meter.begin("b", 1, 0)
             wait(1)
         found = rows(tmp_path)
         assert found["search"] == {
@@ -88,16 +89,33 @@ def test_hours_of_nodes_and_stages_go_on_from_where_they_were(
             "gpu_hours": 0.5 * total,
         }
         assert found["final"]["node_hours"] == 2 * total
-        assert found["final"]["stage_hours"] == 0
+        assert found["final"]["gpu_hours"] == 0
         assert ledger.used("search") == 0.5 * total
         assert ledger.used("elsewhere") == 0
+
+
+def test_a_command_that_computes_nothing_adds_nothing(
+    tmp_path: Path, wait: Callable[[float], None]
+) -> None:
+    ledger = Ledger(tmp_path, lambda: NODES)
+    with ledger.counting("final"):
+        wait(1)
+    assert rows(tmp_path) == {}
+    with ledger.counting("final") as meter:
+        meter.begin("a", 1, 1)
+        wait(1)
+    content = (tmp_path / "costs.json").read_bytes()
+    assert ledger.used("final") == 1
+    with Ledger(tmp_path, lambda: NODES).counting("final"):
+        wait(1)
+    assert (tmp_path / "costs.json").read_bytes() == content
 
 
 def test_a_meter_whose_process_died_begins_anew_and_nothing_is_counted_twice(
     tmp_path: Path, wait: Callable[[float], None]
 ) -> None:
     ledger = Ledger(tmp_path, lambda: NODES)
-    shown = [Used(meter="first", gpu_hours=3.0)]
+    shown = [Used(meter="first", stage_hours=1.0, gpu_hours=3.0)]
 
     def used() -> Used:
         return shown[0]
@@ -107,8 +125,8 @@ def test_a_meter_whose_process_died_begins_anew_and_nothing_is_counted_twice(
             pass
         assert ledger.used("search") == 3
         with ledger.reading(used):
-            shown[0] = Used(meter="first", gpu_hours=4.0)
-        shown[0] = Used(meter="second", gpu_hours=0.5)
+            shown[0] = Used(meter="first", stage_hours=1.0, gpu_hours=4.0)
+        shown[0] = Used(meter="second", stage_hours=1.0, gpu_hours=0.5)
         with ledger.reading(used):
             pass
         with ledger.reading(lambda: shown[1]):  # it is gone
@@ -170,6 +188,7 @@ def test_a_runner_in_this_process_holds_its_threads(toy: Path, tmp_path: Path) -
     assert used.processor_hours == pytest.approx(2 * used.stage_hours)
     assert used.stage_hours > 0
     assert used.gpu_hours == 0
+    list(in_process_metered(store, where(toy), meter)(stages[:1]))  # it is there
     assert meter.used() == used
 
 

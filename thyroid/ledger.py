@@ -1,7 +1,8 @@
 """What a run has used: node-hours and stage-hours, counted while a command works on it.
 
-RUN/costs.json keeps them, and counting goes on from there when the same command is run again. What
-was used in the last seconds before a SIGKILL is not in it. No ray, no torch.
+RUN/costs.json keeps them, and counting goes on from there when the same command is run again. A
+command that finds everything in the store adds nothing. What was used in the last seconds before a
+SIGKILL is not in it. No ray, no torch.
 """
 
 from __future__ import annotations
@@ -78,11 +79,11 @@ class Meter:
         with self._lock:
             self._running[stage] = (time.monotonic(), processors, gpus)
 
-    def end(self, stage: str) -> None:
+    def end(self, stage: str, *, counts: bool = True) -> None:
         """It has ended, however; of one that has not started nothing is counted."""
         with self._lock:
             began = self._running.pop(stage, None)
-            if began is not None:
+            if began is not None and counts:
                 self._past = _added(self._past, began)
 
     def used(self) -> Used:
@@ -111,9 +112,14 @@ def in_process_metered(store: Store, datasets: Datasets, meter: Meter) -> Runner
     def run(wanted: Sequence[Stage]) -> Iterator[EpochMetrics]:
         executions = [stage.execution for final in wanted for stage in final.lineage()]
         gpu = any(execution.device == "cuda" for execution in executions)
-        meter.begin("", max(execution.threads for execution in executions), float(gpu))
+        threads = max(execution.threads for execution in executions)
         try:
-            yield from in_process(store, datasets)(wanted)
+            meter.begin("", threads, float(gpu))
+            for metrics in in_process(store, datasets)(wanted):
+                meter.end("", counts=not metrics["reused"])
+                yield metrics
+                meter.begin("", threads, float(gpu))
+            meter.end("", counts=False)
         finally:
             meter.end("")
 
@@ -141,7 +147,7 @@ class Ledger:
             row["part"]: {n: row[n] for n in HOURS} for row in known["parts"]
         }
         self._lock = threading.Lock()
-        self._row: dict[str, float] = {}
+        self._part, self._row = "", dict.fromkeys(HOURS, 0.0)
         self._there: Sequence[Resources] = ()
         self._last = 0.0
         self._meters: list[Callable[[], Used]] = []
@@ -151,7 +157,8 @@ class Ledger:
 
     def used(self, part: str, name: str = GPU_HOURS) -> float:
         """Hours of a part so far, those of earlier commands included."""
-        return self._parts.get(part, {}).get(name, 0.0)
+        now = self._row[name] if part == self._part else 0.0
+        return self._parts.get(part, {}).get(name, 0.0) + now
 
     @contextlib.contextmanager
     def counting(self, part: str) -> Iterator[Meter]:
@@ -163,7 +170,7 @@ class Ledger:
             When costs.json cannot be written.
         """
         meter, over = Meter(), threading.Event()
-        self._row = self._parts.setdefault(part, dict.fromkeys(HOURS, 0.0))
+        self._part, self._row = part, dict.fromkeys(HOURS, 0.0)
         self._last = time.monotonic()
         self._there = self._nodes()
         looking = threading.Thread(target=self._look, args=(over,), daemon=True)
@@ -190,7 +197,7 @@ class Ledger:
     def write(self) -> None:
         """Write costs.json as of now."""
         with self._lock:
-            parts = [{"part": name, **row} for name, row in self._parts.items()]
+            parts = [{"part": name, **row} for name, row in self._so_far().items()]
             content = {"format_version": 1, "budget": self.budget, "parts": parts}
             replace_text(self._path, json.dumps(content, indent=1) + "\n")
 
@@ -206,7 +213,14 @@ class Ledger:
         over.set()
         looking.join(2 * LOOK_EVERY_S)  # it may wait for a cluster that is gone
         self._add()
+        self._parts, self._part = self._so_far(), ""
         self.write()
+
+    def _so_far(self) -> dict[str, dict[str, float]]:
+        if not (self._part and self._row["stage_hours"]):  # nothing has been computed
+            return self._parts
+        before = self._parts.get(self._part, dict.fromkeys(HOURS, 0.0))
+        return self._parts | {self._part: {n: before[n] + self._row[n] for n in HOURS}}
 
     def _add(self) -> None:
         """Add what was used since the last time."""
