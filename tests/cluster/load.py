@@ -1,7 +1,7 @@
 """Searches on a Ray of many nodes, all on this machine, whose stages are stubs of 10 ms.
 
-`python -m tests.cluster.load ADDRESS FOLDER NAME TRIALS SHARE` is one of them, on a Ray that
-`nodes` has started.
+`python -m tests.cluster.load ADDRESS FOLDER NAME TRIALS AT_ONCE SHARE` is one of them, on a Ray
+that `nodes` has started.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def nodes(count: int, gpus: int = 0) -> Iterator[str]:
         cluster.shutdown()
 
 
-def search(folder: Path, name: str, trials: int, share: float) -> None:
+def search(folder: Path, name: str, trials: int, at_once: int, share: float) -> None:
     """Search in FOLDER/NAME with the data set FOLDER/toy and the store FOLDER/store, on processors
     or with a share of a GPU for each stage.
     """
@@ -63,7 +63,7 @@ def search(folder: Path, name: str, trials: int, share: float) -> None:
     config = SearchConfig(
         trials=trials,
         seed=len(name),
-        concurrent=16,
+        concurrent=at_once,
         grace_epochs=2,
         gpus_per_worker=share,
     )
@@ -98,9 +98,9 @@ def memory_mb() -> float:
     return pages * os.sysconf("SC_PAGESIZE") / 2**20
 
 
-def main(address: str, folder: str, name: str, trials: str, share: str) -> None:
+def main(address: str, folder: str, name: str, trials: str, at_once: str, share: str) -> None:
     ray.init(address, log_to_driver=False, logging_level="error")
-    search(Path(folder), name, int(trials), float(share))
+    search(Path(folder), name, int(trials), int(at_once), float(share))
     ray.shutdown()
 
 
