@@ -91,9 +91,9 @@ def test_what_the_bucket_does_not_have_is_not_believed(server: Stumbling) -> Non
 
 def test_two_on_one_machine_are_refused(server: Stumbling) -> None:
     with (
-        at_hand(URL, alone=False),
+        at_hand(URL, alone=True),
         pytest.raises(InputError, match="of this machine"),
-        at_hand(URL, alone=False),
+        at_hand(URL, alone=True),
     ):
         pass
 
@@ -102,6 +102,7 @@ def test_two_on_two_machines_are_refused_unless_they_only_read(
     server: Stumbling, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lease, "LEASE_SECONDS", 3.0)
+    monkeypatch.setattr(mirror, "PUSH_EVERY_S", 0.05)
     with at_hand(URL, alone=True) as folder:
         (folder / "config.json").write_text("{}")
         elsewhere(tmp_path, monkeypatch)
@@ -110,6 +111,11 @@ def test_two_on_two_machines_are_refused_unless_they_only_read(
             pass
         with at_hand(URL, alone=False):
             pass
+
+
+def test_there_must_be_something_to_read(server: Stumbling) -> None:
+    with pytest.raises(InputError, match=f"There is no run at {URL}"), at_hand(URL, alone=False):
+        pass
 
 
 def test_a_dead_command_elsewhere_is_waited_out(

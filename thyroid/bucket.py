@@ -48,7 +48,7 @@ def bucket_url(place: Path | str) -> str | None:
     scheme, rest = parts[1], parts[2].strip("/")
     if scheme not in SCHEMES or not rest:
         kinds = ", ".join(f"{name}://BUCKET/FOLDER" for name in SCHEMES)
-        raise InputError(f"{place} cannot be used: name a folder, or {kinds}.")
+        raise InputError(f"{scheme}://{rest} cannot be used: name a folder, or {kinds}.")
     if "@" in rest.split("/")[0]:
         raise InputError(
             f"A {scheme} URL must not name credentials: they come from the environment."

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from thyroid import lease
-from thyroid.bucket_store import BucketStore
+from thyroid.bucket import bucket_url
 from thyroid.errors import InputError
 from thyroid.store import MANIFEST, Store
 
@@ -112,12 +112,13 @@ def existing(place: Path) -> Store:
     InputError
         When there is none, or a part of it lies behind a link, or it is in a bucket.
     """
-    store = Store.at(place)
-    if isinstance(store, BucketStore):
+    url = bucket_url(place)
+    if url is not None:
         raise InputError(
-            f"{store.place} is in a bucket: a lifecycle rule of its own makes room there, and what "
-            f"is gone is computed again; this machine's cache of it is {store.root}."
+            f"{url} is in a bucket: a lifecycle rule of its own makes room there, and what is gone "
+            "is computed again."
         )
+    store = Store.at(place)
     if not (place / "artifacts").is_dir() and not (place / "claims").is_dir():
         hint = f": name {place / 'store'}" if (place / "store").is_dir() else ""
         raise InputError(f"{place} is no store of artifacts{hint}.")

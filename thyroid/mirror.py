@@ -35,7 +35,7 @@ def from_buckets(command: Callable[..., None], *, alone: bool) -> Callable[..., 
 
     Parameters
     ----------
-    alone : whether two of them must not work on one run
+    alone : whether it fills the run, where no other may be at work; else it reads one
     """
 
     @functools.wraps(command)
@@ -62,7 +62,7 @@ def at_hand(url: str, *, alone: bool) -> Iterator[Path]:
     Raises
     ------
     InputError
-        When another command works on the run.
+        When another command works on the run, or there is none to read.
     StorageError
         When the bucket cannot be used.
     """
@@ -79,6 +79,8 @@ def at_hand(url: str, *, alone: bool) -> Iterator[Path]:
             _own(bucket, stack)
         mirror = _Mirror(bucket, folder)
         mirror.pull()
+        if not alone and not any(folder.iterdir()):
+            raise InputError(f"There is no run at {url}.")
         stack.enter_context(mirror.kept_up())
         yield folder
 

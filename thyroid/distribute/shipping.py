@@ -12,6 +12,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -68,15 +69,16 @@ def here(stage: Stage, path: Path, cargo: Cargo) -> Datasets:
         When the cargo is lost.
     """
     digest = stage.dataset
-    for found in (path, _kept(digest)):
-        if _digest(found) == digest:
-            return {digest: found}
+    if _digest(path) == digest:
+        return {digest: path}
+    kept = cache_folder("datasets") / digest
+    if _intact(kept, digest):
+        return {digest: kept}
     if digest not in cargo:
         raise Absent(digest)
-    kept = _kept(digest)
     with cannot_write(kept), kept.with_name(f".{digest}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # of a machine's processes one unpacks
-        if _digest(kept) != digest:
+        if not _intact(kept, digest):
             try:
                 content: Content = ray.get(cargo[digest])
             except ray.exceptions.RayError as lost:
@@ -85,16 +87,29 @@ def here(stage: Stage, path: Path, cargo: Cargo) -> Datasets:
     return {digest: kept}
 
 
-def _kept(digest: str) -> Path:
-    return cache_folder("datasets") / digest
-
-
 def _digest(path: Path) -> str | None:
     """Of a data set or file; None where there is none."""
     try:
         return sha256_of(path) if path.is_file() else Dataset.open(path, verify=False).digest
     except (InputError, OSError):
         return None
+
+
+def _intact(kept: Path, digest: str) -> bool:
+    """Whether the cache has it as it was sent."""
+    if _digest(kept) != digest:
+        return False
+    return kept.is_file() or _verified(kept, (kept / FILES[-1]).stat().st_mtime_ns)
+
+
+@cache
+def _verified(kept: Path, written: int) -> bool:
+    """Whether its counts are sound; a process reads them all once, not for every stage."""
+    try:
+        Dataset.open(kept)
+    except InputError:
+        return False
+    return True
 
 
 def _unpack(content: Content, target: Path) -> None:

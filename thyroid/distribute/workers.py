@@ -47,7 +47,7 @@ def execute_on_workers(
 
     Parameters
     ----------
-    path, cargo : the data set, as for `located`
+    path, cargo : the data set, as for `shipping.here`
     """
     built = False
     if store.open(stage.key) is None:
