@@ -9,16 +9,15 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from tests.buckets import NAME, bucket_server, contents
-from tests.distribute.test_kills import kill_processes, named
+from tests.cluster.outcomes import Outcome, outcome, require_same
+from tests.distribute.test_kills import kill_processes, named, until
 from tests.toy import toy_generators
 from thyroid.bucket import Bucket
 from thyroid.recipe import to_json
@@ -27,7 +26,6 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 TRIALS = 3
 URL = f"s3://{NAME}/runs/first"
-SPENT = ["seconds", "compute", "computed", "reused_stages", "computed_stages"]
 
 
 @pytest.fixture(scope="module")
@@ -66,41 +64,20 @@ def ended(process: subprocess.Popen[bytes], output: Path, status: int = 0) -> st
     return output.read_text()
 
 
-def until(condition: Callable[[], object], process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert process.poll() is None, "the search ended too early"
-        assert time.monotonic() < deadline, "it never came about"
-        time.sleep(0.05)
-
-
-def results(trials: Path, predictions: Path) -> tuple[pd.DataFrame, bytes]:
-    """What does not depend on when, or where, it was computed."""
-    return pd.read_csv(trials).drop(columns=SPENT), predictions.read_bytes()
-
-
-def require_same(found: tuple[pd.DataFrame, bytes], wanted: tuple[pd.DataFrame, bytes]) -> None:
-    pd.testing.assert_frame_equal(found[0], wanted[0], check_exact=True)
-    assert found[1] == wanted[1]
-
-
-def in_bucket(folder: Path) -> tuple[pd.DataFrame, bytes]:
-    """`results` of the run in the bucket, fetched as anybody would."""
-    for name in ("trials.csv", "test-seed0.csv"):
-        remote = name if name == "trials.csv" else f"predictions/{name}"
-        (folder / name).write_bytes(Bucket(URL).get(remote) or b"")
-    return results(folder / "trials.csv", folder / "test-seed0.csv")
+def in_bucket(folder: Path) -> Outcome:
+    """`outcome` of the run in the bucket, fetched as anybody would."""
+    (folder / "predictions").mkdir()
+    for name in ("trials.csv", "predictions/test-seed0.csv"):
+        (folder / name).write_bytes(Bucket(URL).get(name) or b"")
+    return outcome(folder)
 
 
 @pytest.fixture(scope="module")
-def undisturbed(
-    toy: Path, recipe: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[pd.DataFrame, bytes]:
+def undisturbed(toy: Path, recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     folder = tmp_path_factory.mktemp("undisturbed")
     with searching(toy, folder / "run", recipe, folder / "output.txt") as process:
         ended(process, folder / "output.txt")
-    run = folder / "run"
-    return results(run / "trials.csv", run / "predictions" / "test-seed0.csv")
+    return outcome(folder / "run")
 
 
 def test_a_search_in_a_bucket_that_fails_one_request_in_ten(
@@ -108,7 +85,7 @@ def test_a_search_in_a_bucket_that_fails_one_request_in_ten(
     recipe: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    undisturbed: tuple[pd.DataFrame, bytes],
+    undisturbed: Outcome,
 ) -> None:
     monkeypatch.setenv("THYROID_CACHE", str(tmp_path / "cache"))
     with bucket_server(every=10) as server:
@@ -127,7 +104,7 @@ def test_a_search_in_a_bucket_goes_on_on_another_machine(
     recipe: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    undisturbed: tuple[pd.DataFrame, bytes],
+    undisturbed: Outcome,
 ) -> None:
     monkeypatch.setenv("THYROID_CACHE", str(tmp_path / "one"))
     with bucket_server():
@@ -164,7 +141,7 @@ def small_disk(folder: Path, size_mb: float) -> Iterator[Callable[[float], None]
 
 
 def test_a_full_disk_is_said_so_and_the_same_command_goes_on(
-    toy: Path, recipe: Path, tmp_path: Path, undisturbed: tuple[pd.DataFrame, bytes]
+    toy: Path, recipe: Path, tmp_path: Path, undisturbed: Outcome
 ) -> None:
     with small_disk(tmp_path / "disk", 1) as enlarge:
         run, output = tmp_path / "disk" / "run", tmp_path / "output.txt"
@@ -175,12 +152,11 @@ def test_a_full_disk_is_said_so_and_the_same_command_goes_on(
         enlarge(200)
         with searching(toy, run, recipe, output) as process:
             ended(process, output)
-        found = results(run / "trials.csv", run / "predictions" / "test-seed0.csv")
-        require_same(found, undisturbed)
+        require_same(outcome(run), undisturbed)
 
 
 def test_a_damaged_artifact_is_found_computed_again_and_told(
-    toy: Path, recipe: Path, tmp_path: Path, undisturbed: tuple[pd.DataFrame, bytes]
+    toy: Path, recipe: Path, tmp_path: Path, undisturbed: Outcome
 ) -> None:
     run, output = tmp_path / "run", tmp_path / "output.txt"
     with searching(toy, run, recipe, output) as process:
@@ -193,6 +169,5 @@ def test_a_damaged_artifact_is_found_computed_again_and_told(
     with searching(toy, run, recipe, output) as process:
         said = ended(process, output)
     assert "1 artifact of the store was damaged and computed again" in said
-    found = results(run / "trials.csv", run / "predictions" / "test-seed0.csv")
-    require_same(found, undisturbed)
+    require_same(outcome(run), undisturbed)
     assert len(list((run / "store" / "damaged").iterdir())) == 1

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from tests.cluster.hosts import BIN, HOME, SHARED, Cluster
+from tests.cluster.outcomes import SPENT
 from tests.toy import toy_generators
 from thyroid.recipe import to_json
 
@@ -21,8 +22,6 @@ TRIALS = 3
 DASHBOARD = 8265
 DATASET, SUBMITTED, AS_JOB = f"{HOME}/dataset", f"{HOME}/runs/submitted", f"{HOME}/runs/job"
 """On the head alone."""
-SPENT = ["seconds", "computed", "reused_stages", "computed_stages"]
-"""Columns of trials.csv that say what was computed rather than what came out."""
 
 
 def words(run: str) -> list[str]:

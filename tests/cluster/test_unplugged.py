@@ -12,13 +12,13 @@ import pandas as pd
 import pytest
 
 from tests.cluster.hosts import BIN, BUCKETS, HOME, REPOSITORY, SHARED, Cluster, Command, Host
+from tests.cluster.outcomes import Outcome, outcome, require_same
 from tests.toy import toy_generators, toy_recipe
 from thyroid.recipe import to_json
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 TRIALS = 3
-SPENT = ["seconds", "compute", "computed", "reused_stages", "computed_stages"]
 
 
 @pytest.fixture(scope="module")
@@ -42,17 +42,10 @@ def search(hosts: Cluster, name: str) -> Command:
     return hosts.begin("submit", hosts.file, "cluster/search.py", "--", *words)
 
 
-def results(hosts: Cluster, name: str) -> tuple[pd.DataFrame, str]:
-    """What does not depend on where it was computed."""
-    run = hosts.head.home / "runs" / name
-    predictions = (run / "predictions" / "test-seed0.csv").read_text()
-    return pd.read_csv(run / "trials.csv").drop(columns=SPENT), predictions
-
-
 @pytest.fixture(scope="module")
-def undisturbed(hosts: Cluster) -> tuple[pd.DataFrame, str]:
+def undisturbed(hosts: Cluster) -> Outcome:
     search(hosts, "undisturbed").wait(240)
-    return results(hosts, "undisturbed")
+    return outcome(hosts.head.home / "runs" / "undisturbed")
 
 
 def at_work(hosts: Cluster, name: str, command: Command) -> Host:
@@ -82,11 +75,6 @@ def until(condition: Callable[[], object], command: Command) -> None:
         time.sleep(0.01)
 
 
-def require_same(found: tuple[pd.DataFrame, str], wanted: tuple[pd.DataFrame, str]) -> None:
-    pd.testing.assert_frame_equal(found[0], wanted[0], check_exact=True)
-    assert found[1] == wanted[1]
-
-
 def test_two_workers_on_two_hosts_train_one_network_through_a_bucket(hosts: Cluster) -> None:
     """Nothing but the bucket is shared: the artifact comes from where the first worker was."""
     host, port = BUCKETS.split(":")
@@ -112,7 +100,7 @@ def test_two_workers_on_two_hosts_train_one_network_through_a_bucket(hosts: Clus
 
 
 def test_a_host_may_be_off_the_network_for_some_seconds(
-    hosts: Cluster, undisturbed: tuple[pd.DataFrame, str]
+    hosts: Cluster, undisturbed: Outcome
 ) -> None:
     command = search(hosts, "paused")
     worker = at_work(hosts, "paused", command)
@@ -120,11 +108,11 @@ def test_a_host_may_be_off_the_network_for_some_seconds(
     time.sleep(8)
     worker.reconnect()
     command.wait(240)
-    require_same(results(hosts, "paused"), undisturbed)
+    require_same(outcome(hosts.head.home / "runs" / "paused"), undisturbed)
 
 
-def test_a_host_may_go_for_ever(hosts: Cluster, undisturbed: tuple[pd.DataFrame, str]) -> None:
+def test_a_host_may_go_for_ever(hosts: Cluster, undisturbed: Outcome) -> None:
     command = search(hosts, "killed")
     at_work(hosts, "killed", command).kill()
     command.wait(280)
-    require_same(results(hosts, "killed"), undisturbed)
+    require_same(outcome(hosts.head.home / "runs" / "killed"), undisturbed)

@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 from optuna.trial import FrozenTrial
 
+from tests.cluster.outcomes import SPENT
 from tests.distribute.test_search import best_recipe
 from tests.stages.test_classifier import where
 from tests.toy import toy_generators
@@ -50,8 +51,7 @@ def search(toy: Path, run: Path, concurrent: int) -> None:
 
 def table(run: Path) -> pd.DataFrame:
     """What does not depend on when, or by whom, it was computed."""
-    spent = ["seconds", "compute", "computed", "reused_stages", "computed_stages"]
-    return pd.read_csv(run / "trials.csv").drop(columns=spent)
+    return pd.read_csv(run / "trials.csv").drop(columns=SPENT)
 
 
 @pytest.fixture(scope="module")

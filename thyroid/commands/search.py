@@ -68,7 +68,8 @@ def search(
         time_budget: such as 90s, 30m or 2h, after which no further trial runs; the same command
             goes on, for as long again. What is chosen is trained afterwards.
         gpu_hours: hours times GPUs that stages of the search may hold, after which no further trial
-            runs; interruptions included, so that the same command goes on where they are raised.
+            runs; interruptions included, so that the same command goes on where they are raised. A
+            stage of several workers counts while it waits for room, too.
             What is chosen is trained afterwards, beyond them.
         report_every: such as 60s, after which the report is rebuilt, and again, while the search
             runs; by a process of low priority.

@@ -1,0 +1,25 @@
+"""What a search came to, apart from when and where it was computed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+SPENT = ["seconds", "compute", "computed", "reused_stages", "computed_stages"]
+"""Columns of trials.csv that say what was computed rather than what came out."""
+
+Outcome = tuple[pd.DataFrame, bytes]
+"""The trials, and the first seed's predictions of the test part."""
+
+
+def outcome(run: Path) -> Outcome:
+    """Of a run's folder."""
+    trials = pd.read_csv(run / "trials.csv").drop(columns=SPENT)
+    return trials, (run / "predictions" / "test-seed0.csv").read_bytes()
+
+
+def require_same(found: Outcome, wanted: Outcome) -> None:
+    """To the last bit."""
+    pd.testing.assert_frame_equal(found[0], wanted[0], check_exact=True)
+    assert found[1] == wanted[1]
