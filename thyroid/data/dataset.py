@@ -13,6 +13,8 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
+from pyarrow import csv
 
 from thyroid.errors import InputError
 from thyroid.files import new_folder, sha256_of
@@ -103,8 +105,9 @@ class Dataset:
     @cached_property
     def labels(self) -> npt.NDArray[np.int64]:
         """(N,) index into info.classes."""
-        index = {name: i for i, name in enumerate(self.info.classes)}
-        return np.array(self.images["label"].map(index), dtype=np.int64)
+        codes, names = pd.factorize(self.images["label"])
+        index = np.array([self.info.classes.index(name) for name in names], dtype=np.int64)
+        return index[codes]
 
     @cached_property
     def findings(self) -> npt.NDArray[np.float32]:
@@ -249,33 +252,26 @@ def _read_info(folder: Path) -> DatasetInfo:
 
 def _read_images(folder: Path, info: DatasetInfo) -> pd.DataFrame:
     path = folder / "images.csv"
-    text = dict.fromkeys(COLUMNS, "str") | {"total_counts": "int64", "pixel_mm": "float64"}
-    try:
-        images = pd.read_csv(
-            io.BytesIO(_read(path)),
-            dtype=text,
-            keep_default_na=False,  # a class may be called "NA" or "null"
-            na_values={"pixel_mm": [""]},
-        )
-    except (ValueError, OverflowError) as error:  # pandas' parser errors are ValueErrors
-        why = " ".join(str(error).split())
-        raise InputError(
-            f"{path} cannot be read as the table of a data set ({why}); restore it or import again"
-        ) from None
-    if not len(images):
+    content = _read(path)
+    header, _, rows = content.partition(b"\n")
+    columns = header.decode("utf-8-sig", "replace").replace('"', "").strip().split(",")
+    if tuple(columns) == COLUMNS and not rows.strip():
         raise InputError(f"{path} lists no images; import again")
-    if tuple(images.columns) != COLUMNS:
+    table = _parse(content, path)
+    if tuple(columns) != COLUMNS:
         raise InputError(
-            f"{path} has the columns {', '.join(map(str, images.columns))} instead of "
+            f"{path} has the columns {', '.join(columns)} instead of "
             f"{', '.join(COLUMNS)}; restore it or import again"
         )
+    images: pd.DataFrame = table.to_pandas()
     nameless = (images["image_id"] == "") | (images["patient_id"] == "")
     if nameless.any():
         raise InputError(
             f"{path}, row {_first(nameless)}, has an empty image_id or patient_id; "
             "restore it or import again"
         )
-    for label, findings in images[["label", "findings"]].drop_duplicates().to_numpy():
+    wrong = {}
+    for label, findings in _combinations(table.column("label"), table.column("findings")):
         named = findings.split(";")
         unknown = sorted(set(named) - set(info.classes))
         if unknown:
@@ -284,14 +280,47 @@ def _read_images(folder: Path, info: DatasetInfo) -> pd.DataFrame:
             problem = f"has findings {findings!r}, which must start with the label {label!r}"
         else:
             continue
-        row = _first((images["label"] == label) & (images["findings"] == findings))
-        raise InputError(f"{path}, row {row}, {problem}; restore it or import again")
-    duplicated = images["image_id"].duplicated()
-    if duplicated.any():
-        raise InputError(
-            f"{path}, row {_first(duplicated)}, repeats an image_id; restore it or import again"
-        )
+        wrong[_first((images["label"] == label) & (images["findings"] == findings))] = problem
+    if wrong:
+        row = min(wrong)
+        raise InputError(f"{path}, row {row}, {wrong[row]}; restore it or import again")
+    if len(table.column("image_id").unique()) < len(table):
+        row = _first(images["image_id"].duplicated())
+        raise InputError(f"{path}, row {row}, repeats an image_id; restore it or import again")
     return images
+
+
+def _parse(content: bytes, path: Path) -> pa.Table:
+    """images.csv by Arrow's parser, which takes a tenth of the time of pandas' own."""
+    text = dict.fromkeys(COLUMNS, pa.large_string())
+    try:
+        return csv.read_csv(
+            pa.BufferReader(content),
+            # one block: no row lies across the edge of two
+            read_options=csv.ReadOptions(
+                use_threads=False, block_size=min(len(content) + 1, 2**30)
+            ),
+            parse_options=csv.ParseOptions(newlines_in_values=True),
+            convert_options=csv.ConvertOptions(
+                column_types=text | {"total_counts": pa.int64(), "pixel_mm": pa.float64()},
+                null_values=[""],
+                strings_can_be_null=False,  # a class may be called "NA" or "null"
+            ),
+        )
+    except (ValueError, pa.ArrowException) as error:  # nearly all of Arrow's are ValueErrors
+        why = " ".join(str(error).split())
+        raise InputError(
+            f"{path} cannot be read as the table of a data set ({why}); restore it or import again"
+        ) from None
+
+
+def _combinations(one: pa.ChunkedArray, other: pa.ChunkedArray) -> list[tuple[str, str]]:
+    """The pairs of values that stand in a row of two columns, each once."""
+    ones, others = (column.combine_chunks().dictionary_encode() for column in (one, other))
+    width = len(others.dictionary)
+    pairs = np.unique(ones.indices.to_numpy().astype(np.int64) * width + others.indices.to_numpy())
+    first, second = ones.dictionary.to_pylist(), others.dictionary.to_pylist()
+    return [(first[pair // width], second[pair % width]) for pair in pairs.tolist()]
 
 
 def _first(condition: "pd.Series[bool]") -> int:
