@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import random
+import re
 import subprocess
 from pathlib import Path
 
@@ -53,6 +54,21 @@ def test_names_that_pandas_would_take_for_missing_values(tmp_path):
     assert dataset.images["label"].tolist() == ["NA", "None", "1e5"]
     assert dataset.images["centre"].tolist() == ["null", "", "01"]
     assert dataset.patients.tolist() == ["NA", "nan", "1"]
+
+
+def test_a_table_that_a_spreadsheet_wrote(folder):
+    """With a byte order mark, other line ends and quotation marks."""
+    before, path = Dataset.open(folder), folder / "images.csv"
+    rows = (line.split(",") for line in path.read_text().splitlines())
+    lines = [",".join(f'"{value}"' if value else "" for value in row) for row in rows]
+    path.write_text("\r\n".join(lines), encoding="utf-8-sig", newline="")
+    pd.testing.assert_frame_equal(Dataset.open(folder).images, before.images)
+
+
+def test_a_row_longer_than_usual(folder):
+    path = folder / "images.csv"
+    path.write_text(path.read_text().replace(",c1,", f",{'c' * 3_000_000},"))
+    assert Dataset.open(folder).images["centre"].str.len().tolist() == [3_000_000] * 2 + [2] * 2
 
 
 def test_display_data_have_no_pixel_size(tmp_path):
@@ -106,7 +122,12 @@ def test_changed_counts_are_noticed(folder):
         ("images.csv", None, "is no data set"),
         ("images.csv", lambda b: b"", "cannot be read"),
         ("images.csv", lambda b: b.splitlines()[0], "lists no images"),
+        ("images.csv", lambda b: b.splitlines()[0] + b"\n\n", "lists no images"),
         ("images.csv", lambda b: b.replace(b"centre", b"center"), "has the columns"),
+        ("images.csv", lambda b: b.replace(b"centre", b"\xff"), "cannot be read"),
+        ("images.csv", lambda b: b.replace(b"import,", b"import,,", 1), "Expected 9 columns"),
+        ("images.csv", lambda b: re.sub(rb"import,[0-9]+", b"import,", b), "no total_counts"),
+        ("images.csv", lambda b: re.sub(rb"import,[0-9]+", b"import,9.5", b), "cannot be read"),
         ("images.csv", lambda b: b.replace(b"p2,", b","), "row 4, has an empty"),
         ("images.csv", lambda b: b.replace(b"graves;cold", b"cold"), "row 3, has findings"),
         ("images.csv", lambda b: b.replace(b",2.0,", b",two,"), "cannot be read"),

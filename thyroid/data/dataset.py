@@ -252,17 +252,7 @@ def _read_info(folder: Path) -> DatasetInfo:
 
 def _read_images(folder: Path, info: DatasetInfo) -> pd.DataFrame:
     path = folder / "images.csv"
-    content = _read(path)
-    header, _, rows = content.partition(b"\n")
-    columns = header.decode("utf-8-sig", "replace").replace('"', "").strip().split(",")
-    if tuple(columns) == COLUMNS and not rows.strip():
-        raise InputError(f"{path} lists no images; import again")
-    table = _parse(content, path)
-    if tuple(columns) != COLUMNS:
-        raise InputError(
-            f"{path} has the columns {', '.join(columns)} instead of "
-            f"{', '.join(COLUMNS)}; restore it or import again"
-        )
+    table = _parse(_read(path), path)
     images: pd.DataFrame = table.to_pandas()
     nameless = (images["image_id"] == "") | (images["patient_id"] == "")
     if nameless.any():
@@ -291,10 +281,12 @@ def _read_images(folder: Path, info: DatasetInfo) -> pd.DataFrame:
 
 
 def _parse(content: bytes, path: Path) -> pa.Table:
-    """images.csv by Arrow's parser, which takes a tenth of the time of pandas' own."""
+    """images.csv by Arrow's parser, which takes an eighth of the time of pandas' own."""
+    if content[:200].strip() == ",".join(COLUMNS).encode():
+        raise InputError(f"{path} lists no images; import again")
     text = dict.fromkeys(COLUMNS, pa.large_string())
     try:
-        return csv.read_csv(
+        table = csv.read_csv(
             pa.BufferReader(content),
             # one block: no row lies across the edge of two
             read_options=csv.ReadOptions(
@@ -307,11 +299,20 @@ def _parse(content: bytes, path: Path) -> pa.Table:
                 strings_can_be_null=False,  # a class may be called "NA" or "null"
             ),
         )
+        columns = tuple(table.column_names)  # of which Arrow does not check that they are UTF-8
+        if columns == COLUMNS and table.column("total_counts").null_count:
+            raise ValueError("a row has no total_counts")
     except (ValueError, pa.ArrowException) as error:  # nearly all of Arrow's are ValueErrors
         why = " ".join(str(error).split())
         raise InputError(
             f"{path} cannot be read as the table of a data set ({why}); restore it or import again"
         ) from None
+    if columns != COLUMNS:
+        raise InputError(
+            f"{path} has the columns {', '.join(columns)} instead of {', '.join(COLUMNS)}; "
+            "restore it or import again"
+        )
+    return table
 
 
 def _combinations(one: pa.ChunkedArray, other: pa.ChunkedArray) -> list[tuple[str, str]]:
