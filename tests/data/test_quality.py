@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tests.data.make import small_dataset
+from thyroid.data import quality
 from thyroid.data.dataset import write_dataset
 from thyroid.data.quality import check
 
@@ -146,8 +147,11 @@ def test_only_what_must_stop_training_is_an_error(make):
     assert "error" not in {flag.severity for flag in found.values()}
 
 
-def test_near_duplicates_are_all_found(make):
-    """The search along one axis gives what comparing all pairs gives."""
+@pytest.mark.parametrize(("box", "most"), [(256, 8192), (3, 2), (1, 1)])
+def test_near_duplicates_are_all_found(make, monkeypatch, box, most):
+    """The search among neighbours gives what comparing all pairs gives."""
+    monkeypatch.setattr(quality, "BOX", box)
+    monkeypatch.setattr(quality, "MOST_COMPARED", most)
     rng = np.random.default_rng(8)
     scenes = [_gland(rng) * 30 for _ in range(6)]
     counts = np.stack([rng.poisson(scenes[i % 6]) for i in range(24)]).astype(np.uint16)

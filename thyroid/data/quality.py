@@ -7,7 +7,6 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.stats import chi2_contingency
 
 from thyroid.data.dataset import FLAGS, Dataset, image_id
 from thyroid.data.scintigram import is_saturated
@@ -18,9 +17,13 @@ FEW_IMAGES = 5
 LOW_COUNTS = 5_000  # a scintigram has 100,000 and more
 THUMBNAIL = 16  # pixels a side, in which near duplicates are sought
 NEAR_DUPLICATE = 0.999  # correlation of thumbnails
+REACH = float(np.sqrt(2 - 2 * NEAR_DUPLICATE)) + 1e-4  # and the rounding of float32
+AXES = 8  # along which near duplicates are sought
+BOX = 256  # thumbnails that are compared with their neighbours at a time
 CONFOUNDED_V = 0.3
 CONFOUNDED_P = 0.001
-CHUNK = 512  # images or thumbnails in memory at a time
+CHUNK = 512  # images in memory at a time
+MOST_COMPARED = 8192  # neighbours of a box in memory at a time
 NAMED_FLAGS = ("whole_body", "summed_dynamic", "counts_accumulated", "colour", "light_background")
 
 
@@ -81,7 +84,8 @@ class _Scan:
         size = dataset.info.size
         edges = np.unique(np.arange(THUMBNAIL) * size // THUMBNAIL)
         sums = np.add.reduceat(np.eye(size, dtype=np.float32), edges)  # (pixels a side, size)
-        totals, saturated, hashes, thumbnails = [], [], [], []
+        totals, saturated, hashes = [], [], []
+        thumbnails = np.zeros((len(dataset), len(edges) ** 2), dtype=np.float32)
         for start in range(0, len(dataset), CHUNK):
             images = np.asarray(dataset.counts[start : start + CHUNK])  # (n, H, W)
             totals.append(images.sum(axis=(1, 2), dtype=np.int64))
@@ -91,12 +95,12 @@ class _Scan:
             flat = (sums @ roots @ sums.T).reshape(len(roots), -1)
             flat = flat - flat.mean(axis=1, keepdims=True)
             norm = np.linalg.norm(flat, axis=1, keepdims=True)
-            thumbnails.append(np.divide(flat, norm, out=np.zeros_like(flat), where=norm > 1e-3))
+            np.divide(flat, norm, out=thumbnails[start : start + CHUNK], where=norm > 1e-3)
         return cls(
             total=np.concatenate(totals),
             saturated=np.array(saturated),
             same=pd.factorize(np.array(hashes))[0].astype(np.int64),
-            thumbnails=np.concatenate(thumbnails),
+            thumbnails=thumbnails,
         )
 
 
@@ -195,30 +199,26 @@ def _near_duplicates(dataset: Dataset, scan: _Scan) -> Iterator[QualityFlag]:
     """Nearly equal images of different patients; those of one patient are to be expected.
 
     Thumbnails a, b of norm 1 and correlation over c are closer than sqrt(2 - 2c), and so are their
-    coordinates along any axis. Sorted along the axis on which they differ most, few of all pairs
+    coordinates along any axis. Along the axes on which thumbnails differ most, few of all pairs
     are left to compare.
     """
     shown = np.flatnonzero(scan.thumbnails.any(axis=1))  # the blank ones resemble nothing
     if not len(shown):
         return
-    position = scan.thumbnails[shown] @ _widest_axis(scan.thumbnails[shown])
-    order = np.argsort(position)
-    rows, position = shown[order], position[order]
-    thumbnails, same = scan.thumbnails[rows], scan.same[rows]
-    patient = pd.factorize(dataset.images["patient_id"])[0][rows]
-    reach = np.sqrt(2 - 2 * NEAR_DUPLICATE) + 1e-4  # and the rounding of float32
-    ends = np.searchsorted(position, position + reach, side="right")
+    patient = pd.factorize(dataset.images["patient_id"])[0]
     involved = np.zeros(len(dataset), dtype=bool)
     pairs = 0
-    for start in range(0, len(rows), CHUNK):
-        chunk = thumbnails[start : start + CHUNK]
-        end = ends[start + len(chunk) - 1]
-        near = np.flatnonzero(chunk @ thumbnails[start:end].T > NEAR_DUPLICATE)
-        first, second = start + near // (end - start), start + near % (end - start)
-        found = (first < second) & (same[first] != same[second])
-        found &= patient[first] != patient[second]
-        involved[rows[first[found]]] = involved[rows[second[found]]] = True
-        pairs += int(found.sum())
+    places = scan.thumbnails @ _widest_axes(scan.thumbnails)  # (N, axes)
+    for rows, reachable in _neighbourhoods(places, shown, shown):
+        for start in range(0, len(reachable), MOST_COMPARED):
+            others = reachable[start : start + MOST_COMPARED]
+            alike = scan.thumbnails[rows] @ scan.thumbnails[others].T > NEAR_DUPLICATE
+            one, other = np.nonzero(alike)
+            first, second = rows[one], others[other]
+            found = (first < second) & (scan.same[first] != scan.same[second])
+            found &= patient[first] != patient[second]
+            involved[first[found]] = involved[second[found]] = True
+            pairs += int(found.sum())
     if pairs:
         yield QualityFlag(
             kind="near_duplicates",
@@ -229,14 +229,32 @@ def _near_duplicates(dataset: Dataset, scan: _Scan) -> Iterator[QualityFlag]:
         )
 
 
-def _widest_axis(points: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """(N, D) -> (D,): about the principal axis, by power iteration; 0 if all points are one."""
-    centred = points - points.mean(axis=0)
-    axis: npt.NDArray[np.float32] = centred[0]
-    for _ in range(10):
-        axis = axis / max(float(np.linalg.norm(axis)), 1e-9)
-        axis = (centred @ axis) @ centred
-    return axis / np.float32(max(float(np.linalg.norm(axis)), 1e-9))
+def _neighbourhoods(
+    places: npt.NDArray[np.float32], rows: npt.NDArray[np.int64], near: npt.NDArray[np.int64]
+) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+    """Cut `rows` into boxes of at most BOX; each with those of `near` that may be near to it.
+
+    Without this, time would grow with the square of the number of images.
+    """
+    inside = places[rows]  # (n, axes)
+    low, high = inside.min(axis=0), inside.max(axis=0)
+    around = places[near]
+    near = near[((around >= low - REACH) & (around <= high + REACH)).all(axis=1)]
+    if len(rows) <= BOX:
+        yield rows, near
+        return
+    middle = len(rows) // 2
+    order = np.argpartition(inside[:, np.argmax(high - low)], middle)
+    yield from _neighbourhoods(places, rows[order[:middle]], near)
+    yield from _neighbourhoods(places, rows[order[middle:]], near)
+
+
+def _widest_axes(points: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """(N, D) -> (D, AXES): the principal axes of the largest variance, orthonormal."""
+    mean = points.mean(axis=0, dtype=np.float64)
+    second_moment = points.T @ points / np.float32(len(points))
+    axes = np.linalg.eigh(second_moment - np.outer(mean, mean))[1][:, -AXES:]
+    return axes.astype(np.float32)
 
 
 def _image_values(dataset: Dataset, scan: _Scan) -> Iterator[QualityFlag]:
@@ -296,6 +314,8 @@ def _confounding(dataset: Dataset) -> Iterator[QualityFlag]:
     n = len(people)
     if min(r, k) < 2 or n < 20:
         return
+    from scipy.stats import chi2_contingency  # which is slow to import
+
     test = chi2_contingency(table, correction=False)
     phi2 = max(0.0, test.statistic / n - (r - 1) * (k - 1) / (n - 1))
     narrower = min(r - 1 - (r - 1) ** 2 / (n - 1), k - 1 - (k - 1) ** 2 / (n - 1))
