@@ -93,7 +93,12 @@ def baseline_rows(recipe: Recipe, names: Sequence[str]) -> list[Row]:
     The method's own network keeps its width and the weights that it starts from: they are no part
     of the method, and without them it would be a weaker baseline.
     """
-    other = {"network.width": None, "network.weights": None}
+    other = {
+        "network.width": None,
+        "network.weights": None,
+        "network.precision": "auto",
+        "network.layout": "auto",
+    }
     return [
         Row(
             name=name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import platform
@@ -9,6 +10,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 from thyroid.recipe import ExecutionConfig
+
+_CGROUP_LIMITS = (
+    "/sys/fs/cgroup/memory.max",
+    "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+)
 
 
 def resolve(execution: ExecutionConfig) -> ExecutionConfig:
@@ -28,6 +34,15 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def memory() -> int:
+    """Bytes of memory that the processes of this machine, or of its container, may fill."""
+    there = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for limit in _CGROUP_LIMITS:
+        with contextlib.suppress(OSError, ValueError):  # no such file, or `max`
+            there.append(int(Path(limit).read_text()))
+    return min(there)
+
+
 def resources() -> list[dict[str, float]]:
     """Processors and GPUs of this machine, as Ray lists those of its nodes."""
     gpus = 0
@@ -41,7 +56,7 @@ def resources() -> list[dict[str, float]]:
 def describe() -> dict[str, str | int]:
     """Processor, cores and the versions that decide numbers."""
     return {
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "cores": cores(),
         "platform": platform.system(),
         "python": platform.python_version(),
@@ -69,5 +84,6 @@ def _cpu_has_bf16() -> bool:
     return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(_cpuinfo("flags").split()))
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """The processor, as it calls itself."""
     return _cpuinfo("model name") or platform.processor() or platform.machine()

@@ -184,7 +184,7 @@ def classifier(recipe: Recipe, dataset: str, seed: int) -> list[Stage]:
     """
     _require_resolved(recipe)
     inputs = {"split": split(recipe.split, dataset)}
-    network = recipe.network
+    network, execution = computed_in(recipe)
     segments: list[Stage] = []
     for first, epochs, rate in segment_epochs(recipe.schedule, recipe.cross):
         phase = _phase(recipe, first)
@@ -197,7 +197,7 @@ def classifier(recipe: Recipe, dataset: str, seed: int) -> list[Stage]:
             if phase == "single"
             else network,
             optimiser=recipe.optimiser,
-            execution=recipe.execution,
+            execution=execution,
             seed=seed,
             first_epoch=first,
             epochs=epochs,
@@ -214,6 +214,15 @@ def classifier(recipe: Recipe, dataset: str, seed: int) -> list[Stage]:
             needed["weights"] = _weights(network.weights)
         segments.append(_after(segments, "classifier", config, dataset, needed))
     return segments
+
+
+def computed_in(recipe: Recipe) -> tuple[NetworkConfig, ExecutionConfig]:
+    """The classifier, and what it computes in: as `network` says, else as `execution` does."""
+    network = recipe.network
+    own = {name: getattr(network, name) for name in ("precision", "layout")}
+    named = {name: value for name, value in own.items() if value != "auto"}
+    plain = dataclasses.replace(network, precision="auto", layout="auto")
+    return plain, dataclasses.replace(recipe.execution, **named)
 
 
 def _phase(recipe: Recipe, epoch: int) -> Literal["mixed", "single", "cross"]:
@@ -459,12 +468,13 @@ def prediction(
     test_set : digest of a data set that is the test part as a whole
     """
     trained = classifier(recipe, dataset, seed)[-1] if model is None else model
+    execution = _alone(computed_in(recipe)[1])
     if part == "test" and test_set is not None:
-        config = PredictionConfig(execution=_alone(recipe.execution), part="all")
+        config = PredictionConfig(execution=execution, part="all")
         return Stage(kind="prediction", config=config, dataset=test_set, inputs={"model": trained})
     return Stage(
         kind="prediction",
-        config=PredictionConfig(execution=_alone(recipe.execution), part=part),
+        config=PredictionConfig(execution=execution, part=part),
         dataset=dataset,
         inputs={"split": split(recipe.split, dataset), "model": trained},
     )

@@ -16,6 +16,8 @@ from typing import Any, Literal, TypeVar
 from thyroid.errors import InputError
 
 T = TypeVar("T")
+Precision = Literal["fp32", "bf16"]
+Layout = Literal["channels_last", "contiguous"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +101,13 @@ class NetworkConfig:
     pixels of what the block's shortcut carries; from the first cross images on."""
     weights: str | None = None
     """SHA-256 of the weights that training starts from, set by --weights FILE; None: random."""
+    precision: Literal["auto", Precision] = "auto"
+    """`auto`: execution.precision where that is given, else what is fastest here, measured."""
+    layout: Literal["auto", Layout] = "auto"
+    """Of its pictures in memory; `auto`: what is fastest here, measured."""
+    compile: Literal["off", "on"] = "off"
+    """Training through torch.compile, on a GPU with CUDA graphs, for small networks whose kernels
+    are done before the next is launched; on a processor it takes longer than it saves."""
 
     def __post_init__(self) -> None:
         if self.width is not None:
@@ -393,8 +402,10 @@ class ExecutionConfig:
     """CPU threads per worker."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto`: a GPU where there is one."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Literal["auto", Precision] = "auto"
     """`auto`: bf16 autocast where the processor has instructions for it."""
+    layout: Layout = "channels_last"
+    """Of the generators' and the judge's pictures in memory; the classifier's is in `network`."""
 
     def __post_init__(self) -> None:
         _within("execution", self, workers=(1, 65536), threads=(1, 1024))

@@ -45,7 +45,7 @@ class Kind:
 KINDS: Mapping[str, Kind] = {
     "split": Kind(version=1, function="thyroid.stages.split:fit", libraries=()),
     "weights": Kind(version=1, function="thyroid.stages.weights:fit", libraries=()),
-    "dcgan": Kind(version=1, function="thyroid.stages.dcgan:fit"),
+    "dcgan": Kind(version=2, function="thyroid.stages.dcgan:fit"),
     "srgan": Kind(
         version=1,
         function="thyroid.stages.srgan:fit",
@@ -57,7 +57,7 @@ KINDS: Mapping[str, Kind] = {
         function="thyroid.stages.quality:fit",
         libraries=("torch", "numpy", "scipy", "scikit-learn", "torchmetrics"),
     ),
-    "classifier": Kind(version=5, function="thyroid.stages.classifier:fit"),
+    "classifier": Kind(version=6, function="thyroid.stages.classifier:fit"),
     "prediction": Kind(version=2, function="thyroid.stages.prediction:fit"),
     "cases": Kind(
         version=1, function="thyroid.stages.cases:fit", libraries=("torch", "numpy", "scipy")

@@ -311,3 +311,17 @@ def test_synthetic_images_reach_the_network_as_they_were_made(
     findings = dataset.images["findings"].iloc[rows]
     assert set(findings) == {*CLASSES, *CROSSES}
     assert findings.str.contains(";").mean() == pytest.approx(0.5, abs=0.12)
+
+
+def test_a_compiled_network_learns_the_same(toy: Path, tmp_path: Path) -> None:
+    """To rounding, and stored under the same names; through C++ that torch writes and builds."""
+    changes = {"network__name": "lenet5", "network__width": None, "schedule__decay_epochs": 0}
+    final, losses = {}, {}
+    for compiled in ("off", "on"):
+        recipe = toy_recipe(network__compile=compiled, **changes)
+        stage = pipeline.classifier(recipe, Dataset.open(toy).digest, 0)[-1]
+        folder, metrics = made(stage, toy, tmp_path)
+        final[compiled] = load_file(folder / "model.safetensors")
+        losses[compiled] = [m["train_loss"] for m in metrics]
+    assert final["off"].keys() == final["on"].keys()
+    np.testing.assert_allclose(losses["on"], losses["off"], rtol=1e-3)

@@ -84,6 +84,7 @@ def compare(
     )
     from thyroid.savings import lineages, write_stages
     from thyroid.space import load_space, space_file
+    from thyroid.speed import fastest
     from thyroid.store import Store
 
     if seeds < 1 or trials_per_model < 1:
@@ -93,7 +94,11 @@ def compare(
     given = sources(data, base, test_set=test_set, weights=weights, vgg19=vgg19)
     base, where, tested = given.recipe, given.where, given.test_set
     propose = load_space(space)
-    rows = [method_row(base), *baseline_rows(base, baseline_names(models))]
+    rows = [method_row(base)]
+    rows += [
+        dataclasses.replace(row, recipe=fastest(row.recipe, fields.execution))
+        for row in baseline_rows(base, baseline_names(models))
+    ]
     for row in rows:
         preflight(data, row.recipe, tested)
     for row in ablation_rows(base) if ablations else []:

@@ -52,13 +52,14 @@ def resolved(recipe: Recipe, dataset: Dataset, gpus_per_worker: float) -> Recipe
     """The recipe with `auto` replaced by what there is, and without what the data do not allow."""
     from thyroid.machine import resolve
     from thyroid.progress import say
+    from thyroid.speed import fastest
 
     if dataset.info.kind == "display":
         say("The data are pictures, not counts: thinning of counts is switched off.")
     execution = recipe.execution
     if gpus_per_worker and execution.device == "auto":  # the workers' machines, not this one
         execution = dataclasses.replace(execution, device="cuda")
-    fixed = dataclasses.replace(recipe, execution=resolve(execution))
+    fixed = fastest(dataclasses.replace(recipe, execution=resolve(execution)), execution)
     fitting = for_data(fixed, dataset.info.kind, crosses=bool(dataset.is_cross.any()))
     if fixed.synthetic and fitting.mixing != fixed.mixing:
         say("No image shows more than one disease: no synthetic cross images are made.")

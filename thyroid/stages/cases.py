@@ -42,7 +42,7 @@ def fit(config: CasesConfig, inputs: Mapping[str, Path], folder: Path) -> Iterat
     def probabilities(counts: Tensor) -> Tensor:
         return prediction.probabilities(network, counts, input_config.normalisation, on)
 
-    counts, _ = images(dataset, rows.astype(np.int64), input_config, on)
+    counts = images(dataset, rows.astype(np.int64), input_config, on)[:]
     side = input_config.size
     patch = max(side // 8, 2)  # holds a lobe's pole or a nodule
     named = predicted.probabilities[[row for row, _ in cases]].argmax(axis=1)

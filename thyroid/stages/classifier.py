@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from thyroid.augment import augment, draw
 from thyroid.data.dataset import Dataset
@@ -34,7 +34,7 @@ from thyroid.stages.checkpoint import (
     save_tensors,
 )
 from thyroid.stages.compute import Compute, seed_of, share_of_batch, start
-from thyroid.stages.images import images
+from thyroid.stages.images import Images, images
 from thyroid.stages.prediction import probabilities
 from thyroid.stages.training_set import training_set
 from thyroid.stages.weights import FILE as WEIGHTS_FILE
@@ -69,9 +69,9 @@ def fit(
     parts = split.load(dataset, inputs["split"])
     classes = len(dataset.info.classes)
     held_out = images(dataset, parts.validation, config.input, on)
+    truth = dataset.labels[parts.validation]
     is_cross = dataset.is_cross[parts.validation]
     training = training_set(config, inputs, dataset, parts, on)
-    counts, targets = training.counts, training.targets
     # An epoch has as many steps in every phase: compute does not depend on what is trained on
     batch, share = share_of_batch(
         config.optimiser.batch_size, len(parts.train), on, "optimiser.batch_size"
@@ -90,27 +90,29 @@ def fit(
         load_optimiser(network, optimiser, inputs["previous"] / OPTIMISER)
     if config.cross is not None:
         freeze(network, config.cross.trainable)
-    parallel = on.parallel(network)
+    parallel = on.parallel(network, compiled=config.network.compile == "on")
 
     for epoch in range(config.first_epoch, config.first_epoch + config.epochs):
         # All workers draw the same batches and take their share; thinning is their own
         began = time.perf_counter()
         shared = torch.Generator().manual_seed(seed_of(config.seed, "batches", epoch))
         own = on.generator(config.seed, "thinning", epoch, on.rank)
-        order = training.order(epoch, batch, steps, shared)
-        draws = draw(steps * batch, config.augmentation, shared)
+        mine = torch.arange(steps * batch).view(steps, batch)[:, share]  # (steps, n)
+        order = training.order(epoch, batch, steps, shared)[mine]
+        draws = draw(steps * batch, config.augmentation, shared)[mine].to(on.device)
+        targets = training.targets[order].to(on.device)  # (steps, n, C)
         total = torch.zeros((), device=on.device)
         rate = config.optimiser.learning_rate
         train_mode(network)
         torch.manual_seed(seed_of(config.seed, "dropout", epoch, on.rank))
-        for step in range(steps):
-            part = slice(step * batch, (step + 1) * batch)
-            chosen, drawn = order[part][share], draws[part][share]
-            x = augment(counts[chosen], drawn, config.input.normalisation, own)  # (n, 1, S, S)
+        for step, chosen in enumerate(order):
+            counts = training.counts[chosen]  # (n, S, S)
+            training.counts.expect(order[(step + 1) % steps])
+            x = augment(counts, draws[step], config.input.normalisation, own)  # (n, 1, S, S)
             with on.autocast():
-                logits = parallel(x.contiguous(memory_format=torch.channels_last))  # (n, C)
+                logits = parallel(on.arranged(x))  # (n, C)
             loss = F.cross_entropy(
-                logits.float(), targets[chosen], label_smoothing=config.optimiser.label_smoothing
+                logits.float(), targets[step], label_smoothing=config.optimiser.label_smoothing
             )
 
             rate = config.optimiser.learning_rate * config.rate.at(epoch + (step + 0.5) / steps)
@@ -122,7 +124,7 @@ def fit(
             total += loss.detach()
         train_loss = on.mean(total).item() / steps
         seconds = time.perf_counter() - began
-        validated = _validate(network, held_out, is_cross, config, on) if on.leads else {}
+        validated = _validate(network, held_out, truth, is_cross, config, on) if on.leads else {}
         for value in (train_loss, validated.get("validation_loss")):
             if value is not None and not math.isfinite(value):
                 raise Diverged(
@@ -160,20 +162,19 @@ def adamw(network: nn.Module, config: OptimiserConfig) -> torch.optim.AdamW:
 
 def _validate(
     network: nn.Module,
-    held_out: tuple[Tensor, Tensor],
+    counts: Images,
+    truth: npt.NDArray[np.int64],
     is_cross: npt.NDArray[np.bool_],
     config: SegmentConfig,
     on: Compute,
 ) -> dict[str, float | None]:
-    counts, labels = held_out
     p = probabilities(network, counts, config.input.normalisation, on)
-    truth = labels.cpu()
-    predicted = p.argmax(1)
-    loss = F.nll_loss(p.clamp_min(1e-12).log(), truth)  # clamping keeps NaN
-    right = (predicted == truth).numpy()
+    predicted = p.argmax(1).numpy()
+    loss = F.nll_loss(p.clamp_min(1e-12).log(), torch.from_numpy(truth))  # clamping keeps NaN
+    right = predicted == truth
     return {
         "validation_loss": loss.item(),
         "validation_accuracy": float(right.mean()),
         "validation_cross_recall": float(right[is_cross].mean()) if is_cross.any() else None,
-        "validation_macro_f1": macro_f1(truth.numpy(), predicted.numpy(), p.shape[1]),
+        "validation_macro_f1": macro_f1(truth, predicted, p.shape[1]),
     }

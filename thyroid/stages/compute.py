@@ -12,7 +12,12 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from thyroid.errors import InputError
+from thyroid.machine import cores, memory
 from thyroid.recipe import ExecutionConfig
+
+HELD = 0.25
+"""Of the memory that a worker may call its own, the share that images lie in; the rest is for
+networks, what they remember of a batch, and whatever else this process loads."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +28,8 @@ class Compute:
     precision: torch.dtype
     rank: int
     workers: int
+    layout: torch.memory_format = torch.channels_last
+    threads: int = 1
 
     @property
     def leads(self) -> bool:
@@ -35,12 +42,27 @@ class Compute:
         return torch.autocast(self.device.type, self.precision, enabled=enabled)
 
     def place(self, network: nn.Module) -> nn.Module:
-        """The network on the device, channels last (2x faster with bf16 on CPUs)."""
-        return network.to(self.device).to(memory_format=torch.channels_last)
+        """The network on the device, in the layout."""
+        return network.to(self.device).to(memory_format=self.layout)
 
-    def parallel(self, network: nn.Module) -> nn.Module:
-        """The network whose gradients are averaged over the workers."""
-        return DistributedDataParallel(network) if self.workers > 1 else network
+    def arranged(self, x: Tensor) -> Tensor:
+        """A batch (N, C, H, W) in the layout."""
+        return x.contiguous(memory_format=self.layout)
+
+    def parallel(self, network: nn.Module, *, compiled: bool = False) -> nn.Module:
+        """The network whose gradients are averaged over the workers, compiled or not."""
+        shared = DistributedDataParallel(network) if self.workers > 1 else network
+        if compiled:
+            # CUDA graphs launch all kernels of a pass at once
+            shared.compile(mode="reduce-overhead" if self.device.type == "cuda" else "default")
+        return shared
+
+    def holds(self, size_bytes: int) -> bool:
+        """Whether images of this size may lie on the device for as long as the stage runs."""
+        if self.device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(self.device)
+            return size_bytes <= HELD * free
+        return size_bytes <= HELD * memory() * min(self.threads / cores(), 1.0)
 
     def mean(self, value: Tensor) -> Tensor:
         """The mean over the workers of a value that each has its own of."""
@@ -76,6 +98,8 @@ def start(execution: ExecutionConfig) -> Compute:
     return Compute(
         device=device,
         precision=torch.bfloat16 if execution.precision == "bf16" else torch.float32,
+        layout=torch.contiguous_format if execution.layout == "contiguous" else torch.channels_last,
+        threads=execution.threads,
         rank=dist.get_rank() if dist.is_initialized() else 0,
         workers=workers,
     )

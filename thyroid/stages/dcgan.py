@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -24,7 +25,7 @@ from thyroid.recipe import AugmentationConfig, DcganConfig, InputConfig
 from thyroid.stages import split
 from thyroid.stages.checkpoint import load_networks, load_tensors, save_networks, save_tensors
 from thyroid.stages.compute import Compute, seed_of, share_of_batch, start
-from thyroid.stages.images import detected, images
+from thyroid.stages.images import detected, images, some_of
 from thyroid.stages.sheet import write_sheet
 
 GENERATOR, CARD = "generator.safetensors", "generator.json"
@@ -33,6 +34,8 @@ COLUMNS = 8
 COLLAPSED = 0.1
 """Spread over a sheet's pictures, as a share of the real ones', below which a generator has
 collapsed; sound ones had 0.5 after 6,400 images and 0.9 at the end."""
+MOST_SPREAD = 8192
+"""Real images whose spread is taken, at most."""
 GRACE_IMAGES = 10_000
 """Images that a generator may see before it must tell its pictures apart."""
 
@@ -65,9 +68,8 @@ def fit(
     gan = config.dcgan
     dataset = Dataset.open(inputs["dataset"], verify=False)
     parts = split.load(dataset, inputs["split"])
-    counts, _ = images(dataset, parts.train, InputConfig(size=config.size), on)
-    findings = torch.from_numpy(dataset.findings[parts.train]).to(on.device)  # (N, C)
-    totals = counts.sum((1, 2))
+    counts = images(dataset, parts.train, InputConfig(size=config.size), on)
+    findings = torch.from_numpy(dataset.findings[parts.train])  # (N, C)
     batch, share = share_of_batch(gan.batch_size, len(counts), on, "dcgan.batch_size")
 
     # Networks, optimisers, moving average: where the previous segment left them
@@ -93,10 +95,11 @@ def fit(
 
     # What is looked at after each epoch: the same latent numbers and findings throughout
     combinations = torch.unique(findings, dim=0)  # (K, C)
-    sheet_findings = combinations.repeat_interleave(COLUMNS, 0)
+    sheet_findings = combinations.repeat_interleave(COLUMNS, 0).to(on.device)
     fixed = on.generator(config.seed, "sheet")
     sheet_latent = torch.randn(len(sheet_findings), gan.latent, generator=fixed, device=on.device)
-    real_spread = _spread(stabilised(counts), findings)
+    seen_as_real = torch.from_numpy(some_of(np.arange(len(counts)), MOST_SPREAD, config.seed))
+    real_spread = _spread(stabilised(counts[seen_as_real]), findings[seen_as_real])
 
     for epoch in range(config.first_epoch, config.first_epoch + config.epochs):
         # All workers draw the same real images and take their share; the rest is their own
@@ -108,9 +111,11 @@ def fit(
         )
         sums = torch.zeros(4, device=on.device)
         generator.train()
-        for step, order in enumerate(_orders(len(counts), batch, steps, shared)):
-            chosen = order[share].to(on.device)
-            real, y, total = counts[chosen], findings[chosen], totals[chosen]
+        order = _order(len(counts), batch, steps, shared)[:, share]  # (steps, n)
+        for step, chosen in enumerate(order):
+            real, y = counts[chosen], findings[chosen].to(on.device)
+            counts.expect(order[(step + 1) % steps])
+            total = real.sum((1, 2))
 
             # Generated counts with the real images' findings and totals
             z = torch.randn(len(y), gan.latent, generator=own, device=on.device)
@@ -214,11 +219,11 @@ def load_generator(folder: Path, on: Compute) -> tuple[nn.Module, dict[str, Any]
     return generator, card
 
 
-def _orders(n: int, batch: int, steps: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Batches of indices; every image comes once before any comes again."""
+def _order(n: int, batch: int, steps: int, generator: torch.Generator) -> Tensor:
+    """Of each step, (steps, batch) int64; every image comes once before any comes again."""
     passes = -(-steps * batch // n)
     order = torch.cat([torch.randperm(n, generator=generator) for _ in range(passes)])
-    return iter(torch.split(order[: steps * batch], batch))
+    return order[: steps * batch].view(steps, batch)
 
 
 def _geometry(n: int, strength: float, generator: torch.Generator) -> Tensor:

@@ -18,7 +18,7 @@ from thyroid.pipeline import PredictionConfig
 from thyroid.stages import split
 from thyroid.stages.checkpoint import load_model
 from thyroid.stages.compute import Compute, start
-from thyroid.stages.images import images
+from thyroid.stages.images import Images, chunks, images
 
 FILE = "predictions.csv"
 
@@ -42,7 +42,7 @@ def fit(
         rows = np.arange(len(dataset))
     else:
         rows = getattr(split.load(dataset, inputs["split"]), config.part)
-    counts, _ = images(dataset, rows, input_config, on)
+    counts = images(dataset, rows, input_config, on)
     p = probabilities(network, counts, input_config.normalisation, on)
     predictions = Predictions(
         classes=tuple(card["classes"]),
@@ -54,14 +54,13 @@ def fit(
 
 
 def probabilities(
-    network: nn.Module, counts: Tensor, normalisation: str, on: Compute, batch: int = 256
+    network: nn.Module, counts: Images | Tensor, normalisation: str, on: Compute, batch: int = 256
 ) -> Tensor:
     """Softmax outputs (N, C) float32 on the CPU for counts (N, S, S)."""
     network.eval()
     out = []
     with torch.inference_mode(), on.autocast():
-        for some in torch.split(counts, batch):
-            x = network_input(some, normalisation)  # (n, 1, S, S)
-            logits = network(x.contiguous(memory_format=torch.channels_last))
-            out.append(logits.float().softmax(1).cpu())
-    return torch.cat(out)
+        for some in chunks(len(counts), batch):
+            x = network_input(counts[some], normalisation)  # (n, 1, S, S)
+            out.append(network(on.arranged(x)).float().softmax(1))
+    return torch.cat(out).cpu()

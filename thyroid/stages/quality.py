@@ -119,7 +119,7 @@ def fit(
     assessor = load_assessor(inputs["assessor"], on)
 
     # What is measured of each image
-    training, _ = images(dataset, parts.train, config.input, on)
+    training = images(dataset, parts.train, config.input, on)[:]
     copies = _thumbnails(torch.cat([training, training.flip(-1)]))  # augmentation mirrors
     train = _measured(dataset, parts.train, None, assessor, config, on)
     held_out = _measured(dataset, parts.validation, copies, assessor, config, on)
@@ -205,7 +205,7 @@ def _measured(
     on: Compute,
 ) -> _Measured:
     """All that is measured image by image; `copies` are thumbnails of training images."""
-    counts, _ = images(dataset, rows, config.input, on)
+    counts = images(dataset, rows, config.input, on)[:]
     features, verdict = assessed(assessor, counts, config.input.normalisation)
     labels = dataset.labels[rows]
     unknown = np.full(len(rows), np.nan)
@@ -238,7 +238,7 @@ def _named(
 ) -> npt.NDArray[np.int64]:
     """(N,) the class that a trained model gives each image."""
     network, _, input_config = load_model(model, on)
-    counts, _ = images(dataset, rows, input_config, on)
+    counts = images(dataset, rows, input_config, on)
     return probabilities(network, counts, input_config.normalisation, on).argmax(1).numpy()
 
 

@@ -30,11 +30,14 @@ from thyroid.stages import split, weights
 from thyroid.stages.assessor import load_assessor
 from thyroid.stages.checkpoint import load_networks, load_tensors, save_networks
 from thyroid.stages.compute import Compute, seed_of, share_of_batch, start
-from thyroid.stages.images import detected, images
+from thyroid.stages.images import detected, images, some_of
 
 CARD = "upscaler.json"
 LOTS = 8
 """Into which each image's photons are dealt once; the input gets some, the target the others."""
+MOST = 8192
+"""Training images that are dealt, at most, so that memory has a bound: crops of more show no more
+of what edges look like."""
 HELD_OUT = 256
 """Validation images looked at after each epoch, at most."""
 COLLAPSED_DB = 3.0
@@ -77,7 +80,7 @@ def fit(
     dataset = Dataset.open(inputs["dataset"], verify=False)
     kind = dataset.info.kind
     parts = split.load(dataset, inputs["split"])
-    counts, _ = images(dataset, parts.train, config.input, on)
+    counts = images(dataset, some_of(parts.train, MOST, config.seed), config.input, on)[:]
     lots = deal(counts, LOTS if kind == "counts" else 1, on.generator(config.seed, "srgan lots"))
     batch, share = share_of_batch(gan.batch_size, len(counts), on, "srgan.batch_size")
     crop = size - size // (8 * gan.scale) * gan.scale
@@ -301,7 +304,7 @@ def _held_out(
 ) -> tuple[Tensor, Tensor]:
     """Low-resolution counts (n, s, s) and a target (n, S, S) that shares no noise with them."""
     spread = np.linspace(0, len(rows) - 1, min(len(rows), HELD_OUT)).round().astype(int)
-    counts, _ = images(dataset, rows[spread], config.input, on)
+    counts = images(dataset, rows[spread], config.input, on)[:]
     first, second = counts, counts
     if dataset.info.kind == "counts":
         half = torch.full((len(counts),), 0.5, device=on.device)

@@ -57,7 +57,7 @@ def super_resolution(
         return None
     card = json.loads((inputs["srgan"] / CARD).read_text())
     split.require_trained_on(dataset, parts, card["trained_on"], "The SRGAN")
-    source, _ = images(dataset, parts.validation, config.input, on)
+    source = images(dataset, parts.validation, config.input, on)[:]
     target, n, kind = source, len(source), dataset.info.kind
     if kind == "counts":
         half = torch.full((n,), 0.5, device=on.device)

@@ -23,7 +23,7 @@ from thyroid.stages import split
 from thyroid.stages.checkpoint import load_model
 from thyroid.stages.compute import Compute, start
 from thyroid.stages.dcgan import generated, load_generator
-from thyroid.stages.images import detected
+from thyroid.stages.images import chunks, detected
 from thyroid.stages.prediction import probabilities
 from thyroid.stages.srgan import CARD as UPSCALER_CARD
 from thyroid.stages.srgan import load_upscaler, upscale
@@ -220,7 +220,9 @@ def _totals(
         like = train[(images["label"] == findings[0]).to_numpy()]
     if not len(like):  # a class that is only ever a second finding
         like = train
-    real = dataset.counts[like].sum((1, 2), dtype=np.float64)
+    real = np.concatenate(
+        [dataset.counts[like[some]].sum((1, 2), dtype=np.float64) for some in chunks(len(like))]
+    )
     drawn = torch.randint(len(like), (n,), generator=own, device=own.device)
     return torch.from_numpy(real).float().to(own.device)[drawn]
 

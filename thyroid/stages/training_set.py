@@ -20,10 +20,13 @@ from thyroid.pipeline import CrossPhase, SegmentConfig
 from thyroid.stages import synthesis
 from thyroid.stages.batches import Source, epoch_order, synthetic_weights
 from thyroid.stages.compute import Compute, seed_of
-from thyroid.stages.images import images
+from thyroid.stages.images import Held, Images, chunks, images, joined
 
 PRIMARY_SHARE = (0.5, 0.8)
 """Of a superposition's photons, those of the image that gives the primary finding."""
+
+MOST_SUPERPOSED = 8192
+"""Superpositions of a training, which are kept, so that memory has a bound."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,12 +41,12 @@ class Group:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TrainingSet:
-    """All images of a segment on the device, and the groups that its batches draw from."""
+    """All images of a segment, and the groups that its batches draw from."""
 
-    counts: Tensor
-    """(M, S, S) float32"""
+    counts: Images
+    """M of them"""
     targets: Tensor
-    """(M, C) float32, rows in sum 1"""
+    """(M, C) float32 on the CPU, rows in sum 1"""
     groups: Mapping[str, Group]
     """`real`, or `single` and `cross`; `synthetic`; `superposed`: those that have images."""
     config: SegmentConfig
@@ -107,18 +110,18 @@ def training_set(
         When synthetic images come from other images than the training part.
     """
     classes, secondary = dataset.info.classes, config.secondary
-    counts, _ = images(dataset, parts.train, config.input, on)
+    counts = images(dataset, parts.train, config.input, on)
     table = dataset.images.iloc[parts.train].reset_index(drop=True)
     collected = [counts]
-    targets = [targets_of(table["findings"], classes, secondary).to(on.device)]
+    targets = [targets_of(table["findings"], classes, secondary)]
     groups = _real(table, config)
 
     if config.synthetic is not None:
         pool, verdicts = synthesis.load(dataset, parts, inputs["synthetic"])
-        made, _ = images(pool, np.arange(len(pool)), config.input, on)
+        made = images(pool, np.arange(len(pool)), config.input, on)
         trust = config.synthetic.judge_weight
         meant = targets_of(pool.images["findings"], classes, secondary)
-        judged = ((1 - trust) * meant + trust * verdicts).to(on.device)
+        judged = (1 - trust) * meant + trust * verdicts
         groups["synthetic"] = Group(
             rows=torch.arange(len(pool)) + sum(map(len, collected)),
             weights=synthetic_weights(table, pool.images, config.synthetic),
@@ -132,15 +135,19 @@ def training_set(
         first, second = superposition_pairs(table, crosses, config.seed)
         if len(first):
             own = on.generator(config.seed, "superposition")
-            collected.append(superpose(counts[first], counts[second], own))
+            together = [
+                superpose(counts[first[some]], counts[second[some]], own)
+                for some in chunks(len(first))
+            ]
+            collected.append(Held(counts=torch.cat(together)))
             pair = table["label"].to_numpy()
             shown = [f"{pair[i]};{pair[j]}" for i, j in zip(first, second, strict=True)]
-            targets.append(targets_of(shown, classes, secondary).to(on.device))
+            targets.append(targets_of(shown, classes, secondary))
             start = sum(map(len, collected[:-1]))
             groups["superposed"] = Group(rows=torch.arange(len(first)) + start)
 
     return TrainingSet(
-        counts=torch.cat(collected), targets=torch.cat(targets), groups=groups, config=config
+        counts=joined(collected, on), targets=torch.cat(targets), groups=groups, config=config
     )
 
 
@@ -194,7 +201,8 @@ def superposition_pairs(
 ) -> tuple[Tensor, Tensor]:
     """Single images to superpose: (M,) and (M,) int64, rows of `table`; the first gives the label.
 
-    Each combination has equally many, in all as many as there are single images. A cross of three
+    Each combination has equally many, in all as many as there are single images, but no more than
+    about `MOST_SUPERPOSED`. A cross of three
     findings takes its first two; one of which some finding is never alone has none.
     """
     is_single = ~table["findings"].str.contains(";")
@@ -202,7 +210,8 @@ def superposition_pairs(
     possible = [
         pair for pair in (c[:2] for c in crosses) if all(len(rows.get(name, ())) for name in pair)
     ]
-    each = math.ceil(int(is_single.sum()) / max(len(possible), 1))
+    wanted = min(int(is_single.sum()), MOST_SUPERPOSED)
+    each = math.ceil(wanted / max(len(possible), 1))
     rng = np.random.default_rng(seed_of(seed, "superposed pairs"))
     drawn = [[rng.choice(rows[name], each) for name in pair] for pair in possible]
     first, second = (

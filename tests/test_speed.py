@@ -1,0 +1,154 @@
+"""What a classifier computes in is what was measured to be fastest, once."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from thyroid import machine, speed
+from thyroid.cache import cache_folder
+from thyroid.errors import InputError
+from thyroid.pipeline import computed_in
+from thyroid.recipe import ExecutionConfig, NetworkConfig, Recipe, override
+from thyroid.speed import Way, fastest
+
+BF16 = Way("bf16", "channels_last")
+FP32 = Way("fp32", "channels_last")
+SLOW_BF16 = Way("bf16", "contiguous")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("THYROID_CACHE", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[NetworkConfig, list[Way]]]:
+    """What is measured; bf16 is as fast as fp32 twice over, but for EfficientNet."""
+    seen: list[tuple[NetworkConfig, list[Way]]] = []
+
+    def measure(
+        network: NetworkConfig, size: int, execution: ExecutionConfig, ways: list[Way]
+    ) -> dict[Way, float]:
+        seen.append((network, ways))
+        depthwise = network.name == "efficientnet_small"
+        speeds = {BF16: 200.0, SLOW_BF16: 30.0, FP32: 800.0 if depthwise else 100.0}
+        return {way: speed for way, speed in speeds.items() if way in ways}
+
+    monkeypatch.setattr(speed, "measure", measure)
+    return seen
+
+
+def recipe_of(**changes: str | int) -> tuple[Recipe, ExecutionConfig]:
+    """A recipe whose execution is resolved, on a processor that says it has bf16; and as asked."""
+    recipe = override(Recipe(), {name.replace("__", "."): v for name, v in changes.items()})
+    asked = dataclasses.replace(recipe.execution, device="cpu")
+    precision = "bf16" if asked.precision == "auto" else asked.precision
+    resolved = dataclasses.replace(asked, precision=precision)
+    return dataclasses.replace(recipe, execution=resolved), asked
+
+
+def chosen(**changes: str | int) -> Way:
+    network = fastest(*recipe_of(**changes)).network
+    assert network.precision != "auto"
+    assert network.layout != "auto"
+    return Way(network.precision, network.layout)
+
+
+def test_each_network_computes_in_what_is_fastest_for_it(asked: list[object]) -> None:
+    assert chosen() == BF16
+    assert chosen(network__name="efficientnet_small") == FP32
+
+
+def test_what_the_user_names_holds(asked: list[tuple[NetworkConfig, list[Way]]]) -> None:
+    assert chosen(execution__precision="fp32") == FP32
+    assert chosen(network__precision="fp32") == FP32
+    assert chosen(network__name="efficientnet_small", network__precision="bf16") == BF16
+    assert chosen(network__layout="contiguous") == SLOW_BF16
+    before = len(asked)
+    given: dict[str, str | int] = {"network__precision": "fp32", "network__layout": "contiguous"}
+    assert chosen(**given) == Way("fp32", "contiguous")
+    assert len(asked) == before  # there was nothing to choose
+
+
+@pytest.mark.parametrize(("gain", "way"), [(1.1, BF16), (1.2, FP32)])
+def test_the_usual_way_stays_unless_another_is_clearly_faster(
+    gain: float, way: Way, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(speed, "measure", lambda *_: {BF16: 100.0, FP32: 100.0 * gain})
+    assert chosen() == way
+
+
+def test_a_way_that_there_was_no_time_to_try_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "measure", lambda *_: {FP32: 1.0})
+    assert chosen() == FP32
+
+
+def test_it_is_measured_once(
+    asked: list[tuple[NetworkConfig, list[Way]]], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert chosen(network__cross_feature="input") == chosen(network__cross_feature="none")
+    assert len(asked) == 1
+    chosen(network__name="lenet5")
+    assert len(asked) == 2
+    kept = json.loads((cache_folder("speed") / speed.FILE).read_text())
+    assert len(kept) == 2
+    # Another processor has other speeds
+    monkeypatch.setattr(machine, "cpu_name", lambda: "another")
+    chosen()
+    assert len(asked) == 3
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "\x00", "null"])
+def test_a_damaged_cache_is_written_anew(asked: list[object], content: str) -> None:
+    path = cache_folder("speed") / speed.FILE
+    path.write_text(content)
+    assert chosen() == chosen() == BF16
+    assert len(asked) == 1
+
+
+def test_a_cache_that_cannot_be_written_costs_time_only(
+    asked: list[object], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (cache / "file").touch()
+    monkeypatch.setenv("THYROID_CACHE", str(cache / "file"))
+    assert chosen() == BF16
+
+
+def test_a_gpu_elsewhere_is_not_measured(asked: list[object]) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    recipe, execution = recipe_of()
+    recipe = override(recipe, {"execution.device": "cuda"})
+    assert fastest(recipe, execution).network.precision == "bf16"
+    assert not asked
+
+
+def test_a_real_measurement() -> None:
+    ways = [BF16, FP32, SLOW_BF16]
+    execution = ExecutionConfig(device="cpu", precision="fp32", threads=2)
+    threads = torch.get_num_threads()
+    state = torch.get_rng_state()
+    found = speed.measure(NetworkConfig(name="lenet5"), 32, execution, ways)
+    assert set(found) == set(ways)
+    assert all(images_per_second > 10 for images_per_second in found.values())
+    assert torch.get_num_threads() == threads
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_too_small_pictures_are_refused_in_a_sentence() -> None:
+    with pytest.raises(InputError, match="too small for alexnet_small"):
+        fastest(*recipe_of(network__name="alexnet_small", input__size=16))
+
+
+def test_the_classifier_alone_computes_in_it() -> None:
+    recipe = override(recipe_of()[0], {"network.precision": "fp32", "network.layout": "contiguous"})
+    network, execution = computed_in(recipe)
+    assert (execution.precision, execution.layout) == ("fp32", "contiguous")
+    assert network == recipe_of()[0].network  # so what it is called says nothing of it
+    assert recipe.execution.precision == "bf16"  # the generators' and the judge's
