@@ -44,7 +44,7 @@ from thyroid.networks.registry import build, require_size
 from thyroid.networks.resnet import freeze
 from thyroid.recipe import MixingConfig, Recipe, flat, from_json, to_json
 from thyroid.stage import Stage
-from thyroid.stages import cases, prediction, quality, synthesis
+from thyroid.stages import prediction, synthesis
 from thyroid.stages.batches import synthetic_weights
 from thyroid.stages.checkpoint import MODEL, WEIGHTS
 from thyroid.stages.split import FILE as SPLIT_FILE
@@ -368,6 +368,8 @@ def write_results(
             replace_file(opened(model, store) / name, run / "model" / name)
         looked_at = opened(_cases(dataset, recipe, seeds, test_set), store)
         (run / "cases").mkdir(exist_ok=True)
+        from thyroid.stages import cases  # needs scipy, which is slow to import
+
         for name in (cases.IMAGES, cases.HEAT, cases.FILE):
             replace_file(looked_at / name, run / "cases" / name)
         if recipe.cross.order == "retrain":
@@ -435,6 +437,8 @@ def copy_predictions(stages: Sequence[Stage], store: Store, folder: Path) -> Non
 
 def _copy_synthetic(run: Path, measured: Stage, store: Store) -> None:
     """The quality table, and some of the images that it is about."""
+    from thyroid.stages import quality  # needs torchmetrics, which takes two seconds to import
+
     folder = run / "synthetic"
     remove_at_once(folder)
     folder.mkdir()

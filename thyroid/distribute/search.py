@@ -28,7 +28,6 @@ from thyroid.distribute.budget import Budget, Cut
 from thyroid.distribute.flights import Desk, on_ray
 from thyroid.distribute.playoff import FIELD, Values, play_off
 from thyroid.distribute.prices import Prices
-from thyroid.distribute.proposals import thrifty
 from thyroid.distribute.rungs import Ladder, Rungs
 from thyroid.distribute.sketch import by_tpe
 from thyroid.distribute.study import (
@@ -230,6 +229,8 @@ class Search:
     def _propose(self, number: int) -> Proposal:
         trial: BaseTrial = by_tpe(self.study, number, self.config.seed)
         if self.config.cost_aware:
+            from thyroid.distribute.proposals import thrifty  # needs scipy, slow to import
+
             params = thrifty(
                 self.study,
                 number,

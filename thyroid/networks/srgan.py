@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models import vgg19
 
 from thyroid.acquisition import mean_one, stabilised
 from thyroid.errors import InputError
@@ -125,6 +125,13 @@ class ClassifierFeatures(nn.Module):
         for stage in net.stages[:INNER_STAGES]:
             x = getattr(net, stage)(x)
         return x
+
+
+def vgg19() -> Any:
+    """Torchvision's, which takes a second to import, and has no types."""
+    from torchvision import models
+
+    return models.vgg19()
 
 
 class Vgg19Features(nn.Module):
