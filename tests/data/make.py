@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from thyroid.data.dataset import Dataset, DatasetInfo, image_id, write_dataset
+from thyroid.data.dataset import Dataset, DatasetInfo, write_dataset
+from thyroid.data.scintigram import image_id
 
 
 def images_table(rows: list[tuple[str, str, str]], counts: np.ndarray) -> pd.DataFrame:

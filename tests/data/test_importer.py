@@ -15,6 +15,7 @@ from thyroid.data import importer
 from thyroid.data.dataset import Dataset
 from thyroid.data.importer import Rejection, import_folder
 from thyroid.data.rebin import rebin_counts, rng_for
+from thyroid.data.record import CENTRE_CODE
 from thyroid.errors import InputError
 
 # pydicom warns of the odd headers that these tests write
@@ -192,7 +193,7 @@ def test_centres_keep_codes_and_lose_names(source, target):
      ("Sankt-Elisabeth-Hospital-1", False), ("甲1", False), ("", False)],
 )  # fmt: skip
 def test_which_centres_are_codes(centre, kept):
-    assert (importer.CENTRE_CODE.fullmatch(centre) is not None) is kept
+    assert (CENTRE_CODE.fullmatch(centre) is not None) is kept
 
 
 def test_copies_under_two_patients_are_named_at_once(source, target):
@@ -462,12 +463,14 @@ def test_interrupted_in_the_middle(source, target):
 
     with pytest.raises(KeyboardInterrupt):
         _import(source, target, progress=interrupt)
-    assert list(target.parent.iterdir()) == []
+    assert [path.name for path in target.parent.iterdir()] == [".set.importing"]
+    assert _import(source, target).read_before == 2
+    assert [path.name for path in target.parent.iterdir()] == ["set"]
 
 
 def test_existing_target_is_refused_before_any_work(source, target, monkeypatch):
     target.mkdir(parents=True)
-    monkeypatch.setattr(importer, "read_image", lambda *_, **__: pytest.fail("read"))
+    monkeypatch.setattr(importer, "read_images", lambda *_, **__: pytest.fail("read"))
     with pytest.raises(InputError, match="exists already"):
         _import(source, target)
 

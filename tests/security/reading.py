@@ -24,8 +24,8 @@ from pathlib import Path
 
 from tests.security.mutations import mutated
 from thyroid.data.dataset import Dataset
-from thyroid.data.importer import Rejection, read_image
 from thyroid.data.labels import LabelledFile
+from thyroid.data.record import Rejection, read_image
 from thyroid.errors import InputError
 
 ROOT = Path(__file__).parents[2]

@@ -141,12 +141,6 @@ class Dataset:
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
-def image_id(matrix: npt.NDArray[np.uint16]) -> str:
-    """Identifier of a stored matrix, 16 hexadecimal digits: says nothing that its pixels do not."""
-    canonical = np.ascontiguousarray(matrix, dtype="<u2")
-    return hashlib.sha256(repr(canonical.shape).encode() + canonical.tobytes()).hexdigest()[:16]
-
-
 def write_dataset(
     folder: str | Path,
     *,

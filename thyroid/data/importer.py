@@ -10,42 +10,32 @@ them can be left out by name. All other names, and every institution that a file
 centre-1, centre-2, ... in an order that says nothing.
 """
 
+import contextlib
 import csv
 import hashlib
 import hmac
 import io
 import itertools
-import re
-import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from thyroid.data.dataset import image_id, write_dataset
-from thyroid.data.labels import LabelledFile, Listing, in_order, list_source
-from thyroid.data.reader import parse_scintigram, read_bytes
-from thyroid.data.scintigram import UnusableFile, bring_to_grid
+from thyroid.data.dataset import write_dataset
+from thyroid.data.labels import Listing, in_order, list_source
+from thyroid.data.processes import read_images
+from thyroid.data.record import UNKNOWN_CENTRE, ImageRecord, Rejection, is_code
+from thyroid.data.unfinished import Unfinished, remove_remains, unfinished_import
 from thyroid.errors import InputError
 from thyroid.files import cannot_write, replace_text, require_new_folder
+from thyroid.machine import cores
 
-UNKNOWN_CENTRE = "unknown"
-# up to three characters, or up to sixteen with a digit among them: no word that names a hospital
-CENTRE_CODE = re.compile(r"(?=.*[0-9]|.{1,3}$)[A-Za-z0-9_.-]{1,16}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rejection:
-    """A file that was not imported."""
-
-    file: str
-    """Relative to the source folder."""
-    reason: str
+FILES_PER_PROCESS = 100
+"""A process takes half a second to start; it pays with this many files or more for each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +44,8 @@ class ImportSummary:
 
     folder: Path
     imported: int
+    read_before: int
+    """Files that an interrupted import of the same had read."""
     rejected: tuple[Rejection, ...]
     rejected_list: Path | None
     """CSV with file and reason, beside the data set: file names may hold names of patients."""
@@ -77,6 +69,8 @@ class ImportSummary:
             f"classes: {classes}; with more than one finding: {self.crosses}",
             f"centres: {', '.join(self.centres)}",
         ]
+        if self.read_before:
+            lines.append(f"continued: {self.read_before} files had been read before")
         if self.outside_share:
             lines.append(f"counts outside the stored field: {self.outside_share:.1%}")
         if self.rejected_list is not None:
@@ -84,27 +78,6 @@ class ImportSummary:
             reasons = Counter(rejection.reason for rejection in self.rejected)
             lines += [f"  {number} x {reason}" for reason, number in reasons.most_common(5)]
         return lines + [f"note: {note}" for note in self.notes]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImageRecord:
-    """What is known of one imported file. Holds identities: it lives in memory only."""
-
-    image_id: str
-    """Equal for copies of one image, until they are numbered."""
-    file: str = field(repr=False)
-    """Relative to the source folder."""
-    kind: Literal["counts", "display"]
-    total_counts: int
-    outside: int
-    flags: tuple[str, ...]
-    findings: tuple[str, ...]
-    centre: str = field(repr=False)
-    """As labels.csv says; empty where it does not."""
-    patient: str = field(repr=False)
-    """Empty when neither the labels nor the file name the patient."""
-    institution: str = field(repr=False)
-    file_sha256: bytes = field(repr=False)
 
 
 def import_folder(
@@ -116,6 +89,7 @@ def import_folder(
     pixel_mm: float = 2.0,
     name: str | None = None,
     licence: str = "unknown",
+    processes: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> ImportSummary:
     """Import all usable files of a folder; see thyroid.data.labels for how they are labelled.
@@ -131,12 +105,16 @@ def import_folder(
     ----------
     size : rows and columns of the stored matrices.
     pixel_mm : their pixel size in mm, for counts.
-    progress : called with files done and files in all.
+    processes : that read files; None for all cores, as far as there are files for them. The data
+        set does not depend on it.
+    progress : called with files done and files to read.
 
     Raises
     ------
     InputError : nothing could be imported, the folder mixes counts and pictures, labels.csv is
         wrong, or the data set cannot be written.
+    ProcessLost : one that reads files was killed. What was read so far is kept, as after any other
+        interruption; see thyroid.data.unfinished.
     """
     source, dataset = Path(source), Path(dataset)
     if not 16 <= size <= 1024 or not 0.1 <= pixel_mm <= 20:
@@ -146,17 +124,27 @@ def import_folder(
         )
     if source.resolve() in dataset.resolve().parents:
         raise InputError(f"{dataset} lies within {source}, which is imported; choose another place")
+    remove_remains(dataset)
     require_new_folder(dataset)
     listing = list_source(source, labels)
-    with cannot_write(dataset), _nameless_file(dataset.parent) as waiting:
-        records, rejected = _read_all(listing, waiting, size, pixel_mm, progress)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(cannot_write(dataset))
+        dataset.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = stack.enter_context(
+            unfinished_import(dataset, listing, size=size, pixel_mm=pixel_mm)
+        )
+        before = len(unfinished.results)
+        _read_all(listing, unfinished, processes, size, pixel_mm, progress)
+        records = [r for r in unfinished.results if isinstance(r, ImageRecord)]
+        rejected = [Rejection(file=file, reason=reason) for file, reason in listing.unlabelled]
+        rejected += [r for r in unfinished.results if isinstance(r, Rejection)]
         rejected_list = _list_rejected(dataset, rejected)
         if not records:
             raise _nothing_imported(source, rejected, rejected_list)
         kind = records[0].kind
         table = _table(records, pixel_mm, key=_key(records, listing.labels))
         written = write_dataset(
-            dataset,
+            unfinished.folder / "dataset",
             name=name or dataset.name,
             classes=in_order(finding for record in records for finding in record.findings),
             size=size,
@@ -165,14 +153,17 @@ def import_folder(
             source="import",
             licence=licence,
             images=table,
-            counts=(_waiting_matrix(waiting, position, size) for position in table.index),
+            counts=map(unfinished.matrix, table.index),
         )
+        require_new_folder(dataset)
+        written.folder.rename(dataset)
     outside = sum(record.outside for record in records)
     outside_share = outside / max(outside + int(written.images["total_counts"].sum()), 1)
     labelled = written.images["label"].value_counts()
     return ImportSummary(
         folder=dataset,
         imported=len(records),
+        read_before=before,
         rejected=tuple(rejected),
         rejected_list=rejected_list,
         kind=kind,
@@ -185,86 +176,46 @@ def import_folder(
     )
 
 
-def read_image(
-    file: LabelledFile, *, size: int, pixel_mm: float
-) -> tuple[ImageRecord, npt.NDArray[np.uint16]] | Rejection:
-    """One file, on the data set's grid, or why not. Depends on nothing else, so may run anywhere.
-
-    Returns
-    -------
-    The record and the (size, size) matrix.
-    """
-    try:
-        content = read_bytes(file.path)
-        scintigram = parse_scintigram(content, file.path)
-        stored = bring_to_grid(scintigram, size=size, pixel_mm=pixel_mm)
-    except UnusableFile as unusable:
-        return Rejection(file=file.name, reason=unusable.reason)
-    except InputError as error:
-        return Rejection(file=file.name, reason=str(error))
-    if stored.matrix.min() == stored.matrix.max():
-        return Rejection(file=file.name, reason="nothing of it lies in the stored field")
-    own_patient = file.patient if file.patient_is_known else ""
-    record = ImageRecord(
-        image_id=image_id(stored.matrix),
-        file=file.name,
-        kind=scintigram.kind,
-        total_counts=int(stored.matrix.sum()) if scintigram.kind == "counts" else 0,
-        outside=stored.outside,
-        flags=stored.flags,
-        findings=file.findings,
-        centre=file.centre if _is_code(file.centre) else _folded(file.centre),
-        patient=own_patient or scintigram.patient or file.patient,
-        institution=_folded(scintigram.institution),
-        file_sha256=hashlib.sha256(content).digest(),
-    )
-    return record, stored.matrix
-
-
 def _read_all(
     listing: Listing,
-    waiting: IO[bytes],
+    unfinished: Unfinished,
+    processes: int | None,
     size: int,
     pixel_mm: float,
     progress: Callable[[int, int], None] | None,
-) -> tuple[list[ImageRecord], list[Rejection]]:
-    """Read every file; matrices are appended to `waiting`, in the order of the records."""
-    rejected = [Rejection(file=file, reason=reason) for file, reason in listing.unlabelled]
-    records: list[ImageRecord] = []
-    first_of_kind: dict[str, str] = {}
-    for done, file in enumerate(listing.files, start=1):
-        result = read_image(file, size=size, pixel_mm=pixel_mm)
+) -> None:
+    """Read the files that an earlier import did not get to."""
+    kinds = _OneKind()
+    for result in unfinished.results:
+        kinds.see(result)
+    left = listing.files[len(unfinished.results) :]
+    if processes is None:
+        processes = min(cores(), len(left) // FILES_PER_PROCESS)
+    readings = read_images(left, size=size, pixel_mm=pixel_mm, processes=processes)
+    with contextlib.closing(readings):
+        for done, reading in enumerate(readings, start=1):
+            kinds.see(reading[0] if isinstance(reading, tuple) else reading)
+            unfinished.append(reading)
+            if progress is not None:
+                progress(done, len(left))
+
+
+class _OneKind:
+    """Refuses the first image that is of another kind than those before it."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, str] = {}
+
+    def see(self, result: ImageRecord | Rejection) -> None:
         if isinstance(result, Rejection):
-            rejected.append(result)
-        else:
-            record, matrix = result
-            first_of_kind.setdefault(record.kind, file.name)
-            if len(first_of_kind) > 1:
-                raise InputError(
-                    f"{first_of_kind['counts']!r} holds photon counts and "
-                    f"{first_of_kind['display']!r} is a picture, and a data set holds one kind; "
-                    "import them into two data sets, or list the ones to import in labels.csv"
-                )
-            records.append(record)
-            waiting.write(matrix.tobytes())
-        if progress is not None:
-            progress(done, len(listing.files))
-    return records, rejected
-
-
-def _nameless_file(folder: Path) -> IO[bytes]:
-    """Where matrices wait until all files are read and can be ordered.
-
-    It lies on the disk that is to hold the data set, and is gone once closed, even by a kill.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    return tempfile.TemporaryFile(dir=folder)
-
-
-def _waiting_matrix(waiting: IO[bytes], position: int, size: int) -> npt.NDArray[np.uint16]:
-    length = size * size * 2
-    waiting.seek(position * length)
-    return np.frombuffer(waiting.read(length), dtype=np.uint16).reshape(size, size)
+            return
+        self._first.setdefault(result.kind, result.file)
+        if len(self._first) > 1:
+            raise InputError(
+                f"{self._first['counts']!r} holds photon counts and {self._first['display']!r} is "
+                "a picture, and a data set holds one kind; import them into two data sets, or "
+                "list the ones to import in labels.csv"
+            )
 
 
 def _key(records: list[ImageRecord], labels: bytes) -> bytes:
@@ -304,21 +255,12 @@ def _centres(records: list[ImageRecord], keyed: Callable[[str], str]) -> list[st
     """The centre of each record, by a name that is no institution's."""
     named = any(record.centre for record in records)
     names = [record.centre if named else record.institution for record in records]
-    label_of = {name: name for name in names if named and _is_code(name)}
+    label_of = {name: name for name in names if named and is_code(name)}
     numbers = (f"centre-{number}" for number in itertools.count(1))
     free = (label for label in numbers if label not in label_of)
     label_of |= zip(sorted(set(names) - {"", *label_of}, key=keyed), free, strict=False)
     label_of[""] = UNKNOWN_CENTRE
     return [label_of[name] for name in names]
-
-
-def _is_code(centre: str) -> bool:
-    return centre == UNKNOWN_CENTRE or CENTRE_CODE.fullmatch(centre) is not None
-
-
-def _folded(name: str) -> str:
-    """Equal for spellings that differ in case and white space."""
-    return " ".join(name.casefold().split())
 
 
 def _list_rejected(dataset: Path, rejected: list[Rejection]) -> Path | None:
@@ -344,7 +286,7 @@ def _nothing_imported(source: Path, rejected: list[Rejection], listed: Path | No
     )
 
 
-def _notes(records: list[ImageRecord], outside_share: float) -> Iterator[str]:
+def _notes(records: Sequence[ImageRecord], outside_share: float) -> Iterator[str]:
     unnamed = sum(not record.patient for record in records)
     if unnamed:
         yield (
@@ -366,7 +308,7 @@ def _notes(records: list[ImageRecord], outside_share: float) -> Iterator[str]:
             f"{shared[0][1]!r}; training will refuse them: give copies the same patient in "
             "labels.csv, or remove them, and import again."
         )
-    if any(not _is_code(record.centre) for record in records if record.centre):
+    if any(not is_code(record.centre) for record in records if record.centre):
         yield (
             "Centres that labels.csv gives a name are numbered, for it may be an institution's; "
             "codes, such as 'A' or 'site-3', are kept and can be recognised."

@@ -1,10 +1,11 @@
 """Which files a folder offers, and what each of them shows: class folders, or labels.csv."""
 
 import csv
+import functools
 import io
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -24,7 +25,7 @@ NOT_IMAGES = ("thumbs.db", "desktop.ini", "dicomdir", "__macosx")  # and all tha
 COLUMNS = ("file", "label", "patient", "centre", "findings")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class LabelledFile:
     """A file and what its owner says about it."""
 
@@ -98,12 +99,13 @@ def in_order(classes: Iterable[str]) -> tuple[str, ...]:
 
 def _by_folders(source: Path) -> Listing:
     files, unlabelled = [], []
+    leads_out = _leading_out(source)
     for name in _file_names(source):
         parts = PurePosixPath(name).parts
         if len(parts) == 1:
             unlabelled.append((name, "it lies in no class folder, and there is no labels.csv"))
             continue
-        if _leads_out(source, name):
+        if leads_out(name):
             unlabelled.append((name, "it is a link out of the folder; put a copy there"))
             continue
         files.append(
@@ -127,9 +129,10 @@ def _by_table(source: Path, labels: Path) -> Listing:
     content = _read(labels)
     files: dict[str, LabelledFile] = {}
     row_of: dict[str, int] = {}
+    leads_out = _leading_out(source)
     for number, row in _rows(content, labels):
         where = f"{labels}, row {number}"
-        name = _name_inside(source, row["file"], where)
+        name = _name_inside(source, leads_out, row["file"], where)
         if name in files:
             raise InputError(
                 f"{where}, names {name!r}, as row {row_of[name]} does; remove one of them"
@@ -162,11 +165,12 @@ def _by_table(source: Path, labels: Path) -> Listing:
             f"of {len(files)} rows do; name the patient in every row, or in none, to go by the "
             "PatientID of the files"
         )
+    itself = os.path.realpath(labels)
     others = [name for name in _file_names(source) if name not in files]
     unlabelled = [
         (name, f"it has no row in {labels.name}")
         for name in others
-        if (source / name).resolve() != labels.resolve()
+        if os.path.realpath(source / name) != itself
     ]
     ordered = tuple(files[name] for name in sorted(files))
     return Listing(files=ordered, unlabelled=tuple(unlabelled), labels=content)
@@ -215,7 +219,7 @@ def _rows(content: bytes, labels: Path) -> Iterator[tuple[int, dict[str, str]]]:
         ) from None
 
 
-def _name_inside(source: Path, file: str, where: str) -> str:
+def _name_inside(source: Path, leads_out: Callable[[str], bool], file: str, where: str) -> str:
     """The file's name relative to the source folder, which it may not leave."""
     if not file:
         raise InputError(f"{where}, names no file; give its path inside {source}")
@@ -231,16 +235,26 @@ def _name_inside(source: Path, file: str, where: str) -> str:
             f"{where}, names {file!r}, and there is no such file in {source}; "
             "correct the path or remove the row"
         )
-    if _leads_out(source, str(name)):
+    if leads_out(str(name)):
         raise InputError(
             f"{where}, names {file!r}, a link that leads out of {source}; put a copy of it there"
         )
     return str(name)
 
 
-def _leads_out(source: Path, name: str) -> bool:
+def _leading_out(source: Path) -> Callable[[str], bool]:
     """Whether following links leads from a folder to a file elsewhere."""
-    return not Path(os.path.realpath(source / name)).is_relative_to(os.path.realpath(source))
+    root = os.path.realpath(source)
+    real = functools.cache(os.path.realpath)  # of folders, which many files share
+
+    def leads_out(name: str) -> bool:
+        folder, file = os.path.split(os.path.join(source, name))
+        path = os.path.join(real(folder), file)
+        if os.path.islink(path):
+            path = os.path.realpath(path)
+        return os.path.commonpath([root, path]) != root
+
+    return leads_out
 
 
 def _findings(findings: list[str], where: str) -> tuple[str, ...]:

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from thyroid.data.dataset import FLAGS, Dataset, image_id
-from thyroid.data.scintigram import is_saturated
+from thyroid.data.dataset import FLAGS, Dataset
+from thyroid.data.scintigram import image_id, is_saturated
 
 Severity = Literal["error", "warning", "note"]
 

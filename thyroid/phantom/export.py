@@ -14,9 +14,9 @@ import pandas as pd
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from thyroid.data.dataset import image_id, write_dataset
+from thyroid.data.dataset import write_dataset
 from thyroid.data.labels import COLUMNS
-from thyroid.data.scintigram import SIMULATOR, bring_to_grid
+from thyroid.data.scintigram import SIMULATOR, bring_to_grid, image_id
 from thyroid.data.scintigram import Scintigram as Counts
 from thyroid.errors import InputError
 from thyroid.files import new_folder, require_new_folder

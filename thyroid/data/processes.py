@@ -1,0 +1,136 @@
+"""Files read by several processes. `python -m thyroid.data.processes` is one of them.
+
+Each answers a file, a line of JSON on its standard input, with a line of JSON and, for an image,
+the matrix. They are processes of their own rather than forks, for the importing process may have
+threads; no command line and no file names a patient to others; and each ends when its input does,
+which is when the importing process ends, however that comes.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from queue import SimpleQueue
+
+from thyroid.data.labels import LabelledFile
+from thyroid.data.record import ImageRecord, Reading, as_matrix, packed, read_image, unpacked
+from thyroid.errors import ProcessLost
+
+AT_ONCE = 16  # files that a process is given at a time
+# -P: a numpy.py in the user's folder, perhaps a stranger's, is no module of ours
+COMMAND = (sys.executable, "-P", "-m", "thyroid.data.processes")
+
+
+def read_images(
+    files: Sequence[LabelledFile], *, size: int, pixel_mm: float, processes: int
+) -> Generator[Reading, None, None]:
+    """Read files, in this order whoever reads them; close it to end its processes.
+
+    Raises
+    ------
+    ProcessLost : a process was killed.
+    """
+    if processes < 2:
+        yield from (read_image(file, size=size, pixel_mm=pixel_mm) for file in files)
+        return
+    readers: list[subprocess.Popen[bytes]] = []
+    idle: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
+    threads = ThreadPoolExecutor(processes)  # each waits for one process's answers
+    try:
+        for _ in range(processes):
+            readers.append(_started(size, pixel_mm))
+            idle.put(readers[-1])
+        asked: deque[Future[list[Reading]]] = deque()
+        for start in range(0, len(files), AT_ONCE):
+            asked.append(threads.submit(_ask, idle, files[start : start + AT_ONCE], size))
+            if len(asked) > 3 * processes:
+                yield from asked.popleft().result()
+        while asked:
+            yield from asked.popleft().result()
+    finally:
+        for reader in readers:
+            reader.kill()
+        threads.shutdown(cancel_futures=True)
+        for reader in readers:
+            with contextlib.suppress(BrokenPipeError):  # of what it was never told
+                reader.communicate()
+
+
+def _started(size: int, pixel_mm: float) -> subprocess.Popen[bytes]:
+    # in a session of its own: Ctrl-C is for the importing process, which ends it
+    reader = subprocess.Popen(
+        COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+    )
+    _tell(reader, {"size": size, "pixel_mm": pixel_mm})
+    return reader
+
+
+def _tell(reader: subprocess.Popen[bytes], what: object) -> None:
+    assert reader.stdin is not None
+    with contextlib.suppress(BrokenPipeError):  # its answer will be missed
+        reader.stdin.write(json.dumps(what).encode() + b"\n")
+        reader.stdin.flush()
+
+
+def _ask(
+    idle: SimpleQueue[subprocess.Popen[bytes]], files: Sequence[LabelledFile], size: int
+) -> list[Reading]:
+    """What the next idle process reads in these files."""
+    reader = idle.get()
+    questions = [dataclasses.asdict(file) | {"path": str(file.path)} for file in files]
+    answers = []
+    try:
+        _tell(reader, questions[0])
+        for number, file in enumerate(files):
+            if number + 1 < len(files):  # one ahead, so that it never waits
+                _tell(reader, questions[number + 1])
+            answers.append(_answer(reader, file, size))
+    finally:
+        idle.put(reader)
+    return answers
+
+
+def _answer(reader: subprocess.Popen[bytes], file: LabelledFile, size: int) -> Reading:
+    assert reader.stdout is not None
+    line = reader.stdout.readline()
+    if line.endswith(b"\n"):
+        result = unpacked(line)
+        if not isinstance(result, ImageRecord):
+            return result
+        content = reader.stdout.read(2 * size * size)
+        if len(content) == 2 * size * size:
+            return result, as_matrix(content, size)
+    status = reader.wait()
+    how = f"was killed ({signal.Signals(-status).name})" if status < 0 else f"ended ({status})"
+    raise ProcessLost(
+        f"The process that read {file.name!r} {how}, for want of memory perhaps: the same command "
+        "again continues; if it happens again, leave this file out."
+    )
+
+
+def main() -> None:
+    """Answer until nobody asks."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # decoders in C write what they like
+    settings = json.loads(sys.stdin.buffer.readline())
+    for line in sys.stdin.buffer:
+        fields = json.loads(line)
+        fields |= {"path": Path(fields["path"]), "findings": tuple(fields["findings"])}
+        result = read_image(LabelledFile(**fields), **settings)
+        if isinstance(result, tuple):
+            answers.write(packed(result[0]) + result[1].astype("<u2").tobytes())
+        else:
+            answers.write(packed(result))
+        answers.flush()
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(BrokenPipeError, KeyboardInterrupt):
+        main()

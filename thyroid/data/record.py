@@ -1,0 +1,121 @@
+"""What import learns of one file. Imports no pandas, as each process that reads files starts so."""
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from thyroid.data.labels import LabelledFile
+from thyroid.data.reader import parse_scintigram, read_bytes
+from thyroid.data.scintigram import UnusableFile, bring_to_grid, image_id
+from thyroid.errors import InputError
+
+UNKNOWN_CENTRE = "unknown"
+# up to three characters, or up to sixteen with a digit among them: no word that names a hospital
+CENTRE_CODE = re.compile(r"(?=.*[0-9]|.{1,3}$)[A-Za-z0-9_.-]{1,16}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rejection:
+    """A file that was not imported."""
+
+    file: str
+    """Relative to the source folder."""
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageRecord:
+    """What is known of one imported file. Holds identities: see thyroid.data.unfinished."""
+
+    image_id: str
+    """Equal for copies of one image, until they are numbered."""
+    file: str = field(repr=False)
+    """Relative to the source folder."""
+    kind: Literal["counts", "display"]
+    total_counts: int
+    outside: int
+    flags: tuple[str, ...]
+    findings: tuple[str, ...]
+    centre: str = field(repr=False)
+    """As labels.csv says; empty where it does not."""
+    patient: str = field(repr=False)
+    """Empty when neither the labels nor the file name the patient."""
+    institution: str = field(repr=False)
+    file_sha256: bytes = field(repr=False)
+
+
+Reading = tuple[ImageRecord, npt.NDArray[np.uint16]] | Rejection
+"""An image and its (size, size) matrix, or why there is none."""
+
+
+def read_image(file: LabelledFile, *, size: int, pixel_mm: float) -> Reading:
+    """One file, on the data set's grid, or why not. Depends on nothing else, so may run anywhere.
+
+    Returns
+    -------
+    The record and the (size, size) matrix.
+    """
+    try:
+        content = read_bytes(file.path)
+        scintigram = parse_scintigram(content, file.path)
+        stored = bring_to_grid(scintigram, size=size, pixel_mm=pixel_mm)
+    except UnusableFile as unusable:
+        return Rejection(file=file.name, reason=unusable.reason)
+    except InputError as error:
+        return Rejection(file=file.name, reason=str(error))
+    if stored.matrix.min() == stored.matrix.max():
+        return Rejection(file=file.name, reason="nothing of it lies in the stored field")
+    own_patient = file.patient if file.patient_is_known else ""
+    record = ImageRecord(
+        image_id=image_id(stored.matrix),
+        file=file.name,
+        kind=scintigram.kind,
+        total_counts=int(stored.matrix.sum()) if scintigram.kind == "counts" else 0,
+        outside=stored.outside,
+        flags=stored.flags,
+        findings=file.findings,
+        centre=file.centre if is_code(file.centre) else _folded(file.centre),
+        patient=own_patient or scintigram.patient or file.patient,
+        institution=_folded(scintigram.institution),
+        file_sha256=hashlib.sha256(content).digest(),
+    )
+    return record, stored.matrix
+
+
+def is_code(centre: str) -> bool:
+    """Whether the name of a centre is no institution's."""
+    return centre == UNKNOWN_CENTRE or CENTRE_CODE.fullmatch(centre) is not None
+
+
+def packed(result: ImageRecord | Rejection) -> bytes:
+    """As a line of JSON."""
+    fields = {name: getattr(result, name) for name in result.__slots__}
+    if isinstance(result, ImageRecord):
+        fields["file_sha256"] = result.file_sha256.hex()
+    return json.dumps(fields).encode() + b"\n"
+
+
+def unpacked(line: bytes) -> ImageRecord | Rejection:
+    """What `packed` was given."""
+    fields: dict[str, Any] = json.loads(line)
+    if "reason" in fields:
+        return Rejection(**fields)
+    for name in ("flags", "findings"):
+        fields[name] = tuple(fields[name])
+    fields["file_sha256"] = bytes.fromhex(fields["file_sha256"])
+    return ImageRecord(**fields)
+
+
+def as_matrix(content: bytes, size: int) -> npt.NDArray[np.uint16]:
+    """A (size, size) matrix from its bytes."""
+    return np.frombuffer(content, dtype="<u2").reshape(size, size)
+
+
+def _folded(name: str) -> str:
+    """Equal for spellings that differ in case and white space."""
+    return " ".join(name.casefold().split())
