@@ -1,0 +1,157 @@
+"""The real classifier stage against what a user would write otherwise (`rivals.py`): how fast, and
+how good.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+from scipy.stats import ttest_ind
+from sklearn.metrics import f1_score
+
+from tests.benchmarks import rivals
+from tests.toy import write_toy
+from thyroid import machine, pipeline
+from thyroid.data.dataset import Dataset
+from thyroid.data.splits import make_split
+from thyroid.evaluate.predictions import read_predictions
+from thyroid.execute import in_process, opened
+from thyroid.phantom.export import write_phantom
+from thyroid.recipe import RECIPES, Recipe, override
+from thyroid.run import predictions
+from thyroid.speed import fastest
+from thyroid.stages.prediction import FILE
+from thyroid.store import Store
+
+ROUNDS = 2
+"""Of which each contestant's best counts."""
+SEEDS = range(5)
+REAL = {
+    "cross.order": "mixed",
+    "mixing.synthetic_share": 0.0,
+    "mixing.final_share": 0.0,
+    "mixing.cross_share": None,
+}
+
+
+def here(name: str, **changes: object) -> Recipe:
+    """The preset with real images alone, one training on the whole machine."""
+    dotted = {field.replace("__", "."): value for field, value in changes.items()}
+    recipe = override(RECIPES[name](), REAL | {"execution.threads": machine.cores()} | dotted)
+    resolved = replace(recipe, execution=machine.resolve(recipe.execution))
+    return fastest(resolved, recipe.execution)
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize(
+    ("name", "epochs", "asked"), [("small", 6, 4.0), ("resnet18", 3, 1.5)], ids=str
+)
+def test_whole_epochs_against_imagefolder_and_lightning(
+    name: str,
+    epochs: int,
+    asked: float,
+    tmp_path: Path,
+    benchmark: BenchmarkFixture,
+) -> None:
+    """Images/s of whole epochs, validation and checkpoints included, after the first one."""
+    dataset = write_toy(tmp_path / "data", images=600, size=128)
+    recipe = here(
+        name,
+        schedule__warmup_epochs=0,
+        schedule__constant_epochs=epochs,
+        schedule__decay_epochs=0,
+        schedule__segment_epochs=epochs,
+    )
+    parts = make_split(dataset, recipe.split)
+    rivals.write_pngs(dataset, parts.train, tmp_path / "png" / "train")
+    rivals.write_pngs(dataset, parts.validation, tmp_path / "png" / "validation")
+    batch = recipe.optimiser.batch_size
+    images = len(parts.train) // batch * batch * (epochs - 1)
+
+    def ours(folder: Path) -> float:
+        final = pipeline.classifier(recipe, dataset.digest, 0)[-1]
+        runner = in_process(Store(folder), {dataset.digest: dataset.folder})
+        ended = [time.perf_counter() for m in runner([final]) if "epoch" in m]
+        return images / (time.perf_counter() - ended[0])
+
+    def race() -> dict[str, float]:
+        best: dict[str, float] = {}
+        for number in range(ROUNDS):
+            root = tmp_path / f"round-{number}"
+            found = {"ours": ours(root / "store")}
+            with rivals.all_threads():
+                for workers in (1, 2):
+                    _, ended = rivals.plain(tmp_path / "png", recipe, workers)
+                    found[f"plain, {workers} workers"] = images / (ended[-1] - ended[0])
+                    ended = rivals.with_lightning(tmp_path / "png", recipe, workers, root)
+                    found[f"lightning, {workers} workers"] = images / (ended[-1] - ended[0])
+            best = {who: max(rate, best.get(who, 0.0)) for who, rate in found.items()}
+        return best
+
+    rates = benchmark.pedantic(race, rounds=1)
+    ratios = {
+        rival: rates["ours"] / max(rate for who, rate in rates.items() if who.startswith(rival))
+        for rival in ("plain", "lightning")
+    }
+    benchmark.extra_info |= rates | {f"ratio_to_{rival}": r for rival, r in ratios.items()}
+    told = ", ".join(f"{who} {rate:.0f}" for who, rate in rates.items())
+    print(f"\n{name}, images/s: {told}; ratios {ratios}; load {os.getloadavg()[0]:.1f}")
+    assert min(ratios.values()) >= asked
+
+
+@pytest.mark.timeout(1200)
+def test_as_accurate_within_the_seeds_spread(tmp_path: Path, benchmark: BenchmarkFixture) -> None:
+    """Macro-F1 on fresh images: both learn from 8-bit pictures' or counts' sqrt(counts / mean)."""
+    phantom = {"preset": "thyroid7", "format": "dataset"}
+    for name, per_class, per_cross, seed in (("data", 60, 20, 0), ("test", 60, 20, 1)):
+        write_phantom(
+            tmp_path / name,
+            images_per_class=per_class,
+            images_per_cross=per_cross,
+            seed=seed,
+            **phantom,  # type: ignore[arg-type]
+        )
+    dataset, fresh = Dataset.open(tmp_path / "data"), Dataset.open(tmp_path / "test")
+    recipe = here(
+        "small",
+        split__test=0.0,
+        schedule__warmup_epochs=2,
+        schedule__constant_epochs=16,
+        schedule__decay_epochs=8,
+    )
+    parts, pngs = make_split(dataset, recipe.split), tmp_path / "png"
+    rivals.write_pngs(dataset, parts.train, pngs / "train")
+    rivals.write_pngs(dataset, parts.validation, pngs / "validation")
+    rivals.write_pngs(fresh, range(len(fresh)), pngs / "test")
+    store = Store(tmp_path / "store")
+    where = {dataset.digest: dataset.folder, fresh.digest: fresh.folder}
+
+    def ours(seed: int) -> float:
+        stage = predictions(dataset, recipe, [seed], fresh)[-1]
+        list(in_process(store, where)([stage]))
+        said = read_predictions(opened(stage, store) / FILE, dataset.info.classes)
+        return float(f1_score(said.labels, said.probabilities.argmax(1), average="macro"))
+
+    def theirs(seed: int) -> float:
+        with rivals.all_threads():
+            network, _ = rivals.plain(pngs, recipe, 1, seed)
+            labels, found = rivals.predicted(network, pngs / "test", recipe.input.size)
+        return float(f1_score(labels, found, average="macro"))
+
+    def both() -> tuple[np.ndarray, np.ndarray]:
+        return np.array([ours(s) for s in SEEDS]), np.array([theirs(s) for s in SEEDS])
+
+    own, rival = benchmark.pedantic(both, rounds=1)
+    between = ttest_ind(own, rival, equal_var=False).confidence_interval()  # Welch
+    print(
+        f"\nmacro-F1, {len(SEEDS)} seeds: ours {own.mean():.3f} +- {own.std(ddof=1):.3f}, "
+        f"rival {rival.mean():.3f} +- {rival.std(ddof=1):.3f}, difference "
+        f"{own.mean() - rival.mean():+.3f} [{between.low:+.3f}, {between.high:+.3f}]"
+    )
+    assert between.high >= 0, "the rival is better, beyond the spread of seeds"
