@@ -33,7 +33,8 @@ def test_import_speed(benchmark, tmp_path, kind, floor):
             Image.fromarray((frames[0] * 6).clip(max=255).astype(np.uint8)).save(f"{path}.png")
     run = count()
     summary = benchmark.pedantic(
-        lambda: import_folder(tmp_path / "source", tmp_path / f"set{next(run)}"), rounds=3
+        lambda: import_folder(tmp_path / "source", tmp_path / f"set{next(run)}", processes=1),
+        rounds=3,
     )
     assert summary.imported == FILES
     files_per_second = FILES / benchmark.stats.stats.min

@@ -147,7 +147,7 @@ def test_only_what_must_stop_training_is_an_error(make):
     assert "error" not in {flag.severity for flag in found.values()}
 
 
-@pytest.mark.parametrize(("box", "most"), [(256, 8192), (3, 2), (1, 1)])
+@pytest.mark.parametrize(("box", "most"), [(128, 8192), (3, 2), (1, 1)])
 def test_near_duplicates_are_all_found(make, monkeypatch, box, most):
     """The search among neighbours gives what comparing all pairs gives."""
     monkeypatch.setattr(quality, "BOX", box)
