@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from thyroid.data.dataset import FLAGS, Dataset
 from thyroid.data.scintigram import image_id, is_saturated
@@ -253,7 +254,9 @@ def _widest_axes(points: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """(N, D) -> (D, AXES): the principal axes of the largest variance, orthonormal."""
     mean = points.mean(axis=0, dtype=np.float64)
     second_moment = points.T @ points / np.float32(len(points))
-    axes = np.linalg.eigh(second_moment - np.outer(mean, mean))[1][:, -AXES:]
+    # On cores that others use, several threads took minutes for these milliseconds
+    with threadpool_limits(1):
+        axes = np.linalg.eigh(second_moment - np.outer(mean, mean))[1][:, -AXES:]
     return axes.astype(np.float32)
 
 
