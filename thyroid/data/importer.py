@@ -34,8 +34,8 @@ from thyroid.errors import InputError
 from thyroid.files import cannot_write, replace_text, require_new_folder
 from thyroid.machine import cores
 
-FILES_PER_PROCESS = 100
-"""A process takes half a second to start; it pays with this many files or more for each."""
+FILES_PER_PROCESS = 300
+"""A process takes 0.4 s to start, in which one reads 70 DICOM files or 600 small pictures."""
 
 
 @dataclass(frozen=True, kw_only=True)
