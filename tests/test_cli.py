@@ -85,6 +85,7 @@ def test_every_command_explains_itself_without_torch(name: str) -> None:
     assert f"usage: thyroid {name}" in done.stdout
 
 
+@pytest.mark.usefixtures("ray_here")  # trains both seeds side by side
 def test_train_reports_and_the_same_command_again_computes_nothing(
     toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -142,6 +143,7 @@ def test_a_run_folder_takes_no_other_run(
     assert (tmp_path / "run" / "config.json").read_bytes() == config
 
 
+@pytest.mark.usefixtures("ray_here")
 def test_fewer_seeds_leave_no_results_of_others(
     toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

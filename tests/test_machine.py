@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from thyroid import machine
@@ -37,3 +39,38 @@ def test_the_description_names_what_decides_numbers_and_nobody() -> None:
     told = machine.describe()
     assert {"cpu", "cores", "python", "torch", "ray"} <= set(told)
     assert not {"host", "user", "node"} & set(told)
+
+
+@pytest.mark.parametrize(
+    ("cpus", "gpus", "execution", "share", "stages"),
+    [
+        (8, 0, ExecutionConfig(device="cpu"), 0.0, 8),
+        (8, 0, ExecutionConfig(device="cpu", threads=3), 0.0, 2),
+        (1, 0, ExecutionConfig(device="cpu", threads=2), 0.0, 0),
+        (8, 1, ExecutionConfig(device="cuda"), 0.0, 1),
+        (8, 2, ExecutionConfig(device="cuda"), 0.25, 8),
+    ],
+)
+def test_how_many_stages_fit_side_by_side(
+    cpus: int,
+    gpus: int,
+    execution: ExecutionConfig,
+    share: float,
+    stages: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    there = {"CPU": float(cpus), "GPU": float(gpus)}
+    monkeypatch.setattr(machine, "resources", lambda: [there])
+    assert machine.at_once(execution, share) == stages
+
+
+def test_a_container_has_the_memory_that_it_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "_CGROUP_LIMITS", (tmp_path / "max", tmp_path / "none"))
+    whole = machine.memory()
+    assert whole > 2**28
+    (tmp_path / "max").write_text("max\n")
+    assert machine.memory() == whole
+    (tmp_path / "max").write_text("123456789\n")
+    assert machine.memory() == 123456789

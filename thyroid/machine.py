@@ -53,6 +53,14 @@ def resources() -> list[dict[str, float]]:
     return [{"CPU": float(cores()), "GPU": float(gpus)}]
 
 
+def at_once(execution: ExecutionConfig, gpus_per_worker: float) -> int:
+    """Stages of one worker that this machine can compute side by side."""
+    there = resources()[0]
+    if execution.device == "cuda":
+        return int(there["GPU"] / (gpus_per_worker or 1.0))
+    return int(there["CPU"]) // execution.threads
+
+
 def describe() -> dict[str, str | int]:
     """Processor, cores and the versions that decide numbers."""
     return {

@@ -47,17 +47,18 @@ def train(
         weights: torchvision's weights of the network, from which training starts.
         vgg19: torchvision's VGG-19 weights, for super-resolution; default: features of a
             classifier trained here.
-        address: a Ray cluster's; `local`: Ray is started here, and trainings run side by side;
-            default: this process, or with several workers Ray here.
+        address: a Ray cluster's; `local`: Ray is started here; default: Ray here where trainings
+            can run side by side, of several seeds or workers, else this process.
         gpus_per_worker: share of a GPU per training of one worker.
         dry_run: show the recipe and the stages with what the store has, and stop.
     """
     from thyroid.data.dataset import Dataset
     from thyroid.ledger import Ledger, in_process_metered
-    from thyroid.machine import resources
+    from thyroid.machine import at_once, resources
     from thyroid.run import (
         evaluate,
         final_needs,
+        final_stages,
         locked,
         own_store,
         preflight,
@@ -85,7 +86,10 @@ def train(
         return
     preflight(data, chosen, tested)
     with contextlib.ExitStack() as stack:
-        if address is None and chosen.execution.workers == 1:
+        wanted = final_stages(data, chosen, range(seeds), tested)
+        several = seeds > 1 and at_once(chosen.execution, gpus_per_worker) > 1
+        several = several and any(stage.key not in known for stage in wanted)
+        if address is None and chosen.execution.workers == 1 and not several:
             start(chosen.execution)  # what this machine lacks is found before anything is written
             there = resources
             runner_in = in_process_metered
