@@ -13,7 +13,7 @@ from thyroid import machine, speed
 from thyroid.cache import cache_folder
 from thyroid.errors import InputError
 from thyroid.pipeline import computed_in
-from thyroid.recipe import ExecutionConfig, NetworkConfig, Recipe, override
+from thyroid.recipe import ExecutionConfig, NetworkConfig, Recipe, override, to_json
 from thyroid.speed import Way, fastest
 
 BF16 = Way("bf16", "channels_last")
@@ -44,17 +44,21 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[NetworkConfig, list[Way
     return seen
 
 
-def recipe_of(**changes: str | int) -> tuple[Recipe, ExecutionConfig]:
-    """A recipe whose execution is resolved, on a processor that says it has bf16; and as asked."""
-    recipe = override(Recipe(), {name.replace("__", "."): v for name, v in changes.items()})
-    asked = dataclasses.replace(recipe.execution, device="cpu")
-    precision = "bf16" if asked.precision == "auto" else asked.precision
-    resolved = dataclasses.replace(asked, precision=precision)
-    return dataclasses.replace(recipe, execution=resolved), asked
+@pytest.fixture(autouse=True)
+def bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A processor that says it has bf16."""
+    monkeypatch.setattr(machine, "_cpu_has_bf16", lambda: True)
 
 
-def chosen(**changes: str | int) -> Way:
-    network = fastest(*recipe_of(**changes)).network
+def recipe_of(**changes: str | int) -> Recipe:
+    """A recipe whose execution is resolved."""
+    named = {name.replace("__", "."): value for name, value in changes.items()}
+    recipe = override(Recipe(), {"execution.device": "cpu"} | named)
+    return dataclasses.replace(recipe, execution=machine.resolve(recipe.execution))
+
+
+def chosen(run: Path | None = None, **changes: str | int) -> Way:
+    network = fastest(recipe_of(**changes), run).network
     assert network.precision != "auto"
     assert network.layout != "auto"
     return Way(network.precision, network.layout)
@@ -84,9 +88,36 @@ def test_the_usual_way_stays_unless_another_is_clearly_faster(
     assert chosen() == way
 
 
-def test_a_way_that_there_was_no_time_to_try_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(speed, "measure", lambda *_: {FP32: 1.0})
+def test_without_bf16_float32_is_usual_and_stays_where_there_is_no_time_for_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(machine, "_cpu_has_bf16", lambda: False)
+    monkeypatch.setattr(speed, "PATIENCE_S", 0.0)
+    tried: list[Way] = []
+
+    def seconds(network: object, x: object, execution: object, way: Way) -> float:
+        tried.append(way)
+        return 1.0
+
+    monkeypatch.setattr(speed, "_seconds", seconds)
     assert chosen() == FP32
+    assert set(tried) == {FP32}
+
+
+def test_a_run_goes_on_as_it_began(asked: list[object], tmp_path: Path) -> None:
+    begun = dataclasses.replace(recipe_of().network, precision="fp32", layout="contiguous")
+    recipe = to_json(dataclasses.replace(recipe_of(), network=begun))
+    for config in (
+        {"search": None, "comparison": None, "recipe": recipe},
+        {"search": {"base": recipe}, "recipe": to_json(Recipe())},
+        {"search": None, "comparison": {"base": recipe}, "recipe": to_json(Recipe())},
+    ):
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        assert chosen(tmp_path) == Way("fp32", "contiguous")
+        assert chosen(tmp_path, network__precision="bf16") == Way("bf16", "contiguous")
+        assert chosen(tmp_path, network__name="lenet5") == BF16
+    (tmp_path / "config.json").write_text("{")
+    assert chosen(tmp_path) == BF16
 
 
 def test_it_is_measured_once(
@@ -120,12 +151,9 @@ def test_a_cache_that_cannot_be_written_costs_time_only(
     assert chosen() == BF16
 
 
-def test_a_gpu_elsewhere_is_not_measured(asked: list[object]) -> None:
-    if torch.cuda.is_available():
-        pytest.skip("there is a GPU here")
-    recipe, execution = recipe_of()
-    recipe = override(recipe, {"execution.device": "cuda"})
-    assert fastest(recipe, execution).network.precision == "bf16"
+def test_on_a_gpu_nothing_is_measured(asked: list[object]) -> None:
+    recipe = override(recipe_of(), {"execution.device": "cuda"})
+    assert fastest(recipe).network.precision == "bf16"
     assert not asked
 
 
@@ -143,12 +171,12 @@ def test_a_real_measurement() -> None:
 
 def test_too_small_pictures_are_refused_in_a_sentence() -> None:
     with pytest.raises(InputError, match="too small for alexnet_small"):
-        fastest(*recipe_of(network__name="alexnet_small", input__size=16))
+        fastest(recipe_of(network__name="alexnet_small", input__size=16))
 
 
 def test_the_classifier_alone_computes_in_it() -> None:
-    recipe = override(recipe_of()[0], {"network.precision": "fp32", "network.layout": "contiguous"})
+    recipe = override(recipe_of(), {"network.precision": "fp32", "network.layout": "contiguous"})
     network, execution = computed_in(recipe)
     assert (execution.precision, execution.layout) == ("fp32", "contiguous")
-    assert network == recipe_of()[0].network  # so what it is called says nothing of it
+    assert network == recipe_of().network  # so what it is called says nothing of it
     assert recipe.execution.precision == "bf16"  # the generators' and the judge's

@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import json
 import time
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -20,11 +21,11 @@ from torch import Tensor, nn
 
 from thyroid import machine
 from thyroid.cache import cache_folder
-from thyroid.errors import StorageError
+from thyroid.errors import InputError, StorageError
 from thyroid.files import replace_text
 from thyroid.networks.registry import build, require_size
-from thyroid.recipe import ExecutionConfig, Layout, NetworkConfig, Precision, Recipe
-from thyroid.stages.compute import Compute, start
+from thyroid.recipe import ExecutionConfig, Layout, NetworkConfig, Precision, Recipe, from_json
+from thyroid.stages.compute import start
 
 FILE = "speed.json"
 BATCH, CLASSES = 8, 7
@@ -47,34 +48,62 @@ class Way(NamedTuple):
         return " ".join(self)
 
 
-def fastest(recipe: Recipe, asked: ExecutionConfig) -> Recipe:
-    """The recipe with what its classifier's `auto` comes to on this machine.
+def fastest(recipe: Recipe, run: Path | None = None) -> Recipe:
+    """The recipe with what its classifier's `auto` comes to: as the run began, else measured.
+
+    A precision in `execution` that is not this machine's own choice is the user's, and holds for
+    the classifier, too. On a GPU nothing is measured: bf16, channels last.
 
     Parameters
     ----------
     recipe : its execution is resolved
-    asked : the execution as the user gave it; a precision that is named there holds
+    run : the run's folder; what stands in its config.json is not measured again
 
     Raises
     ------
     InputError
         When there is no such network, or pictures are too small for it.
     """
-    network, execution = recipe.network, recipe.execution
-    precision = asked.precision if network.precision == "auto" else network.precision
-    precisions: tuple[Precision, ...] = ("bf16", "fp32") if precision == "auto" else (precision,)
+    network, execution = _begun(recipe, run), recipe.execution
+    own = machine.resolve(dataclasses.replace(execution, precision="auto")).precision
+    precisions: tuple[Precision, ...] = ("bf16", "fp32")
+    if network.precision != "auto":
+        precisions = (network.precision,)
+    elif execution.precision != own:
+        precisions = ("fp32",) if execution.precision == "fp32" else ("bf16",)
     layouts: tuple[Layout, ...] = ("channels_last", "contiguous")
     if network.layout != "auto":
         layouts = (network.layout,)
     ways = [Way(precision, layout) for layout in layouts for precision in precisions]
-    way = ([way for way in ways if way.precision == execution.precision] or ways)[0]
-    if len(ways) > 1 and (execution.device == "cpu" or torch.cuda.is_available()):
+    way = next((way for way in ways if way.precision == own), ways[0])
+    ways.sort(key=lambda other: other != way)  # what is usual is always measured
+    if len(ways) > 1 and execution.device == "cpu":
         speeds = _known(network, recipe.input.size, execution, ways)
         best = max(speeds, key=lambda way: speeds[way])
-        if speeds[best] > CLEARLY * speeds.get(way, 0.0):
+        if speeds[best] > CLEARLY * speeds[way]:
             way = best
     chosen = dataclasses.replace(network, precision=way.precision, layout=way.layout)
     return dataclasses.replace(recipe, network=chosen)
+
+
+def _begun(recipe: Recipe, run: Path | None) -> NetworkConfig:
+    """The network with the way that a run in this folder began with, where none is asked for."""
+    network = recipe.network
+    if run is None:
+        return network
+    try:
+        config = json.loads((run / "config.json").read_text())
+        search = config["search"] or config.get("comparison") or {}
+        before = from_json(Recipe, search.get("base", config["recipe"])).network
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, InputError):
+        return network  # no run, or one that will be refused
+    if before.name != network.name:
+        return network
+    return dataclasses.replace(
+        network,
+        precision=before.precision if network.precision == "auto" else network.precision,
+        layout=before.layout if network.layout == "auto" else network.layout,
+    )
 
 
 def _known(
@@ -83,9 +112,8 @@ def _known(
     """Images/s of each way that is worth it: from the cache, or measured now."""
     # x_i and the weights that training starts from make no difference worth a measurement
     plain = NetworkConfig(name=network.name, width=network.width)
-    gpu = execution.device == "cuda"
     about = {
-        "device": torch.cuda.get_device_name() if gpu else machine.cpu_name(),
+        "processor": machine.cpu_name(),
         "threads": execution.threads,
         "torch": torch.__version__,
         "network": [plain.name, plain.width],
@@ -140,18 +168,11 @@ def measure(
 def _seconds(network: nn.Module, x: Tensor, execution: ExecutionConfig, way: Way) -> float:
     """Of one pass forward and backward."""
     on = start(dataclasses.replace(execution, workers=1, **way._asdict()))
-    network, x = on.place(network), on.arranged(x.to(on.device))
-    truth = torch.arange(len(x), device=on.device) % CLASSES
+    network, x = on.place(network), on.arranged(x)
+    truth = torch.arange(len(x)) % CLASSES
     network.zero_grad()
-    _wait(on)
     began = time.perf_counter()
     with on.autocast():
         logits = network(x)
     torch.autograd.backward(F.cross_entropy(logits.float(), truth))
-    _wait(on)
     return time.perf_counter() - began
-
-
-def _wait(on: Compute) -> None:
-    if on.device.type == "cuda":
-        torch.cuda.synchronize()

@@ -47,7 +47,7 @@ KINDS: Mapping[str, Kind] = {
     "weights": Kind(version=1, function="thyroid.stages.weights:fit", libraries=()),
     "dcgan": Kind(version=2, function="thyroid.stages.dcgan:fit"),
     "srgan": Kind(
-        version=1,
+        version=2,
         function="thyroid.stages.srgan:fit",
         libraries=("torch", "numpy", "torchvision"),
     ),

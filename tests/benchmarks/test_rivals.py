@@ -45,7 +45,7 @@ def here(name: str, **changes: object) -> Recipe:
     dotted = {field.replace("__", "."): value for field, value in changes.items()}
     recipe = override(RECIPES[name](), REAL | {"execution.threads": machine.cores()} | dotted)
     resolved = replace(recipe, execution=machine.resolve(recipe.execution))
-    return fastest(resolved, recipe.execution)
+    return fastest(resolved)
 
 
 @pytest.mark.timeout(1200)

@@ -53,7 +53,7 @@ def recipe_of(name: str, size: int, threads: int, thinning: float) -> Recipe:
         },
     )
     resolved = replace(recipe, execution=machine.resolve(recipe.execution))
-    return fastest(resolved, recipe.execution)
+    return fastest(resolved)
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -332,3 +332,24 @@ def test_no_module_of_the_working_folder_is_run(source, tmp_path, monkeypatch):
     monkeypatch.chdir(stranger)
     assert _import(source, tmp_path / "set", processes=2).imported > 30
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_file_whose_disk_was_away_is_read_again(source, whole, tmp_path, monkeypatch):
+    """What was refused for the moment is not refused for good; nor is a stray file in the way."""
+    target = tmp_path / "target" / "set"
+    sound = Path.read_bytes
+
+    def away(path: Path) -> bytes:
+        if path.name == "Przybylski-05":
+            raise OSError(5, "Input/output error")
+        return sound(path)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(unfinished, "OPENED", 0)
+        broken.setattr(Path, "read_bytes", away)
+        _interrupted(source, target, after=20)
+    (unfinished.place(target) / ".DS_Store").touch()
+    with monkeypatch.context() as mended:
+        mended.setattr(unfinished, "OPENED", 0)
+        _import(source, target)
+    _require_same(whole, target)

@@ -90,13 +90,13 @@ def compare(
     if seeds < 1 or trials_per_model < 1:
         raise InputError("--seeds and --trials-per-model must be at least 1.")
     data = Dataset.open(dataset.absolute())
-    base = resolved(fields, data, gpus_per_worker)
+    base = resolved(fields, data, gpus_per_worker, run)
     given = sources(data, base, test_set=test_set, weights=weights, vgg19=vgg19)
     base, where, tested = given.recipe, given.where, given.test_set
     propose = load_space(space)
     rows = [method_row(base)]
     rows += [
-        dataclasses.replace(row, recipe=fastest(row.recipe, fields.execution))
+        dataclasses.replace(row, recipe=fastest(row.recipe))
         for row in baseline_rows(base, baseline_names(models))
     ]
     for row in rows:

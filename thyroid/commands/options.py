@@ -48,7 +48,9 @@ def base_recipe(argv: Sequence[str]) -> Recipe:
     raise InputError(f"--recipe '{name}' is unknown: choose {', '.join(RECIPES)} or a JSON file.")
 
 
-def resolved(recipe: Recipe, dataset: Dataset, gpus_per_worker: float) -> Recipe:
+def resolved(
+    recipe: Recipe, dataset: Dataset, gpus_per_worker: float, run: Path | None = None
+) -> Recipe:
     """The recipe with `auto` replaced by what there is, and without what the data do not allow."""
     from thyroid.machine import resolve
     from thyroid.progress import say
@@ -59,7 +61,7 @@ def resolved(recipe: Recipe, dataset: Dataset, gpus_per_worker: float) -> Recipe
     execution = recipe.execution
     if gpus_per_worker and execution.device == "auto":  # the workers' machines, not this one
         execution = dataclasses.replace(execution, device="cuda")
-    fixed = fastest(dataclasses.replace(recipe, execution=resolve(execution)), execution)
+    fixed = fastest(dataclasses.replace(recipe, execution=resolve(execution)), run)
     fitting = for_data(fixed, dataset.info.kind, crosses=bool(dataset.is_cross.any()))
     if fixed.synthetic and fitting.mixing != fixed.mixing:
         say("No image shows more than one disease: no synthetic cross images are made.")

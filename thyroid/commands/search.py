@@ -116,7 +116,8 @@ def search(
         workers=max(workers_per_stage, fields.execution.workers),
     )
     data = Dataset.open(dataset.absolute())
-    base = resolved(dataclasses.replace(fields, execution=execution), data, gpus_per_worker)
+    asked = dataclasses.replace(fields, execution=execution)
+    base = resolved(asked, data, gpus_per_worker, run)
     if gpu_hours is not None and base.execution.device == "cpu":
         raise InputError(
             "--gpu-hours limits GPUs, and the recipe trains on the processor: use --time-budget."

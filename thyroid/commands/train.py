@@ -74,7 +74,7 @@ def train(
     data = Dataset.open(dataset.absolute())
     given = sources(
         data,
-        resolved(fields, data, gpus_per_worker),
+        resolved(fields, data, gpus_per_worker, run),
         test_set=test_set,
         weights=weights,
         vgg19=vgg19,

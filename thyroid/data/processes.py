@@ -108,10 +108,12 @@ def _answer(reader: subprocess.Popen[bytes], file: LabelledFile, size: int) -> R
         if len(content) == 2 * size * size:
             return result, as_matrix(content, size)
     status = reader.wait()
-    how = f"was killed ({signal.Signals(-status).name})" if status < 0 else f"ended ({status})"
+    how = f"ended ({status})"
+    if status < 0:
+        how = f"was killed ({signal.Signals(-status).name}), for want of memory perhaps"
     raise ProcessLost(
-        f"The process that read {file.name!r} {how}, for want of memory perhaps: the same command "
-        "again continues; if it happens again, leave this file out."
+        f"The process that read {file.name!r} {how}: the same command again continues; if it "
+        "happens again, leave this file out."
     )
 
 

@@ -8,6 +8,7 @@ from thyroid.data.scintigram import Scintigram, UnusableFile
 
 PICTURE_STARTS = (b"\x89PNG", b"\xff\xd8", b"II", b"MM")
 BARE_DICOM_STARTS = (b"\x08\x00", b"\x02\x00", b"\x00\x08")  # written without the DICM preamble
+ABSENT, UNREADABLE = "there is no such file", "it cannot be read"  # for now: its disk may be away
 MOST_BYTES = 128 * 2**20  # the largest picture and the largest DICOM file, uncompressed
 
 
@@ -30,12 +31,12 @@ def read_bytes(path: Path) -> bytes:
     """
     try:
         if not path.is_file():
-            raise UnusableFile("there is no such file", path)
+            raise UnusableFile(ABSENT, path)
         if path.stat().st_size > MOST_BYTES:
             raise UnusableFile(f"it is larger than {MOST_BYTES // 2**20} MiB", path)
         content = path.read_bytes()
     except OSError as error:
-        raise UnusableFile(f"it cannot be read ({error.strerror})", path) from None
+        raise UnusableFile(f"{UNREADABLE} ({error.strerror})", path) from None
     if not content:
         raise UnusableFile("it is empty (0 bytes)", path)
     return content

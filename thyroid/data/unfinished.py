@@ -31,7 +31,7 @@ import numpy.typing as npt
 
 from thyroid import __version__
 from thyroid.data.labels import Listing
-from thyroid.data.reader import read_bytes
+from thyroid.data.reader import ABSENT, UNREADABLE, read_bytes
 from thyroid.data.record import ImageRecord, Reading, Rejection, as_matrix, packed, unpacked
 from thyroid.data.scintigram import UnusableFile, image_id
 from thyroid.errors import InputError
@@ -101,7 +101,7 @@ class Unfinished:
         end = self._results.tell()
         for line in self._results:
             result = _opened_seal(self._key, len(self.results), line)
-            if result is None:
+            if result is None or _may_pass(result):
                 break
             if isinstance(result, ImageRecord):
                 try:
@@ -143,7 +143,7 @@ def unfinished_import(
                 f"another import into {dataset} is at work; wait for it or choose another folder"
             ) from None
         for left in folder.iterdir():  # by a kill while the data set was written
-            if left.name not in FILES:
+            if left.name not in FILES and left.is_dir():
                 shutil.rmtree(left)
         unfinished = None
         try:
@@ -155,7 +155,8 @@ def unfinished_import(
         finally:
             if unfinished is not None:
                 unfinished.close()
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)  # NFS keeps the open lock under another name
 
 
 def remove_remains(dataset: Path) -> None:
@@ -166,6 +167,11 @@ def remove_remains(dataset: Path) -> None:
     with contextlib.suppress(OSError), (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _may_pass(result: ImageRecord | Rejection) -> bool:
+    """Whether the file may be read another time: its disk was away."""
+    return isinstance(result, Rejection) and result.reason.startswith((ABSENT, UNREADABLE))
 
 
 def _opened(path: Path) -> BinaryIO:
