@@ -27,6 +27,8 @@ from thyroid.store import Store
 
 EPOCHS = 6
 ASKED = 0.97
+STAGE = 0.85
+"""Of some seconds: reading, building and storing cost the same where it is longer."""
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +73,7 @@ def recipe_of(name: str, size: int, threads: int, thinning: float) -> Recipe:
         ("resnet18", 128, 0.5),
     ],
 )
-def test_a_stage_costs_little_more_than_its_forward_and_backward(
+def test_a_stage_costs_little_more_than_its_steps(
     name: str,
     size: int,
     thinning: float,
@@ -80,8 +82,8 @@ def test_a_stage_costs_little_more_than_its_forward_and_backward(
     tmp_path: Path,
     benchmark: BenchmarkFixture,
 ) -> None:
-    """`epochs`: the loop with its augmentation. `stage`: all of it, the forward passes of the
-    validation counted as work.
+    """`epochs`: the loop with its augmentation. `stage`: all of it, from the data set to the stored
+    checkpoint, the forward passes of the validation counted as work.
     """
     if threads > machine.cores():
         pytest.skip("more threads than processors")
@@ -115,6 +117,7 @@ def test_a_stage_costs_little_more_than_its_forward_and_backward(
         f"epochs {epochs_ratio:.3f}, whole stage {stage_ratio:.3f}"
     )
     assert epochs_ratio >= ASKED
+    assert stage_ratio >= STAGE
 
 
 def _bare_seconds(recipe: Recipe, trained: int, validated: int) -> tuple[float, float]:
