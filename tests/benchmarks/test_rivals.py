@@ -29,7 +29,6 @@ from thyroid.speed import fastest
 from thyroid.stages.prediction import FILE
 from thyroid.store import Store
 
-"""Of which each contestant's best counts."""
 SEEDS = range(5)
 REAL = {
     "cross.order": "mixed",
