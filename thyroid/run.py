@@ -92,6 +92,7 @@ def preflight(dataset: Dataset, recipe: Recipe, test_set: Dataset | None = None)
         size does not divide theirs, there is no such network or phase, or what shall be synthesised
         cannot.
     """
+    torch.set_num_threads(1)  # of a driver: stages take what they own
     for flag in data_quality.check(dataset):
         if flag.severity == "error":
             raise InputError(f"{dataset.folder} cannot be trained on: {flag.sentence}")

@@ -30,6 +30,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.ray]
 
 GPUS = 2
 EPOCHS = 8
+TRIALS = 12  # more than a busy machine begins before the ledger looks
 TRIAL_S = EPOCHS * EPOCH_S
 """GPU-seconds of a trial."""
 
@@ -70,7 +71,7 @@ def search(toy: Path, run: Path, settings: dict[str, Any]) -> None:
         dataset=Dataset.open(toy),
         base=base,
         space=rates,
-        config=SearchConfig(**{"trials": 6, "grace_epochs": 99} | settings),
+        config=SearchConfig(**{"trials": TRIALS, "grace_epochs": 99} | settings),
         store=Store(run / "store"),
         datasets=where(toy),
     ).best()
@@ -112,13 +113,13 @@ def test_gpu_hours_are_counted_over_commands_and_end_the_search(toy: Path, tmp_p
     cut = [trial.number for trial in study.trials if trial.state is TrialState.RUNNING]
     assert done
     assert cut
-    assert len(done) + len(cut) == len(study.trials) < 6
+    assert len(done) + len(cut) == len(study.trials) < TRIALS
     ended = pd.read_csv(tmp_path / "trials.csv")
 
     more = searched(toy, tmp_path, gpu_hours=100.0)
     assert more.returncode == 0, more.stderr
     table = pd.read_csv(tmp_path / "trials.csv")
-    assert list(table["number"]) == list(range(6))
+    assert list(table["number"]) == list(range(TRIALS))
     assert set(table["state"]) == {"complete"}
     pd.testing.assert_frame_equal(
         table.drop(columns="chosen").loc[table["number"].isin(done)].reset_index(drop=True),
@@ -127,7 +128,7 @@ def test_gpu_hours_are_counted_over_commands_and_end_the_search(toy: Path, tmp_p
     budget, after = costs(tmp_path)
     assert budget["ended"] is None
     assert after["gpu_hours"] > used["gpu_hours"]
-    assert after["gpu_hours"] >= 6 * TRIAL_S / 3600  # some segments were computed twice
+    assert after["gpu_hours"] >= TRIALS * TRIAL_S / 3600  # some segments were computed twice
 
 
 def test_a_time_budget_ends_the_play_off(toy: Path, tmp_path: Path) -> None:

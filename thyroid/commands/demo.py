@@ -32,7 +32,6 @@ def demo(*, out: Path = Path("runs/demo"), trials: int = 6) -> None:
         trials: recipes that the search tries.
     """
     from thyroid.data.dataset import Dataset
-    from thyroid.distribute.connection import connecting
     from thyroid.distribute.search import SearchConfig
     from thyroid.progress import say
 
@@ -48,10 +47,8 @@ def demo(*, out: Path = Path("runs/demo"), trials: int = 6) -> None:
     say("4/6 searching how many synthetic images to train on, with Ray Tune and Optuna")
     config = SearchConfig(trials=trials)
     data = Dataset.open((out / "dataset").absolute())
-    recipe = resolved(override(RECIPES["small"](), SHORTER), data, 0.0)
-    with connecting() as wait_for_ray:
-        given, run = sources(data, recipe), out / "run"
-        search_and_evaluate(data, run, given, "demo", config, 3, None, None, "demo", wait_for_ray)
+    given = sources(data, resolved(override(RECIPES["small"](), SHORTER), data, 0.0))
+    search_and_evaluate(data, out / "run", given, "demo", config, 3, None, None, "demo")
     say("5/6 comparing what was found with two networks as they are, not searched for")
     found = read_recipe(out / "run" / "recipe.json")
     compare(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,7 +92,6 @@ def search(
         gpus_per_worker: share of a GPU per worker, for instance 0.25 or 1.
     """
     from thyroid.data.dataset import Dataset
-    from thyroid.distribute.connection import connecting
     from thyroid.distribute.search import SearchConfig
 
     config = SearchConfig(
@@ -122,21 +121,10 @@ def search(
         raise InputError(
             "--gpu-hours limits GPUs, and the recipe trains on the processor: use --time-budget."
         )
-    with connecting(address) as wait_for_ray:  # sources imports torch in the meantime
-        given = sources(data, base, test_set=test_set, weights=weights, vgg19=vgg19)
-        search_and_evaluate(
-            data,
-            run,
-            given,
-            space,
-            config,
-            final_seeds,
-            store,
-            address,
-            "search",
-            wait_for_ray,
-            every_s,
-        )
+    given = sources(data, base, test_set=test_set, weights=weights, vgg19=vgg19)
+    search_and_evaluate(
+        data, run, given, space, config, final_seeds, store, address, "search", every_s
+    )
 
 
 def search_and_evaluate(
@@ -149,11 +137,10 @@ def search_and_evaluate(
     store: Path | None,
     address: str | None,
     command: str,
-    wait_for_ray: Callable[[], None],
     report_every_s: float | None = None,
 ) -> None:
     """What `search` and `demo` have in common."""
-    from thyroid.distribute.connection import patience
+    from thyroid.distribute.connection import connected, patience
     from thyroid.distribute.flights import on_ray
     from thyroid.distribute.search import Search
     from thyroid.distribute.study import database, find_study
@@ -193,8 +180,7 @@ def search_and_evaluate(
         find_study(Path(earlier))
     if config.storage is not None:
         database(config.storage)
-    wait_for_ray()
-    with locked(run):
+    with connected(address), locked(run):
         require_room(base.execution, config.gpus_per_worker, patience(address))
         require_same(run, data, base, command, about, tested)
         if not (run / "config.json").exists():

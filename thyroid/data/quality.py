@@ -42,18 +42,20 @@ class QualityFlag:
 
 def check(dataset: Dataset) -> list[QualityFlag]:
     """All checks, errors first. Reads every image once, a few hundred at a time."""
-    scan = _Scan.of(dataset)
-    found = [
-        *_synthetic(dataset),
-        *_classes(dataset),
-        *_patients(dataset),
-        *_exact_duplicates(dataset, scan),
-        *_near_duplicates(dataset, scan),
-        *_image_values(dataset, scan),
-        *_import_flags(dataset),
-        *_pixel_sizes(dataset),
-        *_confounding(dataset),
-    ]
+    # Small products on cores that others use: several threads took minutes for milliseconds
+    with threadpool_limits(1):
+        scan = _Scan.of(dataset)
+        found = [
+            *_synthetic(dataset),
+            *_classes(dataset),
+            *_patients(dataset),
+            *_exact_duplicates(dataset, scan),
+            *_near_duplicates(dataset, scan),
+            *_image_values(dataset, scan),
+            *_import_flags(dataset),
+            *_pixel_sizes(dataset),
+            *_confounding(dataset),
+        ]
     severities: tuple[Severity, ...] = ("error", "warning", "note")
     return sorted(found, key=lambda flag: severities.index(flag.severity))
 
@@ -254,9 +256,7 @@ def _widest_axes(points: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """(N, D) -> (D, AXES): the principal axes of the largest variance, orthonormal."""
     mean = points.mean(axis=0, dtype=np.float64)
     second_moment = points.T @ points / np.float32(len(points))
-    # On cores that others use, several threads took minutes for these milliseconds
-    with threadpool_limits(1):
-        axes = np.linalg.eigh(second_moment - np.outer(mean, mean))[1][:, -AXES:]
+    axes = np.linalg.eigh(second_moment - np.outer(mean, mean))[1][:, -AXES:]
     return axes.astype(np.float32)
 
 

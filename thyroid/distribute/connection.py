@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
 
 import ray
@@ -39,16 +38,6 @@ def connected(address: str | None = None, cpus: int | None = None) -> Iterator[N
     InputError
         When no cluster answers at `address`, or it is one of Ray Client.
     """
-    with connecting(address, cpus) as wait:
-        wait()
-        yield
-
-
-@contextlib.contextmanager
-def connecting(address: str | None = None, cpus: int | None = None) -> Iterator[Callable[[], None]]:
-    """`connected` for a block that has something else to do first: Ray takes seconds to start, for
-    which this process only waits. Before the block uses Ray, it calls what it is given.
-    """
     named = address or os.environ.get("RAY_ADDRESS", "")
     if named.startswith("ray://"):  # Tune would search in another process and tell nothing of it
         raise InputError(
@@ -57,18 +46,8 @@ def connecting(address: str | None = None, cpus: int | None = None) -> Iterator[
             "the head node with --address auto."
         )
     if ray.is_initialized():
-        yield lambda: None
+        yield
         return
-    with ThreadPoolExecutor(1) as thread:
-        beginning = thread.submit(_connect, named, cpus)
-        try:
-            yield beginning.result
-        finally:
-            beginning.exception()  # else what comes up later would stay
-            ray.shutdown()
-
-
-def _connect(named: str, cpus: int | None) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Seconds, not minutes, between the end of a worker group and its notice (RAY.md).
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
@@ -93,6 +72,10 @@ def _connect(named: str, cpus: int | None) -> None:
             f"No Ray cluster answers at '{named}': start one with `ray start --head`, "
             "or leave --address away to run on this machine."
         ) from refusal
+    try:
+        yield
+    finally:
+        ray.shutdown()
 
 
 @contextlib.contextmanager
