@@ -20,6 +20,7 @@ from tests.toy import write_toy
 from thyroid import pipeline
 from thyroid.cli import SUMMARIES, main
 from thyroid.data.dataset import Dataset, write_dataset
+from thyroid.errors import InputError
 from thyroid.recipe import override, read_recipe
 from thyroid.store import Store
 
@@ -109,6 +110,25 @@ def test_train_reports_and_the_same_command_again_computes_nothing(
     assert main(command) == 0
     assert {p: p.stat().st_mtime_ns for p in (run / "store" / "artifacts").glob("*/*")} == artifacts
     assert (run / "report.html").read_bytes() == page
+
+
+@pytest.mark.parametrize(
+    ("seeds", "room", "asked"), [("2", 2, True), ("1", 2, False), ("2", 1, False)]
+)
+def test_trainings_of_several_seeds_go_on_side_by_side_where_there_is_room(
+    seeds: str, room: int, asked: bool, toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    joined: list[str | None] = []
+
+    def connected(address: str | None) -> None:
+        joined.append(address)
+        raise InputError("no Ray today")
+
+    monkeypatch.setattr("thyroid.distribute.connection.connected", connected)
+    monkeypatch.setattr("thyroid.machine.at_once", lambda execution, gpus_per_worker: room)
+    command = ["train", str(toy), str(tmp_path / "run"), "--seeds", seeds, *FEW]
+    assert main(command) == (2 if asked else 0)
+    assert joined == ([None] if asked else [])
 
 
 def test_a_dry_run_shows_the_recipe_and_what_is_to_do_and_writes_nothing(

@@ -13,7 +13,7 @@ import dataclasses
 import json
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -121,19 +121,23 @@ def _known(
         "ways": list(map(str, ways)),
     }
     name = json.dumps(about)
-    known = _cached()
-    if name not in known:
+    try:
+        before = _cached()[name]
+        speeds = {way: float(before[str(way)]) for way in ways if str(way) in before}
+    except (KeyError, TypeError, ValueError):  # not known, or not as it was written
+        speeds = {}
+    if ways[0] not in speeds:
         speeds = measure(plain, size, execution, ways)
         known = _cached() | {name: {str(way): round(speed, 1) for way, speed in speeds.items()}}
         with contextlib.suppress(StorageError):  # then it is measured again
             replace_text(cache_folder("speed") / FILE, json.dumps(known, indent=1) + "\n")
-    return {way: known[name][str(way)] for way in ways if str(way) in known[name]}
+    return speeds
 
 
-def _cached() -> dict[str, dict[str, float]]:
+def _cached() -> dict[str, Any]:
     """What was measured before; nothing, where that cannot be read."""
     try:
-        known: dict[str, dict[str, float]] = json.loads((cache_folder("speed") / FILE).read_text())
+        known = json.loads((cache_folder("speed") / FILE).read_text())
     except (StorageError, OSError, ValueError):
         return {}
     return known if isinstance(known, dict) else {}

@@ -1,4 +1,4 @@
-"""What only a GPU can show. Not run yet on any: RESULTS.md says "not measured"."""
+"""What only a GPU can show. It has not been run on any yet."""
 
 from __future__ import annotations
 

@@ -87,9 +87,12 @@ def train(
     preflight(data, chosen, tested)
     with contextlib.ExitStack() as stack:
         wanted = final_stages(data, chosen, range(seeds), tested)
-        several = seeds > 1 and at_once(chosen.execution, gpus_per_worker) > 1
-        several = several and any(stage.key not in known for stage in wanted)
-        if address is None and chosen.execution.workers == 1 and not several:
+        side_by_side = (
+            seeds > 1
+            and at_once(chosen.execution, gpus_per_worker) > 1
+            and any(stage.key not in known for stage in wanted)
+        )
+        if address is None and chosen.execution.workers == 1 and not side_by_side:
             start(chosen.execution)  # what this machine lacks is found before anything is written
             there = resources
             runner_in = in_process_metered

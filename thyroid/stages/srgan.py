@@ -35,7 +35,7 @@ from thyroid.stages.images import detected, images, some_of
 CARD = "upscaler.json"
 LOTS = 8
 """Into which each image's photons are dealt once; the input gets some, the target the others."""
-MOST = 8192
+MOST_DEALT = 8192
 """Training images that are dealt, at most, so that memory has a bound: crops of more show no more
 of what edges look like."""
 HELD_OUT = 256
@@ -80,7 +80,7 @@ def fit(
     dataset = Dataset.open(inputs["dataset"], verify=False)
     kind = dataset.info.kind
     parts = split.load(dataset, inputs["split"])
-    counts = images(dataset, some_of(parts.train, MOST, config.seed), config.input, on)[:]
+    counts = images(dataset, some_of(parts.train, MOST_DEALT, config.seed), config.input, on)[:]
     lots = deal(counts, LOTS if kind == "counts" else 1, on.generator(config.seed, "srgan lots"))
     batch, share = share_of_batch(gan.batch_size, len(counts), on, "srgan.batch_size")
     crop = size - size // (8 * gan.scale) * gan.scale
