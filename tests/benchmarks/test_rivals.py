@@ -24,26 +24,22 @@ from thyroid.evaluate.predictions import read_predictions
 from thyroid.execute import in_process, opened
 from thyroid.phantom.export import write_phantom
 from thyroid.recipe import RECIPES, Recipe, override
-from thyroid.run import predictions
+from thyroid.run import predictions, without_synthetic
 from thyroid.speed import fastest
 from thyroid.stages.prediction import FILE
 from thyroid.store import Store
 
 SEEDS = range(5)
-REAL = {
-    "cross.order": "mixed",
-    "mixing.synthetic_share": 0.0,
-    "mixing.final_share": 0.0,
-    "mixing.cross_share": None,
-}
 
 
 def here(name: str, **changes: object) -> Recipe:
     """The preset with real images alone, one training on the whole machine."""
     dotted = {field.replace("__", "."): value for field, value in changes.items()}
-    recipe = override(RECIPES[name](), REAL | {"execution.threads": machine.cores()} | dotted)
+    recipe = override(
+        RECIPES[name](), {"cross.order": "mixed", "execution.threads": machine.cores()} | dotted
+    )
     resolved = replace(recipe, execution=machine.resolve(recipe.execution))
-    return fastest(resolved)
+    return fastest(without_synthetic(resolved))
 
 
 @pytest.mark.timeout(1200)

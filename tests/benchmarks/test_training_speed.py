@@ -20,6 +20,7 @@ from thyroid.data.splits import make_split
 from thyroid.execute import in_process
 from thyroid.networks.registry import build
 from thyroid.recipe import RECIPES, Recipe, override
+from thyroid.run import without_synthetic
 from thyroid.speed import fastest
 from thyroid.stages.classifier import adamw
 from thyroid.stages.compute import start
@@ -45,9 +46,6 @@ def recipe_of(name: str, size: int, threads: int, thinning: float) -> Recipe:
             "augmentation.thinning": thinning,
             "execution.threads": threads,
             "cross.order": "mixed",
-            "mixing.synthetic_share": 0.0,
-            "mixing.final_share": 0.0,
-            "mixing.cross_share": None,
             "schedule.warmup_epochs": 0,
             "schedule.constant_epochs": EPOCHS,
             "schedule.decay_epochs": 0,
@@ -55,7 +53,7 @@ def recipe_of(name: str, size: int, threads: int, thinning: float) -> Recipe:
         },
     )
     resolved = replace(recipe, execution=machine.resolve(recipe.execution))
-    return fastest(resolved)
+    return fastest(without_synthetic(resolved))
 
 
 @pytest.mark.parametrize("threads", [1, 2])
