@@ -83,6 +83,7 @@ def toy_recipe(**changes: Any) -> Recipe:
     few = {
         "input.size": 32,
         "network.width": 4,
+        "network.layout": "channels_last",  # given: a measurement's busy moment would change bits
         "optimiser.batch_size": 16,
         "schedule.warmup_epochs": 1,
         "schedule.constant_epochs": 2,
