@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reports.run import Run
-from thyroid.ledger import HOURS, LIMITS
+from thyroid.runs.ledger import HOURS, LIMITS
 
 
 def costs_info(run: Run) -> dict[str, Any] | None:
@@ -15,7 +15,7 @@ def costs_info(run: Run) -> dict[str, Any] | None:
     Returns
     -------
     dict
-        `parts`: of `search` and `final`, and `all`: hours (see `thyroid.ledger.HOURS`), and which
+        `parts`: of `search` and `final`, and `all`: hours (see `ledger.HOURS`), and which
         share of the nodes' processor-hours and GPU-hours stages held, `processor_share` and
         `gpu_share`, None of nothing. `budget`: what the search might use, and what of it ended
         the search; None without limits.

@@ -18,7 +18,7 @@ from reports.synthetic import read_examples, read_quality
 from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
 from thyroid.evaluate.predictions import Predictions, read_predictions
-from thyroid.ledger import read_costs
+from thyroid.runs.ledger import read_costs
 
 PARAMETER = "param_"
 """Columns of trials.csv that begin so hold what was searched."""

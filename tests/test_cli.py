@@ -22,7 +22,7 @@ from thyroid.cli import SUMMARIES, main
 from thyroid.data.dataset import Dataset, write_dataset
 from thyroid.errors import InputError
 from thyroid.recipe import override, read_recipe
-from thyroid.store import Store
+from thyroid.storage.store import Store
 
 SHORT = ["--input.size", "32", "--network.width", "4", "--schedule.warmup-epochs", "0"]
 SHORT += ["--schedule.constant-epochs", "2", "--schedule.decay-epochs", "1"]

@@ -122,7 +122,8 @@ def test_a_cosine_ramp_is_slow_at_its_ends() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["thyroid.pipeline", "thyroid.recipe", "thyroid.store", "thyroid.distribute.search"]
+    "module",
+    ["thyroid.pipeline", "thyroid.recipe", "thyroid.storage.store", "thyroid.distribute.search"],
 )
 def test_trial_drivers_import_no_torch(module: str) -> None:
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
@@ -177,7 +178,7 @@ def test_a_run_without_synthetic_images_does_not_depend_on_what_they_would_be(fi
 
 
 def test_the_twin_without_synthetic_images_is_the_plain_run() -> None:
-    from thyroid.run import without_synthetic
+    from thyroid.runs.experiment import without_synthetic
 
     twin = pipeline.classifier(without_synthetic(toy_generators()), DIGEST, 0)
     assert keys(twin) == keys(pipeline.classifier(toy_recipe(), DIGEST, 0))

@@ -10,12 +10,13 @@ import pytest
 import torch
 
 from thyroid import machine, speed
-from thyroid.cache import cache_folder
 from thyroid.cli import main
 from thyroid.errors import InputError
 from thyroid.pipeline import computed_in
 from thyroid.recipe import ExecutionConfig, NetworkConfig, Recipe, override, to_json
+from thyroid.runs.experiment import Experiment
 from thyroid.speed import Way, fastest
+from thyroid.storage.cache import cache_folder
 
 BF16 = Way("bf16", "channels_last")
 FP32 = Way("fp32", "channels_last")
@@ -187,15 +188,16 @@ def test_every_command_and_every_row_of_a_comparison_is_measured(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """`run.preflight` is told every recipe, and refuses the last."""
+    """`preflight` is told every recipe, and refuses the last."""
     seen: dict[str, str] = {}
 
-    def preflight(dataset: object, recipe: Recipe, test_set: object) -> None:
+    def preflight(experiment: Experiment) -> None:
+        recipe = experiment.recipe
         seen[recipe.network.name] = recipe.network.precision
         if recipe.network.name in ("lenet5", "efficientnet_small"):
             raise InputError("enough")
 
-    monkeypatch.setattr("thyroid.run.preflight", preflight)
+    monkeypatch.setattr("thyroid.runs.preflight.preflight", preflight)
     place = [str(toy), str(tmp_path / "run"), "--input.size", "32", "--execution.device", "cpu"]
     assert main(["train", *place, "--network.name", "lenet5"]) == 2
     assert main(["search", *place, "--space", "joint", "--network.name", "lenet5"]) == 2

@@ -15,7 +15,7 @@ from thyroid.data.dataset import Dataset, write_dataset
 from thyroid.execute import in_process
 from thyroid.recipe import Recipe, override
 from thyroid.stage import EpochMetrics, Stage
-from thyroid.store import Store
+from thyroid.storage.store import Store
 
 CLASSES = ("left", "right", "below")
 PLACES = {"left": (8, 8), "right": (8, 24), "below": (24, 16)}

@@ -87,7 +87,7 @@ def _run(name: str, argv: list[str]) -> None:
         importlib.import_module(f"thyroid.commands.{module}"), module
     )
     if name in ALONE + READING:
-        from thyroid.mirror import from_buckets
+        from thyroid.storage.mirror import from_buckets
 
         command = from_buckets(command, alone=name in ALONE)
     if name in ALONE:  # the recipe named gives the recipe's options their defaults

@@ -12,7 +12,7 @@ from thyroid.data.dataset import Dataset
 from thyroid.errors import Diverged, StorageError, Vanished
 from thyroid.files import cannot_write, sha256_of
 from thyroid.stage import EpochMetrics, Stage
-from thyroid.store import Busy, Store
+from thyroid.storage.store import Busy, Store
 
 METRICS = "metrics.jsonl"
 

@@ -20,12 +20,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from thyroid import machine
-from thyroid.cache import cache_folder
 from thyroid.errors import InputError, StorageError
 from thyroid.files import replace_text
 from thyroid.networks.registry import build, require_size
 from thyroid.recipe import ExecutionConfig, Layout, NetworkConfig, Precision, Recipe, from_json
 from thyroid.stages.compute import start
+from thyroid.storage.cache import cache_folder
 
 FILE = "speed.json"
 BATCH, CLASSES = 8, 7

@@ -18,7 +18,7 @@ from thyroid.execute import in_process
 from thyroid.recipe import Recipe, override
 from thyroid.stages.compute import start
 from thyroid.stages.dcgan import networks
-from thyroid.store import Store
+from thyroid.storage.store import Store
 
 EPOCHS, STEPS = 4, 12
 

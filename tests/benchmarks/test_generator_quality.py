@@ -14,7 +14,7 @@ from thyroid.data.dataset import Dataset
 from thyroid.execute import in_process
 from thyroid.recipe import RECIPES, override
 from thyroid.stages.quality import FILE
-from thyroid.store import Store
+from thyroid.storage.store import Store
 
 
 def test_the_quality_of_small(tmp_path: Path, benchmark: BenchmarkFixture) -> None:

@@ -24,7 +24,7 @@ from thyroid import pipeline
 from thyroid.data.dataset import Dataset
 from thyroid.execute import in_process
 from thyroid.stages import compute
-from thyroid.store import Store
+from thyroid.storage.store import Store
 
 def anonymous_mb():
     status = Path("/proc/self/status").read_text()

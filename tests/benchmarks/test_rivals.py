@@ -24,10 +24,10 @@ from thyroid.evaluate.predictions import read_predictions
 from thyroid.execute import in_process, opened
 from thyroid.phantom.export import write_phantom
 from thyroid.recipe import RECIPES, Recipe, override
-from thyroid.run import predictions, without_synthetic
+from thyroid.runs.experiment import Experiment, without_synthetic
 from thyroid.speed import fastest
 from thyroid.stages.prediction import FILE
-from thyroid.store import Store
+from thyroid.storage.store import Store
 
 SEEDS = range(5)
 
@@ -130,7 +130,8 @@ def test_as_accurate_within_the_seeds_spread(tmp_path: Path, benchmark: Benchmar
     where = {dataset.digest: dataset.folder, fresh.digest: fresh.folder}
 
     def ours(seed: int) -> float:
-        stage = predictions(dataset, recipe, [seed], fresh)[-1]
+        experiment = Experiment(dataset=dataset, recipe=recipe, seeds=[seed], test_set=fresh)
+        stage = experiment.predictions()[-1]
         list(in_process(store, where)([stage]))
         said = read_predictions(opened(stage, store) / FILE, dataset.info.classes)
         return float(f1_score(said.labels, said.probabilities.argmax(1), average="macro"))

@@ -32,7 +32,7 @@ from thyroid.phantom.export import write_phantom
 from thyroid.recipe import RECIPES, Recipe, from_json, override
 from thyroid.space import load_space
 from thyroid.stage import Stage
-from thyroid.store import Store
+from thyroid.storage.store import Store
 
 TRIALS = 32
 TENTH = {

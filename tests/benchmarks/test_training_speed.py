@@ -20,11 +20,11 @@ from thyroid.data.splits import make_split
 from thyroid.execute import in_process
 from thyroid.networks.registry import build
 from thyroid.recipe import RECIPES, Recipe, override
-from thyroid.run import without_synthetic
+from thyroid.runs.experiment import without_synthetic
 from thyroid.speed import fastest
 from thyroid.stages.classifier import adamw
 from thyroid.stages.compute import start
-from thyroid.store import Store
+from thyroid.storage.store import Store
 
 EPOCHS = 6
 ASKED = 0.97

@@ -24,7 +24,7 @@ from tests.toy import toy_generators
 from thyroid.data.dataset import Dataset
 from thyroid.distribute.search import Search, SearchConfig
 from thyroid.space import load_space
-from thyroid.store import Store
+from thyroid.storage.store import Store
 
 EARLY = 100
 """Trials after which memory is looked at for the first time."""

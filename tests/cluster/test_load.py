@@ -19,7 +19,7 @@ from tests.cluster.load import nodes
 from tests.cluster.stubs import PYTHONPATH, built
 from tests.toy import write_toy
 from thyroid.distribute.study import finished, open_study, outcome
-from thyroid.store import Store
+from thyroid.storage.store import Store
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 

@@ -24,7 +24,7 @@ from thyroid.data.dataset import Dataset
 from thyroid.distribute.search import Search, SearchConfig
 from thyroid.distribute.study import open_study
 from thyroid.recipe import Recipe, override
-from thyroid.store import Store
+from thyroid.storage.store import Store
 
 pytestmark = [pytest.mark.cluster, pytest.mark.ray]
 

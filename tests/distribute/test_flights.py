@@ -14,14 +14,15 @@ import ray
 
 from tests.stages.test_classifier import where
 from tests.toy import toy_recipe
-from thyroid import lease, pipeline
+from thyroid import pipeline
 from thyroid.data.dataset import Dataset
 from thyroid.distribute import tasks
 from thyroid.distribute.flights import Flights, on_ray
 from thyroid.errors import Diverged
 from thyroid.execute import in_process
 from thyroid.stage import EpochMetrics, Stage
-from thyroid.store import Store
+from thyroid.storage import lease
+from thyroid.storage.store import Store
 
 ENDLESS = {"schedule__constant_epochs": 100_000, "schedule__segment_epochs": 100_000}
 

@@ -26,7 +26,7 @@ from thyroid.distribute.search import SearchConfig
 from thyroid.distribute.study import read_study
 from thyroid.errors import InputError
 from thyroid.space import load_space
-from thyroid.store import Store
+from thyroid.storage.store import Store
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 

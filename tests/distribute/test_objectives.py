@@ -19,7 +19,7 @@ from thyroid.distribute.search import Search, SearchConfig
 from thyroid.distribute.study import open_study
 from thyroid.errors import InputError
 from thyroid.recipe import Recipe, override
-from thyroid.store import Store
+from thyroid.storage.store import Store
 
 
 def lengths(trial: BaseTrial, recipe: Recipe) -> Recipe:

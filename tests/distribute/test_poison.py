@@ -21,7 +21,7 @@ from tests.toy import toy_recipe
 from thyroid.data.dataset import Dataset
 from thyroid.distribute.search import SearchConfig
 from thyroid.recipe import Recipe, override
-from thyroid.store import Store
+from thyroid.storage.store import Store
 
 pytestmark = [pytest.mark.cluster, pytest.mark.ray, pytest.mark.timeout(300)]
 

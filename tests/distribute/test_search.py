@@ -37,7 +37,7 @@ from thyroid.errors import (
 )
 from thyroid.recipe import ExecutionConfig, Recipe, override, to_json
 from thyroid.space import Space, load_space
-from thyroid.store import Store
+from thyroid.storage.store import Store
 
 
 def best_recipe(

@@ -22,7 +22,7 @@ from thyroid.errors import InputError, ProcessLost, StageFailed, TooLarge
 from thyroid.execute import Runner, in_process
 from thyroid.recipe import ExecutionConfig, Recipe
 from thyroid.stage import Stage
-from thyroid.store import Store
+from thyroid.storage.store import Store
 
 
 def trained(recipe: Recipe, toy: Path) -> Stage:

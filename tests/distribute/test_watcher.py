@@ -32,9 +32,9 @@ from thyroid.distribute.flights import Flights
 from thyroid.distribute.search import Search, SearchConfig
 from thyroid.distribute.study import finished, open_study
 from thyroid.distribute.watcher import Watcher
-from thyroid.ledger import Ledger
 from thyroid.recipe import to_json
-from thyroid.store import Store
+from thyroid.runs.ledger import Ledger
+from thyroid.storage.store import Store
 
 
 def gone(number: int, state: str = "complete", value: float | None = 0.5, **more: Any) -> Ended:

@@ -21,9 +21,9 @@ from reports.run import read_run
 from reports.verdict import verdict_line
 from tests.reports.conftest import ROWS, add_comparison, make_run
 from tests.reports.test_report import EVIL, Page, read
-from thyroid.comparison import ABLATIONS
 from thyroid.errors import InputError
 from thyroid.evaluate.paired import macro_f1_difference
+from thyroid.runs.comparison import ABLATIONS
 
 
 @pytest.fixture(scope="module")

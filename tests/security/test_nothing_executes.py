@@ -29,7 +29,7 @@ from thyroid.model.folder import read_model
 from thyroid.networks.registry import build
 from thyroid.recipe import NetworkConfig, Recipe
 from thyroid.stage import Stage
-from thyroid.store import MANIFEST, Store
+from thyroid.storage.store import MANIFEST, Store
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted(

@@ -19,8 +19,10 @@ from thyroid.data.importer import import_folder
 from thyroid.errors import InputError
 from thyroid.execute import in_process
 from thyroid.files import sha256_of
-from thyroid.run import evaluate, write_config
-from thyroid.store import MANIFEST, Store
+from thyroid.runs.experiment import Experiment
+from thyroid.runs.folder import write_config
+from thyroid.runs.results import evaluate
+from thyroid.storage.store import MANIFEST, Store
 
 KEY = "0123456789abcdef" * 4
 
@@ -158,8 +160,9 @@ def test_classes_and_images_with_names_of_paths(tmp_path: Path) -> None:
     before = below(tmp_path)
     recipe = toy_recipe()
     store = Store(run / "store")
-    write_config(run, dataset, recipe, [0], "train", None)
-    evaluate(run, dataset, recipe, [0], store, in_process(store, {dataset.digest: dataset.folder}))
+    experiment = Experiment(dataset=dataset, recipe=recipe, seeds=[0])
+    write_config(run, experiment, "train")
+    evaluate(run, experiment, store, in_process(store, {dataset.digest: dataset.folder}))
     write_report(run, run / "report.html")
     made = below(tmp_path) - before
     assert run / "report.html" in made

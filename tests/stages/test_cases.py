@@ -13,9 +13,9 @@ from thyroid import pipeline
 from thyroid.data.dataset import Dataset
 from thyroid.evaluate.predictions import Predictions, read_predictions
 from thyroid.execute import bring_about, in_process
-from thyroid.run import final_needs
+from thyroid.runs.experiment import Experiment
 from thyroid.stages import cases, prediction
-from thyroid.store import Store
+from thyroid.storage.store import Store
 
 
 def predicted(probabilities: list[list[float]], labels: str) -> Predictions:
@@ -79,7 +79,7 @@ def test_the_stage_keeps_images_maps_and_probabilities_of_the_test_part(tmp_path
 
 def test_only_the_final_evaluation_of_the_first_seed_looks(tmp_path: Path) -> None:
     dataset = write_toy(tmp_path / "toy")
-    needs = final_needs(dataset, toy_recipe(), [3, 4])
+    needs = Experiment(dataset=dataset, recipe=toy_recipe(), seeds=[3, 4]).needs()
     looking = [(who, s) for who, stages in needs.items() for s in stages if s.kind == "cases"]
     assert [who for who, _ in looking] == ["seed 3"]
     (stage,) = (stage for _, stage in looking)

@@ -28,7 +28,7 @@ from thyroid.networks.registry import BASELINES, NETWORKS
 from thyroid.recipe import Recipe, for_data
 from thyroid.stage import EpochMetrics
 from thyroid.stages import classifier
-from thyroid.store import Store
+from thyroid.storage.store import Store
 
 
 def where(dataset: Path) -> dict[str, Path]:

@@ -19,10 +19,10 @@ from thyroid.data.dataset import Dataset
 from thyroid.data.splits import LeakError, make_split
 from thyroid.execute import in_process
 from thyroid.recipe import Recipe
-from thyroid.run import without_synthetic
+from thyroid.runs.experiment import without_synthetic
 from thyroid.stage import EpochMetrics, Stage
 from thyroid.stages import classifier
-from thyroid.store import Store
+from thyroid.storage.store import Store
 
 LENGTH = {
     "cross__order": "retrain",

@@ -36,7 +36,7 @@ from thyroid.stage import EpochMetrics, Stage
 from thyroid.stages import dcgan
 from thyroid.stages.compute import Compute, seed_of, start
 from thyroid.stages.sheet import write_sheet
-from thyroid.store import Store
+from thyroid.storage.store import Store
 
 PUBLISHED = {
     "dcgan__normalisation": "batch",

@@ -27,7 +27,7 @@ from thyroid.stages import quality, split
 from thyroid.stages.assessor import load_assessor
 from thyroid.stages.compute import start
 from thyroid.stages.super_resolution import _ssim
-from thyroid.store import Store
+from thyroid.storage.store import Store
 
 IMAGES = 360
 RECIPE = toy_recipe(

@@ -27,7 +27,7 @@ from thyroid.stage import EpochMetrics, Stage
 from thyroid.stages import srgan
 from thyroid.stages.compute import start
 from thyroid.stages.srgan import deal, load_upscaler, pixel_loss, psnr_db, upscale
-from thyroid.store import Store
+from thyroid.storage.store import Store
 
 NETWORKS = ("upscaler", "discriminator")
 LOSSES = ("perceptual_loss", "adversarial_loss", "discriminator_loss")

@@ -25,7 +25,7 @@ from thyroid.stages.checkpoint import load_model
 from thyroid.stages.compute import start
 from thyroid.stages.images import images
 from thyroid.stages.prediction import probabilities
-from thyroid.store import Store
+from thyroid.storage.store import Store
 
 RECIPE = toy_generators()
 

@@ -8,7 +8,7 @@ from thyroid.execute import in_process
 from thyroid.pipeline import WeightsConfig
 from thyroid.stage import Stage
 from thyroid.stages.weights import FILE
-from thyroid.store import Store
+from thyroid.storage.store import Store
 
 
 def test_a_users_file_is_kept_under_its_content(tmp_path: Path) -> None:

@@ -146,25 +146,21 @@ def search_and_evaluate(
     from thyroid.distribute.study import database, find_study
     from thyroid.distribute.tasks import require_room
     from thyroid.files import sha256_of
-    from thyroid.live_report import LiveReport
     from thyroid.progress import say
-    from thyroid.run import (
-        evaluate,
-        final_needs,
-        locked,
-        own_store,
-        preflight,
-        require_same,
-        write_config,
-    )
-    from thyroid.savings import lineages, write_stages
+    from thyroid.runs.experiment import Experiment
+    from thyroid.runs.folder import at_work, write_config
+    from thyroid.runs.live_report import LiveReport
+    from thyroid.runs.preflight import preflight
+    from thyroid.runs.results import evaluate
+    from thyroid.runs.savings import lineages, write_stages
     from thyroid.space import load_space, space_file
-    from thyroid.store import Store
+    from thyroid.storage.store import Store
 
     if final_seeds < 1:
         raise InputError(f"--final-seeds is {final_seeds} but must be at least 1.")
     space = load_space(space_name)
-    base, where, tested = given.recipe, given.where, given.test_set
+    base, where = given.recipe, given.where
+    first = Experiment(dataset=data, recipe=base, seeds=range(final_seeds), test_set=given.test_set)
     Store.at(store or run / "store")  # refused before anything is written
     about = {
         "space": space_name,
@@ -174,19 +170,16 @@ def search_and_evaluate(
         "recall": list(config.recall),
         "base": to_json(base),
     }
-    seeds = range(final_seeds)
-    preflight(data, base, tested)
+    preflight(first)
     for earlier in config.recall:
         find_study(Path(earlier))
     if config.storage is not None:
         database(config.storage)
-    with connected(address), locked(run):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(connected(address))
         require_room(base.execution, config.gpus_per_worker, patience(address))
-        require_same(run, data, base, command, about, tested)
-        if not (run / "config.json").exists():
-            write_config(run, data, base, seeds, command, about, tested)
-        artifacts = own_store(run, store)
-        with artifacts.in_use(), contextlib.ExitStack() as while_searching:
+        artifacts = stack.enter_context(at_work(run, first, command, store, about))
+        with contextlib.ExitStack() as while_searching:
             live = None
             if report_every_s is not None:
                 live = while_searching.enter_context(LiveReport(run, report_every_s))
@@ -202,14 +195,13 @@ def search_and_evaluate(
                 report=live,
             )
             best = search.best()
-            while_searching.close()
-            write_config(run, data, best, seeds, command, about, tested)
-            say(f"training the best recipe with {len(seeds)} seed{'s' if len(seeds) > 1 else ''}")
-            with search.ledger.counting("final") as meter:
-                runner = on_ray(artifacts, where, config.gpus_per_worker, meter=meter)
-                evaluate(run, data, best, seeds, artifacts, runner, tested)
-            final = lineages(final_needs(data, best, seeds, tested))
-            write_stages(run, search.needs() | final, artifacts)
+        found = first.of(best)
+        write_config(run, found, command, about)
+        say(f"training the best recipe with {final_seeds} seed{'s' if final_seeds > 1 else ''}")
+        with search.ledger.counting("final") as meter:
+            runner = on_ray(artifacts, where, config.gpus_per_worker, meter=meter)
+            evaluate(run, found, artifacts, runner)
+        write_stages(run, search.needs() | lineages(found.needs()), artifacts)
     print(f"trials: {run / 'trials.csv'}")
     print(f"best recipe: {run / 'recipe.json'}, which differs from the first by")
     print("\n".join(changes(to_json(base), to_json(best))) or "  nothing")

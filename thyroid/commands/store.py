@@ -11,9 +11,9 @@ from thyroid.commands.options import StorePath, seconds, size
 from thyroid.errors import InputError, Vanished
 
 if TYPE_CHECKING:
-    from thyroid.inventory import Artifact, Inventory
-    from thyroid.pruning import Criteria, Pruned
-    from thyroid.store import Store
+    from thyroid.storage.inventory import Artifact, Inventory
+    from thyroid.storage.pruning import Criteria, Pruned
+    from thyroid.storage.store import Store
 
 LINES = 20
 """Failures that are told one by one."""
@@ -41,8 +41,8 @@ def store(
         keep_runs: run folders; what they need stays, and without the two above all else goes.
         dry_run: only say what would be removed.
     """
-    from thyroid.inventory import existing, take_inventory
-    from thyroid.pruning import Criteria, keys_needed
+    from thyroid.storage.inventory import existing, take_inventory
+    from thyroid.storage.pruning import Criteria, keys_needed
 
     criteria = Criteria(
         max_size=None if max_size is None else size(max_size, "--max-size"),
@@ -57,8 +57,8 @@ def store(
     if verify:
         _verify(found)
     elif prune:
-        from thyroid import pruning
         from thyroid.progress import bar
+        from thyroid.storage import pruning
 
         with bar("pruning", "artifacts") as advance:
             pruned = pruning.prune(found, criteria, advance, dry_run=dry_run)
@@ -68,8 +68,8 @@ def store(
 
 
 def _verify(store: Store) -> None:
-    from thyroid import inventory
     from thyroid.progress import bar
+    from thyroid.storage import inventory
 
     with bar("verifying", "artifacts") as advance:
         count, damaged = inventory.verify(store, advance)

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from thyroid.commands.options import DatasetPath, Fields, RunPath, resolved, sources
 from thyroid.commands.report import report
 from thyroid.errors import InputError
-from thyroid.recipe import Recipe, to_json
+from thyroid.recipe import to_json
 
 if TYPE_CHECKING:
-    from thyroid.data.dataset import Dataset
-    from thyroid.store import Store
+    from thyroid.runs.experiment import Experiment
+    from thyroid.storage.store import Store
 
 
 def train(
@@ -53,21 +53,15 @@ def train(
         dry_run: show the recipe and the stages with what the store has, and stop.
     """
     from thyroid.data.dataset import Dataset
-    from thyroid.ledger import Ledger, in_process_metered
     from thyroid.machine import at_once, resources
-    from thyroid.run import (
-        evaluate,
-        final_needs,
-        final_stages,
-        locked,
-        own_store,
-        preflight,
-        require_same,
-        write_config,
-    )
-    from thyroid.savings import lineages, write_stages
+    from thyroid.runs.experiment import Experiment
+    from thyroid.runs.folder import at_work, write_config
+    from thyroid.runs.ledger import Ledger, in_process_metered
+    from thyroid.runs.preflight import preflight
+    from thyroid.runs.results import evaluate
+    from thyroid.runs.savings import lineages, write_stages
     from thyroid.stages.compute import start
-    from thyroid.store import Store
+    from thyroid.storage.store import Store
 
     if seeds < 1:
         raise InputError(f"--seeds is {seeds} but must be at least 1.")
@@ -79,18 +73,20 @@ def train(
         weights=weights,
         vgg19=vgg19,
     )
-    chosen, where, tested = given.recipe, given.where, given.test_set
+    chosen, where = given.recipe, given.where
+    experiment = Experiment(
+        dataset=data, recipe=chosen, seeds=range(seeds), test_set=given.test_set
+    )
     known = Store.at(store or run / "store")
     if dry_run:
-        _show_plan(data, chosen, seeds, known, tested)
+        _show_plan(experiment, known)
         return
-    preflight(data, chosen, tested)
+    preflight(experiment)
     with contextlib.ExitStack() as stack:
-        wanted = final_stages(data, chosen, range(seeds), tested)
         side_by_side = (
             seeds > 1
             and at_once(chosen.execution, gpus_per_worker) > 1
-            and any(stage.key not in known for stage in wanted)
+            and any(stage.key not in known for stage in experiment.stages())
         )
         if address is None and chosen.execution.workers == 1 and not side_by_side:
             start(chosen.execution)  # what this machine lacks is found before anything is written
@@ -105,27 +101,19 @@ def train(
             require_room(chosen.execution, gpus_per_worker, patience(address))
             there = resources_there
             runner_in = functools.partial(on_ray, gpus_per_worker=gpus_per_worker)
-        stack.enter_context(locked(run))
-        require_same(run, data, chosen, "train", None, tested)
-        write_config(run, data, chosen, range(seeds), "train", None, tested)
-        artifacts = own_store(run, store)
-        stack.enter_context(artifacts.in_use())
+        artifacts = stack.enter_context(at_work(run, experiment, "train", store))
+        write_config(run, experiment, "train")
         with Ledger(run, there).counting("final") as meter:
-            runner = runner_in(artifacts, where, meter=meter)
-            evaluate(run, data, chosen, range(seeds), artifacts, runner, tested)
-        write_stages(run, lineages(final_needs(data, chosen, range(seeds), tested)), artifacts)
+            evaluate(run, experiment, artifacts, runner_in(artifacts, where, meter=meter))
+        write_stages(run, lineages(experiment.needs()), artifacts)
     report(run)
 
 
-def _show_plan(
-    dataset: Dataset, recipe: Recipe, seeds: int, store: Store, test_set: Dataset | None
-) -> None:
+def _show_plan(experiment: Experiment, store: Store) -> None:
     """The resolved recipe and the stage graph, with what is in the store already."""
-    from thyroid.run import final_stages
-
-    print(json.dumps(to_json(recipe), indent=2))
+    print(json.dumps(to_json(experiment.recipe), indent=2))
     shown: set[str] = set()
-    for final in final_stages(dataset, recipe, range(seeds), test_set):
+    for final in experiment.stages():
         for stage in final.lineage():
             if stage.key not in shown:
                 shown.add(stage.key)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from thyroid.execute import Runner
-from thyroid.ledger import GPU_HOURS, Ledger
+from thyroid.runs.ledger import GPU_HOURS, Ledger
 from thyroid.stage import EpochMetrics, Stage
 
 

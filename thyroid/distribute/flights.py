@@ -16,9 +16,9 @@ from thyroid.distribute import tasks
 from thyroid.distribute.shipping import Absent, packed
 from thyroid.errors import Diverged, TooLarge, Vanished
 from thyroid.execute import Datasets, Runner, opened, reread
-from thyroid.ledger import Meter, Used
+from thyroid.runs.ledger import Meter, Used
 from thyroid.stage import EpochMetrics, Stage
-from thyroid.store import Busy, Store
+from thyroid.storage.store import Busy, Store
 
 RESTARTS_AFTER_S = (0, 0, 10, 60)
 """When a stage is started again because its inputs vanished: a file server may be a minute late."""

@@ -9,10 +9,10 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from thyroid import pipeline
-from thyroid.costs import Costs, marginal
+from thyroid.distribute.costs import Costs, marginal
 from thyroid.recipe import Recipe, from_json
 from thyroid.stage import Stage
-from thyroid.store import Store
+from thyroid.storage.store import Store
 
 
 class Prices:

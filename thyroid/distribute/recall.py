@@ -20,7 +20,7 @@ from thyroid.distribute.trial import Progress, stops
 from thyroid.errors import InputError
 from thyroid.progress import say
 from thyroid.recipe import Recipe, to_json
-from thyroid.store import Store
+from thyroid.storage.store import Store
 
 SOURCE = "recalled_from"
 """Name, in the study, of what says which run a trial is from, and which number it had there."""

@@ -46,13 +46,13 @@ from thyroid.distribute.watcher import Watcher, ended
 from thyroid.errors import InputError, StageFailed, StorageError
 from thyroid.execute import Datasets, bring_about
 from thyroid.files import cannot_write
-from thyroid.ledger import Ledger, Meter, Used
-from thyroid.live_report import LiveReport
 from thyroid.recipe import Recipe, for_data, from_json, to_json
-from thyroid.savings import keep_stages, lineages
+from thyroid.runs.ledger import Ledger, Meter, Used
+from thyroid.runs.live_report import LiveReport
+from thyroid.runs.savings import keep_stages, lineages
 from thyroid.space import Space
 from thyroid.stage import Stage
-from thyroid.store import Store
+from thyroid.storage.store import Store
 
 RESTARTS = 3
 """Times in a row that drivers may die without that a trial ends."""

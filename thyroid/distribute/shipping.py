@@ -20,12 +20,12 @@ import numpy as np
 import numpy.typing as npt
 import ray
 
-from thyroid.cache import cache_folder
 from thyroid.data.dataset import FILES, Dataset
 from thyroid.errors import InputError, StorageError, Vanished
 from thyroid.execute import Datasets
 from thyroid.files import cannot_write, sha256_of
 from thyroid.stage import Stage
+from thyroid.storage.cache import cache_folder
 
 Content = dict[str, npt.NDArray[np.uint8]]
 """Bytes by file name; the name of a single file is empty."""

@@ -23,7 +23,7 @@ from thyroid.execute import Datasets, execute_unless_busy
 from thyroid.progress import duration, say
 from thyroid.recipe import ExecutionConfig
 from thyroid.stage import EpochMetrics, Stage
-from thyroid.store import Store
+from thyroid.storage.store import Store
 
 RETRIES = 2
 """Times that a stage whose process or node was lost is started again."""

@@ -23,7 +23,7 @@ from thyroid.errors import Diverged, InputError, StageFailed, StorageError, TooL
 from thyroid.execute import METRICS
 from thyroid.recipe import Recipe, from_json
 from thyroid.stage import EpochMetrics, Stage
-from thyroid.store import Store
+from thyroid.storage.store import Store
 
 Level = tuple[Stage, ...]
 """The same segment of every seed."""

@@ -17,8 +17,8 @@ from thyroid.distribute.board import Board, Ended, Running
 from thyroid.distribute.budget import Budget
 from thyroid.distribute.study import outcome
 from thyroid.distribute.trials import STATES
-from thyroid.live_report import LiveReport
 from thyroid.recipe import Recipe, from_json
+from thyroid.runs.live_report import LiveReport
 
 WRITE_EVERY_S = 5.0
 """At least, between two writings of the files, which grow with the trials."""

@@ -20,7 +20,7 @@ from thyroid.distribute.shipping import Absent, Cargo, here
 from thyroid.errors import InputError, ProcessLost, StageFailed, TooLarge
 from thyroid.execute import artifacts, claimed, opened, recorded, reread
 from thyroid.stage import EpochMetrics, Stage
-from thyroid.store import Store
+from thyroid.storage.store import Store
 
 
 @dataclass(frozen=True, kw_only=True)

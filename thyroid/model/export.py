@@ -23,7 +23,7 @@ from thyroid.files import sha256_of
 from thyroid.model.folder import CARD, FORMAT_VERSION, WEIGHTS
 from thyroid.model.prediction import UNCERTAIN, UNREADABLE
 from thyroid.recipe import Recipe, from_json
-from thyroid.store import Store
+from thyroid.storage.store import Store
 
 LEVEL = 0.95
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from thyroid import lease
 from thyroid.errors import InputError
 from thyroid.files import cannot_write
-from thyroid.store import Busy, Store
+from thyroid.storage import lease
+from thyroid.storage.store import Busy, Store
 
 KEY = "ab" + "0" * 62
 

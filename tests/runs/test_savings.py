@@ -10,8 +10,8 @@ from tests.toy import toy_generators
 from thyroid import pipeline
 from thyroid.data.dataset import Dataset
 from thyroid.execute import in_process
-from thyroid.savings import lineages, totals, write_stages
-from thyroid.store import Store
+from thyroid.runs.savings import lineages, totals, write_stages
+from thyroid.storage.store import Store
 
 
 def test_what_trials_share_is_needed_twice_and_computed_once(toy: Path, tmp_path: Path) -> None:

@@ -18,10 +18,10 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from thyroid.bucket import Bucket, Lease, Watch, bucket_url
-from thyroid.cache import cache_folder
 from thyroid.errors import InputError, StorageError
 from thyroid.files import cannot_write
+from thyroid.storage.bucket import Bucket, Lease, Watch, bucket_url
+from thyroid.storage.cache import cache_folder
 
 PUSH_EVERY_S = 5.0
 LEASE = "working"

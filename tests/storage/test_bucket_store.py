@@ -14,13 +14,14 @@ import pytest
 from tests.buckets import NAME, Stumbling, bucket_server, contents
 from tests.stages.test_classifier import where
 from tests.toy import toy_recipe, without_times
-from thyroid import bucket, lease, pipeline
-from thyroid.bucket import Bucket, bucket_url
-from thyroid.bucket_store import BucketStore
+from thyroid import pipeline
 from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError, StorageError
 from thyroid.execute import in_process
-from thyroid.store import Busy, Store
+from thyroid.storage import bucket, lease
+from thyroid.storage.bucket import Bucket, bucket_url
+from thyroid.storage.bucket_store import BucketStore
+from thyroid.storage.store import Busy, Store
 
 URL = f"s3://{NAME}/lab"
 KEY = sha256(b"key").hexdigest()
@@ -35,7 +36,7 @@ def server() -> Iterator[Stumbling]:
 
 def machine(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BucketStore:
     """The store as another machine sees it, which believes nothing unasked."""
-    monkeypatch.setattr("thyroid.bucket_store.BELIEVED_SECONDS", 0.0)
+    monkeypatch.setattr("thyroid.storage.bucket_store.BELIEVED_SECONDS", 0.0)
     monkeypatch.setenv("THYROID_CACHE", str(tmp_path / name))
     store = Store.at(URL, run=name)
     assert isinstance(store, BucketStore)

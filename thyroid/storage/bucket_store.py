@@ -24,11 +24,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-from thyroid import bucket
-from thyroid.bucket import Bucket
-from thyroid.cache import cache_folder
 from thyroid.files import cannot_write
-from thyroid.store import Busy, Store, Watch, checksums, described
+from thyroid.storage import bucket
+from thyroid.storage.bucket import Bucket
+from thyroid.storage.cache import cache_folder
+from thyroid.storage.store import Busy, Store, Watch, checksums, described
 
 BELIEVED_SECONDS = 10.0
 """That a manifest is known to be there, without asking again."""

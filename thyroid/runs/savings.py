@@ -10,7 +10,7 @@ from typing import Any
 from thyroid.files import replace_text
 from thyroid.progress import duration, say
 from thyroid.stage import Stage
-from thyroid.store import Store
+from thyroid.storage.store import Store
 
 FILE = "stages.json"
 

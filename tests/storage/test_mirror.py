@@ -11,12 +11,12 @@ import pytest
 
 from tests.buckets import NAME, Stumbling, bucket_server, contents
 from tests.toy import toy_recipe
-from thyroid import lease, mirror
-from thyroid.bucket import Bucket
 from thyroid.cli import main
 from thyroid.errors import InputError, StorageError
-from thyroid.mirror import at_hand
 from thyroid.recipe import to_json
+from thyroid.storage import lease, mirror
+from thyroid.storage.bucket import Bucket
+from thyroid.storage.mirror import at_hand
 
 URL = f"s3://{NAME}/runs/first"
 

@@ -18,12 +18,12 @@ from pathlib import Path
 
 import pytest
 
-from thyroid import lease
 from thyroid.cli import main
 from thyroid.errors import InputError
-from thyroid.inventory import take_inventory, verify
-from thyroid.pruning import Criteria, Pruned, prune
-from thyroid.store import MANIFEST, Busy, Store
+from thyroid.storage import lease
+from thyroid.storage.inventory import take_inventory, verify
+from thyroid.storage.pruning import Criteria, Pruned, prune
+from thyroid.storage.store import MANIFEST, Busy, Store
 
 KEYS = [f"{number:02x}" * 32 for number in range(8)]
 DAY = 86400.0
@@ -72,7 +72,7 @@ def store(tmp_path: Path) -> Store:
 def command_elsewhere(store: Store) -> Iterator[subprocess.Popen[str]]:
     """Another process that is at work in the store until it is killed."""
     code = (
-        "import sys; from pathlib import Path; from thyroid.store import Store\n"
+        "import sys; from pathlib import Path; from thyroid.storage.store import Store\n"
         "with Store(Path(sys.argv[1])).in_use(): print('at work', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(
@@ -301,7 +301,7 @@ def test_a_command_that_renews_its_lease_as_it_is_buried_keeps_it(
             os.utime(path)
         rename(source, target)
 
-    monkeypatch.setattr("thyroid.lease.os.rename", renewed)
+    monkeypatch.setattr("thyroid.storage.lease.os.rename", renewed)
     assert not pruned(store).artifacts
     assert path.read_text() == "elsewhere 1 0"
     assert len(take_inventory(store).commands) == 1
@@ -346,8 +346,8 @@ def test_a_command_that_begins_during_a_prune_keeps_what_it_uses(
                 use()
             rename(source, target)
 
-        monkeypatch.setattr("thyroid.inventory.lease.held", claimed)
-        monkeypatch.setattr("thyroid.pruning.os.rename", renamed)
+        monkeypatch.setattr("thyroid.storage.inventory.lease.held", claimed)
+        monkeypatch.setattr("thyroid.storage.pruning.os.rename", renamed)
         done = pruned(store)
         monkeypatch.undo()
         assert [artifact.key for artifact in done.spared] == [KEYS[0]]
@@ -364,7 +364,7 @@ def test_an_interrupted_prune_puts_the_manifest_back(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("thyroid.pruning.commands", interrupted)
+    monkeypatch.setattr("thyroid.storage.pruning.commands", interrupted)
     with pytest.raises(KeyboardInterrupt):
         pruned(store)
     monkeypatch.undo()

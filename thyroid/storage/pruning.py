@@ -19,10 +19,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from thyroid import lease
 from thyroid.errors import InputError
 from thyroid.files import cannot_write
-from thyroid.inventory import (
+from thyroid.storage import lease
+from thyroid.storage.inventory import (
     Advance,
     Artifact,
     Failure,
@@ -34,7 +34,7 @@ from thyroid.inventory import (
     read_lease,
     take_inventory,
 )
-from thyroid.store import MANIFEST, Store
+from thyroid.storage.store import MANIFEST, Store
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,8 +20,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thyroid import lease
 from thyroid.errors import InputError, StorageError
+from thyroid.storage import lease
 
 if TYPE_CHECKING:
     from obstore import UpdateVersion
@@ -193,7 +193,7 @@ class Bucket:
 
 
 class Lease:
-    """`thyroid.lease` in a bucket: an object that says who is at work, renewed while they live."""
+    """`storage.lease` in a bucket: an object that says who is at work, renewed while they live."""
 
     def __init__(self, bucket: Bucket, name: str) -> None:
         self._bucket, self._name = bucket, name

@@ -9,7 +9,7 @@ import pytest
 
 from tests.toy import toy_generators, toy_recipe
 from thyroid import pipeline
-from thyroid.costs import Costs, marginal
+from thyroid.distribute.costs import Costs, marginal
 from thyroid.stage import Stage
 
 DIGEST = "0" * 64
@@ -79,5 +79,5 @@ def test_two_seeds_share_what_no_seed_matters_to() -> None:
 
 
 def test_it_imports_neither_torch_nor_ray() -> None:
-    code = "import sys, thyroid.costs; assert not {'torch', 'ray'} & set(sys.modules)"
+    code = "import sys, thyroid.distribute.costs; assert not {'torch', 'ray'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

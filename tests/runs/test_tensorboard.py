@@ -13,7 +13,7 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
 
-from thyroid.tensorboard import write_tensorboard
+from thyroid.runs.tensorboard import write_tensorboard
 
 
 def crc32c(data: bytes) -> int:

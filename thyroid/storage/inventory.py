@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from thyroid import lease
-from thyroid.bucket import bucket_url
 from thyroid.errors import InputError
-from thyroid.store import MANIFEST, Store
+from thyroid.storage import lease
+from thyroid.storage.bucket import bucket_url
+from thyroid.storage.store import MANIFEST, Store
 
 PARTS = ("artifacts", "failures", "claims", "building", "damaged", "users", "train", "trash")
 

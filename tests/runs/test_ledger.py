@@ -12,15 +12,15 @@ import pytest
 
 from tests.stages.test_classifier import where
 from tests.toy import toy_recipe
-from thyroid import ledger as ledgers
 from thyroid import pipeline
 from thyroid.data.dataset import Dataset
 from thyroid.distribute.budget import Budget, Cut
 from thyroid.errors import InputError, StorageError
 from thyroid.execute import in_process
-from thyroid.ledger import HOURS, Ledger, Meter, Used, in_process_metered
+from thyroid.runs import ledger as ledgers
+from thyroid.runs.ledger import HOURS, Ledger, Meter, Used, in_process_metered
 from thyroid.stage import EpochMetrics, Stage
-from thyroid.store import Store
+from thyroid.storage.store import Store
 
 HOUR = 3600.0
 NODES = [{"CPU": 16.0, "GPU": 2.0}, {"CPU": 8.0}]

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from thyroid import progress
-from thyroid.live_report import LiveReport
+from thyroid.runs.live_report import LiveReport
 
 
 @pytest.fixture

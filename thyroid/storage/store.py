@@ -28,9 +28,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
-from thyroid import lease
-from thyroid.bucket import bucket_url
 from thyroid.files import cannot_write, replace_text, sha256_of, write_durably
+from thyroid.storage import lease
+from thyroid.storage.bucket import bucket_url
 
 MANIFEST = "manifest.json"
 
@@ -62,7 +62,7 @@ class Store:
         url = bucket_url(place)
         if url is None:
             return Store(Path(place).absolute(), run)
-        from thyroid.bucket_store import BucketStore
+        from thyroid.storage.bucket_store import BucketStore
 
         return BucketStore.of(url, run)
 

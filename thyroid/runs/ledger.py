@@ -22,7 +22,7 @@ from thyroid.errors import InputError
 from thyroid.execute import Datasets, Runner, in_process
 from thyroid.files import replace_text
 from thyroid.stage import EpochMetrics, Stage
-from thyroid.store import Store
+from thyroid.storage.store import Store
 
 FILE = "costs.json"
 

@@ -13,7 +13,12 @@ import pytest
 
 from tests.toy import toy_generators, toy_recipe, write_toy
 from thyroid import pipeline
-from thyroid.comparison import (
+from thyroid.data.dataset import Dataset
+from thyroid.errors import InputError
+from thyroid.evaluate.predictions import COLUMNS, Predictions
+from thyroid.networks.registry import BASELINES, NETWORKS, PUBLISHED, build
+from thyroid.recipe import RECIPES, Recipe, override
+from thyroid.runs.comparison import (
     ABLATIONS,
     ablation_rows,
     baseline_names,
@@ -23,15 +28,17 @@ from thyroid.comparison import (
     chosen,
     method_row,
 )
-from thyroid.data.dataset import Dataset
-from thyroid.errors import InputError
-from thyroid.evaluate.predictions import COLUMNS, Predictions
-from thyroid.networks.registry import BASELINES, NETWORKS, PUBLISHED, build
-from thyroid.recipe import RECIPES, Recipe, override
-from thyroid.run import preflight
+from thyroid.runs.experiment import Experiment
+from thyroid.runs.preflight import preflight
 from thyroid.space import load_space
 
 DIGEST = "d" * 64
+
+
+def check(dataset: Dataset, recipe: Recipe, test_set: Dataset | None = None) -> None:
+    preflight(Experiment(dataset=dataset, recipe=recipe, seeds=[0], test_set=test_set))
+
+
 FIXED = {"execution.precision": "fp32", "execution.device": "cpu"}
 
 
@@ -261,7 +268,7 @@ def crossed(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 def test_a_test_set_of_other_patients_is_accepted(crossed: Dataset, tmp_path: Path) -> None:
     recipe = toy_recipe(split__test=0.0)
-    preflight(crossed, recipe, of_other_patients(tmp_path / "other"))
+    check(crossed, recipe, of_other_patients(tmp_path / "other"))
 
 
 def test_a_test_set_that_says_nothing_is_refused(
@@ -283,14 +290,14 @@ def test_a_test_set_that_says_nothing_is_refused(
         (of_other_patients(tmp_path / "kind", kind="display"), "has kind display"),
     ]:
         with pytest.raises(InputError, match=sentence):
-            preflight(crossed, recipe, test_set)
+            check(crossed, recipe, test_set)
 
 
 def test_a_test_set_of_other_classes_is_refused(crossed: Dataset, tmp_path: Path) -> None:
     other = of_other_patients(tmp_path / "other")
     info = dataclasses.replace(other.info, classes=("left", "right", "above"))
     with pytest.raises(InputError, match=r"has classes .*above"):
-        preflight(crossed, toy_recipe(split__test=0.0), dataclasses.replace(other, info=info))
+        check(crossed, toy_recipe(split__test=0.0), dataclasses.replace(other, info=info))
 
 
 def test_a_phase_without_images_is_refused(crossed: Dataset, toy: Path, tmp_path: Path) -> None:
@@ -298,10 +305,10 @@ def test_a_phase_without_images_is_refused(crossed: Dataset, toy: Path, tmp_path
     retrain = {"cross__order": "retrain", "cross__epochs": 2}
     for changes in ({}, {"cross__rehearsal": 0.0}, {"cross__superposed": 0.5}):
         with pytest.raises(InputError, match="no training image of several findings"):
-            preflight(alone, toy_recipe(**retrain, **changes))
-        preflight(crossed, toy_recipe(**retrain, **changes))
+            check(alone, toy_recipe(**retrain, **changes))
+        check(crossed, toy_recipe(**retrain, **changes))
     asked = {"cross__superposed": 0.5, "synthesis__crosses": "left+right", "cross__rehearsal": 0.0}
-    preflight(alone, toy_recipe(**retrain, **asked))
+    check(alone, toy_recipe(**retrain, **asked))
 
     both = write_toy(tmp_path / "both")
     findings = both.images["label"].map(
@@ -310,8 +317,8 @@ def test_a_phase_without_images_is_refused(crossed: Dataset, toy: Path, tmp_path
     crosses = changed_table(both, findings=findings)
     for order in ("retrain", "never"):
         with pytest.raises(InputError, match="no training image of a single finding"):
-            preflight(crosses, toy_recipe(cross__order=order, cross__epochs=2))
-    preflight(crosses, toy_recipe())
+            check(crosses, toy_recipe(cross__order=order, cross__epochs=2))
+    check(crosses, toy_recipe())
 
 
 def test_what_a_network_does_not_take_is_said_before_anything_is_written(crossed: Dataset) -> None:
@@ -324,7 +331,7 @@ def test_what_a_network_does_not_take_is_said_before_anything_is_written(crossed
         ({"cross__order": "retrain", "cross__epochs": 4}, "leaves nothing of the schedule's 4"),
     ]:  # fmt: skip
         with pytest.raises(InputError, match=sentence):
-            preflight(crossed, toy_recipe(**changes))
+            check(crossed, toy_recipe(**changes))
 
 
 # Choice

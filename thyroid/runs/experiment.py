@@ -1,0 +1,95 @@
+"""A recipe, the images that it is trained and tested on, and the seeds: what a run evaluates."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from thyroid import pipeline
+from thyroid.data.dataset import Dataset
+from thyroid.recipe import MixingConfig, Recipe
+from thyroid.stage import Stage
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Experiment:
+    """One recipe, trained once with each seed; `recipe.execution` is resolved."""
+
+    dataset: Dataset
+    recipe: Recipe
+    seeds: Sequence[int]
+    test_set: Dataset | None = None
+    """The test part as a whole; None: patients of `dataset`."""
+
+    def of(self, recipe: Recipe) -> Experiment:
+        """The same with another recipe."""
+        return dataclasses.replace(self, recipe=recipe)
+
+    @property
+    def twin(self) -> Experiment:
+        """The same on real images alone, of as many steps."""
+        return self.of(without_synthetic(self.recipe))
+
+    def stages(self) -> list[Stage]:
+        """What the final evaluation needs."""
+        return [stage for stages in self.needs().values() for stage in stages]
+
+    def needs(self) -> dict[str, list[Stage]]:
+        """What the final evaluation needs, by what needs it.
+
+        A recipe with synthetic images has a twin without them, so that what they are worth is
+        measured; and the first seed's images are compared with real ones. Where there is a cross
+        phase, the networks are tested before it, too, so that what they forget is measured. The
+        first seed's errors are looked at closely.
+        """
+        needs: dict[str, list[Stage]] = {}
+        for seed in self.seeds:
+            one = dataclasses.replace(self, seeds=[seed])
+            needs[f"seed {seed}"] = one.predictions()
+            if self.recipe.cross.order == "retrain":
+                needs[f"seed {seed}"] += one.predictions(before_cross=True)
+            if self.recipe.synthetic:
+                needs[f"seed {seed}, without synthetic images"] = one.twin.predictions()
+        first = needs[f"seed {self.seeds[0]}"]
+        if self.recipe.synthetic:
+            first.append(self.quality())
+        first.append(self.cases())
+        return needs
+
+    def predictions(self, *, before_cross: bool = False) -> list[Stage]:
+        """Of every seed, for validation and, where there is one, test part: nothing else reads it.
+
+        With `before_cross`, of the networks at the end of their single phase.
+        """
+        recipe, digest = self.recipe, self.dataset.digest
+        parts = ["validation"]
+        split = recipe.split
+        if self.test_set is not None or split.test > 0 or split.leave_out_centre is not None:
+            parts.append("test")
+        return [
+            pipeline.prediction(
+                recipe,
+                digest,
+                seed,
+                part,
+                model=pipeline.before_cross(recipe, digest, seed) if before_cross else None,
+                test_set=None if self.test_set is None else self.test_set.digest,
+            )
+            for seed in self.seeds
+            for part in parts
+        ]
+
+    def quality(self) -> Stage:
+        """Of the first seed's synthetic images."""
+        return pipeline.quality(self.recipe, self.dataset.digest, self.seeds[0])
+
+    def cases(self) -> Stage:
+        """Of the first seed, on test images where there are some, else on validation images."""
+        return pipeline.cases(dataclasses.replace(self, seeds=self.seeds[:1]).predictions()[-1])
+
+
+def without_synthetic(recipe: Recipe) -> Recipe:
+    """The same recipe on real images alone."""
+    cross = dataclasses.replace(recipe.cross, synthetic=0.0)
+    return dataclasses.replace(recipe, mixing=MixingConfig(), cross=cross)

@@ -1,0 +1,198 @@
+"""The run folder: what a command leaves behind, and who may write it.
+
+RUN/config.json        reproduces the run
+RUN/recipe.json        the recipe that was trained
+RUN/split.csv          image_id, part
+RUN/metrics.jsonl      what the stages of the recipe's runs yielded: a line per seed and epoch
+RUN/tensorboard/       the same, and trials.csv, as event files: see tensorboard.py
+RUN/predictions/       {validation,test}-seedS.csv; in without-synthetic/ the same of the twin, in
+                       before-cross/ of the networks at the end of their single phase
+RUN/rows.json, rows/   comparisons only: what was compared, and each row's predictions/
+RUN/synthetic/         quality.json and examples/ of the first seed, where images were synthesised
+RUN/cases/             cases.json, images.npy, heat.npy: the first seed's errors, closely looked at
+RUN/model/             weights and card of the first seed
+RUN/trials.csv         searches only
+RUN/stages.json        the stages that the run needed, their seconds, and who needed them
+RUN/costs.json         node-hours and stage-hours: see ledger.py
+RUN/store/             artifacts, unless they are kept elsewhere
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from thyroid import __version__, machine
+from thyroid.data.dataset import Dataset
+from thyroid.errors import InputError
+from thyroid.files import cannot_write, remove_at_once, replace_text
+from thyroid.recipe import Recipe, flat, from_json, to_json
+from thyroid.runs.experiment import Experiment
+from thyroid.runs.tensorboard import FOLDER as TENSORBOARD
+from thyroid.storage.store import Store
+
+DATA = ("dataset", "test_set")
+SETTINGS = (
+    "space",
+    "space_sha256",
+    "objectives",
+    "seeds",
+    "seed",
+    "grace_epochs",
+    "reduction_factor",
+    "cost_aware",
+    "storage",
+)
+"""What a search or a comparison may not change when it goes on."""
+
+
+@contextlib.contextmanager
+def at_work(
+    run: Path,
+    experiment: Experiment,
+    command: str,
+    place: Path | None,
+    about: Mapping[str, Any] | None = None,
+) -> Iterator[Store]:
+    """Own the run folder, and use its store: at `place`, or within.
+
+    Raises
+    ------
+    InputError
+        When another command owns the folder, it holds another run, or it cannot be written.
+    """
+    with locked(run):
+        require_same(run, experiment, command, about)
+        if not (run / "config.json").exists():
+            write_config(run, experiment, command, about)
+        store = _own_store(run, place)
+        with store.in_use():
+            yield store
+
+
+@contextlib.contextmanager
+def locked(run: Path) -> Iterator[None]:
+    """Own the run folder: two commands that write one run would mix their results.
+
+    Raises
+    ------
+    InputError
+        When another command owns it, or it cannot be written.
+    """
+    if run.exists() and not run.is_dir():
+        raise InputError(f"{run} is a file: name a folder.")
+    with cannot_write(run):
+        run.mkdir(parents=True, exist_ok=True)
+        lock = (run / ".lock").open("w")
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"Another thyroid command works in {run}: wait for it or choose another folder."
+            ) from None
+        yield
+
+
+def require_same(
+    run: Path, experiment: Experiment, command: str, about: Mapping[str, Any] | None = None
+) -> None:
+    """Refuse a folder that holds another run than this command would continue.
+
+    The experiment's recipe is what the run starts from: a search's own, before it is searched. A
+    run may go on with more seeds or trials than before.
+
+    Raises
+    ------
+    InputError
+        When data, command, space or recipe differ.
+    """
+    path = run / "config.json"
+    if not path.exists():
+        return
+    try:
+        before = json.loads(path.read_text())
+        used = [(before[name] or {}).get("digest") for name in DATA]
+        old_search = before["search"] or before.get("comparison") or {}
+        old_recipe = from_json(Recipe, old_search.get("base", before["recipe"]))
+        old = {"command": before["command"]} | flat(to_json(old_recipe))
+        old |= {f"--{name}": old_search.get(name) for name in SETTINGS}
+    except (ValueError, KeyError, TypeError, AttributeError, InputError):
+        raise InputError(
+            f"{path} cannot be understood: it is damaged, or of another version of thyroid; "
+            "choose another run folder."
+        ) from None
+    if used != [None if data is None else data.digest for data in _data(experiment)]:
+        raise InputError(f"{run} holds a run on other data: choose another run folder.")
+    new = {"command": command} | flat(to_json(experiment.recipe))
+    new |= {f"--{name}": (about or {}).get(name) for name in SETTINGS}
+    for name, value in new.items():
+        if value != old[name]:
+            raise InputError(
+                f"{run} holds another run, whose {name} was {old[name]} and not {value}: "
+                "choose another run folder."
+            )
+
+
+def write_config(
+    run: Path, experiment: Experiment, command: str, about: Mapping[str, Any] | None = None
+) -> None:
+    """Write config.json and recipe.json; results of another recipe or other seeds are removed.
+
+    Parameters
+    ----------
+    about : settings of a search or a comparison
+    """
+    try:
+        before = json.loads((run / "config.json").read_text())
+    except (OSError, ValueError):
+        before = {}
+    recipe, seeds = to_json(experiment.recipe), list(experiment.seeds)
+    config = {
+        "id": before.get("id", uuid.uuid4().hex),
+        "command": command,
+        "thyroid": __version__,
+        **dict(zip(DATA, map(_about, _data(experiment)), strict=True)),
+        "recipe": recipe,
+        "seeds": seeds,
+        "search": about if command != "compare" else None,
+        "comparison": about if command == "compare" else None,
+        "machine": machine.describe(),
+    }
+    if (before.get("recipe"), before.get("seeds")) != (recipe, seeds):
+        with cannot_write(run):
+            for folder in ("predictions", "model", "synthetic", "cases", "rows", TENSORBOARD):
+                remove_at_once(run / folder)
+            for file in ("metrics.jsonl", "rows.json"):
+                (run / file).unlink(missing_ok=True)
+    for name, content in (("config.json", config), ("recipe.json", recipe)):
+        replace_text(run / name, json.dumps(content, indent=2) + "\n")
+
+
+def _own_store(run: Path, place: Path | None) -> Store:
+    """The store that a run works with; what it makes there bears the id in its config.json."""
+    config = json.loads((run / "config.json").read_text())
+    return Store.at(place or run / "store", config.get("id", ""))
+
+
+def _data(experiment: Experiment) -> list[Dataset | None]:
+    """As `DATA` names them."""
+    return [experiment.dataset, experiment.test_set]
+
+
+def _about(dataset: Dataset | None) -> dict[str, Any] | None:
+    if dataset is None:
+        return None
+    return {
+        "folder": str(dataset.folder.absolute()),
+        **dataclasses.asdict(dataset.info),
+        "digest": dataset.digest,
+        "images": len(dataset.images),
+        "patients": len(set(dataset.patients)),
+    }

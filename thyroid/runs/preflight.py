@@ -1,0 +1,111 @@
+"""What cannot work is found before anything is written."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import pandas as pd
+import torch
+
+from thyroid import pipeline
+from thyroid.data import quality as data_quality
+from thyroid.data.dataset import Dataset
+from thyroid.data.splits import Split, make_split
+from thyroid.errors import InputError
+from thyroid.network_input import sum_pixels
+from thyroid.networks.registry import build, require_size
+from thyroid.networks.resnet import freeze
+from thyroid.recipe import Recipe
+from thyroid.runs.experiment import Experiment
+from thyroid.stage import Stage
+from thyroid.stages.batches import synthetic_weights
+from thyroid.stages.synthesis import combinations
+
+
+def preflight(experiment: Experiment) -> None:
+    """Find what cannot work before anything is written.
+
+    Raises
+    ------
+    InputError
+        When the data have a fault that makes every result untrue, or cannot be split so, the input
+        size does not divide theirs, there is no such network or phase, or what shall be synthesised
+        cannot.
+    """
+    torch.set_num_threads(1)  # of a driver: stages take what they own
+    dataset, recipe = experiment.dataset, experiment.recipe
+    for flag in data_quality.check(dataset):
+        if flag.severity == "error":
+            raise InputError(f"{dataset.folder} cannot be trained on: {flag.sentence}")
+    if experiment.test_set is not None:
+        _require_apart(dataset, experiment.test_set)
+    parts = make_split(dataset, recipe.split)
+    sum_pixels(torch.from_numpy(dataset.counts[:1].astype("float32")), recipe.input.size)
+    require_size(recipe.network, recipe.input.size)
+    with torch.random.fork_rng():
+        network = build(recipe.network, len(dataset.info.classes))
+    if recipe.cross.order == "retrain":
+        freeze(network, recipe.cross.trainable)
+    segments = pipeline.classifier(recipe, dataset.digest, 0)
+    _require_phases(dataset, parts, recipe, segments)
+    if recipe.synthetic:
+        pipeline.dcgan(recipe, dataset.digest, 0)
+        _require_drawable(dataset, parts, recipe, segments)
+
+
+def _require_phases(
+    dataset: Dataset, parts: Split, recipe: Recipe, segments: Sequence[Stage]
+) -> None:
+    """Whether each phase has images of its own to train on."""
+    is_cross = dataset.images["findings"].iloc[parts.train].str.contains(";")
+    phases = {segment.config.phase for segment in segments}
+    if "single" in phases and is_cross.all():
+        raise InputError(
+            f"{dataset.folder} has no training image of a single finding: set cross.order to mixed."
+        )
+    adds = recipe.cross.synthetic + recipe.cross.superposed > 0
+    named = adds and recipe.synthesis.crosses not in ("seen", "none")
+    if "cross" in phases and not is_cross.any() and not named:
+        raise InputError(
+            f"{dataset.folder} has no training image of several findings: set cross.order to mixed."
+        )
+
+
+def _require_drawable(
+    dataset: Dataset, parts: Split, recipe: Recipe, segments: Sequence[Stage]
+) -> None:
+    """Whether the images that would be made are those that would be drawn."""
+    each = recipe.synthesis
+    made = [
+        ";".join(findings)
+        for findings in combinations(dataset, parts.train, each.crosses)
+        if (each.images_per_cross if len(findings) > 1 else each.images_per_class)
+    ]
+    pool = pd.DataFrame({"findings": made})
+    for segment in segments:
+        if segment.config.synthetic is not None:
+            train = dataset.images.iloc[parts.train]
+            synthetic_weights(train, pool, segment.config.synthetic)
+
+
+def _require_apart(dataset: Dataset, test_set: Dataset) -> None:
+    """Whether a test set that lies elsewhere is of the same kind, and of other patients."""
+    for name in ("classes", "kind", "size", "pixel_mm"):
+        own, other = getattr(dataset.info, name), getattr(test_set.info, name)
+        if own != other:
+            raise InputError(
+                f"The test set {test_set.folder} has {name} {other}, and the training data have "
+                f"{own}: import both in the same way."
+            )
+    for flag in data_quality.check(test_set):
+        if flag.severity == "error":
+            raise InputError(f"{test_set.folder} cannot be tested on: {flag.sentence}")
+    seen = {hashlib.sha256(image.tobytes()).digest() for image in dataset.counts}
+    same = sum(hashlib.sha256(image.tobytes()).digest() in seen for image in test_set.counts)
+    patients = len(set(dataset.patients) & set(test_set.patients))
+    if same or patients:
+        raise InputError(
+            f"The test set {test_set.folder} shares {same} images and {patients} patients with the "
+            "training data: what is reached on them says nothing."
+        )
