@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from tests.columns import documented_as_written
-from tests.test_tensorboard import same_as_metrics, scalars
+from tests.runs.test_tensorboard import same_as_metrics, scalars
 from tests.toy import write_toy
 from thyroid import pipeline
 from thyroid.cli import SUMMARIES, main
