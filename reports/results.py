@@ -6,10 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from reports.estimates import LEVEL, RESAMPLES, estimate
+from reports.estimates import LEVEL, RESAMPLES, estimate, probability, rounded
 from reports.run import Run
 from thyroid.evaluate.bootstrap import Interval, metric_intervals
+from thyroid.evaluate.chance import against_chance
 from thyroid.evaluate.metrics import OVERALL, PER_CLASS, confusion_matrix, macro_f1
+
+EXCHANGES = 1000
+"""Of labels among patients, for the test against chance."""
 
 
 def results_info(run: Run) -> dict[str, Any] | None:
@@ -82,6 +86,7 @@ def results_info(run: Run) -> dict[str, Any] | None:
         "flat_intervals": any(e is not None and e["low"] == e["high"] for e in intervals),
         "confusion": confusion_info(np.asarray(counts), run.classes),
         "guess": _guess_info(labels, run.classes),
+        "chance": _chance_info(labels, predicted, patients, n_classes),
     }
 
 
@@ -103,6 +108,21 @@ def _guess_info(labels: np.ndarray[Any, Any], classes: tuple[str, ...]) -> dict[
         "name": classes[often],
         "accuracy": float(np.mean(labels == often)),
         "macro_f1": macro_f1(labels, guess, len(classes)),
+    }
+
+
+def _chance_info(
+    labels: np.ndarray[Any, Any],
+    predicted: np.ndarray[Any, Any],
+    patients: np.ndarray[Any, Any],
+    classes: int,
+) -> dict[str, Any]:
+    """Macro-F1 of these predictions by luck, and the p-value of their own being luck."""
+    found = against_chance(labels, predicted, patients, classes, resamples=EXCHANGES)
+    return {
+        "macro_f1": rounded(found.macro_f1),
+        "p_value": probability(found.p_value),
+        "exchanges": EXCHANGES,
     }
 
 

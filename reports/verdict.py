@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from reports.data import centre_relation
-from reports.estimates import ENOUGH_SEEDS
+from reports.estimates import ENOUGH_SEEDS, LEVEL
 from reports.worth import uses_synthetic
 
 ENOUGH_IMAGES = 100
@@ -28,6 +28,8 @@ def verdict_info(
         `state`: done (test results) | validated (validation only) | running. `split`: how test
         images relate to training images (see `centre_relation`), or `left_out` with the `centre`,
         or `test_set` (they are another data set).
+        `learned`: whether the macro-F1 is above chance (see `thyroid.evaluate.chance`); where it is
+        not, nothing else of the verdict counts.
         `cautions`: names of what the reader must know; the template has a sentence for each.
         `synthetic`: `state` (see `synthetic_state`) and `difference` in macro-F1, with and without.
         `comparison`: with other networks (see `comparison_info`), None where there was none.
@@ -81,6 +83,8 @@ def verdict_info(
         "images": results["images"],
         "patients": results["patients"],
         "guess": results["guess"],
+        "chance": results["chance"],
+        "learned": results["chance"]["p_value"] <= 1 - LEVEL,
         "strongest": {"name": ranked[0]["name"], "f1": ranked[0]["f1"]} if ranked else None,
         "weakest": _weakest(ranked[-1], results) if len(ranked) > 1 else None,
         "fewest": {
@@ -134,6 +138,10 @@ def verdict_line(verdict: dict[str, Any]) -> str:
         f"macro-F1 {f1['value']:.3f} (95 % interval {f1['low']:.3f} to {f1['high']:.3f}) "
         f"on {verdict['images']} {part} images, {seeds}"
     )
+    if not verdict["learned"]:
+        chance = verdict["chance"]
+        luck = f"p = {chance['p_value']:.2g} against exchanged labels' {chance['macro_f1']:.3f}"
+        return f"nothing was learned: {line}, {luck}"
     gain = verdict["synthetic"]["difference"]
     if gain is not None:
         line += (

@@ -1,0 +1,137 @@
+"""Attempts to make the report say what is not so."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import binom
+
+from reports.report import report_info, write_report
+from reports.run import read_run
+from reports.verdict import verdict_line
+from tests.toy import toy_generators, toy_recipe, write_toy
+from thyroid.data.dataset import Dataset, write_dataset
+from thyroid.evaluate.paired import macro_f1_difference
+from thyroid.evaluate.predictions import read_predictions
+from thyroid.execute import bring_about, in_process, opened
+from thyroid.recipe import Recipe
+from thyroid.runs.experiment import Experiment
+from thyroid.runs.folder import at_work
+from thyroid.runs.results import evaluate
+from thyroid.stages.prediction import FILE
+from thyroid.storage.store import Store
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def shuffled(dataset: Dataset, folder: Path) -> Dataset:
+    """The same images, whose labels patients have exchanged."""
+    images = dataset.images.copy()
+    patients = list(dict.fromkeys(images["patient_id"]))
+    other = dict(zip(patients, np.random.default_rng(0).permutation(patients), strict=True))
+    label = images.groupby("patient_id", sort=False)["label"].first()
+    images["label"] = images["findings"] = images["patient_id"].map(other).map(label)
+    about = {f.name: getattr(dataset.info, f.name) for f in dataclasses.fields(dataset.info)}
+    for derived in ("sha256", "format_version"):
+        del about[derived]
+    return write_dataset(folder, **about, images=images, counts=dataset.counts)
+
+
+def reported(
+    dataset: Dataset, recipe: Recipe, run: Path, seeds: int = 2
+) -> tuple[dict[str, Any], str]:
+    """A run's numbers, and its page."""
+    experiment = Experiment(dataset=dataset, recipe=recipe, seeds=range(seeds))
+    with at_work(run, experiment, "train", None) as store:
+        evaluate(run, experiment, store, in_process(store, {dataset.digest: dataset.folder}))
+    return report_info(read_run(run)), write_report(run).read_text()
+
+
+def test_with_shuffled_labels_nothing_is_learned_and_the_report_says_so(tmp_path: Path) -> None:
+    toy = write_toy(tmp_path / "toy", images=180)
+    dataset = shuffled(toy, tmp_path / "shuffled")
+    info, page = reported(dataset, toy_generators(), tmp_path / "run", seeds=5)
+    verdict, reached = info["verdict"], info["results"]["overall"]["macro_f1"]["value"]
+    assert abs(reached - 1 / 3) < 0.12
+    assert abs(info["worth"]["without"] - 1 / 3) < 0.12
+    assert not verdict["learned"]
+    assert verdict_line(verdict).startswith("nothing was learned: ")
+    first = page[page.index('id="verdict"') :]
+    assert "Nothing was learned" in first[: first.index("</p>")]
+    assert " does not tell " in page
+    assert " tells " not in first
+    assert "It is surest of" not in page
+    assert "Synthetic images raised" not in page
+
+
+@pytest.mark.parametrize("name", ["lenet5", "resnet_small", "googlenet_small"])
+def test_no_network_learns_shuffled_labels(name: str, tmp_path: Path) -> None:
+    """And each of them learns the true ones."""
+    toy = write_toy(tmp_path / "toy", images=180)
+    width = None if name == "googlenet_small" else 4
+    more = {"schedule__constant_epochs": 8, "optimiser__learning_rate": 0.003}
+    recipe = toy_recipe(network__name=name, network__width=width, **more)
+    learned = [
+        reported(dataset, recipe, tmp_path / f"run-{i}")[0]["verdict"]["learned"]
+        for i, dataset in enumerate((toy, shuffled(toy, tmp_path / "shuffled")))
+    ]
+    assert learned == [True, False]
+
+
+def test_images_that_cannot_help_are_not_said_to(tmp_path: Path) -> None:
+    """The network is right about every image without them."""
+    dataset = write_toy(tmp_path / "toy", images=180)
+    more = {"schedule__constant_epochs": 5, "optimiser__learning_rate": 0.003}
+    info, page = reported(dataset, toy_generators(**more), tmp_path / "run", seeds=5)
+    assert info["verdict"]["learned"]
+    assert "Nothing was learned" not in page
+    assert info["worth"]["without"] > 0.98
+    assert info["verdict"]["synthetic"]["state"] in ("undecided", "lowered")
+
+
+def test_two_equal_methods_are_told_apart_one_time_in_twenty_at_most(tmp_path: Path) -> None:
+    """The same recipe against itself, trained with ten seeds: five, and five others."""
+    repetitions, differ = 20, 0
+    dataset = write_toy(tmp_path / "toy", images=60)
+    tested = write_toy(tmp_path / "tested", images=60, seed=1)
+    images = tested.images.assign(patient_id="other-" + tested.images["patient_id"])
+    recipe = toy_recipe(
+        network__name="lenet5",
+        split__test=0.0,
+        schedule__constant_epochs=1,
+        schedule__warmup_epochs=0,
+        schedule__decay_epochs=0,
+    )
+    store = Store(tmp_path / "store")
+    where = {each.digest: each.folder for each in (dataset, tested)}
+    experiment = Experiment(
+        dataset=dataset, recipe=recipe, seeds=range(10 * repetitions), test_set=tested
+    )
+    stages = [s for s in experiment.predictions() if s.config.part == "all"]
+    bring_about(stages, in_process(store, where))
+    found = [read_predictions(opened(s, store) / FILE, tested.info.classes) for s in stages]
+    named = np.stack([each.probabilities.argmax(axis=1) for each in found])  # (10 R, N)
+    spread = [float(np.mean(row == found[0].labels)) for row in named]
+    assert np.std(spread) > 0.02  # seeds do differ
+    assert 0.5 < np.mean(spread) < 0.95
+
+    def shown(first: Sequence[int], second: Sequence[int]) -> bool:
+        patients = images["patient_id"].to_numpy(dtype=str)
+        difference = macro_f1_difference(
+            found[0].labels, named[first], named[second], patients, classes=3
+        )
+        return difference.p_value <= 0.05
+
+    for i in range(repetitions):
+        ten = list(range(10 * i, 10 * i + 10))
+        differ += shown(ten[:5], ten[5:])
+    assert differ <= binom.ppf(0.95, repetitions, 0.05)
