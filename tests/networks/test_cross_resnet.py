@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from thyroid.errors import InputError
-from thyroid.networks.registry import NETWORKS, build
+from thyroid.networks.registry import build
 from thyroid.networks.resnet import (
     CROSS_FEATURES,
     BasicBlock,
@@ -21,6 +21,7 @@ from thyroid.networks.resnet import (
     freeze,
     train_mode,
 )
+from thyroid.networks.table import NETWORKS
 from thyroid.recipe import NetworkConfig
 
 SOURCES = CROSS_FEATURES[1:]

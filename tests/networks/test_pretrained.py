@@ -14,7 +14,8 @@ from torch import nn
 
 from thyroid.errors import InputError
 from thyroid.networks.pretrained import load_pretrained
-from thyroid.networks.registry import NETWORKS, build
+from thyroid.networks.registry import build
+from thyroid.networks.table import NETWORKS
 from thyroid.recipe import NetworkConfig
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,13 +15,13 @@ from torch import nn
 from thyroid.errors import InputError
 from thyroid.networks.registry import (
     BASELINES,
-    NETWORKS,
     PUBLISHED,
     build,
     parameters,
     require_size,
 )
 from thyroid.networks.resnet import ResNet
+from thyroid.networks.table import NETWORKS, classifier
 from thyroid.recipe import NetworkConfig
 
 
@@ -70,9 +73,9 @@ def test_every_network_is_deterministic_when_it_predicts(name: str) -> None:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_what_the_table_says_of_a_network_is_so(name: str) -> None:
     entry, network = NETWORKS[name], network_of(name)
-    head = network.get_submodule(entry.head)
-    assert isinstance(head, nn.Linear)
-    assert head.out_features == 5
+    linear = [module for module in network.modules() if isinstance(module, nn.Linear)]
+    assert [module.out_features for module in linear].count(5) == 1
+    assert linear[-1].out_features == 5
     config = NetworkConfig(name=name, width=8 if entry.has_width else None)
     assert parameters(config, 5) == sum(p.numel() for p in network.parameters())
 
@@ -83,6 +86,47 @@ def test_the_same_seed_gives_the_same_network(name: str) -> None:
     torch.manual_seed(0)
     again = dict(build(config, classes=5).named_parameters())
     assert all(torch.equal(again[n], p) for n, p in network_of(name).named_parameters())
+
+
+OWN = '''
+"""A network of one's own: this file is all there is of it."""
+
+from torch import nn
+
+from thyroid.networks.table import classifier
+
+
+@classifier("Mean and one layer")
+def mine(classes: int) -> nn.Module:
+    return nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(16, classes))
+'''
+
+
+def test_a_network_of_ones_own_takes_one_file(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(OWN)
+    code = f"""
+import thyroid.networks
+thyroid.networks.__path__.append({str(tmp_path)!r})
+from tests.toy import toy_recipe
+from thyroid.runs.comparison import baseline_names, baseline_rows
+print(baseline_names("mine"), "mine" in baseline_names("small"), baseline_names("published"))
+row, = baseline_rows(toy_recipe(), ["mine"])
+from thyroid.networks.registry import parameters
+print(row.title, parameters(row.recipe.network, 7))
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    first, second = said.stdout.splitlines()
+    assert first.startswith("('mine',) True (")
+    assert "mine" not in first.removeprefix("('mine',)")
+    assert second == f"Mean and one layer {17 * 7}"
+
+
+def test_two_networks_of_one_name_are_a_mistake() -> None:
+    with pytest.raises(ValueError, match="two networks called resnet18"):
+
+        @classifier("Another")
+        def resnet18(classes: int) -> nn.Module:
+            return nn.Linear(1, classes)
 
 
 SMALL = [name for name in BASELINES if name != "lenet5"]
@@ -169,7 +213,7 @@ def test_a_resnet_equals_torchvisions(name: str) -> None:
 @pytest.mark.parametrize(
     ("config", "sentence"),
     [
-        (NetworkConfig(name="resnet19"), "choose one of lenet5, alexnet_small"),
+        (NetworkConfig(name="resnet19"), "choose one of alexnet, vgg16"),
         (NetworkConfig(name="vgg16", width=8), "network.width is not for vgg16"),
         (NetworkConfig(name="lenet5", cross_feature="input"), "is for residual networks"),
     ],

@@ -24,7 +24,8 @@ from thyroid.data.dataset import Dataset
 from thyroid.data.splits import LeakError, make_split
 from thyroid.errors import StageFailed, StorageError
 from thyroid.execute import in_process
-from thyroid.networks.registry import BASELINES, NETWORKS
+from thyroid.networks.registry import BASELINES
+from thyroid.networks.table import NETWORKS
 from thyroid.recipe import Recipe, for_data
 from thyroid.stage import EpochMetrics
 from thyroid.stages import classifier

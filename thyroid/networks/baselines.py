@@ -11,6 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from thyroid.networks.table import classifier
+
 
 def grey(network: nn.Module) -> nn.Module:
     """The network with a first convolution of one channel instead of three.
@@ -34,6 +36,7 @@ def grey(network: nn.Module) -> nn.Module:
     return network
 
 
+@classifier("AlexNet", smallest=64, small=False, published=True)
 def alexnet(classes: int) -> nn.Module:
     """AlexNet (Krizhevsky 2014), torchvision's."""
     from torchvision import models
@@ -41,6 +44,7 @@ def alexnet(classes: int) -> nn.Module:
     return grey(models.alexnet(num_classes=classes))
 
 
+@classifier("VGG-16", smallest=32, small=False, published=True)
 def vgg16(classes: int) -> nn.Module:
     """VGG-16 (Simonyan & Zisserman 2015), torchvision's."""
     from torchvision import models
@@ -48,6 +52,7 @@ def vgg16(classes: int) -> nn.Module:
     return grey(models.vgg16(num_classes=classes))
 
 
+@classifier("GoogLeNet", small=False, published=True)
 def googlenet(classes: int) -> nn.Module:
     """GoogLeNet (Szegedy et al. 2015), torchvision's with batch normalisation, no side heads."""
     from torchvision import models
@@ -59,6 +64,7 @@ def googlenet(classes: int) -> nn.Module:
     )
 
 
+@classifier("DenseNet-121", smallest=32, small=False, published=True)
 def densenet121(classes: int) -> nn.Module:
     """DenseNet-121 (Huang et al. 2017), torchvision's."""
     from torchvision import models
@@ -66,6 +72,7 @@ def densenet121(classes: int) -> nn.Module:
     return grey(models.densenet121(num_classes=classes))
 
 
+@classifier("EfficientNet-B0", small=False, published=True)
 def efficientnet_b0(classes: int) -> nn.Module:
     """EfficientNet-B0 (Tan & Le 2019), torchvision's."""
     from torchvision import models
@@ -73,6 +80,7 @@ def efficientnet_b0(classes: int) -> nn.Module:
     return grey(models.efficientnet_b0(num_classes=classes))
 
 
+@classifier("ConvNeXt-Tiny", smallest=32, small=False, published=True)
 def convnext_tiny(classes: int) -> nn.Module:
     """ConvNeXt-Tiny (Liu et al. 2022), torchvision's."""
     from torchvision import models
@@ -80,6 +88,7 @@ def convnext_tiny(classes: int) -> nn.Module:
     return grey(models.convnext_tiny(num_classes=classes))
 
 
+@classifier("AlexNet, small", smallest=32)
 def alexnet_small(classes: int) -> nn.Module:
     """AlexNet's five convolutions and three linear layers with dropout, an eighth as wide; 5x5 for
     its 11x11.
@@ -109,6 +118,7 @@ def alexnet_small(classes: int) -> nn.Module:
     )
 
 
+@classifier("VGG, small", smallest=32)
 def vgg_small(classes: int) -> nn.Module:
     """VGG-11 with batch normalisation, an eighth as wide, and its mean for two linear layers."""
     layers: list[nn.Module] = []
@@ -143,6 +153,7 @@ class Inception(nn.Module):
         return torch.cat([branch(x) for branch in branches], 1)
 
 
+@classifier("GoogLeNet, small")
 def googlenet_small(classes: int) -> nn.Module:
     """Four inception modules at 32, 16, 8 and 4 pixels of 64."""
     return nn.Sequential(
@@ -161,6 +172,7 @@ def googlenet_small(classes: int) -> nn.Module:
     )
 
 
+@classifier("DenseNet, small")
 def densenet_small(classes: int) -> nn.Module:
     """DenseNet with blocks of 1, 4 and 6 layers that grow by 20, at 32, 16 and 8 pixels of 64."""
     from torchvision import models
@@ -174,6 +186,7 @@ def densenet_small(classes: int) -> nn.Module:
     return network  # type: ignore[no-any-return]  # torchvision ships no types
 
 
+@classifier("EfficientNet, small")
 def efficientnet_small(classes: int) -> nn.Module:
     """EfficientNet's inverted bottlenecks with squeeze-and-excitation, three stages of one."""
     from torchvision import models
@@ -187,6 +200,7 @@ def efficientnet_small(classes: int) -> nn.Module:
     return grey(models.EfficientNet(stages, dropout=0.2, last_channel=384, num_classes=classes))
 
 
+@classifier("ConvNeXt, small")
 def convnext_small(classes: int) -> nn.Module:
     """ConvNeXt with four stages of one block; eight channels hold its 2x2 patches of pixels."""
     from torchvision import models

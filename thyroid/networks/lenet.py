@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from thyroid.networks.table import classifier
+
 
 class LeNet5(nn.Module):
     """Two 5x5 convolutions, each pooled, and three linear layers; 32x32 is the published size."""
@@ -26,6 +28,7 @@ class LeNet5(nn.Module):
         return self.fc(x)  # type: ignore[no-any-return]  # nn.Module is untyped
 
 
+@classifier("LeNet-5", published=True)
 def lenet5(classes: int, width: int | None = None) -> LeNet5:
     """LeNet-5; width is the first convolution's 6 channels."""
     return LeNet5(classes, width or 6)

@@ -12,7 +12,6 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from thyroid.errors import InputError
-from thyroid.networks.registry import NETWORKS
 from thyroid.recipe import NetworkConfig
 
 OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
@@ -55,7 +54,7 @@ def load_pretrained(network: nn.Module, path: Path, config: NetworkConfig) -> No
         When the file holds something else.
     """
     own = network.state_dict()
-    head = NETWORKS[config.name].head
+    head = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)][-1]
     try:
         given = {OLD_DENSENET.sub(r"\1\2", n): t for n, t in read_weights(path).items()}
         for name, tensor in own.items():

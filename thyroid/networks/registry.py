@@ -1,81 +1,26 @@
-"""One table of all classifiers: name, title, constructor, what it takes."""
+"""All classifiers by name: those that the modules of this folder enter into the table."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import importlib
+import pkgutil
 from typing import Any
 
 import torch
 from torch import nn
 
+from thyroid import networks
 from thyroid.errors import InputError
-from thyroid.networks import baselines, resnet
-from thyroid.networks.lenet import lenet5
+from thyroid.networks.table import NETWORKS, Entry
 from thyroid.recipe import NetworkConfig
 
+for _module in pkgutil.iter_modules(networks.__path__):
+    if _module.name != "registry":
+        importlib.import_module(f"{networks.__name__}.{_module.name}")
 
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """One classifier: (N, 1, H, W) float32 -> logits (N, classes)."""
-
-    title: str
-    constructor: Callable[..., nn.Module]
-    """(classes), and `width` and `cross_feature` where these are taken."""
-    head: str
-    """Its last linear layer."""
-    smallest: int = 16
-    """Least side of a picture, in pixels."""
-    has_width: bool = False
-    residual: bool = False
-    """Whether it takes a cross-feature term x_i."""
-
-
-def _residual(title: str, constructor: Callable[..., nn.Module]) -> Entry:
-    return Entry(title=title, constructor=constructor, head="fc", has_width=True, residual=True)
-
-
-NETWORKS: Mapping[str, Entry] = {
-    "lenet5": Entry(title="LeNet-5", constructor=lenet5, head="fc", has_width=True),
-    "alexnet_small": Entry(
-        title="AlexNet, small", constructor=baselines.alexnet_small, head="20", smallest=32
-    ),
-    "vgg_small": Entry(title="VGG, small", constructor=baselines.vgg_small, head="32", smallest=32),
-    "googlenet_small": Entry(
-        title="GoogLeNet, small", constructor=baselines.googlenet_small, head="11"
-    ),
-    "densenet_small": Entry(
-        title="DenseNet, small", constructor=baselines.densenet_small, head="classifier"
-    ),
-    "efficientnet_small": Entry(
-        title="EfficientNet, small", constructor=baselines.efficientnet_small, head="classifier.1"
-    ),
-    "convnext_small": Entry(
-        title="ConvNeXt, small", constructor=baselines.convnext_small, head="classifier.2"
-    ),
-    "resnet_small": _residual("ResNet-10, small", resnet.resnet_small),
-    "alexnet": Entry(
-        title="AlexNet", constructor=baselines.alexnet, head="classifier.6", smallest=64
-    ),
-    "vgg16": Entry(title="VGG-16", constructor=baselines.vgg16, head="classifier.6", smallest=32),
-    "googlenet": Entry(title="GoogLeNet", constructor=baselines.googlenet, head="fc"),
-    "densenet121": Entry(
-        title="DenseNet-121", constructor=baselines.densenet121, head="classifier", smallest=32
-    ),
-    "efficientnet_b0": Entry(
-        title="EfficientNet-B0", constructor=baselines.efficientnet_b0, head="classifier.1"
-    ),
-    "convnext_tiny": Entry(
-        title="ConvNeXt-Tiny", constructor=baselines.convnext_tiny, head="classifier.2", smallest=32
-    ),
-    "resnet18": _residual("ResNet-18", resnet.resnet18),
-    "resnet34": _residual("ResNet-34", resnet.resnet34),
-    "resnet50": _residual("ResNet-50", resnet.resnet50),
-}
-
-BASELINES: tuple[str, ...] = ("lenet5", *(name for name in NETWORKS if name.endswith("_small")))
+BASELINES: tuple[str, ...] = tuple(name for name, entry in NETWORKS.items() if entry.small)
 """Those that two processors train in minutes."""
-PUBLISHED: tuple[str, ...] = tuple(name for name in NETWORKS if not name.endswith("_small"))
+PUBLISHED: tuple[str, ...] = tuple(name for name, entry in NETWORKS.items() if entry.published)
 """Those of the publications."""
 
 

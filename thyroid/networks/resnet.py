@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from thyroid.errors import InputError
+from thyroid.networks.table import classifier
 
 CROSS_FEATURES = ("none", "input", "stem", "context")
 """Sources of x_i: none at all, the image, the stem's output, the mean of what the block's shortcut
@@ -249,21 +250,25 @@ def _shortcut(inputs: int, outputs: int, stride: int) -> nn.Module | None:
     return nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
 
 
+@classifier("ResNet-18", small=False, published=True)
 def resnet18(classes: int, width: int | None = None, cross_feature: str = "none") -> ResNet:
     """ResNet-18; equals torchvision's at width 64, without x_i or with its gains at zero."""
     return ResNet(BasicBlock, (2, 2, 2, 2), classes, width or 64, cross_feature=cross_feature)
 
 
+@classifier("ResNet-34", small=False, published=True)
 def resnet34(classes: int, width: int | None = None, cross_feature: str = "none") -> ResNet:
     """ResNet-34; equals torchvision's likewise."""
     return ResNet(BasicBlock, (3, 4, 6, 3), classes, width or 64, cross_feature=cross_feature)
 
 
+@classifier("ResNet-50", small=False, published=True)
 def resnet50(classes: int, width: int | None = None, cross_feature: str = "none") -> ResNet:
     """ResNet-50; equals torchvision's likewise."""
     return ResNet(Bottleneck, (3, 4, 6, 3), classes, width or 64, cross_feature=cross_feature)
 
 
+@classifier("ResNet-10, small")
 def resnet_small(classes: int, width: int | None = None, cross_feature: str = "none") -> ResNet:
     """A ResNet-10 for two CPU cores and pictures of 64 pixels: one block per stage, pooled."""
     return ResNet(

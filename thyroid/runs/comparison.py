@@ -16,7 +16,8 @@ from thyroid import pipeline
 from thyroid.errors import InputError
 from thyroid.evaluate.paired import Difference, macro_f1_difference
 from thyroid.evaluate.predictions import Predictions
-from thyroid.networks.registry import BASELINES, NETWORKS, PUBLISHED
+from thyroid.networks.registry import BASELINES, PUBLISHED
+from thyroid.networks.table import NETWORKS
 from thyroid.recipe import Recipe, flat, override, to_json
 from thyroid.space import Space
 

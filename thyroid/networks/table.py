@@ -1,0 +1,61 @@
+"""The table of classifiers, into which each enters itself where it is defined."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from torch import nn
+
+Constructor = TypeVar("Constructor", bound=Callable[..., nn.Module])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One classifier: (N, 1, H, W) float32 -> logits (N, classes), of its last linear layer."""
+
+    title: str
+    constructor: Callable[..., nn.Module]
+    """(classes), and `width` and `cross_feature` where its signature has these."""
+    smallest: int
+    """Least side of a picture, in pixels."""
+    small: bool
+    """Whether two processors train it in minutes."""
+    published: bool
+    """Whether it is as its publication has it."""
+
+    @property
+    def has_width(self) -> bool:
+        """Whether its number of channels may be chosen."""
+        return "width" in inspect.signature(self.constructor).parameters
+
+    @property
+    def residual(self) -> bool:
+        """Whether it takes a cross-feature term x_i."""
+        return "cross_feature" in inspect.signature(self.constructor).parameters
+
+
+NETWORKS: dict[str, Entry] = {}
+"""By the constructor's name, which is the recipe's `network.name`."""
+
+
+def classifier(
+    title: str, *, smallest: int = 16, small: bool = True, published: bool = False
+) -> Callable[[Constructor], Constructor]:
+    """Enter a constructor into the table: `@classifier("My own")`, in any module of this folder."""
+
+    def enter(constructor: Constructor) -> Constructor:
+        if constructor.__name__ in NETWORKS:
+            raise ValueError(f"there are two networks called {constructor.__name__}")
+        NETWORKS[constructor.__name__] = Entry(
+            title=title,
+            constructor=constructor,
+            smallest=smallest,
+            small=small,
+            published=published,
+        )
+        return constructor
+
+    return enter
