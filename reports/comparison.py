@@ -44,6 +44,7 @@ KINDS = ("baseline", "ablation")
 TITLES = (
     later("the method"),
     later("no synthetic images"),
+    later("eigen-scintigrams instead of the DCGAN"),
     later("bicubic interpolation instead of the SRGAN"),
     later("single images alone, no cross images"),
     later("cross images mixed in from the start"),

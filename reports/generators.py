@@ -27,6 +27,7 @@ def generators_info(run: Run) -> dict[str, Any] | None:
         "final_share": recipe["mixing"].get("final_share") or 0.0,
         "cross_synthetic": _of_cross_phase(recipe.get("cross", {})),
         "crosses_alone": recipe["mixing"].get("cross_share") == 1,
+        "name": recipe.get("generator", "dcgan"),
         "scale": recipe.get("srgan", {}).get("scale", 1),
         "rejection": recipe.get("synthesis", {}).get("rejection", 1.0),
         "examples": None if run.examples is None else len(run.examples),

@@ -13,6 +13,7 @@ KINDS = (
     "split",
     "weights",
     "dcgan",
+    "generator",
     "srgan",
     "synthesis",
     "quality",

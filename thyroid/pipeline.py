@@ -6,10 +6,12 @@ import dataclasses
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
+from pathlib import Path
 from typing import Any, Literal
 
 from thyroid.errors import InputError
+from thyroid.files import sha256_of
 from thyroid.recipe import (
     AugmentationConfig,
     CrossConfig,
@@ -111,6 +113,19 @@ class DcganSegmentConfig:
     seed: int
     first_epoch: int
     epochs: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratorConfig:
+    """A generator of `thyroid.generators`."""
+
+    name: str
+    source: str
+    """SHA-256 of its file: what was learned by other code is another artifact."""
+    size: int
+    """Side of the pictures, pixels."""
+    execution: ExecutionConfig
+    seed: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -309,6 +324,7 @@ def judge(recipe: Recipe, dataset: str, seed: int, *, synthetic: bool = False) -
         plain = dataclasses.replace(
             plain,
             mixing=share,
+            generator=recipe.generator,
             dcgan=recipe.dcgan,
             srgan=recipe.srgan,
             synthesis=recipe.synthesis,
@@ -340,6 +356,43 @@ def dcgan(recipe: Recipe, dataset: str, seed: int) -> list[Stage]:
         inputs = {"split": split(recipe.split, dataset)}
         segments.append(_after(segments, "dcgan", config, dataset, inputs))
     return segments
+
+
+def generator(recipe: Recipe, dataset: str, seed: int) -> Stage:
+    """A generator beside the DCGAN."""
+    _require_resolved(recipe)
+    size, rest = divmod(recipe.input.size, recipe.srgan.scale)
+    if rest:
+        raise InputError(
+            f"input.size {recipe.input.size} is no multiple of srgan.scale {recipe.srgan.scale}."
+        )
+    config = GeneratorConfig(
+        name=recipe.generator,
+        source=source_of(recipe.generator),
+        size=size,
+        execution=_alone(recipe.execution),
+        seed=seed,
+    )
+    inputs = {"split": split(recipe.split, dataset)}
+    return Stage(kind="generator", config=config, dataset=dataset, inputs=inputs)
+
+
+@cache  # trial drivers ask for it by the thousand
+def source_of(name: str) -> str:
+    """SHA-256 of a generator's file.
+
+    Raises
+    ------
+    InputError
+        When there is none of this name.
+    """
+    folder = Path(__file__).parent / "generators"
+    names = sorted(path.stem for path in folder.glob("[a-z]*.py"))
+    if name not in names:
+        raise InputError(
+            f"generator '{name}' is unknown: choose one of {', '.join(['dcgan', *names])}."
+        )
+    return sha256_of(folder / f"{name}.py")
 
 
 def srgan(recipe: Recipe, dataset: str, seed: int) -> list[Stage]:
@@ -377,12 +430,12 @@ def srgan(recipe: Recipe, dataset: str, seed: int) -> list[Stage]:
 
 @lru_cache(maxsize=8)  # every segment of a training asks for the same one
 def synthesis(recipe: Recipe, dataset: str, seed: int) -> Stage:
-    """The pool of synthetic scintigrams: DCGAN, SRGAN, Poisson, filter."""
-    inputs = {
-        "split": split(recipe.split, dataset),
-        "dcgan": dcgan(recipe, dataset, seed)[-1],
-        "judge": judge(recipe, dataset, seed),
-    }
+    """The pool of synthetic scintigrams: DCGAN or another generator, SRGAN, Poisson, filter."""
+    inputs = {"split": split(recipe.split, dataset), "judge": judge(recipe, dataset, seed)}
+    if recipe.generator == "dcgan":
+        inputs["dcgan"] = dcgan(recipe, dataset, seed)[-1]
+    else:
+        inputs["generator"] = generator(recipe, dataset, seed)
     enlarging = srgan(recipe, dataset, seed)
     if enlarging:
         inputs["srgan"] = enlarging[-1]

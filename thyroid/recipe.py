@@ -424,6 +424,8 @@ class Recipe:
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     cross: CrossConfig = field(default_factory=CrossConfig)
     mixing: MixingConfig = field(default_factory=MixingConfig)
+    generator: str = "dcgan"
+    """Of scintigrams: the DCGAN, or a file of thyroid/generators by its name."""
     dcgan: DcganConfig = field(default_factory=DcganConfig)
     srgan: SrganConfig = field(default_factory=SrganConfig)
     synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)

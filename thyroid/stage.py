@@ -46,6 +46,7 @@ KINDS: Mapping[str, Kind] = {
     "split": Kind(version=1, function="thyroid.stages.split:fit", libraries=()),
     "weights": Kind(version=1, function="thyroid.stages.weights:fit", libraries=()),
     "dcgan": Kind(version=2, function="thyroid.stages.dcgan:fit"),
+    "generator": Kind(version=1, function="thyroid.stages.generator:fit"),
     "srgan": Kind(
         version=2,
         function="thyroid.stages.srgan:fit",

@@ -1,1 +1,5 @@
-"""The networks, one registry. Pure torch: nothing here knows of files, stages or Ray."""
+"""The networks: generators, and classifiers, which enter themselves into one table.
+
+Pure torch: may import of thyroid only `acquisition`, `errors` and `recipe`; nothing here knows of
+data sets, stages or Ray.
+"""

@@ -36,6 +36,7 @@ ABLATIONS: dict[str, tuple[str, dict[str, Any]]] = {
         "no synthetic images",
         {"mixing.synthetic_share": 0.0, "mixing.final_share": 0.0, "cross.synthetic": 0.0},
     ),
+    "eigen": ("eigen-scintigrams instead of the DCGAN", {"generator": "eigen"}),
     "no-srgan": (
         "bicubic interpolation instead of the SRGAN",
         {"srgan.pixel_epochs": 0, "srgan.adversarial_epochs": 0},

@@ -50,7 +50,7 @@ def preflight(experiment: Experiment) -> None:
     segments = pipeline.classifier(recipe, dataset.digest, 0)
     _require_phases(dataset, parts, recipe, segments)
     if recipe.synthetic:
-        pipeline.dcgan(recipe, dataset.digest, 0)
+        pipeline.synthesis(recipe, dataset.digest, 0)
         _require_drawable(dataset, parts, recipe, segments)
 
 

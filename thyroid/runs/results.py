@@ -17,7 +17,7 @@ from thyroid.stages.checkpoint import MODEL, WEIGHTS
 from thyroid.stages.split import FILE as SPLIT_FILE
 from thyroid.storage.store import Store
 
-GENERATORS = ("dcgan", "srgan", "synthesis")
+GENERATORS = ("dcgan", "generator", "srgan", "synthesis")
 EXAMPLES = 6
 """Synthetic images of each combination of findings that the run folder keeps."""
 

@@ -6,7 +6,7 @@ import copy
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ from thyroid.stages.images import detected, images, some_of
 from thyroid.stages.sheet import write_sheet
 
 GENERATOR, CARD = "generator.safetensors", "generator.json"
+Draw = Callable[[Tensor, torch.Generator], Tensor]
+"""Findings (n, C) and random numbers -> activities (n, S, S) float32, mean 1."""
 COLUMNS = 8
 """Pictures of each combination of findings on a sample sheet."""
 COLLAPSED = 0.1
@@ -208,6 +210,17 @@ def generated(
         for z, y in zip(torch.split(latent, batch), torch.split(findings, batch), strict=True):
             out.append(activity(generator(z, y)))
     return torch.cat(out)
+
+
+def sampler(folder: Path, on: Compute) -> tuple[Draw, dict[str, Any]]:
+    """What draws activities from the artifact in `folder`, and its card."""
+    generator, card = load_generator(folder, on)
+
+    def draw(findings: Tensor, random: torch.Generator) -> Tensor:
+        z = torch.randn(len(findings), card["latent"], generator=random, device=on.device)
+        return generated(generator, z, findings, on)
+
+    return draw, card
 
 
 def load_generator(folder: Path, on: Compute) -> tuple[nn.Module, dict[str, Any]]:

@@ -19,10 +19,10 @@ from thyroid.data.splits import Split
 from thyroid.errors import Diverged, InputError, StorageError
 from thyroid.networks.srgan import bicubic
 from thyroid.pipeline import SynthesisStageConfig
-from thyroid.stages import split
+from thyroid.stages import dcgan, split
+from thyroid.stages import generator as other
 from thyroid.stages.checkpoint import load_model
 from thyroid.stages.compute import Compute, start
-from thyroid.stages.dcgan import generated, load_generator
 from thyroid.stages.images import chunks, detected
 from thyroid.stages.prediction import probabilities
 from thyroid.stages.srgan import CARD as UPSCALER_CARD
@@ -57,8 +57,11 @@ def fit(
     on = start(config.execution)
     dataset = Dataset.open(inputs["dataset"], verify=False)
     parts = split.load(dataset, inputs["split"])
-    generator, card = load_generator(inputs["dcgan"], on)
-    split.require_trained_on(dataset, parts, card["trained_on"], "The DCGAN")
+    if "dcgan" in inputs:
+        draw, card = dcgan.sampler(inputs["dcgan"], on)
+    else:
+        draw, card = other.sampler(inputs["generator"], on)
+    split.require_trained_on(dataset, parts, card["trained_on"], "The generator")
     enlarge = None
     if "srgan" in inputs:
         enlarge = load_upscaler(inputs["srgan"], on)
@@ -82,7 +85,7 @@ def fit(
         totals = _totals(dataset, parts.train, findings, n, own)
         condition = _multi_hot(dataset.info.classes, findings).to(on.device).expand(n, -1)
         counts = _scintigrams(
-            generator, enlarge, card, condition, totals, config.size, dataset.info.kind, on, own
+            draw, enlarge, condition, totals, config.size, dataset.info.kind, on, own
         )  # (n, S, S)
 
         # The filter: the judge is sure of another label
@@ -103,7 +106,7 @@ def fit(
     if not rows:
         raise Diverged(
             "No synthetic image is left: raise synthesis.images_per_class or synthesis.rejection, "
-            "or train the DCGAN for longer."
+            "or train the generator for longer."
         )
     write_dataset(
         folder / DATASET,
@@ -185,9 +188,8 @@ def combinations(
 
 
 def _scintigrams(
-    generator: nn.Module,
+    draw: dcgan.Draw,
     enlarge: nn.Module | None,
-    card: Mapping[str, Any],
     condition: Tensor,
     totals: Tensor,
     size: int,
@@ -195,10 +197,8 @@ def _scintigrams(
     on: Compute,
     own: torch.Generator,
 ) -> Tensor:
-    """Counts (n, S, S): DCGAN, then SRGAN (or bicubic) from its counts, then counts again."""
-    z = torch.randn(len(condition), card["latent"], generator=own, device=on.device)
-    activity = generated(generator, z, condition, on)  # (n, s, s)
-    counts = detected(activity, totals, kind, own)
+    """Counts (n, S, S): generator, then SRGAN (or bicubic) from its counts, then counts again."""
+    counts = detected(draw(condition, own), totals, kind, own)  # (n, s, s)
     scale = size // counts.shape[-1]
     if scale == 1:
         return counts

@@ -1,0 +1,97 @@
+"""Every generator of `thyroid.generators`, as a stage: its key, its images, what it may see."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.toy import made, toy_generators, with_other_pixels, write_toy
+from thyroid import pipeline
+from thyroid.data.dataset import Dataset
+from thyroid.data.splits import LeakError, make_split
+from thyroid.errors import InputError, StageFailed
+from thyroid.recipe import SplitConfig
+from thyroid.stages import generator, synthesis
+from thyroid.stages.dcgan import CARD, GENERATOR
+
+FILES = Path(pipeline.__file__).parent / "generators"
+NAMES = sorted(path.stem for path in FILES.glob("[a-z]*.py"))
+
+
+@pytest.fixture(scope="module")
+def crossed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_toy(tmp_path_factory.mktemp("crossed") / "dataset", images=90, crosses=12).folder
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_pool_is_made_of_its_images(name: str, crossed: Path, tmp_path: Path) -> None:
+    dataset = Dataset.open(crossed)
+    stage = pipeline.synthesis(toy_generators(generator=name), dataset.digest, 0)
+    assert "dcgan" not in stage.inputs
+    folder, metrics = made(stage, crossed, tmp_path)
+    pool = Dataset.open(folder / synthesis.DATASET)
+    assert len(pool) == sum(line["made"] for line in metrics) == 3 * 8 + 2 * 6
+    assert set(pool.images["findings"]) == set(dataset.images["findings"])
+    real = dataset.counts.sum((1, 2))
+    made_counts = pool.counts.sum((1, 2))
+    assert real.min() * 0.8 < np.median(made_counts) < real.max() * 1.2
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_never_reads_validation_or_test_images(name: str, crossed: Path, tmp_path: Path) -> None:
+    dataset = Dataset.open(crossed)
+    parts = make_split(dataset, SplitConfig())
+    seen = []
+    for which, rows in (("held out", [*parts.validation, *parts.test]), ("train", parts.train)):
+        changed = with_other_pixels(dataset, np.asarray(rows), tmp_path / which)
+        stage = pipeline.generator(toy_generators(generator=name), changed.digest, 0)
+        folder, _ = made(stage, changed.folder, tmp_path / f"{which} store")
+        seen.append((folder / GENERATOR).read_bytes())
+    own = pipeline.generator(toy_generators(generator=name), dataset.digest, 0)
+    folder, _ = made(own, crossed, tmp_path / "store")
+    assert (folder / GENERATOR).read_bytes() == seen[0]
+    assert (folder / GENERATOR).read_bytes() != seen[1]
+
+
+def test_a_generator_that_saw_others_is_a_leak(crossed: Path, tmp_path: Path) -> None:
+    dataset = Dataset.open(crossed)
+    stage = pipeline.synthesis(toy_generators(generator=NAMES[0]), dataset.digest, 0)
+    inputs = {
+        name: made(each, crossed, tmp_path / "store")[0] for name, each in stage.inputs.items()
+    }
+    doctored = tmp_path / "doctored"
+    doctored.mkdir()
+    (doctored / GENERATOR).write_bytes((inputs["generator"] / GENERATOR).read_bytes())
+    card = json.loads((inputs["generator"] / CARD).read_text())
+    (doctored / CARD).write_text(json.dumps(card | {"trained_on": "0" * 64}))
+    with pytest.raises(LeakError, match="The generator"):
+        list(
+            synthesis.fit(
+                stage.config, inputs | {"dataset": crossed, "generator": doctored}, tmp_path
+            )
+        )
+
+
+def test_its_code_is_part_of_its_key(crossed: Path, tmp_path: Path) -> None:
+    dataset = Dataset.open(crossed)
+    stage = pipeline.generator(toy_generators(generator=NAMES[0]), dataset.digest, 0)
+    other = dataclasses.replace(stage.config, source="0" * 64)
+    assert dataclasses.replace(stage, config=other).key != stage.key
+    with pytest.raises(StageFailed, match=f"another thyroid/generators/{NAMES[0]}.py"):
+        list(generator.fit(other, {}, tmp_path))
+
+
+def test_an_unknown_generator_is_a_sentence() -> None:
+    with pytest.raises(InputError, match=r"'vae' is unknown: choose one of dcgan, eigen\."):
+        pipeline.synthesis(toy_generators(generator="vae"), "d" * 64, 0)
+
+
+def test_the_dcgan_is_not_trained_where_another_generates(crossed: Path) -> None:
+    stage = pipeline.quality(toy_generators(generator=NAMES[0]), "d" * 64, 0)
+    kinds = {each.kind for each in stage.lineage()}
+    assert "generator" in kinds
+    assert "dcgan" not in kinds

@@ -1,0 +1,149 @@
+"""The walls between packages: what each may import, held against every import statement."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+GROUND = {"errors", "files", "progress", "__version__"}
+RECIPES = GROUND | {"recipe", "stage", "pipeline", "space"}
+TENSORS = {"acquisition", "augment", "network_input"}
+
+MAY_IMPORT: dict[str, set[str]] = {
+    # of thyroid, beside itself
+    "errors": set(),
+    "files": {"errors"},
+    "progress": set(),
+    "recipe": {"errors"},
+    "space": {"errors", "recipe", "tune_spaces"},
+    "stage": {"recipe"},
+    "pipeline": {"errors", "files", "recipe", "stage"},
+    "machine": {"recipe"},
+    "storage": {"errors", "files"},
+    "execute": GROUND | {"data", "stage", "storage"},
+    "acquisition": set(),
+    "network_input": {"errors"},
+    "augment": {"network_input", "recipe"},
+    "data": GROUND | {"machine", "recipe"},
+    "phantom": GROUND | {"data"},
+    "networks": {"acquisition", "errors", "recipe"},
+    "generators": {"acquisition"},
+    "evaluate": {"errors"},
+    "stages": GROUND | TENSORS | {"data", "evaluate", "machine", "networks", "pipeline", "recipe"},
+    "speed": {"errors", "files", "machine", "networks", "recipe", "stages", "storage"},
+    "model": RECIPES | TENSORS | {"data", "evaluate", "networks", "storage"},
+    "runs": RECIPES
+    | TENSORS
+    | {"data", "evaluate", "execute", "machine", "networks", "stages", "storage"},
+    "distribute": RECIPES | {"data", "execute", "runs", "stages", "storage"},
+    "reports": GROUND | {"data", "evaluate", "model", "recipe", "runs"},
+    "tune_spaces": {"pipeline", "recipe"},
+}
+"""Whoever is not here, `commands` and `cli`, may import everything."""
+
+HEAVY: dict[str, set[str]] = {
+    "ray": {"distribute"},
+    "torch": {
+        *("acquisition", "augment", "generators", "network_input", "networks", "stages"),
+        *("commands", "evaluate", "machine", "model", "runs", "speed"),
+    },
+    "optuna": {"distribute", "runs", "space", "tune_spaces", "reports"},
+    "jinja2": {"reports"},
+    "tyro": {"cli", "commands"},
+    "obstore": {"storage"},
+    "pydicom": {"data", "phantom"},
+}
+"""Library -> who may import it."""
+
+
+def imports() -> dict[str, dict[str, set[str]]]:
+    """Part of the tree -> what it imports -> files that do."""
+    found: dict[str, dict[str, set[str]]] = {}
+    for folder in ("thyroid", "reports", "tune_spaces"):
+        for path in (ROOT / folder).rglob("*.py"):
+            inside = path.relative_to(ROOT).with_suffix("").parts
+            part = inside[1] if folder == "thyroid" else folder
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                for name in named(node):
+                    words = name.split(".")
+                    if words[0] == "thyroid" and len(words) == 1:
+                        continue  # a path of the package's own
+                    what = words[1] if words[0] == "thyroid" else words[0]
+                    if what != part:
+                        found.setdefault(part, {}).setdefault(what, set()).add(str(path))
+    return found
+
+
+def named(node: ast.AST) -> list[str]:
+    """Modules that an import statement names."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom) and node.module:
+        if node.module == "thyroid":
+            return [f"thyroid.{alias.name}" for alias in node.names]
+        return [node.module]
+    return []
+
+
+FOUND = imports()
+OURS = set(FOUND) | set(MAY_IMPORT) | GROUND
+
+
+@pytest.mark.parametrize("part", sorted(MAY_IMPORT))
+def test_a_part_imports_what_it_may(part: str) -> None:
+    beyond = {
+        what: files
+        for what, files in FOUND.get(part, {}).items()
+        if what in OURS and what not in MAY_IMPORT[part]
+    }
+    assert not beyond
+
+
+@pytest.mark.parametrize("library", sorted(HEAVY))
+def test_a_library_is_imported_where_it_may_be(library: str) -> None:
+    users = {part for part, whats in FOUND.items() if library in whats}
+    assert users
+    assert users <= HEAVY[library]
+
+
+def test_nothing_is_forgotten_and_no_rule_is_empty() -> None:
+    """A new module at the top needs a rule; a rule that nothing uses any more goes."""
+    there = {path.stem for path in (ROOT / "thyroid").iterdir() if not path.name.startswith("_")}
+    assert there - {"py", "commands", "cli"} <= set(MAY_IMPORT)
+    assert set(MAY_IMPORT) - {"reports", "tune_spaces"} <= there
+
+
+def test_no_two_parts_import_each_other() -> None:
+    reached: dict[str, set[str]] = {}
+
+    def beyond(part: str, path: tuple[str, ...]) -> set[str]:
+        assert part not in path, f"a circle: {' -> '.join((*path, part))}"
+        if part not in reached:
+            direct = MAY_IMPORT.get(part, set())
+            reached[part] = direct.union(*(beyond(each, (*path, part)) for each in direct))
+        return reached[part]
+
+    for part in MAY_IMPORT:
+        beyond(part, ())
+
+
+@pytest.mark.parametrize(
+    "package", sorted(path.parent.name for path in (ROOT / "thyroid").glob("*/__init__.py"))
+)
+def test_each_package_begins_with_what_lives_there_and_what_may_not_be_imported(
+    package: str,
+) -> None:
+    text = ast.get_docstring(ast.parse((ROOT / "thyroid" / package / "__init__.py").read_text()))
+    assert text is not None
+    assert "import" in text.lower()
+
+
+def test_the_map_names_every_package_and_module() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    there = [path for path in (ROOT / "thyroid").iterdir() if not path.name.startswith("_")]
+    names = [f"{p.name}/" if p.is_dir() else p.name for p in there if p.name != "py.typed"]
+    assert not [name for name in names if f"{name} " not in text]

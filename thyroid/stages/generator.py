@@ -1,0 +1,72 @@
+"""The stage of a generator that is one file: see `thyroid.generators`."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+
+from thyroid.data.dataset import Dataset
+from thyroid.errors import Diverged, StageFailed
+from thyroid.pipeline import GeneratorConfig, source_of
+from thyroid.recipe import InputConfig
+from thyroid.stages import split
+from thyroid.stages.checkpoint import load_tensors, save_tensors
+from thyroid.stages.compute import Compute, start
+from thyroid.stages.dcgan import CARD, GENERATOR, Draw
+from thyroid.stages.images import images, some_of
+
+MOST = 8192
+"""Training images that are handed to a generator, at most."""
+
+
+def fit(
+    config: GeneratorConfig, inputs: Mapping[str, Path], folder: Path
+) -> Iterator[dict[str, Any]]:
+    """Hand the training images to `fit` of the generator's module, and keep the tensors it gives.
+
+    Yields
+    ------
+    dict
+        Once: how many images it has seen.
+
+    Raises
+    ------
+    StageFailed
+        When the module here is not the one of the stage's key.
+    Diverged
+        When its tensors are no numbers.
+    """
+    if source_of(config.name) != config.source:
+        raise StageFailed(f"This node has another thyroid/generators/{config.name}.py.")
+    on = start(config.execution)
+    dataset = Dataset.open(inputs["dataset"], verify=False)
+    parts = split.load(dataset, inputs["split"])
+    counts = images(dataset, parts.train, InputConfig(size=config.size), on)
+    chosen = torch.from_numpy(some_of(np.arange(len(counts)), MOST, config.seed))
+    findings = torch.from_numpy(dataset.findings[parts.train])[chosen]
+    learned = _module(config.name).fit(counts[chosen], findings.to(on.device))
+    if not all(tensor.isfinite().all() for tensor in learned.values()):
+        raise Diverged(f"The generator {config.name} learned what is no number.")
+    save_tensors(learned, folder / GENERATOR)
+    card = {"name": config.name, "trained_on": split.trained_on(dataset, parts)}
+    (folder / CARD).write_text(json.dumps(card, indent=2))
+    yield {"seed": config.seed, "images": len(chosen)}
+
+
+def sampler(folder: Path, on: Compute) -> tuple[Draw, dict[str, Any]]:
+    """What draws activities from the artifact in `folder`, and its card."""
+    card = json.loads((folder / CARD).read_text())
+    learned = {n: t.to(on.device) for n, t in load_tensors(folder / GENERATOR).items()}
+    module = _module(card["name"])
+    return lambda findings, random: module.draw(learned, findings, random), card
+
+
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(f"thyroid.generators.{name}")
