@@ -192,6 +192,19 @@ def test_pixel_values(make):
     }
 
 
+@pytest.mark.parametrize(("marked", "told"), [(14, True), (8, False), (0, False)])
+def test_a_colour_bar_in_most_pictures_is_found_and_where(make, marked, told):
+    """Twenty display pictures, of which the first have one at their right."""
+    images = _images(20)
+    bar = np.linspace(images.max(), 0, SIZE, dtype=np.uint16)
+    images[:marked, :, SIZE - 4 : SIZE - 1] = bar[:, None]
+    found = _kinds(make(_sound_rows(20), images, kind="display", pixel_mm=None))
+    assert ("legend" in found) == told
+    if told:
+        assert found["legend"].severity == "warning"
+        assert f"columns {SIZE - 3} to {SIZE - 1} of {SIZE}" in found["legend"].sentence
+
+
 def test_flags_of_import_and_mixed_pixel_sizes(make, tmp_path):
     sound = make(_sound_rows())
     images = sound.images.copy()

@@ -25,6 +25,10 @@ CONFOUNDED_V = 0.3
 CONFOUNDED_P = 0.001
 CHUNK = 512  # images in memory at a time
 MOST_COMPARED = 8192  # neighbours of a box in memory at a time
+LEGEND_IMAGES = 256  # in which marks are sought that do not change
+LEGEND_SHARE = 0.6  # of the pictures that have the same mark in the same place
+LEGEND_SPREAD = 0.02  # of full scale, within which it counts as the same: a JPEG's
+LEGEND_AREA = 0.002  # of the picture
 NAMED_FLAGS = ("whole_body", "summed_dynamic", "counts_accumulated", "colour", "light_background")
 
 
@@ -53,6 +57,7 @@ def check(dataset: Dataset) -> list[QualityFlag]:
             *_near_duplicates(dataset, scan),
             *_image_values(dataset, scan),
             *_import_flags(dataset),
+            *_marks(dataset),
             *_pixel_sizes(dataset),
             *_confounding(dataset),
         ]
@@ -109,6 +114,32 @@ class _Scan:
 
 def _ids(dataset: Dataset, rows: npt.NDArray[np.bool_]) -> tuple[str, ...]:
     return tuple(dataset.images["image_id"][rows])
+
+
+def _marks(dataset: Dataset) -> Iterator[QualityFlag]:
+    """A legend, a colour bar or a frame: grey that is the same in most pictures, which no anatomy
+    is. Black and white are not looked at: fields are empty, and glands saturate.
+    """
+    if dataset.info.kind != "display" or len(dataset) < FEW_IMAGES:
+        return
+    rows = np.unique(np.linspace(0, len(dataset) - 1, LEGEND_IMAGES).astype(np.int64))
+    images = dataset.counts[rows].astype(np.float32)  # (n, H, W)
+    images /= max(float(images.max()), 1.0)
+    middle = np.median(images, axis=0)
+    same = (np.abs(images - middle) <= LEGEND_SPREAD).mean(axis=0) >= LEGEND_SHARE
+    marks = same & (middle > 0.1) & (middle < 0.98)
+    if marks.mean() < LEGEND_AREA:
+        return
+    down, across = (np.flatnonzero(marks.any(axis=axis)) for axis in (1, 0))
+    size = dataset.info.size
+    yield QualityFlag(
+        kind="legend",
+        severity="warning",
+        sentence=f"Most pictures have the same marks in the same place, in {marks.mean():.1%} of "
+        f"their pixels (rows {down[0] + 1} to {down[-1] + 1}, columns {across[0] + 1} to "
+        f"{across[-1] + 1} of {size}): a legend, a colour bar or a frame. Crop them away before "
+        "import; a network takes for a sign of disease what differs between devices.",
+    )
 
 
 def _classes(dataset: Dataset) -> Iterator[QualityFlag]:
