@@ -7,9 +7,11 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import os
 import signal
 import sys
 from collections.abc import Callable
+from types import FrameType
 
 from thyroid.errors import InputError, StageFailed
 
@@ -56,14 +58,13 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     if argv[0] not in SUMMARIES:
         return _complain(f"There is no command '{argv[0]}': see `thyroid --help`.", 2)
-    # A batch system's stop is told like a person's: nothing is left half-written
-    with contextlib.suppress(ValueError):  # not the main thread
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        _interruptible()
         _run(argv[0], argv[1:])
     except InputError as mistake:
         return _complain(str(mistake), 2)
     except KeyboardInterrupt:
+        _handle(signal.SIG_IGN)  # while the interpreter ends
         return _complain("Interrupted: the same command again continues.", 130)
     except OSError as refusal:
         where = f"{refusal.filename}: " if refusal.filename else ""
@@ -71,6 +72,30 @@ def main(argv: list[str] | None = None) -> int:
     except StageFailed as failure:
         return _complain(str(failure), 1)
     return 0
+
+
+def _interruptible() -> None:
+    """Ctrl-C, or a batch system's stop, interrupts once: nothing is left half-written.
+
+    What comes while the command cleans up would end it in the middle of that, and leave processes
+    behind: it is answered.
+    """
+
+    def first(number: int, frame: FrameType | None) -> None:
+        _handle(again)
+        raise KeyboardInterrupt
+
+    def again(number: int, frame: FrameType | None) -> None:
+        os.write(2, b"thyroid: stopping what still runs, some seconds...\n")
+
+    _handle(first)
+
+
+def _handle(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
+    """Of Ctrl-C and of a batch system's stop, where this is the main thread."""
+    with contextlib.suppress(ValueError):
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, handler)
 
 
 def _complain(sentence: str, status: int) -> int:
