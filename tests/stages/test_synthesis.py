@@ -256,7 +256,7 @@ OTHER = toy_generators(split__seed=1)
 """The same recipe, and another training part."""
 
 
-@pytest.mark.parametrize(("name", "what"), [("dcgan", "The DCGAN"), ("srgan", "The SRGAN")])
+@pytest.mark.parametrize(("name", "what"), [("dcgan", "The generator"), ("srgan", "The SRGAN")])
 def test_a_generator_of_another_split_is_a_leak(
     name: str, what: str, crossed: Path, root: Path, tmp_path: Path
 ) -> None:
