@@ -86,6 +86,16 @@ def test_every_command_explains_itself_without_torch(name: str) -> None:
     assert f"usage: thyroid {name}" in done.stdout
 
 
+@pytest.mark.parametrize("name", sorted(set(SUMMARIES) - {"demo"}))
+def test_a_command_without_arguments_says_what_it_needs(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main([name])
+    assert end.value.code == 2
+    assert f"thyroid {name}" in capsys.readouterr().err
+
+
 @pytest.mark.usefixtures("ray_here")  # trains both seeds side by side
 def test_train_reports_and_the_same_command_again_computes_nothing(
     toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import re
 from collections.abc import Sequence
@@ -36,7 +37,7 @@ def base_recipe(argv: Sequence[str]) -> Recipe:
         When it is neither a preset nor a readable JSON file.
     """
     name = "small"
-    for word, following in zip(argv, [*argv[1:], ""], strict=True):
+    for word, following in itertools.pairwise([*argv, ""]):
         if word == "--recipe":
             name = following
         elif word.startswith("--recipe="):
