@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,12 +41,13 @@ def space_file(name: str) -> Path:
 
 
 def load_space(name: str) -> Space:
-    """The function `space` of a space's file.
+    """The function `space` of a space's file; whatever it raises is told as an InputError that
+    names file and line.
 
     Raises
     ------
     InputError
-        When there is no such file, or it cannot be imported.
+        When there is no such file, it cannot be imported, or has no such function.
     """
     path = space_file(name)
     spec = importlib.util.spec_from_file_location(f"thyroid_space_{path.stem}", path)
@@ -53,10 +56,38 @@ def load_space(name: str) -> Space:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-        space: Space = module.space
-    except Exception as wrong:
+    except (Exception, SystemExit) as wrong:
         raise InputError(
-            f"The search space {path} cannot be used ({type(wrong).__name__}: {wrong}): "
-            "it must define space(trial, recipe)."
+            f"The search space {path} cannot be imported: {_told(wrong, path)}."
         ) from wrong
-    return space
+    space = getattr(module, "space", None)
+    try:
+        inspect.signature(space).bind("trial", "recipe")  # type: ignore[arg-type]  # may be None
+    except (TypeError, ValueError):
+        raise InputError(
+            f"The search space {path} must define space(trial, recipe), a function of two "
+            "arguments."
+        ) from None
+
+    def guarded(trial: BaseTrial, recipe: Recipe) -> Recipe:
+        try:
+            proposed: Recipe = space(trial, recipe)  # type: ignore[misc]  # bound above
+        except (Exception, SystemExit) as wrong:
+            raise InputError(f"{_told(wrong, path)}.") from wrong
+        if not isinstance(proposed, Recipe):
+            raise InputError(f"{path}: space returned {proposed!r} and not a Recipe.")
+        return proposed
+
+    return guarded
+
+
+def _told(wrong: BaseException, path: Path) -> str:
+    """What was raised, and at which line of the file."""
+    if isinstance(wrong, SyntaxError):
+        return f"{path}, line {wrong.lineno}: {wrong.msg}"
+    lines = [f.lineno for f in traceback.extract_tb(wrong.__traceback__) if f.filename == str(path)]
+    place = f"{path}, line {lines[-1]}" if lines else str(path)
+    said = " ".join(str(wrong).split()).rstrip(".")
+    if not isinstance(wrong, InputError):  # which is a sentence of ours
+        said = f"{type(wrong).__name__}: {said}" if said else type(wrong).__name__
+    return f"{place}: {said}"

@@ -65,7 +65,13 @@ def compare(
     from thyroid.execute import bring_about
     from thyroid.files import sha256_of
     from thyroid.progress import say
-    from thyroid.runs.comparison import ablation_rows, baseline_names, baseline_rows, method_row
+    from thyroid.runs.comparison import (
+        ablation_rows,
+        baseline_names,
+        baseline_rows,
+        candidates,
+        method_row,
+    )
     from thyroid.runs.experiment import Experiment
     from thyroid.runs.folder import at_work, write_config
     from thyroid.runs.ledger import Ledger
@@ -90,6 +96,8 @@ def compare(
         dataclasses.replace(row, recipe=fastest(row.recipe))
         for row in baseline_rows(base, baseline_names(models))
     ]
+    for row in rows:
+        candidates(row.recipe, propose, trials_per_model, seed=0)  # refused before it is written
     for row in [*rows, *(ablation_rows(base) if ablations else [])]:
         preflight(method.of(row.recipe))
     Store.at(store or run / "store")  # refused before anything is written

@@ -142,6 +142,7 @@ def search_and_evaluate(
     """What `search` and `demo` have in common."""
     from thyroid.distribute.connection import connected, patience
     from thyroid.distribute.flights import on_ray
+    from thyroid.distribute.rehearsal import rehearse
     from thyroid.distribute.search import Search
     from thyroid.distribute.study import database, find_study
     from thyroid.distribute.tasks import require_room
@@ -170,6 +171,7 @@ def search_and_evaluate(
         "recall": list(config.recall),
         "base": to_json(base),
     }
+    rehearse(space, base, data, config.trials, config.seed)
     preflight(first)
     for earlier in config.recall:
         find_study(Path(earlier))

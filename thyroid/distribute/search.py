@@ -28,6 +28,7 @@ from thyroid.distribute.budget import Budget, Cut
 from thyroid.distribute.flights import Desk, on_ray
 from thyroid.distribute.playoff import FIELD, Values, play_off
 from thyroid.distribute.prices import Prices
+from thyroid.distribute.rehearsal import proposed
 from thyroid.distribute.rungs import Ladder, Rungs
 from thyroid.distribute.sketch import by_tpe
 from thyroid.distribute.study import (
@@ -46,7 +47,7 @@ from thyroid.distribute.watcher import Watcher, ended
 from thyroid.errors import InputError, StageFailed, StorageError
 from thyroid.execute import Datasets, bring_about
 from thyroid.files import cannot_write
-from thyroid.recipe import Recipe, for_data, from_json, to_json
+from thyroid.recipe import Recipe, from_json, to_json
 from thyroid.runs.ledger import Ledger, Meter, Used
 from thyroid.runs.live_report import LiveReport
 from thyroid.runs.savings import keep_stages, lineages
@@ -220,12 +221,6 @@ class Search:
     def _recipe(self, trial: FrozenTrial) -> Recipe:
         return from_json(Recipe, json.loads(trial.user_attrs["recipe"]))
 
-    def _fitting(self, proposed: Recipe) -> Recipe:
-        if not isinstance(proposed, Recipe):
-            raise InputError(f"it returned {proposed!r} and not a Recipe.")
-        crosses = bool(self.dataset.is_cross.any())
-        return for_data(proposed, self.dataset.info.kind, crosses=crosses)
-
     def _propose(self, number: int) -> Proposal:
         trial: BaseTrial = by_tpe(self.study, number, self.config.seed)
         if self.config.cost_aware:
@@ -254,9 +249,7 @@ class Search:
     def _proposed(self, trial: BaseTrial, number: int) -> Recipe:
         """What the space makes of a trial."""
         try:
-            recipe = self._fitting(self.space(trial, self.base))
-            pipeline.classifier(recipe, self.dataset.digest, 0)  # refuses what cannot be trained
-            return recipe
+            return proposed(self.space, trial, self.base, self.dataset)
         except Exception as wrong:
             raise InputError(
                 f"The search space failed to propose trial {number}: "
@@ -274,7 +267,7 @@ class Search:
     def _recall(self) -> None:
         known = recall.trials(
             self.config.recall,
-            lambda sketch: self._fitting(self.space(sketch, self.base)),
+            lambda sketch: proposed(self.space, sketch, self.base, self.dataset),
             self.dataset.digest,
             self.config.seeds,
             self._ladder,
