@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
@@ -64,6 +65,27 @@ def replace_file(source: Path, path: Path) -> None:
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def locked(file: Path, refusal: str) -> Iterator[None]:
+    """Own what a lock file stands for; the system lets go of it when the process ends.
+
+    Raises
+    ------
+    InputError
+        With the sentence `refusal`, when another process owns it.
+    StorageError
+        When the file cannot be written.
+    """
+    with cannot_write(file):
+        lock = file.open("w")
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(refusal) from None
+        yield
 
 
 def remove_at_once(folder: Path) -> None:

@@ -16,7 +16,6 @@ for their own.
 import base64
 import binascii
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -35,6 +34,7 @@ from thyroid.data.reader import ABSENT, UNREADABLE, read_bytes
 from thyroid.data.record import ImageRecord, Reading, Rejection, as_matrix, packed, unpacked
 from thyroid.data.scintigram import UnusableFile, image_id
 from thyroid.errors import InputError
+from thyroid.files import locked
 
 READING_VERSION = 1
 """Raise it whenever the same file gives another record or another matrix."""
@@ -135,13 +135,8 @@ def unfinished_import(
     """
     folder = place(dataset)
     folder.mkdir(mode=0o700, parents=False, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(
-                f"another import into {dataset} is at work; wait for it or choose another folder"
-            ) from None
+    works = f"another import into {dataset} is at work; wait for it or choose another folder"
+    with locked(folder / "lock", works):
         for left in folder.iterdir():  # by a kill while the data set was written
             if left.name not in FILES and left.is_dir():
                 shutil.rmtree(left)
@@ -164,8 +159,7 @@ def remove_remains(dataset: Path) -> None:
     folder = place(dataset)
     if not (dataset.is_dir() and folder.is_dir()):
         return
-    with contextlib.suppress(OSError), (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with contextlib.suppress(OSError, InputError), locked(folder / "lock", "an import is at work"):
         shutil.rmtree(folder, ignore_errors=True)
 
 

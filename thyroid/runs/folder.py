@@ -21,14 +21,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from thyroid import __version__, machine
+from thyroid import __version__, files, machine
 from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
 from thyroid.files import cannot_write, remove_at_once, replace_text
@@ -89,14 +88,8 @@ def locked(run: Path) -> Iterator[None]:
         raise InputError(f"{run} is a file: name a folder.")
     with cannot_write(run):
         run.mkdir(parents=True, exist_ok=True)
-        lock = (run / ".lock").open("w")
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(
-                f"Another thyroid command works in {run}: wait for it or choose another folder."
-            ) from None
+    works = f"Another thyroid command works in {run}: wait for it or choose another folder."
+    with files.locked(run / ".lock", works):
         yield
 
 

@@ -8,7 +8,6 @@ seconds old, and the store has the stages.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
 import hashlib
 import inspect
@@ -19,7 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from thyroid.errors import InputError, StorageError
-from thyroid.files import cannot_write
+from thyroid.files import cannot_write, locked
 from thyroid.storage.bucket import Bucket, Lease, Watch, bucket_url
 from thyroid.storage.cache import cache_folder
 
@@ -69,12 +68,8 @@ def at_hand(url: str, *, alone: bool) -> Iterator[Path]:
     name = f"{url.rpartition('/')[2]}-{hashlib.sha256(url.encode()).hexdigest()[:8]}"
     folder, bucket = cache_folder("runs") / name, Bucket(url)
     with contextlib.ExitStack() as stack:
-        with cannot_write(folder):
-            lock = stack.enter_context(folder.with_name(f".{name}.lock").open("w"))
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(f"Another thyroid command of this machine works on {url}.") from None
+        works = f"Another thyroid command of this machine works on {url}."
+        stack.enter_context(locked(folder.with_name(f".{name}.lock"), works))
         if alone:
             _own(bucket, stack)
         mirror = _Mirror(bucket, folder)
