@@ -226,7 +226,7 @@ def test_bad_input_is_one_sentence_status_2_and_leaves_nothing(
         (["train", str(changed), str(run)], "was changed or damaged"),
         ([*train, "--input.size", "20"], "choose one of 32, 16."),
         ([*train, "--input.size", "7"], "input.size is 7 but must be from 16"),
-        ([*train, "--network.name", "resnet19"], "choose one of lenet5"),
+        ([*train, "--network.name", "resnet19"], "choose one of alexnet"),
         ([*train, "--recipe", "large"], "choose small, resnet18, paper or a JSON file"),
         ([*train, "--recipe", str(tmp_path / "no.json")], "Cannot read recipe"),
         ([*train, "--seeds", "0"], "--seeds is 0"),
@@ -659,7 +659,7 @@ def test_a_comparison_that_cannot_be_is_one_sentence_and_leaves_nothing(
         ([*compare, "--trials-per-model", "0"], "--seeds and --trials-per-model must be"),
         ([*compare, "--space", "none"], "choose augmentation, baselines, cross_training"),
         ([*compare, "--models", "vgg_small", "--input.size", "16"], "too small for vgg_small"),
-        ([*compare, "--network.name", "resnet19", "--ablations"], "choose one of lenet5"),
+        ([*compare, "--network.name", "resnet19", "--ablations"], "choose one of alexnet"),
     ]:
         assert main(command) == 2, command
         told = capsys.readouterr().err
