@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,7 +57,7 @@ def connected(address: str | None = None, cpus: int | None = None) -> Iterator[N
     # A task's GPUs are chosen by Ray, and none means none: say so before Ray changes its default.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
-        with contextlib.nullcontext() if named else _on_loopback():
+        with _stoppable() if named else _on_loopback():
             ray.init(
                 address=named or "local",  # else it joins whatever it finds in /tmp, whosever it is
                 num_cpus=None if named else cpus,
@@ -72,6 +74,9 @@ def connected(address: str | None = None, cpus: int | None = None) -> Iterator[N
             f"No Ray cluster answers at '{named}': start one with `ray start --head`, "
             "or leave --address away to run on this machine."
         ) from refusal
+    except KeyboardInterrupt:
+        ray.shutdown()
+        raise
     try:
         yield
     finally:
@@ -88,6 +93,33 @@ def _on_loopback() -> Iterator[None]:
     before = ray_constants.ENABLE_RAY_CLUSTER
     ray_constants.ENABLE_RAY_CLUSTER = False
     try:
-        yield
+        with _stoppable(afterwards=True):
+            yield
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+@contextlib.contextmanager
+def _stoppable(*, afterwards: bool = False) -> Iterator[None]:
+    """Ray takes SIGTERM for itself, and ends the process without a word: whoever had it has it
+    again.
+
+    Parameters
+    ----------
+    afterwards : a SIGINT within the block is told at its end; of a Ray that is interrupted while it
+        starts, processes are left
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    if afterwards:
+        signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if came:
+        signal.raise_signal(signal.SIGINT)

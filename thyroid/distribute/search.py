@@ -7,6 +7,7 @@ import json
 import math
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -366,7 +367,8 @@ class Search:
         finally:
             with contextlib.suppress(ray.exceptions.RayError):
                 ray.get(desk.close.remote(), timeout=10)
-            ray.kill(desk)
+            if not isinstance(sys.exception(), KeyboardInterrupt):
+                ray.kill(desk)
 
     def _play_off(self, budget: Budget, meter: Meter) -> Values:
         """Macro-F1 of every seed of the best recipes; empty where none is to get more seeds."""
