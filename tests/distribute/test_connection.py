@@ -11,9 +11,9 @@ import ray
 from thyroid.distribute.connection import connected
 
 
-@pytest.mark.parametrize("stopped", [True, False])
+@pytest.mark.parametrize(("stopped", "fails"), [(True, False), (True, True), (False, False)])
 def test_ray_starts_as_a_whole_and_leaves_sigterm_to_its_owner(
-    stopped: bool, monkeypatch: pytest.MonkeyPatch
+    stopped: bool, fails: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done = []
 
@@ -22,6 +22,8 @@ def test_ray_starts_as_a_whole_and_leaves_sigterm_to_its_owner(
         for _ in range(2 if stopped else 0):
             signal.raise_signal(signal.SIGINT)
         done.append("started")
+        if fails:  # one of its processes had the interruption, too
+            raise RuntimeError("no dashboard")
 
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(ray, "is_initialized", lambda: False)

@@ -106,8 +106,8 @@ def _stoppable(*, afterwards: bool = False) -> Iterator[None]:
 
     Parameters
     ----------
-    afterwards : a SIGINT within the block is told at its end; of a Ray that is interrupted while it
-        starts, processes are left
+    afterwards : a SIGINT within the block is told at its end, also of a block that failed, as Ray's
+        processes may have had it, too; of a Ray that is interrupted while it starts, some are left
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -121,5 +121,5 @@ def _stoppable(*, afterwards: bool = False) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    if came:
-        signal.raise_signal(signal.SIGINT)
+        if came:
+            signal.raise_signal(signal.SIGINT)
