@@ -192,6 +192,15 @@ def test_pixel_values(make):
     }
 
 
+def test_checks_that_take_seconds_say_that_they_have_begun(make, monkeypatch, capsys):
+    dataset = make(_sound_rows(20))
+    check(dataset)
+    assert not capsys.readouterr().err
+    monkeypatch.setattr("thyroid.data.quality.MANY_IMAGES", 20)
+    check(dataset)
+    assert capsys.readouterr().err == "checking 20 images\n"
+
+
 @pytest.mark.parametrize(("marked", "told"), [(14, True), (8, False), (0, False)])
 def test_a_colour_bar_in_most_pictures_is_found_and_where(make, marked, told):
     """Twenty display pictures, of which the first have one at their right."""

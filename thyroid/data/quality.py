@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
+from thyroid import progress
 from thyroid.data.dataset import FLAGS, Dataset
 from thyroid.data.scintigram import image_id, is_saturated
 
@@ -25,6 +26,7 @@ CONFOUNDED_V = 0.3
 CONFOUNDED_P = 0.001
 CHUNK = 512  # images in memory at a time
 MOST_COMPARED = 8192  # neighbours of a box in memory at a time
+MANY_IMAGES = 2000  # from which on the checks take seconds
 LEGEND_IMAGES = 256  # in which marks are sought that do not change
 LEGEND_SHARE = 0.6  # of the pictures that have the same mark in the same place
 LEGEND_SPREAD = 0.02  # of full scale, within which it counts as the same: a JPEG's
@@ -46,6 +48,8 @@ class QualityFlag:
 
 def check(dataset: Dataset) -> list[QualityFlag]:
     """All checks, errors first. Reads every image once, a few hundred at a time."""
+    if len(dataset) >= MANY_IMAGES:
+        progress.say(f"checking {len(dataset):,} images")
     # Small products on cores that others use: several threads took minutes for milliseconds
     with threadpool_limits(1):
         scan = _Scan.of(dataset)
