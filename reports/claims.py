@@ -53,12 +53,13 @@ def claims_info(
                 "raised": "yes",
                 "lowered": "no",
                 "undecided": "open",
+                "luck": "open",
                 "few_seeds": "open",
             }.get(synthetic_state or "", "missing"),
             "difference": worth and worth["difference"],
             "level": worth and worth["level"],
         },
-        "kept": _kept(forgetting),
+        "kept": _kept(forgetting, results is None or results["learned"]),
     }
 
 
@@ -105,8 +106,10 @@ def _better(comparison: dict[str, Any] | None) -> dict[str, Any]:
     return {"state": state} | {name: verdict[name] for name in ("beaten", "beaten_by", "baselines")}
 
 
-def _kept(forgetting: dict[str, Any] | None) -> dict[str, Any]:
-    """Kept: a loss of more than `LOSS_ALLOWED` is ruled out. Learned: a gain is shown."""
+def _kept(forgetting: dict[str, Any] | None, learned: bool) -> dict[str, Any]:
+    """Kept: a loss of more than `LOSS_ALLOWED` is ruled out. Learned: a gain is shown, and the
+    networks know anything at all.
+    """
     rows = {row["name"]: row["change"] for row in (forgetting or {"rows": []})["rows"]}
     if forgetting is None or set(rows) != {"single", "cross"}:
         return {"state": "missing"}
@@ -116,6 +119,6 @@ def _kept(forgetting: dict[str, Any] | None) -> dict[str, Any]:
         state = "yes"
     if single["high"] < -LOSS_ALLOWED or cross["high"] < 0:
         state = "no"
-    if forgetting["seeds"] < ENOUGH_SEEDS:
+    if forgetting["seeds"] < ENOUGH_SEEDS or (state == "yes" and not learned):
         state = "open"
     return {"state": state, "single": single, "cross": cross, "level": forgetting["level"]}

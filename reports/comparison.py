@@ -117,7 +117,7 @@ def comparison_info(run: Run, results: dict[str, Any] | None) -> dict[str, Any] 
     for kind in KINDS:
         done = [row for row in run.rows if row.kind == kind and _shared(run, row)]
         if done:
-            rows = [_method_row(method, results), *_rows(run, done)]
+            rows = [_method_row(method, results), *_rows(run, done, results["learned"])]
             info["tables"].append({"kind": kind, "rows": rows})
     levels = [r["difference"]["level"] for t in info["tables"] for r in t["rows"][1:]]
     info["levels"] = {"low": min(levels), "high": max(levels)} if levels else None
@@ -167,8 +167,8 @@ def _method_row(method: ComparedRow, results: dict[str, Any]) -> dict[str, Any]:
     return _about(method) | {"seeds": len(results["seeds"]), "metrics": metrics}
 
 
-def _rows(run: Run, rows: Sequence[ComparedRow]) -> list[dict[str, Any]]:
-    """The rows of one table, which are one family of comparisons."""
+def _rows(run: Run, rows: Sequence[ComparedRow], learned: bool) -> list[dict[str, Any]]:
+    """The rows of one table, which are one family of comparisons; `learned`: by the method."""
     assert run.part is not None
     own = run.predictions[run.part]
     pairs, differences, tests = [], [], []
@@ -195,7 +195,9 @@ def _rows(run: Run, rows: Sequence[ComparedRow]) -> list[dict[str, Any]]:
             "p_value": probability(corrected[i]),
             "uncorrected_p_value": probability(raw[i]),
             "mcnemar": _mcnemar(tests[i], corrected_tests[i]),
-            "state": direction(gain(differences[i], levels[i]), corrected[i], len(pairs[i].seeds)),
+            "state": direction(
+                gain(differences[i], levels[i]), corrected[i], len(pairs[i].seeds), learned
+            ),
         }
         for i, row in enumerate(rows)
     ]
@@ -279,7 +281,8 @@ def comparison_verdict(info: dict[str, Any]) -> dict[str, Any]:
     -------
     dict
         `state`: running (some baseline has no predictions yet) | none (there is no baseline) |
-        higher | lower | undecided | few_seeds, of the method against the `best` baseline. `gap`:
+        higher | lower | undecided | luck (see `direction`) | few_seeds, of the method against the
+        `best` baseline. `gap`:
         by how much it is higher or lower, above zero; else the difference. `beaten`: baselines
         that it beats, out of `baselines`; `beaten_by`: those that beat it.
     """

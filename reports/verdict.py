@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from reports.data import centre_relation
-from reports.estimates import ENOUGH_SEEDS, LEVEL
+from reports.estimates import ENOUGH_SEEDS
 from reports.worth import uses_synthetic
 
 ENOUGH_IMAGES = 100
@@ -29,7 +29,7 @@ def verdict_info(
         images relate to training images (see `centre_relation`), or `left_out` with the `centre`,
         or `test_set` (they are another data set).
         `learned`: whether the macro-F1 is above chance (see `thyroid.evaluate.chance`); where it is
-        not, nothing else of the verdict counts.
+        not, nothing else of the verdict counts, and no difference is called a gain, but `luck`.
         `cautions`: names of what the reader must know; the template has a sentence for each.
         `synthetic`: `state` (see `synthetic_state`) and `difference` in macro-F1, with and without.
         `comparison`: with other networks (see `comparison_info`), None where there was none.
@@ -41,7 +41,7 @@ def verdict_info(
         "split": "left_out" if left_out else relation,
         "centre": left_out,
         "synthetic": {
-            "state": synthetic_state(config, search, worth),
+            "state": synthetic_state(config, search, worth, results is None or results["learned"]),
             "difference": worth and worth["difference"],
         },
         "comparison": comparison and comparison["verdict"],
@@ -84,7 +84,7 @@ def verdict_info(
         "patients": results["patients"],
         "guess": results["guess"],
         "chance": results["chance"],
-        "learned": results["chance"]["p_value"] <= 1 - LEVEL,
+        "learned": results["learned"],
         "strongest": {"name": ranked[0]["name"], "f1": ranked[0]["f1"]} if ranked else None,
         "weakest": _weakest(ranked[-1], results) if len(ranked) > 1 else None,
         "fewest": {
@@ -109,12 +109,16 @@ def _weakest(row: dict[str, Any], results: dict[str, Any]) -> dict[str, Any]:
 
 
 def synthetic_state(
-    config: dict[str, Any], search: dict[str, Any] | None, worth: dict[str, Any] | None
+    config: dict[str, Any],
+    search: dict[str, Any] | None,
+    worth: dict[str, Any] | None,
+    learned: bool = True,
 ) -> str | None:
     """Whether synthetic images helped; None where there was no question of them.
 
-    raised | lowered | undecided (the interval holds zero) | few_seeds (no verdict, whatever the
-    interval) | unknown (nothing to compare with) | not_chosen (the search found a recipe without)
+    raised | lowered | undecided (the interval holds zero) | luck (higher, but nothing was learned)
+    | few_seeds (no verdict, whatever the interval) | unknown (nothing to compare with) | not_chosen
+    (the search found a recipe without)
     """
     if not uses_synthetic(config):
         tried = any("synthetic" in name for name in (search or {}).get("parameters", ()))
@@ -124,7 +128,7 @@ def synthetic_state(
     if worth["seeds"] < ENOUGH_SEEDS:
         return "few_seeds"
     if worth["difference"]["low"] > 0:
-        return "raised"
+        return "raised" if learned else "luck"
     return "lowered" if worth["difference"]["high"] < 0 else "undecided"
 
 
@@ -140,7 +144,7 @@ def verdict_line(verdict: dict[str, Any]) -> str:
     )
     if not verdict["learned"]:
         chance = verdict["chance"]
-        luck = f"p = {chance['p_value']:.2g} against exchanged labels' {chance['macro_f1']:.3f}"
+        luck = f"by luck it would be {chance['macro_f1']:.3f} (p = {chance['p_value']:.2g})"
         return f"nothing was learned: {line}, {luck}"
     gain = verdict["synthetic"]["difference"]
     if gain is not None:

@@ -58,6 +58,7 @@ def test_metrics_are_judged_by_their_lowest_class(low, high, state):
     overall = {f"macro_{name}": None for name in ("recall", "precision", "specificity", "f1")}
     results = {
         "part": "test",
+        "learned": True,
         "overall": overall,
         "per_class": [row("a", 0.999, 0.99, 1.0), row("b", (low + high) / 2, low, high)],
     }

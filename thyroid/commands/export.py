@@ -56,6 +56,8 @@ def export(
         f"one class is credible for {sets['named']['value']:.0%}, the true class among the "
         f"credible for {sets['coverage']['value']:.0%}"
     )
+    if not info["results"]["learned"]:
+        print("nothing was learned: that is no more than luck")
     if difference is not None:
         print(f"model.onnx gives torch's probabilities within {difference:.0e}")
     print(f"model card: {model / README}; not for clinical use")

@@ -11,7 +11,7 @@ from thyroid.evaluate.metrics import Ints
 
 @dataclass(frozen=True, kw_only=True)
 class Chance:
-    """What the same predictions reach when patients exchange their labels."""
+    """What the same predictions reach when patients exchange them."""
 
     macro_f1: float
     """In the mean over exchanges."""
@@ -25,10 +25,13 @@ def against_chance(
     """Permutation test of the mean macro-F1 over seeds (Ojala and Garriga 2010, test 1).
 
     Always naming one class is no measure of chance: a network that learned nothing names all of
-    them, and its macro-F1 is several times as high. So the same predictions are held against labels
-    that patients have exchanged: a patient's images take another's labels, in their order, and
-    again from the first where the other has fewer.
-    p = (1 + exchanges that reach as much) / (1 + B).
+    them, and its macro-F1 is several times as high. So patients exchange what the networks say of
+    them: a patient's images take the predictions of another's, in their order, and again from the
+    first where the other has fewer. p = (1 + exchanges that reach as much) / (1 + B).
+
+    Labels stay where they are: were they exchanged, and had the patients of one class more images
+    than others, each class would have another number of images than it has, at which naming that
+    one class alone reaches less. It was taken for knowledge in every such data set.
 
     Parameters
     ----------
@@ -52,10 +55,9 @@ def against_chance(
     rng = np.random.default_rng(seed)
     reached = np.empty(resamples)
     for i in range(resamples):
-        other = rng.permutation(len(counts))[patient]  # (N,) whose labels each image takes
-        reached[i] = _macro_f1(
-            labels[by_patient[first[other] + place % counts[other]]], predicted, classes
-        )
+        other = rng.permutation(len(counts))[patient]  # (N,) whose predictions each image takes
+        taken = by_patient[first[other] + place % counts[other]]
+        reached[i] = _macro_f1(labels, predicted[:, taken], classes)
     own = _macro_f1(labels, predicted, classes)
     # equal but for the last bit is equal
     p_value = (1 + int((reached >= own - 1e-12).sum())) / (1 + resamples)

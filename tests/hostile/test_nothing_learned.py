@@ -1,0 +1,168 @@
+"""Where nothing was learned, neither chance nor an opponent that is worse makes a success of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import binom
+
+from reports.report import report_info, write_report
+from reports.run import read_run
+from reports.verdict import verdict_line
+from tests.hostile.test_verdict import shuffled
+from tests.reports.conftest import (
+    add_comparison,
+    add_cross_phase,
+    add_synthetic,
+    guessed,
+    make_dataset,
+    make_run,
+)
+from tests.reports.test_comparison import shown
+from tests.test_cli import FEW
+from tests.toy import write_toy
+from thyroid.cli import main
+from thyroid.data.dataset import Dataset
+from thyroid.evaluate.chance import against_chance
+from thyroid.evaluate.metrics import Floats, Ints, macro_f1
+from thyroid.evaluate.predictions import Predictions, read_predictions, write_predictions
+
+Random = np.random.Generator
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return make_dataset(tmp_path_factory.mktemp("data") / "dataset", per_group=60)
+
+
+def unequal(rng: Random, images: int) -> tuple[Ints, Ints]:
+    """Labels and patients, where those of the first class come back `images` times."""
+    label = np.arange(30) % 3
+    patient = np.repeat(np.arange(30), np.where(label == 0, images, 1))
+    return label[patient], rng.permutation(30)[patient]
+
+
+@pytest.mark.parametrize("images", [2, 10])
+def test_to_name_the_class_of_most_images_is_no_knowledge(images: int) -> None:
+    """Nor to name it most of the time: one class's patients come back, the others' do not."""
+    rng = np.random.default_rng(0)
+    labels, patients = unequal(rng, images)
+    constant = np.zeros((2, len(labels)), dtype=np.int64)
+    assert against_chance(labels, constant, patients, 3, resamples=99).p_value == 1
+    called = 0
+    for _ in range(200):
+        labels, patients = unequal(rng, images)
+        mostly = rng.choice(3, p=[0.8, 0.1, 0.1], size=(2, len(labels)))
+        called += against_chance(labels, mostly, patients, 3, resamples=59).p_value <= 0.05
+    assert called <= binom.ppf(0.999, 200, 0.05)
+
+
+def test_to_know_them_is() -> None:
+    rng = np.random.default_rng(1)
+    labels, patients = unequal(rng, 10)
+    known = np.where(rng.random((2, len(labels))) < 0.6, labels, 0)
+    assert against_chance(labels, known, patients, 3, resamples=199).p_value == 1 / 200
+
+
+def rewrite(folder: Path, classes: tuple[str, ...], name: Callable[[Predictions], Floats]) -> None:
+    for path in sorted(folder.glob("*.csv")):
+        own = read_predictions(path, classes)
+        found = Predictions(classes=classes, images=own.images, probabilities=name(own))
+        write_predictions(path, found)
+
+
+def test_an_opponent_that_knows_even_less_is_no_success(dataset: Dataset, tmp_path: Path) -> None:
+    """The method names classes at random; whatever it is compared with names one, or is wrong."""
+    rng, classes = np.random.default_rng(2), dataset.info.classes
+    run = make_run(tmp_path / "run", dataset, seeds=range(5))
+    add_comparison(add_cross_phase(add_synthetic(run, dataset), dataset), dataset)
+
+    def at_random(own: Predictions) -> Floats:
+        return guessed(rng, own, 0.0).probabilities
+
+    def always_the_first(own: Predictions) -> Floats:
+        return np.eye(len(classes))[np.zeros(len(own.labels), dtype=int)]
+
+    def always_wrong(own: Predictions) -> Floats:
+        return np.eye(len(classes))[(own.labels + 1) % len(classes)]
+
+    rewrite(run / "predictions", classes, at_random)
+    rewrite(run / "predictions" / "without-synthetic", classes, always_the_first)
+    rewrite(run / "predictions" / "before-cross", classes, always_wrong)
+    for folder in sorted((run / "rows").glob("*/predictions")):
+        rewrite(folder, classes, always_the_first)
+
+    info = report_info(read_run(run))
+    verdict, claims = info["verdict"], info["claims"]
+    rows = [row for table in info["comparison"]["tables"] for row in table["rows"][1:]]
+    # The traps are there: every difference is beyond doubt
+    assert all(row["difference"]["low"] > 0 for row in rows)
+    assert info["worth"]["difference"]["low"] > 0
+    assert all(row["change"]["low"] > 0 for row in info["forgetting"]["rows"])
+
+    assert not verdict["learned"]
+    assert {row["state"] for row in rows} == {"luck"}
+    assert (verdict["comparison"]["state"], verdict["comparison"]["beaten"]) == ("luck", 0)
+    assert verdict["synthetic"]["state"] == "luck"
+    assert {claims[name]["state"] for name in ("better", "enlarged", "kept")} == {"open"}
+    line = verdict_line(verdict)
+    assert line.startswith("nothing was learned: macro-F1 0.2")
+    assert "synthetic" not in line
+    assert "baseline" not in line
+    said = shown(write_report(run).read_text())
+    assert "Nothing was learned" in said
+    assert "says nothing, as nothing was learned" in said
+    for boast in (
+        "own way helped",
+        "beats every",
+        "raised the macro-F1",
+        "shown to help",
+        "better than 3",
+    ):
+        assert boast not in said
+    assert "没有学到任何东西" in write_report(run, lang="zh").read_text()
+
+
+def test_the_luckiest_of_many_trials_has_learned_nothing(dataset: Dataset, tmp_path: Path) -> None:
+    """There is no test part, and a search chose, on these images, the best of 24 that know nothing.
+
+    The same search of recipes that know something finds one that knows.
+    """
+    rng, classes = np.random.default_rng(3), dataset.info.classes
+    run = make_run(tmp_path / "run", dataset, seeds=[0], trials=24)
+    for path in (run / "predictions").glob("test-*.csv"):
+        path.unlink()
+    assert report_info(read_run(run))["verdict"]["learned"]
+
+    path = run / "predictions" / "validation-seed0.csv"
+    own = read_predictions(path, classes)
+    tried = [guessed(rng, own, 0.0) for _ in range(24)]
+    reached = [macro_f1(own.labels, p.probabilities.argmax(axis=1), len(classes)) for p in tried]
+    luckiest = tried[int(np.argmax(reached))]
+    write_predictions(path, luckiest)
+    named = luckiest.probabilities.argmax(axis=1)[None]
+    patients = own.images["patient_id"].to_numpy(dtype=str)
+    alone = against_chance(own.labels, named, patients, len(classes), resamples=999)
+    assert alone.p_value < 0.05  # as if it had been the only one
+    info = report_info(read_run(run))
+    assert info["results"]["chance"]["tried"] == 24
+    assert not info["verdict"]["learned"]
+    assert "chose among 24 recipes" in shown(write_report(run).read_text())
+
+
+def test_the_terminal_and_the_model_card_say_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    toy = write_toy(tmp_path / "toy", images=120)
+    data, run, model = shuffled(toy, tmp_path / "data"), tmp_path / "run", tmp_path / "model"
+    fields = [*FEW, "--network.name", "lenet5", "--network.width", "None"]
+    assert main(["train", str(data.folder), str(run), "--seeds", "1", *fields]) == 0
+    assert "nothing was learned: macro-F1" in capsys.readouterr().out
+    assert not json.loads((run / "report.json").read_text())["verdict"]["learned"]
+    assert main(["export", str(run), str(model)]) == 0
+    assert "nothing was learned" in capsys.readouterr().out
+    assert "**Nothing was learned**" in (model / "README.md").read_text()
