@@ -95,7 +95,8 @@ def _handle(handler: Callable[[int, FrameType | None], None] | signal.Handlers) 
     """Of Ctrl-C and of a batch system's stop, where this is the main thread."""
     with contextlib.suppress(ValueError):
         for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, handler)
+            if signal.getsignal(each) != signal.SIG_IGN:  # as of a job in a script's background
+                signal.signal(each, handler)
 
 
 def _complain(sentence: str, status: int) -> int:
