@@ -10,7 +10,7 @@ import pandas as pd
 
 from reports.run import Run
 from thyroid.data.dataset import Dataset
-from thyroid.data.quality import check
+from thyroid.data.quality import check, look_alikes
 
 PARTS = ("train", "validation", "test")
 
@@ -34,8 +34,25 @@ def data_info(run: Run) -> dict[str, Any]:
         "test_set": _test_set(run.config.get("test_set")),
         "state": run.dataset_state,
         "total_counts": None,
+        "look_alikes": _look_alikes(run),
     }
     return info if run.dataset is None else info | dataset_info(run.dataset, run.parts)
+
+
+def _look_alikes(run: Run) -> int | None:
+    """Images of the results that look the same as one of another patient that was trained on; None
+    where the data are gone, or there are no results.
+    """
+    if run.dataset is None or run.part is None:
+        return None
+    part = run.dataset.images["image_id"].map(run.parts).to_numpy(dtype=object)
+    if run.part == "test" and run.config.get("test_set"):
+        if run.test_set is None:
+            return None
+        trained = np.flatnonzero(pd.notna(part))
+        return look_alikes(run.dataset, trained, run.test_set, np.arange(len(run.test_set)))
+    trained, tested = np.flatnonzero(part == "train"), np.flatnonzero(part == run.part)
+    return look_alikes(run.dataset, trained, run.dataset, tested)
 
 
 def _test_set(recorded: dict[str, Any] | None) -> dict[str, Any] | None:

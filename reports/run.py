@@ -81,6 +81,8 @@ class Run:
     dataset: Dataset | None
     dataset_state: str
     """open | missing (no such folder) | changed (not the data of this run)"""
+    test_set: Dataset | None = None
+    """The data set that is the test part, where there is one and it is there still."""
 
     @property
     def part(self) -> str | None:
@@ -127,6 +129,7 @@ def read_run(folder: Path) -> Run:
         parts=_parts(folder / "split.csv"),
         dataset=dataset,
         dataset_state=state,
+        test_set=_dataset(folder, config["test_set"])[0] if config.get("test_set") else None,
     )
 
 

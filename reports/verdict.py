@@ -70,6 +70,7 @@ def verdict_info(
         "same_centres": info["split"] == "same",
         "simulated": bool(data.get("simulated_images")) or "phantom" in (data.get("sources") or {}),
         "unnamed_patients": bool(data.get("unnamed_patients")),
+        "look_alikes": bool(data.get("look_alikes")),
         "display": data.get("kind") == "display",
     }
     return info | {

@@ -69,6 +69,26 @@ def check(dataset: Dataset) -> list[QualityFlag]:
     return sorted(found, key=lambda flag: severities.index(flag.severity))
 
 
+def look_alikes(
+    seen: Dataset,
+    seen_rows: npt.NDArray[np.int64],
+    tested: Dataset,
+    tested_rows: npt.NDArray[np.int64],
+) -> int:
+    """How many of the tested images look the same as one that was seen, whatever their names say:
+    as near duplicates of `check`, or equal.
+    """
+    with threadpool_limits(1):
+        known = _Scan.of(seen).thumbnails
+        asked = (known if tested is seen else _Scan.of(tested).thumbnails)[tested_rows]
+        known = known[seen_rows]
+        found = 0
+        for start in range(0, len(asked), CHUNK):
+            alike = asked[start : start + CHUNK] @ known.T > NEAR_DUPLICATE  # (n, seen)
+            found += int(alike.any(axis=1).sum())
+    return found
+
+
 def _synthetic(dataset: Dataset) -> Iterator[QualityFlag]:
     made = dataset.images["image_id"][dataset.images["source"] == "synthetic"]
     if len(made):

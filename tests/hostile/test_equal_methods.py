@@ -1,0 +1,109 @@
+"""Methods that are equal, in reports: how often one of them is called better."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.stats import binom
+
+from reports.estimates import LEVEL, direction, gain
+from thyroid.evaluate.metrics import Floats, Ints
+from thyroid.evaluate.paired import accuracy_difference, macro_f1_difference
+from thyroid.evaluate.significance import holm, holm_levels
+
+CLASSES = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Luck:
+    """What differs between trainings and images though methods are equal."""
+
+    seeds: int = 5
+    patients: int = 80
+    of_seed: float = 0.4
+    """Spread of a training's skill, in logits: about as many tenths of its share of right ones."""
+    of_training: float = 0.7
+    """Of a training's skill in a class."""
+    of_patient: float = 1.0
+    """Of how hard a patient is, for all trainings alike."""
+    images: tuple[int, int] = (1, 4)
+    """Of a patient: from, and to less than."""
+
+
+def equal(rng: np.random.Generator, luck: Luck, methods: int) -> tuple[Ints, list[Ints], Ints]:
+    """Labels (N,), what each of the methods names (S, N), and patients (N,)."""
+    member = np.repeat(np.arange(luck.patients), rng.integers(*luck.images, luck.patients))
+    labels = rng.choice(CLASSES, luck.patients, p=[0.4, 0.3, 0.2, 0.1])[member]
+    hard = rng.normal(0, luck.of_patient, luck.patients)[member]
+    wrong = (labels + rng.integers(1, CLASSES, (luck.patients,))[member]) % CLASSES
+    named = []
+    for _ in range(methods):
+        skill: Floats = 1.0 + rng.normal(0, luck.of_seed, (luck.seeds, 1))
+        skill = skill + rng.normal(0, luck.of_training, (luck.seeds, CLASSES))[:, labels]
+        right = rng.random(skill.shape) < 1 / (1 + np.exp(-(skill - hard)))
+        named.append(np.where(right, labels, wrong))
+    return labels, named, member
+
+
+@pytest.mark.parametrize(
+    "luck",
+    [
+        Luck(),
+        Luck(of_seed=0.0, of_training=0.0, of_patient=2.0),
+        Luck(of_seed=1.0, patients=300),
+        Luck(seeds=10, patients=40, images=(1, 12)),
+    ],
+    ids=["usual", "patients", "seeds", "few patients of many images"],
+)
+def test_of_two_equal_methods_one_is_called_better_one_time_in_twenty(luck: Luck) -> None:
+    rng, called = np.random.default_rng(0), {"macro_f1": 0, "accuracy": 0}
+    repetitions = 300
+    for trial in range(repetitions):
+        labels, (first, second), member = equal(rng, luck, 2)
+        settings: dict[str, Any] = {"resamples": 300, "seed": trial}
+        f1 = macro_f1_difference(labels, first, second, member, classes=CLASSES, **settings)
+        called["macro_f1"] += f1.p_value <= 1 - LEVEL
+        accuracy = accuracy_difference(labels, first, second, member, **settings)
+        called["accuracy"] += accuracy.p_value <= 1 - LEVEL
+    assert max(called.values()) <= binom.ppf(0.99, repetitions, 0.05)
+
+
+def test_among_eight_equal_baselines_any_is_called_worse_or_better_one_time_in_twenty() -> None:
+    """As `reports.comparison` has it: one family, each difference at Holm's level."""
+    rng, called, uncorrected, repetitions = np.random.default_rng(1), 0, 0, 80
+    for trial in range(repetitions):
+        labels, (method, *others), member = equal(rng, Luck(), 9)
+        found = [
+            macro_f1_difference(
+                labels, method, other, member, classes=CLASSES, resamples=1000, seed=trial
+            )
+            for other in others
+        ]
+        raw = [each.interval_p_value for each in found]
+        levels = holm_levels(raw, LEVEL)
+        states = [
+            direction(gain(each, level), p, Luck().seeds)
+            for each, level, p in zip(found, levels, holm(raw), strict=True)
+        ]
+        called += set(states) != {"undecided"}
+        uncorrected += min(raw) <= 1 - LEVEL
+    assert called <= binom.ppf(0.99, repetitions, 0.05)
+    assert uncorrected > called
+
+
+def test_a_method_that_is_better_is_called_so() -> None:
+    """The bounds above are not kept by never saying anything."""
+    rng, called = np.random.default_rng(2), 0
+    for trial in range(20):
+        labels, (first, second), member = equal(
+            rng, Luck(patients=300, of_seed=0.1, of_training=0.2), 2
+        )
+        better = np.where(rng.random(first.shape) < 0.4, labels, first)
+        found = macro_f1_difference(
+            labels, better, second, member, classes=CLASSES, resamples=300, seed=trial
+        )
+        called += direction(gain(found), found.p_value, 5) == "higher"
+    assert called >= 18

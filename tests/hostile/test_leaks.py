@@ -1,0 +1,155 @@
+"""A patient, or an image, on both sides: whatever it is called, somebody says so."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from reports.data import data_info
+from reports.report import report_info, write_report
+from reports.run import read_run
+from tests.reports.conftest import make_dataset, make_run
+from tests.reports.test_comparison import shown
+from tests.toy import made, toy_generators, write_toy
+from thyroid import pipeline
+from thyroid.data.dataset import Dataset, write_dataset
+from thyroid.data.quality import look_alikes
+from thyroid.data.splits import LeakError
+from thyroid.errors import InputError
+from thyroid.recipe import Recipe
+from thyroid.runs.experiment import Experiment
+from thyroid.runs.preflight import preflight
+from thyroid.stage import Stage
+
+RECIPE = toy_generators(schedule__constant_epochs=0, schedule__decay_epochs=0)
+
+STAGES: dict[str, Callable[[Recipe, str, int], Stage]] = {
+    "dcgan": lambda *about: pipeline.dcgan(*about)[0],
+    "generator": lambda _, *about: pipeline.generator(toy_generators(generator="eigen"), *about),
+    "srgan": lambda *about: pipeline.srgan(*about)[0],
+    "synthesis": pipeline.synthesis,
+    "judge": pipeline.judge,
+    "classifier": lambda *about: pipeline.classifier(*about)[0],
+    "quality": pipeline.quality,
+}
+
+
+def with_a_leak(split: Path, part: str, folder: Path) -> Path:
+    """The split with one training image, of a patient who has two, in another part."""
+    table = pd.read_csv(split / "split.csv")
+    table.loc[table.index[table["part"] == "train"][0], "part"] = part
+    folder.mkdir()
+    table.to_csv(folder / "split.csv", index=False)
+    return folder
+
+
+@pytest.mark.parametrize("part", ["validation", "test"])
+def test_a_patient_in_two_parts_stops_every_stage_at_its_door(
+    part: str, toy: Path, tmp_path: Path
+) -> None:
+    """Before it has read any other input, or an image."""
+    digest = Dataset.open(toy).digest
+    split, _ = made(pipeline.split(RECIPE.split, digest), toy, tmp_path / "store")
+    inputs = {"dataset": toy, "split": with_a_leak(split, part, tmp_path / "split")}
+    for name, stage_of in STAGES.items():
+        stage = stage_of(RECIPE, digest, 0)
+        with pytest.raises(LeakError, match=f"is in train and in {part}"):
+            next(iter(stage.function()(stage.config, inputs, tmp_path / name)))
+
+
+def again(dataset: Dataset, rows: list[int], folder: Path, *, changed: int = 0) -> Dataset:
+    """The data set with some of its images once more, as other patients', at other places."""
+    more = dataset.images.iloc[rows].copy()
+    more["image_id"], more["patient_id"] = "copy-" + more["image_id"], "x-" + more["patient_id"]
+    counts = np.array(dataset.counts[rows])
+    counts[:, 0, 0] += changed
+    more["total_counts"] += changed
+    about = {
+        name: getattr(dataset.info, name)
+        for name in ("name", "classes", "size", "pixel_mm", "kind", "source", "licence")
+    }
+    images = pd.concat([dataset.images, more], ignore_index=True)
+    return write_dataset(
+        folder, **about, images=images, counts=np.concatenate([dataset.counts, counts])
+    )
+
+
+def test_an_image_under_another_patients_name_is_not_trained_on(tmp_path: Path) -> None:
+    dataset = again(write_toy(tmp_path / "toy"), [0], tmp_path / "data")
+    with pytest.raises(InputError, match="equal to an image of another patient"):
+        preflight(Experiment(dataset=dataset, recipe=RECIPE, seeds=[0]))
+
+
+def test_a_test_image_that_is_nearly_a_training_image_is_told(tmp_path: Path) -> None:
+    """One photon more, and another name: two of them are in the test part."""
+    honest = make_dataset(tmp_path / "honest")
+    run = make_run(tmp_path / "run", honest)
+    info = report_info(read_run(run))
+    assert info["data"]["look_alikes"] == 0
+    assert "look_alikes" not in info["verdict"]["cautions"]
+
+    parts = pd.read_csv(run / "split.csv")["part"]
+    two = parts.index[parts == "train"][[0, 9]].tolist()
+    leaked = again(honest, two, tmp_path / "leaked", changed=1)
+    copied = make_run(tmp_path / "copied", leaked)
+    table = pd.read_csv(copied / "split.csv")
+    table["part"] = [*parts, "test", "test"]
+    table.to_csv(copied / "split.csv", index=False)
+    info = report_info(read_run(copied))
+    assert info["data"]["look_alikes"] == 2
+    assert "near_duplicates" in {flag["kind"] for flag in info["data"]["quality"]}
+    assert "look_alikes" in info["verdict"]["cautions"]
+    said = shown(write_report(copied).read_text())
+    assert "2 of these images look the same as training images of other patients" in said
+
+
+def test_so_is_one_of_a_test_set_that_lies_elsewhere(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "data")
+    strangers = make_dataset(tmp_path / "strangers", per_group=4, seed=5)
+    run = make_run(tmp_path / "run", dataset)
+    parts = pd.read_csv(run / "split.csv")
+    parts[parts["part"] != "test"].to_csv(run / "split.csv", index=False)
+    config = json.loads((run / "config.json").read_text())
+    images = strangers.images.copy()
+    counts = np.array(strangers.counts)
+    trained = int(parts.index[parts["part"] == "train"][3])
+    counts[7] = 2 * dataset.counts[trained]  # another scale: no pixel is the same
+    images.loc[7, "total_counts"] = int(counts[7].sum())
+    about = {
+        name: getattr(strangers.info, name)
+        for name in ("name", "classes", "size", "pixel_mm", "kind", "source", "licence")
+    }
+    shared = write_dataset(tmp_path / "shared", **about, images=images, counts=counts)
+    for test_set, expected in ((strangers, 0), (shared, 1)):
+        about = {"folder": str(test_set.folder), "name": "other", "digest": test_set.digest}
+        about |= {"images": len(test_set), "patients": len(set(test_set.patients))}
+        (run / "config.json").write_text(json.dumps(config | {"test_set": about}))
+        content = read_run(run)
+        assert data_info(content)["look_alikes"] == expected
+    every = np.arange(len(shared))
+    assert look_alikes(dataset, np.array([trained]), shared, every) == 1
+    assert look_alikes(dataset, np.array([trained]), shared, every[every != 7]) == 0
+
+
+def test_a_method_has_one_split_and_only_predictions_see_its_test_part(toy: Path) -> None:
+    """Of all that is made for an experiment: generators, judges, assessors, twins, and phases."""
+    recipe = toy_generators(
+        split__seed=3, cross__order="retrain", cross__epochs=2, cross__synthetic=0.25
+    )
+    experiment = Experiment(dataset=Dataset.open(toy), recipe=recipe, seeds=[0, 1])
+    lineage = {stage.key: stage for final in experiment.stages() for stage in final.lineage()}
+    own = pipeline.split(recipe.split, experiment.dataset.digest)
+    assert [stage.key for stage in lineage.values() if stage.kind == "split"] == [own.key]
+    kinds = {stage.kind for stage in lineage.values()}
+    assert {"dcgan", "srgan", "synthesis", "classifier", "quality", "prediction"} <= kinds
+    for stage in lineage.values():
+        if stage.kind in kinds - {"split", "prediction", "cases", "weights"}:
+            assert stage.inputs["split"].key == own.key
+            fed = {each.kind for each in stage.inputs.values()}
+            assert not fed & {"prediction", "cases"}, stage.kind
+            assert getattr(stage.config, "part", None) is None
