@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from reports.run import Run
-from thyroid.recipe import RECIPES, to_json
+from thyroid.recipe import RECIPES, flat, to_json
 
 
 def provenance_info(run: Run) -> dict[str, Any]:
@@ -84,16 +84,6 @@ def training_command(config: dict[str, Any], run: str) -> str:
     options = {"--recipe": f"{run}/recipe.json", "--seeds": len(config.get("seeds", [])) or None}
     words = ["thyroid", "train", _dataset(config), f"{run}-again"]
     return _words(words, options | _files(config))
-
-
-def flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested fields by their dotted names."""
-    out: dict[str, Any] = {}
-    for name, value in nested.items():
-        out |= (
-            flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-        )
-    return out
 
 
 def without_folder(value: Any) -> Any:

@@ -9,8 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-GROUND = {"errors", "files", "progress", "__version__"}
-RECIPES = GROUND | {"recipe", "stage", "pipeline", "space"}
+GROUND = {"errors", "files"}
+RECIPES = GROUND | {"recipe", "stage", "pipeline"}
 TENSORS = {"acquisition", "augment", "network_input"}
 
 MAY_IMPORT: dict[str, set[str]] = {
@@ -24,22 +24,24 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pipeline": {"errors", "files", "recipe", "stage"},
     "machine": {"recipe"},
     "storage": {"errors", "files"},
-    "execute": GROUND | {"data", "stage", "storage"},
+    "execute": GROUND | {"data", "progress", "stage", "storage"},
     "acquisition": set(),
     "network_input": {"errors"},
     "augment": {"network_input", "recipe"},
-    "data": GROUND | {"machine", "recipe"},
-    "phantom": GROUND | {"data"},
+    "data": GROUND | {"__version__", "machine", "progress", "recipe"},
+    "phantom": GROUND | {"__version__", "data"},
     "networks": {"acquisition", "errors", "recipe"},
     "generators": {"acquisition"},
     "evaluate": {"errors"},
     "stages": GROUND | TENSORS | {"data", "evaluate", "machine", "networks", "pipeline", "recipe"},
-    "speed": {"errors", "files", "machine", "networks", "recipe", "stages", "storage"},
-    "model": RECIPES | TENSORS | {"data", "evaluate", "networks", "storage"},
+    "speed": GROUND | {"machine", "networks", "recipe", "stages", "storage"},
+    "model": GROUND
+    | {"__version__", "data", "evaluate", "network_input", "networks", "pipeline", "recipe"}
+    | {"storage"},
     "runs": RECIPES
-    | TENSORS
-    | {"data", "evaluate", "execute", "machine", "networks", "stages", "storage"},
-    "distribute": RECIPES | {"data", "execute", "runs", "stages", "storage"},
+    | {"__version__", "data", "evaluate", "execute", "machine", "network_input", "networks"}
+    | {"progress", "space", "stages", "storage"},
+    "distribute": RECIPES | {"data", "execute", "progress", "runs", "space", "storage"},
     "reports": GROUND | {"data", "evaluate", "model", "recipe", "runs"},
     "tune_spaces": {"pipeline", "recipe"},
 }
@@ -90,7 +92,7 @@ def named(node: ast.AST) -> list[str]:
 
 
 FOUND = imports()
-OURS = set(FOUND) | set(MAY_IMPORT) | GROUND
+OURS = set(FOUND) | set(MAY_IMPORT) | {"__version__"}
 
 
 @pytest.mark.parametrize("part", sorted(MAY_IMPORT))
@@ -115,6 +117,10 @@ def test_nothing_is_forgotten_and_no_rule_is_empty() -> None:
     there = {path.stem for path in (ROOT / "thyroid").iterdir() if not path.name.startswith("_")}
     assert there - {"py", "commands", "cli"} <= set(MAY_IMPORT)
     assert set(MAY_IMPORT) - {"reports", "tune_spaces"} <= there
+    unused = {part: may - set(FOUND.get(part, {})) for part, may in MAY_IMPORT.items()}
+    assert {part: more for part, more in unused.items() if more} == {
+        "generators": {"acquisition"}  # for those to come
+    }
 
 
 def test_no_two_parts_import_each_other() -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from thyroid.commands.options import DatasetPath, Fields, RunPath, Sources, resolved, sources
 from thyroid.commands.options import seconds as in_seconds
@@ -148,6 +147,7 @@ def search_and_evaluate(
     from thyroid.distribute.tasks import require_room
     from thyroid.files import sha256_of
     from thyroid.progress import say
+    from thyroid.runs.comparison import changes_of
     from thyroid.runs.experiment import Experiment
     from thyroid.runs.folder import at_work, write_config
     from thyroid.runs.live_report import LiveReport
@@ -206,15 +206,10 @@ def search_and_evaluate(
         write_stages(run, search.needs() | lineages(found.needs()), artifacts)
     print(f"trials: {run / 'trials.csv'}")
     print(f"best recipe: {run / 'recipe.json'}, which differs from the first by")
-    print("\n".join(changes(to_json(base), to_json(best))) or "  nothing")
+    changed = changes_of(base, best)
+    for name, value in changed.items():
+        shown = f"{value:.6g}" if isinstance(value, float) else value
+        print(f"  --{name.replace('_', '-')} {shown}")
+    if not changed:
+        print("  nothing")
     report(run)
-
-
-def changes(before: dict[str, Any], after: dict[str, Any], prefix: str = "") -> Iterator[str]:
-    """Fields that differ, as options."""
-    for name, value in after.items():
-        if isinstance(value, dict):
-            yield from changes(before[name], value, f"{prefix}{name}.")
-        elif value != before[name]:
-            shown = f"{value:.6g}" if isinstance(value, float) else value
-            yield f"  --{prefix}{name.replace('_', '-')} {shown}"

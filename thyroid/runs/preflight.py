@@ -58,7 +58,7 @@ def _require_phases(
     dataset: Dataset, parts: Split, recipe: Recipe, segments: Sequence[Stage]
 ) -> None:
     """Whether each phase has images of its own to train on."""
-    is_cross = dataset.images["findings"].iloc[parts.train].str.contains(";")
+    is_cross = dataset.is_cross[parts.train]
     phases = {segment.config.phase for segment in segments}
     if "single" in phases and is_cross.all():
         raise InputError(
