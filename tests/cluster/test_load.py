@@ -43,7 +43,9 @@ def begin(
 def ended(process: subprocess.Popen[str], folder: Path, name: str) -> dict[str, float]:
     printed, _ = process.communicate()
     assert process.returncode == 0, (folder / f"{name}.txt").read_text()[-3000:]
-    told: dict[str, float] = json.loads(printed.splitlines()[-1])
+    # Ray writes its warnings to the same output, before and after
+    (line,) = [line for line in printed.splitlines() if line.startswith("{")]
+    told: dict[str, float] = json.loads(line)
     return told
 
 
