@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from thyroid.generators import eigen
 from thyroid.generators.eigen import draw, fit
 
 SIDE = 16
@@ -62,6 +63,29 @@ def test_what_varies_is_learned_and_photon_noise_is_not() -> None:
     fresh = images(labels(400), counts=50, spread=0.3, seed=1) / 50
     noise = 1 / 50 * fresh.mean(0)[13, 8]  # of Poisson counts, over the squared mean
     assert drawn[:, 13, 8].var() == pytest.approx(float(fresh[:, 13, 8].var() - noise), rel=0.35)
+
+
+def test_of_many_images_those_are_taken_that_show_everything(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Data sets are often sorted by class."""
+    monkeypatch.setattr(eigen, "MOST", 40)
+    by_class = labels(200).sort(0, descending=True).values * torch.tensor([1.0, 0.0])
+    by_class[:, 1] = 1 - by_class[:, 0]
+    learned = fit(images(by_class, counts=50, spread=0.1), by_class)
+    right = draw(learned, torch.tensor([[0.0, 1.0]]), torch.Generator().manual_seed(0))[0]
+    assert right[8, 12] > 2 * right[8, 4]
+
+
+def test_everything_is_on_the_images_device() -> None:
+    """A tensor that is made without saying where would be on another: here, on none."""
+    counts = images(labels(60), counts=50, spread=0.3)
+    random = torch.Generator()
+    findings = labels(60)
+    with torch.device("meta"):
+        learned = fit(counts, findings)
+        drawn = draw(learned, findings, random)
+    assert {tensor.device.type for tensor in (*learned.values(), drawn)} == {"cpu"}
 
 
 def test_activities_have_mean_one_and_the_same_luck_gives_the_same() -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Generator, Tensor
 
 MOST = 2048
-"""Images that it learns from, at most: the first."""
+"""Images that it learns from, at most: evenly spread, as data sets are often sorted by class."""
 RIDGE = 1.0
 """Images without a finding that each finding's mean is drawn towards."""
 
@@ -36,15 +36,16 @@ def fit(counts: Tensor, findings: Tensor) -> dict[str, Tensor]:
         `means` (C + 1, S, S): of no finding, and what each adds; `components` (K, S, S), each as
         long as its standard deviation. Of square roots of activities, whose mean is 1.
     """
-    counts, findings = counts[:MOST].double(), findings[:MOST].double()
+    step = -(-len(counts) // MOST)
+    counts, findings = counts[::step].double(), findings[::step].double()
     n, side = len(counts), counts.shape[-1]
     mean = counts.mean((1, 2)).clamp_min(1e-6)  # (N,)
     x = ((counts + 3 / 8).sqrt() / mean.sqrt()[:, None, None]).flatten(1)  # (N, D); Anscombe 1948
 
-    design = torch.cat([torch.ones(n, 1), findings], 1)  # (N, C + 1)
-    penalty = RIDGE * torch.eye(design.shape[1], dtype=torch.float64)
-    penalty[0, 0] = 0
-    means = torch.linalg.solve(design.T @ design + penalty, design.T @ x)  # (C + 1, D)
+    design = torch.cat([torch.ones_like(findings[:, :1]), findings], 1)  # (N, C + 1)
+    penalty = torch.full_like(design[0], RIDGE)
+    penalty[0] = 0
+    means = torch.linalg.solve(design.T @ design + penalty.diag(), design.T @ x)  # (C + 1, D)
     rest = x - design @ means
 
     variances, directions = torch.linalg.eigh(rest @ rest.T / n)  # (N,), (N, N)
