@@ -55,7 +55,9 @@ def claims_info(
                 "undecided": "open",
                 "luck": "open",
                 "few_seeds": "open",
-            }.get(synthetic_state or "", "missing"),
+            }.get(synthetic_state or "", "missing")
+            if config["recipe"].get("generator", "dcgan") == "dcgan"
+            else "missing",
             "difference": worth and worth["difference"],
             "level": worth and worth["level"],
         },

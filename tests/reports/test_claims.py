@@ -26,6 +26,14 @@ def test_only_of_recipes_that_retrain():
     assert claims_info({"recipe": {}}, *nothing) is None
 
 
+def test_what_another_generator_is_worth_is_no_claim_of_the_publication():
+    worth = {"difference": {"value": 0.1, "low": 0.05, "high": 0.15}, "level": 0.95}
+    for generator, state in (("dcgan", "yes"), ("eigen", "missing")):
+        config = {"recipe": CONFIG["recipe"] | {"generator": generator}}
+        found = claims_info(config, None, None, None, worth, "raised", None)
+        assert found["enlarged"]["state"] == state
+
+
 def test_nothing_measured_yet():
     found = claims()
     rows = [*found["validation"], *found["metrics"], found["better"], found["enlarged"]]
