@@ -9,6 +9,24 @@ import pytest
 import ray
 
 from thyroid.distribute.connection import connected
+from thyroid.errors import InputError
+
+
+def test_a_ray_that_does_not_start_is_a_sentence_with_its_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def init(**given: Any) -> None:
+        raise Exception("The current node timed out\nduring startup.")
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", init)
+    for address, sentence in (
+        (None, r"did not start on this machine \(The current node timed out during startup\.\)"),
+        ("10.0.0.1:6379", "No Ray cluster answers at '10.0.0.1:6379'"),
+    ):
+        with pytest.raises(InputError, match=sentence), connected(address):
+            pass
 
 
 @pytest.mark.parametrize(("stopped", "fails"), [(True, False), (True, True), (False, False)])

@@ -69,7 +69,12 @@ def connected(address: str | None = None, cpus: int | None = None) -> Iterator[N
             )
         with contextlib.suppress(OSError):  # Ray leaves it to the umask who may read its token
             (Path.home() / ".ray" / "auth_token").chmod(0o600)
-    except (ConnectionError, ValueError, RuntimeError) as refusal:
+    except Exception as refusal:  # Ray raises what is nothing but an Exception, too
+        if named in ("", "local"):
+            raise InputError(
+                f"Ray did not start on this machine ({' '.join(str(refusal).split())}): is there "
+                "memory left, and room in /tmp? The same command tries again."
+            ) from refusal
         raise InputError(
             f"No Ray cluster answers at '{named}': start one with `ray start --head`, "
             "or leave --address away to run on this machine."
