@@ -200,7 +200,7 @@ class CrossConfig:
     """What the cross phase changes: everything; the last two stages, head and x_i; or head and
     x_i."""
     synthetic: float = 0.0
-    """Share of the DCGAN's among the cross images."""
+    """Share of the generator's among the cross images."""
     superposed: float = 0.0
     """Share of superpositions among the cross images: photons of two single images in one."""
     secondary: float = 0.0

@@ -14,6 +14,7 @@ from thyroid import pipeline
 from thyroid.data.dataset import Dataset
 from thyroid.data.splits import LeakError, make_split
 from thyroid.errors import InputError, StageFailed
+from thyroid.files import sha256_of
 from thyroid.recipe import SplitConfig
 from thyroid.stages import generator, synthesis
 from thyroid.stages.dcgan import CARD, GENERATOR
@@ -79,6 +80,7 @@ def test_a_generator_that_saw_others_is_a_leak(crossed: Path, tmp_path: Path) ->
 def test_its_code_is_part_of_its_key(crossed: Path, tmp_path: Path) -> None:
     dataset = Dataset.open(crossed)
     stage = pipeline.generator(toy_generators(generator=NAMES[0]), dataset.digest, 0)
+    assert stage.config.source == sha256_of(FILES / f"{NAMES[0]}.py")
     other = dataclasses.replace(stage.config, source="0" * 64)
     assert dataclasses.replace(stage, config=other).key != stage.key
     with pytest.raises(StageFailed, match=f"another thyroid/generators/{NAMES[0]}.py"):
