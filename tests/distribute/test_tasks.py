@@ -1,5 +1,7 @@
 """The same numbers wherever a stage runs."""
 
+import sys
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -267,3 +269,34 @@ def test_an_address_of_ray_client_is_refused(
         connected(None if by_environment else address),
     ):
         pytest.fail("connected")
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_a_task_is_not_cancelled_within_an_import(tmp_path: Path) -> None:
+    """Half of torch cannot be imported again: the process would fail every later stage."""
+    (tmp_path / "slow.py").write_text(
+        "import pathlib, time\n"
+        "here = pathlib.Path(__file__).parent\n"
+        "(here / 'begun').touch()\n"
+        "[time.sleep(0.01) for _ in range(100)]\n"
+        "(here / 'whole').touch()\n"
+    )
+
+    @ray.remote(num_cpus=0, max_retries=0)  # type: ignore[untyped-decorator]
+    def task() -> None:
+        with tasks.cancelled_between_imports():
+            sys.path.insert(0, str(tmp_path))
+            import slow  # type: ignore[import-not-found]  # noqa: F401
+
+            while True:
+                time.sleep(0.01)
+
+    cancelled = task.remote()
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "begun").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    ray.cancel(cancelled)
+    with pytest.raises(ray.exceptions.TaskCancelledError):
+        ray.get(cancelled, timeout=30)
+    assert (tmp_path / "whole").exists()

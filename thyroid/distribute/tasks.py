@@ -6,10 +6,13 @@ processor in hand.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
 import ray
 from ray.util.scheduling_strategies import (
@@ -42,16 +45,49 @@ TOO_LARGE = (
 
 @ray.remote  # type: ignore[untyped-decorator]  # ray ships no types
 def _run(stage: Stage, store: Store, path: Path, cargo: Cargo) -> Iterator[EpochMetrics]:
-    yield BEGUN
-    if dataclasses.replace(stage).key != stage.key:  # computed anew, with what is installed here
-        raise StageFailed("This node has other versions of torch or numpy than the driver.")
-    if stage.execution.workers == 1:
-        yield from execute_unless_busy(stage, store, here(stage, path, cargo))
-    else:
-        from thyroid.distribute.workers import execute_on_workers
+    with cancelled_between_imports():
+        yield BEGUN
+        if dataclasses.replace(stage).key != stage.key:  # anew, with what is installed here
+            raise StageFailed("This node has other versions of torch or numpy than the driver.")
+        if stage.execution.workers == 1:
+            yield from execute_unless_busy(stage, store, here(stage, path, cargo))
+        else:
+            from thyroid.distribute.workers import execute_on_workers
 
-        yield from execute_on_workers(stage, store, path, cargo)
-    yield DONE
+            yield from execute_on_workers(stage, store, path, cargo)
+        yield DONE
+
+
+@contextlib.contextmanager
+def cancelled_between_imports() -> Iterator[None]:
+    """Ray cancels by an interrupt; here it waits for the end of an import.
+
+    Half of torch cannot be imported again: every later stage of the process would fail.
+    """
+
+    def interrupted(_: int, frame: FrameType | None) -> None:
+        if not _importing(frame):
+            raise KeyboardInterrupt
+        signal.setitimer(signal.ITIMER_REAL, 0.05)  # seconds until this is asked again
+
+    before = {
+        number: signal.signal(number, interrupted) for number in (signal.SIGINT, signal.SIGALRM)
+    }
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _importing(frame: FrameType | None) -> bool:
+    """Whether some module's code, or the import system itself, is among the callers."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def start(
