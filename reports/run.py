@@ -13,12 +13,12 @@ from typing import Any
 import pandas as pd
 
 from reports.case_files import Cases, read_cases
-from reports.stages import NeededStage, read_stages
 from reports.synthetic import read_examples, read_quality
 from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
 from thyroid.evaluate.predictions import Predictions, read_predictions
 from thyroid.runs.ledger import read_costs
+from thyroid.runs.savings import NeededStage, read_stages
 
 PARAMETER = "param_"
 """Columns of trials.csv that begin so hold what was searched."""

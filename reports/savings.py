@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from reports.run import Run
-from reports.stages import NeededStage
 from reports.tree import tree_info
+from thyroid.runs.savings import NeededStage
 
 KINDS = (
     "split",

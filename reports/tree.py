@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from reports.stages import NeededStage
+from thyroid.runs.savings import NeededStage
 
 FOLLOWS = {
     "dcgan": ("dcgan",),

@@ -8,12 +8,12 @@ import pytest
 
 from reports.run import read_run
 from reports.savings import savings_info
-from reports.stages import NeededStage, read_stages
 from reports.tree import MOST_ROWS, MOST_STAGES, tree_info
 from reports.tree_figure import tree_chart
 from tests.reports.conftest import add_stages, make_stages
 from tests.reports.test_report import read
 from thyroid.errors import InputError
+from thyroid.runs.savings import NeededStage, read_stages
 
 
 def stage(key, kind, inputs=(), *, needs=1, seconds=1.0, found=False, **about) -> NeededStage:

@@ -41,8 +41,9 @@ def store(
         keep_runs: run folders; what they need stays, and without the two above all else goes.
         dry_run: only say what would be removed.
     """
+    from thyroid.runs.savings import keys_needed
     from thyroid.storage.inventory import existing, take_inventory
-    from thyroid.storage.pruning import Criteria, keys_needed
+    from thyroid.storage.pruning import Criteria
 
     criteria = Criteria(
         max_size=None if max_size is None else size(max_size, "--max-size"),

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from thyroid.errors import InputError
 from thyroid.files import replace_text
 from thyroid.progress import duration, say
 from thyroid.stage import Stage
@@ -92,3 +95,96 @@ def totals(stages: Iterable[Mapping[str, Any]]) -> dict[str, float]:
 def _sentence(needed: float, computed: float, found: float) -> str:
     text = f"computed {duration(computed)} of stages, where {duration(needed)} were needed"
     return text + (f"; {duration(found)} were in the store" if found else "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NeededStage:
+    """One stage: computed by this run, or found in the store."""
+
+    key: str
+    kind: str
+    seconds: float
+    """Of its one computation."""
+    inputs: tuple[str, ...]
+    """Keys."""
+    seed: int | None
+    first_epoch: int | None
+    epochs: int | None
+    phase: str | None
+    users: tuple[str, ...]
+    """Such as `trial 3` or `seed 0`: at least one."""
+    found: bool
+    """Whether an earlier run had left it in the store."""
+
+    @property
+    def needs(self) -> int:
+        """Number of users: so often it would have been computed without sharing."""
+        return len(self.users)
+
+
+def read_stages(path: Path) -> list[NeededStage] | None:
+    """What stages.json lists; None where a run has none.
+
+    Raises
+    ------
+    InputError
+        When the file is damaged.
+    """
+    if not path.is_file():
+        return None
+    try:
+        listed = json.loads(path.read_text(encoding="utf-8"))["stages"]
+        stages = [_stage(row) for row in listed]
+        sound = len({stage.key for stage in stages}) == len(stages)
+    except (OSError, ValueError, TypeError, KeyError):
+        sound = False
+    if not sound:
+        raise InputError(f"{path} is damaged: run the command that made it again.")
+    return stages
+
+
+def keys_needed(run: Path) -> frozenset[str]:
+    """Of all stages that a run needs.
+
+    Raises
+    ------
+    InputError
+        When that is not known, or the file is damaged.
+    """
+    stages = read_stages(run / FILE)
+    if stages is None:
+        raise InputError(
+            f"{run / FILE} is missing, so what the run needs is not known: run its command again."
+        )
+    return frozenset(stage.key for stage in stages)
+
+
+def _stage(row: dict[str, Any]) -> NeededStage:
+    """ValueError, TypeError or KeyError where the row is none of a stage."""
+    stage = NeededStage(
+        key=_text(row["key"]),
+        kind=_text(row["kind"]),
+        seconds=float(row["seconds"]),
+        inputs=tuple(_text(key) for key in row["inputs"]),
+        seed=_count(row["seed"]),
+        first_epoch=_count(row["first_epoch"]),
+        epochs=_count(row["epochs"]),
+        phase=None if row["phase"] is None else _text(row["phase"]),
+        users=tuple(_text(user) for user in row["users"]),
+        found=row["found"] is True,
+    )
+    if not (math.isfinite(stage.seconds) and stage.seconds >= 0 and stage.needs >= 1):
+        raise ValueError
+    return stage
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _count(value: Any) -> int | None:
+    if value is not None and (not isinstance(value, int) or value < 0):
+        raise ValueError
+    return value

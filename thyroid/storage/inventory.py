@@ -20,7 +20,7 @@ from thyroid.storage import lease
 from thyroid.storage.bucket import bucket_url
 from thyroid.storage.store import MANIFEST, Store
 
-PARTS = ("artifacts", "failures", "claims", "building", "damaged", "users", "train", "trash")
+PARTS = ("artifacts", "failures", "claims", "building", "damaged", "users", "trash")
 
 _FIRST_OF_KEY = re.compile(r"[0-9a-f]{2}")
 _KEY = re.compile(r"[0-9a-f]{64}")
@@ -139,7 +139,7 @@ def take_inventory(store: Store) -> Inventory:
         for first in _entries(store.root / "artifacts", _FIRST_OF_KEY)
         for folder in _entries(first, _KEY)
     ]
-    names = {"building": _SCRATCH, "train": _SCRATCH, "damaged": _SCRATCH, "trash": _TRASH}
+    names = {"building": _SCRATCH, "damaged": _SCRATCH, "trash": _TRASH}
     scratch = {part: list(_entries(store.root / part, names[part])) for part in names}
     # Whoever used what is seen above held a lease before: leases are looked at last
     leases = [*_leases(store, "claims", _CLAIM, now), *_leases(store, "users", _USER, now)]
@@ -147,7 +147,7 @@ def take_inventory(store: Store) -> Inventory:
     at_work = commands(store, now)
 
     scraps = []
-    for path in scratch["building"] + scratch["train"]:
+    for path in scratch["building"]:
         claim = any(name.startswith(path.name[:16]) for name in living)
         left_over = not claim and _time(path) < oldest(at_work)
         scraps.append(Scrap(path=path, what="unfinished", size=_size(path), left_over=left_over))
@@ -183,7 +183,7 @@ def verify(store: Store, advance: Advance) -> tuple[int, list[str]]:
         artifact = read_artifact(folder)
         if not store.intact(folder.name):
             if not (folder / MANIFEST).exists():
-                with claimed(store, folder.name) as mine:  # nobody builds or prunes it now
+                with store.claimed(folder.name) as mine:  # nobody builds or prunes it now
                     if mine and folder.name not in store:
                         store.set_aside(folder)
             new = _set_aside(store) - before
@@ -229,15 +229,6 @@ def commands(store: Store, now: int) -> list[Command]:
 def oldest(at_work: Sequence[Command]) -> float:
     """When the oldest command at work began: what was used since then may be needed."""
     return min((command.began for command in at_work), default=math.inf)
-
-
-@contextlib.contextmanager
-def claimed(store: Store, key: str) -> Iterator[bool]:
-    """Hold an artifact's claim, without building it; False where somebody else holds it."""
-    claim = store.claim(key)
-    claim.parent.mkdir(parents=True, exist_ok=True)
-    with lease.held(claim) as mine:
-        yield mine
 
 
 def read_lease(path: Path, now: int) -> Lease | None:

@@ -11,7 +11,6 @@ the rest of the artifact is taken away, or its manifest put back, for which `Sto
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import uuid
@@ -27,7 +26,6 @@ from thyroid.storage.inventory import (
     Artifact,
     Failure,
     Scrap,
-    claimed,
     commands,
     oldest,
     read_artifact,
@@ -74,25 +72,6 @@ class Pruned:
     """Number of artifacts that stay, the spared ones among them."""
     left_size: int
     """Their bytes."""
-
-
-def keys_needed(run: Path) -> frozenset[str]:
-    """What a run needs, by its stages.json.
-
-    Raises
-    ------
-    InputError
-        When that is missing or cannot be understood.
-    """
-    path = run / "stages.json"
-    try:
-        return frozenset(str(stage["key"]) for stage in json.loads(path.read_text())["stages"])
-    except (FileNotFoundError, NotADirectoryError):
-        raise InputError(
-            f"{path} is missing, so what the run needs is not known: run its command again."
-        ) from None
-    except (ValueError, KeyError, TypeError):
-        raise InputError(f"{path} cannot be understood: run its command again.") from None
 
 
 def prune(store: Store, criteria: Criteria, advance: Advance, *, dry_run: bool = False) -> Pruned:
@@ -154,12 +133,11 @@ def prune(store: Store, criteria: Criteria, advance: Advance, *, dry_run: bool =
 @contextlib.contextmanager
 def _alone(store: Store) -> Iterator[None]:
     """Of several that prune a store, one does: what lies in the trash is nobody else's."""
-    claim = store.root / "claims" / "prune"
-    claim.parent.mkdir(parents=True, exist_ok=True)
+    claim = store.claim("prune")
     before = read_lease(claim, store.now())
     if before is not None and not before.lives:
         lease.bury(claim, (before.holder, before.renewed))
-    with lease.held(claim) as mine:
+    with store.claimed("prune") as mine:
         if not mine:
             raise InputError(f"{store.root} is being pruned already: wait until that has ended.")
         yield
@@ -168,7 +146,7 @@ def _alone(store: Store) -> Iterator[None]:
 def _remove(store: Store, artifact: Artifact, now: int) -> bool:
     """Remove an artifact, unless it was used after it was listed or somebody may need it."""
     doubt, grave = store.doubt(artifact.key), _grave(store, artifact.folder)
-    with claimed(store, artifact.key) as mine:
+    with store.claimed(artifact.key) as mine:
         before = read_artifact(artifact.folder)
         if not mine or before is None or before.used != artifact.used:
             return False
@@ -201,7 +179,7 @@ def _clear(store: Store, scrap: Scrap, now: int) -> None:
     grave.parent.mkdir(exist_ok=True)
     with contextlib.ExitStack() as stack:
         if scrap.path.parent.parent == store.root / "artifacts":
-            mine = stack.enter_context(claimed(store, scrap.path.name))
+            mine = stack.enter_context(store.claimed(scrap.path.name))
             if not mine or read_artifact(scrap.path) is not None:
                 return
         with contextlib.suppress(FileNotFoundError):
