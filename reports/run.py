@@ -17,6 +17,7 @@ from reports.synthetic import read_examples, read_quality
 from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
 from thyroid.evaluate.predictions import Predictions, read_predictions
+from thyroid.runs.config import read_config
 from thyroid.runs.ledger import read_costs
 from thyroid.runs.savings import NeededStage, read_stages
 
@@ -98,7 +99,7 @@ def read_run(folder: Path) -> Run:
     InputError
         When the folder holds no run, or a file of it is damaged.
     """
-    config = _config(folder)
+    config = read_config(folder)
     classes = tuple(config["dataset"]["classes"])
     dataset, state = _dataset(folder, config["dataset"])
     stages = _stages(folder / "metrics.jsonl")
@@ -131,26 +132,6 @@ def read_run(folder: Path) -> Run:
         dataset_state=state,
         test_set=_dataset(folder, config["test_set"])[0] if config.get("test_set") else None,
     )
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    path = folder / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        classes = config["dataset"]["classes"]
-        sound = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
-    except FileNotFoundError:
-        raise InputError(
-            f"{folder} is no run, it has no config.json: name a folder that `thyroid train`, "
-            "`thyroid search`, `thyroid compare` or `thyroid demo` wrote."
-        ) from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}): check the path.") from None
-    except (ValueError, TypeError, KeyError):
-        sound = False
-    if not sound:
-        raise InputError(f"{path} is damaged: run the command that made it again.")
-    return dict(config)
 
 
 def _dataset(run: Path, recorded: dict[str, Any]) -> tuple[Dataset | None, str]:

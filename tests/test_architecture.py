@@ -37,7 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "speed": GROUND | {"machine", "networks", "recipe", "stages", "storage"},
     "model": GROUND
     | {"__version__", "data", "evaluate", "network_input", "networks", "pipeline", "recipe"}
-    | {"storage"},
+    | {"runs", "storage"},
     "runs": RECIPES
     | {"__version__", "data", "evaluate", "execute", "machine", "network_input", "networks"}
     | {"progress", "space", "stages", "storage"},

@@ -12,7 +12,6 @@ import contextlib
 import dataclasses
 import json
 import time
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -20,10 +19,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from thyroid import machine
-from thyroid.errors import InputError, StorageError
+from thyroid.errors import StorageError
 from thyroid.files import replace_text
 from thyroid.networks.registry import build, require_size
-from thyroid.recipe import ExecutionConfig, Layout, NetworkConfig, Precision, Recipe, from_json
+from thyroid.recipe import ExecutionConfig, Layout, NetworkConfig, Precision, Recipe
 from thyroid.stages.compute import start
 from thyroid.storage.cache import cache_folder
 
@@ -48,8 +47,8 @@ class Way(NamedTuple):
         return " ".join(self)
 
 
-def fastest(recipe: Recipe, run: Path | None = None) -> Recipe:
-    """The recipe with what its classifier's `auto` comes to: as the run began, else measured.
+def fastest(recipe: Recipe, before: Recipe | None = None) -> Recipe:
+    """The recipe with what its classifier's `auto` comes to: as before, else measured.
 
     A precision in `execution` that is not this machine's own choice is the user's, and holds for
     the classifier, too. On a GPU nothing is measured: bf16, channels last.
@@ -57,14 +56,16 @@ def fastest(recipe: Recipe, run: Path | None = None) -> Recipe:
     Parameters
     ----------
     recipe : its execution is resolved
-    run : the run's folder; what stands in its config.json is not measured again
+    before : what the run began with, where it goes on: that is not measured again
 
     Raises
     ------
     InputError
         When there is no such network, or pictures are too small for it.
     """
-    network, execution = _begun(recipe, run), recipe.execution
+    network, execution = recipe.network, recipe.execution
+    if before is not None:
+        network = _as_before(network, before.network)
     own = machine.resolve(dataclasses.replace(execution, precision="auto")).precision
     precisions: tuple[Precision, ...] = ("bf16", "fp32")
     if network.precision != "auto":
@@ -86,17 +87,8 @@ def fastest(recipe: Recipe, run: Path | None = None) -> Recipe:
     return dataclasses.replace(recipe, network=chosen)
 
 
-def _begun(recipe: Recipe, run: Path | None) -> NetworkConfig:
-    """The network with the way that a run in this folder began with, where none is asked for."""
-    network = recipe.network
-    if run is None:
-        return network
-    try:
-        config = json.loads((run / "config.json").read_text())
-        search = config["search"] or config.get("comparison") or {}
-        before = from_json(Recipe, search.get("base", config["recipe"])).network
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, InputError):
-        return network  # no run, or one that will be refused
+def _as_before(network: NetworkConfig, before: NetworkConfig) -> NetworkConfig:
+    """The network in the way that a run began with, where none is asked for."""
     if before.name != network.name:
         return network
     return dataclasses.replace(

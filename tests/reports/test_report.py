@@ -287,8 +287,8 @@ def test_no_path_of_this_machine_is_in_the_report(run, dataset):
     ("name", "content", "words"),
     [
         ("config.json", None, "is no run, it has no config.json"),
-        ("config.json", "{", "config.json is damaged"),
-        ("config.json", '{"dataset": {}}', "config.json is damaged"),
+        ("config.json", "{", "config.json cannot be understood"),
+        ("config.json", '{"dataset": {}}', "config.json cannot be understood"),
         ("metrics.jsonl", "not json\n{}\n", "metrics.jsonl, line 1"),
         ("trials.csv", "number,state\n0,complete\n", "no column 'macro_f1'"),
         ("split.csv", "image,part\na,train\n", "split.csv is no table"),

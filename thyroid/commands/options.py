@@ -55,6 +55,7 @@ def resolved(
     """The recipe with `auto` replaced by what there is, and without what the data do not allow."""
     from thyroid.machine import resolve
     from thyroid.progress import say
+    from thyroid.runs.config import began_with
     from thyroid.speed import fastest
 
     if dataset.info.kind == "display":
@@ -62,7 +63,8 @@ def resolved(
     execution = recipe.execution
     if gpus_per_worker and execution.device == "auto":  # the workers' machines, not this one
         execution = dataclasses.replace(execution, device="cuda")
-    fixed = fastest(dataclasses.replace(recipe, execution=resolve(execution)), run)
+    before = None if run is None else began_with(run)
+    fixed = fastest(dataclasses.replace(recipe, execution=resolve(execution)), before)
     fitting = for_data(fixed, dataset.info.kind, crosses=bool(dataset.is_cross.any()))
     if fixed.synthetic and fitting.mixing != fixed.mixing:
         say("No image shows more than one disease: no synthetic cross images are made.")

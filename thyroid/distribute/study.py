@@ -7,7 +7,6 @@ when its process died is run again under its number, with its parameters.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,6 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from thyroid.distribute.rungs import Report, Rungs, report_of
 from thyroid.errors import InputError
+from thyroid.runs.config import read_config
 
 OBJECTIVES: dict[str, Literal["maximize", "minimize"]] = {
     "macro_f1": "maximize",
@@ -127,13 +127,12 @@ def find_study(run: Path) -> optuna.Study:
         When the folder holds no search.
     """
     try:
-        config = json.loads((run / "config.json").read_text())
+        config = read_config(run)
         storage = config["search"].get("storage")
-        if storage is not None:
-            return read_study(storage, study_name(config["id"]))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        name = study_name(config["id"])
+    except (KeyError, TypeError, AttributeError, InputError):
         raise InputError(f"{run} holds no search: name a run of `thyroid search`.") from None
-    return read_study(run / "study.journal")
+    return read_study(run / "study.journal") if storage is None else read_study(storage, name)
 
 
 def read_study(place: Path | str, name: str = STUDY) -> optuna.Study:

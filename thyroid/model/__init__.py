@@ -6,5 +6,6 @@ MODEL/README.md           the model card
 MODEL/model.onnx          counts -> calibrated probabilities, where asked for
 
 `folder` reads it, `export` takes one from a run, `onnx_graph` is its form for other programs,
-`prediction` applies it to files. May not import stages, runs or ray: a model needs no training.
+`prediction` applies it to files. May not import stages or ray: a model needs no training. Of
+`runs` it takes the reading of config.json.
 """

@@ -23,6 +23,7 @@ from thyroid.files import sha256_of
 from thyroid.model.folder import CARD, FORMAT_VERSION, WEIGHTS
 from thyroid.model.prediction import UNCERTAIN, UNREADABLE
 from thyroid.recipe import Recipe, from_json
+from thyroid.runs.config import not_understood, read_config
 from thyroid.storage.store import Store
 
 LEVEL = 0.95
@@ -55,22 +56,12 @@ def trained(run: Path, seed: int | None, store: Path | None) -> Trained:
     InputError
         When the folder holds no finished run, or its network of that seed is not there.
     """
-    path = run / "config.json"
+    config = read_config(run)
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
         seeds, classes = list(config["seeds"]), tuple(config["dataset"]["classes"])
         recipe = from_json(Recipe, config["recipe"])
-    except (FileNotFoundError, NotADirectoryError):
-        raise InputError(
-            f"{run} is no run, it has no config.json: name a folder that `thyroid train`, "
-            "`thyroid search` or `thyroid compare` wrote."
-        ) from None
-    except OSError as refusal:
-        raise InputError(f"{path} cannot be read ({refusal.strerror}): check the path.") from None
-    except (ValueError, KeyError, TypeError, InputError):
-        raise InputError(
-            f"{path} cannot be understood: it is damaged, or of another version of thyroid."
-        ) from None
+    except (KeyError, TypeError, InputError):
+        raise not_understood(run) from None
     chosen = seeds[0] if seed is None else seed
     if chosen not in seeds:
         known = ", ".join(map(str, seeds))

@@ -31,7 +31,8 @@ from thyroid import __version__, files, machine
 from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
 from thyroid.files import cannot_write, remove_at_once, replace_text
-from thyroid.recipe import Recipe, flat, from_json, to_json
+from thyroid.recipe import flat, to_json
+from thyroid.runs.config import FILE, began_with, not_understood, read_config, settings
 from thyroid.runs.experiment import Experiment
 from thyroid.runs.tensorboard import FOLDER as TENSORBOARD
 from thyroid.storage.store import Store
@@ -68,7 +69,7 @@ def at_work(
     """
     with locked(run):
         require_same(run, experiment, command, about)
-        if not (run / "config.json").exists():
+        if not (run / FILE).exists():
             write_config(run, experiment, command, about)
         store = _own_store(run, place)
         with store.in_use():
@@ -106,21 +107,16 @@ def require_same(
     InputError
         When data, command, space or recipe differ.
     """
-    path = run / "config.json"
-    if not path.exists():
+    recipe = began_with(run)
+    if recipe is None:
         return
+    before = read_config(run)
     try:
-        before = json.loads(path.read_text())
         used = [(before[name] or {}).get("digest") for name in DATA]
-        old_search = before["search"] or before.get("comparison") or {}
-        old_recipe = from_json(Recipe, old_search.get("base", before["recipe"]))
-        old = {"command": before["command"]} | flat(to_json(old_recipe))
-        old |= {f"--{name}": old_search.get(name) for name in SETTINGS}
-    except (ValueError, KeyError, TypeError, AttributeError, InputError):
-        raise InputError(
-            f"{path} cannot be understood: it is damaged, or of another version of thyroid; "
-            "choose another run folder."
-        ) from None
+        old = {"command": before["command"]} | flat(to_json(recipe))
+        old |= {f"--{name}": settings(before).get(name) for name in SETTINGS}
+    except (KeyError, AttributeError):
+        raise not_understood(run) from None
     if used != [None if data is None else data.digest for data in _data(experiment)]:
         raise InputError(f"{run} holds a run on other data: choose another run folder.")
     new = {"command": command} | flat(to_json(experiment.recipe))
@@ -143,8 +139,8 @@ def write_config(
     about : settings of a search or a comparison
     """
     try:
-        before = json.loads((run / "config.json").read_text())
-    except (OSError, ValueError):
+        before = read_config(run)
+    except InputError:
         before = {}
     recipe, seeds = to_json(experiment.recipe), list(experiment.seeds)
     config = {
@@ -164,14 +160,13 @@ def write_config(
                 remove_at_once(run / folder)
             for file in ("metrics.jsonl", "rows.json"):
                 (run / file).unlink(missing_ok=True)
-    for name, content in (("config.json", config), ("recipe.json", recipe)):
+    for name, content in ((FILE, config), ("recipe.json", recipe)):
         replace_text(run / name, json.dumps(content, indent=2) + "\n")
 
 
 def _own_store(run: Path, place: Path | None) -> Store:
     """The store that a run works with; what it makes there bears the id in its config.json."""
-    config = json.loads((run / "config.json").read_text())
-    return Store.at(place or run / "store", config.get("id", ""))
+    return Store.at(place or run / "store", read_config(run).get("id", ""))
 
 
 def _data(experiment: Experiment) -> list[Dataset | None]:
