@@ -101,7 +101,8 @@ def test_earlier_trials_are_recalled_as_far_as_the_store_has_them(
     store = Store(tmp_path / "store", "first")
     old = tmp_path / "old"
     search(old, crossed, store).best()
-    (old / "config.json").write_text(json.dumps({"search": {}, "id": "first"}))
+    config = {"dataset": {"classes": []}, "search": {}, "id": "first"}
+    (old / "config.json").write_text(json.dumps(config))
     told = pd.read_csv(old / "trials.csv")
     distinct = told.drop_duplicates(["param_epochs", "param_rate"])
 
