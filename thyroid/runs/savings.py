@@ -1,4 +1,4 @@
-"""What a run computed, what it found, and what it would have cost had nothing been shared."""
+"""RUN/stages.json: what a run computed, what it found, and who needed it; written and read here."""
 
 from __future__ import annotations
 
