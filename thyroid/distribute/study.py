@@ -124,13 +124,13 @@ def find_study(run: Path) -> optuna.Study:
     Raises
     ------
     InputError
-        When the folder holds no search.
+        When the folder holds no search, or its config.json is damaged.
     """
+    config = read_config(run)
     try:
-        config = read_config(run)
         storage = config["search"].get("storage")
         name = study_name(config["id"])
-    except (KeyError, TypeError, AttributeError, InputError):
+    except (KeyError, TypeError, AttributeError):
         raise InputError(f"{run} holds no search: name a run of `thyroid search`.") from None
     return read_study(run / "study.journal") if storage is None else read_study(storage, name)
 
