@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from reports.run import Run
+from reports.scintigrams import contact_sheet
 from thyroid.data.dataset import Dataset
 from thyroid.data.quality import check, look_alikes
 
@@ -133,6 +134,14 @@ def dataset_info(dataset: Dataset, parts: Mapping[str, str] | None = None) -> di
         ],
         "total_counts": _spread(images["total_counts"]) if info.kind == "counts" else None,
     }
+
+
+def training_sheet(run: Run, size: int | None = None) -> list[dict[str, Any]]:
+    """A few training images per class and cross; none where the data are gone."""
+    if run.dataset is None or not run.parts:
+        return []
+    part = run.dataset.images["image_id"].map(run.parts)
+    return contact_sheet(run.dataset, (part == "train").to_numpy(), per_group=3, size=size)
 
 
 def _flagged(images: pd.DataFrame, flag: str) -> int:

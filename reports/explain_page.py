@@ -113,7 +113,7 @@ def write_explanation(
         for one, heat, scale in zip(readable, maps, scales, strict=False)
     ]
     info = explanation_info(model, predictions, scales)
-    return write_page("explain.html", info, out, lang, images=pictures)
+    return write_page("explain.html", info, out, lang, pictures=pictures)
 
 
 def _shown_side(side: int, images: int) -> int:

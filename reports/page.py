@@ -15,7 +15,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from reports import (
@@ -24,6 +24,7 @@ from reports import (
     figures,
     language,
     search_figures,
+    sections,
     space_figures,
     tree_figure,
 )
@@ -47,9 +48,11 @@ MACHINE = (later("cpu"), later("cores"), later("platform"))
 
 
 def write_page(
-    template: str, info: dict[str, Any], out: Path, lang: str = "en", **pictures: Any
+    template: str, info: dict[str, Any], out: Path, lang: str = "en", **beside: Any
 ) -> Path:
     """Render in a language, then write OUT and, beside it with the suffix .json, the numbers.
+
+    What the page shows beside its numbers, such as pictures, is not in that file.
 
     Raises
     ------
@@ -61,9 +64,7 @@ def write_page(
         raise InputError(f"{out}: the page's numbers take this name; choose one ending in .html.")
     text = json.dumps(info, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     with language.written_in(lang):
-        page = (
-            environment(lang).get_template(template).render(**json.loads(text), pictures=pictures)
-        )
+        page = environment(lang).get_template(template).render(**json.loads(text), **beside)
     for path, content in ((numbers, text), (out, page)):
         with cannot_write(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -79,7 +80,7 @@ def environment(lang: str) -> Environment:
     `_("a text of ours")` in a template is taken for markup; a value goes through `translated`.
     """
     env = Environment(
-        loader=PackageLoader("reports"),
+        loader=ChoiceLoader([PackageLoader("reports"), FileSystemLoader(sections.__path__)]),
         autoescape=True,
         extensions=["jinja2.ext.i18n"],
         undefined=StrictUndefined,

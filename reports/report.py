@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+from reports import sections
 from reports.calibration import calibration_info
-from reports.cases import case_pictures, cases_info
 from reports.claims import claims_info
 from reports.comparison import comparison_info
-from reports.costs import costs_info
 from reports.curves import curves_info
-from reports.data import data_info
+from reports.data import data_info, training_sheet
 from reports.forgetting import forgetting_info
-from reports.generators import generators_info
+from reports.language import later
 from reports.page import write_page
 from reports.provenance import provenance_info
 from reports.results import results_info
 from reports.run import Run, read_run
-from reports.savings import savings_info
-from reports.scintigrams import contact_sheet, side_by_side
-from reports.search import search_info
 from reports.training import training_info
 from reports.verdict import verdict_info
-from reports.worth import uses_synthetic, worth_info
+from reports.worth import worth_info
+
+ALONE: dict[str, ModuleType] = {
+    found.name: importlib.import_module(f"{sections.__name__}.{found.name}")
+    for found in pkgutil.iter_modules(sections.__path__)
+}
+"""The sections that stand by themselves."""
 
 
 def write_report(run: str | Path, out: str | Path | None = None, lang: str = "en") -> Path:
@@ -47,19 +52,21 @@ def write_report(run: str | Path, out: str | Path | None = None, lang: str = "en
     content = read_run(Path(run))
     name = "report.html" if lang == "en" else f"report.{lang}.html"
     out = content.folder / name if out is None else Path(out)
-    info, sides = report_info(content), comparison_sheet(content)
-    real = any(group["real"] for group in sides)  # then they need not be shown twice
-    sheet = [] if real else training_sheet(content)
-    pictures = {"sheet": sheet, "sides": sides, "cases": case_pictures(content)}
-    return write_page("report.html", info, out, lang, **pictures)
+    info = report_info(content)
+    drawing = {name: module for name, module in ALONE.items() if hasattr(module, "pictures")}
+    drawn = {name: module.pictures(content) for name, module in drawing.items()}
+    twice = any(group["real"] for group in drawn["generators"])
+    pictures = drawn | {"sheet": [] if twice else training_sheet(content)}
+    return write_page("report.html", info, out, lang, pictures=pictures, sections=contents(info))
 
 
 def report_info(run: Run) -> dict[str, Any]:
     """Every number and name of the page: the content of report.json."""
-    data, results, search = data_info(run), results_info(run), search_info(run)
+    alone = {name: module.info(run) for name, module in ALONE.items()}
+    data, results = data_info(run), results_info(run)
     training, worth, forgetting = training_info(run), worth_info(run), forgetting_info(run)
     comparison = comparison_info(run, results)
-    verdict = verdict_info(run.config, data, results, search, worth, comparison)
+    verdict = verdict_info(run.config, data, results, alone["search"], worth, comparison)
     synthetic = verdict["synthetic"]["state"]
     claims = (training, results, comparison, worth, synthetic, forgetting)
     return {
@@ -74,26 +81,33 @@ def report_info(run: Run) -> dict[str, Any]:
         "forgetting": forgetting,
         "claims": claims_info(run.config, *claims),
         "worth": worth,
-        "generators": generators_info(run),
-        "search": search,
-        "cases": cases_info(run),
-        "savings": savings_info(run),
-        "costs": costs_info(run),
+        **alone,
         "provenance": provenance_info(run),
     }
 
 
-def training_sheet(run: Run, size: int | None = None) -> list[dict[str, Any]]:
-    """A few training images per class and cross; none where the data are gone."""
-    if run.dataset is None or not run.parts:
-        return []
-    part = run.dataset.images["image_id"].map(run.parts)
-    return contact_sheet(run.dataset, (part == "train").to_numpy(), per_group=3, size=size)
+def contents(info: dict[str, Any]) -> list[tuple[str, str]]:
+    """Name and title of each section that the page has, in the order of the page."""
+    results = info["results"]
+    argument = {
+        "verdict": later("Verdict"),
+        "claims": later("Claims of the publication"),
+        "comparison": later("Comparison"),
+        "results": later("Results on validation images")
+        if results and results["part"] == "validation"
+        else later("Results on test images"),
+        "training": later("Training"),
+        "data": later("Data"),
+        "reproduce": later("How to reproduce"),
+        "limits": later("Limits"),
+    }
+    titles = argument | {name: module.TITLE for name, module in ALONE.items()}
+    silent = {name for name in ("claims", "comparison", *ALONE) if info[name] is None}
+    order = [name for first in argument for name in _and_after(first)]
+    return [(name, titles[name]) for name in order if name not in silent]
 
 
-def comparison_sheet(run: Run) -> list[dict[str, Any]]:
-    """Training images and synthetic ones of the same findings, with pixels of the same size."""
-    if run.examples is None or not uses_synthetic(run.config):
-        return []
-    made = contact_sheet(run.examples, per_group=3)
-    return side_by_side(training_sheet(run, run.examples.info.size), made)
+def _and_after(name: str) -> list[str]:
+    """A section, and those that come after it wherever it stands."""
+    followers = [other for other, module in ALONE.items() if name == module.AFTER]
+    return [name, *(each for other in followers for each in _and_after(other))]

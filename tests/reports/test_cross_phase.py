@@ -8,8 +8,8 @@ import pytest
 
 from reports.figures import loss_chart
 from reports.forgetting import forgetting_info
-from reports.generators import generators_info
 from reports.run import read_run
+from reports.sections.generators import info as generators_info
 from reports.training import training_info
 from tests.reports.conftest import add_cross_phase, add_synthetic, make_run
 from tests.reports.test_comparison import shown

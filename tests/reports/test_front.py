@@ -9,7 +9,7 @@ import pytest
 
 from reports.front import AIMS, front_info, non_dominated
 from reports.run import read_run
-from reports.search import search_info
+from reports.sections.search import info as search_info
 from tests.reports.conftest import add_objectives, make_run
 from tests.reports.test_report import read
 

@@ -10,7 +10,7 @@ from reports.provenance import command, flat, training_command, without_folder
 from reports.report import write_report
 from reports.results import results_info
 from reports.run import read_run
-from reports.search import search_info
+from reports.sections.search import info as search_info
 from reports.svg import Axis
 from reports.training import training_info
 from reports.verdict import verdict_info

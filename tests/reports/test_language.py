@@ -18,9 +18,9 @@ from tests.reports.test_report import Page
 
 REPORTS = Path(__file__).parents[2] / "reports"
 KEYWORDS = {"_": None, "gettext": None, "later": None, "ngettext": (1, 2), "plural": (2, 3)}
-METHODS = [("**.py", "python"), ("templates/**.html", "jinja2")]
+METHODS = [("**.py", "python"), ("**.html", "jinja2")]
 OPTIONS = {
-    "templates/**.html": {
+    "**.html": {
         "trim_blocks": "true",
         "lstrip_blocks": "true",
         "newstyle_gettext": "true",

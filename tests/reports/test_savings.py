@@ -7,7 +7,7 @@ import re
 import pytest
 
 from reports.run import read_run
-from reports.savings import savings_info
+from reports.sections.savings import info as savings_info
 from reports.tree import MOST_ROWS, MOST_STAGES, tree_info
 from reports.tree_figure import tree_chart
 from tests.reports.conftest import add_stages, make_stages
@@ -65,7 +65,7 @@ def test_sums_are_those_of_the_definition(run):
 
 def test_the_page_says_what_was_computed(run):
     html, info = read(add_stages(run, trials=9, segments=5, found=("dcgan",)))
-    assert list(info)[-3:] == ["savings", "costs", "provenance"]
+    assert list(info)[-3:] == ["savings", "search", "provenance"]
     assert "Without sharing, the trainings of this run would have needed" in html
     assert "were found in the store, where earlier runs had left them" in html
     titles = re.findall(r"<h2[^>]*>(.*?)</h2>", html)
@@ -97,7 +97,7 @@ def test_a_training_run_has_the_section_too(run):
     (run / "config.json").write_text(json.dumps(config | {"command": "train", "search": None}))
     (run / "trials.csv").unlink()
     html, _ = read(add_stages(run, trials=1, seeds=(0, 1, 2)))
-    assert 'id="computed"' in html
+    assert 'id="savings"' in html
     assert 'id="search"' not in html
 
 

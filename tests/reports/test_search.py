@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from reports.importance import ENOUGH, MOST, importance_info
-from reports.search import LISTED, NAMED, REASONS
+from reports.sections.search import LISTED, NAMED, REASONS
 from reports.space_figures import importance_chart, parallel_chart, slice_chart
 from reports.spaces import AXES, LINES, PANELS, evenly, scale_of, space_info
 from tests.reports.conftest import make_dataset, make_run, make_trials

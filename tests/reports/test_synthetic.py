@@ -11,11 +11,12 @@ import pytest
 from PIL import Image
 
 from reports.data import data_info
-from reports.generators import generators_info
-from reports.report import comparison_sheet, write_report
+from reports.report import write_report
 from reports.results import results_info
 from reports.run import read_run
 from reports.scintigrams import inverted_grey, side_by_side
+from reports.sections.generators import info as generators_info
+from reports.sections.generators import pictures
 from reports.verdict import synthetic_state, verdict_info, verdict_line
 from reports.worth import uses_synthetic, worth_info
 from tests.reports.conftest import add_synthetic, make_dataset, make_run
@@ -159,7 +160,7 @@ def test_a_run_without_synthetic_images_has_none_of_it(run):
     assert info["worth"] is None
     assert info["generators"] is None
     assert info["verdict"]["synthetic"] == {"state": None, "difference": None}
-    assert 'id="synthetic"' not in html
+    assert 'id="generators"' not in html
     assert "ynthetic images" not in html
 
 
@@ -167,18 +168,18 @@ def test_a_run_without_synthetic_images_has_none_of_it(run):
 
 
 def test_pairs_have_pixels_of_the_same_size_and_the_same_grey(content, dataset):
-    groups = comparison_sheet(content)
-    pictures = [
+    groups = pictures(content)
+    shown_pixels = [
         [np.asarray(Image.open(io.BytesIO(base64.b64decode(u.split(",")[1])))) for u in group[side]]
         for group in groups
         for side in ("real", "synthetic")
     ]
-    assert {p.shape for some in pictures for p in some} == {(16, 16)}
+    assert {p.shape for some in shown_pixels for p in some} == {(16, 16)}
     train = dataset.images["image_id"].map(content.parts) == "train"
     first = np.flatnonzero(train & (dataset.images["findings"] == "normal"))[0]
     summed = dataset.counts[first].reshape(16, 2, 16, 2).sum(axis=(1, 3))
     shown = Image.open(io.BytesIO(inverted_grey(summed)))
-    assert np.array_equal(pictures[0][0], np.asarray(shown))
+    assert np.array_equal(shown_pixels[0][0], np.asarray(shown))
     assert groups[-1]["name"] == "hot_nodule;cold_nodule"
     assert (len(groups[-1]["real"]), len(groups[-1]["synthetic"])) == (0, 3)
 
@@ -205,7 +206,7 @@ def test_the_section_stands_after_the_results_and_is_whole(synthetic_run):
     )
     page = Page(html)
     assert len([1 for tag, _ in page.tags if tag == "img"]) == 6 * 3 + 7 * 3 + 4 * 3
-    section = Page(html[html.index('id="synthetic"') : html.index('id="search"')])
+    section = Page(html[html.index('id="generators"') : html.index('id="search"')])
     assert len([1 for tag, _ in section.tags if tag == "svg"]) == 3
     assert html.count("<table") == html.count("<thead>")
     for measure in info["generators"]["quality"]["overall"]:

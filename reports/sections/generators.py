@@ -6,9 +6,15 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
+from reports.data import training_sheet
+from reports.language import later
 from reports.run import Run
+from reports.scintigrams import contact_sheet, side_by_side
 from reports.synthetic import WAYS
 from reports.worth import uses_synthetic
+
+TITLE = later("Synthetic scintigrams")
+AFTER = "training"
 
 DCGAN = ("discriminator_loss", "generator_loss", "real_score", "fake_score", "diversity")
 SRGAN = ("validation_psnr_db", "bicubic_psnr_db", "pixel_loss")
@@ -16,7 +22,7 @@ EVERYTHING = "all"
 """The group of all images in quality.json."""
 
 
-def generators_info(run: Run) -> dict[str, Any] | None:
+def info(run: Run) -> dict[str, Any] | None:
     """All about the synthetic images but their worth; None where the recipe uses none."""
     if not uses_synthetic(run.config):
         return None
@@ -38,6 +44,14 @@ def generators_info(run: Run) -> dict[str, Any] | None:
         "super_resolution": None if quality is None else _enlarged(quality["super_resolution"]),
         "costs": _costs(run),
     }
+
+
+def pictures(run: Run) -> list[dict[str, Any]]:
+    """Training images and synthetic ones of the same findings, with pixels of the same size."""
+    if run.examples is None or not uses_synthetic(run.config):
+        return []
+    made = contact_sheet(run.examples, per_group=3)
+    return side_by_side(training_sheet(run, run.examples.info.size), made)
 
 
 def _of_cross_phase(cross: dict[str, Any]) -> float | None:

@@ -9,9 +9,13 @@ import pandas as pd
 
 from reports.front import front_info
 from reports.importance import importance_info
+from reports.language import later
 from reports.provenance import without_folder
 from reports.run import PARAMETER, Run
 from reports.spaces import space_info
+
+TITLE = later("Search")
+AFTER = "generators"
 
 TOP = 10
 """Trials in the table of the best."""
@@ -36,17 +40,17 @@ KEPT = (
 """What the tables show of a trial, beside its parameters."""
 
 
-def search_info(run: Run) -> dict[str, Any] | None:
+def info(run: Run) -> dict[str, Any] | None:
     """None where the run searched nothing; without `history` where no trial has ended yet."""
     planned = run.config.get("search")
     if planned is None:
         return None
     names = ("space", "trials", "seeds")
-    info: dict[str, Any] = {name: planned.get(name) for name in names} | {"ended": 0}
-    info["objectives"] = planned.get("objectives") or ["macro_f1"]
-    info["space"] = without_folder(info["space"])
+    found: dict[str, Any] = {name: planned.get(name) for name in names} | {"ended": 0}
+    found["objectives"] = planned.get("objectives") or ["macro_f1"]
+    found["space"] = without_folder(found["space"])
     if run.trials is None:
-        return info
+        return found
     trials = run.trials
     parameters = [
         name.removeprefix(PARAMETER) for name in trials.columns if name.startswith(PARAMETER)
@@ -67,7 +71,7 @@ def search_info(run: Run) -> dict[str, Any] | None:
     failed = _reasons([r for r in rows if r["state"] == "failed"])
     own = [row for row in rows if not (row.get("reason") or "").startswith("recalled from")]
     reused, computed = _total(own, "reused_stages"), _total(own, "computed_stages")
-    return info | {
+    return found | {
         "ended": len(own),
         "recalled": len(rows) - len(own),
         "states": dict(sorted(Counter(str(r["state"]) for r in own).items())),
@@ -85,7 +89,7 @@ def search_info(run: Run) -> dict[str, Any] | None:
         "best": ranked[0] if ranked else None,
         "top": ranked[:TOP],
         "choice": None if chosen is None else _choice(ranked),
-        "front": front_info(ranked, info["objectives"], chosen),
+        "front": front_info(ranked, found["objectives"], chosen),
         "stopped": stopped[:REASONS],
         "failed": failed[:REASONS],
         "more_reasons": {"stopped": len(stopped[REASONS:]), "failed": len(failed[REASONS:])},

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from reports.language import later
 from reports.run import Run
 from reports.tree import tree_info
 from thyroid.runs.savings import NeededStage
+
+TITLE = later("What was computed")
+AFTER = "search"
 
 KINDS = (
     "split",
@@ -24,7 +28,7 @@ KINDS = (
 """In the order of the pipeline; what is not named here comes last."""
 
 
-def savings_info(run: Run) -> dict[str, Any] | None:
+def info(run: Run) -> dict[str, Any] | None:
     """None where the run did not record its stages, or has computed none yet.
 
     Returns

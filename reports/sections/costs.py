@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from reports.language import later
 from reports.run import Run
 from thyroid.runs.ledger import HOURS, LIMITS
 
+TITLE = later("Node-hours and stage-hours")
+AFTER = "savings"
 
-def costs_info(run: Run) -> dict[str, Any] | None:
+
+def info(run: Run) -> dict[str, Any] | None:
     """None where the run did not count.
 
     Returns
