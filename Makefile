@@ -17,8 +17,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: install
 	$(BIN)/thyroid demo
 
-test: install
-	$(BIN)/pytest
+test: install  # two at a time, but for those of Ray, which takes both processors
+	$(BIN)/pytest --numprocesses 2 --dist loadfile -m 'not ray and not cluster and not browser'
+	$(BIN)/pytest -m 'ray and not cluster and not browser'
 
 test-browser: install
 	$(BIN)/pytest -m browser
