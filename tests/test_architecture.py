@@ -43,7 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"progress", "space", "stages", "storage"},
     "distribute": RECIPES | {"data", "execute", "progress", "runs", "space", "storage"},
     "reports": GROUND | {"data", "evaluate", "model", "recipe", "runs"},
-    "tune_spaces": {"pipeline", "recipe"},
+    "tune_spaces": {"networks", "pipeline", "recipe"},
 }
 """Whoever is not here, `commands` and `cli`, may import everything."""
 

@@ -72,13 +72,18 @@ def real(trial: optuna.Trial, recipe: Recipe) -> dict[str, Any]:
     if thinning > 0:
         floor = trial.suggest_categorical("thinning_floor", [0.1, 0.3])
     return {
-        **{
-            f"augmentation.{name}": getattr(recipe.augmentation, name) * magnitude
-            for name in ("rotation_deg", "shift", "zoom", "anisotropy")
-        },
+        **geometry(recipe, magnitude),
         "augmentation.mirror": mirror,
         "augmentation.thinning": thinning,
         "augmentation.thinning_floor": floor,
+    }
+
+
+def geometry(recipe: Recipe, magnitude: float) -> dict[str, Any]:
+    """The recipe's geometric changes, so many times as strong."""
+    names = ("rotation_deg", "shift", "zoom", "anisotropy")
+    return {
+        f"augmentation.{name}": getattr(recipe.augmentation, name) * magnitude for name in names
     }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import optuna
 
 from thyroid.recipe import Recipe, override
+from tune_spaces.augmentation import geometry
 
 
 def space(trial: optuna.Trial, recipe: Recipe) -> Recipe:
@@ -21,9 +22,6 @@ def space(trial: optuna.Trial, recipe: Recipe) -> Recipe:
                 "learning_rate", [3e-4, 1e-3, 2e-3, 4e-3]
             ),
             "optimiser.weight_decay": trial.suggest_categorical("weight_decay", [0.01, 0.05, 0.2]),
-            **{
-                f"augmentation.{name}": getattr(recipe.augmentation, name) * magnitude
-                for name in ("rotation_deg", "shift", "zoom", "anisotropy")
-            },
+            **geometry(recipe, magnitude),
         },
     )

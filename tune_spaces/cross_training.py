@@ -11,6 +11,7 @@ from typing import Any
 
 import optuna
 
+from thyroid.networks.registry import has_stages, takes_cross_feature
 from thyroid.recipe import Recipe, override
 from tune_spaces.augmentation import length
 
@@ -30,7 +31,7 @@ def order(trial: optuna.Trial, recipe: Recipe) -> dict[str, Any]:
     constant = schedule.segment_epochs if schedule.constant_epochs else 0
     shortest = schedule.warmup_epochs + constant + schedule.decay_epochs
     orders = ["retrain", "mixed"] if shortest > 1 else ["mixed"]
-    residual = recipe.network.name.startswith("resnet")
+    residual = takes_cross_feature(recipe.network)
     sources = ["none", "input", "stem", "context"] if residual else ["none"]
     return {
         "cross.order": trial.suggest_categorical("order", orders),
@@ -64,7 +65,7 @@ def cross_phase(trial: optuna.Trial, recipe: Recipe, fields: dict[str, Any]) -> 
     if ramp != "constant":
         longest = max(1, changes["cross.epochs"] // segment)
         changes["cross.ramp_epochs"] = segment * trial.suggest_int("ramp_segments", 1, longest)
-    if recipe.network.name.startswith("resnet"):
+    if has_stages(recipe.network):
         changes["cross.trainable"] = trial.suggest_categorical(
             "trainable", ["all", "last_stages", "head"]
         )

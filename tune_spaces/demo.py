@@ -8,6 +8,7 @@ from __future__ import annotations
 import optuna
 
 from thyroid.recipe import Recipe, override
+from tune_spaces.augmentation import geometry
 
 
 def space(trial: optuna.Trial, recipe: Recipe) -> Recipe:
@@ -19,9 +20,6 @@ def space(trial: optuna.Trial, recipe: Recipe) -> Recipe:
         {
             "mixing.synthetic_share": share,
             "mixing.final_share": share,
-            **{
-                f"augmentation.{name}": getattr(recipe.augmentation, name) * magnitude
-                for name in ("rotation_deg", "shift", "zoom", "anisotropy")
-            },
+            **geometry(recipe, magnitude),
         },
     )

@@ -121,6 +121,35 @@ print(row.title, parameters(row.recipe.network, 7))
     assert second == f"Mean and one layer {17 * 7}"
 
 
+OWN_RESIDUAL = """
+from thyroid.networks.resnet import BasicBlock, ResNet
+from thyroid.networks.table import classifier
+
+
+@classifier("Residual, of one's own")
+def mine(classes: int, cross_feature: str = "none") -> ResNet:
+    return ResNet(BasicBlock, (1, 1, 1, 1), classes, 4, cross_feature=cross_feature)
+"""
+
+
+def test_x_i_is_searched_for_in_a_residual_network_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(OWN_RESIDUAL)
+    code = f"""
+import thyroid.networks
+thyroid.networks.__path__.append({str(tmp_path)!r})
+from tests.test_tune_spaces import proposals
+from tests.toy import toy_recipe
+found = proposals("cross_training", toy_recipe(network__name="mine", network__width=None))
+print(sorted({{recipe.network.cross_feature for recipe in found}}))
+print(sorted({{recipe.cross.trainable for recipe in found}}))
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.splitlines() == [
+        "['context', 'input', 'none', 'stem']",
+        "['all', 'head', 'last_stages']",
+    ]
+
+
 def test_two_networks_of_one_name_are_a_mistake() -> None:
     with pytest.raises(ValueError, match="two networks called resnet18"):
 

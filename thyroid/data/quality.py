@@ -242,15 +242,15 @@ def _exact_duplicates(dataset: Dataset, scan: _Scan) -> Iterator[QualityFlag]:
             )
 
 
-def _examples(copies: pd.DataFrame, differ_in: str, most: int = 3) -> str:
-    """Two of each of the first groups of copies, by image and patient."""
+def _examples(copies: pd.DataFrame, differ_in: str) -> str:
+    """Two of each of the first three groups of copies, by image and patient."""
     groups = copies["same"].unique()
     pairs = []
-    for group in groups[:most]:
+    for group in groups[:3]:
         pair = copies[copies["same"] == group].drop_duplicates(differ_in).head(2)
         named = zip(pair["image_id"], pair["patient_id"], strict=True)
         pairs.append(" and ".join(f"{image} of patient {patient}" for image, patient in named))
-    return "; ".join(pairs) + ("; ..." if len(groups) > most else "")
+    return "; ".join(pairs) + ("; ..." if len(groups) > 3 else "")
 
 
 def _near_duplicates(dataset: Dataset, scan: _Scan) -> Iterator[QualityFlag]:

@@ -62,6 +62,19 @@ def require_size(config: NetworkConfig, size: int) -> None:
         )
 
 
+def takes_cross_feature(config: NetworkConfig) -> bool:
+    """Whether `network.cross_feature` may be another than none."""
+    return _entry(config).residual
+
+
+def has_stages(config: NetworkConfig) -> bool:
+    """Whether `cross.trainable` may be another than all."""
+    from thyroid.networks.resnet import ResNet  # after the others: the table is in their order
+
+    with torch.device("meta"):
+        return isinstance(build(config, classes=2), ResNet)
+
+
 def parameters(config: NetworkConfig, classes: int) -> int:
     """How many numbers training changes."""
     with torch.device("meta"):

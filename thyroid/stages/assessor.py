@@ -30,7 +30,7 @@ def load_assessor(folder: Path, on: Compute) -> ResNet:
 
 
 def assessed(
-    assessor: ResNet, counts: Tensor, normalisation: str, batch: int = 256
+    assessor: ResNet, counts: Tensor, normalisation: str
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     """Features (N, D) float64 and the class given (N,) int64 for counts (N, S, S).
 
@@ -38,7 +38,7 @@ def assessed(
     """
     features, verdicts = [], []
     with torch.inference_mode():
-        for some in torch.split(counts, batch):
+        for some in torch.split(counts, 256):
             x = network_input(some, normalisation)  # (n, 1, S, S)
             seen = assessor.features(x.contiguous(memory_format=torch.channels_last))  # (n, D)
             features.append(seen.double().cpu())

@@ -200,14 +200,12 @@ def networks(config: DcganConfig, classes: int, size: int) -> tuple[nn.Module, n
     )
 
 
-def generated(
-    generator: nn.Module, latent: Tensor, findings: Tensor, on: Compute, batch: int = 256
-) -> Tensor:
+def generated(generator: nn.Module, latent: Tensor, findings: Tensor, on: Compute) -> Tensor:
     """Activities (N, S, S) float32, mean 1, of latent numbers (N, latent) and findings (N, C)."""
     generator.eval()
     out = []
     with torch.inference_mode(), on.autocast():
-        for z, y in zip(torch.split(latent, batch), torch.split(findings, batch), strict=True):
+        for z, y in zip(torch.split(latent, 256), torch.split(findings, 256), strict=True):
             out.append(activity(generator(z, y)))
     return torch.cat(out)
 

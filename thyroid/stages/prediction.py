@@ -54,13 +54,13 @@ def fit(
 
 
 def probabilities(
-    network: nn.Module, counts: Images | Tensor, normalisation: str, on: Compute, batch: int = 256
+    network: nn.Module, counts: Images | Tensor, normalisation: str, on: Compute
 ) -> Tensor:
     """Softmax outputs (N, C) float32 on the CPU for counts (N, S, S)."""
     network.eval()
     out = []
     with torch.inference_mode(), on.autocast():
-        for some in chunks(len(counts), batch):
+        for some in chunks(len(counts), 256):
             x = network_input(counts[some], normalisation)  # (n, 1, S, S)
             out.append(network(on.arranged(x)).float().softmax(1))
     return torch.cat(out).cpu()
