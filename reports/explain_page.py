@@ -46,6 +46,7 @@ def explanation_info(
             "name": model.name,
             "kind": model.kind,
             "level": model.level,
+            "learned": model.learned,
             "least_credible": 1 - model.threshold,
             "input_size": model.input.size,
         },

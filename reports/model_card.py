@@ -96,7 +96,7 @@ def metrics(info: dict[str, Any]) -> dict[str, Any]:
     results = info["results"]
     return {
         name: results[name]
-        for name in ("part", "images", "patients", "level", "overall", "per_class")
+        for name in ("part", "images", "patients", "level", "learned", "overall", "per_class")
     } | {"sets": info["sets"]}
 
 

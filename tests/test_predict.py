@@ -315,3 +315,19 @@ def test_predicting_imports_no_more_than_it_needs(data: Path, place: Path, tmp_p
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("learned", [True, False])
+def test_a_model_that_learned_nothing_says_so(
+    data: Path, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], learned: bool
+) -> None:
+    card = json.loads((place / "model" / "model.json").read_text())
+    assert card["metrics"]["learned"] in (True, False)  # what export found
+    shutil.copytree(place / "model", tmp_path / "model")
+    card["metrics"]["learned"] = learned
+    (tmp_path / "model" / "model.json").write_text(json.dumps(card))
+    (file,) = as_dicom(tmp_path, Dataset.open(data).counts[:1])
+    assert (
+        main(["predict", str(tmp_path / "model"), str(file), "--out", str(tmp_path / "p.csv")]) == 0
+    )
+    assert ("no better than luck" in capsys.readouterr().out) == (not learned)

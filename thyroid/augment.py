@@ -69,7 +69,7 @@ def thin(counts: Tensor, keep: Tensor, generator: Generator) -> Tensor:
     """Binomial thinning: each photon is kept with its image's probability.
 
     A Poisson image thinned to a share p is exactly a Poisson image of p times the acquisition
-    time (FACTS: checked on a real scintigram).
+    time; checked on a real scintigram.
 
     Parameters
     ----------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 import json
 import re
@@ -45,6 +46,13 @@ def model(size: int = 64, side: int = 32) -> Model:
         network=Calibrated(Corner(), config, 1.0),
         card={},
     )
+
+
+def test_a_model_that_learned_nothing_is_said_to_be_one(tmp_path):
+    lucky = dataclasses.replace(model(), card={"metrics": {"learned": False}})
+    for one, said in ((lucky, True), (model(), False)):
+        html = write_explanation(one, [], [], tmp_path / "page.html").read_text()
+        assert ("This model learned nothing" in html) == said
 
 
 def image(i: int = 0, size: int = 64, **changes: object) -> Prediction:

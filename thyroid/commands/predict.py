@@ -88,6 +88,9 @@ def predict(
     if len(found) > LINES:
         print(f"... and {len(found) - LINES} more")
     _sum_up(found, out, explain)
+    if not opened.learned:
+        print("note: this model learned nothing: its answers are no better than luck")
+    print("Not for clinical use.")
 
 
 def _sum_up(found: list[Prediction], out: Path, explain: Path | None) -> None:
@@ -114,4 +117,3 @@ def _sum_up(found: list[Prediction], out: Path, explain: Path | None) -> None:
     unlike = sum(bool({"few_counts", "many_counts"} & set(one.flags)) for one in found)
     if unlike:
         print(f"note: {unlike} with fewer or more counts than any training image of the model")
-    print("Not for clinical use.")

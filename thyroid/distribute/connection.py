@@ -51,7 +51,7 @@ def connected(address: str | None = None, cpus: int | None = None) -> Iterator[N
         yield
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Seconds, not minutes, between the end of a worker group and its notice (RAY.md).
+    # Seconds, not minutes, between the end of a worker group and its notice.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     # A task's GPUs are chosen by Ray, and none means none: say so before Ray changes its default.

@@ -67,6 +67,11 @@ class Model:
     card: dict[str, Any]
     """model.json"""
 
+    @property
+    def learned(self) -> bool:
+        """Whether its results were found to be more than luck; models of before are not told of."""
+        return bool(self.card.get("metrics", {}).get("learned", True))
+
     def probabilities(self, counts: Tensor) -> Tensor:
         """Calibrated, (N, C) float32, for counts (N, H, H), H a multiple of `input.size`."""
         with torch.inference_mode():

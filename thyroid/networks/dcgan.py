@@ -33,7 +33,7 @@ class ConditionalBatchNorm(nn.Module):
     """Batch normalisation whose gain and bias each finding moves: (1 + W y) x + V y.
 
     The table of gains and biases starts small, with no normalisation of its own: with one, a
-    generator learned to ignore the label and made beautiful, mislabelled pictures (DESIGN 4).
+    generator learned to ignore the label and made beautiful, mislabelled pictures.
     """
 
     def __init__(self, planes: int, findings: int) -> None:

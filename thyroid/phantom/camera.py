@@ -22,10 +22,10 @@ GLAND_DEPTH_MM, FACE_DEPTH_MM, THICKNESS_MM = 18.0, 30.0, 125.0
 
 TISSUE_PER_PERCENT = 6000.0
 """Neck tissue, in mm^2, that sends as many photons to the front as 1 % of the activity in the
-thyroid: makes a normal gland's share of a 306 mm field 12 % (FACTS)."""
+thyroid: makes a normal gland's share of a 306 mm field 12 %."""
 
 AIR = 0.011
-"""Rate outside the body (septal penetration, room background) over that of the neck (FACTS)."""
+"""Rate outside the body (septal penetration, room background) over that of the neck."""
 
 SCATTER_MM = 30.0
 """Standard deviation of the distance at which scattered photons seem to come from."""

@@ -1,6 +1,6 @@
 """The simulated centres: what differs between hospitals that see the same diseases.
 
-Ranges follow a table of nine centres (FACTS: matrix 128, one of nine 256; pixels 0.75 to 3.3 mm,
+Ranges follow a table of nine centres (matrix 128, one of nine 256; pixels 0.75 to 3.3 mm,
 fields 141 to 422 mm; 100,000 to 500,000 counts; system resolution 5 to 11 mm).
 """
 

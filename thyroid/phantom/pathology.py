@@ -1,6 +1,6 @@
 """From findings to the state of a thyroid: uptake, size, evenness and nodules.
 
-Figures are those of the literature (FACTS): uptake at 20 min in % of the injected activity, volumes
+Figures are those of the literature: uptake at 20 min in % of the injected activity, volumes
 in mL, diameters in mm. Classes overlap where patients do: a third of thyrotoxic glands have a
 normal uptake, Hashimoto's thyroiditis mimics nodular disease, and so on. A finding is only named
 where it can be seen: a nodule below the camera's resolution is no label.
