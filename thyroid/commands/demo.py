@@ -48,7 +48,9 @@ def demo(*, out: Path = Path("runs/demo"), trials: int = 6) -> None:
     config = SearchConfig(trials=trials)
     data = Dataset.open((out / "dataset").absolute())
     given = sources(data, resolved(override(RECIPES["small"](), SHORTER), data, 0.0))
-    search_and_evaluate(data, out / "run", given, "demo", config, 3, None, None, "demo")
+    search_and_evaluate(
+        data, out / "run", given, config, command="demo", space_name="demo", final_seeds=3
+    )
     say("5/6 comparing what was found with two networks as they are, not searched for")
     found = read_recipe(out / "run" / "recipe.json")
     compare(

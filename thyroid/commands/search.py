@@ -122,7 +122,16 @@ def search(
         )
     given = sources(data, base, test_set=test_set, weights=weights, vgg19=vgg19)
     search_and_evaluate(
-        data, run, given, space, config, final_seeds, store, address, "search", every_s
+        data,
+        run,
+        given,
+        config,
+        command="search",
+        space_name=space,
+        final_seeds=final_seeds,
+        store=store,
+        address=address,
+        report_every_s=every_s,
     )
 
 
@@ -130,12 +139,13 @@ def search_and_evaluate(
     data: Dataset,
     run: Path,
     given: Sources,
-    space_name: str,
     config: SearchConfig,
-    final_seeds: int,
-    store: Path | None,
-    address: str | None,
+    *,
     command: str,
+    space_name: str,
+    final_seeds: int,
+    store: Path | None = None,
+    address: str | None = None,
     report_every_s: float | None = None,
 ) -> None:
     """What `search` and `demo` have in common."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 
 import optuna
@@ -10,7 +9,8 @@ from optuna.trial import FrozenTrial
 
 from thyroid import pipeline
 from thyroid.distribute.costs import Costs, marginal
-from thyroid.recipe import Recipe, from_json
+from thyroid.distribute.study import recipe_of
+from thyroid.recipe import Recipe
 from thyroid.stage import Stage
 from thyroid.storage.store import Store
 
@@ -43,7 +43,7 @@ class Prices:
 
     def _known(self, trial: FrozenTrial) -> list[Stage]:
         if trial.number not in self._trainings:
-            recipe = from_json(Recipe, json.loads(trial.user_attrs["recipe"]))
+            recipe = recipe_of(trial)
             self._trainings[trial.number] = self._final(recipe)
         return self._trainings[trial.number]
 

@@ -39,6 +39,7 @@ from thyroid.distribute.study import (
     finished,
     open_study,
     outcome,
+    recipe_of,
     reports,
     study_name,
 )
@@ -48,7 +49,7 @@ from thyroid.distribute.watcher import Watcher, ended
 from thyroid.errors import InputError, StageFailed, StorageError
 from thyroid.execute import Datasets, bring_about
 from thyroid.files import cannot_write
-from thyroid.recipe import Recipe, from_json, to_json
+from thyroid.recipe import Recipe, to_json
 from thyroid.runs.ledger import Ledger, Meter, Used
 from thyroid.runs.live_report import LiveReport
 from thyroid.runs.savings import keep_stages, lineages
@@ -177,7 +178,7 @@ class Search:
             progress.say("the search's budget is used up: the same command goes on with a new one")
         best = min(seeds, key=lambda n: (-fmean(seeds[n]), n)) if seeds else self._ranked[0].number
         write_trials(self.run, self.study, seeds, best)
-        return self._recipe(self._complete[best])
+        return recipe_of(self._complete[best])
 
     @cached_property
     def study(self) -> optuna.Study:
@@ -218,9 +219,6 @@ class Search:
         """Complete trials, the best by the first objective first."""
         sign = -1.0 if OBJECTIVES[self.config.objectives[0]] == "maximize" else 1.0
         return sorted(self._complete.values(), key=lambda t: (sign * t.values[0], t.number))
-
-    def _recipe(self, trial: FrozenTrial) -> Recipe:
-        return from_json(Recipe, json.loads(trial.user_attrs["recipe"]))
 
     def _propose(self, number: int) -> Proposal:
         trial: BaseTrial = by_tpe(self.study, number, self.config.seed)
@@ -384,7 +382,7 @@ class Search:
             return {}
 
         def final(number: int, seed: int) -> Stage:
-            recipe = self._recipe(chosen[number])
+            recipe = recipe_of(chosen[number])
             return pipeline.classifier(recipe, self.dataset.digest, seed)[-1]
 
         def more(asked: Sequence[tuple[int, int]]) -> list[float] | None:

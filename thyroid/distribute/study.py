@@ -7,6 +7,7 @@ when its process died is run again under its number, with its parameters.
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -24,6 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from thyroid.distribute.rungs import Report, Rungs, report_of
 from thyroid.errors import InputError
+from thyroid.recipe import Recipe, from_json
 from thyroid.runs.config import read_config
 
 OBJECTIVES: dict[str, Literal["maximize", "minimize"]] = {
@@ -290,6 +292,11 @@ def kept(result: Mapping[str, Any], reports: Iterable[Report]) -> dict[str, Any]
     """What the study keeps of a trial's last result."""
     came_to = {name: result[name] for name in OUTCOME if name in result}
     return came_to | {"reports": [asdict(report) for report in reports]}
+
+
+def recipe_of(trial: FrozenTrial) -> Recipe:
+    """What it was proposed to train."""
+    return from_json(Recipe, json.loads(trial.user_attrs["recipe"]))
 
 
 def outcome(trial: FrozenTrial) -> dict[str, Any]:
