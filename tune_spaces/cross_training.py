@@ -11,7 +11,6 @@ from typing import Any
 
 import optuna
 
-from thyroid.networks.registry import has_stages, takes_cross_feature
 from thyroid.recipe import Recipe, override
 from tune_spaces.augmentation import length
 
@@ -27,6 +26,8 @@ def order(trial: optuna.Trial, recipe: Recipe) -> dict[str, Any]:
 
     The shortest schedule that `length` proposes must leave an epoch before that phase.
     """
+    from thyroid.networks.registry import takes_cross_feature  # imports torch, as drivers must not
+
     schedule = recipe.schedule
     constant = schedule.segment_epochs if schedule.constant_epochs else 0
     shortest = schedule.warmup_epochs + constant + schedule.decay_epochs
@@ -45,6 +46,8 @@ def cross_phase(trial: optuna.Trial, recipe: Recipe, fields: dict[str, Any]) -> 
     The phase begins with the decay of the learning rate, or some segments earlier: few, as no trial
     shares the epochs of its cross phase.
     """
+    from thyroid.networks.registry import has_stages
+
     if fields["cross.order"] == "mixed":
         return {}
     segment, schedule = recipe.schedule.segment_epochs, recipe.schedule
