@@ -45,20 +45,20 @@ class Kind:
 KINDS: Mapping[str, Kind] = {
     "split": Kind(version=1, function="thyroid.stages.split:fit", libraries=()),
     "weights": Kind(version=1, function="thyroid.stages.weights:fit", libraries=()),
-    "dcgan": Kind(version=2, function="thyroid.stages.dcgan:fit"),
-    "generator": Kind(version=1, function="thyroid.stages.generator:fit"),
+    "dcgan": Kind(version=3, function="thyroid.stages.dcgan:fit"),
+    "generator": Kind(version=2, function="thyroid.stages.generator:fit"),
     "srgan": Kind(
-        version=2,
+        version=3,
         function="thyroid.stages.srgan:fit",
         libraries=("torch", "numpy", "torchvision"),
     ),
-    "synthesis": Kind(version=2, function="thyroid.stages.synthesis:fit"),
+    "synthesis": Kind(version=3, function="thyroid.stages.synthesis:fit"),
     "quality": Kind(
         version=1,
         function="thyroid.stages.quality:fit",
         libraries=("torch", "numpy", "scipy", "scikit-learn", "torchmetrics"),
     ),
-    "classifier": Kind(version=6, function="thyroid.stages.classifier:fit"),
+    "classifier": Kind(version=7, function="thyroid.stages.classifier:fit"),
     "prediction": Kind(version=2, function="thyroid.stages.prediction:fit"),
     "cases": Kind(
         version=1, function="thyroid.stages.cases:fit", libraries=("torch", "numpy", "scipy")

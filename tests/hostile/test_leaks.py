@@ -21,27 +21,40 @@ from thyroid.data.dataset import Dataset, write_dataset
 from thyroid.data.quality import look_alikes
 from thyroid.data.splits import LeakError
 from thyroid.errors import InputError
-from thyroid.recipe import Recipe
+from thyroid.recipe import Recipe, override
 from thyroid.runs.experiment import Experiment
 from thyroid.runs.preflight import preflight
 from thyroid.stage import Stage
+from thyroid.stages import split
 
-RECIPE = toy_generators(schedule__constant_epochs=0, schedule__decay_epochs=0)
+RECIPE = toy_generators(schedule__constant_epochs=1, schedule__decay_epochs=0)
+
+OTHER = override(RECIPE, {"split.seed": 1})
+"""The same recipe, and another training part."""
+
+
+def eigen(recipe: Recipe) -> Recipe:
+    return override(recipe, {"generator": "eigen"})
+
 
 STAGES: dict[str, Callable[[Recipe, str, int], Stage]] = {
-    "dcgan": lambda *about: pipeline.dcgan(*about)[0],
-    "generator": lambda _, *about: pipeline.generator(toy_generators(generator="eigen"), *about),
-    "srgan": lambda *about: pipeline.srgan(*about)[0],
+    "dcgan": lambda *about: pipeline.dcgan(*about)[-1],
+    "generator": lambda recipe, *about: pipeline.generator(eigen(recipe), *about),
+    "srgan": lambda *about: pipeline.srgan(*about)[-1],
     "synthesis": pipeline.synthesis,
+    "synthesis by another generator": lambda recipe, *about: pipeline.synthesis(
+        eigen(recipe), *about
+    ),
     "judge": pipeline.judge,
-    "classifier": lambda *about: pipeline.classifier(*about)[0],
+    "classifier": lambda *about: pipeline.classifier(*about)[-1],
     "quality": pipeline.quality,
+    "prediction": lambda *about: pipeline.prediction(*about, "validation"),
 }
 
 
-def with_a_leak(split: Path, part: str, folder: Path) -> Path:
+def with_a_leak(dealt: Path, part: str, folder: Path) -> Path:
     """The split with one training image, of a patient who has two, in another part."""
-    table = pd.read_csv(split / "split.csv")
+    table = pd.read_csv(dealt / "split.csv")
     table.loc[table.index[table["part"] == "train"][0], "part"] = part
     folder.mkdir()
     table.to_csv(folder / "split.csv", index=False)
@@ -54,12 +67,48 @@ def test_a_patient_in_two_parts_stops_every_stage_at_its_door(
 ) -> None:
     """Before it has read any other input, or an image."""
     digest = Dataset.open(toy).digest
-    split, _ = made(pipeline.split(RECIPE.split, digest), toy, tmp_path / "store")
-    inputs = {"dataset": toy, "split": with_a_leak(split, part, tmp_path / "split")}
+    dealt, _ = made(pipeline.split(RECIPE.split, digest), toy, tmp_path / "store")
+    inputs = {"dataset": toy, "split": with_a_leak(dealt, part, tmp_path / "split")}
     for name, stage_of in STAGES.items():
         stage = stage_of(RECIPE, digest, 0)
+        if name == "prediction":
+            inputs = inputs | {"model": made(stage.inputs["model"], toy, tmp_path / "store")[0]}
         with pytest.raises(LeakError, match=f"is in train and in {part}"):
             next(iter(stage.function()(stage.config, inputs, tmp_path / name)))
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_what_learned_from_another_split_stops_every_stage_at_its_door(
+    name: str, toy: Path, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+) -> None:
+    """Whichever of its inputs it is; nothing is written."""
+    store = tmp_path_factory.getbasetemp() / "leaks"
+    digest = Dataset.open(toy).digest
+    own, foreign = (STAGES[name](recipe, digest, 0) for recipe in (RECIPE, OTHER))
+    inputs = {what: made(stage, toy, store)[0] for what, stage in own.inputs.items()}
+    learned = {what: stage for what, stage in foreign.inputs.items() if what != "split"}
+    assert learned or name == "generator"
+    for what, stage in learned.items():
+        mixed = {"dataset": toy} | inputs | {what: made(stage, toy, store)[0]}
+        with pytest.raises(LeakError, match=f"input '{what}' comes from other images"):
+            next(iter(own.function()(own.config, mixed, tmp_path)))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_training_part_with_one_image_more_is_another(toy: Path, tmp_path: Path) -> None:
+    dataset = Dataset.open(toy)
+    training, _ = made(pipeline.classifier(RECIPE, dataset.digest, 0)[0], toy, tmp_path / "store")
+    folder, _ = made(pipeline.split(RECIPE.split, dataset.digest), toy, tmp_path / "store")
+    inputs = {"dataset": toy, "split": folder, "model": training}
+    split.enter(inputs)
+    table = pd.read_csv(folder / "split.csv")
+    patients = dataset.images["patient_id"]
+    moved = patients == patients[table["part"] == "validation"].iloc[0]
+    table.loc[moved, "part"] = "train"
+    (tmp_path / "more").mkdir()
+    table.to_csv(tmp_path / "more" / "split.csv", index=False)
+    with pytest.raises(LeakError, match="input 'model' comes from other images"):
+        split.enter(inputs | {"split": tmp_path / "more"})
 
 
 def again(dataset: Dataset, rows: list[int], folder: Path, *, changed: int = 0) -> Dataset:

@@ -15,12 +15,12 @@ from tests.toy import CLASSES, CROSSES, made, toy_generators, with_other_pixels,
 from thyroid import pipeline
 from thyroid.data import quality as data_quality
 from thyroid.data.dataset import COLUMNS, Dataset, write_dataset
-from thyroid.data.splits import LeakError, Split, make_split
+from thyroid.data.splits import make_split
 from thyroid.errors import InputError, StageFailed
 from thyroid.execute import in_process
 from thyroid.recipe import Recipe
 from thyroid.stage import Stage
-from thyroid.stages import classifier, synthesis
+from thyroid.stages import synthesis
 from thyroid.stages.checkpoint import load_model
 from thyroid.stages.compute import start
 from thyroid.stages.images import images
@@ -250,56 +250,6 @@ def test_it_never_reads_validation_or_test_images(
     after = opened(pool(RECIPE, other.folder, tmp_path / "store"))
     assert np.array_equal(before.counts, after.counts)
     assert before.images.equals(after.images)
-
-
-OTHER = toy_generators(split__seed=1)
-"""The same recipe, and another training part."""
-
-
-@pytest.mark.parametrize(("name", "what"), [("dcgan", "The generator"), ("srgan", "The SRGAN")])
-def test_a_generator_of_another_split_is_a_leak(
-    name: str, what: str, crossed: Path, root: Path, tmp_path: Path
-) -> None:
-    digest = Dataset.open(crossed).digest
-    own = pipeline.synthesis(RECIPE, digest, 0)
-    foreign = pipeline.synthesis(OTHER, digest, 0)
-    inputs = inputs_of(own, crossed, root)
-    inputs[name] = inputs_of(foreign, crossed, root)[name]
-    with pytest.raises(LeakError, match=f"{what} comes from other images"):
-        list(synthesis.fit(own.config, inputs, tmp_path))
-    assert not list(tmp_path.iterdir())
-
-
-def test_synthetic_images_of_another_split_are_a_leak(
-    crossed: Path, root: Path, tmp_path: Path
-) -> None:
-    digest = Dataset.open(crossed).digest
-    own = pipeline.classifier(RECIPE, digest, 0)[0]
-    inputs = inputs_of(own, crossed, root)
-    inputs["synthetic"] = pool(OTHER, crossed, root)
-    with pytest.raises(LeakError, match="A synthetic image comes from other images"):
-        list(classifier.fit(own.config, inputs, tmp_path))
-    dataset = Dataset.open(crossed)
-    with pytest.raises(LeakError):
-        synthesis.load(dataset, make_split(dataset, RECIPE.split), inputs["synthetic"])
-    loaded, verdicts = synthesis.load(
-        dataset, make_split(dataset, OTHER.split), inputs["synthetic"]
-    )
-    assert verdicts.shape == (len(loaded), 3)
-
-
-def test_a_training_part_with_one_image_more_is_another(crossed: Path, root: Path) -> None:
-    dataset = Dataset.open(crossed)
-    parts = make_split(dataset, RECIPE.split)
-    more = Split(
-        train=np.sort(np.append(parts.train, parts.validation[0])),
-        validation=parts.validation[1:],
-        test=parts.test,
-    )
-    folder = pool(RECIPE, crossed, root)
-    synthesis.load(dataset, parts, folder)
-    with pytest.raises(LeakError):
-        synthesis.load(dataset, more, folder)
 
 
 def scaled(dataset: Dataset, factor: int, folder: Path) -> Dataset:

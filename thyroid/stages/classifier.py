@@ -15,7 +15,6 @@ import torch.nn.functional as F
 from torch import nn
 
 from thyroid.augment import augment, draw
-from thyroid.data.dataset import Dataset
 from thyroid.errors import Diverged
 from thyroid.evaluate.metrics import macro_f1
 from thyroid.networks.pretrained import load_pretrained
@@ -62,11 +61,12 @@ def fit(
         When the batch cannot be divided evenly among the workers.
     Diverged
         When the loss is no longer a number.
+    LeakError
+        When the segment before, or synthetic images, come from other images than the training part.
     """
     # Machine, data
     on = start(config.execution)
-    dataset = Dataset.open(inputs["dataset"], verify=False)
-    parts = split.load(dataset, inputs["split"])
+    dataset, parts = split.enter(inputs)
     classes = len(dataset.info.classes)
     held_out = images(dataset, parts.validation, config.input, on)
     truth = dataset.labels[parts.validation]
@@ -147,6 +147,7 @@ def fit(
         save_tensors(network.state_dict(), folder / WEIGHTS)
         save_tensors(optimiser_tensors(network, optimiser), folder / OPTIMISER)
         save_card(dataset, config, folder)
+        split.sign(dataset, parts, folder)
 
 
 def adamw(network: nn.Module, config: OptimiserConfig) -> torch.optim.AdamW:

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from thyroid.acquisition import stabilised
 from thyroid.augment import draw, warp
-from thyroid.data.dataset import Dataset
 from thyroid.errors import Diverged
 from thyroid.networks.dcgan import Discriminator, Generator, activity
 from thyroid.pipeline import DcganSegmentConfig
@@ -68,8 +67,7 @@ def fit(
     # Machine, data
     on = start(config.execution)
     gan = config.dcgan
-    dataset = Dataset.open(inputs["dataset"], verify=False)
-    parts = split.load(dataset, inputs["split"])
+    dataset, parts = split.enter(inputs)
     counts = images(dataset, parts.train, InputConfig(size=config.size), on)
     findings = torch.from_numpy(dataset.findings[parts.train])  # (N, C)
     batch, share = share_of_batch(gan.batch_size, len(counts), on, "dcgan.batch_size")
@@ -187,9 +185,9 @@ def fit(
             "size": config.size,
             "latent": gan.latent,
             "width": gan.width,
-            "trained_on": split.trained_on(dataset, parts),
         }
         (folder / CARD).write_text(json.dumps(card, indent=2))
+        split.sign(dataset, parts, folder)
 
 
 def networks(config: DcganConfig, classes: int, size: int) -> tuple[nn.Module, nn.Module]:
@@ -210,15 +208,15 @@ def generated(generator: nn.Module, latent: Tensor, findings: Tensor, on: Comput
     return torch.cat(out)
 
 
-def sampler(folder: Path, on: Compute) -> tuple[Draw, dict[str, Any]]:
-    """What draws activities from the artifact in `folder`, and its card."""
+def sampler(folder: Path, on: Compute) -> Draw:
+    """What draws activities from the artifact in `folder`."""
     generator, card = load_generator(folder, on)
 
     def draw(findings: Tensor, random: torch.Generator) -> Tensor:
         z = torch.randn(len(findings), card["latent"], generator=random, device=on.device)
         return generated(generator, z, findings, on)
 
-    return draw, card
+    return draw
 
 
 def load_generator(folder: Path, on: Compute) -> tuple[nn.Module, dict[str, Any]]:

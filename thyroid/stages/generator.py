@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from thyroid.data.dataset import Dataset
 from thyroid.errors import Diverged, StageFailed
 from thyroid.pipeline import GeneratorConfig, source_of
 from thyroid.recipe import InputConfig
@@ -46,8 +45,7 @@ def fit(
     if source_of(config.name) != config.source:
         raise StageFailed(f"This node has another thyroid/generators/{config.name}.py.")
     on = start(config.execution)
-    dataset = Dataset.open(inputs["dataset"], verify=False)
-    parts = split.load(dataset, inputs["split"])
+    dataset, parts = split.enter(inputs)
     counts = images(dataset, parts.train, InputConfig(size=config.size), on)
     chosen = torch.from_numpy(some_of(np.arange(len(counts)), MOST, config.seed))
     findings = torch.from_numpy(dataset.findings[parts.train])[chosen]
@@ -55,17 +53,16 @@ def fit(
     if not all(tensor.isfinite().all() for tensor in learned.values()):
         raise Diverged(f"The generator {config.name} learned what is no number.")
     save_tensors(learned, folder / GENERATOR)
-    card = {"name": config.name, "trained_on": split.trained_on(dataset, parts)}
-    (folder / CARD).write_text(json.dumps(card, indent=2))
+    (folder / CARD).write_text(json.dumps({"name": config.name}, indent=2))
+    split.sign(dataset, parts, folder)
     yield {"seed": config.seed, "images": len(chosen)}
 
 
-def sampler(folder: Path, on: Compute) -> tuple[Draw, dict[str, Any]]:
-    """What draws activities from the artifact in `folder`, and its card."""
-    card = json.loads((folder / CARD).read_text())
+def sampler(folder: Path, on: Compute) -> Draw:
+    """What draws activities from the artifact in `folder`."""
     learned = {n: t.to(on.device) for n, t in load_tensors(folder / GENERATOR).items()}
-    module = _module(card["name"])
-    return lambda findings, random: module.draw(learned, findings, random), card
+    module = _module(json.loads((folder / CARD).read_text())["name"])
+    return lambda findings, random: module.draw(learned, findings, random)
 
 
 def _module(name: str) -> ModuleType:

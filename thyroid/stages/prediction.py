@@ -31,17 +31,19 @@ def fit(
     Raises
     ------
     LeakError
-        When the whole of a data set shall be predicted that the network was trained on.
+        When the network was trained on other images than the split's training part, or on the data
+        set that shall be predicted as a whole.
     """
     on = start(config.execution)
-    dataset = Dataset.open(inputs["dataset"], verify=False)
     network, card, input_config = load_model(inputs["model"], on)
     if config.part == "all":
+        dataset = Dataset.open(inputs["dataset"], verify=False)
         if card["dataset"] == dataset.digest:
             raise LeakError("the test set is the data set that the network was trained on")
         rows = np.arange(len(dataset))
     else:
-        rows = getattr(split.load(dataset, inputs["split"]), config.part)
+        dataset, parts = split.enter(inputs)
+        rows = getattr(parts, config.part)
     counts = images(dataset, rows, input_config, on)
     p = probabilities(network, counts, input_config.normalisation, on)
     predictions = Predictions(

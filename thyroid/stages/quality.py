@@ -109,13 +109,13 @@ def fit(
     Raises
     ------
     LeakError
-        When synthetic images or the SRGAN come from other images than this split's training part.
+        When synthetic images, the SRGAN or a judge come from other images than this split's
+        training part.
     """
     on = start(config.execution)
     threadpool_limits(config.execution.threads)  # scikit-learn's and scipy's, as torch's
-    dataset = Dataset.open(inputs["dataset"], verify=False)
-    parts = split.load(dataset, inputs["split"])
-    pool, _ = synthesis.load(dataset, parts, inputs["synthetic"])
+    dataset, parts = split.enter(inputs)
+    pool, _ = synthesis.load(inputs["synthetic"])
     assessor = load_assessor(inputs["assessor"], on)
 
     # What is measured of each image

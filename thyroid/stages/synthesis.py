@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from thyroid.data.dataset import Dataset, write_dataset
-from thyroid.data.splits import Split
 from thyroid.errors import Diverged, InputError, StorageError
 from thyroid.networks.srgan import bicubic
 from thyroid.pipeline import SynthesisStageConfig
@@ -25,7 +24,6 @@ from thyroid.stages.checkpoint import load_model
 from thyroid.stages.compute import Compute, start
 from thyroid.stages.images import chunks, detected
 from thyroid.stages.prediction import probabilities
-from thyroid.stages.srgan import CARD as UPSCALER_CARD
 from thyroid.stages.srgan import load_upscaler, upscale
 
 DATASET, SUMMARY, VERDICTS = "dataset", "synthesis.json", "verdicts.npy"
@@ -50,23 +48,17 @@ def fit(
     InputError
         When `synthesis.crosses` names what the data do not have.
     LeakError
-        When a generator has seen other images than this split's training part.
+        When a generator or the judge has seen other images than this split's training part.
     Diverged
         When the judge lets no image pass.
     """
     on = start(config.execution)
-    dataset = Dataset.open(inputs["dataset"], verify=False)
-    parts = split.load(dataset, inputs["split"])
+    dataset, parts = split.enter(inputs)
     if "dcgan" in inputs:
-        draw, card = dcgan.sampler(inputs["dcgan"], on)
+        draw = dcgan.sampler(inputs["dcgan"], on)
     else:
-        draw, card = other.sampler(inputs["generator"], on)
-    split.require_trained_on(dataset, parts, card["trained_on"], "The generator")
-    enlarge = None
-    if "srgan" in inputs:
-        enlarge = load_upscaler(inputs["srgan"], on)
-        seen = json.loads((inputs["srgan"] / UPSCALER_CARD).read_text())["trained_on"]
-        split.require_trained_on(dataset, parts, seen, "The SRGAN")
+        draw = other.sampler(inputs["generator"], on)
+    enlarge = load_upscaler(inputs["srgan"], on) if "srgan" in inputs else None
     judge, _, judge_input = load_model(inputs["judge"], on)
 
     # Counts are summed over a block of pixels, but a picture's full scale stays full scale
@@ -121,24 +113,19 @@ def fit(
         counts=matrices,
     )
     np.save(folder / VERDICTS, torch.cat(verdicts).numpy())  # (M, C) float32
-    content = {"trained_on": card["trained_on"], "combinations": summary}
-    (folder / SUMMARY).write_text(json.dumps(content, indent=2))
+    (folder / SUMMARY).write_text(json.dumps({"combinations": summary}, indent=2))
+    split.sign(dataset, parts, folder)
 
 
-def load(dataset: Dataset, parts: Split, folder: Path) -> tuple[Dataset, Tensor]:
-    """The synthetic data set in `folder`, guarded: it comes from this training part alone.
-
-    Also the judge's probabilities for its images, (M, C) float32.
+def load(folder: Path) -> tuple[Dataset, Tensor]:
+    """The synthetic data set in `folder`, and the judge's probabilities for its images, (M, C)
+    float32.
 
     Raises
     ------
-    LeakError
-        When its generator has seen other images.
     StorageError
         When a file of it is of another kind than it was.
     """
-    summary = json.loads((folder / SUMMARY).read_text())
-    split.require_trained_on(dataset, parts, summary["trained_on"], "A synthetic image")
     try:
         verdicts = torch.from_numpy(np.load(folder / VERDICTS, allow_pickle=False))
     except (ValueError, EOFError, TypeError):  # TypeError: several arrays

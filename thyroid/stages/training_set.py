@@ -106,8 +106,6 @@ def training_set(
     ------
     InputError
         When synthetic images are asked for that the pool does not have.
-    LeakError
-        When synthetic images come from other images than the training part.
     """
     classes, secondary = dataset.info.classes, config.secondary
     counts = images(dataset, parts.train, config.input, on)
@@ -117,7 +115,7 @@ def training_set(
     groups = _real(table, config)
 
     if config.synthetic is not None:
-        pool, verdicts = synthesis.load(dataset, parts, inputs["synthetic"])
+        pool, verdicts = synthesis.load(inputs["synthetic"])
         made = images(pool, np.arange(len(pool)), config.input, on)
         trust = config.synthetic.judge_weight
         meant = targets_of(pool.images["findings"], classes, secondary)
