@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from reports.run import Run
-from thyroid.recipe import RECIPES, flat, to_json
+from thyroid.configuration import flat, to_json
+from thyroid.recipe import RECIPES
 
 
 def provenance_info(run: Run) -> dict[str, Any]:

@@ -9,9 +9,10 @@ import numpy as np
 from reports.estimates import LEVEL, RESAMPLES, gain, rounded
 from reports.pairs import paired
 from reports.run import Run
+from thyroid.configuration import from_json
 from thyroid.evaluate.metrics import macro_f1
 from thyroid.evaluate.paired import macro_f1_difference
-from thyroid.recipe import Recipe, from_json
+from thyroid.recipe import Recipe
 
 
 def uses_synthetic(config: dict[str, Any]) -> bool:

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 GROUND = {"errors", "files"}
-RECIPES = GROUND | {"recipe", "stage", "pipeline"}
+RECIPES = GROUND | {"configuration", "pipeline", "recipe", "stage"}
 TENSORS = {"acquisition", "augment", "network_input"}
 
 MAY_IMPORT: dict[str, set[str]] = {
@@ -18,10 +18,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "files": {"errors"},
     "progress": set(),
-    "recipe": {"errors"},
+    "configuration": {"errors"},
+    "recipe": {"configuration", "errors"},
     "space": {"errors", "recipe", "tune_spaces"},
-    "stage": {"recipe"},
-    "pipeline": {"errors", "files", "recipe", "stage"},
+    "stage": {"configuration", "recipe"},
+    "stage_config": {"recipe"},
+    "pipeline": {"errors", "generators", "recipe", "stage", "stage_config"},
     "machine": {"recipe"},
     "storage": {"errors", "files"},
     "execute": GROUND | {"data", "progress", "stage", "storage"},
@@ -31,18 +33,23 @@ MAY_IMPORT: dict[str, set[str]] = {
     "data": GROUND | {"__version__", "machine", "progress", "recipe"},
     "phantom": GROUND | {"__version__", "data"},
     "networks": {"acquisition", "errors", "recipe"},
-    "generators": {"acquisition"},
+    "generators": GROUND | {"acquisition"},
     "evaluate": {"errors"},
-    "stages": GROUND | TENSORS | {"data", "evaluate", "machine", "networks", "pipeline", "recipe"},
+    "stages": GROUND
+    | TENSORS
+    | {"configuration", "data", "evaluate", "generators", "machine", "networks", "recipe"}
+    | {"stage_config"},
     "speed": GROUND | {"machine", "networks", "recipe", "stages", "storage"},
     "model": GROUND
-    | {"__version__", "data", "evaluate", "network_input", "networks", "pipeline", "recipe"}
+    | {"__version__", "configuration", "data", "evaluate", "network_input", "networks"}
+    | {"pipeline", "recipe"}
     | {"runs", "storage"},
     "runs": RECIPES
     | {"__version__", "data", "evaluate", "execute", "machine", "network_input", "networks"}
     | {"progress", "space", "stages", "storage"},
-    "distribute": RECIPES | {"data", "execute", "progress", "runs", "space", "storage"},
-    "reports": GROUND | {"data", "evaluate", "model", "recipe", "runs"},
+    "distribute": RECIPES
+    | {"stage_config", "data", "execute", "progress", "runs", "space", "storage"},
+    "reports": GROUND | {"configuration", "data", "evaluate", "model", "recipe", "runs"},
     "tune_spaces": {"networks", "pipeline", "recipe"},
 }
 """Whoever is not here, `commands` and `cli`, may import everything."""

@@ -12,9 +12,10 @@ from tests.toy import toy_generators, toy_recipe
 from thyroid import pipeline
 from thyroid import stage as stage_module
 from thyroid.errors import InputError
-from thyroid.pipeline import Ramp, segment_epochs
+from thyroid.pipeline import segment_epochs
 from thyroid.recipe import RECIPES, CrossConfig, Recipe, ScheduleConfig, override
 from thyroid.stage import KINDS, Kind, Stage
+from thyroid.stage_config import Ramp
 
 DIGEST = "d" * 64
 

@@ -4,16 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from thyroid.configuration import from_json, to_json
 from thyroid.errors import InputError
-from thyroid.recipe import (
-    RECIPES,
-    Recipe,
-    SplitConfig,
-    for_data,
-    from_json,
-    override,
-    to_json,
-)
+from thyroid.recipe import RECIPES, Recipe, SplitConfig, for_data, override
 
 EPOCHS = ("schedule.warmup_epochs", "schedule.constant_epochs", "schedule.decay_epochs")
 

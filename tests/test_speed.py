@@ -11,9 +11,10 @@ import torch
 
 from thyroid import machine, speed
 from thyroid.cli import main
+from thyroid.configuration import to_json
 from thyroid.errors import InputError
 from thyroid.pipeline import computed_in
-from thyroid.recipe import ExecutionConfig, NetworkConfig, Recipe, override, to_json
+from thyroid.recipe import ExecutionConfig, NetworkConfig, Recipe, override
 from thyroid.runs.config import began_with
 from thyroid.runs.experiment import Experiment
 from thyroid.speed import Way, fastest

@@ -4,18 +4,15 @@ drivers and `--help` stay light.
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import typing
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
+from thyroid.configuration import from_json, require_within, to_json
 from thyroid.errors import InputError
 
-T = TypeVar("T")
 Precision = Literal["fp32", "bf16"]
 Layout = Literal["channels_last", "contiguous"]
 
@@ -34,7 +31,7 @@ class SplitConfig:
     """This centre is the whole test part (`test` is then ignored)."""
 
     def __post_init__(self) -> None:
-        _within("split", self, validation=(0.01, 0.9), test=(0, 0.9))
+        require_within("split", self, validation=(0.01, 0.9), test=(0, 0.9))
         if self.leave_out_centre is None and self.validation + self.test >= 1:
             raise InputError(
                 f"split.validation {self.validation} and split.test {self.test} leave no patient "
@@ -52,7 +49,7 @@ class InputConfig:
     """How counts become intensities; `maximum` destroys the uptake cue and is there to show it."""
 
     def __post_init__(self) -> None:
-        _within("input", self, size=(16, 4096))
+        require_within("input", self, size=(16, 4096))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +72,7 @@ class AugmentationConfig:
     """The smallest share of counts kept; the share is log-uniform from here to 1."""
 
     def __post_init__(self) -> None:
-        _within(
+        require_within(
             "augmentation",
             self,
             rotation_deg=(0, 180),
@@ -112,7 +109,7 @@ class NetworkConfig:
 
     def __post_init__(self) -> None:
         if self.width is not None:
-            _within("network", self, width=(1, 4096))
+            require_within("network", self, width=(1, 4096))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +126,7 @@ class OptimiserConfig:
     """Share of the target spread over all classes."""
 
     def __post_init__(self) -> None:
-        _within(
+        require_within(
             "optimiser",
             self,
             learning_rate=(1e-8, 10),
@@ -158,7 +155,7 @@ class ScheduleConfig:
 
     def __post_init__(self) -> None:
         most = 1_000_000
-        _within(
+        require_within(
             "schedule",
             self,
             warmup_epochs=(0, most),
@@ -207,7 +204,7 @@ class CrossConfig:
     """Share of a cross image's target that goes to its other findings; the rest is the primary."""
 
     def __post_init__(self) -> None:
-        _within(
+        require_within(
             "cross",
             self,
             epochs=(1, 1_000_000),
@@ -250,7 +247,7 @@ class MixingConfig:
     """Weight of the judge's probabilities in a synthetic image's target; the rest is its label."""
 
     def __post_init__(self) -> None:
-        _within(
+        require_within(
             "mixing",
             self,
             synthetic_share=(0, 1),
@@ -259,7 +256,7 @@ class MixingConfig:
             judge_weight=(0, 1),
         )
         if self.cross_share is not None:
-            _within("mixing", self, cross_share=(0, 1))
+            require_within("mixing", self, cross_share=(0, 1))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -296,7 +293,7 @@ class DcganConfig:
 
     def __post_init__(self) -> None:
         most = 1_000_000
-        _within(
+        require_within(
             "dcgan",
             self,
             latent=(1, 4096),
@@ -346,7 +343,7 @@ class SrganConfig:
 
     def __post_init__(self) -> None:
         most = 1_000_000
-        _within(
+        require_within(
             "srgan",
             self,
             width=(1, 4096),
@@ -384,7 +381,7 @@ class SynthesisConfig:
 
     def __post_init__(self) -> None:
         most = 10_000_000
-        _within(
+        require_within(
             "synthesis",
             self,
             images_per_class=(0, most),
@@ -409,7 +406,7 @@ class ExecutionConfig:
     """Of the generators' and the judge's pictures in memory; the classifier's is in `network`."""
 
     def __post_init__(self) -> None:
-        _within("execution", self, workers=(1, 65536), threads=(1, 1024))
+        require_within("execution", self, workers=(1, 65536), threads=(1, 1024))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -494,49 +491,6 @@ RECIPES: Mapping[str, Callable[[], Recipe]] = {
 """The presets by name."""
 
 
-def to_json(config: Any) -> dict[str, Any]:
-    """A configuration as nested plain dictionaries."""
-    plain: dict[str, Any] = dataclasses.asdict(config)
-    return plain
-
-
-def flat(plain: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested fields by their dotted names."""
-    fields: dict[str, Any] = {}
-    for name, value in plain.items():
-        within = flat(value, f"{prefix}{name}.") if isinstance(value, dict) else None
-        fields |= {f"{prefix}{name}": value} if within is None else within
-    return fields
-
-
-def from_json(kind: type[T], plain: Mapping[str, Any]) -> T:
-    """The configuration that `to_json` wrote.
-
-    Raises
-    ------
-    InputError
-        When a field is unknown or a value out of its range.
-    """
-    hints = _hints(kind)  # type: ignore[arg-type]  # a class is hashable
-    unknown = sorted(set(plain) - set(hints))
-    if unknown:
-        raise InputError(
-            f"{kind.__name__} has no field '{unknown[0]}': choose among {', '.join(sorted(hints))}."
-        )
-    values = {
-        name: from_json(hints[name], value)
-        if dataclasses.is_dataclass(hints[name])
-        else _checked(hints[name], name, value)
-        for name, value in plain.items()
-    }
-    return kind(**values)
-
-
-@cache
-def _hints(kind: Hashable) -> dict[str, Any]:
-    return typing.get_type_hints(kind)
-
-
 def for_data(recipe: Recipe, kind: Literal["counts", "display"], *, crosses: bool) -> Recipe:
     """The recipe without what such data do not allow.
 
@@ -572,15 +526,15 @@ def read_recipe(path: Path) -> Recipe:
         raise InputError(f"{path} is no recipe: see the recipe.json of any run.") from None
 
 
-def override(config: T, changes: Mapping[str, Any]) -> T:
-    """`config` with dotted fields replaced: `override(recipe, {"input.size": 32})`.
+def override(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """The recipe with dotted fields replaced: `override(recipe, {"input.size": 32})`.
 
     Raises
     ------
     InputError
         When a field does not exist or a value is not of its type or range.
     """
-    plain = to_json(config)
+    plain = to_json(recipe)
     for dotted, value in changes.items():
         *parents, leaf = dotted.split(".")
         place = plain
@@ -589,31 +543,4 @@ def override(config: T, changes: Mapping[str, Any]) -> T:
         if not isinstance(place, dict) or leaf not in place:
             raise InputError(f"The recipe has no field '{dotted}': see `thyroid train --help`.")
         place[leaf] = value
-    return from_json(type(config), plain)
-
-
-def _within(section: str, config: object, **bounds: tuple[float, float]) -> None:
-    for name, (least, most) in bounds.items():
-        value = getattr(config, name)
-        if not least <= value <= most:
-            raise InputError(f"{section}.{name} is {value} but must be from {least} to {most}.")
-
-
-def _checked(hint: Any, name: str, value: Any) -> Any:
-    """The value if it is of its field's type; whole numbers pass for real ones."""
-    choices = typing.get_args(hint)
-    if typing.get_origin(hint) is Literal:
-        fits = value in choices
-        value = choices[choices.index(value)] if fits else value  # 2.0 is 2, and one key
-    else:
-        kinds = choices or (hint,)  # X | None
-        fits = any(
-            isinstance(value, (int, float) if kind is float else kind)
-            and not (isinstance(value, bool) and kind is not bool)
-            for kind in kinds
-        )
-    if not fits:
-        wanted = ", ".join(map(str, choices)) if choices else getattr(hint, "__name__", hint)
-        raise InputError(f"The recipe's {name} is {value!r} but must be {wanted}.")
-    is_real = float in (hint, *choices) and value is not None
-    return float(value) if is_real else value  # 0 and 0.0 are one setting, and one key
+    return from_json(Recipe, plain)

@@ -15,7 +15,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from thyroid.recipe import ExecutionConfig, to_json
+from thyroid.configuration import to_json
+from thyroid.recipe import ExecutionConfig
 
 version = cache(metadata.version)
 """Of an installed library: a recipe's keys ask a thousand times, and each look takes 1 ms."""

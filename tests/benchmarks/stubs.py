@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from thyroid import stage
-from thyroid.recipe import to_json
+from thyroid.configuration import to_json
 
 SECONDS = 0.01
 

@@ -22,14 +22,16 @@ import pytest
 from ray import tune
 
 from thyroid import machine, pipeline
+from thyroid.configuration import from_json
 from thyroid.data.dataset import Dataset
 from thyroid.distribute.connection import connected
-from thyroid.distribute.search import Search, SearchConfig
+from thyroid.distribute.search import Search
+from thyroid.distribute.search_config import SearchConfig
 from thyroid.distribute.study import finished, outcome
 from thyroid.distribute.trial import last_metrics
 from thyroid.execute import in_process
 from thyroid.phantom.export import write_phantom
-from thyroid.recipe import RECIPES, Recipe, from_json, override
+from thyroid.recipe import RECIPES, Recipe, override
 from thyroid.space import load_space
 from thyroid.stage import Stage
 from thyroid.storage.store import Store

@@ -21,7 +21,7 @@ from tests.buckets import NAME, bucket_server, contents
 from tests.cluster.outcomes import Outcome, outcome, require_same
 from tests.distribute.test_kills import kill_processes, named, until
 from tests.toy import toy_generators
-from thyroid.recipe import to_json
+from thyroid.configuration import to_json
 from thyroid.storage.bucket import Bucket
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]

@@ -14,7 +14,7 @@ import pytest
 from tests.cluster.hosts import BIN, HOME, SHARED, Cluster
 from tests.cluster.outcomes import SPENT
 from tests.toy import toy_generators
-from thyroid.recipe import to_json
+from thyroid.configuration import to_json
 
 pytestmark = pytest.mark.cluster
 

@@ -14,7 +14,7 @@ import pytest
 from tests.cluster.hosts import BIN, BUCKETS, HOME, REPOSITORY, SHARED, Cluster, Command, Host
 from tests.cluster.outcomes import Outcome, outcome, require_same
 from tests.toy import toy_generators, toy_recipe
-from thyroid.recipe import to_json
+from thyroid.configuration import to_json
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 

@@ -21,7 +21,8 @@ from tests.distribute.slow import EPOCH_S
 from tests.stages.test_classifier import where
 from tests.toy import toy_recipe
 from thyroid.data.dataset import Dataset
-from thyroid.distribute.search import Search, SearchConfig
+from thyroid.distribute.search import Search
+from thyroid.distribute.search_config import SearchConfig
 from thyroid.distribute.study import open_study
 from thyroid.recipe import Recipe, override
 from thyroid.storage.store import Store

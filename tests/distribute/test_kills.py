@@ -22,7 +22,7 @@ from tests.distribute.test_search import best_recipe
 from tests.stages.test_classifier import where
 from tests.toy import toy_generators
 from thyroid.data.dataset import Dataset
-from thyroid.distribute.search import SearchConfig
+from thyroid.distribute.search_config import SearchConfig
 from thyroid.distribute.study import read_study
 from thyroid.errors import InputError
 from thyroid.space import load_space

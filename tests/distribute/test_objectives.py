@@ -15,7 +15,8 @@ from tests.distribute.test_search import best_recipe
 from tests.stages.test_classifier import where
 from tests.toy import toy_recipe, write_toy
 from thyroid.data.dataset import Dataset
-from thyroid.distribute.search import Search, SearchConfig
+from thyroid.distribute.search import Search
+from thyroid.distribute.search_config import SearchConfig
 from thyroid.distribute.study import open_study
 from thyroid.errors import InputError
 from thyroid.recipe import Recipe, override

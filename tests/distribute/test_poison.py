@@ -19,7 +19,7 @@ from tests.distribute.test_search import best_recipe
 from tests.stages.test_classifier import where
 from tests.toy import toy_recipe
 from thyroid.data.dataset import Dataset
-from thyroid.distribute.search import SearchConfig
+from thyroid.distribute.search_config import SearchConfig
 from thyroid.recipe import Recipe, override
 from thyroid.storage.store import Store
 

@@ -17,11 +17,13 @@ from optuna.trial import TrialState
 
 from tests.stages.test_classifier import where
 from tests.toy import toy_generators, toy_recipe
+from thyroid.configuration import to_json
 from thyroid.data.dataset import Dataset
 from thyroid.data.splits import LeakError
 from thyroid.distribute import sketch
 from thyroid.distribute.rungs import Ladder, Rungs
-from thyroid.distribute.search import Search, SearchConfig
+from thyroid.distribute.search import Search
+from thyroid.distribute.search_config import SearchConfig
 from thyroid.distribute.sketch import by_tpe
 from thyroid.distribute.study import Proposal, StudySearch, open_study
 from thyroid.distribute.tasks import require_room
@@ -35,7 +37,7 @@ from thyroid.errors import (
     TooLarge,
     Vanished,
 )
-from thyroid.recipe import ExecutionConfig, Recipe, override, to_json
+from thyroid.recipe import ExecutionConfig, Recipe, override
 from thyroid.space import Space, load_space
 from thyroid.storage.store import Store
 

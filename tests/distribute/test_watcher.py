@@ -24,15 +24,16 @@ from tests.stages.test_classifier import where
 from tests.test_cli import FEW, TINY
 from tests.toy import toy_generators, toy_recipe
 from thyroid import pipeline, progress
+from thyroid.configuration import to_json
 from thyroid.data.dataset import Dataset
 from thyroid.distribute import board as boards
 from thyroid.distribute.board import MOST_ROWS, Board, Ended, Running
 from thyroid.distribute.budget import Budget
 from thyroid.distribute.flights import Flights
-from thyroid.distribute.search import Search, SearchConfig
+from thyroid.distribute.search import Search
+from thyroid.distribute.search_config import SearchConfig
 from thyroid.distribute.study import finished, open_study
 from thyroid.distribute.watcher import Watcher
-from thyroid.recipe import to_json
 from thyroid.runs.ledger import Ledger
 from thyroid.storage.store import Store
 

@@ -21,9 +21,10 @@ from reports.verdict import synthetic_state, verdict_info, verdict_line
 from reports.worth import uses_synthetic, worth_info
 from tests.reports.conftest import add_synthetic, make_dataset, make_run
 from tests.reports.test_report import EVIL, Page, read
+from thyroid.configuration import to_json
 from thyroid.errors import InputError
 from thyroid.evaluate.metrics import macro_f1
-from thyroid.recipe import RECIPES, override, to_json
+from thyroid.recipe import RECIPES, override
 
 USING = {"recipe": {"mixing": {"synthetic_share": 0.5, "final_share": 0.0}}}
 

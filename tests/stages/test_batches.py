@@ -14,7 +14,7 @@ from scipy import stats
 from torch import Generator, Tensor
 
 from thyroid.errors import InputError
-from thyroid.pipeline import SyntheticShare
+from thyroid.stage_config import SyntheticShare
 from thyroid.stages.batches import Source, epoch_order, synthetic_weights
 
 

@@ -22,6 +22,7 @@ from thyroid.networks.registry import build
 from thyroid.networks.resnet import ResNet
 from thyroid.recipe import NetworkConfig
 from thyroid.stage import Stage
+from thyroid.stage_config import QualityConfig
 from thyroid.stages import quality, split
 from thyroid.stages.assessor import load_assessor
 from thyroid.stages.compute import start
@@ -42,7 +43,7 @@ RECIPE = toy_recipe(
     srgan__adversarial_epochs=1,
     srgan__steps_per_epoch=4,
 )
-CONFIG = pipeline.QualityConfig(input=RECIPE.input, execution=RECIPE.execution, seed=0)
+CONFIG = QualityConfig(input=RECIPE.input, execution=RECIPE.execution, seed=0)
 COMPARED = ("frechet_distance", "kernel_distance", "precision", "recall", "density", "coverage")
 
 Inputs = dict[str, Path]

@@ -20,8 +20,8 @@ from tests.toy import CLASSES, made, toy_generators, toy_recipe
 from thyroid import pipeline
 from thyroid.data.dataset import Dataset
 from thyroid.data.splits import make_split
-from thyroid.pipeline import CrossPhase, Ramp
 from thyroid.recipe import Recipe
+from thyroid.stage_config import CrossPhase, Ramp
 from thyroid.stages import training_set as module
 from thyroid.stages.compute import start
 from thyroid.stages.training_set import (

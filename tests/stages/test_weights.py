@@ -5,8 +5,8 @@ import pytest
 
 from thyroid.errors import StorageError
 from thyroid.execute import in_process
-from thyroid.pipeline import WeightsConfig
 from thyroid.stage import Stage
+from thyroid.stage_config import WeightsConfig
 from thyroid.stages.weights import FILE
 from thyroid.storage.store import Store
 

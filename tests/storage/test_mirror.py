@@ -12,8 +12,8 @@ import pytest
 from tests.buckets import NAME, Stumbling, bucket_server, contents
 from tests.toy import toy_recipe
 from thyroid.cli import main
+from thyroid.configuration import to_json
 from thyroid.errors import InputError, StorageError
-from thyroid.recipe import to_json
 from thyroid.storage import lease, mirror
 from thyroid.storage.bucket import Bucket
 from thyroid.storage.mirror import at_hand

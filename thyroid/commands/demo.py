@@ -32,7 +32,7 @@ def demo(*, out: Path = Path("runs/demo"), trials: int = 6) -> None:
         trials: recipes that the search tries.
     """
     from thyroid.data.dataset import Dataset
-    from thyroid.distribute.search import SearchConfig
+    from thyroid.distribute.search_config import SearchConfig
     from thyroid.progress import say
 
     if not (out / "dataset").exists():

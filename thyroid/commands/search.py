@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from thyroid.commands.options import DatasetPath, Fields, RunPath, Sources, resolved, sources
 from thyroid.commands.options import seconds as in_seconds
 from thyroid.commands.report import report
+from thyroid.configuration import to_json
 from thyroid.errors import InputError
-from thyroid.recipe import to_json
 
 if TYPE_CHECKING:
     from thyroid.data.dataset import Dataset
-    from thyroid.distribute.search import SearchConfig
+    from thyroid.distribute.search_config import SearchConfig
 
 
 def search(
@@ -91,7 +91,7 @@ def search(
         gpus_per_worker: share of a GPU per worker, for instance 0.25 or 1.
     """
     from thyroid.data.dataset import Dataset
-    from thyroid.distribute.search import SearchConfig
+    from thyroid.distribute.search_config import SearchConfig
 
     config = SearchConfig(
         trials=trials,

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from thyroid.commands.options import DatasetPath, Fields, RunPath, resolved, sources
 from thyroid.commands.report import report
+from thyroid.configuration import to_json
 from thyroid.errors import InputError
-from thyroid.recipe import to_json
 
 if TYPE_CHECKING:
     from thyroid.runs.experiment import Experiment

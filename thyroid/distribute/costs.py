@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Container, Hashable, Iterable
 
-from thyroid.pipeline import (
+from thyroid.stage import Stage
+from thyroid.stage_config import (
     DcganSegmentConfig,
     SegmentConfig,
     SrganSegmentConfig,
     SynthesisStageConfig,
 )
-from thyroid.stage import Stage
 
 PRIOR = {
     "classifier": 2e-4,  # per epoch and input pixel, of 544 images by the small ResNet

@@ -14,12 +14,13 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FixedTrial, TrialState, create_trial
 
 from thyroid import pipeline
+from thyroid.configuration import to_json
 from thyroid.distribute.rungs import Ladder, report_of
 from thyroid.distribute.study import find_study, finished, kept
 from thyroid.distribute.trial import Progress, stops
 from thyroid.errors import InputError
 from thyroid.progress import say
-from thyroid.recipe import Recipe, to_json
+from thyroid.recipe import Recipe
 from thyroid.storage.store import Store
 
 SOURCE = "recalled_from"

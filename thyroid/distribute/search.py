@@ -21,6 +21,7 @@ from optuna.trial import BaseTrial, FixedTrial, FrozenTrial, TrialState
 from ray import tune
 
 from thyroid import pipeline, progress
+from thyroid.configuration import to_json
 from thyroid.data.dataset import Dataset
 from thyroid.data.splits import make_split
 from thyroid.distribute import recall, tasks
@@ -31,9 +32,9 @@ from thyroid.distribute.playoff import FIELD, Values, play_off
 from thyroid.distribute.prices import Prices
 from thyroid.distribute.rehearsal import proposed
 from thyroid.distribute.rungs import Ladder, Rungs
+from thyroid.distribute.search_config import OBJECTIVES, SearchConfig
 from thyroid.distribute.sketch import by_tpe
 from thyroid.distribute.study import (
-    OBJECTIVES,
     Proposal,
     StudySearch,
     finished,
@@ -49,7 +50,7 @@ from thyroid.distribute.watcher import Watcher, ended
 from thyroid.errors import InputError, StageFailed, StorageError
 from thyroid.execute import Datasets, bring_about
 from thyroid.files import cannot_write
-from thyroid.recipe import Recipe, to_json
+from thyroid.recipe import Recipe
 from thyroid.runs.ledger import Ledger, Meter, Used
 from thyroid.runs.live_report import LiveReport
 from thyroid.runs.savings import keep_stages, lineages
@@ -59,63 +60,6 @@ from thyroid.storage.store import Store
 
 RESTARTS = 3
 """Times in a row that drivers may die without that a trial ends."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SearchConfig:
-    """How long to search, and how trials are compared and stopped early."""
-
-    trials: int = 16
-    """Trials in all, those of earlier runs of the same command included."""
-    objectives: tuple[str, ...] = ("macro_f1",)
-    """What is optimised; trials are stopped early, and the best one chosen, by the first."""
-    seeds: int = 1
-    """Trainings per trial, whose mean is compared."""
-    max_seeds: int = 1
-    """Trainings that a trial may get at the end, while it may be the best one."""
-    seed: int = 0
-    """Of the proposals."""
-    cost_aware: bool = False
-    """Whether proposals that need less new computing are preferred."""
-    concurrent: int | None = None
-    """Trials at once; None: as many as there are processors or GPUs for."""
-    time_budget_s: float | None = None
-    """Seconds after which no further trial starts and running ones stop; of each command anew."""
-    gpu_hours: float | None = None
-    """The same, of GPUs times the hours that stages have held them; of the search in all."""
-    grace_epochs: int = 8
-    """ASHA stops no trial before this epoch."""
-    reduction_factor: float = 3.0
-    """ASHA lets one in so many trials pass each rung."""
-    gpus_per_worker: float = 0.0
-    """Share of a GPU that a stage of one worker takes."""
-    storage: str | None = None
-    """URL of the database that holds the study; None: a journal in the run folder."""
-    recall: tuple[str, ...] = ()
-    """Runs whose trials count, as far as the store has their stages."""
-
-    def __post_init__(self) -> None:
-        if self.gpu_hours is not None and not 0 < self.gpu_hours < math.inf:
-            raise InputError(f"--gpu-hours is {self.gpu_hours} but must be above zero.")
-        bounds = {
-            "trials": (1, 10**6),
-            "seeds": (1, 1000),
-            "max_seeds": (1, 1000),
-            "grace_epochs": (1, 10**6),
-            "gpus_per_worker": (0, 1),
-        }
-        for name, (least, most) in bounds.items():
-            if not least <= getattr(self, name) <= most:
-                option = f"--{name.replace('_', '-')}"
-                raise InputError(
-                    f"{option} is {getattr(self, name)} but must be from {least} to {most}."
-                )
-        unknown = [name for name in self.objectives if name not in OBJECTIVES]
-        if unknown or not self.objectives or len(set(self.objectives)) < len(self.objectives):
-            raise InputError(
-                f"--objectives {','.join(self.objectives)} cannot be: name each once, of "
-                f"{', '.join(OBJECTIVES)}."
-            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
@@ -23,19 +23,12 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from ray.tune.search.optuna import OptunaSearch
 from sqlalchemy.exc import SQLAlchemyError
 
+from thyroid.configuration import from_json
 from thyroid.distribute.rungs import Report, Rungs, report_of
+from thyroid.distribute.search_config import OBJECTIVES
 from thyroid.errors import InputError
-from thyroid.recipe import Recipe, from_json
+from thyroid.recipe import Recipe
 from thyroid.runs.config import read_config
-
-OBJECTIVES: dict[str, Literal["maximize", "minimize"]] = {
-    "macro_f1": "maximize",
-    "cross_recall": "maximize",
-    "compute": "minimize",
-}
-"""What a search may optimise, over the seeds of a trial: mean validation macro-F1 at the last
-epoch; mean share of the validation part's cross images whose primary finding is recognised; and
-the seconds of all stages that the trial needs, as if nothing were shared."""
 
 STUDY = "thyroid"
 

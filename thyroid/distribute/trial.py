@@ -16,12 +16,13 @@ import ray
 from ray import tune
 
 from thyroid import pipeline
+from thyroid.configuration import from_json
 from thyroid.data.splits import LeakError
 from thyroid.distribute.rungs import Ladder
 from thyroid.distribute.tasks import own_error
 from thyroid.errors import Diverged, InputError, StageFailed, StorageError, TooLarge
 from thyroid.execute import METRICS
-from thyroid.recipe import Recipe, from_json
+from thyroid.recipe import Recipe
 from thyroid.stage import EpochMetrics, Stage
 from thyroid.storage.store import Store
 

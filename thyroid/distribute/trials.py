@@ -10,7 +10,8 @@ import optuna
 import pandas as pd
 from optuna.trial import TrialState
 
-from thyroid.distribute.study import OBJECTIVES, finished, outcome
+from thyroid.distribute.search_config import OBJECTIVES
+from thyroid.distribute.study import finished, outcome
 from thyroid.files import replace_text
 
 STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}

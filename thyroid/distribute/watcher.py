@@ -13,11 +13,12 @@ from optuna.trial import FrozenTrial
 from ray import tune
 
 from thyroid import progress
+from thyroid.configuration import from_json
 from thyroid.distribute.board import Board, Ended, Running
 from thyroid.distribute.budget import Budget
 from thyroid.distribute.study import outcome
 from thyroid.distribute.trials import STATES
-from thyroid.recipe import Recipe, from_json
+from thyroid.recipe import Recipe
 from thyroid.runs.live_report import LiveReport
 
 WRITE_EVERY_S = 5.0

@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from thyroid import __version__, pipeline
+from thyroid.configuration import from_json
 from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
 from thyroid.evaluate.calibration import conformal_threshold, fit_temperature, tempered
@@ -22,7 +23,7 @@ from thyroid.evaluate.predictions import Predictions, read_predictions
 from thyroid.files import sha256_of
 from thyroid.model.folder import CARD, FORMAT_VERSION, WEIGHTS
 from thyroid.model.prediction import UNCERTAIN, UNREADABLE
-from thyroid.recipe import Recipe, from_json
+from thyroid.recipe import Recipe
 from thyroid.runs.config import not_understood, read_config
 from thyroid.storage.store import Store
 

@@ -15,11 +15,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from thyroid.configuration import from_json
 from thyroid.errors import InputError
 from thyroid.files import sha256_of
 from thyroid.network_input import network_input, sum_pixels
 from thyroid.networks.registry import build
-from thyroid.recipe import InputConfig, NetworkConfig, from_json
+from thyroid.recipe import InputConfig, NetworkConfig
 
 FORMAT_VERSION = 1
 WEIGHTS, CARD, README, ONNX = "model.safetensors", "model.json", "README.md", "model.onnx"

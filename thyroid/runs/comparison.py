@@ -13,12 +13,13 @@ from typing import Any, Literal
 import optuna
 
 from thyroid import pipeline
+from thyroid.configuration import flat, to_json
 from thyroid.errors import InputError
 from thyroid.evaluate.paired import Difference, macro_f1_difference
 from thyroid.evaluate.predictions import Predictions
 from thyroid.networks.registry import BASELINES, PUBLISHED
 from thyroid.networks.table import NETWORKS
-from thyroid.recipe import Recipe, flat, override, to_json
+from thyroid.recipe import Recipe, override
 from thyroid.space import Space
 
 METHOD = "method"

@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from thyroid.configuration import from_json
 from thyroid.errors import InputError
-from thyroid.recipe import Recipe, from_json
+from thyroid.recipe import Recipe
 
 FILE = "config.json"
 

@@ -28,10 +28,10 @@ from pathlib import Path
 from typing import Any
 
 from thyroid import __version__, files, machine
+from thyroid.configuration import flat, to_json
 from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
 from thyroid.files import cannot_write, remove_at_once, replace_text
-from thyroid.recipe import flat, to_json
 from thyroid.runs.config import FILE, began_with, not_understood, read_config, settings
 from thyroid.runs.experiment import Experiment
 from thyroid.runs.tensorboard import FOLDER as TENSORBOARD

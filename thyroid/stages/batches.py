@@ -14,7 +14,7 @@ import torch
 from torch import Generator, Tensor
 
 from thyroid.errors import InputError
-from thyroid.pipeline import SyntheticShare
+from thyroid.stage_config import SyntheticShare
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -15,7 +15,7 @@ from torch import Tensor
 from thyroid.data.dataset import Dataset
 from thyroid.evaluate.explanation import occlusion
 from thyroid.evaluate.predictions import Predictions, read_predictions
-from thyroid.pipeline import CasesConfig
+from thyroid.stage_config import CasesConfig
 from thyroid.stages import prediction
 from thyroid.stages.checkpoint import load_model
 from thyroid.stages.compute import start

@@ -12,12 +12,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from thyroid.configuration import from_json, to_json
 from thyroid.data.dataset import Dataset
 from thyroid.errors import StorageError
 from thyroid.files import cannot_write
 from thyroid.networks.registry import build
-from thyroid.pipeline import SegmentConfig
-from thyroid.recipe import InputConfig, NetworkConfig, from_json, to_json
+from thyroid.recipe import InputConfig, NetworkConfig
+from thyroid.stage_config import SegmentConfig
 from thyroid.stages.compute import Compute
 
 WEIGHTS, OPTIMISER, MODEL = "model.safetensors", "optimiser.safetensors", "model.json"

@@ -20,8 +20,8 @@ from thyroid.evaluate.metrics import macro_f1
 from thyroid.networks.pretrained import load_pretrained
 from thyroid.networks.registry import build
 from thyroid.networks.resnet import freeze, train_mode
-from thyroid.pipeline import SegmentConfig
 from thyroid.recipe import OptimiserConfig
+from thyroid.stage_config import SegmentConfig
 from thyroid.stages import split
 from thyroid.stages.checkpoint import (
     OPTIMISER,

@@ -19,8 +19,8 @@ from thyroid.acquisition import stabilised
 from thyroid.augment import draw, warp
 from thyroid.errors import Diverged
 from thyroid.networks.dcgan import Discriminator, Generator, activity
-from thyroid.pipeline import DcganSegmentConfig
 from thyroid.recipe import AugmentationConfig, DcganConfig, InputConfig
+from thyroid.stage_config import DcganSegmentConfig
 from thyroid.stages import split
 from thyroid.stages.checkpoint import load_networks, load_tensors, save_networks, save_tensors
 from thyroid.stages.compute import Compute, seed_of, share_of_batch, start

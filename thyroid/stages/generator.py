@@ -13,8 +13,9 @@ import numpy as np
 import torch
 
 from thyroid.errors import Diverged, StageFailed
-from thyroid.pipeline import GeneratorConfig, source_of
+from thyroid.generators import source_of
 from thyroid.recipe import InputConfig
+from thyroid.stage_config import GeneratorConfig
 from thyroid.stages import split
 from thyroid.stages.checkpoint import load_tensors, save_tensors
 from thyroid.stages.compute import Compute, start

@@ -14,7 +14,7 @@ from thyroid.data.dataset import Dataset
 from thyroid.data.splits import LeakError
 from thyroid.evaluate.predictions import Predictions, write_predictions
 from thyroid.network_input import network_input
-from thyroid.pipeline import PredictionConfig
+from thyroid.stage_config import PredictionConfig
 from thyroid.stages import split
 from thyroid.stages.checkpoint import load_model
 from thyroid.stages.compute import Compute, start

@@ -33,7 +33,7 @@ from thyroid.evaluate.generators import (
 from thyroid.evaluate.metrics import macro_f1
 from thyroid.evaluate.mix import draw_same_mix, mix_weights
 from thyroid.networks.resnet import ResNet
-from thyroid.pipeline import QualityConfig
+from thyroid.stage_config import QualityConfig
 from thyroid.stages import split, synthesis
 from thyroid.stages.assessor import assessed, load_assessor
 from thyroid.stages.checkpoint import load_model

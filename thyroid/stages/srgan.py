@@ -25,7 +25,7 @@ from thyroid.networks.srgan import (
     Vgg19Features,
     bicubic,
 )
-from thyroid.pipeline import SrganSegmentConfig
+from thyroid.stage_config import SrganSegmentConfig
 from thyroid.stages import split, weights
 from thyroid.stages.assessor import load_assessor
 from thyroid.stages.checkpoint import load_networks, load_tensors, save_networks

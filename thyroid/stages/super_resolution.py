@@ -18,7 +18,7 @@ from thyroid.evaluate.generators import FEWEST_KERNEL, kernel_distance
 from thyroid.network_input import sum_pixels
 from thyroid.networks.resnet import ResNet
 from thyroid.networks.srgan import bicubic
-from thyroid.pipeline import QualityConfig
+from thyroid.stage_config import QualityConfig
 from thyroid.stages.assessor import assessed
 from thyroid.stages.compute import Compute
 from thyroid.stages.images import detected, images

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from thyroid.data.dataset import Dataset, write_dataset
 from thyroid.errors import Diverged, InputError, StorageError
 from thyroid.networks.srgan import bicubic
-from thyroid.pipeline import SynthesisStageConfig
+from thyroid.stage_config import SynthesisStageConfig
 from thyroid.stages import dcgan, split
 from thyroid.stages import generator as other
 from thyroid.stages.checkpoint import load_model

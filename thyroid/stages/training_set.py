@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 from thyroid.augment import thin
 from thyroid.data.dataset import Dataset
 from thyroid.data.splits import Split
-from thyroid.pipeline import CrossPhase, SegmentConfig
+from thyroid.stage_config import CrossPhase, SegmentConfig
 from thyroid.stages import synthesis
 from thyroid.stages.batches import Source, epoch_order, synthetic_weights
 from thyroid.stages.compute import Compute, seed_of

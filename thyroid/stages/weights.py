@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from thyroid.files import cannot_write
-from thyroid.pipeline import WeightsConfig
+from thyroid.stage_config import WeightsConfig
 
 FILE = "weights"
 

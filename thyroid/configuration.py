@@ -1,0 +1,88 @@
+"""Configurations: frozen dataclasses as nested plain data, to and fro, each value checked."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Hashable, Mapping
+from functools import cache
+from typing import Any, Literal, TypeVar
+
+from thyroid.errors import InputError
+
+T = TypeVar("T")
+
+
+def to_json(config: Any) -> dict[str, Any]:
+    """A configuration as nested plain dictionaries."""
+    plain: dict[str, Any] = dataclasses.asdict(config)
+    return plain
+
+
+def flat(plain: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested fields by their dotted names."""
+    fields: dict[str, Any] = {}
+    for name, value in plain.items():
+        within = flat(value, f"{prefix}{name}.") if isinstance(value, dict) else None
+        fields |= {f"{prefix}{name}": value} if within is None else within
+    return fields
+
+
+def from_json(kind: type[T], plain: Mapping[str, Any]) -> T:
+    """The configuration that `to_json` wrote.
+
+    Raises
+    ------
+    InputError
+        When a field is unknown or a value out of its range.
+    """
+    hints = _hints(kind)  # type: ignore[arg-type]  # a class is hashable
+    unknown = sorted(set(plain) - set(hints))
+    if unknown:
+        raise InputError(
+            f"{kind.__name__} has no field '{unknown[0]}': choose among {', '.join(sorted(hints))}."
+        )
+    values = {
+        name: from_json(hints[name], value)
+        if dataclasses.is_dataclass(hints[name])
+        else _checked(hints[name], name, value)
+        for name, value in plain.items()
+    }
+    return kind(**values)
+
+
+@cache
+def _hints(kind: Hashable) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
+
+
+def require_within(section: str, config: object, **bounds: tuple[float, float]) -> None:
+    """Raises
+    ------
+    InputError
+        When a field is below its first bound or above its second one.
+    """
+    for name, (least, most) in bounds.items():
+        value = getattr(config, name)
+        if not least <= value <= most:
+            raise InputError(f"{section}.{name} is {value} but must be from {least} to {most}.")
+
+
+def _checked(hint: Any, name: str, value: Any) -> Any:
+    """The value if it is of its field's type; whole numbers pass for real ones."""
+    choices = typing.get_args(hint)
+    if typing.get_origin(hint) is Literal:
+        fits = value in choices
+        value = choices[choices.index(value)] if fits else value  # 2.0 is 2, and one key
+    else:
+        kinds = choices or (hint,)  # X | None
+        fits = any(
+            isinstance(value, (int, float) if kind is float else kind)
+            and not (isinstance(value, bool) and kind is not bool)
+            for kind in kinds
+        )
+    if not fits:
+        wanted = ", ".join(map(str, choices)) if choices else getattr(hint, "__name__", hint)
+        raise InputError(f"The recipe's {name} is {value!r} but must be {wanted}.")
+    is_real = float in (hint, *choices) and value is not None
+    return float(value) if is_real else value  # 0 and 0.0 are one setting, and one key

@@ -1,0 +1,176 @@
+"""What each kind of stage is told: the fields that decide its bits, and no others.
+
+They are part of the stage's key (`thyroid.stage`); `thyroid.pipeline` fills them from the recipe.
+Imports no torch and no ray.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from thyroid.recipe import (
+    AugmentationConfig,
+    DcganConfig,
+    ExecutionConfig,
+    InputConfig,
+    NetworkConfig,
+    OptimiserConfig,
+    SrganConfig,
+    SynthesisConfig,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ramp:
+    """A value that moves from `start` to `stop` over some epochs of the run."""
+
+    first_epoch: int = 0
+    epochs: int = 1
+    start: float = 1.0
+    stop: float = 1.0
+    shape: Literal["linear", "cosine"] = "linear"
+    """In a straight line, or slowly at both ends: (1 - cos(pi t)) / 2."""
+
+    def at(self, epoch: float) -> float:
+        """The value at a (fractional) number of epochs since the run's beginning."""
+        share = min(max((epoch - self.first_epoch) / self.epochs, 0.0), 1.0)
+        if self.shape == "cosine":
+            share = (1 - math.cos(math.pi * share)) / 2
+        return self.start + (self.stop - self.start) * share
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyntheticShare:
+    """How many synthetic images a segment's batches hold, and which."""
+
+    share: float
+    """Of each batch, or in the cross phase of its cross images; above 0 to 1."""
+    class_exponent: float
+    cross_share: float | None
+    judge_weight: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossPhase:
+    """How a segment of the cross phase composes its batches, and what it changes."""
+
+    share: Ramp
+    """Of cross images in a batch."""
+    rehearsal: float
+    superposed: float
+    """Of the cross images."""
+    crosses: str
+    """Which combinations are superposed, as in `SynthesisConfig`; none where nothing is."""
+    trainable: Literal["all", "last_stages", "head"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentConfig:
+    """Some consecutive epochs of a classifier's training."""
+
+    input: InputConfig
+    augmentation: AugmentationConfig
+    network: NetworkConfig
+    optimiser: OptimiserConfig
+    execution: ExecutionConfig
+    seed: int
+    first_epoch: int
+    epochs: int
+    rate: Ramp
+    """Factor on the optimiser's learning rate."""
+    phase: Literal["mixed", "single", "cross"] = "mixed"
+    """All training images, single images alone, or the cross training set."""
+    cross: CrossPhase | None = None
+    """In the cross phase alone."""
+    secondary: float = 0.0
+    """Share of a cross image's target that goes to its other findings."""
+    synthetic: SyntheticShare | None = None
+    """None: real images only."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DcganSegmentConfig:
+    """Some consecutive epochs of the DCGAN's training."""
+
+    dcgan: DcganConfig
+    """Its lengths are not read: they stand at 1, so that longer trainings share shorter ones."""
+    size: int
+    """Side of the pictures, pixels."""
+    execution: ExecutionConfig
+    seed: int
+    first_epoch: int
+    epochs: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratorConfig:
+    """A generator of `thyroid.generators`."""
+
+    name: str
+    source: str
+    """SHA-256 of its file: what was learned by other code is another artifact."""
+    size: int
+    """Side of the pictures, pixels."""
+    execution: ExecutionConfig
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SrganSegmentConfig:
+    """Some consecutive epochs of the SRGAN's training, of its pixel or its adversarial part."""
+
+    srgan: SrganConfig
+    """Its lengths are not read, as above."""
+    input: InputConfig
+    """Of the judge, and so of the enlarged pictures."""
+    execution: ExecutionConfig
+    seed: int
+    first_epoch: int
+    epochs: int
+    adversarial: bool
+    """Whether the perceptual and adversarial terms are on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SynthesisStageConfig:
+    """The pool of synthetic scintigrams of one seed."""
+
+    synthesis: SynthesisConfig
+    size: int
+    """Side of the pictures, pixels."""
+    execution: ExecutionConfig
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class QualityConfig:
+    """How good the synthetic scintigrams are, against real ones."""
+
+    input: InputConfig
+    execution: ExecutionConfig
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsConfig:
+    """A weights file of the user's, kept in the store: the stage's `dataset` is its SHA-256."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictionConfig:
+    """One part of the data set, as a trained classifier sees it."""
+
+    execution: ExecutionConfig
+    part: str
+    """`validation` or `test`; `all` of a test set that lies elsewhere."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CasesConfig:
+    """Which images of a prediction are looked at closely."""
+
+    execution: ExecutionConfig
+    most: int = 6
+    """Confident errors, and uncertain images, at most."""
