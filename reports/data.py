@@ -32,7 +32,7 @@ def data_info(run: Run) -> dict[str, Any]:
     )
     info = {name: recorded.get(name) for name in names} | {
         "classes": list(run.classes),
-        "test_set": _test_set(run.config.get("test_set")),
+        "test_set": _test_set(run.config.get("test_set"), recorded.get("patients_key")),
         "state": run.dataset_state,
         "total_counts": None,
         "look_alikes": _look_alikes(run),
@@ -56,10 +56,17 @@ def _look_alikes(run: Run) -> int | None:
     return look_alikes(run.dataset, trained, run.dataset, tested)
 
 
-def _test_set(recorded: dict[str, Any] | None) -> dict[str, Any] | None:
-    """The data set that is the test part; None where some patients of the same are."""
+def _test_set(recorded: dict[str, Any] | None, key: str | None) -> dict[str, Any] | None:
+    """The data set that is the test part; None where some patients of the same are.
+
+    `others`: whether its patients are known to be others, as both data sets name them by one key:
+    then a run with a patient of both was refused.
+    """
+    if recorded is None:
+        return None
     names = ("name", "images", "patients", "digest")
-    return None if recorded is None else {name: recorded.get(name) for name in names}
+    others = key is not None and key == recorded.get("patients_key")
+    return {name: recorded.get(name) for name in names} | {"others": others}
 
 
 def dataset_info(dataset: Dataset, parts: Mapping[str, str] | None = None) -> dict[str, Any]:

@@ -71,6 +71,10 @@ def verdict_info(
         "simulated": bool(data.get("simulated_images")) or "phantom" in (data.get("sources") or {}),
         "unnamed_patients": bool(data.get("unnamed_patients")),
         "look_alikes": bool(data.get("look_alikes")),
+        "not_compared": data.get("look_alikes", 0) is None,
+        "perhaps_same_patients": bool(data.get("test_set")) and not data["test_set"]["others"],
+        "confounded_centre": any(f["kind"] == "confounded_centre" for f in data.get("quality", ())),
+        "weights": bool(config.get("recipe", {}).get("network", {}).get("weights")),
         "display": data.get("kind") == "display",
     }
     return info | {

@@ -185,6 +185,36 @@ def test_so_is_one_of_a_test_set_that_lies_elsewhere(tmp_path: Path) -> None:
     assert look_alikes(dataset, np.array([trained]), shared, every[every != 7]) == 0
 
 
+def test_a_patient_of_two_imports_is_found_by_their_key(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Other images of the same persons: nothing but names can tell."""
+    dataset = write_toy(tmp_path / "data")
+    elsewhere = write_toy(tmp_path / "elsewhere", seed=1)
+    recipe = override(RECIPE, {"split.test": 0.0})
+    for key, told in (("k" * 16, False), (None, True)):
+        for each in (dataset, elsewhere):
+            info = json.loads((each.folder / "dataset.json").read_text()) | {"patients_key": key}
+            (each.folder / "dataset.json").write_text(json.dumps(info))
+        sets = [Dataset.open(each.folder) for each in (dataset, elsewhere)]
+        if key is None:  # each import has names of its own
+            table = sets[1].images
+            table = table.assign(patient_id="other-" + table["patient_id"])
+            table.to_csv(sets[1].folder / "images.csv", index=False)
+            sets[1] = Dataset.open(sets[1].folder)
+        experiment = Experiment(dataset=sets[0], recipe=recipe, seeds=[0], test_set=sets[1])
+        if told:
+            preflight(experiment)
+        else:
+            with pytest.raises(InputError, match="shares 0 images and 45 patients"):
+                preflight(experiment)
+        assert ("cannot be told: import both with one --patients-key" in _said(capsys)) == told
+
+
+def _said(capsys: pytest.CaptureFixture[str]) -> str:
+    return "".join(capsys.readouterr())
+
+
 def test_a_method_has_one_split_and_only_predictions_see_its_test_part(toy: Path) -> None:
     """Of all that is made for an experiment: generators, judges, assessors, twins, and phases."""
     recipe = toy_generators(

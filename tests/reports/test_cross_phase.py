@@ -126,14 +126,3 @@ def test_a_run_with_everything_is_whole(tmp_path, dataset):
         "How to reproduce",
         "Limits",
     ]
-
-
-def test_a_test_set_of_its_own_is_named(run):
-    config = json.loads((run / "config.json").read_text())
-    config["test_set"] = {"folder": "/secret/other", "name": "other centres", "digest": "0"}
-    config["test_set"] |= {"images": 36, "patients": 18}
-    (run / "config.json").write_text(json.dumps(config))
-    html, info = read(run)
-    assert info["verdict"]["split"] == "test_set"
-    assert "The test images are another data set, other centres;" in html
-    assert "/secret" not in html

@@ -87,7 +87,7 @@ def _dicom() -> dict[str, bytes]:
 def _phantom() -> bytes:
     preset = PRESETS["thyroid7"]
     images = addresses(preset, images_per_class=1, images_per_cross=0)[:1]
-    return saved(nm_object(next(iter(simulate(preset, images, seed=0, posterior=True))), seed=0))
+    return saved(nm_object(next(iter(simulate(preset, images, seed=0, posterior=True)))))
 
 
 def encapsulated(syntax: str, frame: bytes, **elements: int) -> bytes:

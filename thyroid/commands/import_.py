@@ -16,6 +16,7 @@ def import_(
     pixel_mm: float = 2.0,
     name: str | None = None,
     licence: str = "unknown",
+    patients_key: Path | None = None,
 ) -> None:
     """Read files into a data set.
 
@@ -28,6 +29,9 @@ def import_(
         pixel_mm: pixel size in mm that counts are re-binned to.
         name: what reports call the data set; default: its folder's name.
         licence: under which the images may be used.
+        patients_key: a file that you keep secret, made if it is not there: data sets imported with
+            the same one give one patient one name, so that a test set which shares patients with
+            the training data is refused; default: names that no two data sets share.
     """
     from thyroid import progress
     from thyroid.data.importer import import_folder
@@ -41,6 +45,7 @@ def import_(
             pixel_mm=pixel_mm,
             name=name,
             licence=licence,
+            patients_key=patients_key,
             progress=advance,
         )
     for line in summary.lines():

@@ -66,6 +66,9 @@ class DatasetInfo:
     licence: str
     sha256: str
     """Of counts.npy."""
+    patients_key: str | None = None
+    """Which key names the patients: under the same one, one patient has one name. None: a key that
+    no other data set has."""
     format_version: int = FORMAT_VERSION
 
 
@@ -153,6 +156,7 @@ def write_dataset(
     licence: str,
     images: pd.DataFrame,
     counts: Iterable[npt.NDArray[np.uint16]],
+    patients_key: str | None = None,
 ) -> Dataset:
     """Write a data set and open it. It appears all at once or not at all.
 
@@ -179,6 +183,7 @@ def write_dataset(
             source=source,
             licence=licence,
             sha256=sha256_of(unfinished / "counts.npy"),
+            patients_key=patients_key,
         )
         images.to_csv(unfinished / "images.csv", index=False, lineterminator="\n")
         content = json.dumps(dataclasses.asdict(info), indent=2, ensure_ascii=False) + "\n"
@@ -231,6 +236,7 @@ def _read_info(folder: Path) -> DatasetInfo:
             and info.size > 0
             and info.kind in ("counts", "display")
             and isinstance(info.sha256, str)
+            and isinstance(info.patients_key, str | None)
             and (info.pixel_mm is None) == (info.kind == "display")
             and (info.pixel_mm is None or 0 < float(info.pixel_mm) < 1000)
         )

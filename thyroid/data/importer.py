@@ -3,7 +3,8 @@
 Patients are named by an HMAC whose key is the SHA-256 of all that was imported, file headers and
 labels.csv included. So importing the same folder again gives the same data set, bit for bit, while
 nobody who lacks the original files can find out whose image it is by trying names or numbers; and
-two imports cannot be linked by patient. Rows are ordered by image, not by file name.
+two imports cannot be linked by patient. Where they shall be, so that a test set is known to be of
+other patients, the key is a file that the user keeps. Rows are ordered by image, not by file name.
 
 Centres of labels.csv keep their names where these are codes ("A", "07", "site-3"), so that one of
 them can be left out by name. All other names, and every institution that a file names, become
@@ -16,6 +17,8 @@ import hashlib
 import hmac
 import io
 import itertools
+import os
+import secrets
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -34,6 +37,8 @@ from thyroid.errors import InputError
 from thyroid.files import cannot_write, replace_text, require_new_folder
 from thyroid.machine import cores
 
+SHORTEST_KEY = 16
+"""Bytes: a shorter one is found by trying."""
 FILES_PER_PROCESS = 300
 """A process takes 0.4 s to start, in which one reads 70 DICOM files or 600 small pictures."""
 
@@ -89,6 +94,7 @@ def import_folder(
     pixel_mm: float = 2.0,
     name: str | None = None,
     licence: str = "unknown",
+    patients_key: Path | None = None,
     processes: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> ImportSummary:
@@ -105,14 +111,16 @@ def import_folder(
     ----------
     size : rows and columns of the stored matrices.
     pixel_mm : their pixel size in mm, for counts.
+    patients_key : a file of random bytes, made where there is none: data sets that are imported
+        with the same one give one patient one name.
     processes : that read files; None for all cores, as far as there are files for them. The data
         set does not depend on it.
     progress : called with files done and files to read.
 
     Raises
     ------
-    InputError : nothing could be imported, the folder mixes counts and pictures, labels.csv is
-        wrong, or the data set cannot be written.
+    InputError : nothing could be imported, the folder mixes counts and pictures, labels.csv or the
+        key is wrong, or the data set cannot be written.
     ProcessLost : one that reads files was killed. What was read so far is kept, as after any other
         interruption; see thyroid.data.unfinished.
     """
@@ -127,6 +135,7 @@ def import_folder(
     remove_remains(dataset)
     require_new_folder(dataset)
     listing = list_source(source, labels)
+    secret = None if patients_key is None else _secret(patients_key)
     with contextlib.ExitStack() as stack:
         stack.enter_context(cannot_write(dataset))
         dataset.parent.mkdir(parents=True, exist_ok=True)
@@ -142,7 +151,7 @@ def import_folder(
         if not records:
             raise _nothing_imported(source, rejected, rejected_list)
         kind = records[0].kind
-        table = _table(records, pixel_mm, key=_key(records, listing.labels))
+        table = _table(records, pixel_mm, key=secret or _key(records, listing.labels))
         written = write_dataset(
             unfinished.folder / "dataset",
             name=name or dataset.name,
@@ -154,6 +163,7 @@ def import_folder(
             licence=licence,
             images=table,
             counts=map(unfinished.matrix, table.index),
+            patients_key=None if secret is None else _fingerprint(secret),
         )
         require_new_folder(dataset)
         written.folder.rename(dataset)
@@ -216,6 +226,29 @@ class _OneKind:
                 "a picture, and a data set holds one kind; import them into two data sets, or "
                 "list the ones to import in labels.csv"
             )
+
+
+def _secret(file: Path) -> bytes:
+    """The key in the user's file; a new one where there is no file."""
+    with cannot_write(file):
+        if not file.exists():
+            descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with open(descriptor, "wb") as new:
+                new.write(secrets.token_hex(32).encode())
+    try:
+        secret = file.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read the patients' key {file}: {error.strerror}") from None
+    if len(secret) < SHORTEST_KEY:
+        raise InputError(
+            f"the patients' key {file} has {len(secret)} bytes, and at least {SHORTEST_KEY} random "
+            "ones are needed; name a file that is not there, and one is made"
+        )
+    return secret
+
+
+def _fingerprint(secret: bytes) -> str:
+    return hmac.new(secret, b"thyroid: fingerprint of a patients' key", "sha256").hexdigest()[:16]
 
 
 def _key(records: list[ImageRecord], labels: bytes) -> bytes:

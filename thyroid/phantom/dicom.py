@@ -56,9 +56,9 @@ class Identity:
     first_visit: datetime.datetime
 
     @classmethod
-    def of(cls, patient: str, seed: int) -> Identity:
-        """The same person for the same patient of the same phantom."""
-        digest = hashlib.sha256(f"identity\x1f{patient}\x1f{seed}".encode()).digest()
+    def of(cls, patient: str) -> Identity:
+        """The same person for the same patient."""
+        digest = hashlib.sha256(f"identity\x1f{patient}".encode()).digest()
         rng = np.random.default_rng(int.from_bytes(digest, "little"))
         family, given = rng.choice(FAMILY_NAMES), rng.choice(GIVEN_NAMES)
         birth = datetime.date(1935, 1, 1) + datetime.timedelta(days=int(rng.integers(25_000)))
@@ -72,7 +72,7 @@ class Identity:
         )
 
 
-def nm_object(scintigram: Scintigram, *, seed: int) -> FileDataset:
+def nm_object(scintigram: Scintigram) -> FileDataset:
     """A valid NM Image object with both views (DICOM PS3.3 A.5).
 
     Raises
@@ -81,8 +81,8 @@ def nm_object(scintigram: Scintigram, *, seed: int) -> FileDataset:
     """
     if scintigram.posterior is None:
         raise ValueError("simulate with posterior=True to write both views")
-    centre, key = scintigram.centre, f"{scintigram.patient}/{scintigram.address.number}/{seed}"
-    identity = Identity.of(scintigram.patient, seed)
+    centre, key = scintigram.centre, f"{scintigram.patient}/{scintigram.address.number}"
+    identity = Identity.of(scintigram.patient)
     visit = identity.first_visit + datetime.timedelta(days=182 * scintigram.address.visit)
     views = [("anterior", scintigram.anterior), ("posterior", scintigram.posterior)]
     if centre.posterior_first:

@@ -97,11 +97,10 @@ def _write_dataset(
     for done, scintigram in enumerate(simulate(preset, images, seed=seed), start=1):
         stored = bring_to_grid(as_imported(scintigram), size=size, pixel_mm=pixel_mm)
         matrices.append(stored.matrix)
-        patient = f"{preset.name}/{seed}/{scintigram.patient}"
         rows.append(
             {
                 "image_id": image_id(stored.matrix),
-                "patient_id": hashlib.sha256(patient.encode()).hexdigest()[:16],
+                "patient_id": hashlib.sha256(scintigram.patient.encode()).hexdigest()[:16],
                 "centre": scintigram.centre.name,
                 "label": scintigram.address.findings[0],
                 "findings": ";".join(scintigram.address.findings),
@@ -123,6 +122,7 @@ def _write_dataset(
         kind="counts",
         source=f"thyroid phantom, preset {preset.name}, seed {seed}",
         licence=LICENCE,
+        patients_key="phantom",
         images=table,
         counts=(matrices[position] for position in table.index),
     )
@@ -143,7 +143,7 @@ def _write_files(
     preset: Preset,
     images: Sequence[Address],
     seed: int,
-    write_one: Callable[[Path, Scintigram, int], str],
+    write_one: Callable[[Path, Scintigram], str],
     progress: Progress | None,
 ) -> None:
     """One file per image, and labels.csv."""
@@ -160,26 +160,26 @@ def _each_file(
     preset: Preset,
     images: Sequence[Address],
     seed: int,
-    write_one: Callable[[Path, Scintigram, int], str],
+    write_one: Callable[[Path, Scintigram], str],
     progress: Progress | None,
 ) -> Iterator[tuple[str, str, str, str, str]]:
     """Write the files; yield their rows of labels.csv."""
     simulated = simulate(preset, images, seed=seed, posterior=True)
     for done, scintigram in enumerate(simulated, start=1):
-        name = write_one(folder, scintigram, seed)
+        name = write_one(folder, scintigram)
         findings = scintigram.address.findings
         yield name, findings[0], scintigram.patient, scintigram.centre.name, ";".join(findings)
         if progress is not None:
             progress(done, len(images))
 
 
-def _write_dicom(folder: Path, scintigram: Scintigram, seed: int) -> str:
+def _write_dicom(folder: Path, scintigram: Scintigram) -> str:
     name = f"{_stem(scintigram)}.dcm"
-    nm_object(scintigram, seed=seed).save_as(folder / name, enforce_file_format=True)
+    nm_object(scintigram).save_as(folder / name, enforce_file_format=True)
     return name
 
 
-def _write_png(folder: Path, scintigram: Scintigram, seed: int) -> str:
+def _write_png(folder: Path, scintigram: Scintigram) -> str:
     """The anterior view in 8 bits, the hottest pixel white, as a workstation saves it."""
     counts = scintigram.anterior.astype(np.float64)
     name = f"{scintigram.address.findings[0]}/{_stem(scintigram)}.png"

@@ -55,7 +55,7 @@ class Scintigram:
 
     address: Address
     patient: str
-    """Made-up identifier, unique within preset and seed."""
+    """Made-up identifier, of nobody else whatever the preset and the seed."""
     centre: Centre
     thyroid: Thyroid
     isthmus: tuple[float, float]
@@ -104,7 +104,7 @@ def _simulate_one(preset: Preset, address: Address, seed: int, posterior: bool) 
     )
     return Scintigram(
         address=address,
-        patient=f"{group}-{address.patient}",
+        patient=f"{preset.name}/{seed}/{group}-{address.patient}",
         centre=centre,
         thyroid=thyroid,
         isthmus=(row_mm / centre.pixel_mm, column_mm / centre.pixel_mm),

@@ -16,6 +16,7 @@ from thyroid.errors import InputError
 from thyroid.network_input import sum_pixels
 from thyroid.networks.registry import build, require_size
 from thyroid.networks.resnet import freeze
+from thyroid.progress import say
 from thyroid.recipe import Recipe
 from thyroid.runs.experiment import Experiment
 from thyroid.stage import Stage
@@ -108,4 +109,10 @@ def _require_apart(dataset: Dataset, test_set: Dataset) -> None:
         raise InputError(
             f"The test set {test_set.folder} shares {same} images and {patients} patients with the "
             "training data: what is reached on them says nothing."
+        )
+    key = dataset.info.patients_key
+    if key is None or key != test_set.info.patients_key:
+        say(
+            f"Whether patients of {dataset.folder} are in {test_set.folder}, too, cannot be told: "
+            "import both with one --patients-key."
         )

@@ -1,0 +1,91 @@
+"""One patient, two imports: the same name where one key names both, and no link where none does."""
+
+from __future__ import annotations
+
+import csv
+import stat
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from thyroid.data.dataset import Dataset
+from thyroid.data.importer import import_folder
+from thyroid.errors import InputError
+
+NAMES = ("Doe^Jane", "Roe^Richard", "Low^Mary")
+
+
+def pictures(folder: Path, seed: int) -> Path:
+    """One of each person, who is told by labels.csv."""
+    folder.mkdir()
+    rng = np.random.default_rng(seed)
+    with (folder / "labels.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(("file", "label", "patient"))
+        for number, name in enumerate(NAMES):
+            pixels = rng.integers(0, 255, (24, 24)).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / f"{number}.png")
+            table.writerow((f"{number}.png", ("graves", "normal")[number % 2], name))
+    return folder
+
+
+def imported(source: Path, dataset: Path, key: Path | None) -> Dataset:
+    import_folder(source, dataset, size=16, patients_key=key)
+    return Dataset.open(dataset)
+
+
+@pytest.fixture
+def both(tmp_path: Path) -> tuple[Path, Path]:
+    """Two folders of the same persons."""
+    return pictures(tmp_path / "a", 1), pictures(tmp_path / "b", 2)
+
+
+def test_the_same_key_gives_a_patient_one_name(both: tuple[Path, Path], tmp_path: Path) -> None:
+    key = tmp_path / "patients.key"
+    one, other = (imported(s, tmp_path / f"data-{s.name}", key) for s in both)
+    assert set(one.patients) == set(other.patients)
+    assert len(set(one.patients)) == 3
+    assert one.info.patients_key == other.info.patients_key is not None
+
+
+def test_without_a_key_or_with_another_nobody_is_linked(
+    both: tuple[Path, Path], tmp_path: Path
+) -> None:
+    keys = (None, tmp_path / "first.key", tmp_path / "second.key")
+    sets = [imported(both[0], tmp_path / f"data-{n}", key) for n, key in enumerate(keys)]
+    assert len({name for dataset in sets for name in dataset.patients}) == 9
+    assert len({dataset.info.patients_key for dataset in sets}) == 3
+    assert sets[0].info.patients_key is None
+
+
+def test_a_key_that_is_not_there_is_made_for_its_owner_alone(
+    both: tuple[Path, Path], tmp_path: Path
+) -> None:
+    key = tmp_path / "patients.key"
+    dataset = imported(both[0], tmp_path / "data", key)
+    assert len(key.read_bytes()) == 64
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    secret = key.read_text()
+    for file in dataset.folder.iterdir():
+        assert secret.encode() not in file.read_bytes()
+
+
+@pytest.mark.parametrize("content", ["", "too short"])
+def test_a_key_that_can_be_guessed_is_refused(
+    content: str, both: tuple[Path, Path], tmp_path: Path
+) -> None:
+    key = tmp_path / "patients.key"
+    key.write_text(content)
+    with pytest.raises(InputError, match="at least 16 random ones are needed"):
+        import_folder(both[0], tmp_path / "data", size=16, patients_key=key)
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_key_that_cannot_be_read_or_made_is_a_sentence(
+    both: tuple[Path, Path], tmp_path: Path
+) -> None:
+    for key, sentence in [(tmp_path, "cannot read"), (tmp_path / "none" / "key", "Cannot write")]:
+        with pytest.raises(InputError, match=sentence):
+            import_folder(both[0], tmp_path / "data", size=16, patients_key=key)

@@ -1,0 +1,59 @@
+"""What a reader must know stands beside the figure, on the page and in the numbers."""
+
+import json
+
+from tests.reports.conftest import make_dataset, make_run
+from tests.reports.test_comparison import shown
+from tests.reports.test_report import read
+from thyroid.data.dataset import Dataset
+
+
+def test_a_test_set_of_its_own_is_named(run):
+    config = json.loads((run / "config.json").read_text())
+    config["test_set"] = {"folder": "/secret/other", "name": "other centres", "digest": "0"}
+    config["test_set"] |= {"images": 36, "patients": 18}
+    (run / "config.json").write_text(json.dumps(config))
+    html, info = read(run)
+    assert info["verdict"]["split"] == "test_set"
+    said = shown(html)
+    assert "none of its images is among the training data" in said
+    assert "perhaps_same_patients" in info["verdict"]["cautions"]
+    assert "Whether patients of other centres are among the training patients is not known" in said
+    assert "/secret" not in html
+    for key, others in (("a" * 16, True), ("b" * 16, False)):
+        config["dataset"]["patients_key"], config["test_set"]["patients_key"] = "a" * 16, key
+        (run / "config.json").write_text(json.dumps(config))
+        html, info = read(run)
+        assert ("none of its images or patients is among" in shown(html)) == others
+        assert ("perhaps_same_patients" not in info["verdict"]["cautions"]) == others
+
+
+def test_what_is_not_known_of_the_data_or_of_the_start_is_told(run, dataset):
+    _, info = read(run)
+    plain = {"weights", "confounded_centre", "not_compared", "perhaps_same_patients"}
+    assert not plain & set(info["verdict"]["cautions"])
+
+    config = json.loads((run / "config.json").read_text())
+    config["recipe"]["network"] = {"weights": "f" * 64}
+    (run / "config.json").write_text(json.dumps(config))
+    html, info = read(run)
+    assert "weights" in info["verdict"]["cautions"]
+    assert "Whether these have seen the test images is not known." in shown(html)
+    assert "had never seen" not in shown(html)
+    assert "that it was not trained on here" in shown(html)
+
+    moved = dataset.folder.rename(dataset.folder.with_name("elsewhere"))
+    html, info = read(run)
+    assert "not_compared" in info["verdict"]["cautions"]
+    assert "is not known whether any of these looks the same" in shown(html)
+    moved.rename(dataset.folder)
+
+
+def test_labels_that_go_with_centres_are_told_beside_the_figure(tmp_path):
+    dataset = make_dataset(tmp_path / "data")
+    table = dataset.images.assign(centre="centre-" + dataset.images["label"])
+    table.to_csv(dataset.folder / "images.csv", index=False)
+    run = make_run(tmp_path / "run", Dataset.open(dataset.folder))
+    html, info = read(run)
+    assert "confounded_centre" in info["verdict"]["cautions"]
+    assert "Labels go with centres in these data" in shown(html)
