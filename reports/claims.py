@@ -54,6 +54,7 @@ def claims_info(
                 "lowered": "no",
                 "undecided": "open",
                 "luck": "open",
+                "selected": "open",
                 "few_seeds": "open",
             }.get(synthetic_state or "", "missing")
             if config["recipe"].get("generator", "dcgan") == "dcgan"
@@ -110,7 +111,7 @@ def _better(comparison: dict[str, Any] | None) -> dict[str, Any]:
 
 def _kept(forgetting: dict[str, Any] | None, learned: bool) -> dict[str, Any]:
     """Kept: a loss of more than `LOSS_ALLOWED` is ruled out. Learned: a gain is shown, and the
-    networks know anything at all.
+    networks know anything at all. Open where the same images chose the recipe.
     """
     rows = {row["name"]: row["change"] for row in (forgetting or {"rows": []})["rows"]}
     if forgetting is None or set(rows) != {"single", "cross"}:
@@ -121,6 +122,7 @@ def _kept(forgetting: dict[str, Any] | None, learned: bool) -> dict[str, Any]:
         state = "yes"
     if single["high"] < -LOSS_ALLOWED or cross["high"] < 0:
         state = "no"
-    if forgetting["seeds"] < ENOUGH_SEEDS or (state == "yes" and not learned):
+    selected = forgetting["tried"] > 1
+    if forgetting["seeds"] < ENOUGH_SEEDS or selected or (state == "yes" and not learned):
         state = "open"
     return {"state": state, "single": single, "cross": cross, "level": forgetting["level"]}

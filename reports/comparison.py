@@ -196,11 +196,20 @@ def _rows(run: Run, rows: Sequence[ComparedRow], learned: bool) -> list[dict[str
             "uncorrected_p_value": probability(raw[i]),
             "mcnemar": _mcnemar(tests[i], corrected_tests[i]),
             "state": direction(
-                gain(differences[i], levels[i]), corrected[i], len(pairs[i].seeds), learned
+                gain(differences[i], levels[i]),
+                corrected[i],
+                len(pairs[i].seeds),
+                learned,
+                _tried(run, row),
             ),
         }
         for i, row in enumerate(rows)
     ]
+
+
+def _tried(run: Run, row: ComparedRow) -> int:
+    """Of how many recipes these images chose the method's or the row's; test images chose none."""
+    return 1 if run.part == "test" else max(run.tried, int(row.about.get("trials", 0)))
 
 
 def _about(row: ComparedRow) -> dict[str, Any]:
@@ -281,17 +290,18 @@ def comparison_verdict(info: dict[str, Any]) -> dict[str, Any]:
     -------
     dict
         `state`: running (some baseline has no predictions yet) | none (there is no baseline) |
-        higher | lower | undecided | luck (see `direction`) | few_seeds, of the method against the
-        `best` baseline. `gap`:
-        by how much it is higher or lower, above zero; else the difference. `beaten`: baselines
-        that it beats, out of `baselines`; `beaten_by`: those that beat it.
+        higher | lower | undecided | luck | selected | few_seeds (see `direction`), of the method
+        against the `best` baseline. `tried`: among how many recipes the `method`'s was chosen, the
+        `fewest` and the `most` of a baseline, and whether that is `uneven`: the method's were more.
+        `gap`: by how much it is higher or lower, above zero; else the difference. `beaten`:
+        baselines that it beats, out of `baselines`; `beaten_by`: those that beat it.
     """
     planned = [row for row in info["plan"] if row["kind"] == "baseline"]
     if not planned:
         return {"state": "none"}
     if not all(row["done"] for row in planned):
         return {"state": "running"}
-    rows = next(table["rows"] for table in info["tables"] if table["kind"] == "baseline")[1:]
+    method, *rows = next(t["rows"] for t in info["tables"] if t["kind"] == "baseline")
     best = max(rows, key=lambda row: row["metrics"]["macro_f1"]["value"])
     states = [row["state"] for row in rows]
     difference, state = best["difference"], best["state"]
@@ -307,7 +317,15 @@ def comparison_verdict(info: dict[str, Any]) -> dict[str, Any]:
         "level": difference["level"],
         "p_value": best["p_value"],
         "seeds": best["shared_seeds"],
+        "tried": _budgets(method, rows),
         "baselines": len(rows),
         "beaten": states.count("higher"),
         "beaten_by": states.count("lower"),
     }
+
+
+def _budgets(method: dict[str, Any], baselines: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    own = max(1, method["trials"] or 0)
+    others = [max(1, row["trials"] or 0) for row in baselines]
+    fewest, most = min(others), max(others)
+    return {"method": own, "fewest": fewest, "most": most, "uneven": own > fewest}

@@ -50,16 +50,26 @@ def gain(difference: Difference, level: float | None = None) -> dict[str, float]
     return {"value": rounded(difference.value), "low": rounded(low), "high": rounded(high)}
 
 
-def direction(gained: dict[str, float], p_value: float, seeds: int, learned: bool = True) -> str:
+def direction(
+    gained: dict[str, float],
+    p_value: float,
+    seeds: int,
+    learned: bool = True,
+    tried: int = 1,
+) -> str:
     """What a difference shows, in one word.
 
     higher | lower | undecided (the interval holds zero, or p is too large) | luck (higher, but what
-    is higher knows nothing) | few_seeds (no verdict, whatever the interval)
+    is higher knows nothing) | selected (the same images chose one side among the `tried` recipes:
+    of equal ones the luckiest, which no interval of its own allows for) | few_seeds (no verdict,
+    whatever the interval)
     """
     if seeds < ENOUGH_SEEDS:
         return "few_seeds"
     if p_value > 1 - LEVEL or gained["low"] <= 0 <= gained["high"]:
         return "undecided"
-    if gained["low"] > 0:
-        return "higher" if learned else "luck"
-    return "lower"
+    if gained["low"] > 0 and not learned:
+        return "luck"
+    if tried > 1:
+        return "selected"
+    return "higher" if gained["low"] > 0 else "lower"

@@ -55,6 +55,7 @@ def forgetting_info(run: Run) -> dict[str, Any] | None:
     return {
         "part": run.part,
         "seeds": len(pair.seeds),
+        "tried": run.tried,
         "enough_seeds": ENOUGH_SEEDS,
         "level": LEVEL,
         "resamples": RESAMPLES,

@@ -66,7 +66,7 @@ def results_info(run: Run) -> dict[str, Any] | None:
     intervals: list[Any] = [row[name] for row in per_class for name in PER_CLASS]
     for metrics in (overall, *subsets):
         intervals += [e for e in metrics.values() if isinstance(e, dict)]
-    chance = _chance_info(labels, predicted, patients, n_classes, _tried(run))
+    chance = _chance_info(labels, predicted, patients, n_classes, run.tried)
     return {
         "part": part,
         "images": len(labels),
@@ -113,14 +113,6 @@ def _guess_info(labels: np.ndarray[Any, Any], classes: tuple[str, ...]) -> dict[
         "accuracy": float(np.mean(labels == often)),
         "macro_f1": macro_f1(labels, guess, len(classes)),
     }
-
-
-def _tried(run: Run) -> int:
-    """Of how many recipes these images chose one; test images choose nothing."""
-    if run.part == "test":
-        return 1
-    compared = [row.about.get("trials") or 1 for row in run.rows if row.kind == "method"]
-    return max(1, 0 if run.trials is None else len(run.trials), *compared)
 
 
 def _chance_info(

@@ -90,6 +90,19 @@ class Run:
         """What the results are on: test, or validation where there is no test part (yet)."""
         return _part(self.predictions)
 
+    @property
+    def tried(self) -> int:
+        """Of how many recipes the images of the results chose this one; test images chose none.
+
+        Where they did, the best one owes some of its lead over any other to their luck.
+        """
+        if self.part == "test":
+            return 1
+        before = self.config.get("searched")
+        own = 0 if self.trials is None else len(self.trials)
+        compared = [int(row.about.get("trials", 0)) for row in self.rows if row.kind == "method"]
+        return max(1, (before if isinstance(before, int) else 0) + own, *compared)
+
 
 def read_run(folder: Path) -> Run:
     """Read a run.

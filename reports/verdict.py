@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from reports.data import centre_relation
-from reports.estimates import ENOUGH_SEEDS
+from reports.estimates import ENOUGH_SEEDS, direction
 from reports.worth import uses_synthetic
 
 ENOUGH_IMAGES = 100
@@ -121,20 +121,17 @@ def synthetic_state(
 ) -> str | None:
     """Whether synthetic images helped; None where there was no question of them.
 
-    raised | lowered | undecided (the interval holds zero) | luck (higher, but nothing was learned)
-    | few_seeds (no verdict, whatever the interval) | unknown (nothing to compare with) | not_chosen
-    (the search found a recipe without)
+    raised | lowered | undecided | luck | selected | few_seeds (see `direction`) | unknown (nothing
+    to compare with) | not_chosen (the search found a recipe without)
     """
     if not uses_synthetic(config):
         tried = any("synthetic" in name for name in (search or {}).get("parameters", ()))
         return "not_chosen" if tried else None
     if worth is None:
         return "unknown"
-    if worth["seeds"] < ENOUGH_SEEDS:
-        return "few_seeds"
-    if worth["difference"]["low"] > 0:
-        return "raised" if learned else "luck"
-    return "lowered" if worth["difference"]["high"] < 0 else "undecided"
+    alone = 0.0  # no family of comparisons, so its interval says it all
+    shown = direction(worth["difference"], alone, worth["seeds"], learned, worth["tried"])
+    return {"higher": "raised", "lower": "lowered"}.get(shown, shown)
 
 
 def verdict_line(verdict: dict[str, Any]) -> str:
@@ -157,9 +154,21 @@ def verdict_line(verdict: dict[str, Any]) -> str:
             f"; synthetic images make a difference of {gain['value']:+.3f} "
             f"({gain['low']:+.3f} to {gain['high']:+.3f})"
         )
+        if verdict["synthetic"]["state"] == "selected":
+            line += (
+                f", which is open, as these images chose among {verdict['chance']['tried']} recipes"
+            )
     compared = verdict["comparison"]
     if compared is not None and "gap" in compared:
         line += f"; {_compared(compared)}"
+        tried = compared["tried"]
+        if tried["uneven"]:
+            line += (
+                f"; the method's recipe is the best of {tried['method']} tried, "
+                f"each baseline's of {tried['fewest']}"
+            )
+            if tried["most"] > tried["fewest"]:
+                line += f" to {tried['most']}"
     return line
 
 
@@ -168,9 +177,8 @@ def _compared(compared: dict[str, Any]) -> str:
     size = f"{gap['value']:.3f} ({gap['low']:.3f} to {gap['high']:.3f})"
     if compared["state"] in ("higher", "lower"):
         return f"that is {size} {compared['state']} than {best}"
-    verdict = (
-        "too few seeds to tell it from"
-        if compared["state"] == "few_seeds"
-        else "no difference could be shown to"
-    )
+    verdict = {
+        "few_seeds": "too few seeds to tell it from",
+        "selected": "open, as these images chose among recipes, is the difference to",
+    }.get(compared["state"], "no difference could be shown to")
     return f"{verdict} {best}: {gap['value']:+.3f} ({gap['low']:+.3f} to {gap['high']:+.3f})"

@@ -61,6 +61,7 @@ def worth_info(run: Run) -> dict[str, Any] | None:
         "images": len(pair.labels),
         "patients": len(np.unique(pair.patients)),
         "seeds": len(pair.seeds),
+        "tried": run.tried,
         "level": LEVEL,
         "resamples": RESAMPLES,
         "with": rounded(np.mean(reached[0])),

@@ -19,9 +19,10 @@ from tests.runs.test_tensorboard import same_as_metrics, scalars
 from tests.toy import write_toy
 from thyroid import pipeline
 from thyroid.cli import SUMMARIES, main
+from thyroid.configuration import to_json
 from thyroid.data.dataset import Dataset, write_dataset
 from thyroid.errors import InputError
-from thyroid.recipe import override, read_recipe
+from thyroid.recipe import RECIPES, override, read_recipe
 from thyroid.storage.store import Store
 
 SHORT = ["--input.size", "32", "--network.width", "4", "--schedule.warmup-epochs", "0"]
@@ -549,6 +550,12 @@ def test_compare_fills_a_row_for_every_network_and_ablation_and_resumes(
 ) -> None:
     data, run = cross_data(tmp_path / "data"), tmp_path / "run"
     command = ["compare", str(data), str(run), "--models", "lenet5,resnet_small", *COMPARED]
+    searched = tmp_path / "searched"  # where a search of five trials has ended
+    searched.mkdir()
+    about = {"dataset": {"classes": ["left"]}, "search": {"trials": 5}}
+    (searched / "config.json").write_text(json.dumps(about))
+    (searched / "recipe.json").write_text(json.dumps(to_json(RECIPES["small"]())))
+    command += ["--recipe", str(searched / "recipe.json")]
     assert main(command) == 0
     capsys.readouterr()
     config = json.loads((run / "config.json").read_text())
@@ -557,9 +564,9 @@ def test_compare_fills_a_row_for_every_network_and_ablation_and_resumes(
     ablations = {"no-cross-phase", "mixed", "no-x", "x-stem", "x-context"}
     assert set(rows) == {"method", "lenet5", "resnet_small"} | ablations
     assert [name for name, row in rows.items() if row["kind"] == "ablation"] == list(rows)[3:]
-    assert {name: row["trials"] for name, row in rows.items() if row["trials"]} == dict.fromkeys(
-        ["method", "lenet5", "resnet_small"], 2
-    )
+    tried = {name: row["trials"] for name, row in rows.items() if row["trials"]}
+    assert tried == {"method": 6, "lenet5": 2, "resnet_small": 2}
+    assert config["searched"] == 5
     assert all(row["done"] and row["train_seconds"] > 0 for row in rows.values())
     assert rows["no-x"]["changes"] == {"network.cross_feature": "none"}
     assert rows["no-cross-phase"]["parameters"] == rows["no-x"]["parameters"]
@@ -603,6 +610,7 @@ def test_compare_fills_a_row_for_every_network_and_ablation_and_resumes(
     again = ["train", str(data), str(tmp_path / "again"), "--recipe", str(run / "recipe.json")]
     assert main([*again, "--seeds", "1", "--store", str(run / "store")]) == 0
     assert artifacts(run) == made
+    assert json.loads((tmp_path / "again" / "config.json").read_text())["searched"] == 6
     alone = tmp_path / "again" / "predictions" / "test-seed0.csv"
     assert alone.read_bytes() == (run / "predictions" / "test-seed0.csv").read_bytes()
 

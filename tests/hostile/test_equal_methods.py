@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import binom
 
 from reports.estimates import LEVEL, direction, gain
-from thyroid.evaluate.metrics import Floats, Ints
+from thyroid.evaluate.metrics import Floats, Ints, macro_f1
 from thyroid.evaluate.paired import accuracy_difference, macro_f1_difference
 from thyroid.evaluate.significance import holm, holm_levels
 
@@ -29,6 +29,8 @@ class Luck:
     """Of a training's skill in a class."""
     of_patient: float = 1.0
     """Of how hard a patient is, for all trainings alike."""
+    of_method: float = 0.0
+    """Of what a method finds easy of a patient, in all its trainings."""
     images: tuple[int, int] = (1, 4)
     """Of a patient: from, and to less than."""
 
@@ -43,6 +45,8 @@ def equal(rng: np.random.Generator, luck: Luck, methods: int) -> tuple[Ints, lis
     for _ in range(methods):
         skill: Floats = 1.0 + rng.normal(0, luck.of_seed, (luck.seeds, 1))
         skill = skill + rng.normal(0, luck.of_training, (luck.seeds, CLASSES))[:, labels]
+        if luck.of_method:
+            skill = skill + rng.normal(0, luck.of_method, luck.patients)[member]
         right = rng.random(skill.shape) < 1 / (1 + np.exp(-(skill - hard)))
         named.append(np.where(right, labels, wrong))
     return labels, named, member
@@ -92,6 +96,23 @@ def test_among_eight_equal_baselines_any_is_called_worse_or_better_one_time_in_t
         uncorrected += min(raw) <= 1 - LEVEL
     assert called <= binom.ppf(0.99, repetitions, 0.05)
     assert uncorrected > called
+
+
+def test_the_luckiest_of_equal_recipes_is_not_called_better_by_the_images_that_chose_it() -> None:
+    rng, tried, repetitions = np.random.default_rng(3), 16, 400
+    luck = Luck(of_seed=0.0, of_training=0.0, of_method=2.0)
+    called: dict[int, list[str]] = {1: [], tried: []}
+    for trial in range(repetitions):
+        labels, (other, *recipes), member = equal(rng, luck, 1 + tried)
+        reached = [np.mean([macro_f1(labels, row, CLASSES) for row in r]) for r in recipes]
+        best = recipes[int(np.argmax(reached))]
+        found = macro_f1_difference(
+            labels, best, other, member, classes=CLASSES, resamples=300, seed=trial
+        )
+        for number, states in called.items():
+            states.append(direction(gain(found), found.p_value, luck.seeds, tried=number))
+    assert called[1].count("higher") > binom.ppf(0.999, repetitions, 0.025)  # else it is
+    assert set(called[tried]) == {"undecided", "selected"}
 
 
 def test_a_method_that_is_better_is_called_so() -> None:

@@ -100,15 +100,22 @@ def test_keeps_what_was_learned_while_it_learns(single, cross, seeds, state):
         {"name": name, "change": {"value": sum(ends) / 2, "low": ends[0], "high": ends[1]}}
         for name, ends in (("single", single), ("cross", cross))
     ]
-    forgetting = {"seeds": seeds, "level": 0.95, "rows": changes}
+    forgetting = {"seeds": seeds, "tried": 1, "level": 0.95, "rows": changes}
     assert claims(forgetting=forgetting)["kept"]["state"] == state
+    selected = claims(forgetting=forgetting | {"tried": 2})["kept"]["state"]
+    assert selected == "open"
     only_single = forgetting | {"rows": changes[:1]}
     assert claims(forgetting=only_single)["kept"]["state"] == "missing"
 
 
 def test_synthetic_images_are_judged_as_in_the_verdict():
     worth = {"difference": {"value": 0.03, "low": 0.01, "high": 0.05}, "level": 0.95}
-    for given, state in (("raised", "yes"), ("lowered", "no"), ("undecided", "open")):
+    for given, state in (
+        ("raised", "yes"),
+        ("lowered", "no"),
+        ("undecided", "open"),
+        ("selected", "open"),
+    ):
         assert claims(worth=worth, state=given)["enlarged"]["state"] == state
 
 

@@ -16,6 +16,7 @@ from reports.comparison import (
 )
 from reports.comparison_figures import forest_chart
 from reports.provenance import command
+from reports.report import write_report
 from reports.results import results_info
 from reports.run import read_run
 from reports.verdict import verdict_line
@@ -154,12 +155,16 @@ def verdict_of(*states, gaps=None):
             else {"value": -0.03, "low": -0.05, "high": -0.01, "level": 0.99},
             "p_value": 0.004,
             "shared_seeds": 5,
+            "trials": 0,
         }
         for i, state in enumerate(states)
     ]
     plan = [{"kind": "baseline", "done": True} for _ in states]
     return comparison_verdict(
-        {"plan": plan, "tables": [{"kind": "baseline", "rows": [{}, *rows]}] if states else []}
+        {
+            "plan": plan,
+            "tables": [{"kind": "baseline", "rows": [{"trials": 0}, *rows]}] if states else [],
+        }
     )
 
 
@@ -175,6 +180,41 @@ def test_verdict_of_a_method_that_is_worse_has_the_gap_above_zero():
     found = verdict_of("higher", "lower")
     assert found["gap"] == {"value": 0.03, "low": 0.01, "high": 0.05}
     assert (found["beaten"], found["beaten_by"]) == (1, 1)
+
+
+def set_trials(run, **trials):
+    rows = json.loads((run / "rows.json").read_text())
+    for row in rows["rows"]:
+        row["trials"] = trials.get(row["kind"], 0)
+    (run / "rows.json").write_text(json.dumps(rows))
+
+
+def test_a_method_that_was_chosen_among_more_recipes_is_said_to_be(compared_run):
+    """As after a search: `compare --recipe searched/recipe.json`."""
+    assert not read(compared_run)[1]["verdict"]["comparison"]["tried"]["uneven"]
+    set_trials(compared_run, method=16)
+    html, info = read(compared_run)
+    tried = info["verdict"]["comparison"]["tried"]
+    assert tried == {"method": 16, "fewest": 1, "most": 1, "uneven": True}
+    said = "is the best of 16 that were tried on validation images, each baseline’s of 1: part of a"
+    assert said in shown(html)
+    assert "best of 16 tried, each baseline's of 1" in verdict_line(info["verdict"])
+    cells = re.findall(r"<td>([^<]*)</td></tr>", html.replace("\n", ""))
+    table = next(t for t in info["comparison"]["tables"] if t["kind"] == "baseline")
+    assert [row["trials"] for row in table["rows"]] == [16, 0, 0, 0]
+    assert "as given" in cells
+    zh = write_report(compared_run, lang="zh").read_text()
+    assert "本方法的训练方案是在验证图像上尝试的" in zh
+    set_trials(compared_run, method=19, baseline=4)
+    assert "each baseline’s of 4:" in shown(read(compared_run)[0])
+
+
+def test_ablations_alone_have_the_methods_budget(compared_run):
+    rows = json.loads((compared_run / "rows.json").read_text())
+    rows["rows"] = [row for row in rows["rows"] if row["kind"] != "baseline"]
+    (compared_run / "rows.json").write_text(json.dumps(rows))
+    set_trials(compared_run, method=16)
+    assert "is the best of 16" not in shown(read(compared_run)[0])
 
 
 def test_verdict_without_baselines():

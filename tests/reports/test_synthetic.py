@@ -71,17 +71,21 @@ def test_validation_images_stand_in_for_a_missing_test_part(synthetic_run):
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "seeds", "state"),
+    ("low", "high", "seeds", "tried", "state"),
     [
-        (0.004, 0.038, 5, "raised"),
-        (-0.038, -0.004, 5, "lowered"),
-        (-0.012, 0.020, 5, "undecided"),
-        (0.0, 0.020, 5, "undecided"),
-        (0.004, 0.038, 4, "few_seeds"),
+        (0.004, 0.038, 5, 1, "raised"),
+        (-0.038, -0.004, 5, 1, "lowered"),
+        (-0.012, 0.020, 5, 1, "undecided"),
+        (0.0, 0.020, 5, 1, "undecided"),
+        (0.004, 0.038, 4, 1, "few_seeds"),
+        (0.004, 0.038, 5, 2, "selected"),
+        (-0.038, -0.004, 5, 2, "selected"),
+        (-0.012, 0.020, 5, 2, "undecided"),
+        (0.004, 0.038, 4, 2, "few_seeds"),
     ],
 )
-def test_state_of_the_verdict(low, high, seeds, state):
-    worth = {"difference": {"low": low, "high": high}, "seeds": seeds}
+def test_state_of_the_verdict(low, high, seeds, tried, state):
+    worth = {"difference": {"low": low, "high": high}, "seeds": seeds, "tried": tried}
     assert synthetic_state(USING, None, worth) == state
 
 

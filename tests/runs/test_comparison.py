@@ -11,6 +11,7 @@ import optuna
 import pandas as pd
 import pytest
 
+import tune_spaces
 from tests.toy import toy_generators, toy_recipe, write_toy
 from thyroid import pipeline
 from thyroid.data.dataset import Dataset
@@ -160,7 +161,7 @@ def test_a_change_is_named_by_its_dotted_field() -> None:
 def test_every_network_is_tried_with_the_same_draws() -> None:
     space = load_space("baselines")
     rows = [method_row(paper()), *baseline_rows(paper(), ("lenet5", "resnet50"))]
-    tried = [candidates(row.recipe, space, 6, seed=0) for row in rows]
+    tried = [candidates(row, space, 6, seed=0) for row in rows]
     assert [of_row[0] for of_row in tried] == [row.recipe for row in rows]
     changed = [
         [changes_of(row.recipe, recipe) for recipe in of_row]
@@ -175,16 +176,53 @@ def test_every_network_is_tried_with_the_same_draws() -> None:
         "optimiser.weight_decay",
         *(f"augmentation.{name}" for name in ("rotation_deg", "shift", "zoom", "anisotropy")),
     }
-    assert changed[0] != [changes_of(paper(), r) for r in candidates(paper(), space, 6, seed=1)]
+    assert tried[0][1:] != candidates(rows[0], space, 6, seed=1)[1:]
 
 
 def test_one_trial_is_the_recipe_itself() -> None:
-    assert candidates(paper(), load_space("baselines"), 1, seed=0) == [paper()]
+    assert candidates(method_row(paper()), load_space("baselines"), 1, seed=0) == [paper()]
 
 
 def test_more_trials_keep_the_first_ones() -> None:
-    few, many = (candidates(paper(), load_space("baselines"), n, seed=0) for n in (4, 12))
+    row, space = method_row(paper()), load_space("baselines")
+    few, many = (candidates(row, space, n, seed=0) for n in (4, 12))
     assert many[: len(few)] == few
+
+
+SPACES = sorted(p.stem for p in Path(str(tune_spaces.__file__)).parent.glob("[a-z]*.py"))
+
+
+@pytest.mark.parametrize("base", ["small", "paper", "toy"])
+@pytest.mark.parametrize("name", SPACES)
+def test_no_space_makes_a_baseline_of_another_kind_or_another_length(name: str, base: str) -> None:
+    method, space = BASES[base], load_space(name)
+    for row in [method_row(method), *baseline_rows(method, ("lenet5", "resnet_small"))]:
+        for seed in range(3):
+            for recipe in candidates(row, space, 12, seed):
+                for same in ("split", "schedule", "execution"):
+                    assert getattr(recipe, same) == getattr(method, same)
+                assert recipe.optimiser.batch_size == method.optimiser.batch_size
+                assert recipe.input.size == method.input.size
+                assert recipe.network.name == row.recipe.network.name
+                if row.kind == "baseline":
+                    assert not recipe.synthetic
+                    assert (recipe.cross.order, recipe.cross.secondary) == ("mixed", 0.0)
+                    assert recipe.network.cross_feature == "none"
+                    fields = set(changes_of(row.recipe, recipe))
+                    assert {field.partition(".")[0] for field in fields} <= {
+                        "optimiser",
+                        "augmentation",
+                    }
+
+
+def test_recipes_that_train_the_same_network_count_once() -> None:
+    """Of a plain network nothing is left of a space of cross phases."""
+    method = method_row(BASES["small"])
+    (plain,) = baseline_rows(method.recipe, ("lenet5",))
+    space = load_space("cross_training")
+    assert candidates(plain, space, 8, seed=0) == [plain.recipe]
+    tried = candidates(method, space, 8, seed=0)
+    assert len({trained(recipe) for recipe in tried}) == len(tried) > 4
 
 
 # Spaces

@@ -48,6 +48,7 @@ def compare(
         trials_per_model: recipes tried for the method and for each network, on validation images;
             the given one stays unless the best other is better by more than a standard error.
         space: what is tried, a file of tune_spaces by its name or FILE.py; the recipe comes first.
+            Schedule, batch size, split and network stay, and other networks stay plain.
         seeds: trainings of every row for the final comparison.
         test_set: a data set that is the test part, such as other centres' images; default: some
             patients of DATASET.
@@ -72,6 +73,7 @@ def compare(
         candidates,
         method_row,
     )
+    from thyroid.runs.config import searched_before
     from thyroid.runs.experiment import Experiment
     from thyroid.runs.folder import at_work, write_config
     from thyroid.runs.ledger import Ledger
@@ -89,15 +91,20 @@ def compare(
     base = resolved(fields, data, gpus_per_worker, run)
     given = sources(data, base, test_set=test_set, weights=weights, vgg19=vgg19)
     base, where = given.recipe, given.where
-    method = Experiment(dataset=data, recipe=base, seeds=range(seeds), test_set=given.test_set)
+    method = Experiment(
+        dataset=data,
+        recipe=base,
+        seeds=range(seeds),
+        test_set=given.test_set,
+        searched=searched_before(recipe, run),
+    )
     propose = load_space(space)
-    rows = [method_row(base)]
+    rows = [method_row(base, method.searched)]
     rows += [
         dataclasses.replace(row, recipe=fastest(row.recipe))
         for row in baseline_rows(base, baseline_names(models))
     ]
-    for row in rows:
-        candidates(row.recipe, propose, trials_per_model, seed=0)  # refused before it is written
+    tried = [candidates(row, propose, trials_per_model, seed=0) for row in rows]
     for row in [*rows, *(ablation_rows(base) if ablations else [])]:
         preflight(method.of(row.recipe))
     Store.at(store or run / "store")  # refused before anything is written
@@ -117,10 +124,10 @@ def compare(
         on_cluster = functools.partial(on_ray, artifacts, where, gpus_per_worker)
         needs: dict[str, list[Stage]] = {}
         if trials_per_model > 1:
-            say(f"trying {trials_per_model} recipes for each of {len(rows)} networks")
+            say(f"trying {sum(map(len, tried))} recipes of {len(rows)} networks")
             with ledger.counting("search") as meter:
                 runner = on_cluster(keep_going=True, meter=meter)
-                rows, needs = tuned(rows, data, propose, trials_per_model, artifacts, runner)
+                rows, needs = tuned(rows, tried, data, artifacts, runner)
         method = method.of(rows[0].recipe)
         write_config(run, method, "compare", about)
         rows += ablation_rows(method.recipe) if ablations else []
@@ -131,11 +138,11 @@ def compare(
                 seed = stage.inputs["model"].config.seed
                 needs.setdefault(f"{row.name}, seed {seed}", []).append(stage)
         wanted = [stage for stages in needs.values() for stage in stages]
-        write_rows(run, method, rows, trials_per_model, None)
+        write_rows(run, method, rows, None)
         with ledger.counting("final") as meter:
             bring_about(wanted, on_cluster(meter=meter))
         write_results(run, method, artifacts)
         copy_rows(run, method, rows, artifacts)
-        write_rows(run, method, rows, trials_per_model, artifacts)
+        write_rows(run, method, rows, artifacts)
         write_stages(run, lineages(needs), artifacts)
     report(run)

@@ -92,6 +92,7 @@ def search(
     """
     from thyroid.data.dataset import Dataset
     from thyroid.distribute.search_config import SearchConfig
+    from thyroid.runs.config import searched_before
 
     config = SearchConfig(
         trials=trials,
@@ -129,6 +130,7 @@ def search(
         command="search",
         space_name=space,
         final_seeds=final_seeds,
+        searched=searched_before(recipe, run),
         store=store,
         address=address,
         report_every_s=every_s,
@@ -144,6 +146,7 @@ def search_and_evaluate(
     command: str,
     space_name: str,
     final_seeds: int,
+    searched: int = 0,
     store: Path | None = None,
     address: str | None = None,
     report_every_s: float | None = None,
@@ -171,7 +174,13 @@ def search_and_evaluate(
         raise InputError(f"--final-seeds is {final_seeds} but must be at least 1.")
     space = load_space(space_name)
     base, where = given.recipe, given.where
-    first = Experiment(dataset=data, recipe=base, seeds=range(final_seeds), test_set=given.test_set)
+    first = Experiment(
+        dataset=data,
+        recipe=base,
+        seeds=range(final_seeds),
+        test_set=given.test_set,
+        searched=searched,
+    )
     Store.at(store or run / "store")  # refused before anything is written
     about = {
         "space": space_name,

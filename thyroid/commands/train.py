@@ -54,6 +54,7 @@ def train(
     """
     from thyroid.data.dataset import Dataset
     from thyroid.machine import at_once, resources
+    from thyroid.runs.config import searched_before
     from thyroid.runs.experiment import Experiment
     from thyroid.runs.folder import at_work, write_config
     from thyroid.runs.ledger import Ledger, in_process_metered
@@ -75,7 +76,11 @@ def train(
     )
     chosen, where = given.recipe, given.where
     experiment = Experiment(
-        dataset=data, recipe=chosen, seeds=range(seeds), test_set=given.test_set
+        dataset=data,
+        recipe=chosen,
+        seeds=range(seeds),
+        test_set=given.test_set,
+        searched=searched_before(recipe, run),
     )
     known = Store.at(store or run / "store")
     if dry_run:

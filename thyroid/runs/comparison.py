@@ -31,6 +31,14 @@ PLAIN: dict[str, Any] = {
     "mixing.final_share": 0.0,
 }
 """A baseline: a network on all real training images from the start."""
+SHARED = ("split.", "input.size", "schedule.", "optimiser.batch_size", "network.name", "execution.")
+"""What all rows have as the method was given it, whatever a space proposes: the same images, and as
+many steps."""
+NOT_OF_BASELINES = (
+    *("network.cross_feature", "cross.", "mixing."),
+    *("generator", "dcgan.", "srgan.", "synthesis.", "judge."),
+)
+"""What no space gives a baseline, which would be one no more, or would be told of what it lacks."""
 
 ABLATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "no-gan": (
@@ -62,6 +70,9 @@ class Row:
     kind: Literal["method", "baseline", "ablation"]
     title: str
     recipe: Recipe
+    trials: int = 0
+    """Distinct recipes that it was chosen among, those of an earlier search included; 0: it is as
+    given, or follows from the method's."""
 
 
 def baseline_names(asked: str) -> tuple[str, ...]:
@@ -85,9 +96,9 @@ def baseline_names(asked: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def method_row(recipe: Recipe) -> Row:
-    """The recipe itself."""
-    return Row(name=METHOD, kind="method", title="the method", recipe=recipe)
+def method_row(recipe: Recipe, searched: int = 0) -> Row:
+    """The recipe itself, and among how many it had been chosen before."""
+    return Row(name=METHOD, kind="method", title="the method", recipe=recipe, trials=searched)
 
 
 def baseline_rows(recipe: Recipe, names: Sequence[str]) -> list[Row]:
@@ -133,15 +144,24 @@ def _trained(recipe: Recipe) -> str:
     return pipeline.classifier(recipe, "", 0)[-1].key
 
 
-def candidates(recipe: Recipe, space: Space, number: int, seed: int) -> list[Recipe]:
-    """The recipe itself and `number` - 1 proposals of `space`, drawn at random.
+def candidates(row: Row, space: Space, number: int, seed: int) -> list[Recipe]:
+    """The row's recipe and `number` - 1 proposals of `space`, drawn at random; fewer, where some
+    train the same network.
 
-    The same draws for every network. Optuna's TPE would propose its first ten at random, too.
+    The same draws for every network. Optuna's TPE would propose its first ten at random, too. What
+    a space proposes beyond what the row may differ in (`SHARED`, `NOT_OF_BASELINES`) is left out.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
-    proposed = [space(study.ask(), recipe) for _ in range(number - 1)]
-    return list(dict.fromkeys([recipe, *proposed]))
+    kept = SHARED + (NOT_OF_BASELINES if row.kind == "baseline" else ())
+    fixed = {
+        name: value for name, value in flat(to_json(row.recipe)).items() if name.startswith(kept)
+    }
+    proposed = [override(space(study.ask(), row.recipe), fixed) for _ in range(number - 1)]
+    distinct: dict[str, Recipe] = {}
+    for recipe in (row.recipe, *proposed):
+        distinct.setdefault(_trained(recipe), recipe)
+    return list(distinct.values())
 
 
 def chosen(validated: Sequence[Predictions | None]) -> int | None:

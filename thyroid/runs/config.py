@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from thyroid.errors import InputError
 from thyroid.recipe import Recipe
 
 FILE = "config.json"
+RECIPE = "recipe.json"
 
 
 def read_config(run: Path) -> dict[str, Any]:
@@ -61,6 +63,41 @@ def began_with(run: Path) -> Recipe | None:
         return from_json(Recipe, settings(config).get("base", config["recipe"]))
     except (ValueError, KeyError, TypeError, AttributeError, InputError):
         raise not_understood(run) from None
+
+
+def searched_before(recipe: str, run: Path) -> int:
+    """How many recipes had been tried for the one that --recipe names: as the run began with, or
+    by the run whose recipe.json it is; 0: none that is known of.
+
+    Whoever chose it looked at validation images as often, whatever was changed of it afterwards.
+    """
+    if (run / FILE).exists():
+        before = read_config(run).get("searched")
+        if isinstance(before, int):
+            return before
+    path = Path(recipe)
+    if path.name != RECIPE:
+        return 0
+    try:
+        return _tried(path.parent)
+    except (InputError, OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error):
+        return 0  # a recipe of this name that lies beside something else
+
+
+def _tried(run: Path) -> int:
+    """Recipes that a run chose its own among, those before it included."""
+    config = read_config(run)
+    before = int(config.get("searched", 0))
+    if config.get("comparison"):
+        rows = json.loads((run / "rows.json").read_text(encoding="utf-8"))["rows"]
+        return int(next(row["trials"] for row in rows if row["kind"] == "method"))
+    if not config["search"]:
+        return before
+    table = run / "trials.csv"
+    if not table.is_file():
+        return before + int(config["search"]["trials"])
+    with table.open(newline="", encoding="utf-8") as file:
+        return before + sum(1 for _ in csv.DictReader(file))
 
 
 def not_understood(run: Path) -> InputError:

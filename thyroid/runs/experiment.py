@@ -21,6 +21,9 @@ class Experiment:
     seeds: Sequence[int]
     test_set: Dataset | None = None
     """The test part as a whole; None: patients of `dataset`."""
+    searched: int = 0
+    """Recipes that an earlier run had tried for the one that this run was given; 0: none that is
+    known of."""
 
     def of(self, recipe: Recipe) -> Experiment:
         """The same with another recipe."""

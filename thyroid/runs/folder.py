@@ -32,7 +32,7 @@ from thyroid.configuration import flat, to_json
 from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
 from thyroid.files import cannot_write, remove_at_once, replace_text
-from thyroid.runs.config import FILE, began_with, not_understood, read_config, settings
+from thyroid.runs.config import FILE, RECIPE, began_with, not_understood, read_config, settings
 from thyroid.runs.experiment import Experiment
 from thyroid.runs.tensorboard import FOLDER as TENSORBOARD
 from thyroid.storage.store import Store
@@ -150,6 +150,7 @@ def write_config(
         **dict(zip(DATA, map(_about, _data(experiment)), strict=True)),
         "recipe": recipe,
         "seeds": seeds,
+        "searched": experiment.searched,
         "search": about if command != "compare" else None,
         "comparison": about if command == "compare" else None,
         "machine": machine.describe(),
@@ -160,7 +161,7 @@ def write_config(
                 remove_at_once(run / folder)
             for file in ("metrics.jsonl", "rows.json"):
                 (run / file).unlink(missing_ok=True)
-    for name, content in ((FILE, config), ("recipe.json", recipe)):
+    for name, content in ((FILE, config), (RECIPE, recipe)):
         replace_text(run / name, json.dumps(content, indent=2) + "\n")
 
 

@@ -14,22 +14,29 @@ from thyroid.evaluate.predictions import read_predictions
 from thyroid.execute import Runner, bring_about, opened, reread
 from thyroid.files import cannot_write, remove_at_once, replace_text
 from thyroid.networks.registry import parameters
-from thyroid.runs.comparison import Row, candidates, changes_of, chosen
+from thyroid.recipe import Recipe
+from thyroid.runs.comparison import Row, changes_of, chosen
 from thyroid.runs.experiment import Experiment
 from thyroid.runs.results import copy_predictions
-from thyroid.space import Space
 from thyroid.stage import Stage
 from thyroid.stages.prediction import FILE
 from thyroid.storage.store import Store
 
 
 def tuned(
-    rows: list[Row], dataset: Dataset, space: Space, trials: int, store: Store, runner: Runner
+    rows: list[Row],
+    tried: Sequence[Sequence[Recipe]],
+    dataset: Dataset,
+    store: Store,
+    runner: Runner,
 ) -> tuple[list[Row], dict[str, list[Stage]]]:
-    """Each row with the recipe that the first seed's validation images choose (see `chosen`); and
-    the stages that could be made of what was tried, by the proposal.
+    """Each row with the one of its recipes that the first seed's validation images choose (see
+    `chosen`); and the stages that could be made of what was tried, by the proposal.
+
+    Parameters
+    ----------
+    tried : of each row, as `candidates` has them: the row's own recipe first
     """
-    tried = [candidates(row.recipe, space, trials, seed=0) for row in rows]
     validated = [
         [pipeline.prediction(recipe, dataset.digest, 0, "validation") for recipe in recipes]
         for recipes in tried
@@ -43,7 +50,8 @@ def tuned(
         best = chosen([None if f is None else read_predictions(f / FILE, classes) for f in folders])
         if best is None:
             raise InputError(f"No recipe of {row.title} could be trained: lower its learning rate.")
-        better.append(dataclasses.replace(row, recipe=recipes[best]))
+        among = max(1, row.trials) + len(recipes) - 1  # what was given counts once
+        better.append(dataclasses.replace(row, recipe=recipes[best], trials=among))
         for number, (stage, folder) in enumerate(zip(stages, folders, strict=True)):
             if folder is not None and number != best:  # that one is trained with every seed
                 needs[f"{row.name}, recipe {number}"] = [stage]
@@ -59,9 +67,7 @@ def copy_rows(run: Path, method: Experiment, rows: Sequence[Row], store: Store) 
             copy_predictions(predicted, store, run / "rows" / row.name / "predictions")
 
 
-def write_rows(
-    run: Path, method: Experiment, rows: Sequence[Row], trials: int, store: Store | None
-) -> None:
+def write_rows(run: Path, method: Experiment, rows: Sequence[Row], store: Store | None) -> None:
     """Write rows.json: what is compared, and, where the store has it, what it cost."""
     digest, classes = method.dataset.digest, len(method.dataset.info.classes)
     listed = []
@@ -79,7 +85,7 @@ def write_rows(
                 "title": row.title,
                 "changes": changes_of(method.recipe, row.recipe),
                 "parameters": parameters(trainings[0][-1].config.network, classes),
-                "trials": trials if trials > 1 and row.kind != "ablation" else 0,
+                "trials": row.trials,
                 "train_seconds": seconds,
                 "epochs": row.recipe.schedule.epochs,
                 "done": store is not None,

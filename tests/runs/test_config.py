@@ -1,0 +1,63 @@
+"""Where a recipe comes from, and among how many it was chosen there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from thyroid.runs.config import searched_before
+
+NEW = Path("nowhere")
+
+
+def run_of(folder: Path, **config: Any) -> str:
+    """A run's folder, and the path of its recipe."""
+    folder.mkdir()
+    known: dict[str, Any] = {"dataset": {"classes": ["a", "b"]}, "search": None}
+    (folder / "config.json").write_text(json.dumps(known | config))
+    (folder / "recipe.json").write_text("{}")
+    return str(folder / "recipe.json")
+
+
+def test_of_a_search_are_counted_the_trials_that_ended_or_else_those_asked_for(
+    tmp_path: Path,
+) -> None:
+    recipe = run_of(tmp_path / "searched", command="search", search={"trials": 16})
+    assert searched_before(recipe, NEW) == 16
+    lines = 'number,state,reason\n0,complete,\n1,pruned,\n2,failed,"of\nmemory"\n'
+    (tmp_path / "searched" / "trials.csv").write_text(lines)
+    assert searched_before(recipe, NEW) == 3
+
+
+def test_whatever_lies_between_hands_the_number_on(tmp_path: Path) -> None:
+    trained = run_of(tmp_path / "trained", command="train", searched=16)
+    assert searched_before(trained, NEW) == 16
+    again = run_of(tmp_path / "again", command="search", searched=16, search={"trials": 8})
+    assert searched_before(again, NEW) == 24
+    compared = run_of(tmp_path / "compared", command="compare", comparison={"models": "small"})
+    rows = [{"kind": "method", "trials": 19}, {"kind": "baseline", "trials": 4}]
+    (tmp_path / "compared" / "rows.json").write_text(json.dumps({"rows": rows}))
+    assert searched_before(compared, NEW) == 19
+
+
+def test_a_run_that_goes_on_keeps_the_number_that_it_began_with(tmp_path: Path) -> None:
+    run_of(tmp_path / "run", command="compare", searched=16)
+    other = run_of(tmp_path / "searched", command="search", search={"trials": 40})
+    assert searched_before(other, tmp_path / "run") == 16
+    assert searched_before("small", tmp_path / "run") == 16
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]", "{}", '{"dataset": {"classes": ["a"]}}'])
+def test_a_recipe_of_unknown_origin_is_as_given(tmp_path: Path, content: str | None) -> None:
+    recipe = tmp_path / "recipe.json"
+    recipe.write_text("{}")
+    if content is not None:
+        (tmp_path / "config.json").write_text(content)
+    assert searched_before(str(recipe), NEW) == 0
+    assert searched_before("small", NEW) == 0
+    other = run_of(tmp_path / "run", command="search", search={"trials": 16})
+    beside = Path(other).with_name("mine.json")
+    assert searched_before(str(beside), NEW) == 0
