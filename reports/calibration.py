@@ -130,5 +130,6 @@ def _sets(labels: Ints, credible: np.ndarray[Any, Any], patients: Any) -> dict[s
             for name, values in shares.items()
         }
 
-    found = bootstrap(statistic, patients, resamples=RESAMPLES, level=LEVEL)
+    ranges = dict.fromkeys(shares, (0.0, 1.0)) | {"size": (0.0, float(credible.shape[-1]))}
+    found = bootstrap(statistic, patients, resamples=RESAMPLES, level=LEVEL, ranges=ranges)
     return {name: estimate(interval) for name, interval in found.items()}

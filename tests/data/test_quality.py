@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from tests.data.make import small_dataset
-from thyroid.data import quality
-from thyroid.data.dataset import write_dataset
-from thyroid.data.quality import check
+from thyroid.data import likeness
+from thyroid.data.dataset import Dataset, write_dataset
+from thyroid.data.likeness import Looks
+from thyroid.data.quality import check, look_alikes
+from thyroid.phantom.export import write_phantom
 
 SIZE = 48
 
@@ -149,19 +151,85 @@ def test_only_what_must_stop_training_is_an_error(make):
 
 @pytest.mark.parametrize(("box", "most"), [(128, 8192), (3, 2), (1, 1)])
 def test_near_duplicates_are_all_found(make, monkeypatch, box, most):
-    """The search among neighbours gives what comparing all pairs gives."""
-    monkeypatch.setattr(quality, "BOX", box)
-    monkeypatch.setattr(quality, "MOST_COMPARED", most)
+    """The search among neighbours gives what comparing all pairs gives, each pair once."""
+    monkeypatch.setattr(likeness, "BOX", box)
+    monkeypatch.setattr(likeness, "MOST_COMPARED", most)
     rng = np.random.default_rng(8)
-    scenes = [_gland(rng) * 30 for _ in range(6)]
+    scenes = [_gland(rng) * (30, 300)[i > 1] for i in range(6)]
+    scenes[4] = scenes[3][:, ::-1]
+    scenes[5] = np.roll(scenes[2], (3, -2), axis=(0, 1))
     counts = np.stack([rng.poisson(scenes[i % 6]) for i in range(24)]).astype(np.uint16)
     dataset = make([(f"p{i}", "c", ("normal", "graves")[i % 2]) for i in range(24)], counts)
     blocks = np.sqrt(counts).reshape(24, 16, 3, 16, 3).sum(axis=(2, 4)).reshape(24, -1)
-    alike = np.triu(np.corrcoef(blocks) > 0.999, 1)
-    assert 10 < alike.sum() < 50
+    alike = np.corrcoef(blocks) > 0.999
+    looks = _looks(counts)
+    alike |= looks.centred @ looks.centred.T > likeness.ALIKE_CENTRED
+    alike |= _looks(counts[..., ::-1]).centred @ looks.centred.T > likeness.ALIKE_CENTRED
+    alike = np.triu(alike, 1)
+    assert 20 < alike.sum() < 100
     flag = _kinds(dataset)["near_duplicates"]
     assert flag.sentence.startswith(f"{alike.sum()} pairs")
     assert flag.image_ids == tuple(dataset.images["image_id"][(alike | alike.T).any(axis=0)])
+
+
+def _looks(counts: np.ndarray) -> Looks:
+    looks = Looks.blank(len(counts), counts.shape[-1])
+    looks.see(0, np.sqrt(counts, dtype=np.float32))
+    return looks
+
+
+def _moved(image: np.ndarray, down: int, across: int) -> np.ndarray:
+    return np.roll(image, (down, across), axis=(0, 1))
+
+
+@pytest.mark.parametrize(
+    "alter",
+    [
+        lambda image: _moved(image, 0, 1),
+        lambda image: _moved(image, -2, 4),
+        lambda image: image[:, ::-1],
+        lambda image: _moved(image[:, ::-1], 3, 2),
+        lambda image: 2 * image[:, ::-1],
+    ],
+    ids=["moved by a pixel", "moved", "mirrored", "mirrored and moved", "mirrored and brighter"],
+)
+def test_copies_that_are_moved_or_mirrored_are_near_duplicates(make, alter):
+    counts = _images(24)
+    counts[9], counts[14] = alter(counts[3]), alter(counts[8])
+    dataset = make(_sound_rows(), counts)
+    found = _kinds(dataset)
+    assert set(found) == {"near_duplicates"}
+    assert found["near_duplicates"].sentence.startswith("2 pairs")
+    assert found["near_duplicates"].image_ids == tuple(dataset.images["image_id"][[3, 8, 9, 14]])
+
+
+def test_scintigrams_of_different_patients_do_not_look_the_same(tmp_path):
+    """As many as take seconds; nor do thousands (likeness.py)."""
+    write_phantom(
+        tmp_path / "set",
+        preset="thyroid7",
+        images_per_class=30,
+        images_per_cross=3,
+        format="dataset",
+        seed=3,
+    )
+    dataset = Dataset.open(tmp_path / "set")
+    assert "near_duplicates" not in _kinds(dataset)
+    patients = dataset.images["patient_id"]
+    seen = patients.isin(patients.unique()[::2]).to_numpy()
+    assert look_alikes(dataset, np.flatnonzero(seen), dataset, np.flatnonzero(~seen)) == 0
+
+
+def test_one_hot_spot_somewhere_looks_like_no_other(make):
+    """Round, of any width and place: nothing but where it is and how wide tells two apart."""
+    rng, (y, x) = np.random.default_rng(1), np.mgrid[:SIZE, :SIZE]
+    spots = []
+    for _ in range(120):
+        cy, cx = rng.uniform(16, 32, 2)
+        spread = 2 * rng.uniform(2.5, 5) ** 2
+        spots.append(rng.poisson(3 + 200 * np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / spread)))
+    found = _kinds(make(_sound_rows(120), np.stack(spots).astype(np.uint16)))
+    assert "near_duplicates" not in found
 
 
 def test_near_duplicates_of_different_patients(make):

@@ -111,12 +111,18 @@ def test_a_training_part_with_one_image_more_is_another(toy: Path, tmp_path: Pat
         split.enter(inputs | {"split": tmp_path / "more"})
 
 
-def again(dataset: Dataset, rows: list[int], folder: Path, *, changed: int = 0) -> Dataset:
+def again(
+    dataset: Dataset, rows: list[int], folder: Path, *, changed: int = 0, way: str = ""
+) -> Dataset:
     """The data set with some of its images once more, as other patients', at other places."""
     more = dataset.images.iloc[rows].copy()
     more["image_id"], more["patient_id"] = "copy-" + more["image_id"], "x-" + more["patient_id"]
     counts = np.array(dataset.counts[rows])
     counts[:, 0, 0] += changed
+    if way == "moved":
+        counts = np.roll(counts, (1, -3), axis=(1, 2))
+    if way == "mirrored":
+        counts = counts[..., ::-1]
     more["total_counts"] += changed
     about = {
         name: getattr(dataset.info, name)
@@ -155,6 +161,24 @@ def test_a_test_image_that_is_nearly_a_training_image_is_told(tmp_path: Path) ->
     assert "look_alikes" in info["verdict"]["cautions"]
     said = shown(write_report(copied).read_text())
     assert "2 of these images look the same as training images of other patients" in said
+
+
+@pytest.mark.parametrize("way", ["moved", "mirrored"])
+def test_so_is_one_that_is_a_training_image_moved_or_mirrored(way: str, tmp_path: Path) -> None:
+    """No pixel is where it was, and none of the names: it was trained on nevertheless."""
+    honest = make_dataset(tmp_path / "honest")
+    run = make_run(tmp_path / "run", honest)
+    parts = pd.read_csv(run / "split.csv")["part"]
+    two = parts.index[parts == "train"][[0, 9]].tolist()
+    leaked = again(honest, two, tmp_path / "leaked", way=way)
+    copied = make_run(tmp_path / "copied", leaked)
+    table = pd.read_csv(copied / "split.csv")
+    table["part"] = [*parts, "test", "test"]
+    table.to_csv(copied / "split.csv", index=False)
+    info = report_info(read_run(copied))
+    assert info["data"]["look_alikes"] == 2
+    assert "near_duplicates" in {flag["kind"] for flag in info["data"]["quality"]}
+    assert "look_alikes" in info["verdict"]["cautions"]
 
 
 def test_so_is_one_of_a_test_set_that_lies_elsewhere(tmp_path: Path) -> None:

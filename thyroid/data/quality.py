@@ -11,21 +11,16 @@ from threadpoolctl import threadpool_limits
 
 from thyroid import progress
 from thyroid.data.dataset import FLAGS, Dataset
+from thyroid.data.likeness import Looks, pairs_alike
 from thyroid.data.scintigram import image_id, is_saturated
 
 Severity = Literal["error", "warning", "note"]
 
 FEW_IMAGES = 5
 LOW_COUNTS = 5_000  # a scintigram has 100,000 and more
-THUMBNAIL = 16  # pixels a side, in which near duplicates are sought
-NEAR_DUPLICATE = 0.999  # correlation of thumbnails
-REACH = float(np.sqrt(2 - 2 * NEAR_DUPLICATE)) + 1e-4  # and the rounding of float32
-AXES = 8  # along which near duplicates are sought
-BOX = 128  # thumbnails that are compared with their neighbours at a time
 CONFOUNDED_V = 0.3
 CONFOUNDED_P = 0.001
 CHUNK = 512  # images in memory at a time
-MOST_COMPARED = 8192  # neighbours of a box in memory at a time
 MANY_IMAGES = 2000  # from which on the checks take seconds
 LEGEND_IMAGES = 256  # in which marks are sought that do not change
 LEGEND_SHARE = 0.6  # of the pictures that have the same mark in the same place
@@ -76,17 +71,16 @@ def look_alikes(
     tested_rows: npt.NDArray[np.int64],
 ) -> int:
     """How many of the tested images look the same as one that was seen, whatever their names say:
-    as near duplicates of `check`, or equal.
+    as near duplicates of `check`, or equal; what is found and what is not, `likeness` says.
     """
     with threadpool_limits(1):
-        known = _Scan.of(seen).thumbnails
-        asked = (known if tested is seen else _Scan.of(tested).thumbnails)[tested_rows]
-        known = known[seen_rows]
-        found = 0
-        for start in range(0, len(asked), CHUNK):
-            alike = asked[start : start + CHUNK] @ known.T > NEAR_DUPLICATE  # (n, seen)
-            found += int(alike.any(axis=1).sum())
-    return found
+        looks, offset = _Scan.of(seen).looks, 0
+        if tested is not seen:
+            looks, offset = Looks.together([looks, _Scan.of(tested).looks]), len(seen)
+        found = np.zeros(offset + len(tested), dtype=bool)
+        for one, _ in pairs_alike(looks, offset + tested_rows, seen_rows):
+            found[one] = True
+        return int(found.sum())
 
 
 def _synthetic(dataset: Dataset) -> Iterator[QualityFlag]:
@@ -109,30 +103,23 @@ class _Scan:
     total: npt.NDArray[np.int64]  # (N,)
     saturated: npt.NDArray[np.bool_]  # (N,)
     same: npt.NDArray[np.int64]  # (N,) one number for all copies of an image
-    thumbnails: npt.NDArray[np.float32]  # (N, pixels), mean 0 and norm 1; 0 for blank images
+    looks: Looks
 
     @classmethod
     def of(cls, dataset: Dataset) -> "_Scan":
-        size = dataset.info.size
-        edges = np.unique(np.arange(THUMBNAIL) * size // THUMBNAIL)
-        sums = np.add.reduceat(np.eye(size, dtype=np.float32), edges)  # (pixels a side, size)
         totals, saturated, hashes = [], [], []
-        thumbnails = np.zeros((len(dataset), len(edges) ** 2), dtype=np.float32)
+        looks = Looks.blank(len(dataset), dataset.info.size)
         for start in range(0, len(dataset), CHUNK):
             images = np.asarray(dataset.counts[start : start + CHUNK])  # (n, H, W)
             totals.append(images.sum(axis=(1, 2), dtype=np.int64))
             saturated += [is_saturated(image) for image in images]
             hashes += [image_id(image) for image in images]
-            roots = np.sqrt(images, dtype=np.float32)
-            flat = (sums @ roots @ sums.T).reshape(len(roots), -1)
-            flat = flat - flat.mean(axis=1, keepdims=True)
-            norm = np.linalg.norm(flat, axis=1, keepdims=True)
-            np.divide(flat, norm, out=thumbnails[start : start + CHUNK], where=norm > 1e-3)
+            looks.see(start, np.sqrt(images, dtype=np.float32))
         return cls(
             total=np.concatenate(totals),
             saturated=np.array(saturated),
             same=pd.factorize(np.array(hashes))[0].astype(np.int64),
-            thumbnails=thumbnails,
+            looks=looks,
         )
 
 
@@ -254,29 +241,16 @@ def _examples(copies: pd.DataFrame, differ_in: str) -> str:
 
 
 def _near_duplicates(dataset: Dataset, scan: _Scan) -> Iterator[QualityFlag]:
-    """Nearly equal images of different patients; those of one patient are to be expected.
-
-    Thumbnails a, b of norm 1 and correlation over c are closer than sqrt(2 - 2c), and so are their
-    coordinates along any axis. Along the axes on which thumbnails differ most, few of all pairs
-    are left to compare.
-    """
-    shown = np.flatnonzero(scan.thumbnails.any(axis=1))  # the blank ones resemble nothing
-    if not len(shown):
-        return
+    """Images of different patients that look the same; those of one patient are to be expected."""
     patient = pd.factorize(dataset.images["patient_id"])[0]
     involved = np.zeros(len(dataset), dtype=bool)
     pairs = 0
-    places = scan.thumbnails @ _widest_axes(scan.thumbnails)  # (N, axes)
-    for rows, reachable in _neighbourhoods(places, shown, shown):
-        for start in range(0, len(reachable), MOST_COMPARED):
-            others = reachable[start : start + MOST_COMPARED]
-            alike = scan.thumbnails[rows] @ scan.thumbnails[others].T > NEAR_DUPLICATE
-            one, other = np.nonzero(alike)
-            first, second = rows[one], others[other]
-            found = (first < second) & (scan.same[first] != scan.same[second])
-            found &= patient[first] != patient[second]
-            involved[first[found]] = involved[second[found]] = True
-            pairs += int(found.sum())
+    every = np.arange(len(dataset))
+    for first, second in pairs_alike(scan.looks, every, every):
+        found = (first < second) & (scan.same[first] != scan.same[second])
+        found &= patient[first] != patient[second]
+        involved[first[found]] = involved[second[found]] = True
+        pairs += int(found.sum())
     if pairs:
         yield QualityFlag(
             kind="near_duplicates",
@@ -285,34 +259,6 @@ def _near_duplicates(dataset: Dataset, scan: _Scan) -> Iterator[QualityFlag]:
             "one patient's, give them the same patient.",
             image_ids=_ids(dataset, involved),
         )
-
-
-def _neighbourhoods(
-    places: npt.NDArray[np.float32], rows: npt.NDArray[np.int64], near: npt.NDArray[np.int64]
-) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-    """Cut `rows` into boxes of at most BOX; each with those of `near` that may be near to it.
-
-    Without this, time would grow with the square of the number of images.
-    """
-    inside = places[rows]  # (n, axes)
-    low, high = inside.min(axis=0), inside.max(axis=0)
-    around = places[near]
-    near = near[((around >= low - REACH) & (around <= high + REACH)).all(axis=1)]
-    if len(rows) <= BOX:
-        yield rows, near
-        return
-    middle = len(rows) // 2
-    order = np.argpartition(inside[:, np.argmax(high - low)], middle)
-    yield from _neighbourhoods(places, rows[order[:middle]], near)
-    yield from _neighbourhoods(places, rows[order[middle:]], near)
-
-
-def _widest_axes(points: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """(N, D) -> (D, AXES): the principal axes of the largest variance, orthonormal."""
-    mean = points.mean(axis=0, dtype=np.float64)
-    second_moment = points.T @ points / np.float32(len(points))
-    axes = np.linalg.eigh(second_moment - np.outer(mean, mean))[1][:, -AXES:]
-    return axes.astype(np.float32)
 
 
 def _image_values(dataset: Dataset, scan: _Scan) -> Iterator[QualityFlag]:

@@ -2,13 +2,23 @@
 
 Images of one patient are not independent, so patients are drawn with replacement, each with all
 of its images. Seeds are drawn likewise and independently, and a resample's value is the mean over
-its seeds, so the interval speaks of the recipe on new patients and a new seed's luck. With few
-seeds it is too narrow: S seeds show only (S - 1) / S of their variance, one seed none of it.
+its seeds, so the interval speaks of the recipe on new patients and a new seed's luck. One seed
+shows nothing of that luck: then only the patients' is in the interval.
+
+S seeds show only (S - 1) / S of their variance, and so few tell little of it. By how much the mean
+over the drawn seeds deviates from that over all, on the same resampled patients, is therefore
+stretched: by sqrt(S / (S - 1)) (Rao & Wu 1988), and by the quantile of Student's t with S - 1
+degrees of freedom over the normal one (Hesterberg 2015, the expanded percentile interval). In
+simulations of accuracy 0.85 on 2,000 images, from seeds that vary by 0.02, 95 % intervals held the
+truth in 98 % of cases with five seeds and in 99 % with three; without the stretch, in 92 and 86 %.
+Where 200 patients are what varies and models err alike, it was 93 and 95 % with and without. It is
+too much where models vary by nothing but errors independent of each other, which count as luck of
+patients and of seeds: intervals then hold the truth always, and are 1.4 and 2.1 times as wide.
 
 The interval is the percentile one (Efron & Tibshirani, An Introduction to the Bootstrap, 1993,
-chapter 13): it stays within a metric's range, is the same for every metric and for differences,
-and extends to two resampled factors, for which BCa's acceleration is not defined. The one
-exception is the calibration error: a mean of absolute values grows with every added noise, so its
+chapter 13): it stays within a metric's range (what is stretched is cut there), is the same for
+every metric and for differences, and extends to two resampled factors, for which BCa's acceleration
+is not defined. The one exception is the calibration error: a mean of absolute values grows with every added noise, so its
 resamples lie too high. Its interval is the pivotal one (chapter 13.4 there), 2 value - quantile,
 which takes the excess off: in simulations with 60 to 200 images it held the truth in 88 to 91 %
 of cases, the percentile one in 14 to 85 %.
@@ -16,13 +26,15 @@ of cases, the percentile one in 14 to 85 %.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import ndtri, stdtrit
 
-from thyroid.evaluate.metrics import Floats, Ints, measure
+from thyroid.evaluate.metrics import RANGES, Floats, Ints, measure
 
 BLOCK = 64
 """Resamples at a time: 64 columns of a thousand images stay in the processor's cache."""
@@ -45,6 +57,7 @@ def bootstrap(
     level: float = 0.95,
     seed: int = 0,
     pivotal: Collection[str] = (),
+    ranges: Mapping[str, tuple[float, float]] = RANGES,
 ) -> dict[str, Interval]:
     """Intervals of whatever `statistic` computes, averaged over seeds.
 
@@ -59,6 +72,9 @@ def bootstrap(
     pivotal
         Names of values that are never negative and that resampling raises: 2 value - quantile,
         at least 0, is their interval instead of the quantiles.
+    ranges
+        Least and greatest value of what has such; a stretched deviation may lie beyond. The names
+        of metrics have theirs.
 
     Notes
     -----
@@ -72,13 +88,16 @@ def bootstrap(
     drawn: dict[str, list[Floats]] = {name: [] for name in value}
     for start in range(0, resamples, BLOCK):
         block = min(BLOCK, resamples - start)
-        times = _draw(seed_luck, seeds, block) / seeds  # (S, B)
-        for name, v in statistic(_draw(patient_luck, len(groups), block)[member]).items():
-            drawn[name].append(np.einsum("s...b,sb->...b", v, times))
+        # mean over all seeds + stretch (mean over the drawn ones - mean over all), as shares (S, B)
+        shares = (1 + stretch(seeds, level) * (draw(seed_luck, seeds, block) - 1)) / seeds
+        for name, v in statistic(draw(patient_luck, len(groups), block)[member]).items():
+            drawn[name].append(np.einsum("s...b,sb->...b", v, shares))
     tails = ((1 - level) / 2, (1 + level) / 2)
     limits = {name: _quantiles(np.concatenate(d, axis=-1), tails) for name, d in drawn.items()}
     for name in pivotal:
         limits[name] = np.maximum(2 * value[name] - limits[name][::-1], 0.0)
+    for name in value.keys() & ranges.keys():
+        limits[name] = limits[name].clip(*ranges[name])
     return {
         name: Interval(value=value[name], low=limits[name][0], high=limits[name][1])
         for name in value
@@ -113,11 +132,19 @@ def metric_intervals(
     )
 
 
-def _draw(rng: np.random.Generator, n: int, resamples: int) -> Floats:
+def draw(rng: np.random.Generator, n: int, resamples: int) -> Floats:
     """(n, resamples): how often each of n was drawn in n draws with replacement."""
     return np.ascontiguousarray(
         rng.multinomial(n, np.full(n, 1 / n), size=resamples).T, dtype=float
     )
+
+
+def stretch(seeds: int, level: float) -> float:
+    """By how much a bootstrap over so few seeds is too narrow."""
+    if seeds == 1:
+        return 1.0
+    above = (1 + level) / 2
+    return math.sqrt(seeds / (seeds - 1)) * float(stdtrit(seeds - 1, above) / ndtri(above))
 
 
 def _quantiles(drawn: Floats, tails: tuple[float, float]) -> Floats:

@@ -17,6 +17,9 @@ Ints = npt.NDArray[np.int64]
 
 PER_CLASS = ("recall", "precision", "specificity", "f1", "auroc", "auprc")
 OVERALL = ("accuracy", "log_loss", "ece")
+RANGES = dict.fromkeys((*PER_CLASS, *(f"macro_{name}" for name in PER_CLASS), *OVERALL), (0.0, 1.0))
+RANGES["log_loss"] = (0.0, float("inf"))
+"""Least and greatest value of each metric."""
 
 
 def measure(
