@@ -18,10 +18,10 @@ patients and of seeds: intervals then hold the truth always, and are 1.4 and 2.1
 The interval is the percentile one (Efron & Tibshirani, An Introduction to the Bootstrap, 1993,
 chapter 13): it stays within a metric's range (what is stretched is cut there), is the same for
 every metric and for differences, and extends to two resampled factors, for which BCa's acceleration
-is not defined. The one exception is the calibration error: a mean of absolute values grows with every added noise, so its
-resamples lie too high. Its interval is the pivotal one (chapter 13.4 there), 2 value - quantile,
-which takes the excess off: in simulations with 60 to 200 images it held the truth in 88 to 91 %
-of cases, the percentile one in 14 to 85 %.
+is not defined. The one exception is the calibration error: a mean of absolute values grows with
+every added noise, so its resamples lie too high. Its interval is the pivotal one (chapter 13.4
+there), 2 value - quantile, which takes the excess off: in simulations with 60 to 200 images it held
+the truth in 88 to 91 % of cases, the percentile one in 14 to 85 %.
 """
 
 from __future__ import annotations
