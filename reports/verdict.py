@@ -59,6 +59,7 @@ def verdict_info(
     )
     fewest = min(with_images, key=lambda c: c["images"])
     values = [s["macro_f1"] for s in results["by_seed"]]
+    flagged = {flag["kind"] for flag in data.get("quality", ())}
     cautions = {
         "validation_only": results["part"] != "test",
         "few_seeds": len(values) < ENOUGH_SEEDS,
@@ -73,7 +74,8 @@ def verdict_info(
         "look_alikes": bool(data.get("look_alikes")),
         "not_compared": data.get("look_alikes", 0) is None,
         "perhaps_same_patients": bool(data.get("test_set")) and not data["test_set"]["others"],
-        "confounded_centre": any(f["kind"] == "confounded_centre" for f in data.get("quality", ())),
+        "confounded_centre": "confounded_centre" in flagged,
+        "legend": "legend" in flagged,
         "weights": bool(config.get("recipe", {}).get("network", {}).get("weights")),
         "display": data.get("kind") == "display",
     }

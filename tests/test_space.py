@@ -45,10 +45,11 @@ def test_a_file_that_is_no_space(source: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("line", AT_A_TRIAL)
 def test_a_space_that_fails_at_one_of_the_first_trials(
-    line: str, tmp_path: Path, toy: Path
+    line: str, tmp_path: Path, toy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "own.py").write_text(f"{HEAD}def space(trial, recipe):\n    {line}\n")
-    space = load_space(str(tmp_path / "own.py"))
+    monkeypatch.chdir(tmp_path)
+    space = load_space("own.py")  # as the README names it
     with pytest.raises(InputError) as told:
         rehearse(space, toy_recipe(), Dataset.open(toy), 4, 0)
     assert re.search(AT_A_TRIAL[line], str(told.value).rstrip("."))

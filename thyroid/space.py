@@ -85,7 +85,8 @@ def _told(wrong: BaseException, path: Path) -> str:
     """What was raised, and at which line of the file."""
     if isinstance(wrong, SyntaxError):
         return f"{path}, line {wrong.lineno}: {wrong.msg}"
-    lines = [f.lineno for f in traceback.extract_tb(wrong.__traceback__) if f.filename == str(path)]
+    file = str(path.absolute())  # as importlib names it
+    lines = [f.lineno for f in traceback.extract_tb(wrong.__traceback__) if f.filename == file]
     place = f"{path}, line {lines[-1]}" if lines else str(path)
     said = " ".join(str(wrong).split()).rstrip(".")
     if not isinstance(wrong, InputError):  # which is a sentence of ours

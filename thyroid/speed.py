@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from thyroid import machine
 from thyroid.errors import StorageError
 from thyroid.files import replace_text
-from thyroid.networks.registry import build, require_size
+from thyroid.networks.registry import build, require_fit, require_size
 from thyroid.recipe import ExecutionConfig, Layout, NetworkConfig, Precision, Recipe
 from thyroid.stages.compute import start
 from thyroid.storage.cache import cache_folder
@@ -145,6 +145,7 @@ def measure(
         torch.manual_seed(0)
         built = build(network, CLASSES).train()
         x = torch.rand(BATCH, 1, size, size)
+    require_fit(built, network, size, CLASSES)
     took: dict[Way, float] = {}
     began = time.monotonic()
     try:

@@ -72,13 +72,15 @@ def test_a_key_that_is_not_there_is_made_for_its_owner_alone(
         assert secret.encode() not in file.read_bytes()
 
 
-@pytest.mark.parametrize("content", ["", "too short"])
-def test_a_key_that_can_be_guessed_is_refused(
+@pytest.mark.parametrize(
+    "content", ["", "a" * 63, "A script, or any other file of more than sixty-four bytes."]
+)
+def test_a_file_that_is_no_key_is_refused(
     content: str, both: tuple[Path, Path], tmp_path: Path
 ) -> None:
     key = tmp_path / "patients.key"
     key.write_text(content)
-    with pytest.raises(InputError, match="at least 16 random ones are needed"):
+    with pytest.raises(InputError, match="is no patients' key"):
         import_folder(both[0], tmp_path / "data", size=16, patients_key=key)
     assert not (tmp_path / "data").exists()
 
@@ -89,3 +91,17 @@ def test_a_key_that_cannot_be_read_or_made_is_a_sentence(
     for key, sentence in [(tmp_path, "cannot read"), (tmp_path / "none" / "key", "Cannot write")]:
         with pytest.raises(InputError, match=sentence):
             import_folder(both[0], tmp_path / "data", size=16, patients_key=key)
+
+
+def test_where_a_patient_is_unnamed_no_key_is_claimed_and_that_is_said(tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    for number, label in enumerate(("graves", "normal")):
+        (folder / label).mkdir(parents=True)
+        pixels = np.random.default_rng(number).integers(0, 255, (24, 24)).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / label / f"{number}.png")
+    key = tmp_path / "patients.key"
+    summary = import_folder(folder, tmp_path / "data", size=16, patients_key=key)
+    assert Dataset.open(tmp_path / "data").info.patients_key is None
+    assert any("the patients' key cannot tell" in note for note in summary.notes)
+    without = import_folder(folder, tmp_path / "without", size=16)
+    assert not any("the patients' key" in note for note in without.notes)

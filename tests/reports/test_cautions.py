@@ -1,6 +1,9 @@
 """What a reader must know stands beside the figure, on the page and in the numbers."""
 
 import json
+from hashlib import sha256
+
+import numpy as np
 
 from tests.reports.conftest import make_dataset, make_run
 from tests.reports.test_comparison import shown
@@ -24,7 +27,7 @@ def test_a_test_set_of_its_own_is_named(run):
         config["dataset"]["patients_key"], config["test_set"]["patients_key"] = "a" * 16, key
         (run / "config.json").write_text(json.dumps(config))
         html, info = read(run)
-        assert ("none of its images or patients is among" in shown(html)) == others
+        assert ("nor any of its patients as far as" in shown(html)) == others
         assert ("perhaps_same_patients" not in info["verdict"]["cautions"]) == others
 
 
@@ -57,3 +60,17 @@ def test_labels_that_go_with_centres_are_told_beside_the_figure(tmp_path):
     html, info = read(run)
     assert "confounded_centre" in info["verdict"]["cautions"]
     assert "Labels go with centres in these data" in shown(html)
+
+
+def test_a_legend_in_most_pictures_is_told_beside_the_figure(tmp_path):
+    dataset = make_dataset(tmp_path / "data", kind="display")
+    counts = np.array(dataset.counts, dtype=np.uint16) * 500
+    counts[:, :2] = 20_000  # a grey bar
+    np.save(dataset.folder / "counts.npy", counts)
+    info = json.loads((dataset.folder / "dataset.json").read_text())
+    info["sha256"] = sha256((dataset.folder / "counts.npy").read_bytes()).hexdigest()
+    (dataset.folder / "dataset.json").write_text(json.dumps(info))
+    run = make_run(tmp_path / "run", Dataset.open(dataset.folder))
+    html, info = read(run)
+    assert "legend" in info["verdict"]["cautions"]
+    assert "Most pictures have the same marks in the same place" in shown(html)

@@ -10,6 +10,7 @@ from thyroid.commands.inspect import inspect
 from thyroid.commands.options import resolved, sources
 from thyroid.commands.phantom import phantom
 from thyroid.commands.search import search_and_evaluate
+from thyroid.errors import InputError
 from thyroid.recipe import RECIPES, override, read_recipe
 
 SHORTER = {
@@ -35,6 +36,9 @@ def demo(*, out: Path = Path("runs/demo"), trials: int = 6) -> None:
     from thyroid.distribute.search_config import SearchConfig
     from thyroid.progress import say
 
+    config = SearchConfig(trials=trials)
+    if out.is_dir() and any(out.iterdir()) and not (out / "dicom").exists():
+        raise InputError(f"{out} holds something else: name a new folder.")
     if not (out / "dataset").exists():
         if not (out / "dicom").exists():
             say("1/6 simulating scintigrams as NM DICOM files of several centres")
@@ -45,7 +49,6 @@ def demo(*, out: Path = Path("runs/demo"), trials: int = 6) -> None:
     say("3/6 inspecting the data set")
     inspect(out / "dataset")
     say("4/6 searching how many synthetic images to train on, with Ray Tune and Optuna")
-    config = SearchConfig(trials=trials)
     data = Dataset.open((out / "dataset").absolute())
     given = sources(data, resolved(override(RECIPES["small"](), SHORTER), data, 0.0))
     search_and_evaluate(

@@ -56,6 +56,12 @@ def export(
         f"one class is credible for {sets['named']['value']:.0%}, the true class among the "
         f"credible for {sets['coverage']['value']:.0%}"
     )
+    level, calibrated = card["calibration"]["level"], card["calibration"]["images"]
+    if calibrated < level / (1 - level):
+        print(
+            f"{calibrated} validation images are too few to say which classes are credible: every "
+            "outcome will be 'uncertain'"
+        )
     if not info["results"]["learned"]:
         print("nothing was learned: that is no more than luck")
     if difference is not None:

@@ -68,7 +68,7 @@ class DatasetInfo:
     """Of counts.npy."""
     patients_key: str | None = None
     """Which key names the patients: under the same one, one patient has one name. None: a key that
-    no other data set has."""
+    no other data set has, or not all patients are named."""
     format_version: int = FORMAT_VERSION
 
 

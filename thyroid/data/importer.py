@@ -18,6 +18,7 @@ import hmac
 import io
 import itertools
 import os
+import re
 import secrets
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -37,8 +38,8 @@ from thyroid.errors import InputError
 from thyroid.files import cannot_write, replace_text, require_new_folder
 from thyroid.machine import cores
 
-SHORTEST_KEY = 16
-"""Bytes: a shorter one is found by trying."""
+KEY = re.compile(rb"[0-9a-f]{64}\s*")
+"""A patients' key: any other file may be known to others, or be changed."""
 FILES_PER_PROCESS = 300
 """A process takes 0.4 s to start, in which one reads 70 DICOM files or 600 small pictures."""
 
@@ -111,8 +112,8 @@ def import_folder(
     ----------
     size : rows and columns of the stored matrices.
     pixel_mm : their pixel size in mm, for counts.
-    patients_key : a file of random bytes, made where there is none: data sets that are imported
-        with the same one give one patient one name.
+    patients_key : a file, made where there is none: data sets that are imported with the same one
+        give one patient one name, if something names all their patients.
     processes : that read files; None for all cores, as far as there are files for them. The data
         set does not depend on it.
     progress : called with files done and files to read.
@@ -151,6 +152,7 @@ def import_folder(
         if not records:
             raise _nothing_imported(source, rejected, rejected_list)
         kind = records[0].kind
+        named = all(record.patient for record in records)
         table = _table(records, pixel_mm, key=secret or _key(records, listing.labels))
         written = write_dataset(
             unfinished.folder / "dataset",
@@ -163,7 +165,7 @@ def import_folder(
             licence=licence,
             images=table,
             counts=map(unfinished.matrix, table.index),
-            patients_key=None if secret is None else _fingerprint(secret),
+            patients_key=_fingerprint(secret) if secret and named else None,
         )
         require_new_folder(dataset)
         written.folder.rename(dataset)
@@ -182,7 +184,7 @@ def import_folder(
         patients=len(set(written.patients)),
         centres=tuple(sorted(set(written.images["centre"]))),
         outside_share=outside_share,
-        notes=tuple(_notes(records, outside_share)),
+        notes=tuple(_notes(records, outside_share, keyed=secret is not None)),
     )
 
 
@@ -239,10 +241,10 @@ def _secret(file: Path) -> bytes:
         secret = file.read_bytes()
     except OSError as error:
         raise InputError(f"cannot read the patients' key {file}: {error.strerror}") from None
-    if len(secret) < SHORTEST_KEY:
+    if not KEY.fullmatch(secret):
         raise InputError(
-            f"the patients' key {file} has {len(secret)} bytes, and at least {SHORTEST_KEY} random "
-            "ones are needed; name a file that is not there, and one is made"
+            f"{file} is no patients' key, which is a file of 64 hexadecimal digits; name a file "
+            "that is not there, and one is made"
         )
     return secret
 
@@ -319,13 +321,18 @@ def _nothing_imported(source: Path, rejected: list[Rejection], listed: Path | No
     )
 
 
-def _notes(records: Sequence[ImageRecord], outside_share: float) -> Iterator[str]:
+def _notes(records: Sequence[ImageRecord], outside_share: float, *, keyed: bool) -> Iterator[str]:
     unnamed = sum(not record.patient for record in records)
     if unnamed:
         yield (
             f"{unnamed} images name no patient and count as a patient each: where one patient has "
             "several, name patients in labels.csv, or training and test data will share them."
         )
+        if keyed:
+            yield (
+                "As not all patients are named, the patients' key cannot tell whether they are in "
+                "another data set, too."
+            )
     elif len(records) > 1 and len({record.patient for record in records}) == 1:
         yield (
             "All images carry the same patient, as after anonymisation: name patients in "

@@ -13,6 +13,7 @@ from pathlib import Path
 import ray
 from ray._private import ray_constants
 
+from thyroid import progress
 from thyroid.errors import InputError
 
 GROWTH_SECONDS = 300.0
@@ -56,6 +57,7 @@ def connected(address: str | None = None, cpus: int | None = None) -> Iterator[N
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     # A task's GPUs are chosen by Ray, and none means none: say so before Ray changes its default.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    progress.say(f"joining Ray at {named}" if named else "starting Ray on this machine")
     try:
         with _stoppable() if named else _on_loopback():
             ray.init(

@@ -7,7 +7,7 @@ import pkgutil
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from thyroid import networks
 from thyroid.errors import InputError
@@ -59,6 +59,32 @@ def require_size(config: NetworkConfig, size: int) -> None:
     if size < smallest:
         raise InputError(
             f"input.size {size} is too small for {config.name}: it takes {smallest} pixels or more."
+        )
+
+
+def require_fit(network: nn.Module, config: NetworkConfig, size: int, classes: int) -> None:
+    """Whether a network, perhaps of the user's own, gives each picture a number per class.
+
+    Raises
+    ------
+    InputError
+        When it does not.
+    """
+    training = network.training
+    try:
+        with torch.no_grad():
+            given = network.eval()(torch.zeros(2, 1, size, size))
+    except Exception as wrong:  # of code that is not ours
+        said = " ".join(str(wrong).split()).rstrip(".")
+        raise InputError(
+            f"The network '{config.name}' cannot take images of {size} pixels: {said}."
+        ) from wrong
+    network.train(training)
+    shape = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
+    if shape != (2, classes):
+        raise InputError(
+            f"The network '{config.name}' must give a tensor of (images, {classes} classes), and "
+            f"of 2 images it gave {shape}."
         )
 
 

@@ -182,7 +182,7 @@ def _write_dicom(folder: Path, scintigram: Scintigram) -> str:
 def _write_png(folder: Path, scintigram: Scintigram) -> str:
     """The anterior view in 8 bits, the hottest pixel white, as a workstation saves it."""
     counts = scintigram.anterior.astype(np.float64)
-    name = f"{scintigram.address.findings[0]}/{_stem(scintigram)}.png"
+    name = f"{'+'.join(scintigram.address.findings)}/{_stem(scintigram)}.png"
     (folder / name).parent.mkdir(exist_ok=True)
     made_by = PngInfo()
     made_by.add_text("Software", SIMULATOR)

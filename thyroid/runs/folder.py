@@ -87,6 +87,9 @@ def locked(run: Path) -> Iterator[None]:
     """
     if run.exists() and not run.is_dir():
         raise InputError(f"{run} is a file: name a folder.")
+    for folder in (run, *run.absolute().parents):
+        if (folder / "dataset.json").exists() and (folder / "counts.npy").exists():
+            raise InputError(f"{folder} is a data set: name another folder for the run.")
     with cannot_write(run):
         run.mkdir(parents=True, exist_ok=True)
     works = f"Another thyroid command works in {run}: wait for it or choose another folder."

@@ -14,7 +14,7 @@ from thyroid.data.dataset import Dataset
 from thyroid.data.splits import Split, make_split
 from thyroid.errors import InputError
 from thyroid.network_input import sum_pixels
-from thyroid.networks.registry import build, require_size
+from thyroid.networks.registry import build, require_fit, require_size
 from thyroid.networks.resnet import freeze
 from thyroid.progress import say
 from thyroid.recipe import Recipe
@@ -46,6 +46,7 @@ def preflight(experiment: Experiment) -> None:
     require_size(recipe.network, recipe.input.size)
     with torch.random.fork_rng():
         network = build(recipe.network, len(dataset.info.classes))
+        require_fit(network, recipe.network, recipe.input.size, len(dataset.info.classes))
     if recipe.cross.order == "retrain":
         freeze(network, recipe.cross.trainable)
     segments = pipeline.classifier(recipe, dataset.digest, 0)
@@ -108,11 +109,11 @@ def _require_apart(dataset: Dataset, test_set: Dataset) -> None:
     if same or patients:
         raise InputError(
             f"The test set {test_set.folder} shares {same} images and {patients} patients with the "
-            "training data: what is reached on them says nothing."
+            "training data: what is reached on them says nothing. Leave them out of one of the two."
         )
     key = dataset.info.patients_key
     if key is None or key != test_set.info.patients_key:
         say(
             f"Whether patients of {dataset.folder} are in {test_set.folder}, too, cannot be told: "
-            "import both with one --patients-key."
+            "name all patients, and import both with one --patients-key."
         )
