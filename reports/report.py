@@ -55,7 +55,7 @@ def write_report(run: str | Path, out: str | Path | None = None, lang: str = "en
     info = report_info(content)
     drawing = {name: module for name, module in ALONE.items() if hasattr(module, "pictures")}
     drawn = {name: module.pictures(content) for name, module in drawing.items()}
-    twice = any(group["real"] for group in drawn["generators"])
+    twice = any(group["real"] for group in drawn.get("generators", ()))
     pictures = drawn | {"sheet": [] if twice else training_sheet(content)}
     return write_page("report.html", info, out, lang, pictures=pictures, sections=contents(info))
 
@@ -66,7 +66,7 @@ def report_info(run: Run) -> dict[str, Any]:
     data, results = data_info(run), results_info(run)
     training, worth, forgetting = training_info(run), worth_info(run), forgetting_info(run)
     comparison = comparison_info(run, results)
-    verdict = verdict_info(run.config, data, results, alone["search"], worth, comparison)
+    verdict = verdict_info(run.config, data, results, alone.get("search"), worth, comparison)
     synthetic = verdict["synthetic"]["state"]
     claims = (training, results, comparison, worth, synthetic, forgetting)
     return {

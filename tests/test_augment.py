@@ -64,10 +64,18 @@ def test_zoom_and_shift_stay_within_their_bounds() -> None:
     config = AugmentationConfig(rotation_deg=0, shift=0.1, zoom=0.25, anisotropy=0, mirror=0)
     affine = draw(500, config, seeded()).affine
     scale = affine[:, 0, 0]
-    assert scale.min() >= 1 / 1.25 - 1e-6
-    assert scale.max() <= 1.25 + 1e-6
+    assert 1 / 1.25 - 1e-6 <= scale.min() < 0.82
+    assert 1.22 < scale.max() <= 1.25 + 1e-6
     assert affine[:, :, 2].abs().max() <= 0.2
     assert affine[:, :, 2].abs().max() > 0.19
+
+
+def test_anisotropy_stretches_the_width_against_the_height() -> None:
+    config = AugmentationConfig(rotation_deg=0, shift=0, zoom=0, anisotropy=0.25, mirror=0)
+    affine = draw(500, config, seeded()).affine
+    ratio = affine[:, 0, 0] / affine[:, 1, 1]
+    assert 1 / 1.25 - 1e-6 <= ratio.min() < 0.82
+    assert 1.22 < ratio.max() <= 1.25 + 1e-6
 
 
 def test_thinning_is_binomial() -> None:

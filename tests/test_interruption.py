@@ -9,7 +9,8 @@ import sys
 import pytest
 
 COMMAND = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # where the tests run in the background
 import thyroid.cli as cli
 
 def run(name, argv):

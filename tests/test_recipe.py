@@ -43,6 +43,8 @@ def test_override_replaces_one_field_and_nothing_else() -> None:
         ({"dcgan.steps_per_epoch": 0}, "dcgan.steps_per_epoch is 0"),
         ({"dcgan.augmentation": float("nan")}, "dcgan.augmentation is nan"),
         ({"srgan.scale": 3}, "scale is 3 but must be 1, 2, 4"),
+        ({"input.size": True}, "size is True but must be int"),
+        ({"cross.share": True}, "share is True but must be float"),
         ({"srgan.pixel_epochs": 0}, "srgan.adversarial_epochs needs a network to start from"),
         ({"synthesis.rejection": 0.0}, "synthesis.rejection is 0.0"),
         ({"synthesis.crosses": None}, "crosses is None but must be str"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from importlib import metadata
@@ -103,15 +103,18 @@ class Stage:
         execution: ExecutionConfig = getattr(self.config, "execution", ExecutionConfig())
         return execution
 
-    def lineage(self) -> Iterator[Stage]:
-        """Its inputs, theirs, and itself: each once, what is needed first."""
+    def lineage(self, known: Container[str] = ()) -> Iterator[Stage]:
+        """Its inputs, theirs, and itself: each once, what is needed first.
+
+        Stages whose keys are `known` are left out, with what they alone need.
+        """
         seen: set[str] = set()
         waiting: list[tuple[Stage, bool]] = [(self, False)]
         while waiting:  # a chain may be too long to be followed by calls
             stage, fed = waiting.pop()
             if fed:
                 yield stage
-            elif stage.key not in seen:
+            elif stage.key not in seen and stage.key not in known:
                 seen.add(stage.key)
                 waiting.append((stage, True))
                 waiting += [(upstream, False) for upstream in reversed(list(stage.inputs.values()))]

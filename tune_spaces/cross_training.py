@@ -26,13 +26,13 @@ def order(trial: optuna.Trial, recipe: Recipe) -> dict[str, Any]:
 
     The shortest schedule that `length` proposes must leave an epoch before that phase.
     """
-    from thyroid.networks.registry import takes_cross_feature  # imports torch, as drivers must not
+    from thyroid.networks.registry import is_residual  # imports torch, as drivers must not
 
     schedule = recipe.schedule
     constant = schedule.segment_epochs if schedule.constant_epochs else 0
     shortest = schedule.warmup_epochs + constant + schedule.decay_epochs
     orders = ["retrain", "mixed"] if shortest > 1 else ["mixed"]
-    residual = takes_cross_feature(recipe.network)
+    residual = is_residual(recipe.network)
     sources = ["none", "input", "stem", "context"] if residual else ["none"]
     return {
         "cross.order": trial.suggest_categorical("order", orders),
@@ -46,7 +46,7 @@ def cross_phase(trial: optuna.Trial, recipe: Recipe, fields: dict[str, Any]) -> 
     The phase begins with the decay of the learning rate, or some segments earlier: few, as no trial
     shares the epochs of its cross phase.
     """
-    from thyroid.networks.registry import has_stages
+    from thyroid.networks.registry import is_residual
 
     if fields["cross.order"] == "mixed":
         return {}
@@ -68,7 +68,7 @@ def cross_phase(trial: optuna.Trial, recipe: Recipe, fields: dict[str, Any]) -> 
     if ramp != "constant":
         longest = max(1, changes["cross.epochs"] // segment)
         changes["cross.ramp_epochs"] = segment * trial.suggest_int("ramp_segments", 1, longest)
-    if has_stages(recipe.network):
+    if is_residual(recipe.network):
         changes["cross.trainable"] = trial.suggest_categorical(
             "trainable", ["all", "last_stages", "head"]
         )

@@ -46,6 +46,17 @@ def test_the_nearest_traits_decide_and_then_the_kind() -> None:
     assert costs.seconds(four_times_the_pixels) == pytest.approx(4.0)
 
 
+def test_a_long_chain_is_priced() -> None:
+    """More segments than calls may follow."""
+    stages = classifier(schedule__constant_epochs=1500)
+    assert len(stages) == 1502
+    costs = Costs()
+    costs.learn(stages[0], 2.0)
+    split = stages[0].inputs["split"].key
+    assert marginal([stages[-1]], {split}, costs) == pytest.approx(2.0 * 1502)
+    assert marginal([stages[-1]], {stages[-2].key, split}, costs) == pytest.approx(2.0)
+
+
 def test_without_experience_longer_and_larger_stages_cost_more() -> None:
     costs = Costs()
     by_scale = {

@@ -25,15 +25,16 @@ def pictures(run):
     return "a picture of <it>"
 """
 TEMPLATE = (
-    "<p>{{ plural(patients.seeds, '%(num)s seed', '%(num)s seeds') }}, {{ pictures.patients }}</p>"
+    "<p>{{ plural(own_section.seeds, '%(num)s seed', '%(num)s seeds') }},"
+    " {{ pictures.own_section }}</p>"
 )
 
 
 def test_a_section_of_ones_own_takes_a_module_and_its_template(run, tmp_path):
     own = tmp_path / "own"
     own.mkdir()
-    (own / "patients.py").write_text(MODULE)
-    (own / "patients.html").write_text(TEMPLATE)
+    (own / "own_section.py").write_text(MODULE)
+    (own / "own_section.html").write_text(TEMPLATE)
     code = f"""
 import reports.sections
 reports.sections.__path__.append({str(own)!r})
@@ -43,11 +44,11 @@ write_report({str(run)!r})
     subprocess.run([sys.executable, "-c", code], check=True)
     html = (run / "report.html").read_text()
     info = json.loads((run / "report.json").read_text())
-    assert info["patients"] == {"seeds": len(info["results"]["by_seed"])}
-    assert '<a href="#patients">Patients of each part</a>' in html
+    assert info["own_section"] == {"seeds": len(info["results"]["by_seed"])}
+    assert '<a href="#own_section">Patients of each part</a>' in html
     assert ", a picture of &lt;it&gt;" in html
     ids = [about["id"] for tag, about in Page(html).tags if tag == "section"]
-    assert ids.index("patients") == ids.index("cases") + 1
+    assert ids.index("own_section") == ids.index("cases") + 1
 
 
 @pytest.mark.parametrize("name", sorted(ALONE))

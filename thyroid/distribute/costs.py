@@ -68,17 +68,7 @@ def marginal(wanted: Iterable[Stage], computed: Container[str], costs: Costs) ->
     wanted : such as the last stages of each seed's training; what they share counts once
     computed : keys of the stages that are there, or on their way
     """
-    missing: dict[str, Stage] = {}
-
-    def visit(stage: Stage) -> None:
-        if stage.key in missing or stage.key in computed:
-            return  # a computed stage needs its inputs no more
-        missing[stage.key] = stage
-        for upstream in stage.inputs.values():
-            visit(upstream)
-
-    for stage in wanted:
-        visit(stage)
+    missing = {stage.key: stage for final in wanted for stage in final.lineage(computed)}
     return sum(costs.seconds(stage) for stage in missing.values())
 
 

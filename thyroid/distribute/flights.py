@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import ray
 
@@ -105,25 +106,28 @@ class Flights:
         for waiter in {name for flight in self._flights.values() for name in flight.waiters}:
             self.leave(waiter)
 
-    def _board(
-        self, stage: Stage, waiter: str, *, own: bool = True
-    ) -> Iterator[tuple[str, _Flight]]:
+    def _board(self, wanted: Stage, waiter: str, *, own: bool = True) -> list[tuple[str, _Flight]]:
         """Wait for a stage that is not in the store, and so for what it needs of others."""
-        flight = self._flights.get(stage.key)
-        if flight is None:
-            if stage.key in self._store:
-                return
-            flight = _Flight(asyncio.ensure_future(self._fly(stage)), first=waiter)
-            self._flights[stage.key] = flight
-            flight.task.add_done_callback(lambda task: self._land(stage.key, task))
-        elif waiter in flight.waiters:
-            return
-        flight.waiters.add(waiter)
-        if own:
-            flight.own.add(waiter)
-        yield stage.key, flight
-        for needed in stage.inputs.values():
-            yield from self._board(needed, waiter, own=own and needed.kind == stage.kind)
+        boarded = []
+        waiting = [(wanted, own)]
+        while waiting:  # a chain may be too long to be followed by calls
+            stage, own = waiting.pop()
+            flight = self._flights.get(stage.key)
+            if flight is None:
+                if stage.key in self._store:
+                    continue
+                flight = _Flight(asyncio.ensure_future(self._fly(stage)), first=waiter)
+                self._flights[stage.key] = flight
+                flight.task.add_done_callback(partial(self._land, stage.key))
+            elif waiter in flight.waiters:
+                continue
+            flight.waiters.add(waiter)
+            if own:
+                flight.own.add(waiter)
+            boarded.append((stage.key, flight))
+            needed = reversed(list(stage.inputs.values()))
+            waiting += [(each, own and each.kind == stage.kind) for each in needed]
+        return boarded
 
     def _land(self, key: str, task: asyncio.Task[bool]) -> None:
         if not task.cancelled():
@@ -152,7 +156,7 @@ class Flights:
         for upstream in stage.inputs.values():
             if upstream.key not in self._store:
                 for waiter in self._flights[stage.key].waiters:
-                    list(self._board(upstream, waiter, own=False))
+                    self._board(upstream, waiter, own=False)
             if upstream.key in self._flights:
                 needed.append(self._flights[upstream.key].task)
         return needed

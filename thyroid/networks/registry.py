@@ -88,17 +88,9 @@ def require_fit(network: nn.Module, config: NetworkConfig, size: int, classes: i
         )
 
 
-def takes_cross_feature(config: NetworkConfig) -> bool:
-    """Whether `network.cross_feature` may be another than none."""
+def is_residual(config: NetworkConfig) -> bool:
+    """Whether it takes a cross-feature term x_i, and has stages that may be frozen."""
     return _entry(config).residual
-
-
-def has_stages(config: NetworkConfig) -> bool:
-    """Whether `cross.trainable` may be another than all."""
-    from thyroid.networks.resnet import ResNet  # after the others: the table is in their order
-
-    with torch.device("meta"):
-        return isinstance(build(config, classes=2), ResNet)
 
 
 def parameters(config: NetworkConfig, classes: int) -> int:

@@ -1,4 +1,5 @@
 """One run: its folder, the experiment that fills it, what it used, shared and compared.
 
-May import everything but `distribute`, `commands` and ray: a runner is handed in.
+May not import `distribute`, `commands`, `model`, `phantom`, `speed`, reports or ray: a runner is
+handed in. Only `preflight` imports torch.
 """
