@@ -107,7 +107,7 @@ def compare(
     tried = [candidates(row, propose, trials_per_model, seed=0) for row in rows]
     for row in [*rows, *(ablation_rows(base) if ablations else [])]:
         preflight(method.of(row.recipe))
-    if not baseline_names(models) and not ablations:
+    if len(rows) == 1 and not ablations and trials_per_model == 1:
         raise InputError("--models none compares nothing: name networks, or add --ablations.")
     Store.at(store or run / "store")  # refused before anything is written
     about = {
