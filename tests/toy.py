@@ -128,8 +128,7 @@ def toy_generators(**changes: Any) -> Recipe:
 def made(stage: Stage, dataset: Path, root: Path) -> tuple[Path, list[EpochMetrics]]:
     """The stage's artifact, made in the store `root`, and what its kind of stages yielded."""
     store = Store(root)
-    where = {Dataset.open(dataset).digest: dataset}
-    metrics = [m for m in in_process(store, where)([stage]) if m["stage"] == stage.kind]
+    metrics = [m for m in in_process(store, where(dataset))([stage]) if m["stage"] == stage.kind]
     folder = store.open(stage.key)
     assert folder is not None
     return folder, metrics
@@ -139,6 +138,17 @@ def without_times(metrics: list[EpochMetrics]) -> list[dict[str, Any]]:
     """What is the same wherever and whenever it is made."""
     timed = ("train_seconds", "images_per_second", "reused")
     return [{k: v for k, v in m.items() if k not in timed} for m in metrics]
+
+
+def where(dataset: Path) -> dict[str, Path]:
+    """The data set's folder by its digest, as a runner asks for it."""
+    return {Dataset.open(dataset).digest: dataset}
+
+
+def about(dataset: Dataset) -> dict[str, Any]:
+    """What `write_dataset` is told of another data set like it."""
+    names = ("name", "classes", "size", "pixel_mm", "kind", "source", "licence")
+    return {name: getattr(dataset.info, name) for name in names}
 
 
 def with_other_pixels(dataset: Dataset, rows: np.ndarray, folder: Path) -> Dataset:

@@ -18,8 +18,7 @@ import pytest
 from optuna.trial import TrialState
 
 from tests.distribute.slow import EPOCH_S
-from tests.stages.test_classifier import where
-from tests.toy import toy_recipe
+from tests.toy import toy_recipe, where
 from thyroid.data.dataset import Dataset
 from thyroid.distribute.search import Search
 from thyroid.distribute.search_config import SearchConfig

@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 import ray
 
-from tests.stages.test_classifier import where
-from tests.toy import toy_recipe
+from tests.toy import toy_recipe, where
 from thyroid import pipeline
 from thyroid.data.dataset import Dataset
 from thyroid.distribute import tasks

@@ -19,8 +19,7 @@ from optuna.trial import FrozenTrial
 
 from tests.cluster.outcomes import SPENT
 from tests.distribute.test_search import best_recipe
-from tests.stages.test_classifier import where
-from tests.toy import toy_generators
+from tests.toy import toy_generators, where
 from thyroid.data.dataset import Dataset
 from thyroid.distribute.search_config import SearchConfig
 from thyroid.distribute.study import read_study

@@ -12,8 +12,7 @@ import pytest
 from optuna.trial import BaseTrial, TrialState
 
 from tests.distribute.test_search import best_recipe
-from tests.stages.test_classifier import where
-from tests.toy import toy_recipe, write_toy
+from tests.toy import toy_recipe, where, write_toy
 from thyroid.data.dataset import Dataset
 from thyroid.distribute.search import Search
 from thyroid.distribute.search_config import SearchConfig

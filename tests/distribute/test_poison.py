@@ -16,8 +16,7 @@ import pytest
 from tests.cluster.outcomes import SPENT
 from tests.distribute.poison import KILLED, NO_NUMBER, RAISES, TOO_LARGE
 from tests.distribute.test_search import best_recipe
-from tests.stages.test_classifier import where
-from tests.toy import toy_recipe
+from tests.toy import toy_recipe, where
 from thyroid.data.dataset import Dataset
 from thyroid.distribute.search_config import SearchConfig
 from thyroid.recipe import Recipe, override

@@ -15,8 +15,7 @@ import pandas as pd
 import pytest
 from optuna.trial import TrialState
 
-from tests.stages.test_classifier import where
-from tests.toy import toy_generators, toy_recipe
+from tests.toy import toy_generators, toy_recipe, where
 from thyroid.configuration import to_json
 from thyroid.data.dataset import Dataset
 from thyroid.data.splits import LeakError

@@ -20,9 +20,8 @@ import ray
 from rich.console import Console
 
 from tests.distribute.test_flights import ENDLESS, segments, until, within
-from tests.stages.test_classifier import where
 from tests.test_cli import FEW, TINY
-from tests.toy import toy_generators, toy_recipe
+from tests.toy import toy_generators, toy_recipe, where
 from thyroid import pipeline, progress
 from thyroid.configuration import to_json
 from thyroid.data.dataset import Dataset

@@ -15,7 +15,7 @@ from reports.report import report_info, write_report
 from reports.run import read_run
 from tests.reports.conftest import make_dataset, make_run
 from tests.reports.test_comparison import shown
-from tests.toy import made, toy_generators, write_toy
+from tests.toy import about, made, toy_generators, write_toy
 from thyroid import pipeline
 from thyroid.data.dataset import Dataset, write_dataset
 from thyroid.data.quality import look_alikes
@@ -124,13 +124,9 @@ def again(
     if way == "mirrored":
         counts = counts[..., ::-1]
     more["total_counts"] += changed
-    about = {
-        name: getattr(dataset.info, name)
-        for name in ("name", "classes", "size", "pixel_mm", "kind", "source", "licence")
-    }
     images = pd.concat([dataset.images, more], ignore_index=True)
     return write_dataset(
-        folder, **about, images=images, counts=np.concatenate([dataset.counts, counts])
+        folder, **about(dataset), images=images, counts=np.concatenate([dataset.counts, counts])
     )
 
 
@@ -193,15 +189,11 @@ def test_so_is_one_of_a_test_set_that_lies_elsewhere(tmp_path: Path) -> None:
     trained = int(parts.index[parts["part"] == "train"][3])
     counts[7] = 2 * dataset.counts[trained]  # another scale: no pixel is the same
     images.loc[7, "total_counts"] = int(counts[7].sum())
-    about = {
-        name: getattr(strangers.info, name)
-        for name in ("name", "classes", "size", "pixel_mm", "kind", "source", "licence")
-    }
-    shared = write_dataset(tmp_path / "shared", **about, images=images, counts=counts)
+    shared = write_dataset(tmp_path / "shared", **about(strangers), images=images, counts=counts)
     for test_set, expected in ((strangers, 0), (shared, 1)):
-        about = {"folder": str(test_set.folder), "name": "other", "digest": test_set.digest}
-        about |= {"images": len(test_set), "patients": len(set(test_set.patients))}
-        (run / "config.json").write_text(json.dumps(config | {"test_set": about}))
+        recorded = {"folder": str(test_set.folder), "name": "other", "digest": test_set.digest}
+        recorded |= {"images": len(test_set), "patients": len(set(test_set.patients))}
+        (run / "config.json").write_text(json.dumps(config | {"test_set": recorded}))
         content = read_run(run)
         assert data_info(content)["look_alikes"] == expected
     every = np.arange(len(shared))

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.stages.test_classifier import where
-from tests.toy import toy_generators
+from tests.toy import toy_generators, where
 from thyroid import pipeline
 from thyroid.data.dataset import Dataset
 from thyroid.execute import in_process

@@ -16,7 +16,9 @@ from tests.toy import (
     made,
     toy_generators,
     toy_recipe,
+    where,
     with_other_pixels,
+    without_times,
     write_toy,
 )
 from thyroid import pipeline
@@ -32,11 +34,6 @@ from thyroid.stages import classifier
 from thyroid.storage.store import Store
 
 
-def where(dataset: Path) -> dict[str, Path]:
-    """The folder by its digest."""
-    return {Dataset.open(dataset).digest: dataset}
-
-
 def train(
     recipe: Recipe, dataset: Path, root: Path, seed: int = 0
 ) -> tuple[dict[str, torch.Tensor], list[EpochMetrics]]:
@@ -47,11 +44,6 @@ def train(
     folder = store.open(final.key)
     assert folder is not None
     return load_file(folder / "model.safetensors"), metrics
-
-
-def without_times(metrics: list[EpochMetrics]) -> list[dict[str, Any]]:
-    timed = ("train_seconds", "images_per_second", "reused")
-    return [{k: v for k, v in m.items() if k not in timed} for m in metrics]
 
 
 @pytest.mark.parametrize("name", [*BASELINES, "resnet18", "resnet34", "resnet50"])

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from tests.toy import CLASSES, CROSSES, made, toy_generators, with_other_pixels, write_toy
+from tests.toy import CLASSES, CROSSES, about, made, toy_generators, with_other_pixels, write_toy
 from thyroid import pipeline
 from thyroid.data import quality as data_quality
 from thyroid.data.dataset import COLUMNS, Dataset, write_dataset
@@ -254,12 +253,8 @@ def test_it_never_reads_validation_or_test_images(
 
 def scaled(dataset: Dataset, factor: int, folder: Path) -> Dataset:
     """Display pictures, brighter."""
-    about: dict[str, Any] = {
-        name: getattr(dataset.info, name)
-        for name in ("name", "classes", "size", "pixel_mm", "kind", "source", "licence")
-    }
     counts = (np.array(dataset.counts) * factor).clip(0, 65535).astype(np.uint16)
-    return write_dataset(folder, **about, images=dataset.images, counts=counts)
+    return write_dataset(folder, **about(dataset), images=dataset.images, counts=counts)
 
 
 def test_pictures_keep_their_full_scale(tmp_path: Path) -> None:

@@ -12,8 +12,7 @@ import boto3
 import pytest
 
 from tests.buckets import NAME, Stumbling, bucket_server, contents
-from tests.stages.test_classifier import where
-from tests.toy import toy_recipe, without_times
+from tests.toy import toy_recipe, where, without_times
 from thyroid import pipeline
 from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError, StorageError
