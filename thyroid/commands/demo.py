@@ -55,11 +55,12 @@ def demo(*, out: Path = Path("runs/demo"), trials: int = 6) -> None:
         data, out / "run", given, config, command="demo", space_name="demo", final_seeds=3
     )
     say("5/6 comparing what was found with two networks as they are, not searched for")
-    found = read_recipe(out / "run" / "recipe.json")
+    found = out / "run" / "recipe.json"
     compare(
         out / "dataset",
         out / "compared",
-        found,
+        read_recipe(found),
+        recipe=str(found),  # of which it is told that a search chose it
         models="lenet5,googlenet_small",
         seeds=3,
         store=out / "run" / "store",
