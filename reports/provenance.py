@@ -54,9 +54,8 @@ def command(config: dict[str, Any], run: str) -> str:
         "--seed": search.get("seed"),
         "--grace-epochs": search.get("grace_epochs"),
     }
-    words = ["--cost-aware"] if search.get("cost_aware") else []
     recalled = [str(without_folder(run)) for run in search.get("recall") or []]
-    words += ["--recall", *recalled] if recalled else []
+    words = ["--recall", *recalled] if recalled else []
     return _whole(config, run, options, search, words)
 
 

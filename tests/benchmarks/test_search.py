@@ -71,7 +71,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return Dataset.open(folder)
 
 
-def search(run: Path, dataset: Dataset, *, cost_aware: bool = False) -> Search:
+def search(run: Path, dataset: Dataset) -> Search:
     recipe = override(RECIPES["small"](), TENTH)
     precision = machine.resolve(recipe.execution).precision
     return Search(
@@ -79,7 +79,7 @@ def search(run: Path, dataset: Dataset, *, cost_aware: bool = False) -> Search:
         dataset=dataset,
         base=override(recipe, {"execution.precision": precision}),
         space=load_space("joint"),
-        config=SearchConfig(trials=TRIALS, concurrent=2, cost_aware=cost_aware),
+        config=SearchConfig(trials=TRIALS, concurrent=2),
         store=Store(run / "store"),
         datasets={dataset.digest: dataset.folder},
     )
@@ -175,10 +175,6 @@ def test_sharing_saves_most_of_the_stage_seconds_and_changes_no_result(
             run_config=tune.RunConfig(storage_path=str(tmp_path / "tune"), verbose=0),
         ).fit()
         plain_wall = time.monotonic() - began
-        began = time.monotonic()
-        thrifty = search(tmp_path / "thrifty", dataset, cost_aware=True)
-        thrifty.best()
-        thrifty_wall = time.monotonic() - began
 
     values = {result.metrics["number"]: result.metrics["value"] for result in plain}
     assert values == {trial.number: outcome(trial)["macro_f1"] for trial in trials}
@@ -199,13 +195,6 @@ def test_sharing_saves_most_of_the_stage_seconds_and_changes_no_result(
     tell("wall seconds with sharing", wall, 1)
     tell("wall seconds of plain Tune, same trials, two at once", plain_wall, 1)
     tell("factor", plain_wall / wall, 2)
-    aware = ledger(thrifty)
-    tell("cost-aware: stage-seconds", aware["spent"], 1)
-    tell("cost-aware: wall seconds", thrifty_wall, 1)
-    tell("cost-aware: factor to its own trials alone", aware["alone"] / aware["spent"], 2)
-    tell(
-        "cost-aware: to generators once, classifiers whole", aware["unstopped"] / aware["spent"], 2
-    )
     assert total > 1
 
 

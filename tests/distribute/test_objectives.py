@@ -180,10 +180,3 @@ def test_the_best_get_more_seeds_and_their_mean_decides(crossed: Dataset, tmp_pa
         )
         == best
     )
-
-
-@pytest.mark.usefixtures("ray_here")
-def test_a_cost_aware_search_repeats_nothing(crossed: Dataset, tmp_path: Path) -> None:
-    search(tmp_path, crossed, Store(tmp_path / "store"), trials=9, cost_aware=True).best()
-    table = pd.read_csv(tmp_path / "trials.csv")
-    assert len(table.drop_duplicates(["param_epochs", "param_rate"])) == 9  # of 12

@@ -36,7 +36,6 @@ def search(
     concurrent: int | None = None,
     seed: int = 0,
     grace_epochs: int = 8,
-    cost_aware: bool = False,
     recall: tuple[Path, ...] = (),
     storage: str | None = None,
     test_set: Path | None = None,
@@ -75,8 +74,6 @@ def search(
         concurrent: trials at once; default: as many as there are processors or GPUs for.
         seed: of the proposals.
         grace_epochs: no trial is stopped before this epoch.
-        cost_aware: prefer proposals that need less new computing: more trials in the same time,
-            but each is chosen from fewer; an interrupted search is then not repeated to the trial.
         recall: runs of earlier searches, whose trials count where the store has their stages.
         storage: URL of a database for the study, such as sqlite:///studies.db; default: the file
             RUN/study.journal. optuna-dashboard opens both.
@@ -99,7 +96,6 @@ def search(
         objectives=tuple(name.strip() for name in objectives.split(",")),
         seeds=seeds,
         max_seeds=max_seeds,
-        cost_aware=cost_aware,
         seed=seed,
         concurrent=concurrent,
         time_budget_s=None if time_budget is None else in_seconds(time_budget),

@@ -17,7 +17,7 @@ from typing import Any
 
 import optuna
 import ray
-from optuna.trial import BaseTrial, FixedTrial, FrozenTrial, TrialState
+from optuna.trial import BaseTrial, FrozenTrial, TrialState
 from ray import tune
 
 from thyroid import pipeline, progress
@@ -29,7 +29,6 @@ from thyroid.distribute.board import Board
 from thyroid.distribute.budget import Budget, Cut
 from thyroid.distribute.flights import Desk, on_ray
 from thyroid.distribute.playoff import FIELD, Values, play_off
-from thyroid.distribute.prices import Prices
 from thyroid.distribute.rehearsal import proposed
 from thyroid.distribute.rungs import Ladder, Rungs
 from thyroid.distribute.search_config import OBJECTIVES, SearchConfig
@@ -165,29 +164,13 @@ class Search:
         return sorted(self._complete.values(), key=lambda t: (sign * t.values[0], t.number))
 
     def _propose(self, number: int) -> Proposal:
-        trial: BaseTrial = by_tpe(self.study, number, self.config.seed)
-        if self.config.cost_aware:
-            from thyroid.distribute.proposals import thrifty  # needs scipy, slow to import
-
-            params = thrifty(
-                self.study,
-                number,
-                self.config.seed,
-                lambda trial: self._proposed(trial, number),
-                lambda recipe: self._prices.price(recipe, self.study),
-                exponent=max(0.0, 1 - len(self.own) / self.config.trials),
-            )
-            trial = FixedTrial(params, number)
+        trial = by_tpe(self.study, number, self.config.seed)
         recipe = self._proposed(trial, number)
         return Proposal(
             params=trial.params,
             distributions=trial.distributions,
             recipe=json.dumps(to_json(recipe)),
         )
-
-    @cached_property
-    def _prices(self) -> Prices:
-        return Prices(self.dataset.digest, self.config.seeds, self.store)
 
     def _proposed(self, trial: BaseTrial, number: int) -> Recipe:
         """What the space makes of a trial."""

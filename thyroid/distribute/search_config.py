@@ -32,8 +32,6 @@ class SearchConfig:
     """Trainings that a trial may get at the end, while it may be the best one."""
     seed: int = 0
     """Of the proposals."""
-    cost_aware: bool = False
-    """Whether proposals that need less new computing are preferred."""
     concurrent: int | None = None
     """Trials at once; None: as many as there are processors or GPUs for."""
     time_budget_s: float | None = None

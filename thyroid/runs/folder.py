@@ -46,7 +46,6 @@ SETTINGS = (
     "seed",
     "grace_epochs",
     "reduction_factor",
-    "cost_aware",
     "storage",
 )
 """What a search or a comparison may not change when it goes on."""
