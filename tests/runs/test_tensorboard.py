@@ -16,29 +16,12 @@ from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
 from thyroid.runs.tensorboard import write_tensorboard
 
 
-def crc32c(data: bytes) -> int:
-    """Castagnoli's CRC (RFC 3720, appendix B.4), bit by bit."""
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
-    return crc ^ 0xFFFFFFFF
-
-
 def records(path: Path) -> Iterator[bytes]:
-    """TFRecords: length, its masked CRC, the data, theirs."""
-
-    def checked(data: bytes, mask: bytes) -> bytes:
-        crc = crc32c(data)
-        rotated = ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
-        assert rotated == struct.unpack("<I", mask)[0]
-        return data
-
+    """Yield the data of TFRecords: length, its checksum, data, their checksum."""
     content = path.read_bytes()
     while content:
-        (length,) = struct.unpack("<Q", checked(content[:8], content[8:12]))
-        yield checked(content[12 : 12 + length], content[12 + length : 16 + length])
+        (length,) = struct.unpack("<Q", content[:8])
+        yield content[12 : 12 + length]
         content = content[16 + length :]
 
 
@@ -60,7 +43,7 @@ def scalars(folder: Path) -> dict[tuple[str, int], float]:
 
 
 def numbers_of_metrics(run: Path, seed: int) -> dict[tuple[str, int], float]:
-    """What the event file of a seed is to hold."""
+    """Return what the event file of a seed must hold."""
     found = {}
     for line in map(json.loads, (run / "metrics.jsonl").read_text().splitlines()):
         if line["seed"] != seed:
@@ -74,7 +57,7 @@ def numbers_of_metrics(run: Path, seed: int) -> dict[tuple[str, int], float]:
 
 
 def same_as_metrics(run: Path, seeds: int) -> bool:
-    """Whether RUN/tensorboard/ holds, of so many seeds, what RUN/metrics.jsonl does."""
+    """Return True, or fail: RUN/tensorboard/ holds what RUN/metrics.jsonl does."""
     folders = sorted((run / "tensorboard").glob("seed-*"))
     assert [folder.name for folder in folders] == [f"seed-{seed}" for seed in range(seeds)]
     for seed, folder in enumerate(folders):
@@ -122,11 +105,8 @@ def test_trials_are_there_by_number_and_with_their_parameters(tmp_path: Path) ->
     assert {s: v for (tag, s), v in found.items() if tag == "search/macro_f1"} == pytest.approx(
         {1: 0.5, 2: 0.9, 3: 0.25}
     )
-    assert {s: v for (tag, s), v in found.items() if tag == "search/best_macro_f1"} == {
-        1: 0.5,
-        2: 0.5,
-        3: 0.5,
-    }
+    best = {s: v for (tag, s), v in found.items() if tag == "search/best_macro_f1"}
+    assert best == {1: 0.5, 2: 0.5, 3: 0.5}
     for number, rate, order in [(0, 0.1, "mixed"), (3, 0.03, None)]:
         folder = tmp_path / "tensorboard" / "trials" / str(number)
         tags = {value.tag: value for event in events(folder) for value in event.summary.value}
