@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from reports.estimates import LEVEL, RESAMPLES, estimate, flat, rounded
+from reports.estimates import LEVEL, RESAMPLES, estimate, has_flat_interval, rounded
 from reports.run import Run
 from thyroid.evaluate.bootstrap import bootstrap
 from thyroid.evaluate.calibration import (
@@ -73,7 +73,7 @@ def calibration_info(run: Run) -> dict[str, Any] | None:
             for seed, t, q in zip(seeds, temperatures, thresholds, strict=True)
         ],
     }
-    return info | {"flat_intervals": flat([info["rows"], info["sets"]])}
+    return info | {"flat_intervals": has_flat_interval([info["rows"], info["sets"]])}
 
 
 def _errors(labels: Ints, probabilities: Sequence[Floats], patients: Any) -> dict[str, Any]:

@@ -13,13 +13,13 @@ from reports.estimates import (
     RESAMPLES,
     direction,
     estimate,
-    flat,
     gain,
+    has_flat_interval,
     probability,
     rounded,
 )
 from reports.language import later
-from reports.pairs import Pair, paired
+from reports.paired_predictions import Pair, paired
 from reports.results import confusion_info
 from reports.run import ComparedRow, Run
 from thyroid.evaluate.bootstrap import bootstrap
@@ -121,7 +121,7 @@ def comparison_info(run: Run, results: dict[str, Any] | None) -> dict[str, Any] 
             info["tables"].append({"kind": kind, "rows": rows})
     levels = [r["difference"]["level"] for t in info["tables"] for r in t["rows"][1:]]
     info["levels"] = {"low": min(levels), "high": max(levels)} if levels else None
-    flat_intervals = any(flat(r["metrics"]) for t in info["tables"] for r in t["rows"])
+    flat_intervals = any(has_flat_interval(r["metrics"]) for t in info["tables"] for r in t["rows"])
     verdict = comparison_verdict(info)
     return info | {
         "flat_intervals": flat_intervals,

@@ -25,13 +25,13 @@ def probability(value: float) -> float:
     return float(f"{value:.12g}")
 
 
-def flat(tree: Any) -> bool:
+def has_flat_interval(tree: Any) -> bool:
     """Whether any interval in it has no width."""
     if isinstance(tree, dict):
         ends = tree.get("low"), tree.get("high")
         whole = "value" in tree and ends[0] is not None and ends[0] == ends[1]
-        return whole or any(flat(branch) for branch in tree.values())
-    return isinstance(tree, list) and any(flat(branch) for branch in tree)
+        return whole or any(has_flat_interval(branch) for branch in tree.values())
+    return isinstance(tree, list) and any(has_flat_interval(branch) for branch in tree)
 
 
 def estimate(interval: Interval, c: int | None = None) -> dict[str, float] | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from reports.run import Run
-from thyroid.configuration import flat, to_json
+from thyroid.configuration import dotted_fields, to_json
 from thyroid.recipe import RECIPES
 
 
@@ -22,7 +22,9 @@ def provenance_info(run: Run) -> dict[str, Any]:
         "command": command(config, name),
         "training_command": training_command(config, name),
         "seeds": config.get("seeds", []),
-        "recipe": {k: without_folder(v) for k, v in flat(config.get("recipe", {})).items()},
+        "recipe": {
+            k: without_folder(v) for k, v in dotted_fields(config.get("recipe", {})).items()
+        },
         "machine": config.get("machine", {}),
     }
 
@@ -67,10 +69,10 @@ def _whole(
     flags: Sequence[str] = (),
 ) -> str:
     """A command that started from the recipe `base` of its settings."""
-    preset = flat(to_json(RECIPES["small"]()))
+    preset = dotted_fields(to_json(RECIPES["small"]()))
     changed = {
         f"--{field}": without_folder(value)
-        for field, value in flat(settings.get("base", {})).items()
+        for field, value in dotted_fields(settings.get("base", {})).items()
         if value != preset.get(field)
         and not field.startswith("execution.")
         and field not in ("srgan.vgg19", "network.weights")  # digests; options name the files

@@ -14,15 +14,15 @@ from reports.claims import claims_info
 from reports.comparison import comparison_info
 from reports.curves import curves_info
 from reports.data import data_info, training_sheet
-from reports.forgetting import forgetting_info
 from reports.language import later
 from reports.page import write_page
 from reports.provenance import provenance_info
 from reports.results import results_info
+from reports.retention import forgetting_info
 from reports.run import Run, read_run
+from reports.synthetic_gain import worth_info
 from reports.training import training_info
 from reports.verdict import verdict_info
-from reports.worth import worth_info
 
 ALONE: dict[str, ModuleType] = {
     found.name: importlib.import_module(f"{sections.__name__}.{found.name}")

@@ -18,8 +18,8 @@ from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
 from thyroid.evaluate.predictions import Predictions, read_predictions
 from thyroid.runs.config import read_config
-from thyroid.runs.ledger import read_costs
-from thyroid.runs.savings import NeededStage, read_stages
+from thyroid.runs.stage_sharing import NeededStage, read_stages
+from thyroid.runs.usage import read_usage
 
 PARAMETER = "param_"
 """Columns of trials.csv that begin so hold what was searched."""
@@ -76,7 +76,7 @@ class Run:
     stages: list[NeededStage] | None
     """stages.json; None where the run has none."""
     costs: dict[str, Any] | None
-    """costs.json; None where the run has none."""
+    """usage.json; None where the run has none."""
     parts: dict[str, str]
     """split.csv: image_id -> train, validation or test."""
     dataset: Dataset | None
@@ -139,7 +139,7 @@ def read_run(folder: Path) -> Run:
         cases=read_cases(folder, classes),
         trials=_trials(folder / "trials.csv"),
         stages=read_stages(folder / "stages.json"),
-        costs=read_costs(folder / "costs.json"),
+        costs=read_usage(folder / "usage.json"),
         parts=_parts(folder / "split.csv"),
         dataset=dataset,
         dataset_state=state,

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from thyroid.runs.savings import NeededStage
+from thyroid.runs.stage_sharing import NeededStage
 
 FOLLOWS = {
     "dcgan": ("dcgan",),
@@ -85,9 +85,9 @@ def tree_info(stages: Sequence[NeededStage]) -> dict[str, Any] | None:
 def _grown(stages: Sequence[NeededStage]) -> list[_Node]:
     """The trees' roots, children and roots in the order in which they are drawn."""
     by_key = {s.key: s for s in stages}
-    judges = _judges(stages, by_key)
+    judges = _label_filters(stages, by_key)
     nodes = {
-        s.key: _Node(stage=s, role="judge" if s.key in judges else s.kind)
+        s.key: _Node(stage=s, role="label_filter" if s.key in judges else s.kind)
         for s in stages
         if s.kind in FOLLOWS
     }
@@ -100,12 +100,12 @@ def _grown(stages: Sequence[NeededStage]) -> list[_Node]:
         node.stages = 1 + sum(child.stages for child in node.children)
         node.needed = own + sum(child.needed for child in node.children)
         node.children.sort(key=_weight)
-    roles = ("judge", "srgan", "dcgan", "synthesis", "classifier")
+    roles = ("label_filter", "srgan", "dcgan", "synthesis", "classifier")
     seeds = {id(root): -1 if root.stage.seed is None else root.stage.seed for root in roots}
     return sorted(roots, key=lambda r: (seeds[id(r)], roles.index(r.role), _weight(r)))
 
 
-def _judges(stages: Iterable[NeededStage], by_key: Mapping[str, NeededStage]) -> set[str]:
+def _label_filters(stages: Iterable[NeededStage], by_key: Mapping[str, NeededStage]) -> set[str]:
     """The classifiers that generators need, from their first segment on."""
     left = [key for s in stages if s.kind in FED_BY_JUDGE for key in s.inputs]
     found: set[str] = set()

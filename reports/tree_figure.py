@@ -23,7 +23,7 @@ NAMES = {
     "srgan": "SRGAN",
     "synthesis": later("pool"),
     "classifier": later("classifier"),
-    "judge": later("judge"),
+    "label_filter": later("label filter"),
 }
 LETTER = 6.4
 """Width of a letter or digit, more or less."""
@@ -84,10 +84,10 @@ def _columns(boxes: list[dict[str, Any]]) -> dict[str, Axis]:
 def _column(place: int, boxes: list[dict[str, Any]]) -> str:
     """A judge that is trained on synthetic images stands where the classifiers do."""
     box = boxes[place]
-    if box["role"] == "judge":
+    if box["role"] == "label_filter":
         while box["follows"] is not None:
             box = boxes[box["follows"]]
-        return "generator" if box["role"] == "judge" else "classifier"
+        return "generator" if box["role"] == "label_filter" else "classifier"
     return {"synthesis": "pool", "classifier": "classifier"}.get(box["role"], "generator")
 
 

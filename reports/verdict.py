@@ -6,7 +6,7 @@ from typing import Any
 
 from reports.data import centre_relation
 from reports.estimates import ENOUGH_SEEDS, direction
-from reports.worth import uses_synthetic
+from reports.synthetic_gain import uses_synthetic
 
 ENOUGH_IMAGES = 100
 ENOUGH_PER_CLASS = 10

@@ -40,7 +40,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def ray_here() -> Iterator[None]:
     """Ray on this machine with two processors, for all tests that need one."""
-    from thyroid.distribute.connection import connected
+    from thyroid.execution.connection import connected
 
     with connected(cpus=2):
         yield

@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pipeline": {"errors", "generators", "recipe", "stage", "stage_config"},
     "machine": {"recipe"},
     "storage": {"errors", "files"},
-    "execute": GROUND | {"data", "progress", "stage", "storage"},
+    "execution": GROUND | {"data", "progress", "recipe", "stage", "storage"},
     "acquisition": set(),
     "network_input": {"errors"},
     "augment": {"network_input", "recipe"},
@@ -46,23 +46,22 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"pipeline", "recipe"}
     | {"runs", "storage"},
     "runs": RECIPES
-    | {"__version__", "data", "evaluate", "execute", "machine", "network_input", "networks"}
+    | {"__version__", "data", "evaluate", "execution", "machine", "network_input", "networks"}
     | {"progress", "space", "stages", "storage"},
-    "distribute": RECIPES
-    | {"stage_config", "data", "execute", "progress", "runs", "space", "storage"},
+    "search": RECIPES | {"data", "execution", "progress", "runs", "space", "storage"},
     "reports": GROUND | {"configuration", "data", "evaluate", "model", "recipe", "runs"},
     "tune_spaces": {"networks", "pipeline", "recipe"},
 }
 """Whoever is not here, `commands` and `cli`, may import everything."""
 
 HEAVY: dict[str, set[str]] = {
-    "ray": {"distribute"},
+    "ray": {"execution", "search"},
     "torch": {
         *("acquisition", "augment", "generators", "network_input", "networks", "stages"),
         *("machine", "speed", "commands.predict", "evaluate.explanation", "evaluate.generators"),
         *("model.folder", "model.onnx_graph", "model.prediction", "runs.preflight"),
     },
-    "optuna": {"distribute", "runs", "space", "tune_spaces", "reports"},
+    "optuna": {"search", "runs", "space", "tune_spaces", "reports"},
     "jinja2": {"reports"},
     "tyro": {"cli", "commands"},
     "obstore": {"storage"},

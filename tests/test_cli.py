@@ -36,7 +36,14 @@ TINY += ["--srgan.width", "4", "--srgan.blocks", "1", "--srgan.batch-size", "16"
 TINY += ["--srgan.pixel-epochs", "1", "--srgan.adversarial-epochs", "1"]
 TINY += ["--srgan.steps-per-epoch", "2", "--synthesis.images-per-class", "8"]
 TINY += ["--synthesis.images-per-cross", "6", "--synthesis.rejection", "1"]
-TINY += ["--judge.warmup-epochs", "0", "--judge.constant-epochs", "2", "--judge.decay-epochs", "0"]
+TINY += [
+    "--label-filter.warmup-epochs",
+    "0",
+    "--label-filter.constant-epochs",
+    "2",
+    "--label-filter.decay-epochs",
+    "0",
+]
 """Generators of seconds; whether they are used, `--mixing` says."""
 
 MIXED = [*SHORT, *TINY, "--mixing.synthetic-share", "0.5", "--mixing.final-share", "0.5"]
@@ -135,7 +142,7 @@ def test_trainings_of_several_seeds_go_on_side_by_side_where_there_is_room(
         joined.append(address)
         raise InputError("no Ray today")
 
-    monkeypatch.setattr("thyroid.distribute.connection.connected", connected)
+    monkeypatch.setattr("thyroid.execution.connection.connected", connected)
     monkeypatch.setattr("thyroid.machine.at_once", lambda execution, gpus_per_worker: room)
     command = ["train", str(toy), str(tmp_path / "run"), "--seeds", seeds, *FEW]
     assert main(command) == (2 if asked else 0)
@@ -413,7 +420,7 @@ def test_search_writes_trials_and_the_best_recipe(
     table = pd.read_csv(run / "trials.csv")
     assert list(table["state"]) == ["complete", "complete"]
     best = table.loc[table["chosen"].idxmax()]
-    assert best["playoff_macro_f1"] == table["playoff_macro_f1"].max()
+    assert best["raced_macro_f1"] == table["raced_macro_f1"].max()
     recipe = json.loads((run / "recipe.json").read_text())
     assert recipe["augmentation"]["mirror"] == best["param_mirror"]
     assert recipe["augmentation"]["rotation_deg"] == pytest.approx(10 * best["param_magnitude"])
@@ -424,7 +431,7 @@ def test_search_writes_trials_and_the_best_recipe(
     assert {user for stage in stages for user in stage["users"]} >= {"trial 0", "trial 1", "seed 0"}
     assert not any(stage["found"] for stage in stages)
     assert "computed" in told.err.splitlines()[-1]
-    assert documented_as_written(run) >= {"trials.csv", "stages.json", "costs.json"}
+    assert documented_as_written(run) >= {"trials.csv", "stages.json", "usage.json"}
     assert same_as_metrics(run, seeds=1)
     outcome = scalars(run / "tensorboard" / "search")
     assert outcome["search/macro_f1", 1] == pytest.approx(table["macro_f1"][1], rel=1e-6)

@@ -31,7 +31,7 @@ from thyroid.networks.registry import build
 from thyroid.recipe import InputConfig, NetworkConfig
 from thyroid.stages.checkpoint import load_model
 from thyroid.stages.compute import start
-from thyroid.stages.prediction import probabilities
+from thyroid.stages.predict_part import probabilities
 
 TRAIN = [*FEW, "--execution.precision", "fp32", "--optimiser.batch-size", "8"]
 TRAIN += ["--schedule.constant-epochs", "5", "--schedule.decay-epochs", "4"]

@@ -133,7 +133,7 @@ def test_a_cosine_ramp_is_slow_at_its_ends() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["thyroid.pipeline", "thyroid.recipe", "thyroid.storage.store", "thyroid.distribute.search"],
+    ["thyroid.pipeline", "thyroid.recipe", "thyroid.storage.store", "thyroid.search.tune_search"],
 )
 def test_trial_drivers_import_no_torch(module: str) -> None:
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
@@ -168,10 +168,10 @@ ELSEWHERE = {
     "srgan__blocks": 2,
     "synthesis__rejection": 0.5,
     "synthesis__images_per_class": 3,
-    "judge__constant_epochs": 5,
+    "label_filter__constant_epochs": 5,
     "mixing__class_exponent": 0.0,
     "mixing__cross_share": 0.5,
-    "mixing__judge_weight": 1.0,
+    "mixing__label_filter_weight": 1.0,
 }
 """Fields that say something about synthetic images only."""
 
@@ -206,7 +206,7 @@ SEARCHED = {
     "mixing__final_share": 0.0,
     "mixing__class_exponent": -1.0,
     "mixing__cross_share": 0.5,
-    "mixing__judge_weight": 0.5,
+    "mixing__label_filter_weight": 0.5,
 }
 """What a search changes from trial to trial, and synthetic images do not depend on."""
 
@@ -214,7 +214,10 @@ SEARCHED = {
 @pytest.mark.parametrize("field", SEARCHED)
 def test_trials_share_judge_generators_and_pool(field: str) -> None:
     recipe, changed = toy_generators(), toy_generators(**{field: SEARCHED[field]})
-    assert pipeline.judge(recipe, DIGEST, 0).key == pipeline.judge(changed, DIGEST, 0).key
+    assert (
+        pipeline.label_filter(recipe, DIGEST, 0).key
+        == pipeline.label_filter(changed, DIGEST, 0).key
+    )
     assert of_generators(recipe) == of_generators(changed)
     trained = pipeline.classifier(recipe, DIGEST, 0)[-1]
     assert trained.key != pipeline.classifier(changed, DIGEST, 0)[-1].key
@@ -248,8 +251,8 @@ def test_the_dcgan_does_not_depend_on_how_a_network_sees_counts() -> None:
         pipeline.dcgan(toy_generators(), DIGEST, 0)
     )
     assert (
-        pipeline.judge(logarithmic, DIGEST, 0).key
-        != pipeline.judge(toy_generators(), DIGEST, 0).key
+        pipeline.label_filter(logarithmic, DIGEST, 0).key
+        != pipeline.label_filter(toy_generators(), DIGEST, 0).key
     )
 
 
@@ -292,7 +295,7 @@ def test_srgan_segments_come_in_two_parts() -> None:
         (2, 1, False),
         (3, 2, True),
     ]
-    assert ["judge" in stage.inputs for stage in stages] == [False, False, True]
+    assert ["label_filter" in stage.inputs for stage in stages] == [False, False, True]
     assert pipeline.quality(recipe, DIGEST, 0).inputs["srgan_pixel"].key == stages[1].key
     assert pipeline.synthesis(recipe, DIGEST, 0).inputs["srgan"].key == stages[2].key
 
@@ -300,16 +303,16 @@ def test_srgan_segments_come_in_two_parts() -> None:
 def test_vgg19_takes_the_judges_place_in_the_perceptual_loss() -> None:
     recipe = toy_generators(srgan__vgg19="f" * 64)
     final = pipeline.srgan(recipe, DIGEST, 0)[-1]
-    assert "judge" not in final.inputs
+    assert "label_filter" not in final.inputs
     assert (final.inputs["vgg19"].kind, final.inputs["vgg19"].dataset) == ("weights", "f" * 64)
 
 
 def test_who_measures_has_not_filtered() -> None:
     stage = pipeline.quality(toy_generators(), DIGEST, 0)
     pool = stage.inputs["synthetic"]
-    assert stage.inputs["assessor"].key != pool.inputs["judge"].key
-    assert stage.inputs["assessor"].key not in {s.key for s in pool.lineage()}
-    assert stage.inputs["trained_on_real"].key == pool.inputs["judge"].key
+    assert stage.inputs["feature_network"].key != pool.inputs["label_filter"].key
+    assert stage.inputs["feature_network"].key not in {s.key for s in pool.lineage()}
+    assert stage.inputs["trained_on_real"].key == pool.inputs["label_filter"].key
     on_synthetic = stage.inputs["trained_on_synthetic"]
     assert on_synthetic.inputs["synthetic"].key == pool.key
     assert on_synthetic.config.synthetic.share == 1.0

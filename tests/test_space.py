@@ -10,8 +10,8 @@ import pytest
 from tests.toy import toy_recipe
 from thyroid.cli import main
 from thyroid.data.dataset import Dataset
-from thyroid.distribute.rehearsal import rehearse
 from thyroid.errors import InputError
+from thyroid.search.space_validation import validate_space
 from thyroid.space import load_space
 
 HEAD = "import optuna\nfrom thyroid.recipe import override\n"
@@ -32,7 +32,7 @@ AT_A_TRIAL = {
     "return recipe if trial.number < 3 else None": "trial 3: .* space returned None and not",
     "raise SystemExit(3)": "line 4: SystemExit: 3",
     "raise optuna.TrialPruned": "line 4: TrialPruned$",
-    "return trial.study.best_params": "line 4: AttributeError: 'Sketch'",
+    "return trial.study.best_params": "line 4: AttributeError: 'DetachedTrial'",
 }
 
 
@@ -51,7 +51,7 @@ def test_a_space_that_fails_at_one_of_the_first_trials(
     monkeypatch.chdir(tmp_path)
     space = load_space("own.py")  # as the README names it
     with pytest.raises(InputError) as told:
-        rehearse(space, toy_recipe(), Dataset.open(toy), 4, 0)
+        validate_space(space, toy_recipe(), Dataset.open(toy), 4, 0)
     assert re.search(AT_A_TRIAL[line], str(told.value).rstrip("."))
 
 

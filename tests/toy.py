@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from thyroid.data.dataset import Dataset, write_dataset
-from thyroid.execute import in_process
+from thyroid.execution.in_process import in_process
 from thyroid.recipe import Recipe, override
 from thyroid.stage import EpochMetrics, Stage
 from thyroid.storage.store import Store
@@ -117,10 +117,10 @@ def toy_generators(**changes: Any) -> Recipe:
         "synthesis__images_per_class": 8,
         "synthesis__images_per_cross": 6,
         "synthesis__rejection": 1.0,
-        "judge__warmup_epochs": 1,
-        "judge__constant_epochs": 1,
-        "judge__decay_epochs": 0,
-        "judge__segment_epochs": 1,
+        "label_filter__warmup_epochs": 1,
+        "label_filter__constant_epochs": 1,
+        "label_filter__decay_epochs": 0,
+        "label_filter__segment_epochs": 1,
     }
     return toy_recipe(**tiny | changes)
 

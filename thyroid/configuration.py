@@ -19,11 +19,11 @@ def to_json(config: Any) -> dict[str, Any]:
     return plain
 
 
-def flat(plain: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def dotted_fields(plain: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested fields by their dotted names."""
     fields: dict[str, Any] = {}
     for name, value in plain.items():
-        within = flat(value, f"{prefix}{name}.") if isinstance(value, dict) else None
+        within = dotted_fields(value, f"{prefix}{name}.") if isinstance(value, dict) else None
         fields |= {f"{prefix}{name}": value} if within is None else within
     return fields
 

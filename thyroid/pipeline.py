@@ -131,7 +131,7 @@ def _synthetic_share(recipe: Recipe, epoch: int) -> SyntheticShare | None:
         share=share,
         class_exponent=mixing.class_exponent,
         cross_share={"mixed": mixing.cross_share, "single": 0.0, "cross": 1.0}[phase],
-        judge_weight=mixing.judge_weight,
+        label_filter_weight=mixing.label_filter_weight,
     )
 
 
@@ -158,7 +158,7 @@ def before_cross(recipe: Recipe, dataset: str, seed: int) -> Stage:
 
 
 @lru_cache(maxsize=8)  # every segment of a training asks for the same one
-def judge(recipe: Recipe, dataset: str, seed: int, *, synthetic: bool = False) -> Stage:
+def label_filter(recipe: Recipe, dataset: str, seed: int, *, synthetic: bool = False) -> Stage:
     """The small network that filters synthetic images and whose features measure them.
 
     It is trained on real training images with settings that no search changes, so that trials
@@ -167,7 +167,7 @@ def judge(recipe: Recipe, dataset: str, seed: int, *, synthetic: bool = False) -
     plain = Recipe(
         split=recipe.split,
         input=recipe.input,
-        schedule=recipe.judge,
+        schedule=recipe.label_filter,
         execution=recipe.execution,
     )
     if synthetic:
@@ -179,7 +179,7 @@ def judge(recipe: Recipe, dataset: str, seed: int, *, synthetic: bool = False) -
             dcgan=recipe.dcgan,
             srgan=recipe.srgan,
             synthesis=recipe.synthesis,
-            judge=recipe.judge,
+            label_filter=recipe.label_filter,
         )
     return classifier(plain, dataset, seed)[-1]
 
@@ -239,7 +239,7 @@ def srgan(recipe: Recipe, dataset: str, seed: int) -> list[Stage]:
     fixed = dataclasses.replace(given, pixel_epochs=1, adversarial_epochs=0, segment_epochs=1)
     inputs = {"split": split(recipe.split, dataset)}
     if given.vgg19 is None:
-        features = {"judge": judge(recipe, dataset, seed)}
+        features = {"label_filter": label_filter(recipe, dataset, seed)}
     else:
         features = {"vgg19": _weights(given.vgg19)}
     pixel = _pieces(0, given.pixel_epochs, given.segment_epochs)
@@ -264,7 +264,10 @@ def srgan(recipe: Recipe, dataset: str, seed: int) -> list[Stage]:
 @lru_cache(maxsize=8)  # every segment of a training asks for the same one
 def synthesis(recipe: Recipe, dataset: str, seed: int) -> Stage:
     """The pool of synthetic scintigrams: DCGAN or another generator, SRGAN, Poisson, filter."""
-    inputs = {"split": split(recipe.split, dataset), "judge": judge(recipe, dataset, seed)}
+    inputs = {
+        "split": split(recipe.split, dataset),
+        "label_filter": label_filter(recipe, dataset, seed),
+    }
     if recipe.generator == "dcgan":
         inputs["dcgan"] = dcgan(recipe, dataset, seed)[-1]
     else:
@@ -290,9 +293,9 @@ def quality(recipe: Recipe, dataset: str, seed: int) -> Stage:
     inputs = {
         "split": split(recipe.split, dataset),
         "synthetic": synthesis(recipe, dataset, seed),
-        "assessor": judge(recipe, dataset, seed + 1),
-        "trained_on_real": judge(recipe, dataset, seed),
-        "trained_on_synthetic": judge(recipe, dataset, seed, synthetic=True),
+        "feature_network": label_filter(recipe, dataset, seed + 1),
+        "trained_on_real": label_filter(recipe, dataset, seed),
+        "trained_on_synthetic": label_filter(recipe, dataset, seed, synthetic=True),
     }
     enlarging = srgan(recipe, dataset, seed)
     if enlarging:

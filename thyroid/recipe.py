@@ -243,7 +243,7 @@ class MixingConfig:
     cross_share: float | None = None
     """Share of cross images among the synthetic ones; None: as among the real ones."""
 
-    judge_weight: float = 0.0
+    label_filter_weight: float = 0.0
     """Weight of the judge's probabilities in a synthetic image's target; the rest is its label."""
 
     def __post_init__(self) -> None:
@@ -253,7 +253,7 @@ class MixingConfig:
             synthetic_share=(0, 1),
             final_share=(0, 1),
             class_exponent=(-2, 2),
-            judge_weight=(0, 1),
+            label_filter_weight=(0, 1),
         )
         if self.cross_share is not None:
             require_within("mixing", self, cross_share=(0, 1))
@@ -426,7 +426,7 @@ class Recipe:
     dcgan: DcganConfig = field(default_factory=DcganConfig)
     srgan: SrganConfig = field(default_factory=SrganConfig)
     synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
-    judge: ScheduleConfig = field(default_factory=ScheduleConfig)
+    label_filter: ScheduleConfig = field(default_factory=ScheduleConfig)
     """Training of the judge, a small network on real training images alone: it filters synthetic
     ones, and its features are those that super-resolution and quality compare."""
     execution: ExecutionConfig = field(default_factory=ExecutionConfig)
@@ -479,7 +479,7 @@ def paper() -> Recipe:
         schedule=ScheduleConfig(warmup_epochs=2, constant_epochs=68, decay_epochs=30),
         cross=CrossConfig(order="retrain", epochs=30, share=0.3, synthetic=0.5),
         mixing=MixingConfig(synthetic_share=0.2, cross_share=1.0),  # for `--cross.order mixed`
-        judge=ScheduleConfig(warmup_epochs=2, constant_epochs=24, decay_epochs=12),
+        label_filter=ScheduleConfig(warmup_epochs=2, constant_epochs=24, decay_epochs=12),
     )
 
 

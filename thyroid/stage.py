@@ -45,24 +45,24 @@ class Kind:
 
 KINDS: Mapping[str, Kind] = {
     "split": Kind(version=1, function="thyroid.stages.split:fit", libraries=()),
-    "weights": Kind(version=1, function="thyroid.stages.weights:fit", libraries=()),
-    "dcgan": Kind(version=3, function="thyroid.stages.dcgan:fit"),
-    "generator": Kind(version=2, function="thyroid.stages.generator:fit"),
+    "weights": Kind(version=1, function="thyroid.stages.copy_weights:fit", libraries=()),
+    "dcgan": Kind(version=3, function="thyroid.stages.train_dcgan:fit"),
+    "generator": Kind(version=2, function="thyroid.stages.train_generator:fit"),
     "srgan": Kind(
         version=3,
-        function="thyroid.stages.srgan:fit",
+        function="thyroid.stages.train_srgan:fit",
         libraries=("torch", "numpy", "torchvision"),
     ),
-    "synthesis": Kind(version=3, function="thyroid.stages.synthesis:fit"),
+    "synthesis": Kind(version=3, function="thyroid.stages.synthesise:fit"),
     "quality": Kind(
         version=1,
-        function="thyroid.stages.quality:fit",
+        function="thyroid.stages.measure_quality:fit",
         libraries=("torch", "numpy", "scipy", "scikit-learn", "torchmetrics"),
     ),
-    "classifier": Kind(version=7, function="thyroid.stages.classifier:fit"),
-    "prediction": Kind(version=2, function="thyroid.stages.prediction:fit"),
+    "classifier": Kind(version=7, function="thyroid.stages.train_classifier:fit"),
+    "prediction": Kind(version=2, function="thyroid.stages.predict_part:fit"),
     "cases": Kind(
-        version=1, function="thyroid.stages.cases:fit", libraries=("torch", "numpy", "scipy")
+        version=1, function="thyroid.stages.find_cases:fit", libraries=("torch", "numpy", "scipy")
     ),
 }
 

@@ -49,7 +49,7 @@ class SyntheticShare:
     """Of each batch, or in the cross phase of its cross images; above 0 to 1."""
     class_exponent: float
     cross_share: float | None
-    judge_weight: float
+    label_filter_weight: float
 
 
 @dataclass(frozen=True, kw_only=True)

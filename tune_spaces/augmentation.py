@@ -54,7 +54,9 @@ def mixing(trial: optuna.Trial, order: str) -> dict[str, Any]:
         "mixing.synthetic_share": share,
         "mixing.final_share": 0.0 if first else share,
         "mixing.class_exponent": trial.suggest_float("class_exponent", -1.0, 1.0, step=1.0),
-        "mixing.judge_weight": trial.suggest_categorical("judge_weight", [0.0, 0.5, 1.0]),
+        "mixing.label_filter_weight": trial.suggest_categorical(
+            "label_filter_weight", [0.0, 0.5, 1.0]
+        ),
         "mixing.cross_share": None,
     }
     if mixed:

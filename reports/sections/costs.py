@@ -7,7 +7,7 @@ from typing import Any
 
 from reports.language import later
 from reports.run import Run
-from thyroid.runs.ledger import HOURS, LIMITS
+from thyroid.runs.usage import HOURS, LIMITS
 
 TITLE = later("Node-hours and stage-hours")
 AFTER = "savings"

@@ -11,7 +11,7 @@ from reports.language import later
 from reports.run import Run
 from reports.scintigrams import contact_sheet, side_by_side
 from reports.synthetic import WAYS
-from reports.worth import uses_synthetic
+from reports.synthetic_gain import uses_synthetic
 
 TITLE = later("Synthetic scintigrams")
 AFTER = "training"

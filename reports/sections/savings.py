@@ -8,7 +8,7 @@ from typing import Any
 from reports.language import later
 from reports.run import Run
 from reports.tree import tree_info
-from thyroid.runs.savings import NeededStage
+from thyroid.runs.stage_sharing import NeededStage
 
 TITLE = later("What was computed")
 AFTER = "search"

@@ -34,8 +34,8 @@ KEPT = (
     "seconds",
     "reused_stages",
     "computed_stages",
-    "playoff_seeds",
-    "playoff_macro_f1",
+    "raced_seeds",
+    "raced_macro_f1",
 )
 """What the tables show of a trial, beside its parameters."""
 
@@ -108,8 +108,8 @@ def _history(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _rank(row: dict[str, Any]) -> tuple[bool, bool, float, int]:
-    """Sorts the chosen trial first, then the others of the play-off, then the rest."""
-    mean = row.get("playoff_macro_f1")
+    """Sorts the chosen trial first, then the others of the seed race, then the rest."""
+    mean = row.get("raced_macro_f1")
     value = row["macro_f1"] if mean is None else mean
     return not row.get("chosen"), mean is None, -value, row["number"]
 
@@ -117,19 +117,19 @@ def _rank(row: dict[str, Any]) -> tuple[bool, bool, float, int]:
 def _choice(ranked: list[dict[str, Any]]) -> dict[str, Any]:
     """How the first trial came to be chosen.
 
-    `contenders`: trials that were trained with further seeds, 0 where there was no play-off.
+    `contenders`: trials that were trained with further seeds, 0 where there was no seed race.
     `is_best`: whether its mean is the best of theirs, or else its macro-F1 of all trials.
     """
     chosen = ranked[0]
-    contenders = [r for r in ranked if r["playoff_macro_f1"] is not None]
+    contenders = [r for r in ranked if r["raced_macro_f1"] is not None]
     measure, rivals = "macro_f1", ranked
-    if chosen["playoff_macro_f1"] is not None:
-        measure, rivals = "playoff_macro_f1", contenders
+    if chosen["raced_macro_f1"] is not None:
+        measure, rivals = "raced_macro_f1", contenders
     return {
         "number": chosen["number"],
         "contenders": len(contenders),
-        "seeds": chosen["playoff_seeds"],
-        "mean": chosen["playoff_macro_f1"],
+        "seeds": chosen["raced_seeds"],
+        "mean": chosen["raced_macro_f1"],
         "is_best": chosen[measure] == max(r[measure] for r in rivals),
     }
 

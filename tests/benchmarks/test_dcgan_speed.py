@@ -14,10 +14,10 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from tests.toy import write_toy
 from thyroid import machine, pipeline
 from thyroid.data.dataset import Dataset
-from thyroid.execute import in_process
+from thyroid.execution.in_process import in_process
 from thyroid.recipe import Recipe, override
 from thyroid.stages.compute import start
-from thyroid.stages.dcgan import networks
+from thyroid.stages.train_dcgan import networks
 from thyroid.storage.store import Store
 
 EPOCHS, STEPS = 4, 12
@@ -36,9 +36,9 @@ def recipe_of(size: int, **changes: object) -> Recipe:
         "dcgan.epochs": EPOCHS,
         "dcgan.segment_epochs": EPOCHS,
         "dcgan.steps_per_epoch": STEPS,
-        "judge.warmup_epochs": 0,
-        "judge.constant_epochs": 1,
-        "judge.decay_epochs": 0,
+        "label_filter.warmup_epochs": 0,
+        "label_filter.constant_epochs": 1,
+        "label_filter.decay_epochs": 0,
     }
     recipe = override(Recipe(), few | changes)
     return replace(recipe, execution=machine.resolve(recipe.execution))

@@ -11,9 +11,9 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from thyroid import machine, pipeline
 from thyroid.commands.phantom import phantom
 from thyroid.data.dataset import Dataset
-from thyroid.execute import in_process
+from thyroid.execution.in_process import in_process
 from thyroid.recipe import RECIPES, override
-from thyroid.stages.quality import FILE
+from thyroid.stages.measure_quality import FILE
 from thyroid.storage.store import Store
 
 

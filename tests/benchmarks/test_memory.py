@@ -22,7 +22,7 @@ from pathlib import Path
 from tests.toy import toy_recipe
 from thyroid import pipeline
 from thyroid.data.dataset import Dataset
-from thyroid.execute import in_process
+from thyroid.execution.in_process import in_process
 from thyroid.stages import compute
 from thyroid.storage.store import Store
 
@@ -43,11 +43,11 @@ recipe = toy_recipe(
 dataset = Dataset.open(folder, verify=False)
 final = pipeline.classifier(recipe, dataset.digest, 0)[-1]
 seen, over = [anonymous_mb()], threading.Event()
-watcher = threading.Thread(target=watch, daemon=True)
-watcher.start()
+callback = threading.Thread(target=watch, daemon=True)
+callback.start()
 epochs = [m for m in in_process(Store(root), {dataset.digest: folder})([final]) if "epoch" in m]
 over.set()
-watcher.join()
+callback.join()
 print(json.dumps([max(seen) - seen[0], epochs[-1]["images_per_second"]]))
 """
 

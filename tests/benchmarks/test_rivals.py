@@ -21,12 +21,12 @@ from thyroid import machine, pipeline
 from thyroid.data.dataset import Dataset
 from thyroid.data.splits import make_split
 from thyroid.evaluate.predictions import read_predictions
-from thyroid.execute import in_process, opened
+from thyroid.execution.in_process import in_process, opened
 from thyroid.phantom.export import write_phantom
 from thyroid.recipe import RECIPES, Recipe, override
 from thyroid.runs.experiment import Experiment, without_synthetic
 from thyroid.speed import fastest
-from thyroid.stages.prediction import FILE
+from thyroid.stages.predict_part import FILE
 from thyroid.storage.store import Store
 
 SEEDS = range(5)

@@ -24,14 +24,14 @@ from ray import tune
 from thyroid import machine, pipeline
 from thyroid.configuration import from_json
 from thyroid.data.dataset import Dataset
-from thyroid.distribute.connection import connected
-from thyroid.distribute.search import Search
-from thyroid.distribute.search_config import SearchConfig
-from thyroid.distribute.study import finished, outcome
-from thyroid.distribute.trial import last_metrics
-from thyroid.execute import in_process
+from thyroid.execution.connection import connected
+from thyroid.execution.in_process import in_process
 from thyroid.phantom.export import write_phantom
 from thyroid.recipe import RECIPES, Recipe, override
+from thyroid.search.search_config import SearchConfig
+from thyroid.search.study import finished, outcome
+from thyroid.search.trial_driver import last_metrics
+from thyroid.search.tune_search import Search
 from thyroid.space import load_space
 from thyroid.stage import Stage
 from thyroid.storage.store import Store
@@ -85,7 +85,7 @@ def search(run: Path, dataset: Dataset) -> Search:
     )
 
 
-def ledger(done: Search) -> dict[str, float]:
+def usage(done: Search) -> dict[str, float]:
     """Stage-seconds of the trials.
 
     `alone`: each trial by itself, up to where it was stopped. `generators once`: generators and
@@ -180,7 +180,7 @@ def test_sharing_saves_most_of_the_stage_seconds_and_changes_no_result(
     assert values == {trial.number: outcome(trial)["macro_f1"] for trial in trials}
     assert len(values) == TRIALS
     plain_seconds = sum(result.metrics["seconds"] for result in plain)
-    spent = ledger(done)
+    spent = usage(done)
     tell("trials of `joint`, all with the same result bit for bit, shared or not", TRIALS, 0)
     tell("of them stopped early", sum(t.state.name == "PRUNED" for t in trials), 0)
     tell("stage-seconds with sharing", spent["spent"], 1)
@@ -211,7 +211,7 @@ from tests.benchmarks import stubs
 stubs.install()
 from tests.benchmarks.test_search import search
 from tests.toy import write_toy
-from thyroid.distribute.study import finished, outcome
+from thyroid.search.study import finished, outcome
 from dataclasses import replace
 
 def memory():

@@ -20,7 +20,7 @@ from thyroid.networks.resnet import ResNet
 from thyroid.networks.srgan import ClassifierFeatures, Discriminator, Upscaler
 from thyroid.recipe import NetworkConfig, Recipe, override
 from thyroid.stages.compute import start
-from thyroid.stages.srgan import pixel_loss, relative_error
+from thyroid.stages.train_srgan import pixel_loss, relative_error
 
 EPOCHS, STEPS = 3, 15
 
@@ -41,9 +41,9 @@ def test_an_epoch_costs_little_more_than_its_forward_and_backward(
             "srgan.pixel_epochs": EPOCHS if part == "pixel" else 1,
             "srgan.adversarial_epochs": EPOCHS if part == "adversarial" else 0,
             "srgan.steps_per_epoch": STEPS,
-            "judge.warmup_epochs": 0,
-            "judge.constant_epochs": 1,
-            "judge.decay_epochs": 0,
+            "label_filter.warmup_epochs": 0,
+            "label_filter.constant_epochs": 1,
+            "label_filter.decay_epochs": 0,
         },
     )
     recipe = replace(recipe, execution=machine.resolve(recipe.execution))

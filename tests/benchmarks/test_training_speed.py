@@ -17,13 +17,13 @@ from tests.toy import write_toy
 from thyroid import machine, pipeline
 from thyroid.data.dataset import Dataset
 from thyroid.data.splits import make_split
-from thyroid.execute import in_process
+from thyroid.execution.in_process import in_process
 from thyroid.networks.registry import build
 from thyroid.recipe import RECIPES, Recipe, override
 from thyroid.runs.experiment import without_synthetic
 from thyroid.speed import fastest
-from thyroid.stages.classifier import adamw
 from thyroid.stages.compute import start
+from thyroid.stages.train_classifier import adamw
 from thyroid.storage.store import Store
 
 EPOCHS = 6

@@ -22,8 +22,8 @@ from ray.cluster_utils import Cluster
 from tests.cluster.stubs import PYTHONPATH
 from tests.toy import toy_generators
 from thyroid.data.dataset import Dataset
-from thyroid.distribute.search import Search
-from thyroid.distribute.search_config import SearchConfig
+from thyroid.search.search_config import SearchConfig
+from thyroid.search.tune_search import Search
 from thyroid.space import load_space
 from thyroid.storage.store import Store
 

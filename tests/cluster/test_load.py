@@ -18,7 +18,7 @@ import pytest
 from tests.cluster.load import nodes
 from tests.cluster.stubs import PYTHONPATH, built
 from tests.toy import write_toy
-from thyroid.distribute.study import finished, open_study, outcome
+from thyroid.search.study import finished, open_study, outcome
 from thyroid.storage.store import Store
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]

@@ -46,7 +46,7 @@ STAGES: dict[str, Callable[[Recipe, str, int], Stage]] = {
     "synthesis by another generator": lambda recipe, *about: pipeline.synthesis(
         eigen(recipe), *about
     ),
-    "judge": pipeline.judge,
+    "label_filter": pipeline.label_filter,
     "classifier": lambda *about: pipeline.classifier(*about)[-1],
     "quality": pipeline.quality,
     "prediction": lambda *about: pipeline.prediction(*about, "validation"),

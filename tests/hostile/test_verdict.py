@@ -19,12 +19,12 @@ from tests.toy import toy_generators, toy_recipe, write_toy
 from thyroid.data.dataset import Dataset, write_dataset
 from thyroid.evaluate.paired import macro_f1_difference
 from thyroid.evaluate.predictions import read_predictions
-from thyroid.execute import bring_about, in_process, opened
+from thyroid.execution.in_process import bring_about, in_process, opened
 from thyroid.recipe import Recipe
 from thyroid.runs.experiment import Experiment
 from thyroid.runs.folder import at_work
 from thyroid.runs.results import evaluate
-from thyroid.stages.prediction import FILE
+from thyroid.stages.predict_part import FILE
 from thyroid.storage.store import Store
 
 

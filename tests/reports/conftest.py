@@ -10,7 +10,7 @@ import pytest
 
 from thyroid.data.dataset import Dataset, write_dataset
 from thyroid.evaluate.predictions import Predictions, read_predictions, write_predictions
-from thyroid.stages.cases import chosen
+from thyroid.stages.find_cases import chosen
 
 CLASSES = ("normal", "graves", "hot_nodule", "cold_nodule")
 CROSSES = ("graves;cold_nodule", "graves;hot_nodule")
@@ -427,7 +427,7 @@ def add_stages(run: Path, **about) -> Path:
 
 
 def add_costs(run: Path, *, gpus=True, ended=None, **limits) -> Path:
-    """Give a run the costs.json of a search and its final trainings, on a node or two."""
+    """Give a run the usage.json of a search and its final trainings, on a node or two."""
     parts = [
         {
             "part": part,
@@ -444,7 +444,7 @@ def add_costs(run: Path, *, gpus=True, ended=None, **limits) -> Path:
     ]
     budget = {"time_hours": None, "gpu_hours": None, "ended": ended} | limits
     costs = {"format_version": 1, "budget": budget, "parts": parts}
-    (run / "costs.json").write_text(json.dumps(costs))
+    (run / "usage.json").write_text(json.dumps(costs))
     return run
 
 
@@ -458,12 +458,12 @@ def add_objectives(run: Path, *objectives: str, playoff=0) -> Path:
     ended = trials["state"] != "failed"
     trials["cross_recall"] = np.where(ended, np.round(rng.beta(4, 3, len(trials)), 2), np.nan)
     trials["compute"] = np.where(ended, 40 * trials["epochs"] * (1 + rng.random(len(trials))), 0.0)
-    trials["playoff_seeds"] = trials["playoff_macro_f1"] = np.nan
+    trials["raced_seeds"] = trials["raced_macro_f1"] = np.nan
     trials["chosen"] = 0
     complete = trials[trials["state"] == "complete"].sort_values("macro_f1", ascending=False)
     for place, row in enumerate(complete.index[:playoff]):
-        trials.loc[row, "playoff_seeds"] = 5
-        trials.loc[row, "playoff_macro_f1"] = 0.7 + (0.01 if place == 1 else -0.01 * place)
+        trials.loc[row, "raced_seeds"] = 5
+        trials.loc[row, "raced_macro_f1"] = 0.7 + (0.01 if place == 1 else -0.01 * place)
     trials.loc[complete.index[1 if playoff > 1 else 0], "chosen"] = 1
     trials.to_csv(run / "trials.csv", index=False)
     return run
@@ -495,7 +495,7 @@ def compared_run(tmp_path, dataset) -> Path:
 
 @pytest.fixture
 def shared_run(tmp_path, dataset) -> Path:
-    """A search with three objectives, a play-off, the stages that it computed, and its costs."""
+    """A search with three objectives, a seed race, the stages that it computed, and its costs."""
     run = make_run(tmp_path / "run4", dataset)
     add_objectives(run, "macro_f1", "cross_recall", "compute", playoff=3)
     add_costs(run, time_hours=2.0, gpu_hours=4.375, ended="gpu_hours")

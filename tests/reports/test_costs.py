@@ -69,9 +69,9 @@ def test_what_ended_a_search_is_said(run, limits, sentences):
     ("name", "damage"), [("hours", -1.0), ("gpu_hours", None), ("part", "lunch"), ("hours", "1")]
 )
 def test_hours_that_are_none_are_refused(run, name, damage):
-    path = add_costs(run) / "costs.json"
+    path = add_costs(run) / "usage.json"
     costs = json.loads(path.read_text())
     costs["parts"][0][name] = damage
     path.write_text(json.dumps(costs))
-    with pytest.raises(InputError, match=r"costs.json is damaged: delete it"):
+    with pytest.raises(InputError, match=r"usage.json is damaged: delete it"):
         read(run)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from reports.figures import loss_chart
-from reports.forgetting import forgetting_info
+from reports.retention import forgetting_info
 from reports.run import read_run
 from reports.sections.generators import info as generators_info
 from reports.training import training_info

@@ -1,4 +1,4 @@
-"""The Pareto front against brute force, and what the page says of it and of the play-off."""
+"""The Pareto front against brute force, and what the page says of it and of the seed race."""
 
 import json
 import math
@@ -104,7 +104,7 @@ def test_a_single_objective_shows_nothing_of_it(run):
     assert info["search"]["front"] is None
     assert info["search"]["choice"] is None
     assert "Several objectives" not in html
-    assert "play-off" not in html
+    assert "seed race" not in html
     assert "mean over them" not in html
 
 
@@ -123,7 +123,7 @@ def test_the_best_is_the_chosen_one(run):
     html, info = read(add_objectives(run, "macro_f1", playoff=3))
     search = info["search"]
     assert search["best"]["number"] == before["top"][1]["number"] == search["choice"]["number"]
-    assert [t["playoff_seeds"] for t in search["top"]] == [5, 5, 5] + [None] * (
+    assert [t["raced_seeds"] for t in search["top"]] == [5, 5, 5] + [None] * (
         len(search["top"]) - 3
     )
     assert search["choice"] == {
@@ -137,7 +137,7 @@ def test_the_best_is_the_chosen_one(run):
     assert rest == sorted(rest, reverse=True)
     assert "The chosen trial, number" in html
     assert "mean over them" in html
-    assert "trained with further seeds in a play-off" in html
+    assert "trained with further seeds in a seed race" in html
     assert search["front"] is None
 
 
@@ -146,14 +146,14 @@ def test_without_a_play_off_the_choice_is_the_highest(run):
     assert info["search"]["choice"]["seeds"] is None
     assert info["search"]["choice"]["is_best"]
     assert "which has the highest validation macro-F1." in html
-    assert "play-off" not in html
+    assert "seed race" not in html
 
 
 def test_a_choice_that_is_not_the_highest_is_not_called_so(run):
     add_objectives(run, "macro_f1", playoff=3)
     trials = pd.read_csv(run / "trials.csv")
-    means = trials["playoff_macro_f1"].where(trials["chosen"] == 0, 0.1)
-    trials.assign(playoff_macro_f1=means).to_csv(run / "trials.csv", index=False)
+    means = trials["raced_macro_f1"].where(trials["chosen"] == 0, 0.1)
+    trials.assign(raced_macro_f1=means).to_csv(run / "trials.csv", index=False)
     html, info = read(run)
     assert not info["search"]["choice"]["is_best"]
     assert "which has a mean validation macro-F1 of" in html

@@ -6,7 +6,7 @@ from sklearn.metrics import f1_score, recall_score
 
 from reports.data import centre_relation, data_info, dataset_info
 from reports.page import p_value, points, signed
-from reports.provenance import command, flat, training_command, without_folder
+from reports.provenance import command, dotted_fields, training_command, without_folder
 from reports.report import write_report
 from reports.results import results_info
 from reports.run import read_run
@@ -228,7 +228,11 @@ def test_paths_lose_their_folders():
 
 
 def test_flat_has_dotted_names():
-    assert flat({"a": {"b": 1, "c": {"d": None}}, "e": 2}) == {"a.b": 1, "a.c.d": None, "e": 2}
+    assert dotted_fields({"a": {"b": 1, "c": {"d": None}}, "e": 2}) == {
+        "a.b": 1,
+        "a.c.d": None,
+        "e": 2,
+    }
 
 
 @pytest.mark.parametrize(("low", "high"), [(0, 1), (0.31, 0.87), (1, 12), (0, 0.001), (3, 2000)])

@@ -293,7 +293,7 @@ def test_no_path_of_this_machine_is_in_the_report(run, dataset):
         ("trials.csv", "number,state\n0,complete\n", "no column 'macro_f1'"),
         ("split.csv", "image,part\na,train\n", "split.csv is no table"),
         ("stages.json", "{", "stages.json is damaged: run the command that made it again."),
-        ("costs.json", "{}", "costs.json is damaged"),
+        ("usage.json", "{}", "usage.json is damaged"),
         ("predictions/test-seed0.csv", "image_id\n", "no column 'patient_id'"),
     ],
 )

@@ -13,7 +13,7 @@ from reports.tree_figure import tree_chart
 from tests.reports.conftest import add_stages, make_stages
 from tests.reports.test_report import read
 from thyroid.errors import InputError
-from thyroid.runs.savings import NeededStage, read_stages
+from thyroid.runs.stage_sharing import NeededStage, read_stages
 
 
 def stage(key, kind, inputs=(), *, needs=1, seconds=1.0, found=False, **about) -> NeededStage:
@@ -36,10 +36,10 @@ def segment(key, inputs, first, **about) -> NeededStage:
 
 PIPELINE = [
     stage("split", "split", needs=3, seconds=0.5),
-    segment("judge", ["split"], 0, needs=3),
+    segment("label_filter", ["split"], 0, needs=3),
     stage("d1", "dcgan", ["split"], needs=3, first_epoch=0, epochs=10, seconds=10, found=True),
-    stage("s1", "srgan", ["split", "judge"], needs=3, first_epoch=0, epochs=5, seconds=5),
-    stage("pool", "synthesis", ["split", "d1", "s1", "judge"], needs=3),
+    stage("s1", "srgan", ["split", "label_filter"], needs=3, first_epoch=0, epochs=5, seconds=5),
+    stage("pool", "synthesis", ["split", "d1", "s1", "label_filter"], needs=3),
     segment("a", ["split", "pool"], 0, needs=3, seconds=4),
     segment("b", ["split", "pool", "a"], 4, needs=2, seconds=4),
     segment("c", ["split", "pool", "b"], 8),
@@ -162,7 +162,7 @@ def test_the_tree_follows_the_pipeline():
     boxes = tree["boxes"]
     roles = [(b["role"], b["first_epoch"], b["follows"], b["row"], b["rows"]) for b in boxes]
     assert roles == [
-        ("judge", 0, None, 0, 1),
+        ("label_filter", 0, None, 0, 1),
         ("srgan", 0, None, 1, 1),
         ("dcgan", 0, None, 2, 2),
         ("synthesis", None, 2, 2, 2),
@@ -270,10 +270,10 @@ def test_what_is_not_shown_is_said(tmp_path):
 
 def test_a_judge_of_synthetic_images_stands_with_the_classifiers():
     real = segment("judge2", ["split", "pool"], 0)
-    quality = stage("q", "quality", ["pool", "judge", "judge2"])
+    quality = stage("q", "quality", ["pool", "label_filter", "judge2"])
     boxes = tree_info([*PIPELINE, real, quality])["boxes"]
     last = boxes[-1]
-    assert (last["role"], boxes[last["follows"]]["role"]) == ("judge", "synthesis")
+    assert (last["role"], boxes[last["follows"]]["role"]) == ("label_filter", "synthesis")
 
 
 @pytest.mark.parametrize(("segments", "labels"), [(3, 3), (20, 1)])

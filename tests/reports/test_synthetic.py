@@ -17,8 +17,8 @@ from reports.run import read_run
 from reports.scintigrams import inverted_grey, side_by_side
 from reports.sections.generators import info as generators_info
 from reports.sections.generators import pictures
+from reports.synthetic_gain import uses_synthetic, worth_info
 from reports.verdict import synthetic_state, verdict_info, verdict_line
-from reports.worth import uses_synthetic, worth_info
 from tests.reports.conftest import add_synthetic, make_dataset, make_run
 from tests.reports.test_report import EVIL, Page, read
 from thyroid.configuration import to_json

@@ -23,7 +23,7 @@ from thyroid import pipeline
 from thyroid.cli import main
 from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
-from thyroid.execute import in_process
+from thyroid.execution.in_process import in_process
 from thyroid.files import sha256_of
 from thyroid.model.folder import read_model
 from thyroid.networks.registry import build

@@ -17,7 +17,7 @@ from tests.toy import toy_recipe, write_toy
 from thyroid.data.dataset import write_dataset
 from thyroid.data.importer import import_folder
 from thyroid.errors import InputError
-from thyroid.execute import in_process
+from thyroid.execution.in_process import in_process
 from thyroid.files import sha256_of
 from thyroid.runs.experiment import Experiment
 from thyroid.runs.folder import write_config

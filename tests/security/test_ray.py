@@ -45,7 +45,7 @@ def look() -> None:
     """Start Ray as a command does, use it, and say what is there to be seen of it."""
     import ray
 
-    from thyroid.distribute.connection import connected
+    from thyroid.execution.connection import connected
 
     with connected(cpus=2):
         assert ray.get(ray.remote(lambda: 5).remote()) == 5

@@ -179,7 +179,7 @@ def chances(
 ) -> dict[str, float]:
     """How often each combination of findings is drawn."""
     config = SyntheticShare(
-        share=0.5, class_exponent=exponent, cross_share=cross_share, judge_weight=0.0
+        share=0.5, class_exponent=exponent, cross_share=cross_share, label_filter_weight=0.0
     )
     weights = synthetic_weights(table(real), table(pool), config)
     assert weights.shape == (sum(pool.values()),)
@@ -245,7 +245,9 @@ def test_weights_are_a_distribution_whose_groups_follow_the_exponent(
 
 
 def test_images_of_one_combination_are_drawn_alike() -> None:
-    config = SyntheticShare(share=0.5, class_exponent=0.5, cross_share=None, judge_weight=0.0)
+    config = SyntheticShare(
+        share=0.5, class_exponent=0.5, cross_share=None, label_filter_weight=0.0
+    )
     weights = synthetic_weights(table(REAL), table(POOL), config)
     groups = table(POOL)["findings"]
     for text in POOL:

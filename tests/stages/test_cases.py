@@ -12,9 +12,9 @@ from tests.toy import CLASSES, toy_recipe, write_toy
 from thyroid import pipeline
 from thyroid.data.dataset import Dataset
 from thyroid.evaluate.predictions import Predictions, read_predictions
-from thyroid.execute import bring_about, in_process
+from thyroid.execution.in_process import bring_about, in_process
 from thyroid.runs.experiment import Experiment
-from thyroid.stages import cases, prediction
+from thyroid.stages import find_cases, predict_part
 from thyroid.storage.store import Store
 
 
@@ -34,20 +34,20 @@ def test_confident_errors_come_first_then_what_is_uncertain() -> None:
         [0.45, 0.10, 0.45],  # right, torn
     ]
     images = predicted(p, "lrrll")
-    assert cases.chosen(images, 1) == [(1, "error"), (4, "uncertain")]
-    both = cases.chosen(images, 2)
+    assert find_cases.chosen(images, 1) == [(1, "error"), (4, "uncertain")]
+    both = find_cases.chosen(images, 2)
     assert both == [(1, "error"), (2, "error"), (4, "uncertain"), (3, "uncertain")]
-    assert len(cases.chosen(images, 6)) == 5  # none twice
+    assert len(find_cases.chosen(images, 6)) == 5  # none twice
 
 
 def test_equal_ones_stand_in_the_order_of_their_names() -> None:
     images = predicted([[0.8, 0.1, 0.1]] * 3, "rrr")
-    assert [row for row, _ in cases.chosen(images, 2)] == [2, 1, 0]
+    assert [row for row, _ in find_cases.chosen(images, 2)] == [2, 1, 0]
 
 
 def test_a_perfect_classifier_has_no_error_to_show() -> None:
     images = predicted([[0.8, 0.1, 0.1]] * 2, "ll")
-    assert {why for _, why in cases.chosen(images, 6)} == {"uncertain"}
+    assert {why for _, why in find_cases.chosen(images, 6)} == {"uncertain"}
 
 
 def test_the_stage_keeps_images_maps_and_probabilities_of_the_test_part(tmp_path: Path) -> None:
@@ -59,14 +59,14 @@ def test_the_stage_keeps_images_maps_and_probabilities_of_the_test_part(tmp_path
     folder, before = store.open(stage.key), store.open(stage.inputs["prediction"].key)
     assert folder is not None
     assert before is not None
-    listed = json.loads((folder / cases.FILE).read_text())["cases"]
-    images, heat = (np.load(folder / name) for name in (cases.IMAGES, cases.HEAT))
+    listed = json.loads((folder / find_cases.FILE).read_text())["cases"]
+    images, heat = (np.load(folder / name) for name in (find_cases.IMAGES, find_cases.HEAT))
     assert 6 <= len(listed) <= 12
     assert len(images) == len(heat) == len(listed)
     assert heat.shape[1:] == (recipe.input.size,) * 2
     assert heat.dtype == np.float16
     assert np.abs(heat).max() > 0
-    tested = read_predictions(before / prediction.FILE, CLASSES)
+    tested = read_predictions(before / predict_part.FILE, CLASSES)
     known = dict(zip(tested.images["image_id"], tested.probabilities.tolist(), strict=True))
     whole = Dataset.open(dataset.folder)
     for case, image in zip(listed, images, strict=True):

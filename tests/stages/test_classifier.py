@@ -25,12 +25,12 @@ from thyroid import pipeline
 from thyroid.data.dataset import Dataset
 from thyroid.data.splits import LeakError, make_split
 from thyroid.errors import StageFailed, StorageError
-from thyroid.execute import in_process
+from thyroid.execution.in_process import in_process
 from thyroid.networks.registry import BASELINES
 from thyroid.networks.table import NETWORKS
 from thyroid.recipe import Recipe, for_data
 from thyroid.stage import EpochMetrics
-from thyroid.stages import classifier
+from thyroid.stages import train_classifier
 from thyroid.storage.store import Store
 
 
@@ -236,10 +236,10 @@ def test_targets_are_labels_and_for_synthetic_images_the_judges_verdict_too(
         seen.append(targets)
         return sound(logits, targets, **given)
 
-    recipe = mixed(mixing__judge_weight=trust)
+    recipe = mixed(mixing__label_filter_weight=trust)
     digest = Dataset.open(crossed).digest
     pool, _ = made(pipeline.synthesis(recipe, digest, 0), crossed, tmp_path)
-    monkeypatch.setattr(classifier.F, "cross_entropy", cross_entropy)
+    monkeypatch.setattr(train_classifier.F, "cross_entropy", cross_entropy)
     _, metrics = fitted(recipe, crossed, tmp_path)
     verdicts = torch.from_numpy(np.load(pool / "verdicts.npy"))
     labels = torch.from_numpy(Dataset.open(pool / "dataset").labels)
@@ -263,7 +263,7 @@ def test_pre_training_on_synthetic_images_alone_sees_no_real_one(
 ) -> None:
     real = {counts.astype(np.float32).tobytes() for counts in Dataset.open(crossed).counts}
     of_real: list[int] = []
-    sound = classifier.augment
+    sound = train_classifier.augment
 
     def augment(counts: torch.Tensor, *given: Any) -> torch.Tensor:
         of_real.append(sum(picture.numpy().tobytes() in real for picture in counts))
@@ -271,7 +271,7 @@ def test_pre_training_on_synthetic_images_alone_sees_no_real_one(
 
     recipe = toy_generators(mixing__synthetic_share=1.0, mixing__final_share=0.0)
     made(pipeline.synthesis(recipe, Dataset.open(crossed).digest, 0), crossed, tmp_path)
-    monkeypatch.setattr(classifier, "augment", augment)
+    monkeypatch.setattr(train_classifier, "augment", augment)
     folder, metrics = fitted(recipe, crossed, tmp_path)
     assert of_real == [0] * 12 + [16] * 4  # three epochs of synthetic images, then the decay
     assert [m["epoch"] for m in metrics] == [1, 2, 3, 4]
@@ -283,13 +283,13 @@ def test_synthetic_images_reach_the_network_as_they_were_made(
     crossed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[torch.Tensor] = []
-    sound = classifier.augment
+    sound = train_classifier.augment
 
     def augment(counts: torch.Tensor, *given: Any) -> torch.Tensor:
         seen.append(counts)
         return sound(counts, *given)
 
-    monkeypatch.setattr(classifier, "augment", augment)
+    monkeypatch.setattr(train_classifier, "augment", augment)
     recipe = toy_generators(
         mixing__synthetic_share=1.0, mixing__final_share=1.0, mixing__cross_share=0.5
     )

@@ -17,11 +17,11 @@ from tests.toy import made, toy_generators, toy_recipe, with_other_pixels, witho
 from thyroid import pipeline
 from thyroid.data.dataset import Dataset
 from thyroid.data.splits import LeakError, make_split
-from thyroid.execute import in_process
+from thyroid.execution.in_process import in_process
 from thyroid.recipe import Recipe
 from thyroid.runs.experiment import without_synthetic
 from thyroid.stage import EpochMetrics, Stage
-from thyroid.stages import classifier
+from thyroid.stages import train_classifier
 from thyroid.storage.store import Store
 
 LENGTH = {
@@ -66,13 +66,13 @@ def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
 def batches(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
     """The counts (batch, S, S) of every step, as they reach the augmentation."""
     seen: list[Tensor] = []
-    sound = classifier.augment
+    sound = train_classifier.augment
 
     def augment(counts: Tensor, *given: Any) -> Tensor:
         seen.append(counts)
         return sound(counts, *given)
 
-    monkeypatch.setattr(classifier, "augment", augment)
+    monkeypatch.setattr(train_classifier, "augment", augment)
     return seen
 
 
@@ -184,7 +184,7 @@ def test_secondary_findings_reach_the_loss_of_crosses_alone(
         seen.append(targets)
         return sound(logits, targets, **given)
 
-    monkeypatch.setattr(classifier.F, "cross_entropy", cross_entropy)
+    monkeypatch.setattr(train_classifier.F, "cross_entropy", cross_entropy)
     fitted(retraining(cross__secondary=0.25, cross__superposed=0.5), crossed, tmp_path)
     shares = [sorted({tuple(sorted(row)) for row in targets.tolist()}) for targets in seen]
     assert shares[:8] == [[(0.0, 0.0, 1.0)]] * 8

@@ -29,13 +29,13 @@ from thyroid import pipeline
 from thyroid.data.dataset import Dataset
 from thyroid.data.splits import make_split
 from thyroid.errors import StageFailed
-from thyroid.execute import in_process
+from thyroid.execution.in_process import in_process
 from thyroid.networks.dcgan import Generator
 from thyroid.recipe import DcganConfig, Recipe
 from thyroid.stage import EpochMetrics, Stage
-from thyroid.stages import dcgan
+from thyroid.stages import train_dcgan
 from thyroid.stages.compute import Compute, seed_of, start
-from thyroid.stages.sheet import write_sheet
+from thyroid.stages.sample_sheet import write_sheet
 from thyroid.storage.store import Store
 
 PUBLISHED = {
@@ -117,11 +117,11 @@ def test_each_finding_and_an_unseen_combination_get_their_own_picture(
     )
     folder, metrics = train(recipe, crossed, tmp_path)
     on = start(recipe.execution)
-    generator, card = dcgan.load_generator(folder, on)
+    generator, card = train_dcgan.load_generator(folder, on)
     assert card["classes"] == list(CLASSES)
     asked = torch.tensor([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 0, 1]]).float()
     z = torch.randn(5 * 32, 8, generator=torch.Generator().manual_seed(0))
-    pictures = dcgan.generated(generator, z, asked.repeat_interleave(32, 0), on)
+    pictures = train_dcgan.generated(generator, z, asked.repeat_interleave(32, 0), on)
     torch.testing.assert_close(pictures.mean((1, 2)), torch.ones(160))
     means = pictures.view(5, 32, 16 * 16).mean(1).numpy()
     y, x = np.mgrid[:16, :16] * 2 + 0.5
@@ -151,9 +151,9 @@ def test_the_published_form_learns_too(crossed: Path, tmp_path: Path) -> None:
     folder, metrics = train(recipe, crossed, tmp_path)
     assert abs(metrics[-1]["real_score"] - metrics[-1]["fake_score"]) < 5
     on = start(recipe.execution)
-    generator, _ = dcgan.load_generator(folder, on)
+    generator, _ = train_dcgan.load_generator(folder, on)
     z = torch.randn(3 * 32, 8, generator=torch.Generator().manual_seed(0))
-    pictures = dcgan.generated(generator, z, torch.eye(3).repeat_interleave(32, 0), on)
+    pictures = train_dcgan.generated(generator, z, torch.eye(3).repeat_interleave(32, 0), on)
     means = pictures.view(3, 32, 16, 16).mean(1)
     spots = [(cy // 2, cx // 2) for cy, cx in PLACES.values()]
     brightest = torch.tensor([[float(picture[spot]) for spot in spots] for picture in means])
@@ -169,7 +169,7 @@ def test_the_kept_weights_are_the_moving_average(
     dataset = Dataset.open(crossed)
     with torch.random.fork_rng():
         torch.manual_seed(seed_of(0, "dcgan"))
-        first, _ = dcgan.networks(recipe.dcgan, 3, 16)
+        first, _ = train_dcgan.networks(recipe.dcgan, 3, 16)
     average = {name: t.double() for name, t in first.state_dict().items()}
     for seen, stage in enumerate(pipeline.dcgan(recipe, dataset.digest, 0), 1):
         folder, _ = made(stage, crossed, tmp_path)
@@ -224,13 +224,13 @@ def broken(generator: nn.Module) -> nn.Module:
 def test_a_loss_that_is_no_number_is_a_sentence(
     crossed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sound = dcgan.networks
+    sound = train_dcgan.networks
 
     def networks(config: DcganConfig, classes: int, size: int) -> tuple[nn.Module, nn.Module]:
         generator, discriminator = sound(config, classes, size)
         return broken(generator), discriminator
 
-    monkeypatch.setattr(dcgan, "networks", networks)
+    monkeypatch.setattr(train_dcgan, "networks", networks)
     with pytest.raises(StageFailed, match="diverged in epoch 1: its losses are nan and nan"):
         train(toy_generators(), crossed, tmp_path)
     assert not list((tmp_path / "artifacts").glob("*/*/generator.safetensors"))
@@ -240,7 +240,7 @@ def test_a_loss_that_is_no_number_is_a_sentence(
 def test_verdicts_that_run_away_are_a_sentence(
     crossed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sound = dcgan.networks
+    sound = train_dcgan.networks
 
     def networks(config: DcganConfig, classes: int, size: int) -> tuple[nn.Module, nn.Module]:
         generator, discriminator = sound(config, classes, size)
@@ -248,7 +248,7 @@ def test_verdicts_that_run_away_are_a_sentence(
             discriminator.out.bias.fill_(-2e3)  # type: ignore[union-attr]
         return generator, discriminator
 
-    monkeypatch.setattr(dcgan, "networks", networks)
+    monkeypatch.setattr(train_dcgan, "networks", networks)
     with pytest.raises(StageFailed, match=r"reached -2e\+03 for real and -2e\+03 for generated"):
         train(toy_generators(), crossed, tmp_path)
 
@@ -272,10 +272,10 @@ def test_one_picture_for_all_latent_numbers_is_a_sentence(
             return super().forward(0 * z, findings)
 
     recipe = toy_generators(dcgan__epochs=3)
-    monkeypatch.setattr(dcgan, "Generator", Deaf)
+    monkeypatch.setattr(train_dcgan, "Generator", Deaf)
     _, metrics = train(recipe, crossed, tmp_path / "a")  # not before it has seen enough
     assert max(m["diversity"] for m in metrics) < 1e-3
-    monkeypatch.setattr(dcgan, "GRACE_IMAGES", 100)  # of 48 per epoch
+    monkeypatch.setattr(train_dcgan, "GRACE_IMAGES", 100)  # of 48 per epoch
     with pytest.raises(StageFailed, match=r"DCGAN collapsed in epoch 3: .* differ by 0%"):
         train(recipe, crossed, tmp_path / "b")
 
@@ -284,13 +284,13 @@ def test_every_epoch_has_a_sheet_of_the_same_latent_numbers(
     crossed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown: list[tuple[Tensor, Tensor]] = []
-    sound = dcgan.generated
+    sound = train_dcgan.generated
 
     def generated(generator: nn.Module, z: Tensor, y: Tensor, on: Compute) -> Tensor:
         shown.append((z, y))
         return sound(generator, z, y, on)
 
-    monkeypatch.setattr(dcgan, "generated", generated)
+    monkeypatch.setattr(train_dcgan, "generated", generated)
     recipe = toy_generators(dcgan__epochs=3, dcgan__segment_epochs=2)
     stages = pipeline.dcgan(recipe, Dataset.open(crossed).digest, 0)
     folders = [made(stage, crossed, tmp_path)[0] for stage in stages]
@@ -340,14 +340,14 @@ def test_generated_counts_have_the_findings_and_totals_of_real_images(
 ) -> None:
     asked: list[Tensor] = []
     got: list[Tensor] = []
-    sound = dcgan.detected
+    sound = train_dcgan.detected
 
     def detected(activity: Tensor, totals: Tensor, kind: str, own: torch.Generator) -> Tensor:
         asked.append(totals)
         got.append(sound(activity, totals, kind, own))
         return got[-1]
 
-    monkeypatch.setattr(dcgan, "detected", detected)
+    monkeypatch.setattr(train_dcgan, "detected", detected)
     recipe = toy_generators(dcgan__epochs=1, dcgan__steps_per_epoch=4)
     train(recipe, crossed, tmp_path)
     dataset = Dataset.open(crossed)
@@ -365,7 +365,7 @@ def test_every_image_comes_once_before_any_comes_again(
     n: int, batch: int, steps: int, seed: int
 ) -> None:
     batch = min(batch, n)
-    batches = dcgan._order(n, batch, steps, torch.Generator().manual_seed(seed))
+    batches = train_dcgan._order(n, batch, steps, torch.Generator().manual_seed(seed))
     assert batches.shape == (steps, batch)
     order = batches.flatten()
     for start_of_pass in range(0, len(order), n):
@@ -376,7 +376,7 @@ def test_every_image_comes_once_before_any_comes_again(
 def test_the_published_form_can_be_asked_for() -> None:
     changes = {"dcgan__latent": 100, "dcgan__width": 128, "input__size": 64, "srgan__scale": 1}
     config = pipeline.dcgan(toy_generators(**PUBLISHED, **changes), "d" * 64, 0)[-1].config
-    generator, discriminator = dcgan.networks(config.dcgan, 1, config.size)
+    generator, discriminator = train_dcgan.networks(config.dcgan, 1, config.size)
     assert not any("condition" in name for name in generator.state_dict())
     assert config.size == 64
     assert sum(isinstance(m, nn.BatchNorm2d) for m in discriminator.modules()) == 3
@@ -387,7 +387,7 @@ def test_two_workers_have_the_mean_of_their_gradients(
     crossed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After one step Adam's first moment is (1 - 0.5) times the gradient."""
-    from thyroid.distribute.flights import on_ray
+    from thyroid.execution.stage_scheduler import on_ray
 
     one_step = {"dcgan__epochs": 1, "dcgan__steps_per_epoch": 1, "execution__workers": 2}
     stage = last(toy_generators(**one_step), crossed)
@@ -402,7 +402,7 @@ def test_two_workers_have_the_mean_of_their_gradients(
     alone = []
     for rank in (0, 1):
         on = Lonely(device=torch.device("cpu"), precision=torch.float32, rank=rank, workers=2)
-        monkeypatch.setattr(dcgan, "start", lambda _, on=on: on)
+        monkeypatch.setattr(train_dcgan, "start", lambda _, on=on: on)
         lonely = Store(tmp_path / f"rank-{rank}")
         list(in_process(lonely, where)([stage]))
         found = lonely.open(stage.key)

@@ -15,8 +15,8 @@ from thyroid.data.splits import make_split
 from thyroid.errors import InputError, StageFailed
 from thyroid.files import sha256_of
 from thyroid.recipe import SplitConfig
-from thyroid.stages import generator, synthesis
-from thyroid.stages.dcgan import GENERATOR
+from thyroid.stages import synthesise, train_generator
+from thyroid.stages.train_dcgan import GENERATOR
 
 FILES = Path(pipeline.__file__).parent / "generators"
 NAMES = sorted(path.stem for path in FILES.glob("[a-z]*.py"))
@@ -33,7 +33,7 @@ def test_a_pool_is_made_of_its_images(name: str, crossed: Path, tmp_path: Path) 
     stage = pipeline.synthesis(toy_generators(generator=name), dataset.digest, 0)
     assert "dcgan" not in stage.inputs
     folder, metrics = made(stage, crossed, tmp_path)
-    pool = Dataset.open(folder / synthesis.DATASET)
+    pool = Dataset.open(folder / synthesise.DATASET)
     assert len(pool) == sum(line["made"] for line in metrics) == 3 * 8 + 2 * 6
     assert set(pool.images["findings"]) == set(dataset.images["findings"])
     real = dataset.counts.sum((1, 2))
@@ -64,7 +64,7 @@ def test_its_code_is_part_of_its_key(crossed: Path, tmp_path: Path) -> None:
     other = dataclasses.replace(stage.config, source="0" * 64)
     assert dataclasses.replace(stage, config=other).key != stage.key
     with pytest.raises(StageFailed, match=f"another thyroid/generators/{NAMES[0]}.py"):
-        list(generator.fit(other, {}, tmp_path))
+        list(train_generator.fit(other, {}, tmp_path))
 
 
 def test_an_unknown_generator_is_a_sentence() -> None:

@@ -79,7 +79,7 @@ def test_generators_and_what_they_make_reach_the_classifier(tmp_path: Path) -> N
 @pytest.mark.usefixtures("ray_here")
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="NCCL takes two GPUs")
 def test_two_gpus_share_a_training_through_nccl(toy: Path, tmp_path: Path) -> None:
-    from thyroid.distribute.flights import on_ray
+    from thyroid.execution.stage_scheduler import on_ray
     from thyroid.storage.store import Store
 
     dataset = Dataset.open(toy)

@@ -17,15 +17,15 @@ from tests.toy import CLASSES, toy_recipe, write_toy
 from thyroid import pipeline
 from thyroid.acquisition import stabilised
 from thyroid.data.dataset import Dataset, write_dataset
-from thyroid.execute import in_process
+from thyroid.execution.in_process import in_process
 from thyroid.networks.registry import build
 from thyroid.networks.resnet import ResNet
 from thyroid.recipe import NetworkConfig
 from thyroid.stage import Stage
 from thyroid.stage_config import QualityConfig
-from thyroid.stages import quality, split
-from thyroid.stages.assessor import load_assessor
+from thyroid.stages import measure_quality, split
 from thyroid.stages.compute import start
+from thyroid.stages.feature_network import load_feature_network
 from thyroid.stages.super_resolution import _ssim
 from thyroid.storage.store import Store
 
@@ -34,9 +34,9 @@ RECIPE = toy_recipe(
     network__width=8,
     schedule__constant_epochs=6,
     schedule__decay_epochs=3,
-    judge__warmup_epochs=0,
-    judge__constant_epochs=1,
-    judge__decay_epochs=0,
+    label_filter__warmup_epochs=0,
+    label_filter__constant_epochs=1,
+    label_filter__decay_epochs=0,
     srgan__width=4,
     srgan__blocks=1,
     srgan__pixel_epochs=1,
@@ -70,7 +70,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
     upscaling = pipeline.srgan(RECIPE, digest, 0)
     stages = {
         "split": pipeline.split(RECIPE.split, digest),
-        "assessor": classifier(digest, 1),
+        "feature_network": classifier(digest, 1),
         "trained_on_real": classifier(digest, 0),
         "trained_on_synthetic": classifier(digest, 2),
         "srgan_pixel": upscaling[0],
@@ -119,7 +119,7 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
 
 def result(inputs: Inputs, folder: Path) -> dict[str, Any]:
     folder.mkdir()
-    (metrics,) = quality.fit(CONFIG, inputs, folder)
+    (metrics,) = measure_quality.fit(CONFIG, inputs, folder)
     json.dumps(metrics, allow_nan=False)
     content: dict[str, Any] = json.loads((folder / "quality.json").read_text())
     return content
@@ -134,7 +134,7 @@ def test_a_perfect_generator_is_as_good_as_real_images(
 ) -> None:
     content = result(synthetic(fresh), tmp_path / "quality")
     found = rows(content)
-    assert list(found) == list(quality.MEASURES)
+    assert list(found) == list(measure_quality.MEASURES)
     assert content["format_version"] == 1
     assert content["images"] == {"train": 216, "validation": 72, "synthetic": IMAGES}
     assert {row["group"] for row in content["rows"]} == {"all", *CLASSES}
@@ -260,7 +260,7 @@ def test_pictures_have_no_counts_to_measure(tmp_path: Path) -> None:
     digest = write_toy(data, images=90, kind="display").digest
     stages = {
         "split": pipeline.split(RECIPE.split, digest),
-        "assessor": classifier(digest, 1),
+        "feature_network": classifier(digest, 1),
     }
     inputs = {"dataset": data} | {n: made(store, data, stage) for n, stage in stages.items()}
     pool = tmp_path / "pool"
@@ -268,7 +268,7 @@ def test_pictures_have_no_counts_to_measure(tmp_path: Path) -> None:
     split.sign(*split.enter(inputs), pool)
     np.save(pool / "verdicts.npy", np.eye(3, dtype=np.float32)[[0] * 60])
     inputs |= {"synthetic": pool}
-    inputs |= dict.fromkeys(("trained_on_real", "trained_on_synthetic"), inputs["assessor"])
+    inputs |= dict.fromkeys(("trained_on_real", "trained_on_synthetic"), inputs["feature_network"])
     content = result(inputs, tmp_path / "quality")
     found = rows(content)
     assert content["super_resolution"] is None
@@ -307,7 +307,7 @@ def test_ssim_image_by_image() -> None:
 
 
 def test_features_are_what_the_head_sees(real: Inputs) -> None:
-    network = load_assessor(real["assessor"], start(RECIPE.execution))
+    network = load_feature_network(real["feature_network"], start(RECIPE.execution))
     assert isinstance(network, ResNet)
     x = torch.rand(3, 1, 32, 32)
     with torch.no_grad():
@@ -316,10 +316,10 @@ def test_features_are_what_the_head_sees(real: Inputs) -> None:
 
 
 def test_an_assessor_without_features_is_refused(tmp_path: Path, real: Inputs) -> None:
-    card = json.loads((real["assessor"] / "model.json").read_text())
+    card = json.loads((real["feature_network"] / "model.json").read_text())
     card["network"] = {"name": "lenet5"}
     (tmp_path / "model.json").write_text(json.dumps(card))
     network = build(NetworkConfig(name="lenet5"), 3)
     save_file(network.state_dict(), tmp_path / "model.safetensors")
     with pytest.raises(TypeError, match="must be a ResNet"):
-        load_assessor(tmp_path, start(RECIPE.execution))
+        load_feature_network(tmp_path, start(RECIPE.execution))

@@ -19,14 +19,14 @@ from thyroid import pipeline
 from thyroid.data.dataset import Dataset, write_dataset
 from thyroid.data.splits import make_split
 from thyroid.errors import StageFailed
-from thyroid.execute import in_process
+from thyroid.execution.in_process import in_process
 from thyroid.network_input import sum_pixels
 from thyroid.networks.srgan import Upscaler, bicubic
 from thyroid.recipe import Recipe
 from thyroid.stage import EpochMetrics, Stage
-from thyroid.stages import srgan
+from thyroid.stages import train_srgan
 from thyroid.stages.compute import start
-from thyroid.stages.srgan import deal, load_upscaler, pixel_loss, psnr_db, upscale
+from thyroid.stages.train_srgan import deal, load_upscaler, pixel_loss, psnr_db, upscale
 from thyroid.storage.store import Store
 
 NETWORKS = ("upscaler", "discriminator")
@@ -137,7 +137,7 @@ def test_the_discriminator_tells_bicubic_pictures_from_real_ones(
     y, x = np.mgrid[:32, :32]
     rate = 20.0 + 15 * ((y + x) % 2)
     data = with_rate(write_toy(tmp_path / "toy"), rate, tmp_path / "data")
-    monkeypatch.setattr(srgan, "Upscaler", Untrainable)
+    monkeypatch.setattr(train_srgan, "Upscaler", Untrainable)
     recipe = toy_generators(srgan__width=16, srgan__steps_per_epoch=100, srgan__learning_rate=2e-3)
     _, metrics = train(recipe, data, tmp_path / "store")
     assert metrics[-1]["discriminator_loss"] < 0.7  # 1.386 knows nothing
@@ -208,7 +208,7 @@ def test_a_loss_that_is_no_number_is_a_sentence(
             super().__init__(scale, width, blocks)
             nn.init.constant_(self.tail.bias, torch.nan)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(srgan, "Upscaler", Broken)
+    monkeypatch.setattr(train_srgan, "Upscaler", Broken)
     with pytest.raises(StageFailed, match="SRGAN diverged in epoch 1: its pixel loss is nan"):
         train(toy_generators(), toy, tmp_path)
     assert not list((tmp_path / "artifacts").glob("*/*/upscaler.safetensors"))
@@ -217,7 +217,9 @@ def test_a_loss_that_is_no_number_is_a_sentence(
 def test_a_loss_that_ceases_to_be_a_number_ends_the_adversarial_part(
     toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(srgan, "relative_error", lambda seen, wanted: (seen - wanted).sum() / 0)
+    monkeypatch.setattr(
+        train_srgan, "relative_error", lambda seen, wanted: (seen - wanted).sum() / 0
+    )
     with pytest.raises(StageFailed, match="SRGAN diverged in epoch 2"):
         train(toy_generators(), toy, tmp_path)
 
@@ -232,7 +234,7 @@ def test_a_result_far_below_bicubic_is_a_sentence(
             super().__init__(scale, width, blocks)
             nn.init.constant_(self.tail.bias, -100.0)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(srgan, "Upscaler", Dark)
+    monkeypatch.setattr(train_srgan, "Upscaler", Dark)
     bright = 1 + 300 * np.hanning(32)[:, None] * np.hanning(32)
     data = with_rate(write_toy(tmp_path / "toy"), bright, tmp_path / "data")
     with pytest.raises(StageFailed, match=r"SRGAN collapsed in epoch 1: .* with bicubic .* lower"):
@@ -269,7 +271,7 @@ def test_pictures_that_hold_no_counts_get_no_noise(
 
     data = write_toy(tmp_path / "data", kind="display").folder
     monkeypatch.setattr("thyroid.stages.images.acquire", forbidden)
-    monkeypatch.setattr(srgan, "divide", forbidden)
+    monkeypatch.setattr(train_srgan, "divide", forbidden)
     folder, metrics = train(toy_generators(), data, tmp_path / "store")
     assert json.loads((folder / "upscaler.json").read_text())["kind"] == "display"
     assert [m["part"] for m in metrics] == ["pixel", "adversarial"]
@@ -288,11 +290,11 @@ def test_the_features_may_be_vgg19s(
         def forward(self, x: Tensor) -> Tensor:
             return x.diff(dim=-1)
 
-    monkeypatch.setattr(srgan, "Vgg19Features", Edges)
+    monkeypatch.setattr(train_srgan, "Vgg19Features", Edges)
     (tmp_path / "weights.pth").write_text("some weights")
     recipe = toy_generators(srgan__vgg19="a" * 64)
     *_, final = stages(recipe, toy)
-    assert "judge" not in final.inputs
+    assert "label_filter" not in final.inputs
     folders = {
         name: made(stage, toy, tmp_path)[0]
         for name, stage in final.inputs.items()
@@ -303,7 +305,7 @@ def test_the_features_may_be_vgg19s(
     out = tmp_path / "out"
     out.mkdir()
     inputs = {"dataset": toy, **folders, "vgg19": tmp_path / "kept"}
-    (metrics,) = srgan.fit(final.config, inputs, out)
+    (metrics,) = train_srgan.fit(final.config, inputs, out)
     assert metrics["perceptual_loss"] > 0
 
 
@@ -330,18 +332,18 @@ def test_dealt_lots_are_independent_poisson_images() -> None:
 def test_input_and_target_of_a_step_share_no_photon() -> None:
     generator = torch.Generator().manual_seed(0)
     lots = deal(torch.full((6, 16, 16), 24.0), 8, generator)
-    drawn, to_input, to_target = srgan._draw(lots, 50, 12, generator)
+    drawn, to_input, to_target = train_srgan._draw(lots, 50, 12, generator)
     assert torch.equal(to_input + to_target, torch.ones(50, 8))
     assert set(to_input.sum(1).int().tolist()) == {4, 5, 6, 7}
-    photons = srgan._crops(lots, drawn, 12)
-    whole = srgan._some(photons, to_input) + srgan._some(photons, to_target)
+    photons = train_srgan._crops(lots, drawn, 12)
+    whole = train_srgan._some(photons, to_input) + train_srgan._some(photons, to_target)
     assert torch.equal(whole, torch.full((50, 12, 12), 24.0))
 
 
 def test_crops_are_shifted_and_mirrored_whole_pixels() -> None:
     image = torch.arange(36.0).view(1, 6, 6, 1)
     drawn = torch.tensor([[0, 1, 2, 0], [0, 0, 1, 1]])
-    first, second = srgan._crops(image, drawn, 4).squeeze(-1)
+    first, second = train_srgan._crops(image, drawn, 4).squeeze(-1)
     assert torch.equal(first, image[0, 1:5, 2:6, 0])
     assert torch.equal(second, image[0, 0:4, 1:5, 0].flip(1))
 
@@ -378,7 +380,7 @@ def test_two_workers_have_the_mean_of_their_gradients(
     toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After the adversarial part's one step the discriminator's first moment is 0.1 gradients."""
-    from thyroid.distribute.flights import on_ray
+    from thyroid.execution.stage_scheduler import on_ray
 
     stage = stages(toy_generators(srgan__steps_per_epoch=1, execution__workers=2), toy)[-1]
     store = Store(tmp_path / "two")
@@ -393,10 +395,10 @@ def test_two_workers_have_the_mean_of_their_gradients(
     alone = []
     for rank in (0, 1):
         on = Lonely(device=torch.device("cpu"), precision=torch.float32, rank=rank, workers=2)
-        monkeypatch.setattr(srgan, "start", lambda _, on=on: on)
+        monkeypatch.setattr(train_srgan, "start", lambda _, on=on: on)
         out = tmp_path / f"rank-{rank}"
         out.mkdir()
-        list(srgan.fit(stage.config, {"dataset": toy, **inputs}, out))
+        list(train_srgan.fit(stage.config, {"dataset": toy, **inputs}, out))
         alone.append(out)
     one, other = (load_file(out / "discriminator-optimiser.safetensors") for out in alone)
     moments = load_file(together / "discriminator-optimiser.safetensors")

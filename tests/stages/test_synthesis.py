@@ -16,14 +16,14 @@ from thyroid.data import quality as data_quality
 from thyroid.data.dataset import COLUMNS, Dataset, write_dataset
 from thyroid.data.splits import make_split
 from thyroid.errors import InputError, StageFailed
-from thyroid.execute import in_process
+from thyroid.execution.in_process import in_process
 from thyroid.recipe import Recipe
 from thyroid.stage import Stage
-from thyroid.stages import synthesis
+from thyroid.stages import synthesise
 from thyroid.stages.checkpoint import load_model
 from thyroid.stages.compute import start
 from thyroid.stages.images import images
-from thyroid.stages.prediction import probabilities
+from thyroid.stages.predict_part import probabilities
 from thyroid.storage.store import Store
 
 RECIPE = toy_generators()
@@ -132,12 +132,12 @@ def test_crosses_that_were_never_seen_can_be_asked_for(crossed: Path, root: Path
 def test_crosses_that_cannot_be_are_refused(crosses: str, crossed: Path) -> None:
     dataset = Dataset.open(crossed)
     with pytest.raises(InputError, match=r"synthesis\.crosses names"):
-        synthesis.combinations(dataset, np.arange(len(dataset)), crosses)
+        synthesise.combinations(dataset, np.arange(len(dataset)), crosses)
 
 
 def test_a_cross_asked_for_twice_is_made_once(crossed: Path) -> None:
     dataset = Dataset.open(crossed)
-    wanted = synthesis.combinations(
+    wanted = synthesise.combinations(
         dataset, np.arange(len(dataset)), "left+right,right+below,left+right,right+left"
     )
     crosses = [findings for findings in wanted if len(findings) > 1]
@@ -147,7 +147,7 @@ def test_a_cross_asked_for_twice_is_made_once(crossed: Path) -> None:
 def test_only_what_the_training_part_shows_counts_as_seen(crossed: Path) -> None:
     dataset = Dataset.open(crossed)
     left = np.flatnonzero(dataset.images["findings"] == "left;right")
-    assert synthesis.combinations(dataset, left, "seen") == [
+    assert synthesise.combinations(dataset, left, "seen") == [
         ("left",),
         ("right",),
         ("left", "right"),
@@ -158,13 +158,13 @@ def test_total_counts_are_those_of_real_training_images(
     crossed: Path, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[Tensor] = []
-    sound = synthesis.detected
+    sound = synthesise.detected
 
     def detected(activity: Tensor, totals: Tensor, kind: str, own: torch.Generator) -> Tensor:
         drawn.append(totals)
         return sound(activity, totals, kind, own)
 
-    monkeypatch.setattr(synthesis, "detected", detected)
+    monkeypatch.setattr(synthesise, "detected", detected)
     # From one state of the generators, much more than enough of each
     recipe = toy_generators(
         synthesis__images_per_class=200,
@@ -173,7 +173,7 @@ def test_total_counts_are_those_of_real_training_images(
     )
     stage = pipeline.synthesis(recipe, Dataset.open(crossed).digest, 0)
     (tmp_path / "out").mkdir()
-    fit = synthesis.fit(stage.config, inputs_of(stage, crossed, root), tmp_path / "out")
+    fit = synthesise.fit(stage.config, inputs_of(stage, crossed, root), tmp_path / "out")
     order = [metrics["findings"] for metrics in fit]
     real = Dataset.open(crossed)
     train = make_split(real, recipe.split).train
@@ -200,7 +200,7 @@ def test_the_filter_drops_what_the_judge_is_sure_is_something_else(
     dataset = opened(everything)
     judge = inputs_of(pipeline.synthesis(RECIPE, Dataset.open(crossed).digest, 0), crossed, root)
     on = start(RECIPE.execution)
-    network, _, input_config = load_model(judge["judge"], on)
+    network, _, input_config = load_model(judge["label_filter"], on)
     counts = images(dataset, np.arange(len(dataset)), input_config, on)
     labels = torch.from_numpy(dataset.labels)
     p = probabilities(network, counts, input_config.normalisation, on)
@@ -228,7 +228,7 @@ def test_a_judge_that_lets_nothing_pass_is_a_sentence(
     def all_right(_network: object, counts: Tensor, *_: object) -> Tensor:
         return torch.tensor([[0.0, 1.0, 0.0]]).expand(len(counts), -1)
 
-    monkeypatch.setattr(synthesis, "probabilities", all_right)
+    monkeypatch.setattr(synthesise, "probabilities", all_right)
     recipe = toy_generators(
         synthesis__images_per_class=0, synthesis__crosses="left+below", synthesis__rejection=0.9
     )
@@ -274,7 +274,7 @@ def test_examples_are_the_first_of_every_diagnosis(
     crossed: Path, root: Path, tmp_path: Path
 ) -> None:
     folder = pool(RECIPE, crossed, root)
-    synthesis.write_examples(folder, tmp_path / "examples", 2)
+    synthesise.write_examples(folder, tmp_path / "examples", 2)
     examples, all_of_them = Dataset.open(tmp_path / "examples"), opened(folder)
     assert examples.images["findings"].value_counts().to_dict() == dict.fromkeys(
         [*CLASSES, *CROSSES], 2

@@ -4,10 +4,10 @@ from pathlib import Path
 import pytest
 
 from thyroid.errors import StorageError
-from thyroid.execute import in_process
+from thyroid.execution.in_process import in_process
 from thyroid.stage import Stage
 from thyroid.stage_config import WeightsConfig
-from thyroid.stages.weights import FILE
+from thyroid.stages.copy_weights import FILE
 from thyroid.storage.store import Store
 
 

@@ -16,7 +16,7 @@ from tests.toy import toy_recipe, where, without_times
 from thyroid import pipeline
 from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError, StorageError
-from thyroid.execute import in_process
+from thyroid.execution.in_process import in_process
 from thyroid.storage import bucket, lease
 from thyroid.storage.bucket import Bucket, bucket_url
 from thyroid.storage.bucket_store import BucketStore

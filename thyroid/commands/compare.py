@@ -60,10 +60,10 @@ def compare(
         gpus_per_worker: share of a GPU per worker, for instance 0.25 or 1.
     """
     from thyroid.data.dataset import Dataset
-    from thyroid.distribute.connection import connected, patience
-    from thyroid.distribute.flights import on_ray
-    from thyroid.distribute.tasks import require_room, resources_there
-    from thyroid.execute import bring_about
+    from thyroid.execution.connection import connected, patience
+    from thyroid.execution.in_process import bring_about
+    from thyroid.execution.ray_task import require_room, resources_there
+    from thyroid.execution.stage_scheduler import on_ray
     from thyroid.files import sha256_of
     from thyroid.progress import say
     from thyroid.runs.comparison import (
@@ -76,11 +76,11 @@ def compare(
     from thyroid.runs.config import searched_before
     from thyroid.runs.experiment import Experiment
     from thyroid.runs.folder import at_work, write_config
-    from thyroid.runs.ledger import Ledger
     from thyroid.runs.preflight import preflight
     from thyroid.runs.results import write_results
     from thyroid.runs.rows import copy_rows, tuned, write_rows
-    from thyroid.runs.savings import lineages, write_stages
+    from thyroid.runs.stage_sharing import lineages, write_stages
+    from thyroid.runs.usage import UsageRecord
     from thyroid.space import load_space, space_file
     from thyroid.speed import fastest
     from thyroid.storage.store import Store
@@ -122,12 +122,12 @@ def compare(
         stack.enter_context(connected(address))
         require_room(base.execution, gpus_per_worker, patience(address))
         artifacts = stack.enter_context(at_work(run, method, "compare", store, about))
-        ledger = Ledger(run, resources_there)
+        usage = UsageRecord(run, resources_there)
         on_cluster = functools.partial(on_ray, artifacts, where, gpus_per_worker)
         needs: dict[str, list[Stage]] = {}
         if trials_per_model > 1:
             say(f"trying {sum(map(len, tried))} recipes of {len(rows)} networks")
-            with ledger.counting("search") as meter:
+            with usage.counting("search") as meter:
                 runner = on_cluster(keep_going=True, meter=meter)
                 rows, needs = tuned(rows, tried, data, artifacts, runner)
         method = method.of(rows[0].recipe)
@@ -141,7 +141,7 @@ def compare(
                 needs.setdefault(f"{row.name}, seed {seed}", []).append(stage)
         wanted = [stage for stages in needs.values() for stage in stages]
         write_rows(run, method, rows, None)
-        with ledger.counting("final") as meter:
+        with usage.counting("final") as meter:
             bring_about(wanted, on_cluster(meter=meter))
         write_results(run, method, artifacts)
         copy_rows(run, method, rows, artifacts)

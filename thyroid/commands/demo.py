@@ -16,8 +16,8 @@ from thyroid.recipe import RECIPES, override, read_recipe
 SHORTER = {
     "schedule.constant_epochs": 24,
     "schedule.decay_epochs": 12,
-    "judge.constant_epochs": 12,
-    "judge.decay_epochs": 6,
+    "label_filter.constant_epochs": 12,
+    "label_filter.decay_epochs": 6,
     "dcgan.epochs": 9,
     "srgan.pixel_epochs": 3,
     "srgan.adversarial_epochs": 2,
@@ -33,10 +33,10 @@ def demo(*, out: Path = Path("runs/demo"), trials: int = 6) -> None:
         trials: recipes that the search tries.
     """
     from thyroid.data.dataset import Dataset
-    from thyroid.distribute.search_config import SearchConfig
     from thyroid.progress import say
+    from thyroid.search.search_config import SearchConfig
 
-    config = SearchConfig(trials=trials, max_seeds=1)  # no play-off: minutes
+    config = SearchConfig(trials=trials, max_seeds=1)  # no seed race: minutes
     if out.is_dir() and any(out.iterdir()) and not (out / "dicom").exists():
         raise InputError(f"{out} holds something else: name a new folder.")
     if not (out / "dataset").exists():

@@ -17,7 +17,7 @@ from thyroid.recipe import RECIPES, Recipe, for_data, read_recipe
 
 if TYPE_CHECKING:
     from thyroid.data.dataset import Dataset
-    from thyroid.execute import Datasets
+    from thyroid.execution.in_process import Datasets
 
 Fields = Annotated[Recipe, arg(name="")]
 """The recipe, each field an option: `--input.size 128`."""

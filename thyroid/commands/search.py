@@ -15,7 +15,7 @@ from thyroid.errors import InputError
 
 if TYPE_CHECKING:
     from thyroid.data.dataset import Dataset
-    from thyroid.distribute.search_config import SearchConfig
+    from thyroid.search.search_config import SearchConfig
 
 
 def search(
@@ -88,8 +88,8 @@ def search(
         gpus_per_worker: share of a GPU per worker, for instance 0.25 or 1.
     """
     from thyroid.data.dataset import Dataset
-    from thyroid.distribute.search_config import SearchConfig
     from thyroid.runs.config import searched_before
+    from thyroid.search.search_config import SearchConfig
 
     config = SearchConfig(
         trials=trials,
@@ -148,12 +148,9 @@ def search_and_evaluate(
     report_every_s: float | None = None,
 ) -> None:
     """What `search` and `demo` have in common."""
-    from thyroid.distribute.connection import connected, patience
-    from thyroid.distribute.flights import on_ray
-    from thyroid.distribute.rehearsal import rehearse
-    from thyroid.distribute.search import Search
-    from thyroid.distribute.study import database, find_study
-    from thyroid.distribute.tasks import require_room
+    from thyroid.execution.connection import connected, patience
+    from thyroid.execution.ray_task import require_room
+    from thyroid.execution.stage_scheduler import on_ray
     from thyroid.files import sha256_of
     from thyroid.progress import say
     from thyroid.runs.comparison import changes_of
@@ -162,7 +159,10 @@ def search_and_evaluate(
     from thyroid.runs.live_report import LiveReport
     from thyroid.runs.preflight import preflight
     from thyroid.runs.results import evaluate
-    from thyroid.runs.savings import lineages, write_stages
+    from thyroid.runs.stage_sharing import lineages, write_stages
+    from thyroid.search.space_validation import validate_space
+    from thyroid.search.study import database, find_study
+    from thyroid.search.tune_search import Search
     from thyroid.space import load_space, space_file
     from thyroid.storage.store import Store
 
@@ -186,7 +186,7 @@ def search_and_evaluate(
         "recall": list(config.recall),
         "base": to_json(base),
     }
-    rehearse(space, base, data, config.trials, config.seed)
+    validate_space(space, base, data, config.trials, config.seed)
     preflight(first)
     for earlier in config.recall:
         find_study(Path(earlier))
@@ -215,7 +215,7 @@ def search_and_evaluate(
         found = first.of(best)
         write_config(run, found, command, about)
         say(f"training the best recipe with {final_seeds} seed{'s' if final_seeds > 1 else ''}")
-        with search.ledger.counting("final") as meter:
+        with search.usage.counting("final") as meter:
             runner = on_ray(artifacts, where, config.gpus_per_worker, meter=meter)
             evaluate(run, found, artifacts, runner)
         write_stages(run, search.needs() | lineages(found.needs()), artifacts)

@@ -53,14 +53,15 @@ def train(
         dry_run: show the recipe and the stages with what the store has, and stop.
     """
     from thyroid.data.dataset import Dataset
+    from thyroid.execution.meter import in_process_metered
     from thyroid.machine import at_once, resources
     from thyroid.runs.config import searched_before
     from thyroid.runs.experiment import Experiment
     from thyroid.runs.folder import at_work, write_config
-    from thyroid.runs.ledger import Ledger, in_process_metered
     from thyroid.runs.preflight import preflight
     from thyroid.runs.results import evaluate
-    from thyroid.runs.savings import lineages, write_stages
+    from thyroid.runs.stage_sharing import lineages, write_stages
+    from thyroid.runs.usage import UsageRecord
     from thyroid.stages.compute import start
     from thyroid.storage.store import Store
 
@@ -98,9 +99,9 @@ def train(
             there = resources
             runner_in = in_process_metered
         else:
-            from thyroid.distribute.connection import connected, patience
-            from thyroid.distribute.flights import on_ray
-            from thyroid.distribute.tasks import require_room, resources_there
+            from thyroid.execution.connection import connected, patience
+            from thyroid.execution.ray_task import require_room, resources_there
+            from thyroid.execution.stage_scheduler import on_ray
 
             stack.enter_context(connected(address))
             require_room(chosen.execution, gpus_per_worker, patience(address))
@@ -108,7 +109,7 @@ def train(
             runner_in = functools.partial(on_ray, gpus_per_worker=gpus_per_worker)
         artifacts = stack.enter_context(at_work(run, experiment, "train", store))
         write_config(run, experiment, "train")
-        with Ledger(run, there).counting("final") as meter:
+        with UsageRecord(run, there).counting("final") as meter:
             evaluate(run, experiment, artifacts, runner_in(artifacts, where, meter=meter))
         write_stages(run, lineages(experiment.needs()), artifacts)
     report(run)

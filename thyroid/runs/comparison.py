@@ -13,7 +13,7 @@ from typing import Any, Literal
 import optuna
 
 from thyroid import pipeline
-from thyroid.configuration import flat, to_json
+from thyroid.configuration import dotted_fields, to_json
 from thyroid.errors import InputError
 from thyroid.evaluate.paired import Difference, macro_f1_difference
 from thyroid.evaluate.predictions import Predictions
@@ -36,7 +36,7 @@ SHARED = ("split.", "input.size", "schedule.", "optimiser.batch_size", "network.
 many steps."""
 NOT_OF_BASELINES = (
     *("network.cross_feature", "cross.", "mixing."),
-    *("generator", "dcgan.", "srgan.", "synthesis.", "judge."),
+    *("generator", "dcgan.", "srgan.", "synthesis.", "label_filter."),
 )
 """What no space gives a baseline, which would be one no more, or would be told of what it lacks."""
 
@@ -155,7 +155,9 @@ def candidates(row: Row, space: Space, number: int, seed: int) -> list[Recipe]:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
     kept = SHARED + (NOT_OF_BASELINES if row.kind == "baseline" else ())
     fixed = {
-        name: value for name, value in flat(to_json(row.recipe)).items() if name.startswith(kept)
+        name: value
+        for name, value in dotted_fields(to_json(row.recipe)).items()
+        if name.startswith(kept)
     }
     proposed = [override(space(study.ask(), row.recipe), fixed) for _ in range(number - 1)]
     distinct: dict[str, Recipe] = {}
@@ -202,5 +204,5 @@ def chosen(validated: Sequence[Predictions | None]) -> int | None:
 
 def changes_of(method: Recipe, other: Recipe) -> dict[str, Any]:
     """What differs, by dotted field."""
-    before, after = flat(to_json(method)), flat(to_json(other))
+    before, after = dotted_fields(to_json(method)), dotted_fields(to_json(other))
     return {name: value for name, value in after.items() if value != before[name]}

@@ -30,7 +30,7 @@ class Experiment:
         return dataclasses.replace(self, recipe=recipe)
 
     @property
-    def twin(self) -> Experiment:
+    def real_only(self) -> Experiment:
         """The same on real images alone, of as many steps."""
         return self.of(without_synthetic(self.recipe))
 
@@ -53,7 +53,7 @@ class Experiment:
             if self.recipe.cross.order == "retrain":
                 needs[f"seed {seed}"] += one.predictions(before_cross=True)
             if self.recipe.synthetic:
-                needs[f"seed {seed}, without synthetic images"] = one.twin.predictions()
+                needs[f"seed {seed}, without synthetic images"] = one.real_only.predictions()
         first = needs[f"seed {self.seeds[0]}"]
         if self.recipe.synthetic:
             first.append(self.quality())

@@ -13,7 +13,7 @@ RUN/cases/             cases.json, images.npy, heat.npy: the first seed's errors
 RUN/model/             weights and card of the first seed
 RUN/trials.csv         searches only
 RUN/stages.json        the stages that the run needed, their seconds, and who needed them
-RUN/costs.json         node-hours and stage-hours: see ledger.py
+RUN/usage.json         node-hours and stage-hours: see usage.py
 RUN/store/             artifacts, unless they are kept elsewhere
 """
 
@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from thyroid import __version__, files, machine
-from thyroid.configuration import flat, to_json
+from thyroid.configuration import dotted_fields, to_json
 from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
 from thyroid.files import cannot_write, remove_at_once, replace_text
@@ -115,13 +115,13 @@ def require_same(
     before = read_config(run)
     try:
         used = [(before[name] or {}).get("digest") for name in DATA]
-        old = {"command": before["command"]} | flat(to_json(recipe))
+        old = {"command": before["command"]} | dotted_fields(to_json(recipe))
         old |= {f"--{name}": settings(before).get(name) for name in SETTINGS}
     except (KeyError, AttributeError):
         raise not_understood(run) from None
     if used != [None if data is None else data.digest for data in _data(experiment)]:
         raise InputError(f"{run} holds a run on other data: choose another run folder.")
-    new = {"command": command} | flat(to_json(experiment.recipe))
+    new = {"command": command} | dotted_fields(to_json(experiment.recipe))
     new |= {f"--{name}": (about or {}).get(name) for name in SETTINGS}
     for name, value in new.items():
         if value != old[name]:

@@ -21,7 +21,7 @@ from thyroid.recipe import Recipe
 from thyroid.runs.experiment import Experiment
 from thyroid.stage import Stage
 from thyroid.stages.batches import synthetic_weights
-from thyroid.stages.synthesis import combinations
+from thyroid.stages.synthesise import combinations
 
 
 def preflight(experiment: Experiment) -> None:

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from thyroid import pipeline
-from thyroid.execute import Runner, bring_about, opened, reread
+from thyroid.execution.in_process import Runner, bring_about, opened, reread
 from thyroid.files import cannot_write, remove_at_once, replace_file, replace_text
 from thyroid.runs.experiment import Experiment
 from thyroid.runs.tensorboard import write_tensorboard
 from thyroid.stage import Stage
-from thyroid.stages import prediction, synthesis
+from thyroid.stages import predict_part, synthesise
 from thyroid.stages.checkpoint import MODEL, WEIGHTS
 from thyroid.stages.split import FILE as SPLIT_FILE
 from thyroid.storage.store import Store
@@ -38,7 +38,7 @@ def evaluate(run: Path, experiment: Experiment, store: Store, runner: Runner) ->
 
 def write_results(run: Path, experiment: Experiment, store: Store) -> None:
     """Fill the run folder from the artifacts of the experiment's stages."""
-    from thyroid.stages import cases  # needs scipy, which is slow to import
+    from thyroid.stages import find_cases  # needs scipy, which is slow to import
 
     folder, recipe = run / "predictions", experiment.recipe
     with cannot_write(run):
@@ -49,13 +49,17 @@ def write_results(run: Path, experiment: Experiment, store: Store) -> None:
         replace_file(opened(parts, store) / SPLIT_FILE, run / SPLIT_FILE)
         _copy(opened(model, store), (WEIGHTS, MODEL), run / "model")
         _copy(
-            opened(experiment.cases(), store), (cases.IMAGES, cases.HEAT, cases.FILE), run / "cases"
+            opened(experiment.cases(), store),
+            (find_cases.IMAGES, find_cases.HEAT, find_cases.FILE),
+            run / "cases",
         )
         if recipe.cross.order == "retrain":
             before = experiment.predictions(before_cross=True)
             copy_predictions(before, store, folder / "before-cross")
         if recipe.synthetic:
-            copy_predictions(experiment.twin.predictions(), store, folder / "without-synthetic")
+            copy_predictions(
+                experiment.real_only.predictions(), store, folder / "without-synthetic"
+            )
             _copy_synthetic(run, experiment.quality(), store)
 
 
@@ -88,16 +92,18 @@ def copy_predictions(stages: Sequence[Stage], store: Store, folder: Path) -> Non
     for stage in stages:
         part = "validation" if stage.config.part == "validation" else "test"
         name = f"{part}-seed{stage.inputs['model'].config.seed}.csv"
-        replace_file(opened(stage, store) / prediction.FILE, folder / name)
+        replace_file(opened(stage, store) / predict_part.FILE, folder / name)
 
 
 def _copy_synthetic(run: Path, measured: Stage, store: Store) -> None:
     """The quality table, and some of the images that it is about."""
-    from thyroid.stages import quality  # needs torchmetrics, which takes two seconds to import
+    from thyroid.stages import (
+        measure_quality,  # needs torchmetrics, which takes two seconds to import
+    )
 
     folder = run / "synthetic"
     remove_at_once(folder)
     folder.mkdir()
-    replace_file(opened(measured, store) / quality.FILE, folder / quality.FILE)
+    replace_file(opened(measured, store) / measure_quality.FILE, folder / measure_quality.FILE)
     made = opened(measured.inputs["synthetic"], store)
-    synthesis.write_examples(made, folder / "examples", EXAMPLES)
+    synthesise.write_examples(made, folder / "examples", EXAMPLES)

@@ -11,7 +11,7 @@ from thyroid import pipeline
 from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
 from thyroid.evaluate.predictions import read_predictions
-from thyroid.execute import Runner, bring_about, opened, reread
+from thyroid.execution.in_process import Runner, bring_about, opened, reread
 from thyroid.files import cannot_write, remove_at_once, replace_text
 from thyroid.networks.registry import parameters
 from thyroid.recipe import Recipe
@@ -19,7 +19,7 @@ from thyroid.runs.comparison import Row, changes_of, chosen
 from thyroid.runs.experiment import Experiment
 from thyroid.runs.results import copy_predictions
 from thyroid.stage import Stage
-from thyroid.stages.prediction import FILE
+from thyroid.stages.predict_part import FILE
 from thyroid.storage.store import Store
 
 

@@ -19,17 +19,17 @@ from thyroid.network_input import sum_pixels
 from thyroid.networks.resnet import ResNet
 from thyroid.networks.srgan import bicubic
 from thyroid.stage_config import QualityConfig
-from thyroid.stages.assessor import assessed
 from thyroid.stages.compute import Compute
+from thyroid.stages.feature_network import features_and_classes
 from thyroid.stages.images import detected, images
-from thyroid.stages.srgan import CARD, load_upscaler, psnr_db, upscale
+from thyroid.stages.train_srgan import CARD, load_upscaler, psnr_db, upscale
 
 
 def super_resolution(
     inputs: Mapping[str, Path],
     dataset: Dataset,
     parts: Split,
-    assessor: ResNet,
+    feature_network: ResNet,
     config: QualityConfig,
     on: Compute,
 ) -> dict[str, Any] | None:
@@ -57,7 +57,7 @@ def super_resolution(
         halves = on.generator(config.seed, "quality", "halves")
         source, target = divide(source, half, halves)  # (N, S, S) each
     low = sum_pixels(source, config.input.size // card["scale"])  # (N, s, s)
-    wanted, _ = assessed(assessor, target, config.input.normalisation)
+    wanted, _ = features_and_classes(feature_network, target, config.input.normalisation)
 
     ways = {
         "bicubic": bicubic(low, card["scale"]),
@@ -68,7 +68,7 @@ def super_resolution(
     for way, activity in ways.items():
         photons = on.generator(config.seed, "quality", "photons")
         made = detected(activity, target.sum((1, 2)), kind, photons)
-        features, _ = assessed(assessor, made, config.input.normalisation)
+        features, _ = features_and_classes(feature_network, made, config.input.normalisation)
         enough = n >= FEWEST_KERNEL
         distances[way] = kernel_distance(features, wanted, paired=True) if enough else None
     return {

@@ -17,7 +17,7 @@ from thyroid.augment import thin
 from thyroid.data.dataset import Dataset
 from thyroid.data.splits import Split
 from thyroid.stage_config import CrossPhase, SegmentConfig
-from thyroid.stages import synthesis
+from thyroid.stages import synthesise
 from thyroid.stages.batches import Source, epoch_order, synthetic_weights
 from thyroid.stages.compute import Compute, seed_of
 from thyroid.stages.images import Held, Images, chunks, images, joined
@@ -115,9 +115,9 @@ def training_set(
     groups = _real(table, config)
 
     if config.synthetic is not None:
-        pool, verdicts = synthesis.load(inputs["synthetic"])
+        pool, verdicts = synthesise.load(inputs["synthetic"])
         made = images(pool, np.arange(len(pool)), config.input, on)
-        trust = config.synthetic.judge_weight
+        trust = config.synthetic.label_filter_weight
         meant = targets_of(pool.images["findings"], classes, secondary)
         judged = (1 - trust) * meant + trust * verdicts
         groups["synthetic"] = Group(
@@ -128,7 +128,7 @@ def training_set(
         targets.append(judged)
 
     if config.cross is not None and config.cross.superposed:
-        wanted = synthesis.combinations(dataset, parts.train, config.cross.crosses)
+        wanted = synthesise.combinations(dataset, parts.train, config.cross.crosses)
         crosses = [findings for findings in wanted if len(findings) > 1]
         first, second = superposition_pairs(table, crosses, config.seed)
         if len(first):

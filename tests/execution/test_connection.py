@@ -1,0 +1,64 @@
+"""A stop while Ray starts, and after it has."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+import pytest
+import ray
+
+from thyroid.errors import InputError
+from thyroid.execution.connection import connected
+
+
+def test_a_ray_that_does_not_start_is_a_sentence_with_its_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def init(**given: Any) -> None:
+        raise Exception("The current node timed out\nduring startup.")
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", init)
+    for address, sentence in (
+        (None, r"did not start on this machine \(The current node timed out during startup\.\)"),
+        ("10.0.0.1:6379", "No Ray cluster answers at '10.0.0.1:6379'"),
+    ):
+        with pytest.raises(InputError, match=sentence), connected(address):
+            pass
+
+
+@pytest.mark.parametrize(("stopped", "fails"), [(True, False), (True, True), (False, False)])
+def test_ray_starts_as_a_whole_and_leaves_sigterm_to_its_owner(
+    stopped: bool, fails: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = []
+
+    def init(**given: Any) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # as Ray does
+        for _ in range(2 if stopped else 0):
+            signal.raise_signal(signal.SIGINT)
+        done.append("started")
+        if fails:  # one of its processes had the interruption, too
+            raise RuntimeError("no dashboard")
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "shutdown", lambda: done.append("shut down"))
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    own = [signal.signal(number, signal.default_int_handler) for number in numbers]
+
+    def use() -> None:
+        with connected():
+            done.append("used")
+            signal.raise_signal(signal.SIGTERM)
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            use()
+    finally:
+        for number, handler in zip(numbers, own, strict=True):
+            signal.signal(number, handler)
+    assert done == ["started", *([] if stopped else ["used"]), "shut down"]

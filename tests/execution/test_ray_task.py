@@ -1,0 +1,301 @@
+"""The same numbers wherever a stage runs."""
+
+import sys
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+import torch
+from safetensors.torch import load_file
+
+from tests.toy import toy_recipe, where
+from thyroid import pipeline
+from thyroid.data.dataset import Dataset
+from thyroid.errors import InputError, ProcessLost, StageFailed, TooLarge
+from thyroid.execution import ray_task
+from thyroid.execution.connection import connected
+from thyroid.execution.in_process import Runner, in_process
+from thyroid.execution.ray_task import gpus_each, require_room, resources
+from thyroid.execution.stage_scheduler import on_ray
+from thyroid.recipe import ExecutionConfig, Recipe
+from thyroid.stage import Stage
+from thyroid.storage.store import Store
+
+
+def trained(recipe: Recipe, toy: Path) -> Stage:
+    return pipeline.classifier(recipe, Dataset.open(toy).digest, 0)[-1]
+
+
+def weights(runner: Runner, store: Store, stage: Stage, name: str) -> dict[str, torch.Tensor]:
+    assert [m for m in runner([stage]) if "epoch" in m]
+    folder = store.open(stage.key)
+    assert folder is not None
+    return load_file(folder / name)
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_a_ray_task_gives_the_bits_of_this_process(toy: Path, tmp_path: Path) -> None:
+    stage = trained(toy_recipe(augmentation__thinning=0.5), toy)
+    here, there = Store(tmp_path / "here"), Store(tmp_path / "there")
+    local = weights(in_process(here, where(toy)), here, stage, "model.safetensors")
+    remote = weights(on_ray(there, where(toy)), there, stage, "model.safetensors")
+    assert all(torch.equal(local[name], remote[name]) for name in local)
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_two_workers_have_the_gradient_of_one(toy: Path, tmp_path: Path) -> None:
+    """After one step AdamW's first moment is (1 - 0.9) times the gradient.
+
+    LeNet-5 has no batch statistics, so the mean over two halves is the mean over the batch.
+    """
+    one_step = {
+        "network__name": "lenet5",
+        "optimiser__batch_size": 54,
+        "schedule__warmup_epochs": 0,
+        "schedule__constant_epochs": 1,
+        "schedule__decay_epochs": 0,
+    }
+    alone = trained(toy_recipe(**one_step), toy)
+    shared = trained(toy_recipe(**one_step, execution__workers=2), toy)
+    store = Store(tmp_path)
+    one = weights(in_process(store, where(toy)), store, alone, "optimiser.safetensors")
+    two = weights(on_ray(store, where(toy)), store, shared, "optimiser.safetensors")
+    gradients = [name for name in one if name.endswith("/exp_avg")]
+    assert len(gradients) == 10
+    for name in gradients:
+        assert one[name].abs().max() > 0
+        torch.testing.assert_close(two[name] / 0.1, one[name] / 0.1, atol=1e-5, rtol=0)
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_one_worker_through_ray_train_is_the_loop_in_process(toy: Path, tmp_path: Path) -> None:
+    from thyroid.execution.train_workers import execute_on_workers
+
+    parts, stage = trained(toy_recipe(), toy).inputs["split"], trained(toy_recipe(), toy)
+    first = next(s for s in stage.lineage() if s.kind == "classifier")
+    here, there = Store(tmp_path / "here"), Store(tmp_path / "there")
+    local = weights(in_process(here, where(toy)), here, first, "model.safetensors")
+    list(in_process(there, where(toy))([parts]))
+    metrics = list(execute_on_workers(first, there, toy, {}))
+    assert [m["epoch"] for m in metrics] == [1]
+    folder = there.open(first.key)
+    assert folder is not None
+    remote = load_file(folder / "model.safetensors")
+    assert all(torch.equal(local[name], remote[name]) for name in local)
+
+
+@pytest.mark.usefixtures("ray_here")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_stage_that_fails_on_ray_says_why(workers: int, toy: Path, tmp_path: Path) -> None:
+    recipe = toy_recipe(
+        network__name="lenet5",
+        optimiser__learning_rate=10.0,
+        optimiser__weight_decay=10.0,
+        schedule__segment_epochs=9,
+        schedule__warmup_epochs=0,
+        execution__workers=workers,
+    )
+    with pytest.raises(StageFailed, match="diverged in epoch"):
+        list(on_ray(Store(tmp_path), where(toy))([trained(recipe, toy)]))
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_a_runner_that_keeps_going_leaves_out_what_fails_and_all_that_needs_it(
+    toy: Path, tmp_path: Path
+) -> None:
+    digest = Dataset.open(toy).digest
+    poison = {
+        "network__name": "lenet5",
+        "schedule__warmup_epochs": 0,
+        "optimiser__learning_rate": 10.0,
+        "optimiser__weight_decay": 10.0,
+        "schedule__segment_epochs": 2,
+    }
+    recipes = [toy_recipe(**poison), toy_recipe(schedule__segment_epochs=2)]
+    wanted = [pipeline.prediction(recipe, digest, 0, "validation") for recipe in recipes]
+    store = Store(tmp_path)
+    with pytest.raises(StageFailed, match="diverged"):
+        list(on_ray(store, where(toy))(wanted))
+    metrics = list(on_ray(store, where(toy), keep_going=True)(wanted))
+    assert [stage.key in store for stage in wanted] == [False, True]
+    assert wanted[0].inputs["model"].key not in store
+    rate = recipes[1].optimiser.learning_rate
+    assert [m["epoch"] for m in metrics if m.get("learning_rate", 10) <= rate] == [1, 2, 3, 4]
+
+
+def runner_that_meets(
+    failure: Exception, folder: Path, toy: Path, monkeypatch: pytest.MonkeyPatch
+) -> Runner:
+    """One that keeps going, whose every stage meets the same failure of Ray's."""
+
+    async def met(*_: object, **__: object) -> AsyncIterator[object]:
+        raise failure
+        yield
+
+    monkeypatch.setattr(ray_task, "start", met)
+    return on_ray(Store(folder), where(toy), keep_going=True)
+
+
+def test_a_runner_that_keeps_going_does_not_blame_a_recipe_for_a_lost_process(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = runner_that_meets(ray.exceptions.NodeDiedError("gone"), tmp_path, toy, monkeypatch)
+    with pytest.raises(ProcessLost, match="the same command goes on"):
+        list(runner([trained(toy_recipe(), toy)]))
+
+
+@pytest.mark.parametrize(
+    "failure", [ray.exceptions.OutOfMemoryError("much"), ray.exceptions.WorkerCrashedError()]
+)
+def test_a_runner_that_keeps_going_leaves_out_what_is_killed_alone_on_a_node(
+    failure: Exception, toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = list[bool]()
+    dead = [frozenset(), frozenset({"x"}), frozenset({"x"})]
+
+    async def killed(*_: object, alone_: list[bool] = alone, **how: bool) -> AsyncIterator[object]:
+        alone_.append(how["alone"])
+        raise failure
+        yield
+
+    monkeypatch.setattr(ray_task, "start", killed)
+    monkeypatch.setattr(ray_task, "dead_nodes", lambda: dead.pop(0))
+    stage = trained(toy_recipe(), toy).inputs["split"]
+    assert list(on_ray(Store(tmp_path), where(toy), keep_going=True)([stage])) == []
+    assert alone == [False, False, True]
+    assert dead == [{"x"}, {"x"}]
+
+    alone.clear()
+    with pytest.raises(TooLarge, match="was killed 3 times"):
+        list(on_ray(Store(tmp_path), where(toy))([stage]))
+    assert alone == [False, False, True, True]  # a node had died meanwhile
+    assert not dead
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_a_runner_that_keeps_going_stops_at_a_users_mistake(toy: Path, tmp_path: Path) -> None:
+    stage = trained(toy_recipe(input__size=20), toy)
+    with pytest.raises(InputError, match="does not divide"):
+        list(on_ray(Store(tmp_path), where(toy), keep_going=True)([stage]))
+
+
+@pytest.mark.usefixtures("ray_here")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_users_mistake_on_ray_is_the_users_sentence(
+    workers: int, toy: Path, tmp_path: Path
+) -> None:
+    stage = trained(toy_recipe(input__size=20, execution__workers=workers), toy)
+    with pytest.raises(InputError, match="does not divide"):
+        list(on_ray(Store(tmp_path), where(toy))([stage]))
+
+
+def test_a_stage_of_several_workers_holds_nothing_itself() -> None:
+    cpu = ExecutionConfig(device="cpu", precision="fp32", threads=3)
+    gpu = ExecutionConfig(device="cuda", precision="bf16")
+    assert resources(cpu, 0) == {"num_cpus": 3, "num_gpus": 0}
+    assert resources(gpu, 0) == {"num_cpus": 1, "num_gpus": 1}
+    assert resources(gpu, 0.25) == {"num_cpus": 1, "num_gpus": 0.25}
+    several = ExecutionConfig(device="cpu", precision="fp32", workers=2)
+    assert resources(several, 0) == {"num_cpus": 0}
+
+
+def test_each_of_several_workers_takes_a_whole_gpu() -> None:
+    gpu = ExecutionConfig(device="cuda", precision="bf16")
+    assert gpus_each(gpu, 0.25) == 0.25
+    assert gpus_each(replace(gpu, workers=2), 0.25) == 1
+    assert gpus_each(ExecutionConfig(device="cpu", precision="fp32", workers=2), 0.25) == 0
+
+
+@pytest.mark.parametrize(
+    ("nodes", "execution", "gpus_per_worker", "sentence"),
+    [
+        ([{"CPU": 4.0}, {"CPU": 4.0}], {"threads": 4, "workers": 2}, 0.0, None),
+        ([{"CPU": 4.0}, {"CPU": 4.0}], {"threads": 5}, 0.0, "A worker takes 5 CPUs, .* has 4 on"),
+        ([{"CPU": 4.0}], {"threads": 4, "workers": 2}, 0.0, "2 workers takes 8 CPUs, .* has 4:"),
+        ([{"CPU": 3.0}, {"CPU": 3.0}], {"threads": 2, "workers": 3}, 0.0, "nodes have room for 2:"),
+        ([], {}, 0.0, "A worker takes 1 CPUs, and Ray has 0 on"),
+        ([{"CPU": 8.0, "GPU": 1.0}], {"device": "cuda"}, 0.25, None),
+        (
+            [{"CPU": 8.0, "GPU": 1.0}],
+            {"device": "cuda", "workers": 2},
+            0.25,
+            "2 workers takes 2 GPUs, and Ray has 1:",
+        ),
+        ([{"CPU": 2.0, "GPU": 2.0}], {"device": "cuda", "workers": 2}, 0.25, None),
+        (
+            [{"CPU": 8.0}, {"CPU": 1.0, "GPU": 1.0}],
+            {"device": "cuda", "threads": 2},
+            0.0,
+            "1 workers of 2 CPUs and 1 GPUs each, and Ray's nodes have room for 0:",
+        ),
+    ],
+)
+def test_what_no_living_node_has_room_for_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+    nodes: list[dict[str, float]],
+    execution: dict[str, Any],
+    gpus_per_worker: float,
+    sentence: str | None,
+) -> None:
+    listed = [{"Alive": True, "Resources": node} for node in nodes]
+    listed.append({"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}})
+    monkeypatch.setattr(ray, "nodes", lambda: listed)
+    config = ExecutionConfig(**{"device": "cpu", "precision": "fp32"} | execution)
+    if sentence is None:
+        require_room(config, gpus_per_worker)
+    else:
+        with pytest.raises(InputError, match=sentence):
+            require_room(config, gpus_per_worker)
+
+
+@pytest.mark.parametrize("by_environment", [False, True])
+def test_an_address_of_ray_client_is_refused(
+    monkeypatch: pytest.MonkeyPatch, by_environment: bool
+) -> None:
+    def refuse(**_: object) -> None:
+        raise AssertionError("Ray was asked")
+
+    monkeypatch.setattr(ray, "init", refuse)
+    address = "ray://head:10001"
+    if by_environment:
+        monkeypatch.setenv("RAY_ADDRESS", address)
+    with (
+        pytest.raises(InputError, match=r"'ray://head:10001' is .* by `ray submit` or `ray job"),
+        connected(None if by_environment else address),
+    ):
+        pytest.fail("connected")
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_a_task_is_not_cancelled_within_an_import(tmp_path: Path) -> None:
+    """Half of torch cannot be imported again: the process would fail every later stage."""
+    (tmp_path / "slow.py").write_text(
+        "import pathlib, time\n"
+        "here = pathlib.Path(__file__).parent\n"
+        "(here / 'begun').touch()\n"
+        "[time.sleep(0.01) for _ in range(100)]\n"
+        "(here / 'whole').touch()\n"
+    )
+
+    @ray.remote(num_cpus=0, max_retries=0)  # type: ignore[untyped-decorator]
+    def task() -> None:
+        with ray_task.cancelled_between_imports():
+            sys.path.insert(0, str(tmp_path))
+            import slow  # type: ignore[import-not-found]  # noqa: F401
+
+            while True:
+                time.sleep(0.01)
+
+    cancelled = task.remote()
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "begun").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    ray.cancel(cancelled)
+    with pytest.raises(ray.exceptions.TaskCancelledError):
+        ray.get(cancelled, timeout=30)
+    assert (tmp_path / "whole").exists()

@@ -1,0 +1,50 @@
+"""What a run needed, computed and found."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.toy import toy_generators, where
+from thyroid import pipeline
+from thyroid.data.dataset import Dataset
+from thyroid.execution.in_process import in_process
+from thyroid.runs.stage_sharing import lineages, totals, write_stages
+from thyroid.storage.store import Store
+
+
+def test_what_trials_share_is_needed_twice_and_computed_once(toy: Path, tmp_path: Path) -> None:
+    digest = Dataset.open(toy).digest
+    short = pipeline.classifier(toy_generators(), digest, 0)
+    longer = pipeline.classifier(toy_generators(schedule__constant_epochs=3), digest, 0)
+    earlier, own = Store(tmp_path / "store", "earlier"), Store(tmp_path / "store", "own")
+    dcgan = next(s for s in short[0].lineage() if s.kind == "dcgan")
+    list(in_process(earlier, where(toy))([dcgan]))
+    list(in_process(own, where(toy))([short[-1], longer[-1]]))
+    needs = lineages({"trial 0": [short[-1]], "trial 1": [longer[-1]]})
+    write_stages(tmp_path, needs, own)
+
+    rows = {r["key"]: r for r in json.loads((tmp_path / "stages.json").read_text())["stages"]}
+    assert set(rows) == {s.key for final in (short[-1], longer[-1]) for s in final.lineage()}
+    assert rows[dcgan.key]["found"]
+    assert rows[dcgan.key]["users"] == ["trial 0", "trial 1"]
+    own_rows = [rows[short[-1].key], rows[longer[-1].key]]
+    assert [row["users"] for row in own_rows] == [["trial 0"], ["trial 1"]]
+    assert not own_rows[0]["found"]
+    assert own_rows[1]["first_epoch"] == 4
+    assert own_rows[1]["phase"] == "mixed"
+    assert longer[-2].key in own_rows[1]["inputs"]
+    assert all(row["seconds"] > 0 for row in rows.values())
+
+    told = totals(rows.values())
+    by_hand = sum(row["seconds"] * len(row["users"]) for row in rows.values())
+    assert told["needed"] == pytest.approx(by_hand)
+    assert told["computed"] + told["found"] == pytest.approx(
+        sum(row["seconds"] for row in rows.values())
+    )
+    assert told["needed"] > told["computed"] + told["found"]
+
+
+def test_what_is_there_no_longer_is_left_out(tmp_path: Path) -> None:
+    write_stages(tmp_path, {"seed 0": ["ab" * 32]}, Store(tmp_path / "store"))
+    assert json.loads((tmp_path / "stages.json").read_text())["stages"] == []

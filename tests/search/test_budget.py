@@ -1,0 +1,150 @@
+"""A search ends with its budget, and goes on with a larger one.
+
+On GPUs that are none: stages that know nothing of torch hold them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pandas as pd
+import pytest
+from optuna.trial import TrialState
+
+from tests.search.slow import EPOCH_S
+from tests.toy import toy_recipe, where
+from thyroid.data.dataset import Dataset
+from thyroid.recipe import Recipe, override
+from thyroid.search.search_config import SearchConfig
+from thyroid.search.study import open_study
+from thyroid.search.tune_search import Search
+from thyroid.storage.store import Store
+
+pytestmark = [pytest.mark.cluster, pytest.mark.ray]
+
+GPUS = 2
+EPOCHS = 8
+TRIALS = 12  # more than a busy machine begins before the usage looks
+TRIAL_S = EPOCHS * EPOCH_S
+"""GPU-seconds of a trial."""
+
+SEARCH = """
+import json, sys
+from pathlib import Path
+import ray
+from tests.search import slow
+from tests.search.test_budget import GPUS, search
+slow.install()
+ray.init(
+    address="local",
+    num_cpus=4,
+    num_gpus=GPUS,
+    include_dashboard=False,
+    log_to_driver=False,
+    runtime_env={"worker_process_setup_hook": "tests.search.slow.install"},
+)
+search(Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3]))
+"""
+
+
+def rates(trial: optuna.Trial, recipe: Recipe) -> Recipe:
+    rate = trial.suggest_float("rate", 1e-5, 1e-2, log=True)
+    return override(recipe, {"optimiser.learning_rate": rate})
+
+
+def search(toy: Path, run: Path, settings: dict[str, Any]) -> None:
+    base = toy_recipe(
+        execution__device="cuda",
+        schedule__warmup_epochs=0,
+        schedule__constant_epochs=EPOCHS,
+        schedule__decay_epochs=0,
+        schedule__segment_epochs=2,
+    )
+    Search(
+        run=run,
+        dataset=Dataset.open(toy),
+        base=base,
+        space=rates,
+        config=SearchConfig(**{"trials": TRIALS, "grace_epochs": 99} | settings),
+        store=Store(run / "store"),
+        datasets=where(toy),
+    ).best()
+
+
+def searched(toy: Path, run: Path, **settings: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", SEARCH, str(toy), str(run), json.dumps(settings)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def costs(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The budget, and what the search has used."""
+    content = json.loads((run / "usage.json").read_text())
+    (part,) = content["parts"]
+    return content["budget"], part
+
+
+def test_gpu_hours_are_counted_over_commands_and_end_the_search(toy: Path, tmp_path: Path) -> None:
+    few = 2.5 * TRIAL_S / 3600
+    first = searched(toy, tmp_path, gpu_hours=few, max_seeds=3)
+    assert first.returncode == 0, first.stderr
+    budget, used = costs(tmp_path)
+    assert budget == {"time_hours": None, "gpu_hours": few, "ended": "gpu_hours"}
+    late = GPUS * (2 + 3) / 3600  # until the usage looks, and on a busy machine
+    assert few <= used["gpu_hours"] <= few + late
+    assert used["gpu_node_hours"] == used["node_hours"] == used["hours"]
+    assert used["there_gpu_hours"] == pytest.approx(GPUS * used["hours"])
+    assert used["gpu_hours"] < used["there_gpu_hours"]
+    assert "the search's budget is used up" in first.stderr
+    assert f"of {few:g} GPU-hours" in first.stderr
+    assert "giving the best" not in first.stderr  # no seed race
+    study = open_study(tmp_path / "study.journal")
+    done = [trial.number for trial in study.trials if trial.state is TrialState.COMPLETE]
+    cut = [trial.number for trial in study.trials if trial.state is TrialState.RUNNING]
+    assert done
+    assert cut
+    assert len(done) + len(cut) == len(study.trials) < TRIALS
+    ended = pd.read_csv(tmp_path / "trials.csv")
+
+    more = searched(toy, tmp_path, gpu_hours=100.0)
+    assert more.returncode == 0, more.stderr
+    table = pd.read_csv(tmp_path / "trials.csv")
+    assert list(table["number"]) == list(range(TRIALS))
+    assert set(table["state"]) == {"complete"}
+    pd.testing.assert_frame_equal(
+        table.drop(columns="chosen").loc[table["number"].isin(done)].reset_index(drop=True),
+        ended.drop(columns="chosen"),
+    )
+    budget, after = costs(tmp_path)
+    assert budget["ended"] is None
+    assert after["gpu_hours"] > used["gpu_hours"]
+    assert after["gpu_hours"] >= TRIALS * TRIAL_S / 3600  # some segments were computed twice
+
+
+def test_a_time_budget_ends_the_play_off(toy: Path, tmp_path: Path) -> None:
+    """All recipes are as good, so that only time ends it."""
+    first = searched(toy, tmp_path, trials=2)
+    assert first.returncode == 0, first.stderr
+    budget, before = costs(tmp_path)
+    assert budget == {"time_hours": None, "gpu_hours": None, "ended": None}
+    seconds = 15.0
+    second = searched(toy, tmp_path, trials=2, max_seeds=1000, time_budget_s=seconds)
+    assert second.returncode == 0, second.stderr
+    assert "giving the best 2 recipes more seeds" in second.stderr
+    budget, after = costs(tmp_path)
+    assert budget == {"time_hours": seconds / 3600, "gpu_hours": None, "ended": "time_hours"}
+    assert 0 <= 3600 * (after["hours"] - before["hours"]) - seconds < 60
+    assert after["gpu_hours"] > before["gpu_hours"]
+    table = pd.read_csv(tmp_path / "trials.csv")
+    assert table["raced_seeds"].max() < 1000
+    assert table["chosen"].sum() == 1

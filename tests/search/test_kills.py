@@ -1,0 +1,231 @@
+"""Any process may die at any time: nothing is lost, doubled or different, and nobody waits for it.
+
+Each search here is a process of its own with its own Ray, which is in its session: what is left
+of it at the end is ended with it.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from optuna.trial import FrozenTrial
+
+from tests.cluster.outcomes import SPENT
+from tests.search.test_search import best_recipe
+from tests.toy import toy_generators, where
+from thyroid.data.dataset import Dataset
+from thyroid.errors import InputError
+from thyroid.search.search_config import SearchConfig
+from thyroid.search.study import read_study
+from thyroid.space import load_space
+from thyroid.storage.store import Store
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
+
+TRIALS = 5
+
+SEARCH = """
+import sys
+from pathlib import Path
+from tests.search.test_kills import search
+from thyroid.execution.connection import connected
+with connected(cpus=2):
+    search(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
+"""
+
+
+def search(toy: Path, run: Path, concurrent: int) -> None:
+    config = SearchConfig(trials=TRIALS, concurrent=concurrent, grace_epochs=2, reduction_factor=2)
+    base = toy_generators(schedule__constant_epochs=8)
+    space, store = load_space("augmentation"), Store(run / "store", "run")
+    best_recipe(run, Dataset.open(toy), base, space, config, store, where(toy))
+
+
+def table(run: Path) -> pd.DataFrame:
+    """What does not depend on when, or by whom, it was computed."""
+    return pd.read_csv(run / "trials.csv").drop(columns=SPENT)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    toy: Path, tmp_path_factory: pytest.TempPathFactory, ray_here: None
+) -> pd.DataFrame:
+    run = tmp_path_factory.mktemp("undisturbed")
+    search(toy, run, concurrent=1)
+    return table(run)
+
+
+@contextmanager
+def searching(toy: Path, run: Path, concurrent: int = 1) -> Iterator[subprocess.Popen[bytes]]:
+    run.mkdir(exist_ok=True)
+    with (run / "output.txt").open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-c", SEARCH, str(toy), str(run), str(concurrent)],
+            env={
+                **os.environ,
+                "PYTHONPATH": str(Path(__file__).parents[2]),
+                "RAY_gcs_rpc_server_reconnect_timeout_s": "5",  # Ray waits a minute for its head
+            },
+            start_new_session=True,
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        yield process
+    finally:
+        kill_processes(named("", process.pid))
+        process.wait()
+
+
+def until(condition: Callable[[], object], process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None, "the search ended too early"
+        assert time.monotonic() < deadline, "it never came about"
+        time.sleep(0.01)
+
+
+def trials(run: Path) -> list[FrozenTrial]:
+    journal = run / "study.journal"
+    with suppress(InputError):  # not yet
+        return read_study(journal).get_trials()
+    return []
+
+
+def trials_ended(run: Path) -> int:
+    return sum(trial.state.is_finished() for trial in trials(run))
+
+
+def has_reported(run: Path) -> bool:
+    """Whether a trial that runs has passed a rung."""
+    running = [trial for trial in trials(run) if not trial.state.is_finished()]
+    return any(trial.intermediate_values for trial in running)
+
+
+def claims(run: Path) -> list[list[str]]:
+    """Host, process and name of who builds something in the run's store."""
+    found = []
+    for claim in (run / "store" / "claims").glob("*"):
+        with suppress(FileNotFoundError):
+            found.append(claim.read_text().split())
+    return [holder for holder in found if len(holder) == 3]
+
+
+def named(name: str, session: int) -> list[int]:
+    """Processes of a session whose title or command holds a name."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if os.getsid(int(folder.name)) == session:
+                command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                found += [int(folder.name)] if name in command else []
+        except (ProcessLookupError, FileNotFoundError):
+            pass
+    return found
+
+
+def kill_processes(processes: Iterable[int]) -> None:
+    for process in processes:
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+
+
+def kill_worker(process: subprocess.Popen[bytes], run: Path) -> None:
+    """Who is at a stage."""
+    until(lambda: claims(run), process)
+    kill_processes(int(pid) for _, pid, _ in claims(run))
+
+
+def kill_driver(process: subprocess.Popen[bytes], run: Path) -> None:
+    """The process of a trial."""
+    if trials_ended(run) > 1:
+        until(lambda: has_reported(run) or trials_ended(run) >= TRIALS, process)
+    drivers = named("ray::ImplicitFunc", process.pid)
+    assert drivers
+    kill_processes(drivers)
+
+
+def kill_desk(process: subprocess.Popen[bytes], run: Path) -> None:
+    """Who knows which trial waits for which stage."""
+    (scheduler,) = named("ray::SchedulerActor", process.pid)
+    kill_processes([scheduler])
+
+
+@pytest.mark.parametrize("kill", [kill_worker, kill_driver, kill_desk])
+def test_a_search_survives(
+    kill: Callable[[subprocess.Popen[bytes], Path], None],
+    toy: Path,
+    tmp_path: Path,
+    undisturbed: pd.DataFrame,
+) -> None:
+    with searching(toy, tmp_path) as process:
+        for done in (1, 2):
+            until(lambda done=done: trials_ended(tmp_path) >= done, process)  # type: ignore[misc]
+            kill(process, tmp_path)
+        assert process.wait(120) == 0, (tmp_path / "output.txt").read_text()
+    pd.testing.assert_frame_equal(table(tmp_path), undisturbed, check_exact=True)
+
+
+def kill_main(process: subprocess.Popen[bytes]) -> None:
+    """The command alone: its Ray finds out by itself."""
+    process.kill()
+
+
+def kill_head(process: subprocess.Popen[bytes]) -> None:
+    """Ray's control store."""
+    (head,) = named("gcs_server", process.pid)
+    kill_processes([head])
+
+
+def kill_node(process: subprocess.Popen[bytes]) -> None:
+    """Ray's node manager, and with it its workers."""
+    (raylet,) = named("raylet/raylet", process.pid)
+    kill_processes([raylet])
+
+
+def kill_all(process: subprocess.Popen[bytes]) -> None:
+    """As when the power goes."""
+    os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("kill", [kill_main, kill_head, kill_node, kill_all])
+def test_the_same_command_ends_as_if_nothing_had_been(
+    kill: Callable[[subprocess.Popen[bytes]], None],
+    toy: Path,
+    tmp_path: Path,
+    undisturbed: pd.DataFrame,
+) -> None:
+    with searching(toy, tmp_path) as process:
+        until(lambda: trials_ended(tmp_path) >= 1, process)
+        kill(process)
+        process.wait(120)
+    assert 1 <= trials_ended(tmp_path) < TRIALS
+    search(toy, tmp_path, concurrent=1)
+    pd.testing.assert_frame_equal(table(tmp_path), undisturbed, check_exact=True)
+
+
+def test_of_trials_at_once_none_is_lost_or_doubled(
+    toy: Path, tmp_path: Path, undisturbed: pd.DataFrame
+) -> None:
+    with searching(toy, tmp_path, concurrent=2) as process:
+        until(lambda: trials_ended(tmp_path) >= 1, process)
+        kill_worker(process, tmp_path)
+        kill_driver(process, tmp_path)
+        until(lambda: trials_ended(tmp_path) >= 2, process)
+        kill_all(process)
+    search(toy, tmp_path, concurrent=2)
+    after = table(tmp_path)
+    assert list(after["number"]) == list(range(TRIALS))
+    assert set(after["state"]) <= {"complete", "pruned"}
+    parameters = [name for name in after if name.startswith("param_")]
+    alike = after[parameters].merge(undisturbed, on=parameters)  # the first trials are the same
+    both = alike.merge(after[[*parameters, "macro_f1", "epochs"]], on=[*parameters, "epochs"])
+    assert len(both)
+    assert (both["macro_f1_x"] == both["macro_f1_y"]).all()

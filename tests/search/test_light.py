@@ -1,0 +1,13 @@
+"""Who waits stays small."""
+
+import subprocess
+import sys
+
+
+def test_drivers_and_the_scheduler_import_no_torch() -> None:
+    program = (
+        "import sys, thyroid.search.trial_driver; "
+        "import thyroid.execution.stage_scheduler, tune_spaces.joint; "
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], timeout=60).returncode == 0

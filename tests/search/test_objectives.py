@@ -1,0 +1,182 @@
+"""Several objectives, databases, earlier runs, more seeds for the best."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pandas as pd
+import pytest
+from optuna.trial import BaseTrial, TrialState
+
+from tests.search.test_search import best_recipe
+from tests.toy import toy_recipe, where, write_toy
+from thyroid.data.dataset import Dataset
+from thyroid.errors import InputError
+from thyroid.recipe import Recipe, override
+from thyroid.search.search_config import SearchConfig
+from thyroid.search.study import open_study
+from thyroid.search.tune_search import Search
+from thyroid.storage.store import Store
+
+
+def lengths(trial: BaseTrial, recipe: Recipe) -> Recipe:
+    """Shorter and longer trainings, which share their beginnings; some learn too slowly."""
+    epochs = trial.suggest_int("epochs", 1, 6)
+    rate = trial.suggest_categorical("rate", [1e-5, 3e-3])
+    return override(recipe, {"schedule.constant_epochs": epochs, "optimiser.learning_rate": rate})
+
+
+@pytest.fixture(scope="module")
+def crossed(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return write_toy(tmp_path_factory.mktemp("crossed") / "data", images=60, crosses=24)
+
+
+def search(run: Path, dataset: Dataset, store: Store, **settings: Any) -> Search:
+    config = SearchConfig(**{"trials": 6, "concurrent": 1, "grace_epochs": 99, **settings})
+    return Search(
+        run=run,
+        dataset=dataset,
+        base=toy_recipe(network__width=8),
+        space=lengths,
+        config=config,
+        store=store,
+        datasets=where(dataset.folder),
+    )
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_several_objectives_are_told_and_the_first_one_decides(
+    crossed: Dataset, tmp_path: Path
+) -> None:
+    objectives = ("macro_f1", "cross_recall", "compute")
+    found = search(tmp_path, crossed, Store(tmp_path / "store"), objectives=objectives)
+    best = found.best()
+    table = pd.read_csv(tmp_path / "trials.csv")
+    assert len(found.study.best_trials) >= 1  # Optuna's own front
+    for trial in found.study.trials:
+        assert trial.state is TrialState.COMPLETE
+        row = table.iloc[trial.number]
+        np.testing.assert_allclose(trial.values, [row[name] for name in objectives])
+    assert table["cross_recall"].between(0, 1).all()
+    same_rate = table[table["param_rate"] == table["param_rate"].iloc[0]]
+    assert same_rate.sort_values("param_epochs")["compute"].is_monotonic_increasing
+    assert table["chosen"].sum() == 1
+    chosen = table[table["chosen"] == 1].iloc[0]
+    assert chosen["macro_f1"] == table["macro_f1"].max()
+    assert best.schedule.constant_epochs == chosen["param_epochs"]
+
+
+def test_objectives_that_cannot_be_are_refused(toy: Path, tmp_path: Path) -> None:
+    for names in (("f1",), ("macro_f1", "macro_f1"), ()):
+        with pytest.raises(InputError, match="--objectives"):
+            SearchConfig(objectives=names)
+    asked = search(tmp_path, Dataset.open(toy), Store(tmp_path), objectives=("cross_recall",))
+    with pytest.raises(InputError, match="no cross image in its validation part"):
+        asked.best()
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_a_study_in_a_database_goes_on_and_is_its_runs_own(
+    crossed: Dataset, tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path / 'studies.db'}"
+    stores = [Store(tmp_path / "store", run) for run in ("first", "second")]
+    search(tmp_path / "a", crossed, stores[0], trials=2, storage=url).best()
+    search(tmp_path / "b", crossed, stores[1], trials=3, storage=url).best()
+    search(tmp_path / "a", crossed, stores[0], trials=4, storage=url).best()
+    lengths = {s.study_name: s.n_trials for s in optuna.get_all_study_summaries(url)}
+    assert lengths == {"thyroid-first": 4, "thyroid-second": 3}
+    assert not (tmp_path / "a" / "study.journal").exists()
+    with pytest.raises(InputError, match="give a URL such as"):
+        open_study("nosuchdatabase://nowhere")
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_earlier_trials_are_recalled_as_far_as_the_store_has_them(
+    crossed: Dataset, tmp_path: Path
+) -> None:
+    store = Store(tmp_path / "store", "first")
+    old = tmp_path / "old"
+    search(old, crossed, store).best()
+    config = {"dataset": {"classes": []}, "search": {}, "id": "first"}
+    (old / "config.json").write_text(json.dumps(config))
+    told = pd.read_csv(old / "trials.csv")
+    distinct = told.drop_duplicates(["param_epochs", "param_rate"])
+
+    again = replace(store, run="second")
+    new = search(tmp_path / "new", crossed, again, trials=2, recall=(str(old),))
+    new.best()
+    table = pd.read_csv(tmp_path / "new" / "trials.csv")
+    assert len(table) == len(distinct) + 2
+    recalled = table.iloc[: len(distinct)]
+    np.testing.assert_array_equal(recalled["macro_f1"], distinct["macro_f1"])
+    assert (recalled["computed_stages"] == 0).all()
+    assert list(recalled["reason"]) == [f"recalled from old trial {n}" for n in distinct["number"]]
+    assert len(new.own) == 2
+    new.best()  # once more: nothing is recalled twice
+    assert len(pd.read_csv(tmp_path / "new" / "trials.csv")) == len(distinct) + 2
+
+    # A kill while trials were being recalled: the others come, and none twice
+    half = search(tmp_path / "half", crossed, again, trials=1, recall=(str(old), str(old)))
+    (tmp_path / "half").mkdir()
+    first = new.study.get_trials()[0]
+    half.study.add_trial(first)
+    half.best()
+    table = pd.read_csv(tmp_path / "half" / "trials.csv")
+    assert sorted(table["macro_f1"][: len(distinct)]) == sorted(distinct["macro_f1"])
+
+    def narrower(trial: BaseTrial, recipe: Recipe) -> Recipe:
+        epochs = trial.suggest_int("epochs", 1, int(distinct["param_epochs"].max()) - 1)
+        rate = trial.suggest_categorical("rate", [1e-5, 3e-3])
+        changes = {"schedule.constant_epochs": epochs, "optimiser.learning_rate": rate}
+        return override(recipe, changes)
+
+    narrow = replace(
+        search(tmp_path / "narrow", crossed, again, trials=1, recall=(str(old),)), space=narrower
+    )
+    narrow.best()
+    table = pd.read_csv(tmp_path / "narrow" / "trials.csv")
+    assert table["param_epochs"].max() < distinct["param_epochs"].max()
+
+    elsewhere = search(
+        tmp_path / "elsewhere", crossed, Store(tmp_path / "empty"), trials=1, recall=(str(old),)
+    )
+    elsewhere.best()
+    assert len(pd.read_csv(tmp_path / "elsewhere" / "trials.csv")) == 1
+    with pytest.raises(InputError, match="is no run"):
+        search(tmp_path / "x", crossed, store, recall=(str(tmp_path),)).best()
+    (old / "config.json").write_text(json.dumps(config | {"search": None}))
+    with pytest.raises(InputError, match="holds no search"):
+        search(tmp_path / "x", crossed, store, recall=(str(old),)).best()
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_the_best_get_more_seeds_and_their_mean_decides(crossed: Dataset, tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    best = search(tmp_path, crossed, store, max_seeds=3).best()
+    table = pd.read_csv(tmp_path / "trials.csv")
+    played = table[table["raced_seeds"].notna()]
+    assert 2 <= len(played) <= 6
+    assert played["raced_seeds"].between(1, 3).all()
+    assert played["raced_seeds"].max() >= 2
+    assert table["macro_f1"].max() in set(played["macro_f1"])
+    single = played[played["raced_seeds"] == 1]
+    np.testing.assert_array_equal(single["raced_macro_f1"], single["macro_f1"])
+    chosen = table[table["chosen"] == 1]
+    assert chosen["raced_macro_f1"].item() == played["raced_macro_f1"].max()
+    assert best.schedule.constant_epochs == chosen["param_epochs"].item()
+    assert (
+        best_recipe(
+            tmp_path,
+            crossed,
+            toy_recipe(network__width=8),
+            lengths,
+            SearchConfig(trials=6, max_seeds=3),
+            store,
+            where(crossed.folder),
+        )
+        == best
+    )

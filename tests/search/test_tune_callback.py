@@ -1,0 +1,293 @@
+"""What is shown of a search: the table, the lines, and where they come from."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import pytest
+import ray
+from rich.console import Console
+
+from tests.search.test_flights import ENDLESS, segments, until, within
+from tests.test_cli import FEW, TINY
+from tests.toy import toy_generators, toy_recipe, where
+from thyroid import pipeline, progress
+from thyroid.configuration import to_json
+from thyroid.data.dataset import Dataset
+from thyroid.execution.stage_scheduler import StageScheduler
+from thyroid.runs.usage import UsageRecord
+from thyroid.search import progress_table as boards
+from thyroid.search.budget import Budget
+from thyroid.search.progress_table import MOST_ROWS, EndedTrial, ProgressTable, RunningTrial
+from thyroid.search.search_config import SearchConfig
+from thyroid.search.study import finished, open_study
+from thyroid.search.tune_callback import SearchCallback
+from thyroid.search.tune_search import Search
+from thyroid.storage.store import Store
+
+
+def gone(
+    number: int, state: str = "complete", value: float | None = 0.5, **more: Any
+) -> EndedTrial:
+    return EndedTrial(
+        number=number, state=state, macro_f1=value, **{"reused": 5, "computed": 2} | more
+    )
+
+
+def busy() -> ProgressTable:
+    """Of 16 trials four have ended, ten run."""
+    table = ProgressTable(16)
+    table.begin([gone(0), gone(1, "pruned", 0.9), gone(2, "failed", None), gone(3)])
+    for number in range(4, 14):
+        at = f"dcgan {number}"
+        table.running[f"id{number}"] = RunningTrial(number=number, epochs=40, epoch=number, at=at)
+    table.running["id4"].macro_f1 = 0.75
+    return table
+
+
+def drawn(table: ProgressTable, width: int) -> list[str]:
+    console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
+    console.print(table)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue().splitlines()
+
+
+@pytest.mark.parametrize("width", [40, 60, 100])
+def test_the_table_says_it_all_on_every_terminal(width: int) -> None:
+    lines = drawn(busy(), width)
+    assert all(len(line) <= width for line in lines)
+    text = "\n".join(lines)
+    for fact in (
+        "4/16 trials, best 0.500 (trial 0)",  # the first of the equal ones
+        "2 complete, 1 stopped, 1 failed",
+        "8 stages computed, 20 reused",
+    ):
+        assert fact in text
+    assert any(line.split() == ["4", "4/40", "0.750", "dcgan", "4"] for line in lines)
+    assert lines[-1].strip() == "and 2 more running"
+    assert len(lines) <= MOST_ROWS + 7
+
+
+def test_a_round_begins_with_what_the_study_knows() -> None:
+    table = busy()
+    table.end("id4", gone(4, value=0.8))
+    assert table.standing == "best 0.800, 5/16"
+    table.begin([gone(number) for number in range(5)] + [gone(9, value=0.7, own=False)])
+    assert table.standing == "best 0.700, 5/16"  # a recalled trial is none that has ended here
+    assert table.line().startswith("search: 5/16 trials, best 0.700 (trial 9), 5 complete")
+    assert "10 stages computed, 25 reused" in table.line()
+
+
+def test_time_left_follows_the_pace_and_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(boards.time, "monotonic", lambda: now[0])
+    free, bound = ProgressTable(16), ProgressTable(16, budget_s=100)
+    for table in (free, bound):
+        table.begin([gone(number) for number in range(8)])  # of an earlier command
+    now[0] = 40
+    assert free.line().endswith("reused, 40 s")
+    assert bound.line().endswith("40 s, about 1 min 00 s left")
+    for table in (free, bound):
+        for number in (8, 9):
+            table.end("", gone(number))
+    assert free.line().endswith("40 s, about 2 min 00 s left")
+    assert bound.line().endswith("40 s, about 1 min 00 s left")
+    for number in range(10, 16):
+        bound.end("", gone(number))
+    assert bound.line().endswith("reused, 40 s")  # nothing is left to do
+
+
+def test_in_a_pipe_there_is_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    written, now = io.StringIO(), [0.0]
+    monkeypatch.setattr(progress, "console", Console(file=written, force_terminal=False))
+    monkeypatch.setattr(boards.time, "monotonic", lambda: now[0])
+    table = busy()
+    with table.shown():
+        for _ in range(100):
+            now[0] += 0.25
+            table.tick()
+        table.end("id4", gone(4, value=0.8))
+    lines = written.getvalue().splitlines()
+    assert len(lines) == 3
+    assert lines[0].startswith("search: 4/16 trials, best 0.500 (trial 0), 10 running, 2 complete")
+    assert lines[-1].startswith("search: 5/16 trials, best 0.800 (trial 4), 3 complete")
+    assert "\x1b" not in written.getvalue()
+
+
+def test_a_terminal_is_left_clean_also_by_an_interruption(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.StringIO()
+    terminal = Console(
+        file=written, force_terminal=True, highlight=False, color_system=None, width=60, height=20
+    )
+    monkeypatch.setattr(progress, "console", terminal)
+    table = busy()
+
+    def interrupted() -> None:
+        with table.shown():
+            progress.say("trial 4 has ended")
+            table.end("id4", gone(4, value=0.8))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    shown = written.getvalue()
+    assert "trial 4 has ended" in shown
+    assert "and 2 more running" in shown
+    hidden, visible = "\x1b[?25l", "\x1b[?25h"
+    assert shown.index(hidden) < shown.rindex(visible)  # the cursor is back
+    after = shown[shown.rindex(visible) :]
+    assert "search: 5/16 trials, best 0.800 (trial 4)" in after
+    assert "running" not in after
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_what_is_computed_for_whom_is_known(toy: Path, tmp_path: Path) -> None:
+    scheduler = StageScheduler(Store(tmp_path), where(toy))
+    endless = segments(toy, **ENDLESS)[1]
+    made = pipeline.classifier(toy_generators(dcgan__epochs=5000), Dataset.open(toy).digest, 0)
+
+    async def come_and_go() -> None:
+        own = asyncio.create_task(scheduler.want([endless], "own"))
+        at_work = await until(lambda: scheduler.at_work().get("own", {}).get("validation_macro_f1"))
+        assert at_work > 0
+        found = scheduler.at_work()["own"]
+        assert (found["stage"], found["own"]) == ("classifier", True)
+        scheduler.leave("own")
+        other = asyncio.create_task(scheduler.want([made[-1]], "other"))
+        found = await until(lambda: scheduler.at_work().get("other"))
+        assert not found["own"]  # a generator, or its judge
+        scheduler.leave("other")
+        assert scheduler.at_work() == {}
+        await asyncio.gather(own, other, return_exceptions=True)
+
+    within(60, come_and_go())
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_the_watcher_tells_the_board_and_writes_once_a_trial_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = io.StringIO()
+    monkeypatch.setattr(progress, "console", Console(file=written, force_terminal=False))
+    answer = {"t": {"stage": "classifier", "epoch": 3, "validation_macro_f1": 0.4, "own": True}}
+    left: list[str] = []
+    scheduler = SimpleNamespace(
+        at_work=SimpleNamespace(remote=lambda: ray.put(answer)),
+        leave=SimpleNamespace(remote=left.append),
+    )
+    table, writings = ProgressTable(2), []
+    table.begin([])
+    budget = Budget(None, 2.0, UsageRecord(tmp_path, list))
+    callback = SearchCallback(table, scheduler, lambda: writings.append(1), None, budget)
+    recipe = toy_recipe()
+    trial = SimpleNamespace(
+        trial_id="t", config={"number": 7, "recipe": json.dumps(to_json(recipe))}
+    )
+    callback.on_trial_start(1, [], trial)
+    deadline = time.monotonic() + 30
+    while table.running["t"].epoch != 3:
+        callback.on_step_end(1, [])
+        assert time.monotonic() < deadline
+    running = table.running["t"]
+    assert (running.number, running.epochs, running.macro_f1) == (7, recipe.schedule.epochs, 0.4)
+    assert not writings
+    trial.last_result = {"number": 7, "epoch": 4, "epochs": 4, "macro_f1": 0.625}
+    callback.on_trial_complete(1, [], trial)
+    for _ in range(3):
+        callback.on_step_end(1, [])
+    assert writings == [1]
+    assert left == ["t"]
+    assert not table.running
+    assert written.getvalue() == "trial 7: macro-F1 0.625 (best 0.625, 1/2)\n"
+    assert table.line().endswith(", 0.00 of 2 GPU-hours")
+
+    callback.on_trial_start(2, [], trial)
+    assert table.running
+    trial.last_result = {"number": 7, "epoch": 3, "epochs": 4, "macro_f1": 0.5}
+    monkeypatch.setattr(Budget, "over", lambda _: True)
+    assert callback.end.stop_all()
+    callback.on_trial_complete(2, [], trial)
+    assert not table.running
+    assert table.done == 1  # it is cut, not stopped: it goes on some day
+
+
+def test_what_an_interrupted_search_knew_is_written(tmp_path: Path) -> None:
+    """And the interruption is what is told, also where writing fails."""
+    written: list[str] = []
+
+    class Interrupted(SimpleNamespace):
+        def _tune(self, _: Budget) -> None:
+            raise KeyboardInterrupt
+
+        def write(self) -> None:
+            written.append("files")
+            raise OSError("the disk is full")
+
+    search = Interrupted(
+        run=Path(),
+        study=SimpleNamespace(get_trials=lambda **_: []),
+        config=SearchConfig(),
+        usage=UsageRecord(tmp_path, list),
+        _require_crosses=lambda: None,
+    )
+    with pytest.raises(KeyboardInterrupt):
+        Search.best(search)  # type: ignore[arg-type]
+    assert written == ["files"]
+
+
+@pytest.mark.ray
+def test_a_report_is_there_while_the_search_goes_on_and_nothing_stays(
+    toy: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    command = ["search", str(toy), str(run), "--space", "augmentation", *FEW, *TINY]
+    command += ["--trials", "10000", "--concurrent", "1", "--report-every", "0.5s"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "thyroid.cli", *command],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+    def seen() -> bool:
+        """Whether the page shows a trial that has ended, and what was computed for it."""
+        try:
+            page = json.loads((run / "report.json").read_text())
+        except FileNotFoundError:
+            return False
+        return bool(page["search"]["ended"]) and page["savings"] is not None
+
+    try:
+        deadline = time.monotonic() + 180
+        while not seen():
+            assert process.poll() is None, process.communicate()[1]
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        os.kill(process.pid, signal.SIGINT)
+        _, told = process.communicate(timeout=120)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130
+    assert f"report so far: {run / 'report.html'}" in told
+    assert "could not be rebuilt" not in told
+    assert "search: " in told
+    ended = finished(open_study(run / "study.journal", ("macro_f1",)))
+    assert 0 < len(pd.read_csv(run / "trials.csv")) == len(ended) < 10000
+    for about in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = about.read_bytes().split(b"\0")
+        except OSError:  # it has ended
+            continue
+        assert not (b"report" in words and os.fsencode(run) in words)

@@ -1,0 +1,363 @@
+"""A search ends with the best recipe, survives its own death, and counts failed trials."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pandas as pd
+import pytest
+from optuna.trial import TrialState
+
+from tests.toy import toy_generators, toy_recipe, where
+from thyroid.configuration import to_json
+from thyroid.data.dataset import Dataset
+from thyroid.data.splits import LeakError
+from thyroid.errors import (
+    Diverged,
+    InputError,
+    ProcessLost,
+    StageFailed,
+    StorageError,
+    TooLarge,
+    Vanished,
+)
+from thyroid.execution.ray_task import require_room
+from thyroid.recipe import ExecutionConfig, Recipe, override
+from thyroid.search import detached_trial
+from thyroid.search.asha import AshaScheduler, Rungs
+from thyroid.search.detached_trial import tpe_trial
+from thyroid.search.search_config import SearchConfig
+from thyroid.search.study import Proposal, StudySearch, open_study
+from thyroid.search.trial_driver import is_own
+from thyroid.search.tune_search import Search
+from thyroid.space import Space, load_space
+from thyroid.storage.store import Store
+
+
+def best_recipe(
+    run: Path,
+    dataset: Dataset,
+    base: Recipe,
+    space: Space,
+    config: SearchConfig,
+    store: Store,
+    datasets: dict[str, Path],
+) -> Recipe:
+    return Search(
+        run=run,
+        dataset=dataset,
+        base=base,
+        space=space,
+        config=config,
+        store=store,
+        datasets=datasets,
+    ).best()
+
+
+def rates(trial: optuna.Trial, recipe: Recipe) -> Recipe:
+    """Learning rates, of which the first is poisonous."""
+    if trial.number == 0:
+        poison = {
+            "optimiser.learning_rate": 10.0,
+            "optimiser.weight_decay": 10.0,
+            "network.name": "lenet5",
+        }
+        return override(recipe, poison)
+    rate = trial.suggest_float("rate", 1e-5, 1e-2, log=True)
+    return override(recipe, {"optimiser.learning_rate": rate})
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_a_search_finds_counts_and_resumes(toy: Path, tmp_path: Path) -> None:
+    dataset, store = Dataset.open(toy), Store(tmp_path / "store")
+    base = toy_recipe(schedule__constant_epochs=6)
+    few = SearchConfig(trials=4, grace_epochs=2, reduction_factor=2, concurrent=2)
+    best_recipe(tmp_path, dataset, base, rates, few, store, where(toy))
+    first = pd.read_csv(tmp_path / "trials.csv")
+    assert list(first["number"]) == [0, 1, 2, 3]
+    assert first["state"][0] == "failed"
+    assert "diverged" in first["reason"][0]
+    assert set(first["state"][1:]) <= {"complete", "pruned"}
+
+    more = SearchConfig(trials=7, grace_epochs=2, reduction_factor=2, concurrent=2)
+    best = best_recipe(tmp_path, dataset, base, rates, more, store, where(toy))
+    second = pd.read_csv(tmp_path / "trials.csv")
+    assert list(second["number"]) == list(range(7))
+    pd.testing.assert_frame_equal(second[:4], first)  # what was finished stays as it was
+    complete = second[second["state"] == "complete"]
+    assert best.optimiser.learning_rate in set(
+        complete["param_rate"][complete["macro_f1"] == complete["macro_f1"].max()]
+    )
+    pruned = second[second["state"] == "pruned"]
+    assert (pruned["epochs"] < base.schedule.epochs).all()
+    assert (complete["epochs"] == base.schedule.epochs).all()
+    assert not (tmp_path / "tune").exists()
+    states = {t.state for t in open_study(tmp_path / "study.journal").trials}
+    assert states <= {TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL}
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_a_trial_left_running_by_a_dead_process_runs_again_under_its_number(
+    toy: Path, tmp_path: Path
+) -> None:
+    study = open_study(tmp_path / "study.journal")
+    recipe = json.dumps(to_json(toy_generators()))
+    for magnitude in (0.25, 0.75):
+        orphan = optuna.trial.create_trial(
+            state=TrialState.RUNNING,
+            params={"magnitude": magnitude},
+            distributions={"magnitude": optuna.distributions.FloatDistribution(0, 2)},
+            user_attrs={"recipe": recipe},
+        )
+        study._storage.create_new_trial(study._study_id, orphan)
+    config = SearchConfig(trials=3, grace_epochs=99, concurrent=1)
+    space = load_space("augmentation")
+    store = Store(tmp_path / "store")
+    best_recipe(tmp_path, Dataset.open(toy), toy_generators(), space, config, store, where(toy))
+    table = pd.read_csv(tmp_path / "trials.csv")
+    assert list(table["number"]) == [0, 1, 2]
+    assert list(table["state"]) == ["complete"] * 3
+    assert list(table["param_magnitude"][:2]) == [0.25, 0.75]
+
+
+KILLED = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from tests.search.test_search import undisturbed
+from thyroid.execution.connection import connected
+with connected(cpus=1):
+    undisturbed(Path(sys.argv[1]), Path(sys.argv[2]))
+"""
+
+
+def undisturbed(toy: Path, run: Path) -> pd.DataFrame:
+    """A sequential search of five trials; its table without times and reuse."""
+    config = SearchConfig(trials=5, concurrent=1, grace_epochs=2, reduction_factor=2)
+    base = toy_generators(schedule__constant_epochs=4)
+    space = load_space("augmentation")
+    best_recipe(run, Dataset.open(toy), base, space, config, Store(run / "store"), where(toy))
+    table = pd.read_csv(run / "trials.csv")
+    return table.drop(
+        columns=["seconds", "compute", "computed", "reused_stages", "computed_stages"]
+    )
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_a_killed_search_ends_as_an_undisturbed_one(toy: Path, tmp_path: Path) -> None:
+    run = tmp_path / "killed"
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(toy), str(run)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while not (run / "trials.csv").exists():
+            assert process.poll() is None, "the search ended before it could be killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    finally:
+        # Ray's own processes are in the session of the one that is killed: all die at once.
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert 1 <= len(pd.read_csv(run / "trials.csv")) < 5
+    killed, whole = undisturbed(toy, run), undisturbed(toy, tmp_path / "whole")
+    pd.testing.assert_frame_equal(killed, whole, check_exact=True)
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_a_trial_whose_generator_fails_counts_as_failed_and_the_search_goes_on(
+    toy: Path, tmp_path: Path
+) -> None:
+    def poisonous_then_sound(trial: optuna.Trial, recipe: Recipe) -> Recipe:
+        mirror = trial.suggest_categorical("mirror", [0.0, 0.5])
+        proposed = override(recipe, {"augmentation.mirror": mirror})
+        if trial.number:
+            return proposed
+        poison = {"dcgan.generator_rate": 1.0, "dcgan.discriminator_rate": 1.0}
+        long_enough = {"dcgan.batch_size": 54, "dcgan.steps_per_epoch": 200}
+        return override(proposed, poison | long_enough)
+
+    base = toy_generators(schedule__segment_epochs=2)
+    config = SearchConfig(trials=3, grace_epochs=99, concurrent=1)
+    store = Store(tmp_path / "store")
+    best = best_recipe(
+        tmp_path, Dataset.open(toy), base, poisonous_then_sound, config, store, where(toy)
+    )
+    table = pd.read_csv(tmp_path / "trials.csv")
+    assert list(table["state"]) == ["failed", "complete", "complete"]
+    assert "The DCGAN collapsed in epoch 1" in table["reason"][0]
+    assert best.dcgan.generator_rate == base.dcgan.generator_rate
+    # split, two of the DCGAN, two of the judge, two of the SRGAN, synthesis, three of its own
+    assert table["computed_stages"][1] + table["reused_stages"][1] == 11
+    assert table["reused_stages"][2] >= 8  # all but its own segments
+
+
+def test_proposals_depend_on_the_seed_and_the_number_only() -> None:
+    def propose(seed: int, number: int) -> float:
+        return tpe_trial(optuna.create_study(), number, seed).suggest_float("x", 0, 1)
+
+    assert propose(1, 5) == propose(1, 5)
+    assert len({propose(seed, number) for seed in range(3) for number in range(3)}) == 9
+
+
+def test_proposals_learn_and_leave_no_trace() -> None:
+    drawn = optuna.samplers.RandomSampler(seed=0)
+    study = optuna.create_study(direction="maximize", sampler=drawn)
+    for _ in range(40):
+        trial = study.ask()
+        study.tell(trial, -abs(trial.suggest_float("x", 0, 1) - 0.8))
+    before = study.get_trials()
+    proposed = [tpe_trial(study, 40, seed).suggest_float("x", 0, 1) for seed in range(20)]
+    assert np.median(np.abs(np.array(proposed) - 0.8)) < 0.1
+    assert study.get_trials() == before
+
+
+def test_what_proposals_learn_from_does_not_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(detached_trial, "MEMORY", 5)
+    study = optuna.create_study(direction="maximize")
+    for i in range(40):
+        study.tell(study.ask(), float(i % 20))
+    running = study.ask()
+    seen = detached_trial._Remembered(study, 41)._trials
+    assert [t.number for t in seen] == [17, 18, 19, 35, 36, 37, 38, 39, running.number]
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_asha_stops_the_hopeless_and_an_old_search_counts(toy: Path, tmp_path: Path) -> None:
+    """Trials 0 to 2 learn; trial 3 hardly moves and is stopped at the first rung."""
+
+    def good_then_bad(trial: optuna.Trial, recipe: Recipe) -> Recipe:
+        rate = trial.suggest_float("rate", 1e-8, 1e-2)
+        good = trial.number < 3
+        return override(recipe, {"optimiser.learning_rate": max(rate, 3e-3) if good else 1e-8})
+
+    base = toy_recipe(network__width=8, schedule__constant_epochs=6)
+    dataset, store = Dataset.open(toy), Store(tmp_path / "store")
+    for trials in (3, 4):  # the second search knows the first one's rungs by replay only
+        config = SearchConfig(trials=trials, grace_epochs=5, reduction_factor=3, concurrent=1)
+        best_recipe(tmp_path, dataset, base, good_then_bad, config, store, where(toy))
+    table = pd.read_csv(tmp_path / "trials.csv")
+    assert table["state"][3] == "pruned"
+    assert table["epochs"][3] == 5
+    assert "complete" in set(table["state"][:3])
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_a_disk_that_fails_costs_no_trial(toy: Path, tmp_path: Path) -> None:
+    dataset, config = Dataset.open(toy), SearchConfig(trials=4, concurrent=1, grace_epochs=99)
+    space = load_space("augmentation")
+    store, data = Store(tmp_path / "store"), where(toy)
+    (tmp_path / "store").write_text("a file where the store should be")
+    with pytest.raises(StorageError, match="Not a directory"):
+        best_recipe(tmp_path, dataset, toy_generators(), space, config, store, data)
+    (tmp_path / "store").unlink()
+    states = [trial.state for trial in open_study(tmp_path / "study.journal").trials]
+    assert states == [TrialState.RUNNING]  # nothing more was proposed
+    best_recipe(tmp_path, dataset, toy_generators(), space, config, store, data)
+    assert list(pd.read_csv(tmp_path / "trials.csv")["state"]) == ["complete"] * 4
+
+
+def test_only_what_is_its_recipes_own_fault_fails_a_trial() -> None:
+    own = [Diverged("x"), TooLarge("x"), InputError("x"), RuntimeError("x")]
+    others = [ProcessLost("x"), Vanished("x"), StageFailed("x"), StorageError("x"), OSError("x")]
+    assert all(map(is_own, own))
+    assert not any(map(is_own, [*others, ImportError("x"), LeakError("x")]))
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_a_search_cut_by_its_time_budget_goes_on(toy: Path, tmp_path: Path) -> None:
+    dataset, store = Dataset.open(toy), Store(tmp_path / "store")
+    base, space = toy_generators(schedule__constant_epochs=4), load_space("augmentation")
+    hasty = SearchConfig(trials=3, concurrent=1, time_budget_s=0.1)
+    with pytest.raises(InputError, match="No trial of the search was completed"):
+        best_recipe(tmp_path, dataset, base, space, hasty, store, where(toy))
+    patient = SearchConfig(trials=3, concurrent=1)
+    best_recipe(tmp_path, dataset, base, space, patient, store, where(toy))
+    table = pd.read_csv(tmp_path / "trials.csv")
+    assert list(table["number"]) == [0, 1, 2]
+    assert set(table["state"]) <= {"complete", "pruned"}
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_what_ray_has_no_room_for_is_refused() -> None:
+    cpu = ExecutionConfig(device="cpu", precision="fp32", threads=2)
+    require_room(cpu, 0)
+    with pytest.raises(InputError, match=r"takes 3 CPUs, and Ray has 2"):
+        require_room(replace(cpu, threads=3), 0)
+    with pytest.raises(InputError, match=r"takes 1 GPUs, and Ray has 0"):
+        require_room(replace(cpu, device="cuda"), 0)
+
+
+def test_a_trial_enters_the_study_whole_and_an_orphan_is_taken_up(tmp_path: Path) -> None:
+    def search(journal: Path) -> StudySearch:
+        study = open_study(journal)
+
+        def propose(number: int) -> Proposal:
+            trial = tpe_trial(study, number, seed=7)
+            trial.suggest_float("a", 0, 1)
+            recipe = json.dumps(trial.params)
+            return Proposal(params=trial.params, distributions=trial.distributions, recipe=recipe)
+
+        asha = AshaScheduler(Rungs(grace_epochs=1, factor=2))
+        return StudySearch(propose, study, ["macro_f1"], asha)
+
+    whole = [search(tmp_path / "whole").suggest(name) for name in "xy"]
+    assert whole[0] == whole[1]  # the second search finds the first one's orphan
+    one = search(tmp_path / "one")
+    both = [one.suggest(name) for name in "xy"]
+    assert both[0] == whole[0]
+    assert both[1] is not None
+    assert both[1]["number"] == 1
+    assert both[1]["recipe"] != both[0]["recipe"]
+    (orphan,) = open_study(tmp_path / "whole").trials
+    assert orphan.state is TrialState.RUNNING
+    assert json.loads(orphan.user_attrs["recipe"]) == orphan.params
+
+
+def test_half_a_line_at_the_journals_end_is_cut_off(tmp_path: Path) -> None:
+    journal = tmp_path / "study.journal"
+    open_study(journal).ask().suggest_float("a", 0, 1)
+    whole = journal.read_bytes()
+    journal.write_bytes(whole + b'{"op_code": 5, "wor')
+    open_study(journal).ask()
+    assert len(open_study(journal).trials) == 2
+    assert journal.read_bytes().startswith(whole)
+
+
+def test_a_space_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="choose augmentation"):
+        load_space("augmentations")
+    with pytest.raises(InputError, match="is no file"):
+        load_space(str(tmp_path / "own.py"))
+    (tmp_path / "own.py").write_text("def sace(trial, recipe): ...")
+    with pytest.raises(InputError, match=r"must define space\(trial, recipe\)"):
+        load_space(str(tmp_path / "own.py"))
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_a_space_that_proposes_what_cannot_be_is_told_so(toy: Path, tmp_path: Path) -> None:
+    def broken(trial: optuna.Trial, recipe: Recipe) -> Recipe:
+        return override(recipe, {"input.size": 3})
+
+    dataset, store, config = Dataset.open(toy), Store(tmp_path), SearchConfig()
+    with pytest.raises(InputError, match=r"failed to propose trial 0: input.size is 3"):
+        best_recipe(tmp_path, dataset, toy_recipe(), broken, config, store, where(toy))
+
+
+def test_a_journal_that_is_none_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "study.journal").write_text("not a journal\nat all\n")
+    with pytest.raises(InputError, match="is no Optuna journal"):
+        open_study(tmp_path / "study.journal")

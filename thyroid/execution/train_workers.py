@@ -1,0 +1,161 @@
+"""One stage on several workers, through Ray Train: DDP with NCCL on GPUs and gloo on CPUs."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray.train
+from ray.train import ControllerError, RunConfig, ScalingConfig, TrainingFailedError
+from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2._internal.exceptions import RayTrainError
+
+from thyroid.errors import InputError, ProcessLost, StageFailed, TooLarge
+from thyroid.execution import ray_task
+from thyroid.execution.in_process import artifacts, claimed, opened, recorded, reread
+from thyroid.execution.transfer import Absent, Transfers, here
+from thyroid.stage import EpochMetrics, Stage
+from thyroid.storage.store import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """What every worker is told."""
+
+    stage: Stage
+    store: Store
+    path: Path
+    transfers: Transfers
+    folder: Path
+    """Of the artifact; on the machine where the trainer was started, and on those that see it."""
+    inbox: Any
+    """Handle of the `_Inbox` that writes there for those that do not."""
+
+
+def execute_on_workers(
+    stage: Stage, store: Store, path: Path, transfers: Transfers
+) -> Iterator[EpochMetrics]:
+    """`execute_unless_busy` for a stage of several workers; the metrics come at the end.
+
+    The claim on the artifact is held here, in the process that started the workers, so that all
+    of them run or none.
+
+    Parameters
+    ----------
+    path, transfers : the data set, as for `shipping.here`
+    """
+    built = False
+    if store.open(stage.key) is None:
+        with claimed(stage, store) as folder:
+            if folder is not None:
+                built = True
+                with _inbox(folder) as inbox:
+                    _train_again_when_lost(
+                        _Job(
+                            stage=stage,
+                            store=store,
+                            path=path,
+                            transfers=transfers,
+                            folder=folder,
+                            inbox=inbox,
+                        )
+                    )
+    for metrics in reread(opened(stage, store)):
+        yield {**metrics, "reused": not built}
+
+
+def _train_again_when_lost(job: _Job) -> None:
+    dead = ray_task.dead_nodes()
+    for _ in range(ray_task.RETRIES):
+        try:
+            return _train(job)
+        except ProcessLost:
+            for path in job.folder.iterdir():  # what was half-written
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+    try:
+        return _train(job)
+    except ProcessLost as lost:
+        cause = lost.__cause__
+        if ray_task.dead_nodes() != dead or cause is None or isinstance(cause, ControllerError):
+            raise
+        if isinstance(cause, TrainingFailedError):
+            raise TooLarge(ray_task.TOO_LARGE) from None
+        raise cause from None
+
+
+def _train(job: _Job) -> None:
+    execution = job.stage.execution
+    gpu = execution.device == "cuda"
+    with tempfile.TemporaryDirectory() as scratch:  # for Ray's state; what counts is the artifact
+        trainer = TorchTrainer(
+            _work,
+            train_loop_config={"job": job},
+            torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
+            scaling_config=ScalingConfig(
+                num_workers=execution.workers,
+                use_gpu=gpu,
+                resources_per_worker={"CPU": execution.threads, **({"GPU": 1} if gpu else {})},
+            ),
+            run_config=RunConfig(name=job.folder.name, storage_path=scratch),
+        )
+        try:
+            trainer.fit()
+        except TrainingFailedError as failure:
+            # The first worker's own error says more than "a worker failed".
+            failures = getattr(failure, "worker_failures", {}).values()
+            causes = [getattr(f, "cause", f) for f in failures] or [failure]
+            for cause in causes:
+                if isinstance(cause, StageFailed | InputError | Absent):
+                    raise cause from None
+            died = any(isinstance(c, ray.exceptions.RayError | RayTrainError) for c in causes)
+            raise ProcessLost(
+                f"A worker of the {job.stage.kind} stage was lost; the same command goes on: "
+                f"{causes[0]}"
+            ) from (failure if died else causes[0])  # which a lost connection may have raised, too
+
+
+def _work(config: dict[str, _Job]) -> None:
+    """What each worker runs: the same generator as in process; rank 0 writes the artifact."""
+    job = config["job"]
+    inputs = artifacts(job.stage, job.store, here(job.stage, job.path, job.transfers))
+    with tempfile.TemporaryDirectory() as own:
+        folder = job.folder if job.folder.is_dir() else Path(own)
+        fit = job.stage.function()(job.stage.config, inputs, folder)
+        first = ray.train.get_context().get_world_rank() == 0
+        if first:
+            fit = recorded(job.stage, fit, folder)
+        for metrics in fit:
+            ray.train.report(metrics)
+        if first and folder != job.folder:
+            for path in filter(Path.is_file, folder.rglob("*")):
+                name = path.relative_to(folder).as_posix()
+                ray.get(job.inbox.put.remote(name, path.read_bytes()))
+
+
+@ray.remote(num_cpus=0)
+class _Inbox:
+    """A folder that other machines do not see."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def put(self, name: str, content: bytes) -> None:
+        """Write a file."""
+        path = self._folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+@contextlib.contextmanager
+def _inbox(folder: Path) -> Iterator[Any]:
+    """An `_Inbox` on this machine."""
+    inbox: Any = _Inbox.options(scheduling_strategy=ray_task.this_node()).remote(folder)  # type: ignore[attr-defined]
+    try:
+        yield inbox
+    finally:
+        ray.kill(inbox)

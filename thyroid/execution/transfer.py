@@ -1,0 +1,126 @@
+"""Bringing data sets and weights files to the machines that read them.
+
+A machine that has the command's file under the same path reads it there. To any other it is sent
+through Ray's object store when it first asks, and kept in a cache for what follows: once for each
+machine, whatever the number of trials.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import uuid
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import ray
+
+from thyroid.data.dataset import FILES, Dataset
+from thyroid.errors import InputError, StorageError, Vanished
+from thyroid.execution.in_process import Datasets
+from thyroid.files import cannot_write, sha256_of
+from thyroid.stage import Stage
+from thyroid.storage.cache import cache_folder
+
+Content = dict[str, npt.NDArray[np.uint8]]
+"""Bytes by file name; the name of a single file is empty."""
+
+Transfers = Mapping[str, Any]
+"""Digest -> reference to its `Content`, of what was asked for."""
+
+
+class Absent(Exception):
+    """A machine does not have what a stage reads, and was not sent it."""
+
+
+def packed(path: Path, digest: str) -> Content:
+    """What is to be sent.
+
+    Raises
+    ------
+    InputError
+        When it has gone, or is no longer what it was.
+    """
+    if _digest(path) != digest:
+        raise StorageError(
+            f"{path} is gone or was changed while it was in use: choose another run folder."
+        )
+    files = {"": path} if path.is_file() else {name: path / name for name in FILES}
+    return {name: np.fromfile(file, np.uint8) for name, file in files.items()}
+
+
+def here(stage: Stage, path: Path, transfers: Transfers) -> Datasets:
+    """Where this machine has what a stage reads, now if not before.
+
+    Parameters
+    ----------
+    path : where the machine of the command has it
+
+    Raises
+    ------
+    Absent
+        When it is neither here nor in the transfers.
+    Vanished
+        When the transfers is lost.
+    """
+    digest = stage.dataset
+    if _digest(path) == digest:
+        return {digest: path}
+    kept = cache_folder("datasets") / digest
+    if _intact(kept, digest):
+        return {digest: kept}
+    if digest not in transfers:
+        raise Absent(digest)
+    with cannot_write(kept), kept.with_name(f".{digest}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of a machine's processes one unpacks
+        if not _intact(kept, digest):
+            try:
+                content: Content = ray.get(transfers[digest])
+            except ray.exceptions.RayError as lost:
+                raise Vanished(f"The data set could not be sent to this machine: {lost}") from None
+            _unpack(content, kept)
+    return {digest: kept}
+
+
+def _digest(path: Path) -> str | None:
+    """Of a data set or file; None where there is none."""
+    try:
+        return sha256_of(path) if path.is_file() else Dataset.open(path, verify=False).digest
+    except (InputError, OSError):
+        return None
+
+
+def _intact(kept: Path, digest: str) -> bool:
+    """Whether the cache has it as it was sent."""
+    if _digest(kept) != digest:
+        return False
+    return kept.is_file() or _verified(kept, (kept / FILES[-1]).stat().st_mtime_ns)
+
+
+@cache
+def _verified(kept: Path, written: int) -> bool:
+    """Whether its counts are sound; a process reads them all once, not for every stage."""
+    try:
+        Dataset.open(kept)
+    except InputError:
+        return False
+    return True
+
+
+def _unpack(content: Content, target: Path) -> None:
+    """Write all of it, or nothing."""
+    unfinished = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    try:
+        for name, written in content.items():
+            file = unfinished / name if name else unfinished
+            file.parent.mkdir(parents=True, exist_ok=True)
+            written.tofile(file)
+        shutil.rmtree(target, ignore_errors=True)  # what was damaged
+        os.replace(unfinished, target)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)

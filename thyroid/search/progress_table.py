@@ -1,0 +1,193 @@
+"""What a search shows while it runs: a table at a terminal's bottom, or a line now and then.
+
+Knows nothing of Ray: `callback.py` tells it what happens.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from thyroid import progress
+from thyroid.progress import duration
+
+MOST_ROWS = 8
+"""RunningTrial trials that the table names: it is to leave room for what scrolls above it."""
+STATES = {"complete": "complete", "pruned": "stopped", "failed": "failed"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndedTrial:
+    """A trial that has ended."""
+
+    number: int
+    state: str
+    """complete | pruned | failed"""
+    macro_f1: float | None
+    reused: int
+    """Stages that it needed and others had computed."""
+    computed: int
+    """Stages that were computed for it."""
+    own: bool = True
+    """Whether it ran in this search, rather than being recalled from another."""
+
+
+@dataclass(kw_only=True)
+class RunningTrial:
+    """A trial at work."""
+
+    number: int
+    epochs: int
+    """Of its whole schedule."""
+    epoch: int = 0
+    macro_f1: float | None = None
+    """Mean over its seeds at its last rung, or of one of them since then."""
+    at: str = ""
+    """The stage that is computed for it, such as `dcgan 3`."""
+    reused: int = 0
+    computed: int = 0
+    """As far as it has reported."""
+
+
+class ProgressTable:
+    """Where a search stands.
+
+    Parameters
+    ----------
+    total : trials that the search shall come to
+    budget_s : seconds after which it ends; None: none
+    """
+
+    def __init__(self, total: int, budget_s: float | None = None) -> None:
+        self._total, self._budget_s = total, budget_s
+        self._began = time.monotonic()
+        self._before: int | None = None
+        self._states: Counter[str] = Counter()
+        self._reused = self._computed = 0
+        self._best: tuple[float, int] | None = None
+        self.running: dict[str, RunningTrial] = {}
+        """By the name that Tune gives a trial."""
+        self.tick: progress.Tick = lambda: None
+        """To be called often."""
+        self.spent = ""
+        """Of a budget that is none of seconds, such as `0.42 of 2 GPU-hours`."""
+
+    @contextlib.contextmanager
+    def shown(self) -> Iterator[None]:
+        """Be seen within the block; its last state stays, as a line."""
+        try:
+            with progress.live(self, self.line) as self.tick:
+                yield
+        finally:
+            self.running.clear()
+            if self.done > (self._before or 0):
+                progress.say(self.line())
+
+    def begin(self, ended: Sequence[EndedTrial]) -> None:
+        """A round begins: these trials have ended so far, and none runs."""
+        self._states, self._best, self._reused, self._computed = Counter(), None, 0, 0
+        self.running.clear()
+        for trial in ended:
+            self._count(trial)
+        if self._before is None:
+            self._before = self.done
+
+    def end(self, name: str, trial: EndedTrial) -> None:
+        """A running trial has ended."""
+        self.running.pop(name, None)
+        self._count(trial)
+
+    def _count(self, trial: EndedTrial) -> None:
+        if trial.own:
+            self._states[trial.state] += 1
+            self._reused += trial.reused
+            self._computed += trial.computed
+        if trial.state == "complete" and trial.macro_f1 is not None:
+            mine = (trial.macro_f1, -trial.number)
+            self._best = mine if self._best is None else max(self._best, mine)
+
+    @property
+    def done(self) -> int:
+        """Trials that have ended."""
+        return self._states.total()
+
+    @property
+    def standing(self) -> str:
+        """Such as `best 0.843, 12/16`."""
+        found = self._best
+        best = "none complete yet" if found is None else f"best {found[0]:.3f}"
+        return f"{best}, {self.done}/{self._total}"
+
+    def line(self) -> str:
+        """All but the running trials, in one line."""
+        running = [f"{len(self.running)} running"] if self.running else []
+        trials, states, *others = self._facts()
+        return f"search: {', '.join([trials, *running, states, *others])}"
+
+    def _facts(self) -> list[str]:
+        best, found = "", self._best  # another thread draws
+        if found is not None:
+            best = f", best {found[0]:.3f} (trial {-found[1]})"
+        running = list(self.running.values())
+        reused = self._reused + sum(trial.reused for trial in running)
+        computed = self._computed + sum(trial.computed for trial in running)
+        taken, left = duration(time.monotonic() - self._began), self._left_s()
+        return [
+            f"{self.done}/{self._total} trials{best}",
+            ", ".join(f"{self._states[state]} {word}" for state, word in STATES.items()),
+            f"{computed} stages computed, {reused} reused",
+            taken if left is None else f"{taken}, about {duration(left)} left",
+            *([self.spent] if self.spent else []),
+        ]
+
+    def _left_s(self) -> float | None:
+        """Seconds left at the pace so far, no more than the budget; None: none or not known."""
+        if self.done >= self._total:
+            return None
+        taken = time.monotonic() - self._began
+        left = math.inf if self._budget_s is None else max(0.0, self._budget_s - taken)
+        here = self.done - (self._before or 0)
+        if here:
+            left = min(left, taken / here * (self._total - self.done))
+        return left if math.isfinite(left) else None
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The table, in as few lines as the terminal's width allows."""
+        yield Rule("search", align="left", style="dim")
+        for line in _filled(self._facts(), options.max_width):
+            yield Text(line, no_wrap=True, overflow="ellipsis")
+        running = sorted(self.running.values(), key=lambda trial: trial.number)
+        if not running:
+            return
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        for name in ("trial", "epoch", "macro-F1"):
+            table.add_column(name, justify="right", no_wrap=True)
+        table.add_column("at", no_wrap=True, overflow="ellipsis")
+        for trial in running[:MOST_ROWS]:
+            value = "" if trial.macro_f1 is None else f"{trial.macro_f1:.3f}"
+            reached = f"{trial.epoch}/{trial.epochs}"
+            table.add_row(str(trial.number), reached, value, Text(trial.at))
+        yield table
+        if len(running) > MOST_ROWS:
+            yield Text(f"and {len(running) - MOST_ROWS} more running", style="dim")
+
+
+def _filled(facts: Sequence[str], width: int) -> list[str]:
+    """As many of them in a line as fit."""
+    lines = [facts[0]]
+    for fact in facts[1:]:
+        longer = f"{lines[-1]} · {fact}"
+        if len(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(fact)
+    return lines

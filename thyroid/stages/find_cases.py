@@ -1,0 +1,95 @@
+"""The cases stage: images that a classifier errs on or is torn about, and where it looks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from thyroid.data.dataset import Dataset
+from thyroid.evaluate.explanation import occlusion
+from thyroid.evaluate.predictions import Predictions, read_predictions
+from thyroid.stage_config import CasesConfig
+from thyroid.stages import predict_part
+from thyroid.stages.checkpoint import load_model
+from thyroid.stages.compute import start
+from thyroid.stages.images import images
+
+FILE, IMAGES, HEAT = "cases.json", "images.npy", "heat.npy"
+
+
+def fit(config: CasesConfig, inputs: Mapping[str, Path], folder: Path) -> Iterator[dict[str, Any]]:
+    """Write cases.json, images.npy and heat.npy, a row for each case in the order of `chosen`.
+
+    images.npy : (K, H, H) uint16, as the data set has them
+    heat.npy : (K, S, S) float16, S the network's input, by how much log p of the named class falls
+    when a place is covered (see `occlusion`)
+    """
+    on = start(config.execution)
+    dataset = Dataset.open(inputs["dataset"], verify=False)
+    network, card, input_config = load_model(inputs["model"], on)
+    predicted = read_predictions(inputs["prediction"] / predict_part.FILE, tuple(card["classes"]))
+    cases = chosen(predicted, config.most)
+    names = predicted.images["image_id"].iloc[[row for row, _ in cases]]
+    rows = dataset.images.reset_index().set_index("image_id")["index"].loc[names].to_numpy()
+
+    def probabilities(counts: Tensor) -> Tensor:
+        return predict_part.probabilities(network, counts, input_config.normalisation, on)
+
+    counts = images(dataset, rows.astype(np.int64), input_config, on)[:]
+    side = input_config.size
+    patch = max(side // 8, 2)  # holds a lobe's pole or a nodule
+    named = predicted.probabilities[[row for row, _ in cases]].argmax(axis=1)
+    heat = np.zeros((0, side, side), np.float16)
+    if cases:
+        falls = occlusion(
+            probabilities, counts, torch.from_numpy(named), patch=patch, stride=patch // 2
+        )
+        heat = falls.cpu().numpy().astype(np.float16)
+    np.save(folder / HEAT, heat)
+    np.save(folder / IMAGES, dataset.counts[rows])
+    listed = [
+        {
+            "image_id": str(predicted.images["image_id"].iloc[row]),
+            "why": why,
+            "label": str(predicted.images["label"].iloc[row]),
+            "findings": str(predicted.images["findings"].iloc[row]),
+            "named": predicted.classes[c],
+            "probabilities": predicted.probabilities[row].tolist(),
+        }
+        for (row, why), c in zip(cases, named, strict=True)
+    ]
+    (folder / FILE).write_text(json.dumps({"format_version": 1, "cases": listed}, indent=1))
+    yield {"cases": len(cases)}
+
+
+def chosen(predicted: Predictions, most: int) -> list[tuple[int, str]]:
+    """Rows of the most confident errors, then of the most uncertain of the other images.
+
+    Confident is a high probability of what is named, uncertain a small distance between the two
+    most probable classes. Equal ones stand in the order of their names.
+
+    Returns
+    -------
+    list of (row, `error` or `uncertain`), at most `most` of each
+    """
+    p, labels = predicted.probabilities, predicted.labels
+    names = predicted.images["image_id"].to_numpy(dtype=str)
+    wrong = p.argmax(axis=1) != labels
+    top = np.sort(p, axis=1)[:, ::-1]
+
+    def first(among: npt.NDArray[np.bool_], order: npt.NDArray[np.float64]) -> list[int]:
+        rows = np.flatnonzero(among)
+        return [int(row) for row in rows[np.lexsort((names[rows], order[rows]))][:most]]
+
+    errors = first(wrong, -top[:, 0])
+    rest = np.ones(len(p), dtype=bool)
+    rest[errors] = False
+    torn = first(rest, top[:, 0] - top[:, 1])
+    return [(row, "error") for row in errors] + [(row, "uncertain") for row in torn]

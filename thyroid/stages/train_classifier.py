@@ -1,0 +1,181 @@
+"""The classifier stage: one segment of a training run."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from thyroid.augment import augment, draw
+from thyroid.errors import Diverged
+from thyroid.evaluate.metrics import macro_f1
+from thyroid.networks.pretrained import load_pretrained
+from thyroid.networks.registry import build
+from thyroid.networks.resnet import freeze, train_mode
+from thyroid.recipe import OptimiserConfig
+from thyroid.stage_config import SegmentConfig
+from thyroid.stages import split
+from thyroid.stages.checkpoint import (
+    OPTIMISER,
+    WEIGHTS,
+    load_optimiser,
+    load_weights,
+    optimiser_tensors,
+    save_card,
+    save_tensors,
+)
+from thyroid.stages.compute import Compute, seed_of, share_of_batch, start
+from thyroid.stages.copy_weights import FILE as WEIGHTS_FILE
+from thyroid.stages.images import Images, images
+from thyroid.stages.predict_part import probabilities
+from thyroid.stages.training_set import training_set
+
+
+def fit(
+    config: SegmentConfig, inputs: Mapping[str, Path], folder: Path
+) -> Iterator[dict[str, Any]]:
+    """Train for `config.epochs` epochs, from `inputs["previous"]` or from the beginning.
+
+    Every random number depends on (seed, epoch, rank) only, and the learning rate on the epoch,
+    so a run cut into segments is bit for bit the whole run.
+
+    Yields
+    ------
+    dict
+        Per epoch: epoch (from 1), phase, learning_rate, train_loss, validation_loss (cross-entropy,
+        nats), validation_accuracy, validation_macro_f1, validation_cross_recall (share of the
+        cross images whose primary finding is recognised; None where there is none), train_seconds,
+        images_per_second.
+
+    Raises
+    ------
+    InputError
+        When the batch cannot be divided evenly among the workers.
+    Diverged
+        When the loss is no longer a number.
+    LeakError
+        When the segment before, or synthetic images, come from other images than the training part.
+    """
+    # Machine, data
+    on = start(config.execution)
+    dataset, parts = split.enter(inputs)
+    classes = len(dataset.info.classes)
+    held_out = images(dataset, parts.validation, config.input, on)
+    truth = dataset.labels[parts.validation]
+    is_cross = dataset.is_cross[parts.validation]
+    training = training_set(config, inputs, dataset, parts, on)
+    # An epoch has as many steps in every phase: compute does not depend on what is trained on
+    batch, share = share_of_batch(
+        config.optimiser.batch_size, len(parts.train), on, "optimiser.batch_size"
+    )
+    steps = len(parts.train) // batch
+
+    # Network and optimiser, where the previous segment left them
+    with torch.random.fork_rng():
+        torch.manual_seed(seed_of(config.seed, "initialise"))
+        network = on.place(build(config.network, classes))
+    optimiser = adamw(network, config.optimiser)
+    if "weights" in inputs:
+        load_pretrained(network, inputs["weights"] / WEIGHTS_FILE, config.network)
+    if "previous" in inputs:
+        load_weights(network, inputs["previous"])
+        load_optimiser(network, optimiser, inputs["previous"] / OPTIMISER)
+    if config.cross is not None:
+        freeze(network, config.cross.trainable)
+    parallel = on.parallel(network, compiled=config.network.compile == "on")
+
+    for epoch in range(config.first_epoch, config.first_epoch + config.epochs):
+        # All workers draw the same batches and take their share; thinning is their own
+        began = time.perf_counter()
+        shared = torch.Generator().manual_seed(seed_of(config.seed, "batches", epoch))
+        own = on.generator(config.seed, "thinning", epoch, on.rank)
+        mine = torch.arange(steps * batch).view(steps, batch)[:, share]  # (steps, n)
+        order = training.order(epoch, batch, steps, shared)[mine]
+        draws = draw(steps * batch, config.augmentation, shared)[mine].to(on.device)
+        targets = training.targets[order].to(on.device)  # (steps, n, C)
+        total = torch.zeros((), device=on.device)
+        rate = config.optimiser.learning_rate
+        train_mode(network)
+        torch.manual_seed(seed_of(config.seed, "dropout", epoch, on.rank))
+        for step, chosen in enumerate(order):
+            counts = training.counts[chosen]  # (n, S, S)
+            training.counts.expect(order[(step + 1) % steps])
+            x = augment(counts, draws[step], config.input.normalisation, own)  # (n, 1, S, S)
+            with on.autocast():
+                logits = parallel(on.arranged(x))  # (n, C)
+            loss = F.cross_entropy(
+                logits.float(), targets[step], label_smoothing=config.optimiser.label_smoothing
+            )
+
+            rate = config.optimiser.learning_rate * config.rate.at(epoch + (step + 0.5) / steps)
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+            optimiser.zero_grad()
+            torch.autograd.backward(loss)
+            optimiser.step()
+            total += loss.detach()
+        train_loss = on.mean(total).item() / steps
+        seconds = time.perf_counter() - began
+        validated = _validate(network, held_out, truth, is_cross, config, on) if on.leads else {}
+        for value in (train_loss, validated.get("validation_loss")):
+            if value is not None and not math.isfinite(value):
+                raise Diverged(
+                    f"Training diverged in epoch {epoch + 1}: the loss is {value}; "
+                    "lower optimiser.learning_rate."
+                )
+
+        yield {
+            "seed": config.seed,
+            "epoch": epoch + 1,
+            "phase": config.phase,
+            "learning_rate": rate,
+            "train_loss": train_loss,
+            **validated,
+            "train_seconds": seconds,
+            "images_per_second": steps * batch / seconds,
+        }
+
+    if on.leads:
+        save_tensors(network.state_dict(), folder / WEIGHTS)
+        save_tensors(optimiser_tensors(network, optimiser), folder / OPTIMISER)
+        save_card(dataset, config, folder)
+        split.sign(dataset, parts, folder)
+
+
+def adamw(network: nn.Module, config: OptimiserConfig) -> torch.optim.AdamW:
+    """AdamW that decays matrices and kernels, and leaves gains and biases alone."""
+    decayed = [p for p in network.parameters() if p.ndim > 1]
+    free = [p for p in network.parameters() if p.ndim <= 1]
+    groups = [
+        {"params": decayed, "weight_decay": config.weight_decay},
+        {"params": free, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
+
+
+def _validate(
+    network: nn.Module,
+    counts: Images,
+    truth: npt.NDArray[np.int64],
+    is_cross: npt.NDArray[np.bool_],
+    config: SegmentConfig,
+    on: Compute,
+) -> dict[str, float | None]:
+    p = probabilities(network, counts, config.input.normalisation, on)
+    predicted = p.argmax(1).numpy()
+    loss = F.nll_loss(p.clamp_min(1e-12).log(), torch.from_numpy(truth))  # clamping keeps NaN
+    right = predicted == truth
+    return {
+        "validation_loss": loss.item(),
+        "validation_accuracy": float(right.mean()),
+        "validation_cross_recall": float(right[is_cross].mean()) if is_cross.any() else None,
+        "validation_macro_f1": macro_f1(truth, predicted, p.shape[1]),
+    }
