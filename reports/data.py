@@ -10,8 +10,8 @@ import pandas as pd
 
 from reports.run import Run
 from reports.scintigrams import contact_sheet
+from thyroid.data.data_checks import check, look_alikes
 from thyroid.data.dataset import Dataset
-from thyroid.data.quality import check, look_alikes
 
 PARTS = ("train", "validation", "test")
 

@@ -26,8 +26,8 @@ import yaml
 import thyroid
 from tests.test_cli import FEW, MIXED, TINY
 from thyroid.cli import SUMMARIES, main
-from thyroid.data import quality
-from thyroid.data.quality import NAMED_FLAGS
+from thyroid.data import data_checks
+from thyroid.data.data_checks import NAMED_FLAGS
 from thyroid.recipe import Recipe
 from thyroid.space import load_space
 
@@ -205,7 +205,7 @@ def test_the_tutorial_explains_every_check_and_names_no_other() -> None:
     table = text("TUTORIAL.md").split("| check ", 1)[1].split("\n\n", 1)[0]
     rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
     explained = {kind for row in rows for kind in re.findall(r"`(\w+)`", row)}
-    source = Path(str(quality.__file__)).read_text()
+    source = Path(str(data_checks.__file__)).read_text()
     kinds = set(re.findall(r'kind="(\w+)"', source)) | set(NAMED_FLAGS)
     assert kinds <= explained
     assert all(f'"{kind}"' in source for kind in explained)

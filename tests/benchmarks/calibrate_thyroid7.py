@@ -23,9 +23,9 @@ from sklearn.metrics import confusion_matrix, f1_score
 from torch import Tensor, nn
 
 from thyroid.data.scintigram import bring_to_grid
-from thyroid.phantom.export import as_imported
 from thyroid.phantom.presets import PRESETS
-from thyroid.phantom.scintigram import addresses, simulate
+from thyroid.phantom.simulator import addresses, simulate
+from thyroid.phantom.write_files import as_imported
 
 DATA_SEED, TEST_SEED = 0, 1
 

@@ -224,7 +224,7 @@ def test_checks_and_split_take_the_same_for_each_image(
     }
     setup = (
         "import scipy.stats\nfrom thyroid.data.dataset import Dataset\n"
-        "from thyroid.data.quality import check\nfrom thyroid.data.splits import make_split\n"
+        "from thyroid.data.data_checks import check\nfrom thyroid.data.splits import make_split\n"
         "from thyroid.recipe import SplitConfig\n"
     )
 

@@ -7,7 +7,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from thyroid.phantom.presets import PRESETS
-from thyroid.phantom.scintigram import addresses, simulate
+from thyroid.phantom.simulator import addresses, simulate
 
 
 @pytest.mark.benchmark(timer=time.process_time)  # of one core, whatever else the machine does

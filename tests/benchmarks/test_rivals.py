@@ -22,7 +22,7 @@ from thyroid.data.dataset import Dataset
 from thyroid.data.splits import make_split
 from thyroid.evaluate.predictions import read_predictions
 from thyroid.execution.in_process import in_process, opened
-from thyroid.phantom.export import write_phantom
+from thyroid.phantom.write_files import write_phantom
 from thyroid.recipe import RECIPES, Recipe, override
 from thyroid.runs.experiment import Experiment, without_synthetic
 from thyroid.speed import fastest

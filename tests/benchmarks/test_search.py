@@ -26,7 +26,7 @@ from thyroid.configuration import from_json
 from thyroid.data.dataset import Dataset
 from thyroid.execution.connection import connected
 from thyroid.execution.in_process import in_process
-from thyroid.phantom.export import write_phantom
+from thyroid.phantom.write_files import write_phantom
 from thyroid.recipe import RECIPES, Recipe, override
 from thyroid.search.search_config import SearchConfig
 from thyroid.search.study import finished, outcome

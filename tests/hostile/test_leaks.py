@@ -18,8 +18,8 @@ from tests.reports.conftest import make_dataset, make_run
 from tests.reports.test_comparison import shown
 from tests.toy import about, made, toy_generators, write_toy
 from thyroid import pipeline
+from thyroid.data.data_checks import look_alikes
 from thyroid.data.dataset import Dataset, write_dataset
-from thyroid.data.quality import look_alikes
 from thyroid.data.splits import LeakError
 from thyroid.errors import InputError
 from thyroid.recipe import Recipe, override

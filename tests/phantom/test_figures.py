@@ -12,7 +12,7 @@ import pytest
 from scipy.ndimage import binary_dilation, gaussian_filter
 
 from thyroid.phantom.presets import PRESETS
-from thyroid.phantom.scintigram import Address, Scintigram, simulate
+from thyroid.phantom.simulator import Address, Scintigram, simulate
 
 CAMERA = next(centre for centre in PRESETS["thyroid7"].centres if centre.name == "D")
 PRESET = replace(

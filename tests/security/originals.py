@@ -22,9 +22,9 @@ from pydicom.uid import (
 )
 
 from tests.data.make_dicom import detectors, nm_header, windows
-from thyroid.phantom.dicom import nm_object
+from thyroid.phantom.dicom_writer import nm_object
 from thyroid.phantom.presets import PRESETS
-from thyroid.phantom.scintigram import addresses, simulate
+from thyroid.phantom.simulator import addresses, simulate
 
 SIDE = 64
 RNG = np.random.default_rng(7)

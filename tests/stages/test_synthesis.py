@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tests.toy import CLASSES, CROSSES, about, made, toy_generators, with_other_pixels, write_toy
 from thyroid import pipeline
-from thyroid.data import quality as data_quality
+from thyroid.data import data_checks
 from thyroid.data.dataset import COLUMNS, Dataset, write_dataset
 from thyroid.data.splits import make_split
 from thyroid.errors import InputError, StageFailed
@@ -77,7 +77,7 @@ def test_it_is_an_ordinary_data_set_of_every_diagnosis(crossed: Path, root: Path
     sums = dataset.counts.sum((1, 2), dtype=np.int64)
     assert (sums == dataset.images["total_counts"]).all()
     # Nothing is wrong with it, except that nobody may take it for patients' images.
-    errors = [flag.kind for flag in data_quality.check(dataset) if flag.severity == "error"]
+    errors = [flag.kind for flag in data_checks.check(dataset) if flag.severity == "error"]
     assert errors == ["synthetic"]
     summary = json.loads((folder / "synthesis.json").read_text())
     assert [line["findings"] for line in summary["combinations"]] == [*CLASSES, *CROSSES]

@@ -32,8 +32,8 @@ def phantom(
         pixel_mm: pixel size of a data set in mm.
     """
     from thyroid import progress
-    from thyroid.phantom.export import write_phantom
     from thyroid.phantom.presets import PRESETS
+    from thyroid.phantom.write_files import write_phantom
 
     if preset not in PRESETS:
         raise InputError(f"--preset '{preset}' is unknown: choose {' or '.join(PRESETS)}.")

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from thyroid.data.dicom import read_dicom
+from thyroid.data.dicom_reader import read_dicom
 from thyroid.data.pictures import read_picture
 from thyroid.data.scintigram import Scintigram, UnusableFile
 

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from thyroid import pipeline
-from thyroid.data import quality as data_quality
+from thyroid.data import data_checks
 from thyroid.data.dataset import Dataset
 from thyroid.data.splits import Split, make_split
 from thyroid.errors import InputError
@@ -36,7 +36,7 @@ def preflight(experiment: Experiment) -> None:
     """
     torch.set_num_threads(1)  # of a driver: stages take what they own
     dataset, recipe = experiment.dataset, experiment.recipe
-    for flag in data_quality.check(dataset):
+    for flag in data_checks.check(dataset):
         if flag.severity == "error":
             raise InputError(f"{dataset.folder} cannot be trained on: {flag.sentence}")
     if experiment.test_set is not None:
@@ -100,7 +100,7 @@ def _require_apart(dataset: Dataset, test_set: Dataset) -> None:
                 f"The test set {test_set.folder} has {name} {other}, and the training data have "
                 f"{own}: import both in the same way."
             )
-    for flag in data_quality.check(test_set):
+    for flag in data_checks.check(test_set):
         if flag.severity == "error":
             raise InputError(f"{test_set.folder} cannot be tested on: {flag.sentence}")
     seen = {hashlib.sha256(image.tobytes()).digest() for image in dataset.counts}

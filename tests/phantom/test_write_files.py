@@ -13,9 +13,9 @@ from pydicom.uid import NuclearMedicineImageStorage
 from thyroid.data.dataset import Dataset
 from thyroid.data.importer import import_folder
 from thyroid.errors import InputError
-from thyroid.phantom.export import write_phantom
 from thyroid.phantom.presets import PRESETS
-from thyroid.phantom.scintigram import addresses, simulate
+from thyroid.phantom.simulator import addresses, simulate
+from thyroid.phantom.write_files import write_phantom
 
 PER_CLASS, PER_CROSS, SEED = 10, 2, 6
 COMPARED = ["image_id", "centre", "label", "findings", "total_counts", "pixel_mm", "flags"]
@@ -228,7 +228,7 @@ def test_a_full_disk_is_a_sentence(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("thyroid.phantom.export.nm_object", full)
+    monkeypatch.setattr("thyroid.phantom.write_files.nm_object", full)
     monkeypatch.setattr("PIL.Image.Image.save", full)
     monkeypatch.setattr("thyroid.data.dataset._write_counts", full)
     with pytest.raises(InputError, match="No space left"):

@@ -20,9 +20,9 @@ from thyroid.data.scintigram import SIMULATOR, bring_to_grid, image_id
 from thyroid.data.scintigram import Scintigram as Counts
 from thyroid.errors import InputError
 from thyroid.files import new_folder, require_new_folder
-from thyroid.phantom.dicom import nm_object
+from thyroid.phantom.dicom_writer import nm_object
 from thyroid.phantom.presets import PRESETS, Preset
-from thyroid.phantom.scintigram import Address, Scintigram, addresses, simulate
+from thyroid.phantom.simulator import Address, Scintigram, addresses, simulate
 
 Format = Literal["dataset", "dicom", "png"]
 Progress = Callable[[int, int], None]

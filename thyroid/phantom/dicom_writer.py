@@ -18,7 +18,7 @@ from pydicom.uid import ExplicitVRLittleEndian, NuclearMedicineImageStorage, gen
 
 from thyroid import __version__
 from thyroid.data.scintigram import SIMULATOR
-from thyroid.phantom.scintigram import Scintigram
+from thyroid.phantom.simulator import Scintigram
 
 FAMILY_NAMES = (
     "Achterberg", "Bellweather", "Castellan", "Dunmoor", "Eskildsen", "Fairwind", "Gansevoort",

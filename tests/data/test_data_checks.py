@@ -5,10 +5,10 @@ import pytest
 
 from tests.data.make import small_dataset
 from thyroid.data import likeness
+from thyroid.data.data_checks import check, look_alikes
 from thyroid.data.dataset import Dataset, write_dataset
 from thyroid.data.likeness import Looks
-from thyroid.data.quality import check, look_alikes
-from thyroid.phantom.export import write_phantom
+from thyroid.phantom.write_files import write_phantom
 
 SIZE = 48
 
@@ -264,7 +264,7 @@ def test_checks_that_take_seconds_say_that_they_have_begun(make, monkeypatch, ca
     dataset = make(_sound_rows(20))
     check(dataset)
     assert not capsys.readouterr().err
-    monkeypatch.setattr("thyroid.data.quality.MANY_IMAGES", 20)
+    monkeypatch.setattr("thyroid.data.data_checks.MANY_IMAGES", 20)
     check(dataset)
     assert capsys.readouterr().err == "checking 20 images\n"
 

@@ -9,7 +9,7 @@ import torch
 
 from thyroid.phantom.pathology import CLASSES, CROSSES
 from thyroid.phantom.presets import PRESETS
-from thyroid.phantom.scintigram import Address, Scintigram, addresses, simulate
+from thyroid.phantom.simulator import Address, Scintigram, addresses, simulate
 
 PRESET = PRESETS["thyroid7"]
 SOME = [
@@ -61,7 +61,7 @@ def test_nor_on_the_number_of_threads() -> None:
 def test_the_same_in_another_process_with_other_thread_settings() -> None:
     program = (
         "import hashlib, sys\n"
-        "from tests.phantom.test_scintigram import PRESET, SOME, simulate\n"
+        "from tests.phantom.test_simulator import PRESET, SOME, simulate\n"
         "bits = b''.join(s.anterior.tobytes() for s in simulate(PRESET, SOME, seed=0))\n"
         "print(hashlib.sha256(bits).hexdigest())"
     )
@@ -80,7 +80,8 @@ def test_the_same_in_another_process_with_other_thread_settings() -> None:
 
 def test_the_simulator_needs_no_torch() -> None:
     program = (
-        "import sys, thyroid.phantom.export; print('torch' in sys.modules, 'ray' in sys.modules)"
+        "import sys, thyroid.phantom.write_files\n"
+        "print('torch' in sys.modules, 'ray' in sys.modules)"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True

@@ -26,7 +26,7 @@ from pydicom.uid import (
 )
 
 from tests.data.make_dicom import VIEWS, coded, detectors, item, nm_header, save_nm, windows
-from thyroid.data.dicom import read_dicom
+from thyroid.data.dicom_reader import read_dicom
 from thyroid.data.reader import read_scintigram
 from thyroid.data.scintigram import UnusableFile, bring_to_grid
 
