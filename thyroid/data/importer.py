@@ -33,7 +33,7 @@ from thyroid.data.dataset import write_dataset
 from thyroid.data.labels import Listing, in_order, list_source
 from thyroid.data.processes import read_images
 from thyroid.data.record import UNKNOWN_CENTRE, ImageRecord, Rejection, is_code
-from thyroid.data.unfinished import Unfinished, remove_remains, unfinished_import
+from thyroid.data.unfinished import Unfinished, remove_remains, unfinished_import, working_folder
 from thyroid.errors import InputError
 from thyroid.files import cannot_write, replace_text, require_new_folder
 from thyroid.machine import cores
@@ -155,7 +155,7 @@ def import_folder(
         named = all(record.patient for record in records)
         table = _table(records, pixel_mm, key=secret or _key(records, listing.labels))
         written = write_dataset(
-            unfinished.folder / "dataset",
+            working_folder(dataset) / "dataset",
             name=name or dataset.name,
             classes=in_order(finding for record in records for finding in record.findings),
             size=size,
@@ -256,7 +256,7 @@ def _fingerprint(secret: bytes) -> str:
 def _key(records: list[ImageRecord], labels: bytes) -> bytes:
     digest = hashlib.sha256(labels)
     for file_sha256 in sorted(record.file_sha256 for record in records):
-        digest.update(file_sha256)
+        digest.update(bytes.fromhex(file_sha256))
     return digest.digest()
 
 

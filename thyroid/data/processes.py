@@ -20,9 +20,10 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from thyroid.data.labels import LabelledFile
-from thyroid.data.record import ImageRecord, Reading, as_matrix, packed, read_image, unpacked
+from thyroid.data.record import Reading, pack, read_image, unpack
 from thyroid.errors import ProcessLost
 
+LENGTH = 4  # bytes that give the length of an answer
 AT_ONCE = 16  # files that a process is given at a time
 # -P: a numpy.py in the user's folder, perhaps a stranger's, is no module of ours
 COMMAND = (sys.executable, "-P", "-m", "thyroid.data.processes")
@@ -49,7 +50,7 @@ def read_images(
             idle.put(readers[-1])
         asked: deque[Future[list[Reading]]] = deque()
         for start in range(0, len(files), AT_ONCE):
-            asked.append(threads.submit(_ask, idle, files[start : start + AT_ONCE], size))
+            asked.append(threads.submit(_ask, idle, files[start : start + AT_ONCE]))
             if len(asked) > 3 * processes:
                 yield from asked.popleft().result()
         while asked:
@@ -80,7 +81,7 @@ def _tell(reader: subprocess.Popen[bytes], what: object) -> None:
 
 
 def _ask(
-    idle: SimpleQueue[subprocess.Popen[bytes]], files: Sequence[LabelledFile], size: int
+    idle: SimpleQueue[subprocess.Popen[bytes]], files: Sequence[LabelledFile]
 ) -> list[Reading]:
     """What the next idle process reads in these files."""
     reader = idle.get()
@@ -91,22 +92,18 @@ def _ask(
         for number, file in enumerate(files):
             if number + 1 < len(files):  # one ahead, so that it never waits
                 _tell(reader, questions[number + 1])
-            answers.append(_answer(reader, file, size))
+            answers.append(_answer(reader, file))
     finally:
         idle.put(reader)
     return answers
 
 
-def _answer(reader: subprocess.Popen[bytes], file: LabelledFile, size: int) -> Reading:
+def _answer(reader: subprocess.Popen[bytes], file: LabelledFile) -> Reading:
     assert reader.stdout is not None
-    line = reader.stdout.readline()
-    if line.endswith(b"\n"):
-        result = unpacked(line)
-        if not isinstance(result, ImageRecord):
-            return result
-        content = reader.stdout.read(2 * size * size)
-        if len(content) == 2 * size * size:
-            return result, as_matrix(content, size)
+    length = int.from_bytes(reader.stdout.read(LENGTH), "big")
+    content = reader.stdout.read(length)
+    if length and len(content) == length:
+        return unpack(content)
     status = reader.wait()
     how = f"ended ({status})"
     if status < 0:
@@ -125,11 +122,8 @@ def main() -> None:
     for line in sys.stdin.buffer:
         fields = json.loads(line)
         fields |= {"path": Path(fields["path"]), "findings": tuple(fields["findings"])}
-        result = read_image(LabelledFile(**fields), **settings)
-        if isinstance(result, tuple):
-            answers.write(packed(result[0]) + result[1].astype("<u2").tobytes())
-        else:
-            answers.write(packed(result))
+        content = pack(read_image(LabelledFile(**fields), **settings))
+        answers.write(len(content).to_bytes(LENGTH, "big") + content)
         answers.flush()
 
 

@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -46,7 +47,7 @@ class ImageRecord:
     patient: str = field(repr=False)
     """Empty when neither the labels nor the file name the patient."""
     institution: str = field(repr=False)
-    file_sha256: bytes = field(repr=False)
+    file_sha256: str = field(repr=False)
 
 
 Reading = tuple[ImageRecord, npt.NDArray[np.uint16]] | Rejection
@@ -82,7 +83,7 @@ def read_image(file: LabelledFile, *, size: int, pixel_mm: float) -> Reading:
         centre=file.centre if is_code(file.centre) else _folded(file.centre),
         patient=own_patient or scintigram.patient or file.patient,
         institution=_folded(scintigram.institution),
-        file_sha256=hashlib.sha256(content).digest(),
+        file_sha256=hashlib.sha256(content).hexdigest(),
     )
     return record, stored.matrix
 
@@ -92,28 +93,22 @@ def is_code(centre: str) -> bool:
     return centre == UNKNOWN_CENTRE or CENTRE_CODE.fullmatch(centre) is not None
 
 
-def packed(result: ImageRecord | Rejection) -> bytes:
-    """As a line of JSON."""
-    fields = {name: getattr(result, name) for name in result.__slots__}
-    if isinstance(result, ImageRecord):
-        fields["file_sha256"] = result.file_sha256.hex()
-    return json.dumps(fields).encode() + b"\n"
+def pack(reading: Reading) -> bytes:
+    """Return a reading as bytes: a line of JSON and, for an image, its matrix."""
+    result, matrix = reading if isinstance(reading, tuple) else (reading, np.empty(0))
+    line = json.dumps(asdict(result)).encode() + b"\n"
+    return line + matrix.astype("<u2").tobytes()
 
 
-def unpacked(line: bytes) -> ImageRecord | Rejection:
-    """What `packed` was given."""
+def unpack(content: bytes) -> Reading:
+    """Return the reading that `pack` was given."""
+    line, _, matrix = content.partition(b"\n")
     fields: dict[str, Any] = json.loads(line)
     if "reason" in fields:
         return Rejection(**fields)
-    for name in ("flags", "findings"):
-        fields[name] = tuple(fields[name])
-    fields["file_sha256"] = bytes.fromhex(fields["file_sha256"])
-    return ImageRecord(**fields)
-
-
-def as_matrix(content: bytes, size: int) -> npt.NDArray[np.uint16]:
-    """A (size, size) matrix from its bytes."""
-    return np.frombuffer(content, dtype="<u2").reshape(size, size)
+    fields |= {name: tuple(fields[name]) for name in ("flags", "findings")}
+    size = math.isqrt(len(matrix) // 2)
+    return ImageRecord(**fields), np.frombuffer(matrix, dtype="<u2").reshape(size, size)
 
 
 def _folded(name: str) -> str:

@@ -1,20 +1,17 @@
-"""What an import has read, kept on disk until the data set is written: a killed one goes on there.
+"""The files that an import has read so far, on disk, so that a killed import can go on.
 
 .NAME.importing/   beside the data set NAME, for its owner alone
     lock           held while an import works here
-    results        what was learned of each file, a line each, in the order of files
-    matrices       those of the images, one after the other
-    dataset/       being written, last of all
+    readings       one encrypted entry per file read, in the order of the listing
+    dataset/       the data set while it is written, last of all
 
-Matrices hold no more than the data set will. Results name patients and institutions and hold the
-digests of files, of which the data set's key is made: they are sealed with a key made of the files'
-names, sizes and times, labels.csv and the content of the first files. So whoever lacks the source
-folder reads nothing of them, and another source, changed files or other settings cannot take them
-for their own.
+A reading names patients and institutions and holds the digests of files, of which the data set's
+key is made. Entries are therefore encrypted (AES-GCM). The key is derived from the names, sizes and
+times of the files, labels.csv and the content of the first files, so nobody can decrypt an entry
+without the source folder, and entries of another source, of changed files or of other settings do
+not decrypt.
 """
 
-import base64
-import binascii
 import contextlib
 import hashlib
 import json
@@ -27,154 +24,125 @@ from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from thyroid import __version__
 from thyroid.data.labels import Listing
 from thyroid.data.reader import ABSENT, UNREADABLE, read_bytes
-from thyroid.data.record import ImageRecord, Reading, Rejection, as_matrix, packed, unpacked
-from thyroid.data.scintigram import UnusableFile, image_id
+from thyroid.data.record import ImageRecord, Reading, Rejection, pack, unpack
+from thyroid.data.scintigram import UnusableFile
 from thyroid.errors import InputError
 from thyroid.files import locked
 
-READING_VERSION = 1
+READING_VERSION = 2
 """Raise it whenever the same file gives another record or another matrix."""
 DECODERS = ("numpy", "pillow", "pydicom", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg")
-FILES = ("lock", "results", "matrices")
-OPENED = 16  # of the files, whose content is part of the key: names and times can be guessed
+OPENED = 16  # files whose content enters the key: names, sizes and times can be guessed
+LENGTH = 4  # bytes that give the length of an entry
+NONCE = 12  # bytes, random for each entry
 
 
-def place(dataset: Path) -> Path:
-    """Where an import into `dataset` keeps what it has read."""
+def working_folder(dataset: Path) -> Path:
+    """Return the folder in which an import into `dataset` keeps what it has read."""
     return dataset.with_name(f".{dataset.name}.importing")
 
 
 class Unfinished:
-    """What was read so far; `results` are those of the first files of the listing."""
+    """The readings of the first files of the listing; `results` are in that order."""
 
-    def __init__(self, folder: Path, secret: bytes, size: int) -> None:
-        self.folder = folder
+    def __init__(self, file: BinaryIO, key: bytes) -> None:
         self.results: list[ImageRecord | Rejection] = []
-        self._size = size
-        self._images = 0
-        self._results = _opened(folder / "results")
-        self._matrices = _opened(folder / "matrices")
-        salt, key_id = self._results.read(16), self._results.read(32)
-        self._key = _key(salt, secret)
-        if key_id == _named(self._key):
-            self._read_back()
-        else:
-            salt = os.urandom(16)
-            self._key = _key(salt, secret)
-            self._cut(0, 0)
-            self._results.write(salt + _named(self._key))
+        self._image_at: list[int] = []  # offset of each image's entry
+        self._file = file
+        self._cipher = AESGCM(key)
+        end = 0
+        while (reading := self._next()) is not None and not _may_pass(reading):
+            self._keep(reading, end)
+            end = file.tell()
+        file.seek(end)
+        file.truncate()
 
     def append(self, reading: Reading) -> None:
-        """Keep what the next file of the listing gave."""
-        if isinstance(reading, tuple):
-            result: ImageRecord | Rejection = reading[0]
-            self._matrices.write(reading[1].astype("<u2").tobytes())
-            self._images += 1
-        else:
-            result = reading
-        self._results.write(_sealed(self._key, len(self.results), packed(result)))
-        self._results.flush()
-        self.results.append(result)
+        """Write the reading of the next file of the listing."""
+        start, nonce = self._file.tell(), os.urandom(NONCE)
+        entry = nonce + self._cipher.encrypt(nonce, pack(reading), None)
+        self._file.write(len(entry).to_bytes(LENGTH, "big") + entry)
+        self._file.flush()
+        self._keep(reading, start)
 
     def matrix(self, position: int) -> npt.NDArray[np.uint16]:
-        """Of the image at this position among all images, (size, size)."""
-        length = 2 * self._size**2
-        self._matrices.seek(position * length)
-        content = self._matrices.read(length)
-        if len(content) < length:
-            raise OSError(f"{self._matrices.name} was shortened meanwhile")
-        return as_matrix(content, self._size)
+        """Return the matrix of the image at this position among all images, (size, size)."""
+        self._file.seek(self._image_at[position])
+        reading = self._next()
+        if not isinstance(reading, tuple):
+            raise OSError(f"{self._file.name} was changed meanwhile")
+        return reading[1]
 
-    def close(self) -> None:
-        """Leave the files to the next import."""
-        with contextlib.suppress(OSError):  # a full disk: what is missing will be read again
-            self._matrices.close()
-        with contextlib.suppress(OSError):
-            self._results.close()
+    def _keep(self, reading: Reading, start: int) -> None:
+        if isinstance(reading, tuple):
+            self._image_at.append(start)
+            self.results.append(reading[0])
+        else:
+            self.results.append(reading)
 
-    def _read_back(self) -> None:
-        """All results up to the first that is not whole, which a kill or a power cut left so."""
-        end = self._results.tell()
-        for line in self._results:
-            result = _opened_seal(self._key, len(self.results), line)
-            if result is None or _may_pass(result):
-                break
-            if isinstance(result, ImageRecord):
-                try:
-                    whole = image_id(self.matrix(self._images)) == result.image_id
-                except OSError:
-                    whole = False
-                if not whole:
-                    break
-                self._images += 1
-            self.results.append(result)
-            end += len(line)
-        self._cut(end, self._images * 2 * self._size**2)
-
-    def _cut(self, results: int, matrices: int) -> None:
-        for file, length in ((self._results, results), (self._matrices, matrices)):
-            file.truncate(length)
-            file.seek(length)
+    def _next(self) -> Reading | None:
+        """Read an entry; None at the end, and where a kill or a power cut left it incomplete."""
+        length = int.from_bytes(self._file.read(LENGTH), "big")
+        try:
+            entry = self._file.read(length)
+            return unpack(self._cipher.decrypt(entry[:NONCE], entry[NONCE:], None))
+        except (InvalidTag, ValueError, MemoryError):  # too short, or a damaged length
+            return None
 
 
 @contextlib.contextmanager
 def unfinished_import(
     dataset: Path, listing: Listing, *, size: int, pixel_mm: float
 ) -> Iterator[Unfinished]:
-    """What an earlier import of the same left, or nothing yet.
+    """Open what an earlier import with the same source and settings has read, or start anew.
 
-    It is gone when the block ends or is refused, and stays when the block is interrupted.
+    The working folder is removed when the block ends or raises an InputError or OSError, and stays
+    when the block is interrupted.
 
     Raises
     ------
     InputError : another import into `dataset` is at work.
     """
-    folder = place(dataset)
+    folder = working_folder(dataset)
     folder.mkdir(mode=0o700, parents=False, exist_ok=True)
     works = f"another import into {dataset} is at work; wait for it or choose another folder"
     with locked(folder / "lock", works):
-        for left in folder.iterdir():  # by a kill while the data set was written
-            if left.name not in FILES and left.is_dir():
-                shutil.rmtree(left)
-        unfinished = None
+        for left in filter(Path.is_dir, folder.iterdir()):  # by a kill during the last step
+            shutil.rmtree(left)
+        readings = folder / "readings"
         try:
-            unfinished = Unfinished(folder, _secret(listing, size, pixel_mm), size)
-            yield unfinished
+            readings.touch(mode=0o600)
+            with readings.open("r+b") as file:
+                yield Unfinished(file, _key(listing, size, pixel_mm))
         except (InputError, OSError):
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        finally:
-            if unfinished is not None:
-                unfinished.close()
         shutil.rmtree(folder, ignore_errors=True)
     shutil.rmtree(folder, ignore_errors=True)  # NFS keeps the open lock under another name
 
 
 def remove_remains(dataset: Path) -> None:
-    """What an import left that was killed when its data set was in place already."""
-    folder = place(dataset)
+    """Remove the working folder of an import that was killed after its data set was in place."""
+    folder = working_folder(dataset)
     if not (dataset.is_dir() and folder.is_dir()):
         return
     with contextlib.suppress(OSError, InputError), locked(folder / "lock", "an import is at work"):
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _may_pass(result: ImageRecord | Rejection) -> bool:
-    """Whether the file may be read another time: its disk was away."""
-    return isinstance(result, Rejection) and result.reason.startswith((ABSENT, UNREADABLE))
+def _may_pass(reading: Reading) -> bool:
+    """Return whether the file may be readable another time, as when its disk was away."""
+    return isinstance(reading, Rejection) and reading.reason.startswith((ABSENT, UNREADABLE))
 
 
-def _opened(path: Path) -> BinaryIO:
-    path.touch(mode=0o600)
-    return path.open("r+b")
-
-
-def _secret(listing: Listing, size: int, pixel_mm: float) -> bytes:
-    """What an import reads and how: known to those alone who have the source folder."""
+def _key(listing: Listing, size: int, pixel_mm: float) -> bytes:
+    """Derive the key from all that an import reads; only who has the source folder can."""
     versions = [READING_VERSION, __version__, *map(version, DECODERS)]
     digest = hashlib.sha256(json.dumps([versions, size, pixel_mm]).encode())
     digest.update(hashlib.sha256(listing.labels).digest())
@@ -188,39 +156,3 @@ def _secret(listing: Listing, size: int, pixel_mm: float) -> bytes:
         with contextlib.suppress(UnusableFile):
             digest.update(hashlib.sha256(read_bytes(file.path)).digest())
     return digest.digest()
-
-
-def _key(salt: bytes, secret: bytes) -> bytes:
-    return hashlib.sha256(salt + secret).digest()
-
-
-def _named(key: bytes) -> bytes:
-    """Which key it is, which does not tell the key."""
-    return hashlib.sha256(b"name of " + key).digest()
-
-
-def _sealed(key: bytes, number: int, content: bytes) -> bytes:
-    """A line that only the key opens: content and checksum, xor SHAKE-256 of key and number."""
-    checked = content + hashlib.sha256(content).digest()[:8]
-    return base64.b64encode(_xor(checked, _pad(key, number, len(checked)))) + b"\n"
-
-
-def _opened_seal(key: bytes, number: int, line: bytes) -> ImageRecord | Rejection | None:
-    """None where the line is not whole."""
-    try:
-        sealed = base64.b64decode(line.removesuffix(b"\n"), validate=True)
-    except binascii.Error:
-        return None
-    checked = _xor(sealed, _pad(key, number, len(sealed)))
-    content, checksum = checked[:-8], checked[-8:]
-    if not line.endswith(b"\n") or hashlib.sha256(content).digest()[:8] != checksum:
-        return None
-    return unpacked(content)
-
-
-def _pad(key: bytes, number: int, length: int) -> bytes:
-    return hashlib.shake_256(key + number.to_bytes(8, "big")).digest(length)
-
-
-def _xor(one: bytes, other: bytes) -> bytes:
-    return (int.from_bytes(one, "big") ^ int.from_bytes(other, "big")).to_bytes(len(one), "big")
