@@ -48,20 +48,20 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runs": RECIPES
     | {"__version__", "data", "evaluate", "execution", "machine", "network_input", "networks"}
     | {"progress", "space", "stages", "storage"},
-    "search": RECIPES | {"data", "execution", "progress", "runs", "space", "storage"},
+    "tuning": RECIPES | {"data", "execution", "progress", "runs", "space", "storage"},
     "reports": GROUND | {"configuration", "data", "evaluate", "model", "recipe", "runs"},
     "tune_spaces": {"networks", "pipeline", "recipe"},
 }
 """Whoever is not here, `commands` and `cli`, may import everything."""
 
 HEAVY: dict[str, set[str]] = {
-    "ray": {"execution", "search"},
+    "ray": {"execution", "tuning"},
     "torch": {
         *("acquisition", "augment", "generators", "network_input", "networks", "stages"),
         *("machine", "speed", "commands.predict", "evaluate.explanation", "evaluate.generators"),
         *("model.folder", "model.onnx_graph", "model.prediction", "runs.preflight"),
     },
-    "optuna": {"search", "runs", "space", "tune_spaces", "reports"},
+    "optuna": {"tuning", "runs", "space", "tune_spaces", "reports"},
     "jinja2": {"reports"},
     "tyro": {"cli", "commands"},
     "obstore": {"storage"},

@@ -133,7 +133,7 @@ def test_a_cosine_ramp_is_slow_at_its_ends() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["thyroid.pipeline", "thyroid.recipe", "thyroid.storage.store", "thyroid.search.tune_search"],
+    ["thyroid.pipeline", "thyroid.recipe", "thyroid.storage.store", "thyroid.tuning.tune_search"],
 )
 def test_trial_drivers_import_no_torch(module: str) -> None:
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"

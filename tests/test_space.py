@@ -11,8 +11,8 @@ from tests.toy import toy_recipe
 from thyroid.cli import main
 from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
-from thyroid.search.space_validation import validate_space
 from thyroid.space import load_space
+from thyroid.tuning.space_validation import validate_space
 
 HEAD = "import optuna\nfrom thyroid.recipe import override\n"
 MISTAKES = {

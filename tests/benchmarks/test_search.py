@@ -28,13 +28,13 @@ from thyroid.execution.connection import connected
 from thyroid.execution.in_process import in_process
 from thyroid.phantom.write_files import write_phantom
 from thyroid.recipe import RECIPES, Recipe, override
-from thyroid.search.search_config import SearchConfig
-from thyroid.search.study import finished, outcome
-from thyroid.search.trial_driver import last_metrics
-from thyroid.search.tune_search import Search
 from thyroid.space import load_space
 from thyroid.stage import Stage
 from thyroid.storage.store import Store
+from thyroid.tuning.search_config import SearchConfig
+from thyroid.tuning.study import finished, outcome
+from thyroid.tuning.trial_driver import last_metrics
+from thyroid.tuning.tune_search import Search
 
 TRIALS = 32
 TENTH = {
@@ -211,7 +211,7 @@ from tests.benchmarks import stubs
 stubs.install()
 from tests.benchmarks.test_search import search
 from tests.toy import write_toy
-from thyroid.search.study import finished, outcome
+from thyroid.tuning.study import finished, outcome
 from dataclasses import replace
 
 def memory():

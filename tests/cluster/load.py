@@ -22,10 +22,10 @@ from ray.cluster_utils import Cluster
 from tests.cluster.stubs import PYTHONPATH
 from tests.toy import toy_generators
 from thyroid.data.dataset import Dataset
-from thyroid.search.search_config import SearchConfig
-from thyroid.search.tune_search import Search
 from thyroid.space import load_space
 from thyroid.storage.store import Store
+from thyroid.tuning.search_config import SearchConfig
+from thyroid.tuning.tune_search import Search
 
 EARLY = 100
 """Trials after which memory is looked at for the first time."""

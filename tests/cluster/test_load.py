@@ -18,8 +18,8 @@ import pytest
 from tests.cluster.load import nodes
 from tests.cluster.stubs import PYTHONPATH, built
 from tests.toy import write_toy
-from thyroid.search.study import finished, open_study, outcome
 from thyroid.storage.store import Store
+from thyroid.tuning.study import finished, open_study, outcome
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 

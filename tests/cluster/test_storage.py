@@ -19,8 +19,8 @@ import pytest
 
 from tests.buckets import NAME, bucket_server, contents
 from tests.cluster.outcomes import Outcome, outcome, require_same
-from tests.search.test_kills import kill_processes, named, until
 from tests.toy import toy_generators
+from tests.tuning.test_kills import kill_processes, named, until
 from thyroid.configuration import to_json
 from thyroid.storage.bucket import Bucket
 

@@ -17,9 +17,9 @@ from thyroid.errors import InputError, StorageError
 from thyroid.execution.in_process import in_process
 from thyroid.execution.meter import Meter, UsedHours, in_process_metered
 from thyroid.runs.usage import HOURS, UsageRecord
-from thyroid.search.budget import Budget, Cut
 from thyroid.stage import EpochMetrics, Stage
 from thyroid.storage.store import Store
+from thyroid.tuning.budget import Budget, Cut
 
 HOUR = 3600.0
 NODES = [{"CPU": 16.0, "GPU": 2.0}, {"CPU": 8.0}]
@@ -199,7 +199,7 @@ def test_a_budget_is_over_with_its_seconds_or_its_gpu_hours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [0.0]
-    monkeypatch.setattr("thyroid.search.budget.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("thyroid.tuning.budget.time.monotonic", lambda: now[0])
     usage = UsageRecord(tmp_path, list)
     free = Budget(None, None, usage)
     now[0] = 1e9

@@ -34,7 +34,7 @@ def demo(*, out: Path = Path("runs/demo"), trials: int = 6) -> None:
     """
     from thyroid.data.dataset import Dataset
     from thyroid.progress import say
-    from thyroid.search.search_config import SearchConfig
+    from thyroid.tuning.search_config import SearchConfig
 
     config = SearchConfig(trials=trials, max_seeds=1)  # no seed race: minutes
     if out.is_dir() and any(out.iterdir()) and not (out / "dicom").exists():

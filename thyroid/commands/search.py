@@ -15,7 +15,7 @@ from thyroid.errors import InputError
 
 if TYPE_CHECKING:
     from thyroid.data.dataset import Dataset
-    from thyroid.search.search_config import SearchConfig
+    from thyroid.tuning.search_config import SearchConfig
 
 
 def search(
@@ -89,7 +89,7 @@ def search(
     """
     from thyroid.data.dataset import Dataset
     from thyroid.runs.config import searched_before
-    from thyroid.search.search_config import SearchConfig
+    from thyroid.tuning.search_config import SearchConfig
 
     config = SearchConfig(
         trials=trials,
@@ -160,11 +160,11 @@ def search_and_evaluate(
     from thyroid.runs.preflight import preflight
     from thyroid.runs.results import evaluate
     from thyroid.runs.stage_sharing import lineages, write_stages
-    from thyroid.search.space_validation import validate_space
-    from thyroid.search.study import database, find_study
-    from thyroid.search.tune_search import Search
     from thyroid.space import load_space, space_file
     from thyroid.storage.store import Store
+    from thyroid.tuning.space_validation import validate_space
+    from thyroid.tuning.study import database, find_study
+    from thyroid.tuning.tune_search import Search
 
     if final_seeds < 1:
         raise InputError(f"--final-seeds is {final_seeds} but must be at least 1.")

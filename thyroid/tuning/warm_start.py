@@ -18,10 +18,10 @@ from thyroid.configuration import to_json
 from thyroid.errors import InputError
 from thyroid.progress import say
 from thyroid.recipe import Recipe
-from thyroid.search.asha import Rungs, report_of
-from thyroid.search.study import find_study, finished, kept
-from thyroid.search.trial_driver import Progress, stops
 from thyroid.storage.store import Store
+from thyroid.tuning.asha import Rungs, report_of
+from thyroid.tuning.study import find_study, finished, kept
+from thyroid.tuning.trial_driver import Progress, stops
 
 SOURCE = "recalled_from"
 """Name, in the study, of what says which run a trial is from, and which number it had there."""

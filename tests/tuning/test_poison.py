@@ -14,13 +14,13 @@ import pandas as pd
 import pytest
 
 from tests.cluster.outcomes import SPENT
-from tests.search.poison import KILLED, NO_NUMBER, RAISES, TOO_LARGE
-from tests.search.test_search import best_recipe
 from tests.toy import toy_recipe, where
+from tests.tuning.poison import KILLED, NO_NUMBER, RAISES, TOO_LARGE
+from tests.tuning.test_search import best_recipe
 from thyroid.data.dataset import Dataset
 from thyroid.recipe import Recipe, override
-from thyroid.search.search_config import SearchConfig
 from thyroid.storage.store import Store
+from thyroid.tuning.search_config import SearchConfig
 
 pytestmark = [pytest.mark.cluster, pytest.mark.ray, pytest.mark.timeout(300)]
 
@@ -35,14 +35,14 @@ SEARCH = """
 import sys
 from pathlib import Path
 import ray
-from tests.search.test_poison import POISON, search
+from tests.tuning.test_poison import POISON, search
 ray.init(
     address="local",
     num_cpus=2,
     object_store_memory=200_000_000,
     include_dashboard=False,
     log_to_driver=False,
-    runtime_env={"worker_process_setup_hook": "tests.search.poison.install"},
+    runtime_env={"worker_process_setup_hook": "tests.tuning.poison.install"},
     _system_config={
         "memory_usage_threshold": 0.8,
         "memory_monitor_refresh_ms": 100,

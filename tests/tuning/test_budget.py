@@ -17,14 +17,14 @@ import pandas as pd
 import pytest
 from optuna.trial import TrialState
 
-from tests.search.slow import EPOCH_S
 from tests.toy import toy_recipe, where
+from tests.tuning.slow import EPOCH_S
 from thyroid.data.dataset import Dataset
 from thyroid.recipe import Recipe, override
-from thyroid.search.search_config import SearchConfig
-from thyroid.search.study import open_study
-from thyroid.search.tune_search import Search
 from thyroid.storage.store import Store
+from thyroid.tuning.search_config import SearchConfig
+from thyroid.tuning.study import open_study
+from thyroid.tuning.tune_search import Search
 
 pytestmark = [pytest.mark.cluster, pytest.mark.ray]
 
@@ -38,8 +38,8 @@ SEARCH = """
 import json, sys
 from pathlib import Path
 import ray
-from tests.search import slow
-from tests.search.test_budget import GPUS, search
+from tests.tuning import slow
+from tests.tuning.test_budget import GPUS, search
 slow.install()
 ray.init(
     address="local",
@@ -47,7 +47,7 @@ ray.init(
     num_gpus=GPUS,
     include_dashboard=False,
     log_to_driver=False,
-    runtime_env={"worker_process_setup_hook": "tests.search.slow.install"},
+    runtime_env={"worker_process_setup_hook": "tests.tuning.slow.install"},
 )
 search(Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3]))
 """

@@ -16,10 +16,10 @@ from thyroid import progress
 from thyroid.configuration import from_json
 from thyroid.recipe import Recipe
 from thyroid.runs.live_report import LiveReport
-from thyroid.search.budget import Budget
-from thyroid.search.progress_table import EndedTrial, ProgressTable, RunningTrial
-from thyroid.search.study import outcome
-from thyroid.search.trials_csv import STATES
+from thyroid.tuning.budget import Budget
+from thyroid.tuning.progress_table import EndedTrial, ProgressTable, RunningTrial
+from thyroid.tuning.study import outcome
+from thyroid.tuning.trials_csv import STATES
 
 WRITE_EVERY_S = 5.0
 """At least, between two writings of the files, which grow with the trials."""

@@ -30,15 +30,15 @@ from thyroid.errors import (
 )
 from thyroid.execution.ray_task import require_room
 from thyroid.recipe import ExecutionConfig, Recipe, override
-from thyroid.search import detached_trial
-from thyroid.search.asha import AshaScheduler, Rungs
-from thyroid.search.detached_trial import tpe_trial
-from thyroid.search.search_config import SearchConfig
-from thyroid.search.study import Proposal, StudySearch, open_study
-from thyroid.search.trial_driver import is_own
-from thyroid.search.tune_search import Search
 from thyroid.space import Space, load_space
 from thyroid.storage.store import Store
+from thyroid.tuning import detached_trial
+from thyroid.tuning.asha import AshaScheduler, Rungs
+from thyroid.tuning.detached_trial import tpe_trial
+from thyroid.tuning.search_config import SearchConfig
+from thyroid.tuning.study import Proposal, StudySearch, open_study
+from thyroid.tuning.trial_driver import is_own
+from thyroid.tuning.tune_search import Search
 
 
 def best_recipe(
@@ -133,7 +133,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from tests.search.test_search import undisturbed
+from tests.tuning.test_search import undisturbed
 from thyroid.execution.connection import connected
 with connected(cpus=1):
     undisturbed(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from thyroid.search.asha import AshaScheduler, Report, Rungs
+from thyroid.tuning.asha import AshaScheduler, Report, Rungs
 
 
 def report(value: float, epoch: int = 4, part: str = "single", training: str = "") -> Report:

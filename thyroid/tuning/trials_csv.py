@@ -11,8 +11,8 @@ import pandas as pd
 from optuna.trial import TrialState
 
 from thyroid.files import replace_text
-from thyroid.search.search_config import OBJECTIVES
-from thyroid.search.study import finished, outcome
+from thyroid.tuning.search_config import OBJECTIVES
+from thyroid.tuning.study import finished, outcome
 
 STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 SPENT = ("seconds", "computed", "reused_stages", "computed_stages")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from thyroid.search.seed_racing import contenders, race_seeds, seed_spread
+from thyroid.tuning.seed_racing import contenders, race_seeds, seed_spread
 
 
 class Seeds:

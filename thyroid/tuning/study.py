@@ -27,8 +27,8 @@ from thyroid.configuration import from_json
 from thyroid.errors import InputError
 from thyroid.recipe import Recipe
 from thyroid.runs.config import read_config
-from thyroid.search.asha import AshaScheduler, Report, report_of
-from thyroid.search.search_config import OBJECTIVES
+from thyroid.tuning.asha import AshaScheduler, Report, report_of
+from thyroid.tuning.search_config import OBJECTIVES
 
 STUDY = "thyroid"
 

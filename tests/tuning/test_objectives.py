@@ -11,15 +11,15 @@ import pandas as pd
 import pytest
 from optuna.trial import BaseTrial, TrialState
 
-from tests.search.test_search import best_recipe
 from tests.toy import toy_recipe, where, write_toy
+from tests.tuning.test_search import best_recipe
 from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
 from thyroid.recipe import Recipe, override
-from thyroid.search.search_config import SearchConfig
-from thyroid.search.study import open_study
-from thyroid.search.tune_search import Search
 from thyroid.storage.store import Store
+from thyroid.tuning.search_config import SearchConfig
+from thyroid.tuning.study import open_study
+from thyroid.tuning.tune_search import Search
 
 
 def lengths(trial: BaseTrial, recipe: Recipe) -> Recipe:

@@ -9,8 +9,8 @@ from thyroid import pipeline
 from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
 from thyroid.recipe import Recipe, for_data
-from thyroid.search.detached_trial import tpe_trial
 from thyroid.space import Space
+from thyroid.tuning.detached_trial import tpe_trial
 
 VALIDATED_TRIALS = 10
 """First trials, whose parameters depend on no result."""

@@ -34,15 +34,18 @@ from thyroid.recipe import Recipe
 from thyroid.runs.live_report import LiveReport
 from thyroid.runs.stage_sharing import keep_stages, lineages
 from thyroid.runs.usage import UsageRecord
-from thyroid.search import warm_start
-from thyroid.search.asha import AshaScheduler, Rungs
-from thyroid.search.budget import Budget, Cut
-from thyroid.search.detached_trial import tpe_trial
-from thyroid.search.progress_table import ProgressTable
-from thyroid.search.search_config import OBJECTIVES, SearchConfig
-from thyroid.search.seed_racing import FIELD, Values, race_seeds
-from thyroid.search.space_validation import proposed
-from thyroid.search.study import (
+from thyroid.space import Space
+from thyroid.stage import Stage
+from thyroid.storage.store import Store
+from thyroid.tuning import warm_start
+from thyroid.tuning.asha import AshaScheduler, Rungs
+from thyroid.tuning.budget import Budget, Cut
+from thyroid.tuning.detached_trial import tpe_trial
+from thyroid.tuning.progress_table import ProgressTable
+from thyroid.tuning.search_config import OBJECTIVES, SearchConfig
+from thyroid.tuning.seed_racing import FIELD, Values, race_seeds
+from thyroid.tuning.space_validation import proposed
+from thyroid.tuning.study import (
     Proposal,
     StudySearch,
     finished,
@@ -52,12 +55,9 @@ from thyroid.search.study import (
     reports,
     study_name,
 )
-from thyroid.search.trial_driver import driver, last_metrics
-from thyroid.search.trials_csv import write_trials
-from thyroid.search.tune_callback import SearchCallback, ended
-from thyroid.space import Space
-from thyroid.stage import Stage
-from thyroid.storage.store import Store
+from thyroid.tuning.trial_driver import driver, last_metrics
+from thyroid.tuning.trials_csv import write_trials
+from thyroid.tuning.tune_callback import SearchCallback, ended
 
 RESTARTS = 3
 """Times in a row that drivers may die without that a trial ends."""

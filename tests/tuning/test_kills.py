@@ -18,14 +18,14 @@ import pytest
 from optuna.trial import FrozenTrial
 
 from tests.cluster.outcomes import SPENT
-from tests.search.test_search import best_recipe
 from tests.toy import toy_generators, where
+from tests.tuning.test_search import best_recipe
 from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
-from thyroid.search.search_config import SearchConfig
-from thyroid.search.study import read_study
 from thyroid.space import load_space
 from thyroid.storage.store import Store
+from thyroid.tuning.search_config import SearchConfig
+from thyroid.tuning.study import read_study
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 
@@ -34,7 +34,7 @@ TRIALS = 5
 SEARCH = """
 import sys
 from pathlib import Path
-from tests.search.test_kills import search
+from tests.tuning.test_kills import search
 from thyroid.execution.connection import connected
 with connected(cpus=2):
     search(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))

@@ -22,9 +22,9 @@ from thyroid.errors import Diverged, InputError, StageFailed, StorageError, TooL
 from thyroid.execution.in_process import METRICS
 from thyroid.execution.ray_task import own_error
 from thyroid.recipe import Recipe
-from thyroid.search.asha import Rungs
 from thyroid.stage import EpochMetrics, Stage
 from thyroid.storage.store import Store
+from thyroid.tuning.asha import Rungs
 
 Level = tuple[Stage, ...]
 """The same segment of every seed."""

@@ -19,22 +19,22 @@ import pytest
 import ray
 from rich.console import Console
 
-from tests.search.test_flights import ENDLESS, segments, until, within
 from tests.test_cli import FEW, TINY
 from tests.toy import toy_generators, toy_recipe, where
+from tests.tuning.test_flights import ENDLESS, segments, until, within
 from thyroid import pipeline, progress
 from thyroid.configuration import to_json
 from thyroid.data.dataset import Dataset
 from thyroid.execution.stage_scheduler import StageScheduler
 from thyroid.runs.usage import UsageRecord
-from thyroid.search import progress_table as boards
-from thyroid.search.budget import Budget
-from thyroid.search.progress_table import MOST_ROWS, EndedTrial, ProgressTable, RunningTrial
-from thyroid.search.search_config import SearchConfig
-from thyroid.search.study import finished, open_study
-from thyroid.search.tune_callback import SearchCallback
-from thyroid.search.tune_search import Search
 from thyroid.storage.store import Store
+from thyroid.tuning import progress_table as boards
+from thyroid.tuning.budget import Budget
+from thyroid.tuning.progress_table import MOST_ROWS, EndedTrial, ProgressTable, RunningTrial
+from thyroid.tuning.search_config import SearchConfig
+from thyroid.tuning.study import finished, open_study
+from thyroid.tuning.tune_callback import SearchCallback
+from thyroid.tuning.tune_search import Search
 
 
 def gone(
