@@ -35,7 +35,7 @@ from thyroid.stage_config import (
 )
 
 DCGAN_SIZES = (8, 16, 32, 64, 128)
-"""Sides of the DCGAN's pictures: 4 doubled some times."""
+"""Possible sides of the DCGAN's pictures, pixels."""
 
 
 def split(config: SplitConfig, dataset: str) -> Stage:
@@ -83,7 +83,7 @@ def classifier(recipe: Recipe, dataset: str, seed: int) -> list[Stage]:
 
 
 def computed_in(recipe: Recipe) -> tuple[NetworkConfig, ExecutionConfig]:
-    """The classifier, and what it computes in: as `network` says, else as `execution` does."""
+    """The classifier, and its execution: precision and layout of `network`, else of `execution`."""
     network = recipe.network
     own = {name: getattr(network, name) for name in ("precision", "layout")}
     named = {name: value for name, value in own.items() if value != "auto"}
@@ -92,7 +92,7 @@ def computed_in(recipe: Recipe) -> tuple[NetworkConfig, ExecutionConfig]:
 
 
 def _phase(recipe: Recipe, epoch: int) -> Literal["mixed", "single", "cross"]:
-    """Of the segment that begins with this epoch."""
+    """Phase of the segment that begins with this epoch."""
     if recipe.cross.order == "mixed":
         return "mixed"
     retrains = recipe.cross.order == "retrain"
@@ -117,7 +117,7 @@ def _cross_phase(recipe: Recipe) -> CrossPhase:
 
 
 def _synthetic_share(recipe: Recipe, epoch: int) -> SyntheticShare | None:
-    """Of the segment that begins with this epoch."""
+    """Synthetic images of the segment that begins with this epoch."""
     mixing, schedule, phase = recipe.mixing, recipe.schedule, _phase(recipe, epoch)
     decays = epoch >= schedule.warmup_epochs + schedule.constant_epochs
     share = mixing.final_share if decays else mixing.synthetic_share
@@ -159,10 +159,10 @@ def before_cross(recipe: Recipe, dataset: str, seed: int) -> Stage:
 
 @lru_cache(maxsize=8)  # every segment of a training asks for the same one
 def label_filter(recipe: Recipe, dataset: str, seed: int, *, synthetic: bool = False) -> Stage:
-    """The small network that filters synthetic images and whose features measure them.
+    """The small network that filters synthetic images by label, and whose features measure them.
 
     It is trained on real training images with settings that no search changes, so that trials
-    share it; with `synthetic`, on synthetic images alone.
+    share it; with `synthetic`, it is trained on synthetic images alone.
     """
     plain = Recipe(
         split=recipe.split,
@@ -285,10 +285,10 @@ def synthesis(recipe: Recipe, dataset: str, seed: int) -> Stage:
 
 
 def quality(recipe: Recipe, dataset: str, seed: int) -> Stage:
-    """What the synthetic scintigrams are worth, against real ones of the validation part.
+    """Measure the synthetic scintigrams against real ones of the validation part.
 
-    Their features are those of another seed's judge: the one that filtered them, and that the
-    SRGAN was trained to please, would flatter them.
+    The feature network is the label filter of another seed: the one that filtered the images, and
+    whose features trained the SRGAN, would flatter them.
     """
     inputs = {
         "split": split(recipe.split, dataset),
@@ -370,7 +370,7 @@ def prediction(
 
 
 def cases(predicted: Stage) -> Stage:
-    """The images that the predicted classifier errs on or is torn about, and where it looks."""
+    """The classifier's confident errors and uncertain images, with occlusion maps."""
     return Stage(
         kind="cases",
         config=CasesConfig(execution=predicted.config.execution),
@@ -400,7 +400,7 @@ def _after(
 
 
 def _alone(execution: ExecutionConfig) -> ExecutionConfig:
-    """One worker: a forward pass is not worth more."""
+    """The same execution with one worker, which suffices for a forward pass."""
     return dataclasses.replace(execution, workers=1)
 
 

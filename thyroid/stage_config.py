@@ -1,4 +1,4 @@
-"""What each kind of stage is told: the fields that decide its bits, and no others.
+"""The configuration of each kind of stage: the fields that decide its bits, and no others.
 
 They are part of the stage's key (`thyroid.stage`); `thyroid.pipeline` fills them from the recipe.
 Imports no torch and no ray.
@@ -31,7 +31,7 @@ class Ramp:
     start: float = 1.0
     stop: float = 1.0
     shape: Literal["linear", "cosine"] = "linear"
-    """In a straight line, or slowly at both ends: (1 - cos(pi t)) / 2."""
+    """`linear`, or `cosine`, which is slow at both ends: (1 - cos(pi t)) / 2."""
 
     def at(self, epoch: float) -> float:
         """The value at a (fractional) number of epochs since the run's beginning."""
@@ -43,10 +43,10 @@ class Ramp:
 
 @dataclass(frozen=True, kw_only=True)
 class SyntheticShare:
-    """How many synthetic images a segment's batches hold, and which."""
+    """Synthetic images in a segment's batches: their share, and the weights among them."""
 
     share: float
-    """Of each batch, or in the cross phase of its cross images; above 0 to 1."""
+    """Share of each batch, or in the cross phase of its cross images; above 0 to 1."""
     class_exponent: float
     cross_share: float | None
     label_filter_weight: float
@@ -54,15 +54,15 @@ class SyntheticShare:
 
 @dataclass(frozen=True, kw_only=True)
 class CrossPhase:
-    """How a segment of the cross phase composes its batches, and what it changes."""
+    """Composition of batches in the cross phase, and the parameters that it trains."""
 
     share: Ramp
-    """Of cross images in a batch."""
+    """Share of cross images in a batch."""
     rehearsal: float
     superposed: float
-    """Of the cross images."""
+    """Share of superpositions among the cross images."""
     crosses: str
-    """Which combinations are superposed, as in `SynthesisConfig`; none where nothing is."""
+    """Combinations that are superposed, as in `SynthesisConfig`; `none`: none."""
     trainable: Literal["all", "last_stages", "head"]
 
 
@@ -83,7 +83,7 @@ class SegmentConfig:
     phase: Literal["mixed", "single", "cross"] = "mixed"
     """All training images, single images alone, or the cross training set."""
     cross: CrossPhase | None = None
-    """In the cross phase alone."""
+    """None outside of the cross phase."""
     secondary: float = 0.0
     """Share of a cross image's target that goes to its other findings."""
     synthetic: SyntheticShare | None = None
@@ -95,7 +95,7 @@ class DcganSegmentConfig:
     """Some consecutive epochs of the DCGAN's training."""
 
     dcgan: DcganConfig
-    """Its lengths are not read: they stand at 1, so that longer trainings share shorter ones."""
+    """Its numbers of epochs are 1 and not read, so that longer trainings share shorter ones."""
     size: int
     """Side of the pictures, pixels."""
     execution: ExecutionConfig
@@ -110,7 +110,7 @@ class GeneratorConfig:
 
     name: str
     source: str
-    """SHA-256 of its file: what was learned by other code is another artifact."""
+    """SHA-256 of its file: other code makes another artifact."""
     size: int
     """Side of the pictures, pixels."""
     execution: ExecutionConfig
@@ -122,15 +122,15 @@ class SrganSegmentConfig:
     """Some consecutive epochs of the SRGAN's training, of its pixel or its adversarial part."""
 
     srgan: SrganConfig
-    """Its lengths are not read, as above."""
+    """Its numbers of epochs are set to 1 and not read, as above."""
     input: InputConfig
-    """Of the judge, and so of the enlarged pictures."""
+    """Input of the label filter, and so of the enlarged pictures."""
     execution: ExecutionConfig
     seed: int
     first_epoch: int
     epochs: int
     adversarial: bool
-    """Whether the perceptual and adversarial terms are on."""
+    """True: with the perceptual and adversarial terms."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +146,7 @@ class SynthesisStageConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class QualityConfig:
-    """How good the synthetic scintigrams are, against real ones."""
+    """The comparison of synthetic scintigrams with real ones."""
 
     input: InputConfig
     execution: ExecutionConfig
@@ -160,7 +160,7 @@ class WeightsConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class PredictionConfig:
-    """One part of the data set, as a trained classifier sees it."""
+    """Predictions of a trained classifier for one part of the data set."""
 
     execution: ExecutionConfig
     part: str
@@ -169,8 +169,8 @@ class PredictionConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class CasesConfig:
-    """Which images of a prediction are looked at closely."""
+    """The selection of images that the report shows closely."""
 
     execution: ExecutionConfig
     most: int = 6
-    """Confident errors, and uncertain images, at most."""
+    """Maximum of confident errors, and of uncertain images."""

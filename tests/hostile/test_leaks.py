@@ -101,7 +101,7 @@ def test_a_training_part_with_one_image_more_is_another(toy: Path, tmp_path: Pat
     training, _ = made(pipeline.classifier(RECIPE, dataset.digest, 0)[0], toy, tmp_path / "store")
     folder, _ = made(pipeline.split(RECIPE.split, dataset.digest), toy, tmp_path / "store")
     inputs = {"dataset": toy, "split": folder, "model": training}
-    split.enter(inputs)
+    split.open_split(inputs)
     table = pd.read_csv(folder / "split.csv")
     patients = dataset.images["patient_id"]
     moved = patients == patients[table["part"] == "validation"].iloc[0]
@@ -109,7 +109,7 @@ def test_a_training_part_with_one_image_more_is_another(toy: Path, tmp_path: Pat
     (tmp_path / "more").mkdir()
     table.to_csv(tmp_path / "more" / "split.csv", index=False)
     with pytest.raises(LeakError, match="input 'model' comes from other images"):
-        split.enter(inputs | {"split": tmp_path / "more"})
+        split.open_split(inputs | {"split": tmp_path / "more"})
 
 
 def again(

@@ -103,7 +103,7 @@ def synthetic(real: Inputs, tmp_path: Path) -> Callable[..., Inputs]:
             images=table.assign(total_counts=counts.sum((1, 2))),
             counts=list(counts.astype(np.uint16)),
         )
-        split.sign(*split.enter(real), folder)
+        split.mark_trained_on(*split.open_split(real), folder)
         np.save(folder / "verdicts.npy", np.eye(3, dtype=np.float32)[[0] * len(counts)])
         return real | {"synthetic": folder}
 
@@ -197,7 +197,7 @@ def test_each_fault_shows(
 def test_copies_show(synthetic: Callable[..., Inputs], real: Inputs, tmp_path: Path) -> None:
     """Mirrored ones too, as generators train on mirrored images."""
     dataset = Dataset.open(real["dataset"])
-    train = split.enter(real)[1].train
+    train = split.open_split(real)[1].train
     copies = np.array(dataset.counts[train])
     copies[::2] = copies[::2, :, ::-1]
     labels = list(dataset.images["label"].iloc[train])
@@ -246,7 +246,7 @@ def test_same_inputs_same_bytes_whatever_the_test_images(
     other = tmp_path / "data"
     shutil.copytree(inputs["dataset"], other)
     counts = np.load(other / "counts.npy")
-    counts[split.enter(inputs)[1].test] = 7
+    counts[split.open_split(inputs)[1].test] = 7
     np.save(other / "counts.npy", counts)
     info = json.loads((other / "dataset.json").read_text())
     info["sha256"] = sha256((other / "counts.npy").read_bytes()).hexdigest()
@@ -265,7 +265,7 @@ def test_pictures_have_no_counts_to_measure(tmp_path: Path) -> None:
     inputs = {"dataset": data} | {n: made(store, data, stage) for n, stage in stages.items()}
     pool = tmp_path / "pool"
     write_toy(pool / "dataset", images=60, kind="display", seed=3)
-    split.sign(*split.enter(inputs), pool)
+    split.mark_trained_on(*split.open_split(inputs), pool)
     np.save(pool / "verdicts.npy", np.eye(3, dtype=np.float32)[[0] * 60])
     inputs |= {"synthetic": pool}
     inputs |= dict.fromkeys(("trained_on_real", "trained_on_synthetic"), inputs["feature_network"])

@@ -1,6 +1,4 @@
-"""Which images an epoch's batches hold: real and synthetic ones, single and cross ones, each in
-their share.
-"""
+"""Draws the batches of an epoch: each group of images in its share."""
 
 from __future__ import annotations
 
@@ -19,12 +17,12 @@ from thyroid.stage_config import SyntheticShare
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Source:
-    """Images that a part of every batch is drawn from."""
+    """A group of images and its share of every batch."""
 
     rows: Tensor
     """(M,) int64, not empty."""
     share: Tensor
-    """(steps,) float64, of each batch; met on average where it is no whole number."""
+    """(steps,) float64, share of each batch; fractions of an image are met on average."""
     weights: Tensor | None = None
     """(M,) how often each image is drawn, relative to the others, with replacement; None: each
     comes once before any comes twice."""
@@ -55,8 +53,9 @@ def epoch_order(sources: Sequence[Source], batch: int, generator: Generator) -> 
 
 
 def _per_batch(shares: Sequence[Tensor], batch: int) -> Tensor:
-    """How many images each batch takes from each source, (steps, K) int64: what is owed is given
-    as soon as it is a whole image.
+    """Number of images that each batch takes from each source, (steps, K) int64.
+
+    Fractions add up over steps until they make a whole image.
     """
     wanted = torch.stack(list(shares), 1).double() * batch  # (steps, K)
     taken = torch.zeros(wanted.shape, dtype=torch.int64)
@@ -85,11 +84,11 @@ def _drawn(source: Source, number: int, generator: Generator) -> Tensor:
 def synthetic_weights(
     real: pd.DataFrame, synthetic: pd.DataFrame, config: SyntheticShare
 ) -> Tensor:
-    """How often to draw each synthetic image, (M,) float64, in sum 1.
+    """Probability of drawing each synthetic image, (M,) float64; they sum to 1.
 
-    A combination of findings is drawn in proportion to its number of real training images to the
-    power `class_exponent`, among single and among cross images; between these two
-    `cross_share` decides. A cross never seen counts as an average one.
+    `cross_share` of the draws are cross images. Among single images, and among cross images, a
+    combination of findings is drawn in proportion to its number of real training images to the
+    power `class_exponent`. A cross without real images counts as an average one.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What is kept of a network: weights, the optimiser's state, and a card that says what it is."""
+"""Stores a network: weights, the optimiser's state, and a card that describes it."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def load_networks(
 
 
 def save_card(dataset: Dataset, config: SegmentConfig, folder: Path) -> None:
-    """Write model.json: what the network was trained on, and what it takes."""
+    """Write model.json: the network's data, input and configuration."""
     info = dataset.info
     card = {
         "classes": info.classes,
@@ -124,7 +124,7 @@ def save_card(dataset: Dataset, config: SegmentConfig, folder: Path) -> None:
 
 
 def load_model(folder: Path, on: Compute) -> tuple[nn.Module, dict[str, Any], InputConfig]:
-    """The trained network in `folder`, its card (model.json), and what it takes as input."""
+    """Load the trained network in `folder`, its card (model.json) and its input configuration."""
     card = json.loads((folder / MODEL).read_text())
     network = on.place(build(from_json(NetworkConfig, card["network"]), len(card["classes"])))
     load_weights(network, folder)

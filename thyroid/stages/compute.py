@@ -1,4 +1,4 @@
-"""What a stage computes on: device, precision, threads, its place among the workers."""
+"""The device, precision, threads and rank that a stage computes with."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from thyroid.machine import cores, memory
 from thyroid.recipe import ExecutionConfig
 
 HELD = 0.25
-"""Of the memory that a worker may call its own, the share that images lie in; the rest is for
-networks, what they remember of a batch, and whatever else this process loads."""
+"""Share of a worker's memory that images may occupy; the rest is for networks, their activations
+and the process itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class Compute:
 
     @property
     def leads(self) -> bool:
-        """Whether this worker evaluates and writes."""
+        """True for the worker that evaluates and writes."""
         return self.rank == 0
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
@@ -58,14 +58,14 @@ class Compute:
         return shared
 
     def holds(self, size_bytes: int) -> bool:
-        """Whether images of this size may lie on the device for as long as the stage runs."""
+        """True if images of this size fit on the device for as long as the stage runs."""
         if self.device.type == "cuda":
             free, _ = torch.cuda.mem_get_info(self.device)
             return size_bytes <= HELD * free
         return size_bytes <= HELD * memory() * min(self.threads / cores(), 1.0)
 
     def mean(self, value: Tensor) -> Tensor:
-        """The mean over the workers of a value that each has its own of."""
+        """Average a value over the workers."""
         if self.workers > 1:
             dist.all_reduce(value)
             value /= self.workers

@@ -1,4 +1,4 @@
-"""The cases stage: images that a classifier errs on or is torn about, and where it looks."""
+"""The cases stage: a classifier's confident errors and uncertain images, with occlusion maps."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def fit(config: CasesConfig, inputs: Mapping[str, Path], folder: Path) -> Iterat
 
 
 def chosen(predicted: Predictions, most: int) -> list[tuple[int, str]]:
-    """Rows of the most confident errors, then of the most uncertain of the other images.
+    """Select the most confident errors, then the most uncertain of the other images.
 
     Confident is a high probability of what is named, uncertain a small distance between the two
     most probable classes. Equal ones stand in the order of their names.

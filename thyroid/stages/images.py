@@ -1,8 +1,7 @@
-"""Some images of a data set, batch by batch on the device; and back, from an activity to what is
-stored.
+"""Images of a data set, batch by batch on the device; and counts from an activity.
 
-Where they fit they lie on the device. Where they do not, each batch is read from the data set's
-memory map, so that a process needs no more memory for more images; the bits are the same.
+Images that fit are held on the device. Otherwise each batch is read from the data set's memory
+map, so that memory does not grow with the number of images; the bits are the same.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from thyroid.recipe import InputConfig
 from thyroid.stages.compute import Compute, seed_of
 
 CHUNK = 1024
-"""Images that are looked at together where all are gone through."""
+"""Images per piece when a loop goes through all of them."""
 
 
 class Images(Protocol):
@@ -36,12 +35,12 @@ class Images(Protocol):
         """Counts (n, S, S) float32 on the device; `chosen` (n,) int64 on the CPU."""
 
     def expect(self, chosen: Tensor) -> None:
-        """Say which will be asked for next, (n,) int64, so that the disk can begin."""
+        """Announce the next images, (n,) int64, so that reading from disk can begin."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Held:
-    """On the device."""
+    """Images held on the device."""
 
     counts: Tensor
     """(N, S, S) float32"""
@@ -54,17 +53,17 @@ class Held:
         return self.counts[chosen]
 
     def expect(self, chosen: Tensor) -> None:
-        """They are here."""
+        """Do nothing: the images are on the device."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Mapped:
-    """On disk, read as they are asked for."""
+    """Images on disk, read when they are needed."""
 
     stored: npt.NDArray[np.uint16]
     """(M, H, W), a memory map"""
     rows: npt.NDArray[np.int64]
-    """(N,) of these images in it"""
+    """(N,) rows of these images in `stored`"""
     size: int
     device: torch.device
 
@@ -80,7 +79,7 @@ class Mapped:
         return counts.pin_memory().to(self.device, non_blocking=True)
 
     def expect(self, chosen: Tensor) -> None:
-        """Have the system read them into its cache, beside what is computed meanwhile."""
+        """Let the system read them into its cache while the caller computes."""
         map_ = getattr(self.stored, "_mmap", None)
         if not isinstance(map_, mmap.mmap):  # an array in memory
             return
@@ -92,7 +91,7 @@ class Mapped:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Joined:
-    """Several, one after the other."""
+    """Several sets of images, one after the other."""
 
     parts: Sequence[Images]
 
@@ -109,12 +108,12 @@ class Joined:
         return out
 
     def expect(self, chosen: Tensor) -> None:
-        """Pass it on to each."""
+        """Announce the next images to each set."""
         for part, here, first in self._where(chosen):
             part.expect(chosen[here] - first)
 
     def _where(self, places: Tensor) -> Iterator[tuple[Images, Tensor, int]]:
-        """Of each part that is meant: where in `places` (n,), and the number of its first image."""
+        """Each set that `places` meets, the positions that fall in it, its first image's number."""
         first = 0
         for part in self.parts:
             here = ((places >= first) & (places < first + len(part))).nonzero().squeeze(1)
@@ -137,7 +136,7 @@ def images(
 
 
 def joined(parts: Sequence[Images], on: Compute) -> Images:
-    """One after the other; in one piece where it fits."""
+    """Concatenate sets of images; in one tensor where it fits on the device."""
     if len(parts) == 1:
         return parts[0]
     held = [part.counts for part in parts if isinstance(part, Held)]
@@ -147,7 +146,7 @@ def joined(parts: Sequence[Images], on: Compute) -> Images:
 
 
 def some_of(rows: npt.NDArray[np.int64], most: int, *seed: int | str) -> npt.NDArray[np.int64]:
-    """All rows, or where they are more than `most` so many of them, in their order."""
+    """All rows, or a random `most` of them in their order."""
     if len(rows) <= most:
         return rows
     rng = np.random.default_rng(seed_of(*seed, "some of many"))
@@ -155,12 +154,12 @@ def some_of(rows: npt.NDArray[np.int64], most: int, *seed: int | str) -> npt.NDA
 
 
 def chunks(n: int, size: int = CHUNK) -> Iterator[slice]:
-    """0 to n in pieces."""
+    """Slices of at most `size` that cover 0 to n."""
     return (slice(first, min(first + size, n)) for first in range(0, n, size))
 
 
 def detected(activity: Tensor, totals: Tensor, kind: str, generator: Generator) -> Tensor:
-    """An activity as a data set of this kind would show it: counts, or a picture without noise.
+    """Images of an activity: Poisson counts, or for pictures the activity without noise.
 
     (N, S, S) float32 of mean 1, totals (N,) -> (N, S, S) float32, differentiable.
     """

@@ -65,7 +65,7 @@ MEASURES: Mapping[str, str] = {
     "neighbour_dispersion": "equal",
     "total_counts_distance": "lower",
 }
-"""Every measure, and what is good: lower, higher, or equal to the yardstick."""
+"""Each measure with its better direction: lower, higher, or equal to the yardstick."""
 
 ABOUT = (
     "Set against real images of the validation part; test images are not read. The group 'all' "
@@ -88,7 +88,7 @@ ABOUT = (
     f"{FEWEST_PERCENTILE} validation images for the share that is suspiciously near. Even with "
     "more, the Frechet distance is too long by the more the fewer images there are, on both sides.",
 )
-"""What a reader of the numbers must know."""
+"""Explanations that a reader of the numbers needs."""
 
 
 def fit(
@@ -109,12 +109,12 @@ def fit(
     Raises
     ------
     LeakError
-        When synthetic images, the SRGAN or a judge come from other images than this split's
+        When synthetic images, the SRGAN or a label filter come from other images than this split's
         training part.
     """
     on = start(config.execution)
     threadpool_limits(config.execution.threads)  # scikit-learn's and scipy's, as torch's
-    dataset, parts = split.enter(inputs)
+    dataset, parts = split.open_split(inputs)
     pool, _ = synthesise.load(inputs["synthetic"])
     feature_network = load_feature_network(inputs["feature_network"], on)
 
@@ -181,8 +181,8 @@ class _Measured:
 
     groups: npt.NDArray[np.object_]  # (N,) findings
     labels: npt.NDArray[np.int64]  # (N,)
-    features: Floats  # (N, D) the feature_network's
-    agrees: Floats  # (N,) 1 where the feature_network gives the label
+    features: Floats  # (N, D) of the feature network
+    agrees: Floats  # (N,) 1 where the feature network gives the label
     nearest: Floats  # (N,) distance to the nearest training image; NaN for those
     dispersion: Floats  # (N,) 1 for Poisson noise; NaN for pictures
     totals: Floats  # (N,) counts; NaN for pictures

@@ -42,7 +42,7 @@ def fit(
             raise LeakError("the test set is the data set that the network was trained on")
         rows = np.arange(len(dataset))
     else:
-        dataset, parts = split.enter(inputs)
+        dataset, parts = split.open_split(inputs)
         rows = getattr(parts, config.part)
     counts = images(dataset, rows, input_config, on)
     p = probabilities(network, counts, input_config.normalisation, on)

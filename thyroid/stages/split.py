@@ -1,4 +1,4 @@
-"""The split stage: which image belongs to which part."""
+"""The split stage assigns each image to training, validation or test."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from thyroid.recipe import SplitConfig
 FILE, TRAINED_ON = "split.csv", "trained_on"
 
 NOT_TRAINED = ("dataset", "split", "weights", "vgg19")
-"""Inputs that learned nothing here: the data, and files of the user's."""
+"""Inputs without anything learned from these images: the data, and the user's weights files."""
 
 
 def fit(config: SplitConfig, inputs: Mapping[str, Path], folder: Path) -> Iterator[dict[str, Any]]:
@@ -33,14 +33,14 @@ def fit(config: SplitConfig, inputs: Mapping[str, Path], folder: Path) -> Iterat
     yield {f"{part}_images": len(getattr(parts, part)) for part in PARTS}
 
 
-def enter(inputs: Mapping[str, Path]) -> tuple[Dataset, Split]:
-    """The data set and the split that `fit` wrote: the door of every stage that reads images.
+def open_split(inputs: Mapping[str, Path]) -> tuple[Dataset, Split]:
+    """Open the data set and the split; every stage that reads images begins here.
 
     Raises
     ------
     LeakError
-        When a patient stands in two parts, or another input has learned from other images than
-        this split's training part: it would carry validation or test images into the training.
+        When a patient is in two parts, or an input learned from other images than this split's
+        training part and would carry validation or test images into the training.
     """
     dataset = Dataset.open(inputs["dataset"], verify=False)
     parts = _read(dataset, inputs["split"])
@@ -53,8 +53,8 @@ def enter(inputs: Mapping[str, Path]) -> tuple[Dataset, Split]:
     return dataset, parts
 
 
-def sign(dataset: Dataset, parts: Split, folder: Path) -> None:
-    """Write down what the artifact in `folder` has seen, for the doors of the stages after it."""
+def mark_trained_on(dataset: Dataset, parts: Split, folder: Path) -> None:
+    """Record the training part that an artifact learned from, which `open_split` checks later."""
     (folder / TRAINED_ON).write_text(_digest(dataset, parts))
 
 

@@ -1,4 +1,4 @@
-"""How well the SRGAN enlarges scintigrams of the validation part, beside bicubic interpolation."""
+"""Measures the SRGAN on scintigrams of the validation part, beside bicubic interpolation."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def super_resolution(
     config: QualityConfig,
     on: Compute,
 ) -> dict[str, Any] | None:
-    """Enlarged validation images beside what they should be; None without an SRGAN.
+    """Compare enlarged validation images with their targets; None without an SRGAN.
 
     The photons of each image are dealt to two: one is made coarse and enlarged again, the other,
     which is independent of it, is the target (pictures without photons are their own target).

@@ -41,25 +41,25 @@ def fit(
     Yields
     ------
     dict
-        Per combination of findings: findings, made, dropped (by the judge).
+        Per combination of findings: findings, made, dropped (by the label filter).
 
     Raises
     ------
     InputError
         When `synthesis.crosses` names what the data do not have.
     LeakError
-        When a generator or the judge has seen other images than this split's training part.
+        When a generator or the label filter has seen other images than this split's training part.
     Diverged
-        When the judge lets no image pass.
+        When the label filter drops every image.
     """
     on = start(config.execution)
-    dataset, parts = split.enter(inputs)
+    dataset, parts = split.open_split(inputs)
     if "dcgan" in inputs:
         draw = train_dcgan.sampler(inputs["dcgan"], on)
     else:
         draw = other.sampler(inputs["generator"], on)
     enlarge = load_upscaler(inputs["srgan"], on) if "srgan" in inputs else None
-    judge, _, filter_input = load_model(inputs["label_filter"], on)
+    label_filter, _, filter_input = load_model(inputs["label_filter"], on)
 
     # Counts are summed over a block of pixels, but a picture's full scale stays full scale
     scale = (config.size / dataset.info.size) ** 2 if dataset.info.kind == "display" else 1.0
@@ -80,11 +80,11 @@ def fit(
             draw, enlarge, condition, totals, config.size, dataset.info.kind, on, own
         )  # (n, S, S)
 
-        # The filter: the judge is sure of another label
-        p = probabilities(judge, counts, filter_input.normalisation, on)  # (n, C)
+        # Drop images that the filter names otherwise with enough probability
+        p = probabilities(label_filter, counts, filter_input.normalisation, on)  # (n, C)
         label = dataset.info.classes.index(findings[0])
-        sure, verdict = p.max(1)
-        refused = (verdict != label) & (sure >= config.synthesis.rejection)
+        confidence, named = p.max(1)
+        refused = (named != label) & (confidence >= config.synthesis.rejection)
         if config.synthesis.rejection >= 1:
             refused = torch.zeros_like(refused)
         for matrix in (counts * scale).cpu()[~refused].numpy():
@@ -114,12 +114,11 @@ def fit(
     )
     np.save(folder / VERDICTS, torch.cat(verdicts).numpy())  # (M, C) float32
     (folder / SUMMARY).write_text(json.dumps({"combinations": summary}, indent=2))
-    split.sign(dataset, parts, folder)
+    split.mark_trained_on(dataset, parts, folder)
 
 
 def load(folder: Path) -> tuple[Dataset, Tensor]:
-    """The synthetic data set in `folder`, and the judge's probabilities for its images, (M, C)
-    float32.
+    """Load the synthetic data set in `folder`, and the label filter's probabilities (M, C) float32.
 
     Raises
     ------

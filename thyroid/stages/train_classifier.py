@@ -66,7 +66,7 @@ def fit(
     """
     # Machine, data
     on = start(config.execution)
-    dataset, parts = split.enter(inputs)
+    dataset, parts = split.open_split(inputs)
     classes = len(dataset.info.classes)
     held_out = images(dataset, parts.validation, config.input, on)
     truth = dataset.labels[parts.validation]
@@ -147,7 +147,7 @@ def fit(
         save_tensors(network.state_dict(), folder / WEIGHTS)
         save_tensors(optimiser_tensors(network, optimiser), folder / OPTIMISER)
         save_card(dataset, config, folder)
-        split.sign(dataset, parts, folder)
+        split.mark_trained_on(dataset, parts, folder)
 
 
 def adamw(network: nn.Module, config: OptimiserConfig) -> torch.optim.AdamW:

@@ -31,14 +31,14 @@ GENERATOR, CARD = "generator.safetensors", "generator.json"
 Draw = Callable[[Tensor, torch.Generator], Tensor]
 """Findings (n, C) and random numbers -> activities (n, S, S) float32, mean 1."""
 COLUMNS = 8
-"""Pictures of each combination of findings on a sample sheet."""
+"""Pictures per combination of findings on a sample sheet."""
 COLLAPSED = 0.1
 """Spread over a sheet's pictures, as a share of the real ones', below which a generator has
 collapsed; sound ones had 0.5 after 6,400 images and 0.9 at the end."""
 MOST_SPREAD = 8192
-"""Real images whose spread is taken, at most."""
+"""Maximum of real images whose spread is measured."""
 GRACE_IMAGES = 10_000
-"""Images that a generator may see before it must tell its pictures apart."""
+"""Images seen before a generator counts as collapsed."""
 
 
 def fit(
@@ -67,7 +67,7 @@ def fit(
     # Machine, data
     on = start(config.execution)
     gan = config.dcgan
-    dataset, parts = split.enter(inputs)
+    dataset, parts = split.open_split(inputs)
     counts = images(dataset, parts.train, InputConfig(size=config.size), on)
     findings = torch.from_numpy(dataset.findings[parts.train])  # (N, C)
     batch, share = share_of_batch(gan.batch_size, len(counts), on, "dcgan.batch_size")
@@ -187,7 +187,7 @@ def fit(
             "width": gan.width,
         }
         (folder / CARD).write_text(json.dumps(card, indent=2))
-        split.sign(dataset, parts, folder)
+        split.mark_trained_on(dataset, parts, folder)
 
 
 def networks(config: DcganConfig, classes: int, size: int) -> tuple[nn.Module, nn.Module]:
@@ -209,7 +209,7 @@ def generated(generator: nn.Module, latent: Tensor, findings: Tensor, on: Comput
 
 
 def sampler(folder: Path, on: Compute) -> Draw:
-    """What draws activities from the artifact in `folder`."""
+    """A function that draws activities from the generator in `folder`."""
     generator, card = load_generator(folder, on)
 
     def draw(findings: Tensor, random: torch.Generator) -> Tensor:
@@ -229,7 +229,7 @@ def load_generator(folder: Path, on: Compute) -> tuple[nn.Module, dict[str, Any]
 
 
 def _order(n: int, batch: int, steps: int, generator: torch.Generator) -> Tensor:
-    """Of each step, (steps, batch) int64; every image comes once before any comes again."""
+    """Image numbers, (steps, batch) int64; every image comes once before any comes again."""
     passes = -(-steps * batch // n)
     order = torch.cat([torch.randperm(n, generator=generator) for _ in range(passes)])
     return order[: steps * batch].view(steps, batch)

@@ -1,4 +1,4 @@
-"""The stage of a generator that is one file: see `thyroid.generators`."""
+"""The stage of a generator of `thyroid.generators`, which is one file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from thyroid.stages.images import images, some_of
 from thyroid.stages.train_dcgan import CARD, GENERATOR, Draw
 
 MOST = 8192
-"""Training images that are handed to a generator, at most."""
+"""Maximum of training images that a generator is given."""
 
 
 def fit(
@@ -46,21 +46,21 @@ def fit(
     if source_of(config.name) != config.source:
         raise StageFailed(f"This node has another thyroid/generators/{config.name}.py.")
     on = start(config.execution)
-    dataset, parts = split.enter(inputs)
+    dataset, parts = split.open_split(inputs)
     counts = images(dataset, parts.train, InputConfig(size=config.size), on)
     chosen = torch.from_numpy(some_of(np.arange(len(counts)), MOST, config.seed))
     findings = torch.from_numpy(dataset.findings[parts.train])[chosen]
     learned = _module(config.name).fit(counts[chosen], findings.to(on.device))
     if not all(tensor.isfinite().all() for tensor in learned.values()):
-        raise Diverged(f"The generator {config.name} learned what is no number.")
+        raise Diverged(f"The generator {config.name} has values that are not finite.")
     save_tensors(learned, folder / GENERATOR)
     (folder / CARD).write_text(json.dumps({"name": config.name}, indent=2))
-    split.sign(dataset, parts, folder)
+    split.mark_trained_on(dataset, parts, folder)
     yield {"seed": config.seed, "images": len(chosen)}
 
 
 def sampler(folder: Path, on: Compute) -> Draw:
-    """What draws activities from the artifact in `folder`."""
+    """A function that draws activities from the generator in `folder`."""
     learned = {n: t.to(on.device) for n, t in load_tensors(folder / GENERATOR).items()}
     module = _module(json.loads((folder / CARD).read_text())["name"])
     return lambda findings, random: module.draw(learned, findings, random)

@@ -34,14 +34,14 @@ from thyroid.stages.images import detected, images, some_of
 
 CARD = "upscaler.json"
 LOTS = 8
-"""Into which each image's photons are dealt once; the input gets some, the target the others."""
+"""Lots that each image's photons are dealt into, once; each goes to the input or the target."""
 MOST_DEALT = 8192
-"""Training images that are dealt, at most, so that memory has a bound: crops of more show no more
-of what edges look like."""
+"""Maximum of training images that are dealt; it bounds the memory."""
 HELD_OUT = 256
-"""Validation images looked at after each epoch, at most."""
+"""Maximum of validation images evaluated after each epoch."""
 COLLAPSED_DB = 3.0
-"""A network this much worse than bicubic has gone wrong; an untrained one is bicubic."""
+"""PSNR below bicubic interpolation, dB, at which training has failed; an untrained network is
+bicubic."""
 
 
 def fit(
@@ -77,7 +77,7 @@ def fit(
     # Machine, data
     on = start(config.execution)
     gan, size = config.srgan, config.input.size
-    dataset, parts = split.enter(inputs)
+    dataset, parts = split.open_split(inputs)
     kind = dataset.info.kind
     counts = images(dataset, some_of(parts.train, MOST_DEALT, config.seed), config.input, on)[:]
     lots = deal(counts, LOTS if kind == "counts" else 1, on.generator(config.seed, "srgan lots"))
@@ -185,7 +185,7 @@ def fit(
             "blocks": gan.blocks,
         }
         (folder / CARD).write_text(json.dumps(card, indent=2))
-        split.sign(dataset, parts, folder)
+        split.mark_trained_on(dataset, parts, folder)
 
 
 def load_upscaler(folder: Path, on: Compute) -> nn.Module:
@@ -312,7 +312,7 @@ def _held_out(
 
 
 def _features(inputs: Mapping[str, Path], on: Compute) -> Callable[[Tensor], Tensor]:
-    """What the perceptual term compares: the judge's features, or VGG-19's."""
+    """The features that the perceptual term compares: the label filter's, or VGG-19's."""
     if "vgg19" in inputs:
         network: nn.Module = Vgg19Features(inputs["vgg19"] / copy_weights.FILE)
     else:

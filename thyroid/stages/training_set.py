@@ -1,4 +1,4 @@
-"""What a segment trains on: real, synthetic and superposed images, and how batches mix them."""
+"""The images that a segment trains on, real, synthetic and superposed, and their shares."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from thyroid.stages.compute import Compute, seed_of
 from thyroid.stages.images import Held, Images, chunks, images, joined
 
 PRIMARY_SHARE = (0.5, 0.8)
-"""Of a superposition's photons, those of the image that gives the primary finding."""
+"""Range of the share of photons that come from the image with the primary finding."""
 
 MOST_SUPERPOSED = 8192
-"""Superpositions of a training, which are kept, so that memory has a bound."""
+"""Superpositions per training; they are kept in memory."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Group:
-    """Images of one kind, and how often each is drawn."""
+    """Images of one kind, with the weight at which each is drawn."""
 
     rows: Tensor
     """(M,) int64"""
     weights: Tensor | None = None
-    """(M,) relative to the others; None: equally often."""
+    """(M,) relative weights; None: all equal."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -44,11 +44,11 @@ class TrainingSet:
     """All images of a segment, and the groups that its batches draw from."""
 
     counts: Images
-    """M of them"""
+    """M images"""
     targets: Tensor
-    """(M, C) float32 on the CPU, rows in sum 1"""
+    """(M, C) float32 on the CPU; each row sums to 1"""
     groups: Mapping[str, Group]
-    """`real`, or `single` and `cross`; `synthetic`; `superposed`: those that have images."""
+    """`real`, or `single` and `cross`; `synthetic`; `superposed`. Empty groups are absent."""
     config: SegmentConfig
 
     def order(self, epoch: int, batch: int, steps: int, generator: Generator) -> Tensor:
@@ -82,7 +82,7 @@ class TrainingSet:
 
 
 def _cross_kinds(config: SegmentConfig, groups: Mapping[str, Group]) -> dict[str, float]:
-    """What the cross images of a batch are, in sum 1: as asked for, of what there is."""
+    """Shares of the groups that exist among a batch's cross images; they sum to 1."""
     assert config.cross is not None
     superposed = config.cross.superposed
     synthetic = config.synthetic.share if config.synthetic is not None else 0.0
@@ -100,7 +100,7 @@ def _cross_kinds(config: SegmentConfig, groups: Mapping[str, Group]) -> dict[str
 def training_set(
     config: SegmentConfig, inputs: Mapping[str, Path], dataset: Dataset, parts: Split, on: Compute
 ) -> TrainingSet:
-    """Read what the segment's phase trains on.
+    """Read the images that the segment's phase trains on.
 
     Raises
     ------
@@ -119,13 +119,13 @@ def training_set(
         made = images(pool, np.arange(len(pool)), config.input, on)
         trust = config.synthetic.label_filter_weight
         meant = targets_of(pool.images["findings"], classes, secondary)
-        judged = (1 - trust) * meant + trust * verdicts
+        mixed = (1 - trust) * meant + trust * verdicts
         groups["synthetic"] = Group(
             rows=torch.arange(len(pool)) + sum(map(len, collected)),
             weights=synthetic_weights(table, pool.images, config.synthetic),
         )
         collected.append(made)
-        targets.append(judged)
+        targets.append(mixed)
 
     if config.cross is not None and config.cross.superposed:
         wanted = synthesise.combinations(dataset, parts.train, config.cross.crosses)
@@ -183,8 +183,8 @@ def _real(table: pd.DataFrame, config: SegmentConfig) -> dict[str, Group]:
 def rehearsed(
     labels: npt.NDArray[np.object_], single: npt.NDArray[np.int64], cross: CrossPhase, seed: int
 ) -> npt.NDArray[np.int64]:
-    """The single images that the cross phase still draws from: the same share of every class,
-    rounded up, and the same images in every segment.
+    """Single images that the cross phase still draws from: the same share of every class, rounded
+    up, and the same images in every segment.
     """
     rng = np.random.default_rng(seed_of(seed, "rehearsal"))
     kept = []
@@ -199,9 +199,9 @@ def superposition_pairs(
 ) -> tuple[Tensor, Tensor]:
     """Single images to superpose: (M,) and (M,) int64, rows of `table`; the first gives the label.
 
-    Each combination has equally many, in all as many as there are single images, but no more than
-    about `MOST_SUPERPOSED`. A cross of three
-    findings takes its first two; one of which some finding is never alone has none.
+    All combinations get equally many pairs, in total as many as there are single images, at most
+    about `MOST_SUPERPOSED`. A cross of three findings takes its first two. A combination with a
+    finding that is never alone gets none.
     """
     is_single = ~table["findings"].str.contains(";")
     rows = {name: np.flatnonzero(is_single & (table["label"] == name)) for name in table["label"]}

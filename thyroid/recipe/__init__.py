@@ -1,0 +1,40 @@
+"""The recipe: every setting that decides a result, as frozen dataclasses.
+
+Imports nothing heavy, so that trial drivers and `--help` stay light.
+"""
+
+from thyroid.recipe.data_config import AugmentationConfig, InputConfig, SplitConfig
+from thyroid.recipe.generator_config import DcganConfig, MixingConfig, SrganConfig, SynthesisConfig
+from thyroid.recipe.presets import RECIPES
+from thyroid.recipe.recipe import Recipe, for_data, override, read_recipe
+from thyroid.recipe.training_config import (
+    CrossConfig,
+    ExecutionConfig,
+    Layout,
+    NetworkConfig,
+    OptimiserConfig,
+    Precision,
+    ScheduleConfig,
+)
+
+__all__ = [
+    "RECIPES",
+    "AugmentationConfig",
+    "CrossConfig",
+    "DcganConfig",
+    "ExecutionConfig",
+    "InputConfig",
+    "Layout",
+    "MixingConfig",
+    "NetworkConfig",
+    "OptimiserConfig",
+    "Precision",
+    "Recipe",
+    "ScheduleConfig",
+    "SplitConfig",
+    "SrganConfig",
+    "SynthesisConfig",
+    "for_data",
+    "override",
+    "read_recipe",
+]

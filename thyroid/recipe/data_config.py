@@ -1,0 +1,77 @@
+"""Sections of a recipe about images: how they are split, scaled and randomly changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from thyroid.configuration import require_within
+from thyroid.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitConfig:
+    """The split of patients into training, validation and test part."""
+
+    validation: float = 0.2
+    """Share of patients used to choose between recipes, 0 to 0.9."""
+    test: float = 0.2
+    """Share of patients read once, by the final evaluation; 0 when the test set lies elsewhere."""
+    seed: int = 0
+    """Seed of the random split."""
+    leave_out_centre: str | None = None
+    """This centre is the whole test part (`test` is then ignored)."""
+
+    def __post_init__(self) -> None:
+        require_within("split", self, validation=(0.01, 0.9), test=(0, 0.9))
+        if self.leave_out_centre is None and self.validation + self.test >= 1:
+            raise InputError(
+                f"split.validation {self.validation} and split.test {self.test} leave no patient "
+                "to train on: lower one of them."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputConfig:
+    """The input of a network: size and normalisation of a scintigram."""
+
+    size: int = 64
+    """Side in pixels; divides the data set's size. Counts of a block of pixels are summed."""
+    normalisation: Literal["sqrt_mean", "log_mean", "mean", "maximum"] = "sqrt_mean"
+    """Scaling of counts to intensities; `maximum` destroys the uptake cue, to show that it does."""
+
+    def __post_init__(self) -> None:
+        require_within("input", self, size=(16, 4096))
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentationConfig:
+    """Random changes of training images, drawn anew for each image and epoch."""
+
+    rotation_deg: float = 10.0
+    """Rotation in the plane, uniform in +- this."""
+    shift: float = 0.06
+    """Displacement along each axis, uniform in +- this share of the image side."""
+    zoom: float = 0.12
+    """Log-uniform magnification in [1 / (1 + zoom), 1 + zoom]."""
+    anisotropy: float = 0.05
+    """Log-uniform stretch of the width against the height, likewise."""
+    mirror: float = 0.5
+    """Probability of exchanging left and right."""
+    thinning: float = 0.0
+    """Probability that counts are thinned binomially (an exact shorter acquisition)."""
+    thinning_floor: float = 0.3
+    """The smallest share of counts kept; the share is log-uniform from here to 1."""
+
+    def __post_init__(self) -> None:
+        require_within(
+            "augmentation",
+            self,
+            rotation_deg=(0, 180),
+            shift=(0, 1),
+            zoom=(0, 4),
+            anisotropy=(0, 4),
+            mirror=(0, 1),
+            thinning=(0, 1),
+            thinning_floor=(0.001, 1),
+        )

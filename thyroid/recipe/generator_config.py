@@ -1,0 +1,176 @@
+"""Sections of a recipe about synthetic images: generators, label filter, mixing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from thyroid.configuration import require_within
+from thyroid.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class DcganConfig:
+    """The generator of scintigrams: DCGAN (Radford 2015) conditional on the findings.
+
+    Its pictures are `input.size / srgan.scale` pixels wide.
+    """
+
+    latent: int = 100
+    """Random numbers per picture."""
+    width: int = 32
+    """Channels before the last layer, doubled towards the 4x4 layer up to 8 times; Radford: 128."""
+    normalisation: Literal["spectral", "batch"] = "spectral"
+    """Normalisation of the discriminator: spectral (Miyato 2018), or batch as published."""
+    loss: Literal["hinge", "non_saturating"] = "hinge"
+    """Hinge (Lim & Ye 2017), or the published binary cross-entropy."""
+    generator_rate: float = 5e-4
+    """Adam's learning rate (beta1 0.5, as published); Radford: 2e-4."""
+    discriminator_rate: float = 8e-4
+    """The same; higher, as spectral normalisation slows it (Heusel 2017)."""
+    augmentation: float = 1.0
+    """Strength of the differentiable augmentation (Zhao 2020) of real and generated pictures."""
+    ema_images: int = 20_000
+    """Images over which the kept weights' moving average halves its memory; 0 keeps the last."""
+    batch_size: int = 64
+    """Images per step over all workers."""
+    epochs: int = 36
+    """Length of the training; an epoch is `steps_per_epoch` steps, however small the data."""
+    steps_per_epoch: int = 100
+    """Steps of both networks per epoch; each epoch ends with a sample sheet."""
+    segment_epochs: int = 9
+    """A part of at most this many epochs is one stored artifact."""
+
+    def __post_init__(self) -> None:
+        most = 1_000_000
+        require_within(
+            "dcgan",
+            self,
+            latent=(1, 4096),
+            width=(1, 4096),
+            generator_rate=(1e-8, 1),
+            discriminator_rate=(1e-8, 1),
+            augmentation=(0, 4),
+            ema_images=(0, 1e9),
+            batch_size=(2, 65536),
+            epochs=(1, most),
+            steps_per_epoch=(1, most),
+            segment_epochs=(1, most),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SrganConfig:
+    """Super-resolution of the generator's pictures: SRGAN (Ledig 2017)."""
+
+    scale: Literal[1, 2, 4] = 2
+    """Factor of enlargement; 1: no super-resolution."""
+    width: int = 32
+    """Channels of the residual blocks; Ledig: 64."""
+    blocks: int = 4
+    """Residual blocks; Ledig: 16."""
+    learning_rate: float = 1e-3
+    """Adam's, in both networks; Ledig: 1e-4, for a million steps."""
+    pixel_weight: float = 1.0
+    """Weight of the mean squared error."""
+    perceptual_weight: float = 0.1
+    """Weight of the squared error of features."""
+    adversarial_weight: float = 1e-3
+    """Weight of the adversarial loss."""
+    vgg19: str | None = None
+    """SHA-256 of the VGG-19 weights whose features are compared, set by --vgg19 FILE; None: those
+    of a classifier trained on the training part."""
+    batch_size: int = 32
+    """Images per step over all workers."""
+    pixel_epochs: int = 4
+    """Epochs of the pixel loss alone, which come first; 0 of both: bicubic interpolation."""
+    adversarial_epochs: int = 3
+    """Epochs of all three terms."""
+    steps_per_epoch: int = 50
+    """Steps between two checks."""
+    segment_epochs: int = 8
+    """A part of at most this many epochs is one stored artifact."""
+
+    def __post_init__(self) -> None:
+        most = 1_000_000
+        require_within(
+            "srgan",
+            self,
+            width=(1, 4096),
+            blocks=(1, 256),
+            learning_rate=(1e-8, 1),
+            pixel_weight=(0, 1e6),
+            perceptual_weight=(0, 1e6),
+            adversarial_weight=(0, 1e6),
+            batch_size=(2, 65536),
+            pixel_epochs=(0, most),
+            adversarial_epochs=(0, most),
+            steps_per_epoch=(1, most),
+            segment_epochs=(1, most),
+        )
+        if self.adversarial_epochs and not self.pixel_epochs:
+            raise InputError(
+                "srgan.adversarial_epochs needs a network to start from: set srgan.pixel_epochs."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SynthesisConfig:
+    """The synthetic scintigrams that training may draw from."""
+
+    images_per_class: int = 240
+    """Images of each single class, before the filter."""
+    images_per_cross: int = 240
+    """Images of each combination of findings, before the filter."""
+    crosses: str = "seen"
+    """`seen`: the combinations of the training part; `none`; or a list such as
+    `graves+cold_nodule,hashimoto+hot_nodule`, the primary finding first."""
+    rejection: float = 0.3
+    """The label filter drops an image if it gives another label at least this probability (0.3:
+    nearly whenever it disagrees); 1: no filter."""
+
+    def __post_init__(self) -> None:
+        most = 10_000_000
+        require_within(
+            "synthesis",
+            self,
+            images_per_class=(0, most),
+            images_per_cross=(0, most),
+            rejection=(0.01, 1),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixingConfig:
+    """Shares of synthetic scintigrams in a classifier's training. An epoch has as many steps as
+    without them, so that the compute is the same.
+
+    Mixing is one share throughout; pre-training on synthetic images and fine-tuning on real ones
+    is `synthetic_share` 1 and `final_share` 0. Where the order is not `mixed`, the single phase
+    takes of these shares what is not `cross_share`; the cross phase has `cross.synthetic`.
+    """
+
+    synthetic_share: float = 0.0
+    """Share of synthetic images per batch until the learning rate decays; 0.5 is one per real."""
+    final_share: float = 0.0
+    """The same while the learning rate decays."""
+    class_exponent: float = 1.0
+    """Synthetic images of a class are drawn in proportion to its real ones to this power: 1 keeps
+    the proportions, 0 makes classes equal, below 0 favours rare ones."""
+    cross_share: float | None = None
+    """Share of cross images among the synthetic ones; None: as among the real ones."""
+
+    label_filter_weight: float = 0.0
+    """Weight of the label filter's probabilities in a synthetic image's target; label: the rest."""
+
+    def __post_init__(self) -> None:
+        require_within(
+            "mixing",
+            self,
+            synthetic_share=(0, 1),
+            final_share=(0, 1),
+            class_exponent=(-2, 2),
+            label_filter_weight=(0, 1),
+        )
+        if self.cross_share is not None:
+            require_within("mixing", self, cross_share=(0, 1))

@@ -1,0 +1,106 @@
+"""The whole recipe, read from a file, changed by dotted fields, fitted to data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from thyroid.configuration import from_json, to_json
+from thyroid.errors import InputError
+from thyroid.recipe.data_config import AugmentationConfig, InputConfig, SplitConfig
+from thyroid.recipe.generator_config import DcganConfig, MixingConfig, SrganConfig, SynthesisConfig
+from thyroid.recipe.training_config import (
+    CrossConfig,
+    ExecutionConfig,
+    NetworkConfig,
+    OptimiserConfig,
+    ScheduleConfig,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Every setting that decides a result, except the data and the seed."""
+
+    split: SplitConfig = field(default_factory=SplitConfig)
+    input: InputConfig = field(default_factory=InputConfig)
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    cross: CrossConfig = field(default_factory=CrossConfig)
+    mixing: MixingConfig = field(default_factory=MixingConfig)
+    generator: str = "dcgan"
+    """Generator of scintigrams: `dcgan`, or the name of a file of thyroid/generators."""
+    dcgan: DcganConfig = field(default_factory=DcganConfig)
+    srgan: SrganConfig = field(default_factory=SrganConfig)
+    synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
+    label_filter: ScheduleConfig = field(default_factory=ScheduleConfig)
+    """Training of the label filter, a small network on real training images alone. It filters
+    synthetic images by label; super-resolution and quality compare its features."""
+    execution: ExecutionConfig = field(default_factory=ExecutionConfig)
+
+    @property
+    def synthetic(self) -> bool:
+        """True if training uses any synthetic image."""
+        mixed = self.mixing.synthetic_share > 0 or self.mixing.final_share > 0
+        if self.cross.order != "mixed" and self.mixing.cross_share == 1:
+            mixed = False  # the single phase takes single ones, of which there are none
+        return mixed or (self.cross.order == "retrain" and self.cross.synthetic > 0)
+
+
+def for_data(recipe: Recipe, kind: Literal["counts", "display"], *, crosses: bool) -> Recipe:
+    """Remove from a recipe the parts that the data do not allow.
+
+    Pictures hold no counts to thin or to superpose. Data without cross images, where no crosses
+    are named either, have no synthetic crosses (real images take their share) and no cross phase.
+    """
+    changes: dict[str, Any] = {}
+    if kind == "display":
+        changes |= {"augmentation.thinning": 0.0, "cross.superposed": 0.0}
+    if not crosses and recipe.synthesis.crosses in ("seen", "none"):
+        changes["cross.order"] = "mixed"
+        if recipe.mixing.cross_share:
+            changes["mixing.cross_share"] = None
+            if recipe.mixing.cross_share == 1:
+                changes |= {"mixing.synthetic_share": 0.0, "mixing.final_share": 0.0}
+    return override(recipe, changes)
+
+
+def read_recipe(path: Path) -> Recipe:
+    """A recipe from a JSON file such as RUN/recipe.json.
+
+    Raises
+    ------
+    InputError
+        When the file is missing or holds something else.
+    """
+    try:
+        return from_json(Recipe, json.loads(path.read_text()))
+    except OSError as missing:
+        raise InputError(f"Cannot read recipe {path}: {missing.strerror}.") from None
+    except (ValueError, TypeError, AttributeError):
+        raise InputError(f"{path} is no recipe: see the recipe.json of any run.") from None
+
+
+def override(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """The recipe with dotted fields replaced: `override(recipe, {"input.size": 32})`.
+
+    Raises
+    ------
+    InputError
+        When a field does not exist or a value is not of its type or range.
+    """
+    plain = to_json(recipe)
+    for dotted, value in changes.items():
+        *parents, leaf = dotted.split(".")
+        place = plain
+        for parent in parents:
+            place = place.get(parent, {}) if isinstance(place, dict) else {}
+        if not isinstance(place, dict) or leaf not in place:
+            raise InputError(f"The recipe has no field '{dotted}': see `thyroid train --help`.")
+        place[leaf] = value
+    return from_json(Recipe, plain)
