@@ -20,6 +20,7 @@ from thyroid.execution.in_process import in_process
 from thyroid.storage import bucket, lease
 from thyroid.storage.bucket import Bucket, bucket_url
 from thyroid.storage.bucket_store import BucketStore
+from thyroid.storage.open_store import open_store
 from thyroid.storage.store import Busy, Store
 
 URL = f"s3://{NAME}/lab"
@@ -37,7 +38,7 @@ def machine(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bucke
     """The store as another machine sees it, which believes nothing unasked."""
     monkeypatch.setattr("thyroid.storage.bucket_store.BELIEVED_SECONDS", 0.0)
     monkeypatch.setenv("THYROID_CACHE", str(tmp_path / name))
-    store = Store.at(URL, run=name)
+    store = open_store(URL, run=name)
     assert isinstance(store, BucketStore)
     return store
 
@@ -268,9 +269,9 @@ def test_a_training_is_the_same_through_a_bucket_that_fails_one_request_in_ten(
     here = without_times(list(in_process(Store(tmp_path / "here"), where(toy))(stages)))
     with bucket_server(every=10) as server:
         monkeypatch.setenv("THYROID_CACHE", str(tmp_path / "one"))
-        there = list(in_process(Store.at(URL), where(toy))(stages))
+        there = list(in_process(open_store(URL), where(toy))(stages))
         monkeypatch.setenv("THYROID_CACHE", str(tmp_path / "other"))
-        again = list(in_process(Store.at(URL), where(toy))(stages))
+        again = list(in_process(open_store(URL), where(toy))(stages))
         assert server.failed > 5
         assert not contents("lab/damaged")
         assert not contents("lab/claims")
@@ -297,7 +298,7 @@ def test_a_bucket_that_is_not_there_is_said_so(
     server: Stumbling, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("THYROID_CACHE", str(tmp_path))
-    store = Store.at("s3://nobodys/lab")
+    store = open_store("s3://nobodys/lab")
     with pytest.raises(StorageError, match="Cannot use s3://nobodys/lab"):
         build(store)
 

@@ -83,7 +83,7 @@ def compare(
     from thyroid.runs.usage import UsageRecord
     from thyroid.space import load_space, space_file
     from thyroid.speed import fastest
-    from thyroid.storage.store import Store
+    from thyroid.storage.open_store import open_store
 
     if seeds < 1 or trials_per_model < 1:
         raise InputError("--seeds and --trials-per-model must be at least 1.")
@@ -109,7 +109,7 @@ def compare(
         preflight(method.of(row.recipe))
     if len(rows) == 1 and not ablations and trials_per_model == 1:
         raise InputError("--models none compares nothing: name networks, or add --ablations.")
-    Store.at(store or run / "store")  # refused before anything is written
+    open_store(store or run / "store")  # refused before anything is written
     about = {
         "models": models,
         "ablations": ablations,

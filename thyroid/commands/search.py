@@ -161,7 +161,7 @@ def search_and_evaluate(
     from thyroid.runs.results import evaluate
     from thyroid.runs.stage_sharing import lineages, write_stages
     from thyroid.space import load_space, space_file
-    from thyroid.storage.store import Store
+    from thyroid.storage.open_store import open_store
     from thyroid.tuning.space_validation import validate_space
     from thyroid.tuning.study import database, find_study
     from thyroid.tuning.tune_search import Search
@@ -177,7 +177,7 @@ def search_and_evaluate(
         test_set=given.test_set,
         searched=searched,
     )
-    Store.at(store or run / "store")  # refused before anything is written
+    open_store(store or run / "store")  # refused before anything is written
     about = {
         "space": space_name,
         "space_sha256": sha256_of(space_file(space_name)),

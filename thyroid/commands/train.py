@@ -63,7 +63,7 @@ def train(
     from thyroid.runs.stage_sharing import lineages, write_stages
     from thyroid.runs.usage import UsageRecord
     from thyroid.stages.compute import start
-    from thyroid.storage.store import Store
+    from thyroid.storage.open_store import open_store
 
     if seeds < 1:
         raise InputError(f"--seeds is {seeds} but must be at least 1.")
@@ -83,7 +83,7 @@ def train(
         test_set=given.test_set,
         searched=searched_before(recipe, run),
     )
-    known = Store.at(store or run / "store")
+    known = open_store(store or run / "store")
     if dry_run:
         _show_plan(experiment, known)
         return

@@ -25,7 +25,7 @@ from thyroid.model.folder import CARD, FORMAT_VERSION, WEIGHTS
 from thyroid.model.prediction import UNCERTAIN, UNREADABLE
 from thyroid.recipe import Recipe
 from thyroid.runs.config import not_understood, read_config
-from thyroid.storage.store import Store
+from thyroid.storage.open_store import open_store
 
 LEVEL = 0.95
 
@@ -80,7 +80,7 @@ def trained(run: Path, seed: int | None, store: Path | None) -> Trained:
     if chosen != seeds[0]:  # the run folder keeps the first seed's network alone
         stage = pipeline.classifier(recipe, config["dataset"]["digest"], chosen)[-1]
         where = store or run / "store"
-        kept = Store.at(where).open(stage.key)
+        kept = open_store(where).open(stage.key)
         if kept is None:
             raise InputError(
                 f"The network of seed {chosen} is not in {where}: name the run's store with "

@@ -35,6 +35,7 @@ from thyroid.files import cannot_write, remove_at_once, replace_text
 from thyroid.runs.config import FILE, RECIPE, began_with, not_understood, read_config, settings
 from thyroid.runs.experiment import Experiment
 from thyroid.runs.tensorboard import FOLDER as TENSORBOARD
+from thyroid.storage.open_store import open_store
 from thyroid.storage.store import Store
 
 DATA = ("dataset", "test_set")
@@ -169,7 +170,7 @@ def write_config(
 
 def _own_store(run: Path, place: Path | None) -> Store:
     """The store that a run works with; what it makes there bears the id in its config.json."""
-    return Store.at(place or run / "store", read_config(run).get("id", ""))
+    return open_store(place or run / "store", read_config(run).get("id", ""))
 
 
 def _data(experiment: Experiment) -> list[Dataset | None]:

@@ -118,7 +118,7 @@ def existing(place: Path) -> Store:
             f"{url} is in a bucket: a lifecycle rule of its own makes room there, and what is gone "
             "is computed again."
         )
-    store = Store.at(place)
+    store = Store(place.absolute())
     if not (place / "artifacts").is_dir() and not (place / "claims").is_dir():
         hint = f": name {place / 'store'}" if (place / "store").is_dir() else ""
         raise InputError(f"{place} is no store of artifacts{hint}.")

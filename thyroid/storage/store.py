@@ -30,7 +30,6 @@ from typing import Any, ClassVar
 
 from thyroid.files import cannot_write, replace_text, sha256_of, write_durably
 from thyroid.storage import lease
-from thyroid.storage.bucket import bucket_url
 
 MANIFEST = "manifest.json"
 
@@ -49,22 +48,6 @@ class Store:
 
     poll_seconds: ClassVar[float] = 0.05
     """Between two looks at what another process builds."""
-
-    @staticmethod
-    def at(place: Path | str, run: str = "") -> Store:
-        """The store in a folder, or in the bucket that a URL names.
-
-        Raises
-        ------
-        InputError
-            When the place is neither.
-        """
-        url = bucket_url(place)
-        if url is None:
-            return Store(Path(place).absolute(), run)
-        from thyroid.storage.bucket_store import BucketStore
-
-        return BucketStore.of(url, run)
 
     @property
     def place(self) -> str:
