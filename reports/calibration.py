@@ -10,14 +10,9 @@ import numpy as np
 from reports.estimates import LEVEL, RESAMPLES, estimate, has_flat_interval, rounded
 from reports.run import Run
 from thyroid.evaluate.bootstrap import bootstrap
-from thyroid.evaluate.calibration import (
-    conformal_set,
-    conformal_threshold,
-    fit_temperature,
-    reliability,
-    tempered,
-)
-from thyroid.evaluate.metrics import Floats, Ints, calibration_error, log_loss
+from thyroid.evaluate.conformal import conformal_set, conformal_threshold
+from thyroid.evaluate.metrics import Floats, Ints, calibration_error, log_loss, reliability
+from thyroid.evaluate.temperature import fit_temperature, tempered
 
 CREDIBLE_LEVEL = 0.95
 """Share of images whose class a credible set shall hold."""

@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from reports.page import write_page
 from reports.scintigrams import LEAST_SCALE, colour_map, data_uri, inverted_grey, summed
-from thyroid.model.folder import Model
-from thyroid.model.prediction import UNREADABLE, Prediction
+from thyroid.model.model_folder import Model
+from thyroid.model.predict_files import UNREADABLE, Prediction
 
 MOST_IMAGES = 50
 PIXELS = MOST_IMAGES * 128**2

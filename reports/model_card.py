@@ -16,9 +16,10 @@ from reports.results import results_info
 from reports.run import Run
 from reports.verdict import verdict_info
 from thyroid.evaluate.bootstrap import bootstrap
-from thyroid.evaluate.calibration import conformal_set, tempered
+from thyroid.evaluate.conformal import conformal_set
 from thyroid.evaluate.metrics import Floats
 from thyroid.evaluate.predictions import Predictions
+from thyroid.evaluate.temperature import tempered
 
 
 def model_card_info(

@@ -58,8 +58,14 @@ HEAVY: dict[str, set[str]] = {
     "ray": {"execution", "tuning"},
     "torch": {
         *("acquisition", "augment", "generators", "network_input", "networks", "stages"),
-        *("machine", "speed", "commands.predict", "evaluate.explanation", "evaluate.generators"),
-        *("model.folder", "model.onnx_graph", "model.prediction", "runs.preflight"),
+        *(
+            "machine",
+            "speed",
+            "commands.predict",
+            "evaluate.explanation",
+            "evaluate.generator_quality",
+        ),
+        *("model.model_folder", "model.onnx_graph", "model.predict_files", "runs.preflight"),
     },
     "optuna": {"tuning", "runs", "space", "tune_spaces", "reports"},
     "jinja2": {"reports"},

@@ -22,11 +22,11 @@ from tests.test_cli import FEW
 from tests.toy import CLASSES, toy_recipe, write_toy
 from thyroid.cli import main
 from thyroid.data.dataset import Dataset
-from thyroid.evaluate.calibration import tempered
 from thyroid.evaluate.predictions import read_predictions
+from thyroid.evaluate.temperature import tempered
 from thyroid.files import sha256_of
 from thyroid.model import onnx_graph
-from thyroid.model.folder import Calibrated, Model, read_model
+from thyroid.model.model_folder import Calibrated, Model, read_model
 from thyroid.networks.registry import build
 from thyroid.recipe import InputConfig, NetworkConfig
 from thyroid.stages.checkpoint import load_model

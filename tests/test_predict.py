@@ -20,8 +20,9 @@ from tests.test_model import TRAIN as RECIPE
 from tests.toy import CLASSES, write_toy
 from thyroid.cli import main
 from thyroid.data.dataset import Dataset
-from thyroid.evaluate.calibration import conformal_set, tempered
+from thyroid.evaluate.conformal import conformal_set
 from thyroid.evaluate.predictions import Predictions, read_predictions
+from thyroid.evaluate.temperature import tempered
 
 TRAIN = [*RECIPE, "--seeds", "1"]
 NAME, BORN, NUMBER = "Mustermann^Erika", "19640812", "7261-443"

@@ -15,8 +15,8 @@ from PIL import Image
 from torch import nn
 
 from reports.explain_page import MOST_IMAGES, colour_map, write_explanation
-from thyroid.model.folder import Calibrated, Model
-from thyroid.model.prediction import Prediction, heat_map
+from thyroid.model.model_folder import Calibrated, Model
+from thyroid.model.predict_files import Prediction, heat_map
 from thyroid.recipe import InputConfig
 
 CLASSES = ("spot", "<script>alert(1)</script>")

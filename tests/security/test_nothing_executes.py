@@ -25,7 +25,7 @@ from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
 from thyroid.execution.in_process import in_process
 from thyroid.files import sha256_of
-from thyroid.model.folder import read_model
+from thyroid.model.model_folder import read_model
 from thyroid.networks.registry import build
 from thyroid.recipe import NetworkConfig, Recipe
 from thyroid.stage import Stage

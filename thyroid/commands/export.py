@@ -31,20 +31,20 @@ def export(
     from reports.model_card import metrics, model_card, model_card_info
     from reports.run import read_run
     from thyroid.files import new_folder
-    from thyroid.model import export as exporting
-    from thyroid.model.folder import README, read_model
+    from thyroid.model import make_model
+    from thyroid.model.model_folder import README, read_model
     from thyroid.model.onnx_graph import require_onnx, write_onnx
 
     if onnx:
         require_onnx()
-    source = exporting.trained(run, seed, store)
+    source = make_model.trained(run, seed, store)
     with new_folder(model) as folder:
-        card = exporting.model_card(source)
-        exporting.write_model(source, card, folder)
+        card = make_model.model_card(source)
+        make_model.write_model(source, card, folder)
         readable = read_model(folder)  # the run may be of a thyroid that built another network
         difference = write_onnx(readable, folder) if onnx else None
         info = model_card_info(read_run(run), source.seed, card, difference)
-        exporting.write_model(source, card | {"metrics": metrics(info)}, folder)
+        make_model.write_model(source, card | {"metrics": metrics(info)}, folder)
         (folder / README).write_text(model_card(info), encoding="utf-8")
     f1, sets = info["results"]["overall"]["macro_f1"], info["sets"]
     print(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from thyroid.model.prediction import Prediction
+    from thyroid.model.predict_files import Prediction
 
 LINES = 20
 """Files that are told one by one."""
@@ -44,8 +44,8 @@ def predict(
 
     from thyroid import progress
     from thyroid.files import cannot_write, replace_text
-    from thyroid.model import prediction
-    from thyroid.model.folder import read_model
+    from thyroid.model import predict_files
+    from thyroid.model.model_folder import read_model
 
     if threads < 1:
         raise InputError(f"--threads is {threads} but must be at least 1.")
@@ -58,7 +58,7 @@ def predict(
         raise InputError(f"{out} would be written twice: --explain needs a name of its own.")
     torch.set_num_threads(threads)
     opened = read_model(model)
-    files = prediction.files_below(images)
+    files = predict_files.files_below(images)
     if not files:
         raise InputError(f"There is no file in {', '.join(map(str, images))}: name others.")
     shown = 0
@@ -69,22 +69,22 @@ def predict(
     found: list[Prediction] = []
     maps: list[npt.NDArray[np.float32]] = []
     with progress.bar("predicting", "files") as advance:
-        for one in prediction.predict(opened, files):
+        for one in predict_files.predict(opened, files):
             if one.image is not None:
                 if len(maps) < shown:
-                    maps.append(prediction.heat_map(opened, one))
+                    maps.append(predict_files.heat_map(opened, one))
                 else:
                     one = dataclasses.replace(one, image=None)  # thousands need not be held
             found.append(one)
             advance(len(found), len(files))
     with cannot_write(out):
         out.parent.mkdir(parents=True, exist_ok=True)
-    replace_text(out, prediction.table(opened, found))
+    replace_text(out, predict_files.table(opened, found))
     if explain is not None:
         write_explanation(opened, found, maps, explain, lang)
 
     for one in found[:LINES]:
-        print(prediction.line(opened, one))
+        print(predict_files.line(opened, one))
     if len(found) > LINES:
         print(f"... and {len(found) - LINES} more")
     _sum_up(found, out, explain)
@@ -101,7 +101,7 @@ def _sum_up(found: list[Prediction], out: Path, explain: Path | None) -> None:
     InputError
         When no file could be used.
     """
-    from thyroid.model.prediction import UNCERTAIN, UNREADABLE
+    from thyroid.model.predict_files import UNCERTAIN, UNREADABLE
 
     outcomes = Counter(one.outcome for one in found)
     if outcomes[UNREADABLE] == len(found):

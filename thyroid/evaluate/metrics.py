@@ -9,6 +9,9 @@ means are taken over the other classes. A class that exists but is never predict
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
@@ -20,6 +23,19 @@ OVERALL = ("accuracy", "log_loss", "ece")
 RANGES = dict.fromkeys((*PER_CLASS, *(f"macro_{name}" for name in PER_CLASS), *OVERALL), (0.0, 1.0))
 RANGES["log_loss"] = (0.0, float("inf"))
 """Least and greatest value of each metric."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bin:
+    """Images whose predicted class has a probability in one range."""
+
+    low: float
+    high: float
+    images: int
+    confidence: float
+    """Mean probability of the predicted class; NaN where there is no image."""
+    accuracy: float
+    """Share of images that are of the predicted class; NaN where there is no image."""
 
 
 def measure(
@@ -135,6 +151,36 @@ def calibration_error(
     )  # (bins, ...)
     total = np.asarray(weights.sum(axis=0))
     return _ratio(np.abs(per_bin).sum(axis=0), total, total > 0)
+
+
+def reliability(labels: Ints, probabilities: Floats, bins: int = 15) -> list[Bin]:
+    """Accuracy beside the predicted class's probability, in bins of equal width.
+
+    The bins are those of `metrics.calibration_error`, which is the sum over them of
+    images / N |accuracy - confidence|; all of them, empty ones, too.
+
+    Parameters
+    ----------
+    labels : (N,) int
+    probabilities : (N, C) float, rows summing to 1
+    """
+    confidence = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == labels
+    which = np.minimum((confidence * bins).astype(int), bins - 1)
+    found = []
+    for b in range(bins):
+        inside = which == b
+        some = bool(inside.any())
+        found.append(
+            Bin(
+                low=b / bins,
+                high=(b + 1) / bins,
+                images=int(inside.sum()),
+                confidence=float(confidence[inside].mean()) if some else math.nan,
+                accuracy=float(right[inside].mean()) if some else math.nan,
+            )
+        )
+    return found
 
 
 def macro(values: Floats) -> Floats:

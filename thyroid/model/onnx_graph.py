@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from thyroid.errors import InputError, StageFailed
-from thyroid.model.folder import ONNX, Model
+from thyroid.model.model_folder import ONNX, Model
 
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 TOLERANCE = 1e-4

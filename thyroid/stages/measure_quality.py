@@ -17,7 +17,8 @@ from torch import Tensor
 
 from thyroid.acquisition import stabilised
 from thyroid.data.dataset import Dataset
-from thyroid.evaluate.generators import (
+from thyroid.evaluate.case_mix import draw_same_mix, mix_weights
+from thyroid.evaluate.generator_quality import (
     FEWEST_FRECHET,
     FEWEST_KERNEL,
     FEWEST_MEAN,
@@ -31,7 +32,6 @@ from thyroid.evaluate.generators import (
     total_counts_distance,
 )
 from thyroid.evaluate.metrics import macro_f1
-from thyroid.evaluate.mix import draw_same_mix, mix_weights
 from thyroid.networks.resnet import ResNet
 from thyroid.stage_config import QualityConfig
 from thyroid.stages import split, synthesise

@@ -14,7 +14,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 from thyroid.acquisition import divide, stabilised
 from thyroid.data.dataset import Dataset
 from thyroid.data.splits import Split
-from thyroid.evaluate.generators import FEWEST_KERNEL, kernel_distance
+from thyroid.evaluate.generator_quality import FEWEST_KERNEL, kernel_distance
 from thyroid.network_input import sum_pixels
 from thyroid.networks.resnet import ResNet
 from thyroid.networks.srgan import bicubic

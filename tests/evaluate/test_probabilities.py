@@ -13,15 +13,10 @@ from hypothesis import strategies as st
 from scipy.special import softmax
 from sklearn.calibration import calibration_curve
 
-from thyroid.evaluate import calibration as module
-from thyroid.evaluate.calibration import (
-    conformal_set,
-    conformal_threshold,
-    fit_temperature,
-    reliability,
-    tempered,
-)
-from thyroid.evaluate.metrics import calibration_error, log_loss
+from thyroid.evaluate import temperature as module
+from thyroid.evaluate.conformal import conformal_set, conformal_threshold
+from thyroid.evaluate.metrics import calibration_error, log_loss, reliability
+from thyroid.evaluate.temperature import fit_temperature, tempered
 
 
 def stated(n, temperature=1.0, classes=5, seed=0, spread=2.0):

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from thyroid.configuration import from_json
 from thyroid.errors import InputError
+from thyroid.evaluate.conformal import conformal_set
 from thyroid.files import sha256_of
 from thyroid.network_input import network_input, sum_pixels
 from thyroid.networks.registry import build
@@ -79,12 +80,8 @@ class Model:
             return torch.cat([self.network(some) for some in torch.split(counts, BATCH)])
 
     def credible(self, probabilities: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-        """(N, C): the conformal set of each image, as `calibration.conformal_set` has it.
-
-        That module imports scipy, which would cost every prediction half a second.
-        """
-        credible: npt.NDArray[np.bool_] = 1 - probabilities <= self.threshold
-        return credible
+        """(N, C): the conformal set of each image."""
+        return conformal_set(probabilities, self.threshold)
 
 
 def read_model(folder: Path) -> Model:

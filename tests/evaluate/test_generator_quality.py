@@ -12,7 +12,8 @@ from scipy.spatial.distance import cdist
 from torch import nn
 from torchmetrics.image.kid import KernelInceptionDistance
 
-from thyroid.evaluate.generators import (
+from thyroid.evaluate.case_mix import draw_same_mix, mix_weights
+from thyroid.evaluate.generator_quality import (
     compare,
     frechet_distance,
     kernel_distance,
@@ -23,7 +24,6 @@ from thyroid.evaluate.generators import (
     neighbourhoods,
     total_counts_distance,
 )
-from thyroid.evaluate.mix import draw_same_mix, mix_weights
 
 
 def clouds(n=40, m=60, d=6, shift=0.5, seed=0):

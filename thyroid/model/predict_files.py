@@ -22,7 +22,7 @@ from thyroid.data.labels import NOT_IMAGES
 from thyroid.data.reader import read_scintigram
 from thyroid.data.scintigram import StoredImage, UnusableFile, bring_to_grid
 from thyroid.errors import InputError
-from thyroid.model.folder import BATCH, Model
+from thyroid.model.model_folder import BATCH, Model
 from thyroid.network_input import sum_pixels
 
 UNCERTAIN, UNREADABLE = "uncertain", "unreadable"

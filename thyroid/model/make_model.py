@@ -18,11 +18,12 @@ from thyroid import __version__, pipeline
 from thyroid.configuration import from_json
 from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
-from thyroid.evaluate.calibration import conformal_threshold, fit_temperature, tempered
+from thyroid.evaluate.conformal import conformal_threshold
 from thyroid.evaluate.predictions import Predictions, read_predictions
+from thyroid.evaluate.temperature import fit_temperature, tempered
 from thyroid.files import sha256_of
-from thyroid.model.folder import CARD, FORMAT_VERSION, WEIGHTS
-from thyroid.model.prediction import UNCERTAIN, UNREADABLE
+from thyroid.model.model_folder import CARD, FORMAT_VERSION, WEIGHTS
+from thyroid.model.predict_files import UNCERTAIN, UNREADABLE
 from thyroid.recipe import Recipe
 from thyroid.runs.config import not_understood, read_config
 from thyroid.storage.open_store import open_store
