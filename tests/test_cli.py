@@ -695,7 +695,7 @@ def test_training_starts_from_the_users_weights(
     import torch
     from safetensors.torch import load_file, save_file
 
-    from thyroid.networks.registry import build
+    from thyroid.networks.build import build
     from thyroid.recipe import NetworkConfig
 
     torch.manual_seed(5)

@@ -27,7 +27,7 @@ from thyroid.evaluate.temperature import tempered
 from thyroid.files import sha256_of
 from thyroid.model import onnx_graph
 from thyroid.model.model_folder import Calibrated, Model, read_model
-from thyroid.networks.registry import build
+from thyroid.networks.build import build
 from thyroid.recipe import InputConfig, NetworkConfig
 from thyroid.stages.checkpoint import load_model
 from thyroid.stages.compute import start

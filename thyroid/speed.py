@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from thyroid import machine
 from thyroid.errors import StorageError
 from thyroid.files import replace_text
-from thyroid.networks.registry import build, require_fit, require_size
+from thyroid.networks.build import build, require_fit, require_size
 from thyroid.recipe import ExecutionConfig, Layout, NetworkConfig, Precision, Recipe
 from thyroid.stages.compute import start
 from thyroid.storage.cache import cache_folder

@@ -26,7 +26,7 @@ def order(trial: optuna.Trial, recipe: Recipe) -> dict[str, Any]:
 
     The shortest schedule that `length` proposes must leave an epoch before that phase.
     """
-    from thyroid.networks.registry import is_residual  # imports torch, as drivers must not
+    from thyroid.networks.build import is_residual  # imports torch, as drivers must not
 
     schedule = recipe.schedule
     constant = schedule.segment_epochs if schedule.constant_epochs else 0
@@ -46,7 +46,7 @@ def cross_phase(trial: optuna.Trial, recipe: Recipe, fields: dict[str, Any]) -> 
     The phase begins with the decay of the learning rate, or some segments earlier: few, as no trial
     shares the epochs of its cross phase.
     """
-    from thyroid.networks.registry import is_residual
+    from thyroid.networks.build import is_residual
 
     if fields["cross.order"] == "mixed":
         return {}

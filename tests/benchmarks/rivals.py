@@ -27,7 +27,7 @@ from torchvision.transforms import v2
 
 from thyroid import machine
 from thyroid.data.dataset import Dataset
-from thyroid.networks.registry import build
+from thyroid.networks.build import build
 from thyroid.recipe import AugmentationConfig, Recipe, ScheduleConfig
 
 GREY_PER_ROOT = 40

@@ -17,7 +17,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor, nn
 
 from thyroid import machine
-from thyroid.networks.registry import build
+from thyroid.networks.build import build
 from thyroid.recipe import ExecutionConfig, NetworkConfig
 from thyroid.stages.compute import start
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from tests.toy import made, write_toy
 from thyroid import machine, pipeline
 from thyroid.data.dataset import Dataset
-from thyroid.networks.registry import build
+from thyroid.networks.build import build
 from thyroid.networks.resnet import ResNet
 from thyroid.networks.srgan import ClassifierFeatures, Discriminator, Upscaler
 from thyroid.recipe import NetworkConfig, Recipe, override

@@ -18,7 +18,7 @@ from thyroid import machine, pipeline
 from thyroid.data.dataset import Dataset
 from thyroid.data.splits import make_split
 from thyroid.execution.in_process import in_process
-from thyroid.networks.registry import build
+from thyroid.networks.build import build
 from thyroid.recipe import RECIPES, Recipe, override
 from thyroid.runs.experiment import without_synthetic
 from thyroid.speed import fastest

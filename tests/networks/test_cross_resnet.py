@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from thyroid.errors import InputError
-from thyroid.networks.registry import build
+from thyroid.networks.build import build
+from thyroid.networks.registry import NETWORKS
 from thyroid.networks.resnet import (
     CROSS_FEATURES,
     BasicBlock,
@@ -21,7 +22,6 @@ from thyroid.networks.resnet import (
     freeze,
     train_mode,
 )
-from thyroid.networks.table import NETWORKS
 from thyroid.recipe import NetworkConfig
 
 SOURCES = CROSS_FEATURES[1:]

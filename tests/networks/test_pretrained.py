@@ -13,9 +13,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from thyroid.errors import InputError
+from thyroid.networks.build import build
 from thyroid.networks.pretrained import load_pretrained
-from thyroid.networks.registry import build
-from thyroid.networks.table import NETWORKS
+from thyroid.networks.registry import NETWORKS
 from thyroid.recipe import NetworkConfig
 
 

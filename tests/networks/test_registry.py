@@ -1,4 +1,4 @@
-"""Every classifier of the table: shapes, gradients, what it takes."""
+"""Every classifier of the registry: shapes, gradients, what it takes."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import torchvision.models
 from torch import nn
 
 from thyroid.errors import InputError
-from thyroid.networks import table
-from thyroid.networks.registry import (
+from thyroid.networks import registry
+from thyroid.networks.build import (
     BASELINES,
     PUBLISHED,
     build,
@@ -22,8 +22,8 @@ from thyroid.networks.registry import (
     require_fit,
     require_size,
 )
+from thyroid.networks.registry import NETWORKS, classifier
 from thyroid.networks.resnet import ResNet
-from thyroid.networks.table import NETWORKS, classifier
 from thyroid.recipe import NetworkConfig
 
 
@@ -40,7 +40,7 @@ SIZES |= {(name, 64) for name in NETWORKS if name != "vgg16"}  # gradients of ha
 
 @pytest.mark.parametrize(("name", "size"), sorted(SIZES))
 def test_every_network_gives_finite_logits_and_gradients(name: str, size: int) -> None:
-    """At the least side that the table gives, and at the side that most are used with."""
+    """At the least side that the registry gives, and at the side that most are used with."""
     require_size(NetworkConfig(name=name), size)
     network = network_of(name).train()
     network.zero_grad()
@@ -73,7 +73,7 @@ def test_every_network_is_deterministic_when_it_predicts(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_what_the_table_says_of_a_network_is_so(name: str) -> None:
+def test_what_the_registry_says_of_a_network_is_so(name: str) -> None:
     entry, network = NETWORKS[name], network_of(name)
     linear = [module for module in network.modules() if isinstance(module, nn.Linear)]
     assert [module.out_features for module in linear].count(5) == 1
@@ -95,7 +95,7 @@ OWN = '''
 
 from torch import nn
 
-from thyroid.networks.table import classifier
+from thyroid.networks.registry import classifier
 
 
 @classifier("Mean and one layer")
@@ -114,7 +114,7 @@ from thyroid.runs.comparison import baseline_names, baseline_rows
 name = "network_of_a_test"
 print(baseline_names(name), name in baseline_names("small"), baseline_names("published"))
 row, = baseline_rows(toy_recipe(), ["network_of_a_test"])
-from thyroid.networks.registry import parameters
+from thyroid.networks.build import parameters
 print(row.title, parameters(row.recipe.network, 7))
 """
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -136,9 +136,9 @@ def test_a_network_of_ones_own_with_a_mistake_is_a_sentence(
 ) -> None:
     """Before anything is trained, that it would be trained on, too."""
     source = OWN.replace("nn.Linear(16, classes)", layer).replace("network_of_a_test", "mistaken")
-    monkeypatch.setattr(table, "NETWORKS", dict(table.NETWORKS))
+    monkeypatch.setattr(registry, "NETWORKS", dict(registry.NETWORKS))
     exec(compile(source, "mistaken.py", "exec"), {"__name__": "mistaken"})
-    network = table.NETWORKS["mistaken"].constructor(7)
+    network = registry.NETWORKS["mistaken"].constructor(7)
     with pytest.raises(InputError) as told:
         require_fit(network, NetworkConfig(name="mistaken"), 32, 7)
     assert sentence in str(told.value)
@@ -146,7 +146,7 @@ def test_a_network_of_ones_own_with_a_mistake_is_a_sentence(
 
 OWN_RESIDUAL = """
 from thyroid.networks.resnet import BasicBlock, ResNet
-from thyroid.networks.table import classifier
+from thyroid.networks.registry import classifier
 
 
 @classifier("Residual, of one's own")

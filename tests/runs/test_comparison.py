@@ -17,8 +17,8 @@ from thyroid import pipeline
 from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
 from thyroid.evaluate.predictions import COLUMNS, Predictions
-from thyroid.networks.registry import BASELINES, PUBLISHED, build
-from thyroid.networks.table import NETWORKS
+from thyroid.networks.build import BASELINES, PUBLISHED, build
+from thyroid.networks.registry import NETWORKS
 from thyroid.recipe import RECIPES, Recipe, override
 from thyroid.runs.comparison import (
     ABLATIONS,

@@ -26,7 +26,7 @@ from thyroid.errors import InputError
 from thyroid.execution.in_process import in_process
 from thyroid.files import sha256_of
 from thyroid.model.model_folder import read_model
-from thyroid.networks.registry import build
+from thyroid.networks.build import build
 from thyroid.recipe import NetworkConfig, Recipe
 from thyroid.stage import Stage
 from thyroid.storage.store import MANIFEST, Store

@@ -26,8 +26,8 @@ from thyroid.data.dataset import Dataset
 from thyroid.data.splits import LeakError, make_split
 from thyroid.errors import StageFailed, StorageError
 from thyroid.execution.in_process import in_process
-from thyroid.networks.registry import BASELINES
-from thyroid.networks.table import NETWORKS
+from thyroid.networks.build import BASELINES
+from thyroid.networks.registry import NETWORKS
 from thyroid.recipe import Recipe, for_data
 from thyroid.stage import EpochMetrics
 from thyroid.stages import train_classifier

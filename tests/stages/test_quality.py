@@ -18,7 +18,7 @@ from thyroid import pipeline
 from thyroid.acquisition import stabilised
 from thyroid.data.dataset import Dataset, write_dataset
 from thyroid.execution.in_process import in_process
-from thyroid.networks.registry import build
+from thyroid.networks.build import build
 from thyroid.networks.resnet import ResNet
 from thyroid.recipe import NetworkConfig
 from thyroid.stage import Stage

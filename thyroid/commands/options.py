@@ -102,8 +102,8 @@ def sources(
         made with.
     """
     from thyroid.data.dataset import Dataset
+    from thyroid.networks.build import build
     from thyroid.networks.pretrained import load_pretrained
-    from thyroid.networks.registry import build
     from thyroid.networks.srgan import Vgg19Features
 
     where = {dataset.digest: dataset.folder}

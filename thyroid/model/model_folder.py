@@ -20,7 +20,7 @@ from thyroid.errors import InputError
 from thyroid.evaluate.conformal import conformal_set
 from thyroid.files import sha256_of
 from thyroid.network_input import network_input, sum_pixels
-from thyroid.networks.registry import build
+from thyroid.networks.build import build
 from thyroid.recipe import InputConfig, NetworkConfig
 
 FORMAT_VERSION = 1

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from thyroid.networks.table import classifier
+from thyroid.networks.registry import classifier
 
 
 def grey(network: nn.Module) -> nn.Module:

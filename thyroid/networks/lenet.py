@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from thyroid.networks.table import classifier
+from thyroid.networks.registry import classifier
 
 
 class LeNet5(nn.Module):

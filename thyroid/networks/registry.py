@@ -1,107 +1,61 @@
-"""All classifiers by name: those that the modules of this folder enter into the table."""
+"""The registry of classifiers: each registers itself where it is defined."""
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-from typing import Any
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from thyroid import networks
-from thyroid.errors import InputError
-from thyroid.networks.table import NETWORKS, Entry
-from thyroid.recipe import NetworkConfig
-
-for _module in pkgutil.iter_modules(networks.__path__):
-    if _module.name != "registry":
-        importlib.import_module(f"{networks.__name__}.{_module.name}")
-
-BASELINES: tuple[str, ...] = tuple(name for name, entry in NETWORKS.items() if entry.small)
-"""Those that two processors train in minutes."""
-PUBLISHED: tuple[str, ...] = tuple(name for name, entry in NETWORKS.items() if entry.published)
-"""Those of the publications."""
+Constructor = TypeVar("Constructor", bound=Callable[..., nn.Module])
 
 
-def build(config: NetworkConfig, classes: int) -> nn.Module:
-    """The network that `config` names, initialised from torch's global generator.
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One classifier: (N, 1, H, W) float32 -> logits (N, classes), of its last linear layer."""
 
-    Raises
-    ------
-    InputError
-        When the name is not registered, or the network does not take what the configuration says.
-    """
-    entry = _entry(config)
-    options: dict[str, Any] = {}
-    if entry.has_width:
-        options["width"] = config.width
-    elif config.width is not None:
-        raise InputError(f"network.width is not for {config.name}: leave it away.")
-    if entry.residual:
-        options["cross_feature"] = config.cross_feature
-    elif config.cross_feature != "none":
-        raise InputError(
-            f"network.cross_feature {config.cross_feature} is for residual networks, and "
-            f"{config.name} is none: choose none, or one of "
-            f"{', '.join(name for name, e in NETWORKS.items() if e.residual)}."
+    title: str
+    constructor: Callable[..., nn.Module]
+    """(classes), and `width` and `cross_feature` where its signature has these."""
+    smallest: int
+    """Least side of a picture, in pixels."""
+    small: bool
+    """Whether two processors train it in minutes."""
+    published: bool
+    """Whether it is as its publication has it."""
+
+    @property
+    def has_width(self) -> bool:
+        """Whether its number of channels may be chosen."""
+        return "width" in inspect.signature(self.constructor).parameters
+
+    @property
+    def residual(self) -> bool:
+        """Whether it takes a cross-feature term x_i."""
+        return "cross_feature" in inspect.signature(self.constructor).parameters
+
+
+NETWORKS: dict[str, Entry] = {}
+"""By the constructor's name, which is the recipe's `network.name`."""
+
+
+def classifier(
+    title: str, *, smallest: int = 16, small: bool = True, published: bool = False
+) -> Callable[[Constructor], Constructor]:
+    """Register a constructor: `@classifier("My own")`, in any module of this folder."""
+
+    def register(constructor: Constructor) -> Constructor:
+        if constructor.__name__ in NETWORKS:
+            raise ValueError(f"there are two networks called {constructor.__name__}")
+        NETWORKS[constructor.__name__] = Entry(
+            title=title,
+            constructor=constructor,
+            smallest=smallest,
+            small=small,
+            published=published,
         )
-    return entry.constructor(classes, **options)
+        return constructor
 
-
-def require_size(config: NetworkConfig, size: int) -> None:
-    """Raises
-    ------
-    InputError
-        When pictures of this side, in pixels, are too small for the network.
-    """
-    smallest = _entry(config).smallest
-    if size < smallest:
-        raise InputError(
-            f"input.size {size} is too small for {config.name}: it takes {smallest} pixels or more."
-        )
-
-
-def require_fit(network: nn.Module, config: NetworkConfig, size: int, classes: int) -> None:
-    """Whether a network, perhaps of the user's own, gives each picture a number per class.
-
-    Raises
-    ------
-    InputError
-        When it does not.
-    """
-    training = network.training
-    try:
-        with torch.no_grad():
-            given = network.eval()(torch.zeros(2, 1, size, size))
-    except Exception as wrong:  # of code that is not ours
-        said = " ".join(str(wrong).split()).rstrip(".")
-        raise InputError(
-            f"The network '{config.name}' cannot take images of {size} pixels: {said}."
-        ) from wrong
-    network.train(training)
-    shape = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
-    if shape != (2, classes):
-        raise InputError(
-            f"The network '{config.name}' must give a tensor of (images, {classes} classes), and "
-            f"of 2 images it gave {shape}."
-        )
-
-
-def is_residual(config: NetworkConfig) -> bool:
-    """Whether it takes a cross-feature term x_i, and has stages that may be frozen."""
-    return _entry(config).residual
-
-
-def parameters(config: NetworkConfig, classes: int) -> int:
-    """How many numbers training changes."""
-    with torch.device("meta"):
-        return sum(p.numel() for p in build(config, classes).parameters())
-
-
-def _entry(config: NetworkConfig) -> Entry:
-    if config.name not in NETWORKS:
-        raise InputError(
-            f"network.name '{config.name}' is unknown: choose one of {', '.join(NETWORKS)}."
-        )
-    return NETWORKS[config.name]
+    return register

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from thyroid.errors import InputError
-from thyroid.networks.table import classifier
+from thyroid.networks.registry import classifier
 
 CROSS_FEATURES = ("none", "input", "stem", "context")
 """Sources of x_i: none at all, the image, the stem's output, the mean of what the block's shortcut

@@ -17,8 +17,8 @@ from thyroid.configuration import dotted_fields, to_json
 from thyroid.errors import InputError
 from thyroid.evaluate.paired import Difference, macro_f1_difference
 from thyroid.evaluate.predictions import Predictions
-from thyroid.networks.registry import BASELINES, PUBLISHED
-from thyroid.networks.table import NETWORKS
+from thyroid.networks.build import BASELINES, PUBLISHED
+from thyroid.networks.registry import NETWORKS
 from thyroid.recipe import Recipe, override
 from thyroid.space import Space
 

@@ -14,7 +14,7 @@ from thyroid.data.dataset import Dataset
 from thyroid.data.splits import Split, make_split
 from thyroid.errors import InputError
 from thyroid.network_input import sum_pixels
-from thyroid.networks.registry import build, require_fit, require_size
+from thyroid.networks.build import build, require_fit, require_size
 from thyroid.networks.resnet import freeze
 from thyroid.progress import say
 from thyroid.recipe import Recipe

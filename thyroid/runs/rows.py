@@ -13,7 +13,7 @@ from thyroid.errors import InputError
 from thyroid.evaluate.predictions import read_predictions
 from thyroid.execution.in_process import Runner, bring_about, opened, reread
 from thyroid.files import cannot_write, remove_at_once, replace_text
-from thyroid.networks.registry import parameters
+from thyroid.networks.build import parameters
 from thyroid.recipe import Recipe
 from thyroid.runs.comparison import Row, changes_of, chosen
 from thyroid.runs.experiment import Experiment

@@ -16,7 +16,7 @@ from thyroid.configuration import from_json, to_json
 from thyroid.data.dataset import Dataset
 from thyroid.errors import StorageError
 from thyroid.files import cannot_write
-from thyroid.networks.registry import build
+from thyroid.networks.build import build
 from thyroid.recipe import InputConfig, NetworkConfig
 from thyroid.stage_config import SegmentConfig
 from thyroid.stages.compute import Compute

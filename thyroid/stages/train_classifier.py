@@ -17,8 +17,8 @@ from torch import nn
 from thyroid.augment import augment, draw
 from thyroid.errors import Diverged
 from thyroid.evaluate.metrics import macro_f1
+from thyroid.networks.build import build
 from thyroid.networks.pretrained import load_pretrained
-from thyroid.networks.registry import build
 from thyroid.networks.resnet import freeze, train_mode
 from thyroid.recipe import OptimiserConfig
 from thyroid.stage_config import SegmentConfig
