@@ -1,9 +1,9 @@
-"""A store in a bucket keeps what a store in a folder keeps; several machines are several caches."""
+"""A store in a bucket behaves like a store in a folder; each machine has its own cache."""
 
 import json
 import pickle
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
@@ -34,13 +34,21 @@ def server() -> Iterator[Stumbling]:
         yield server
 
 
-def machine(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BucketStore:
-    """The store as another machine sees it, which believes nothing unasked."""
-    monkeypatch.setattr("thyroid.storage.bucket_store.BELIEVED_SECONDS", 0.0)
-    monkeypatch.setenv("THYROID_CACHE", str(tmp_path / name))
-    store = open_store(URL, run=name)
-    assert isinstance(store, BucketStore)
-    return store
+Machine = Callable[[str], BucketStore]
+"""The store as a machine of this name sees it, which caches no manifest."""
+
+
+@pytest.fixture
+def machine(server: Stumbling, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    monkeypatch.setattr("thyroid.storage.bucket_store.MANIFEST_CACHE_SECONDS", 0.0)
+
+    def see(name: str) -> BucketStore:
+        monkeypatch.setenv("THYROID_CACHE", str(tmp_path / name))
+        store = open_store(URL, run=name)
+        assert isinstance(store, BucketStore)
+        return store
+
+    return see
 
 
 def build(store: Store, text: str = "made") -> None:
@@ -50,11 +58,8 @@ def build(store: Store, text: str = "made") -> None:
         (folder / "deep" / "made.txt").write_text(text)
 
 
-def test_what_one_machine_builds_another_reads(
-    server: Stumbling, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    one = machine("one", tmp_path, monkeypatch)
-    other = machine("other", tmp_path, monkeypatch)
+def test_what_one_machine_builds_another_reads(machine: Machine, tmp_path: Path) -> None:
+    one, other = machine("one"), machine("other")
     assert KEY not in other
     assert other.open(KEY) is None
     build(one)
@@ -72,32 +77,27 @@ def test_what_one_machine_builds_another_reads(
     assert not contents("lab/claims")
 
 
-def test_a_second_look_fetches_nothing(
-    server: Stumbling, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    build(machine("one", tmp_path, monkeypatch))
-    other = machine("other", tmp_path, monkeypatch)
+def test_a_second_look_fetches_nothing(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    build(machine("one"))
+    other = machine("other")
     other.open(KEY)
     monkeypatch.setattr(Bucket, "fetch", lambda *_: pytest.fail("fetched twice"))
     assert other.open(KEY) is not None
-    assert machine("one", tmp_path, monkeypatch).open(KEY) is not None
+    assert machine("one").open(KEY) is not None
 
 
 def test_a_store_that_is_sent_to_another_machine_uses_its_cache(
-    server: Stumbling, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    build(machine("one", tmp_path, monkeypatch))
-    sent = pickle.dumps(machine("one", tmp_path, monkeypatch))
+    build(machine("one"))
+    sent = pickle.dumps(machine("one"))
     monkeypatch.setenv("THYROID_CACHE", str(tmp_path / "other"))
     folder = pickle.loads(sent).open(KEY)  # noqa: S301
     assert folder.is_relative_to(tmp_path / "other")
 
 
-def test_one_builds_and_the_others_are_told(
-    server: Stumbling, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    one = machine("one", tmp_path, monkeypatch)
-    other = machine("other", tmp_path, monkeypatch)
+def test_one_builds_and_the_others_are_told(machine: Machine) -> None:
+    one, other = machine("one"), machine("other")
     watch = other.watch(KEY)
     assert not watch.busy()
     with one.building(KEY, {}) as folder:
@@ -108,10 +108,8 @@ def test_one_builds_and_the_others_are_told(
     assert not watch.busy()
 
 
-def test_of_many_at_once_one_builds(
-    server: Stumbling, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stores = [machine(f"machine-{i}", tmp_path, monkeypatch) for i in range(6)]
+def test_of_many_at_once_one_builds(machine: Machine) -> None:
+    stores = [machine(f"machine-{i}") for i in range(6)]
     together = threading.Barrier(len(stores))
 
     def attempt(store: Store) -> str:
@@ -132,10 +130,8 @@ def test_of_many_at_once_one_builds(
     assert all(store.read(KEY, "made.txt") == b"made" for store in stores)
 
 
-def test_a_dead_builder_on_this_machine_is_not_waited_for(
-    server: Stumbling, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store = machine("one", tmp_path, monkeypatch)
+def test_a_dead_builder_on_this_machine_is_not_waited_for(machine: Machine) -> None:
+    store = machine("one")
     Bucket(URL).put(f"claims/{KEY}", f"{lease.here()} 999999999 0 3".encode())
     with pytest.raises(Busy), store.building(KEY, {}):
         pass
@@ -145,9 +141,9 @@ def test_a_dead_builder_on_this_machine_is_not_waited_for(
 
 
 def test_a_silent_builder_elsewhere_is_taken_over_after_its_lease(
-    server: Stumbling, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = machine("one", tmp_path, monkeypatch)
+    store = machine("one")
     Bucket(URL).put(f"claims/{KEY}", b"elsewhere 1 0 3")
     watch = store.watch(KEY)
     assert watch.busy()
@@ -157,11 +153,11 @@ def test_a_silent_builder_elsewhere_is_taken_over_after_its_lease(
 
 
 def test_a_builder_that_lives_keeps_its_claim(
-    server: Stumbling, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lease, "LEASE_SECONDS", 0.6)
     monkeypatch.setattr(lease, "died_here", lambda holder: False)
-    one, watch = machine("one", tmp_path, monkeypatch), bucket.Watch(Bucket(URL), f"claims/{KEY}")
+    one, watch = machine("one"), bucket.Watch(Bucket(URL), f"claims/{KEY}")
     with one.building(KEY, {}) as folder:
         assert folder is not None
         waited = threading.Event()
@@ -170,15 +166,12 @@ def test_a_builder_that_lives_keeps_its_claim(
             waited.wait(0.1)
 
 
-def test_of_two_that_build_one_key_the_first_is_believed(
-    server: Stumbling, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    one = machine("one", tmp_path, monkeypatch)
-    other = machine("other", tmp_path, monkeypatch)
+def test_of_two_that_build_one_key_the_first_is_believed(machine: Machine) -> None:
+    one, other = machine("one"), machine("other")
     with one.building(KEY, {}) as folder:
         assert folder is not None
         (folder / "made.txt").write_text("late")
-        Bucket(URL).delete(f"claims/{KEY}")  # it was taken for dead
+        Bucket(URL).delete(f"claims/{KEY}")  # as if it were dead
         with other.building(KEY, {}) as second:
             assert second is not None
             (second / "made.txt").write_text("first")
@@ -192,35 +185,29 @@ def test_of_two_that_build_one_key_the_first_is_believed(
 @pytest.mark.parametrize("damage", ["change", "remove"])
 @pytest.mark.parametrize("read", [Store.open, lambda store, key: store.read(key, "deep/made.txt")])
 def test_what_was_damaged_in_the_bucket_is_set_aside_and_built_again(
-    read: object,
-    damage: str,
-    server: Stumbling,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    machine: Machine, read: object, damage: str
 ) -> None:
-    build(machine("one", tmp_path, monkeypatch))
+    build(machine("one"))
     (name,) = contents("lab/files")
     client = boto3.client("s3")
     if damage == "change":
         client.put_object(Bucket=NAME, Key=name, Body=b"mad")
     else:
         client.delete_object(Bucket=NAME, Key=name)
-    other = machine("other", tmp_path, monkeypatch)
+    other = machine("other")
     assert (other.open(KEY) if read is Store.open else other.read(KEY, "deep/made.txt")) is None
     assert KEY not in other
     assert len(contents("lab/damaged")) == 1
     build(other, "again")
-    one = machine("one", tmp_path, monkeypatch)
-    assert one.read(KEY, "deep/made.txt") == b"again"  # and not what its cache has
+    one = machine("one")
+    assert one.read(KEY, "deep/made.txt") == b"again"  # not the content of its cache
     folder = one.open(KEY)
     assert folder is not None
     assert (folder / "deep" / "made.txt").read_text() == "again"
 
 
-def test_what_was_damaged_in_the_cache_is_fetched_again(
-    server: Stumbling, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store = machine("one", tmp_path, monkeypatch)
+def test_what_was_damaged_in_the_cache_is_fetched_again(machine: Machine) -> None:
+    store = machine("one")
     build(store)
     (store.artifact(KEY) / "deep" / "made.txt").write_text("mad")
     folder = store.open(KEY)
@@ -240,10 +227,8 @@ def test_what_was_damaged_in_the_cache_is_fetched_again(
         "no json",
     ],
 )
-def test_a_manifest_that_points_elsewhere_is_damaged(
-    wrong: object, server: Stumbling, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store = machine("one", tmp_path, monkeypatch)
+def test_a_manifest_that_points_elsewhere_is_damaged(machine: Machine, wrong: object) -> None:
+    store = machine("one")
     build(store)
     manifest = store.manifest(KEY)
     assert manifest is not None
@@ -253,11 +238,9 @@ def test_a_manifest_that_points_elsewhere_is_damaged(
     assert KEY not in store
 
 
-def test_a_failure_is_kept(
-    server: Stumbling, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    machine("one", tmp_path, monkeypatch).fail(KEY, "It diverged.")
-    other = machine("other", tmp_path, monkeypatch)
+def test_a_failure_is_kept(machine: Machine) -> None:
+    machine("one").fail(KEY, "It diverged.")
+    other = machine("other")
     assert other.failure(KEY) == "It diverged."
     assert other.failure(KEY[::-1]) is None
 
@@ -284,12 +267,13 @@ def test_a_training_is_the_same_through_a_bucket_that_fails_one_request_in_ten(
 def test_a_bucket_that_does_not_answer_is_said_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("THYROID_CACHE", str(tmp_path))
     monkeypatch.setattr(bucket, "RETRY_SECONDS", 1)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-word")
     with pytest.raises(StorageError, match=f"Cannot use {URL}: .*network") as refusal:
-        machine("one", tmp_path, monkeypatch).open(KEY)
+        open_store(URL).open(KEY)
     assert "secret-word" not in str(refusal.value)
     assert "\n" not in str(refusal.value)
 

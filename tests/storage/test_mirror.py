@@ -1,5 +1,6 @@
-"""A run in a bucket is a run: what a command changes in its copy is there, for other machines."""
+"""A command changes a run in a bucket as it changes one in a folder; other machines see it."""
 
+import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from thyroid.configuration import to_json
 from thyroid.errors import InputError, StorageError
 from thyroid.storage import lease, mirror
 from thyroid.storage.bucket import Bucket
-from thyroid.storage.mirror import at_hand
+from thyroid.storage.mirror import local_copy
 
 URL = f"s3://{NAME}/runs/first"
 
@@ -29,32 +30,32 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stumblin
 
 
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Be another machine from now on."""
+    """Act as another machine from now on."""
     monkeypatch.setenv("THYROID_CACHE", str(tmp_path / "elsewhere"))
 
 
 def until(condition: Callable[[], object]) -> None:
     deadline = time.monotonic() + 20
     while not condition():
-        assert time.monotonic() < deadline, "it never came about"
+        assert time.monotonic() < deadline, "the condition was never met"
         time.sleep(0.02)
 
 
 def test_another_machine_finds_what_was_written_changed_and_removed(
     server: Stumbling, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with at_hand(URL, alone=True) as folder:
+    with local_copy(URL, alone=True) as folder:
         assert not list(folder.iterdir())
         (folder / "deep").mkdir()
         for name in ("deep/kept.txt", "changed.txt", "removed.txt", ".lock"):
             (folder / name).write_text("before")
         (folder / "tune").mkdir()
         (folder / "tune" / "scribble").write_text("nothing")
-    with at_hand(URL, alone=True) as folder:
+    with local_copy(URL, alone=True) as folder:
         (folder / "changed.txt").write_text("after")
         (folder / "removed.txt").unlink()
     elsewhere(tmp_path, monkeypatch)
-    with at_hand(URL, alone=True) as folder:
+    with local_copy(URL, alone=True) as folder:
         found = {p.relative_to(folder).as_posix(): p.read_text() for p in folder.rglob("*.txt")}
         assert found == {"deep/kept.txt": "before", "changed.txt": "after"}
         assert not (folder / "tune").exists()
@@ -65,7 +66,7 @@ def test_changes_go_up_while_the_command_runs(
     server: Stumbling, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mirror, "PUSH_EVERY_S", 0.05)
-    with at_hand(URL, alone=True) as folder:
+    with local_copy(URL, alone=True) as folder:
         journal = folder / "study.journal"
         for line in ("one\n", "two\n"):
             with journal.open("a") as file:
@@ -74,26 +75,26 @@ def test_changes_go_up_while_the_command_runs(
 
 
 def test_what_fails_leaves_what_was_written(server: Stumbling) -> None:
-    with pytest.raises(FileNotFoundError), at_hand(URL, alone=True) as folder:  # noqa: PT012
+    with pytest.raises(FileNotFoundError), local_copy(URL, alone=True) as folder:  # noqa: PT012
         (folder / "written.txt").write_text("before it failed")
         (folder / "missing.txt").read_text()
     assert Bucket(URL).get("written.txt") == b"before it failed"
     assert Bucket(URL).get(mirror.LEASE) is None
 
 
-def test_what_the_bucket_does_not_have_is_not_believed(server: Stumbling) -> None:
-    with at_hand(URL, alone=True) as folder:
+def test_a_file_that_the_bucket_lacks_is_removed_from_the_copy(server: Stumbling) -> None:
+    with local_copy(URL, alone=True) as folder:
         (folder / "config.json").write_text("{}")
     (folder / "stray.txt").write_text("of a crash")
-    with at_hand(URL, alone=False) as again:
+    with local_copy(URL, alone=False) as again:
         assert [path.name for path in again.iterdir()] == ["config.json"]
 
 
 def test_two_on_one_machine_are_refused(server: Stumbling) -> None:
     with (
-        at_hand(URL, alone=True),
+        local_copy(URL, alone=True),
         pytest.raises(InputError, match="of this machine"),
-        at_hand(URL, alone=True),
+        local_copy(URL, alone=True),
     ):
         pass
 
@@ -103,18 +104,18 @@ def test_two_on_two_machines_are_refused_unless_they_only_read(
 ) -> None:
     monkeypatch.setattr(lease, "LEASE_SECONDS", 3.0)
     monkeypatch.setattr(mirror, "PUSH_EVERY_S", 0.05)
-    with at_hand(URL, alone=True) as folder:
+    with local_copy(URL, alone=True) as folder:
         (folder / "config.json").write_text("{}")
         elsewhere(tmp_path, monkeypatch)
         refused = pytest.raises(InputError, match="Another thyroid command works in")
-        with refused, at_hand(URL, alone=True):
+        with refused, local_copy(URL, alone=True):
             pass
-        with at_hand(URL, alone=False):
+        with local_copy(URL, alone=False):
             pass
 
 
 def test_there_must_be_something_to_read(server: Stumbling) -> None:
-    with pytest.raises(InputError, match=f"There is no run at {URL}"), at_hand(URL, alone=False):
+    with pytest.raises(InputError, match=f"There is no run at {URL}"), local_copy(URL, alone=False):
         pass
 
 
@@ -124,22 +125,20 @@ def test_a_dead_command_elsewhere_is_waited_out(
     monkeypatch.setattr(lease, "LEASE_SECONDS", 0.5)
     Bucket(URL).put(mirror.LEASE, b"elsewhere 1 0 3")
     began = time.monotonic()
-    with at_hand(URL, alone=True):
+    with local_copy(URL, alone=True):
         assert time.monotonic() - began > 0.5
 
 
 def test_names_that_lead_out_of_the_folder_are_refused(server: Stumbling) -> None:
     client = boto3.client("s3")
     client.put_object(Bucket=NAME, Key="runs/first/../../stolen.txt", Body=b"x")
-    with pytest.raises(StorageError, match="invalid path"), at_hand(URL, alone=False):
+    with pytest.raises(StorageError, match="invalid path"), local_copy(URL, alone=False):
         pass
 
 
 def test_a_training_in_a_bucket_is_that_in_a_folder(
     toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import json
-
     recipe = tmp_path / "recipe.json"
     recipe.write_text(json.dumps(to_json(toy_recipe())))
     options = ["--recipe", str(recipe), "--seeds", "1"]

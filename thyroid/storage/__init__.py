@@ -1,4 +1,4 @@
-"""Artifacts and run folders on disk and in buckets: the store, leases, copies, making room.
+"""Artifacts and run folders on disk and in buckets: store, leases, local copies, pruning.
 
-Knows of bytes and keys only. May import of thyroid `errors` and `files`; never torch or ray.
+It knows bytes and keys only. May import of thyroid `errors` and `files`; never torch or ray.
 """

@@ -1,8 +1,8 @@
-"""Objects in a bucket: Amazon S3 and what speaks its language, Google Cloud Storage, Azure.
+"""Objects in a bucket: Amazon S3 and compatible servers, Google Cloud Storage, Azure.
 
-Credentials come from the environment alone (AWS_ACCESS_KEY_ID and its like, or the machine's own
-role), as does the address of a server of one's own (AWS_ENDPOINT_URL). The client asks again when
-a server stumbles, and for a minute when none answers.
+Credentials come only from the environment (such as AWS_ACCESS_KEY_ID) or the machine's role. So
+does the address of a private server (AWS_ENDPOINT_URL). The client retries failed requests for up
+to a minute.
 """
 
 from __future__ import annotations
@@ -29,18 +29,20 @@ if TYPE_CHECKING:
 
 SCHEMES = ("s3", "gs", "az")
 RETRY_SECONDS = 60
-"""That a request is repeated for."""
+"""Time for which a failed request is retried."""
 MINUTES_PER_REQUEST = 30
-"""A large file over a slow line."""
+"""Time limit of one request: a large file over a slow connection."""
 
 
 def bucket_url(place: Path | str) -> str | None:
-    """The URL of a place in a bucket, which `Path` writes as `s3:/bucket/prefix`; None: a path.
+    """Return the URL of a place in a bucket; None if the place is a path.
+
+    `Path` turns `s3://bucket/prefix` into `s3:/bucket/prefix`; both are understood.
 
     Raises
     ------
     InputError
-        When it is a URL of another kind, or holds what must not be written down.
+        When the URL is of another kind or holds credentials.
     """
     parts = re.fullmatch(r"([a-z][a-z0-9+.-]+):/+(.*)", str(place))
     if parts is None:
@@ -58,29 +60,29 @@ def bucket_url(place: Path | str) -> str | None:
 
 @dataclass(frozen=True)
 class Bucket:
-    """What lies below a URL. Names are relative to it.
+    """The objects below a URL. Names are relative to it.
 
-    All methods raise StorageError where the bucket does not answer, or refuses.
+    All methods raise StorageError when the bucket does not answer or refuses.
     """
 
     url: str
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Each process has a connection of its own."""
+        """Pickle without the connection: each process opens its own."""
         return Bucket, (self.url,)
 
     def get(self, name: str) -> bytes | None:
-        """An object's content; None where there is none."""
-        found = self.look(name)
+        """Return an object's content; None if it does not exist."""
+        found = self.get_with_version(name)
         return None if found is None else found[0]
 
-    def look(self, name: str) -> tuple[bytes, UpdateVersion] | None:
-        """An object's content and its version; None where there is none."""
+    def get_with_version(self, name: str) -> tuple[bytes, UpdateVersion] | None:
+        """Return an object's content and version; None if it does not exist."""
         import obstore
 
         with self._refusals(), contextlib.suppress(FileNotFoundError):
             found = obstore.get(self._objects, name)
-            version: UpdateVersion = {}  # S3 and Azure go by the one, Google by the other
+            version: UpdateVersion = {}  # S3 and Azure use the e_tag, Google the version
             if found.meta["e_tag"] is not None:
                 version["e_tag"] = found.meta["e_tag"]
             if found.meta["version"] is not None:
@@ -89,7 +91,7 @@ class Bucket:
         return None
 
     def fetch(self, name: str, path: Path) -> bool:
-        """Write an object into a file; False where there is none."""
+        """Download an object into a file; False if it does not exist."""
         import obstore
 
         with self._refusals():
@@ -103,17 +105,17 @@ class Bucket:
         return True
 
     def put(self, name: str, content: bytes | Path) -> None:
-        """Write an object, whole or not at all."""
+        """Write an object atomically."""
         import obstore
 
         with self._refusals():
             obstore.put(self._objects, name, content)
 
     def create(self, name: str, content: bytes) -> bool:
-        """Write an object that is not there; False where it is.
+        """Write a new object; False if the name is taken.
 
-        The content must be nobody else's: when an answer is lost and the request repeated, it
-        tells that the object is ours.
+        The content must be unique to the caller: when a response is lost and the request repeated,
+        the content shows that the object is the caller's.
         """
         import obstore
         from obstore.exceptions import AlreadyExistsError
@@ -126,7 +128,7 @@ class Bucket:
         return True
 
     def replace(self, name: str, content: bytes, version: UpdateVersion) -> bool:
-        """Write an object that is still of that version; False where it is another, or none."""
+        """Replace an object of this version; False if it has changed or is gone."""
         import obstore
         from obstore.exceptions import PreconditionError
 
@@ -138,21 +140,21 @@ class Bucket:
         return True
 
     def delete(self, name: str) -> None:
-        """Remove an object, if there is one."""
+        """Delete an object if it exists."""
         import obstore
 
         with self._refusals(), contextlib.suppress(FileNotFoundError):
             obstore.delete(self._objects, name)
 
     def names(self, prefix: str = "") -> list[str]:
-        """Names of all objects below a prefix."""
+        """Return the names of all objects below a prefix."""
         import obstore
 
         with self._refusals():
             return [meta["path"] for page in obstore.list(self._objects, prefix) for meta in page]
 
     def names_without(self, folders: Sequence[str]) -> list[str]:
-        """Names of all objects but those in some folders, which may hold very many."""
+        """Return the names of all objects outside these folders, which are not listed."""
         import obstore
 
         with self._refusals():
@@ -184,7 +186,7 @@ class Bucket:
 
         try:
             yield
-        except (BaseError, FileNotFoundError) as refusal:  # the bucket is not there
+        except (BaseError, FileNotFoundError) as refusal:  # the bucket does not exist
             reason = str(refusal).strip().splitlines()[0]
             raise StorageError(
                 f"Cannot use {self.url}: {reason}. Check the URL, the network and the credentials "
@@ -193,7 +195,7 @@ class Bucket:
 
 
 class Lease:
-    """`storage.lease` in a bucket: an object that says who is at work, renewed while they live."""
+    """A `storage.lease` in a bucket: an object that its holder renews."""
 
     def __init__(self, bucket: Bucket, name: str) -> None:
         self._bucket, self._name = bucket, name
@@ -201,7 +203,7 @@ class Lease:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[bool]:
-        """Hold it within the block; False where somebody else does."""
+        """Hold the lease within the block; yields False if another process holds it."""
         taken = self._bucket.create(self._name, f"{self._holder} 0".encode())
         done = threading.Event()
         heartbeat = threading.Thread(target=self._renew, args=(done,), daemon=True)
@@ -213,27 +215,27 @@ class Lease:
             done.set()
             if taken:
                 heartbeat.join()
-                with contextlib.suppress(StorageError):  # it ends by itself
+                with contextlib.suppress(StorageError):  # it expires by itself
                     if self.mine():
                         self._bucket.delete(self._name)
 
     def mine(self) -> bool:
-        """Whether it has not been taken over."""
+        """Check that no other process has taken the lease over."""
         return (self._bucket.get(self._name) or b"").startswith(self._holder.encode())
 
     def _renew(self, done: threading.Event) -> None:
         beat = 0
         while not done.wait(lease.LEASE_SECONDS / 6):
             beat += 1
-            with contextlib.suppress(StorageError):  # once more, before the lease is over
-                found = self._bucket.look(self._name)
+            with contextlib.suppress(StorageError):  # the next beat comes before the lease expires
+                found = self._bucket.get_with_version(self._name)
                 if found is None or not found[0].startswith(self._holder.encode()):
                     return
                 self._bucket.replace(self._name, f"{self._holder} {beat}".encode(), found[1])
 
 
 class Watch:
-    """Whether a lease in a bucket is held by somebody who lives, as far as we have seen."""
+    """Observes a lease in a bucket to find out whether its holder is alive."""
 
     def __init__(self, bucket: Bucket, name: str) -> None:
         self._bucket, self._name = bucket, name
@@ -241,8 +243,8 @@ class Watch:
         self._since = time.monotonic()
 
     def alive(self) -> bool:
-        """Look again; the lease of a dead holder is removed."""
-        found = self._bucket.look(self._name)
+        """Check again; the lease of a dead holder is removed."""
+        found = self._bucket.get_with_version(self._name)
         if found is None:
             return False
         if found != self._seen:

@@ -1,14 +1,14 @@
-"""A store in a bucket, which many machines may share, each with a cache of its own.
+"""A store in a bucket that many machines share, each with its own cache.
 
-An object cannot be renamed, so an artifact becomes visible by its manifest, which is written last
-and only where there is none, and names the place of its files: of two that build one key, the
-first is believed.
+Objects cannot be renamed, so an artifact becomes visible by its manifest, which names the place of
+its files. The manifest is written last, and only if there is none: when two machines build one key,
+the first one counts.
 
 BUCKET/artifacts/KE/KEY      the manifest
 BUCKET/files/KEY/PLACE/...   the files
-BUCKET/failures/KE/KEY       why the stage cannot finish
-BUCKET/claims/KEY            who builds it
-BUCKET/damaged/...           manifests of what did not match its checksums
+BUCKET/failures/KE/KEY       a sentence that says why the stage failed
+BUCKET/claims/KEY            the lease of the process that builds the artifact
+BUCKET/damaged/...           manifests of artifacts that did not match their checksums
 """
 
 from __future__ import annotations
@@ -28,32 +28,32 @@ from thyroid.files import cannot_write
 from thyroid.storage import bucket
 from thyroid.storage.bucket import Bucket
 from thyroid.storage.cache import cache_folder
-from thyroid.storage.store import Busy, Store, Watch, checksums, described
+from thyroid.storage.store import Busy, Store, Watch, checksums, parse_manifest
 
-BELIEVED_SECONDS = 10.0
-"""That a manifest is known to be there, without asking again."""
+MANIFEST_CACHE_SECONDS = 10.0
+"""Time for which a manifest that was read is not read again."""
 
 
 @dataclass(frozen=True)
 class BucketStore(Store):
-    """The artifacts below a URL; `root` is this machine's cache of them, itself a store."""
+    """The artifacts below a URL. `root` is this machine's cache, which is itself a `Store`."""
 
     url: str = field(kw_only=True)
     poll_seconds: ClassVar[float] = 1.0
 
     @classmethod
     def of(cls, url: str, run: str = "") -> BucketStore:
-        """The store at a URL."""
+        """Return the store at a URL."""
         cache = cache_folder("stores") / hashlib.sha256(url.encode()).hexdigest()[:16]
         return cls(cache, run, url=url)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Another machine has another cache."""
+        """Pickle without the cache's path: another machine has another cache."""
         return BucketStore.of, (self.url, self.run)
 
     @property
     def place(self) -> str:
-        """As the user named it."""
+        """The store's URL."""
         return self.url
 
     @cached_property
@@ -69,40 +69,40 @@ class BucketStore(Store):
         return {}
 
     def __contains__(self, key: str) -> bool:
-        """Whether the artifact is in the bucket."""
+        """Check that the artifact is in the bucket."""
         return self.manifest(key) is not None
 
     def manifest(self, key: str) -> dict[str, Any] | None:
-        """As `Store.manifest`; what was there ten seconds ago is believed to be."""
+        """Return the manifest as `Store.manifest` does, at most ten seconds old."""
         seen, manifest = self._known.get(key, (0.0, {}))
-        if manifest and time.monotonic() - seen < BELIEVED_SECONDS:
+        if manifest and time.monotonic() - seen < MANIFEST_CACHE_SECONDS:
             return manifest
         self._known.pop(key, None)
         content = self._bucket.get(_artifact(key))
         if content is None:
             return None
-        found = described(content, key)
+        found = parse_manifest(content, key)
         if found is None or not str(found.get("place")).startswith(_files(key)):
-            self._spoil(key)
+            self._discard(key)
             return None
         self._known[key] = time.monotonic(), found
         return found
 
     def open(self, key: str) -> Path | None:
-        """The artifact's folder in the cache, which is filled where it is not there."""
+        """Return the artifact's verified folder in the cache; download it if it is not there."""
         while (manifest := self.manifest(key)) is not None:
             folder = self._cache.open(key) if self._is_cached(key, manifest) else None
             if folder is not None:
                 return folder
             try:
-                if not self._fetched(key, manifest):
-                    self._spoil(key)
+                if not self._fetch(key, manifest):
+                    self._discard(key)
             except Busy:
                 self._cache.wait(key)
         return None
 
     def read(self, key: str, name: str) -> bytes | None:
-        """One file of an artifact, checked; from the cache where it is there."""
+        """Return one verified file of an artifact, from the cache if possible."""
         manifest = self.manifest(key)
         if manifest is None:
             return None
@@ -113,38 +113,38 @@ class BucketStore(Store):
         content = self._bucket.get(f"{manifest['place']}/{name}") or b""
         if hashlib.sha256(content).hexdigest() == manifest["files"].get(name):
             return content
-        self._spoil(key)
+        self._discard(key)
         return None
 
     def intact(self, key: str) -> bool:
-        """As `Store.intact`."""
+        """Verify the artifact, as `Store.intact` does."""
         return self.open(key) is not None
 
     @contextlib.contextmanager
     def claimed(self, key: str) -> Iterator[bool]:
-        """As `Store.claimed`, of the key in the bucket."""
+        """Hold the claim on a key in the bucket, as `Store.claimed` does."""
         with bucket.Lease(self._bucket, f"claims/{key}").held() as mine:
             yield mine
 
     def watch(self, key: str) -> Watch:
-        """As `Store.watch`."""
+        """Return an object to poll, as `Store.watch` does."""
         return Watch(lambda: key in self, bucket.Watch(self._bucket, f"claims/{key}").alive)
 
     def fail(self, key: str, reason: str) -> None:
-        """As `Store.fail`."""
+        """Record a failure, as `Store.fail` does."""
         self._bucket.put(_failure(key), reason.encode())
 
     def failure(self, key: str) -> str | None:
-        """As `Store.failure`."""
+        """Return the recorded failure, as `Store.failure` does."""
         reason = self._bucket.get(_failure(key))
         return None if reason is None else reason.decode()
 
     def damaged(self) -> set[str]:
-        """As `Store.damaged`."""
+        """Return first digits of damaged keys, as `Store.damaged` does."""
         return {name.rpartition("/")[2][:16] for name in self._bucket.names("damaged")}
 
     def publish(self, folder: Path, manifest: Mapping[str, Any]) -> None:
-        """As `Store.publish`, in the bucket and in the cache."""
+        """Upload a filled folder and its manifest, and add it to the cache."""
         key = manifest["key"]
         place = _files(key) + uuid.uuid4().hex
         for name in manifest["files"]:
@@ -152,24 +152,24 @@ class BucketStore(Store):
         content = json.dumps({**manifest, "place": place}).encode()
         if self._bucket.create(_artifact(key), content):
             self._cache.publish(folder, manifest)
-        else:  # a builder that was taken for dead has finished
+        else:  # a builder that was thought dead has finished
             for name in manifest["files"]:
                 self._bucket.delete(f"{place}/{name}")
 
-    def _fetched(self, key: str, manifest: Mapping[str, Any]) -> bool:
-        """Have the cache hold what the manifest describes; False where it is damaged.
+    def _fetch(self, key: str, manifest: Mapping[str, Any]) -> bool:
+        """Download an artifact into the cache; False if the bucket's files are damaged.
 
         Raises
         ------
         Busy
-            When another process of this machine is at it.
+            When another process of this machine downloads it.
         """
         with self._cache.claimed(key) as mine:
             if not mine:
                 raise Busy(key)
             if self._is_cached(key, manifest):
                 return True
-            if self._cache.manifest(key) is not None:  # of an artifact that was lost since
+            if self._cache.manifest(key) is not None:  # of files that are no longer in the bucket
                 self._cache.set_aside(self.artifact(key))
             with self._cache.scratch(key) as folder:
                 for name in manifest["files"]:
@@ -186,8 +186,8 @@ class BucketStore(Store):
         cached = self._cache.manifest(key)
         return cached is not None and cached["files"] == manifest["files"]
 
-    def _spoil(self, key: str) -> None:
-        """Take a damaged artifact out of the way, so that it is computed again."""
+    def _discard(self, key: str) -> None:
+        """Move a damaged artifact's manifest away, so that the artifact is computed again."""
         self._known.pop(key, None)
         manifest = self._bucket.get(_artifact(key))
         if manifest is not None:

@@ -1,4 +1,4 @@
-"""What this machine keeps of what lies elsewhere: it may be removed when no command runs."""
+"""The cache folder of this machine, which may be deleted while no command runs."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from thyroid.files import cannot_write
 
 
 def cache_folder(kind: str) -> Path:
-    """A folder for this user alone: below THYROID_CACHE, or `~/.cache/thyroid`.
+    """Create and return a private cache folder, below THYROID_CACHE or `~/.cache/thyroid`.
 
     Raises
     ------
     StorageError
-        When it cannot be made.
+        When it cannot be created.
     """
     user = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     root = Path(os.environ.get("THYROID_CACHE") or Path(user) / "thyroid").absolute()

@@ -1,6 +1,6 @@
-"""What a store holds, and whether it is intact.
+"""Lists and verifies the contents of a store in a folder.
 
-Links are not followed, and what is not named as the store names things is not seen.
+Links are not followed, and files whose names the store would not give are ignored.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from thyroid.storage import lease
 from thyroid.storage.bucket import bucket_url
 from thyroid.storage.store import MANIFEST, Store
 
-PARTS = ("artifacts", "failures", "claims", "building", "damaged", "users", "trash")
+FOLDERS = ("artifacts", "failures", "claims", "building", "damaged", "users", "trash")
 
 _FIRST_OF_KEY = re.compile(r"[0-9a-f]{2}")
 _KEY = re.compile(r"[0-9a-f]{64}")
@@ -35,26 +35,26 @@ Advance = Callable[[int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Artifact:
-    """An artifact as its manifest has it."""
+    """An artifact, as its manifest describes it."""
 
     folder: Path
     kind: str
     size: int
-    """In bytes."""
+    """Size in bytes."""
     seconds: float
-    """That the stage took."""
+    """Compute time of the stage."""
     used: int
-    """When it was last used, in ns by the store's clock, as are all times here."""
+    """Time of the last use. All times here are ns by the clock of the store's file system."""
 
     @property
     def key(self) -> str:
-        """Of the stage that it is of."""
+        """The stage's key."""
         return self.folder.name
 
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """Why a stage cannot finish."""
+    """A stage that failed, and the reason."""
 
     path: Path
     reason: str
@@ -63,7 +63,7 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """A command at work in the store."""
+    """A running command that uses the store."""
 
     machine: str
     process: str
@@ -72,30 +72,30 @@ class Command:
 
 @dataclass(frozen=True, kw_only=True)
 class Lease:
-    """A claim, or a command's lease."""
+    """A claim or a command's lease, as it was found."""
 
     path: Path
     holder: str
     renewed: int
-    lives: bool
+    alive: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scrap:
-    """Something that is no artifact, or none any more."""
+    """A folder or file that is not an artifact, or is not one any more."""
 
     path: Path
     what: str
     """unfinished, damaged, half removed, or lease."""
     size: int
-    """In bytes."""
+    """Size in bytes."""
     left_over: bool = True
-    """Whether nobody who lives is at it."""
+    """False while a living process works on it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Inventory:
-    """What a store holds."""
+    """The contents of a store."""
 
     now: int
     artifacts: Sequence[Artifact]
@@ -105,12 +105,12 @@ class Inventory:
 
 
 def existing(place: Path) -> Store:
-    """The store in a folder.
+    """Return the store in a folder.
 
     Raises
     ------
     InputError
-        When there is none, or a part of it lies behind a link, or it is in a bucket.
+        When there is no store, one of its folders is a link, or it is in a bucket.
     """
     url = bucket_url(place)
     if url is not None:
@@ -122,17 +122,17 @@ def existing(place: Path) -> Store:
     if not (place / "artifacts").is_dir() and not (place / "claims").is_dir():
         hint = f": name {place / 'store'}" if (place / "store").is_dir() else ""
         raise InputError(f"{place} is no store of artifacts{hint}.")
-    for part in PARTS:
-        if (place / part).is_symlink():
-            raise InputError(f"{place / part} is a link: nothing outside {place} is touched.")
+    for name in FOLDERS:
+        if (place / name).is_symlink():
+            raise InputError(f"{place / name} is a link: nothing outside {place} is touched.")
     return store
 
 
 def take_inventory(store: Store) -> Inventory:
-    """What the store holds; nothing is changed, and no artifact used."""
+    """List the store's contents. Nothing is changed, and this counts as no use."""
     try:
         now = store.now()
-    except OSError:  # it is for reading only
+    except OSError:  # the store is read-only
         now = time.time_ns()
     folders = [
         (folder, read_artifact(folder))
@@ -140,10 +140,10 @@ def take_inventory(store: Store) -> Inventory:
         for folder in _entries(first, _KEY)
     ]
     names = {"building": _SCRATCH, "damaged": _SCRATCH, "trash": _TRASH}
-    scratch = {part: list(_entries(store.root / part, names[part])) for part in names}
-    # Whoever used what is seen above held a lease before: leases are looked at last
+    scratch = {name: list(_entries(store.root / name, names[name])) for name in names}
+    # Every user of what is listed above took a lease before that, so leases are read last
     leases = [*_leases(store, "claims", _CLAIM, now), *_leases(store, "users", _USER, now)]
-    living = [held.path.name for held in leases if held.lives]
+    living = [held.path.name for held in leases if held.alive]
     at_work = commands(store, now)
 
     scraps = []
@@ -155,9 +155,9 @@ def take_inventory(store: Store) -> Inventory:
         if artifact is None and path.exists():
             left_over = path.name not in living
             scraps.append(Scrap(path=path, what="damaged", size=_size(path), left_over=left_over))
-    for part, what in (("damaged", "damaged"), ("trash", "half removed")):
-        scraps += [Scrap(path=path, what=what, size=_size(path)) for path in scratch[part]]
-    scraps += [Scrap(path=held.path, what="lease", size=0) for held in leases if not held.lives]
+    for name, what in (("damaged", "damaged"), ("trash", "half removed")):
+        scraps += [Scrap(path=path, what=what, size=_size(path)) for path in scratch[name]]
+    scraps += [Scrap(path=held.path, what="lease", size=0) for held in leases if not held.alive]
     return Inventory(
         now=now,
         artifacts=[artifact for _, artifact in folders if artifact is not None],
@@ -168,9 +168,11 @@ def take_inventory(store: Store) -> Inventory:
 
 
 def verify(store: Store, advance: Advance) -> tuple[int, list[str]]:
-    """Check every artifact against its checksums, which is no use of it.
+    """Verify every artifact's checksums without counting this as a use; set damaged ones aside.
 
-    Returns how many there are, and the name of each damaged one, which has been set aside.
+    Returns
+    -------
+    number of artifacts, and a name for each damaged one
     """
     folders = [
         folder
@@ -183,7 +185,7 @@ def verify(store: Store, advance: Advance) -> tuple[int, list[str]]:
         artifact = read_artifact(folder)
         if not store.intact(folder.name):
             if not (folder / MANIFEST).exists():
-                with store.claimed(folder.name) as mine:  # nobody builds or prunes it now
+                with store.claimed(folder.name) as mine:  # no process builds or prunes it now
                     if mine and folder.name not in store:
                         store.set_aside(folder)
             new = _set_aside(store) - before
@@ -195,7 +197,7 @@ def verify(store: Store, advance: Advance) -> tuple[int, list[str]]:
 
 
 def read_artifact(folder: Path) -> Artifact | None:
-    """What a manifest says; None without one that is whole."""
+    """Read an artifact's manifest; None if it is missing or damaged."""
     path = folder / MANIFEST
     if path.is_symlink():
         return None
@@ -207,7 +209,7 @@ def read_artifact(folder: Path) -> Artifact | None:
             folder=folder,
             kind=str(manifest.get("kind", "unknown")),
             size=_size(folder),
-            seconds=float(manifest.get("seconds", 0.0)),  # older manifests do not say
+            seconds=float(manifest["seconds"]),
             used=path.stat().st_mtime_ns,
         )
     except (FileNotFoundError, ValueError, KeyError, TypeError):
@@ -215,47 +217,47 @@ def read_artifact(folder: Path) -> Artifact | None:
 
 
 def commands(store: Store, now: int) -> list[Command]:
-    """Those at work, the oldest first."""
+    """Return the running commands, the oldest first."""
     found = []
     for held in _leases(store, "users", _USER, now):
         began = held.path.name.partition("-")[0]
         place, process = [*held.holder.split(), "unknown", "unknown"][:2]
         machine = place.partition("/")[0]
-        if held.lives:
+        if held.alive:
             found.append(Command(machine=machine, process=process, began=int(began)))
     return sorted(found, key=lambda command: command.began)
 
 
 def oldest(at_work: Sequence[Command]) -> float:
-    """When the oldest command at work began: what was used since then may be needed."""
+    """Return when the oldest command began: what was used since then may be needed."""
     return min((command.began for command in at_work), default=math.inf)
 
 
 def read_lease(path: Path, now: int) -> Lease | None:
-    """Who holds a lease, and whether they live.
+    """Read a lease and find out whether its holder is alive; None if there is no lease.
 
-    Renewals and `now` are times of the same clock, so one look is enough, where `lease.Watch`
-    needs a minute to tell that a holder on another machine is dead.
+    Renewals and `now` come from the same clock, so one look is enough; `lease.Watch` needs a minute
+    to see that a holder on another machine is dead.
     """
     seen = lease.look(path)
     if seen is None:
         return None
     holder, renewed = seen
-    lives = now - renewed <= lease.LEASE_SECONDS * 1e9
+    alive = now - renewed <= lease.LEASE_SECONDS * 1e9
     if len(holder.split()) == 3 and lease.died_here(holder):
-        lives = False
-    return Lease(path=path, holder=holder, renewed=renewed, lives=lives)
+        alive = False
+    return Lease(path=path, holder=holder, renewed=renewed, alive=alive)
 
 
-def _leases(store: Store, part: str, names: re.Pattern[str], now: int) -> Iterator[Lease]:
-    for path in _entries(store.root / part, names, files=True):
+def _leases(store: Store, folder: str, names: re.Pattern[str], now: int) -> Iterator[Lease]:
+    for path in _entries(store.root / folder, names, files=True):
         held = read_lease(path, now)
         if held is not None:
             yield held
 
 
 def _set_aside(store: Store) -> set[str]:
-    """Names of the damaged artifacts that were taken out of the way."""
+    """Return the names of the artifacts in `damaged/`."""
     return {path.name for path in _entries(store.root / "damaged", _SCRATCH)}
 
 
@@ -267,7 +269,7 @@ def _failures(store: Store) -> Iterator[Failure]:
 
 
 def _entries(folder: Path, names: re.Pattern[str], *, files: bool = False) -> Iterator[Path]:
-    """The folders, or files, of such names: no links."""
+    """Yield the folders, or the files, with such names; links are left out."""
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except FileNotFoundError:
@@ -279,7 +281,7 @@ def _entries(folder: Path, names: re.Pattern[str], *, files: bool = False) -> It
 
 
 def _time(path: Path) -> int:
-    """When it was last written; never, where it has gone."""
+    """Return the modification time; 0 if the path is gone."""
     try:
         return path.stat().st_mtime_ns
     except FileNotFoundError:

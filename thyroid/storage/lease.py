@@ -1,8 +1,8 @@
-"""A file that says who is at work on something, renewed while they live.
+"""A lease: a file that its holder renews as long as the holder is alive.
 
-The file has three words: machine, process, and a number of this lease alone. Dead is who ran on
-this machine and runs no more, or whose file did not move for a lease by our own clock while we
-watched: machines' clocks are not compared.
+The file has three words: machine, process, and a unique number. A holder counts as dead when its
+process ran on this machine and has ended, or when an observer has seen no renewal for
+`LEASE_SECONDS` by the observer's own clock. The clocks of machines are not compared.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 LEASE_SECONDS = 60.0
-"""A holder whose file did not move for so long, while we watched, is dead."""
+"""A holder whose file was not renewed for this long, while we watched, is dead."""
 
 
 @contextlib.contextmanager
 def held(path: Path, *, retake: bool = False) -> Iterator[bool]:
-    """Hold the lease in `path` within the block; False where somebody else holds it.
+    """Hold the lease in `path` within the block; yields False if another process holds it.
 
-    With `retake`, a lease that was buried while its holder lived (their machine slept, or the file
-    server stalled) is taken again: where nobody else takes one of this name.
+    With `retake`, a lease that was removed while its holder was alive (the machine slept, or the
+    file server stalled) is taken again. Use it only for names that nobody else takes.
     """
     mine = f"{here()} {os.getpid()} {uuid.uuid4().hex}"
     done = threading.Event()
@@ -43,12 +43,12 @@ def held(path: Path, *, retake: bool = False) -> Iterator[bool]:
 
 
 def here() -> str:
-    """Where a process id means one process: the machine's name, its boot, the ids' namespace.
+    """Return a name for the scope of process ids: host name, boot and pid namespace.
 
-    Cloned machines and containers may share a name.
+    The host name alone is not enough: cloned machines and containers may share it.
     """
     words = [socket.gethostname()]
-    with contextlib.suppress(OSError):  # not every system has these
+    with contextlib.suppress(OSError):  # not every system has these files
         words.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
     with contextlib.suppress(OSError):
         words.append(str(os.stat("/proc/self/ns/pid").st_ino))
@@ -56,7 +56,7 @@ def here() -> str:
 
 
 class Watch:
-    """Whether the lease in `path` is still held by somebody who lives, as far as we have seen."""
+    """Observes the lease in `path` to find out whether its holder is alive."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -64,7 +64,7 @@ class Watch:
         self._since = time.monotonic()
 
     def alive(self) -> bool:
-        """Look again; the lease of a dead holder is removed."""
+        """Check again; the lease of a dead holder is removed."""
         holder = look(self._path)
         if holder is None:
             return False
@@ -72,18 +72,18 @@ class Watch:
             self._seen, self._since = holder, time.monotonic()
         silent = time.monotonic() - self._since
         if died_here(holder[0]) or silent > LEASE_SECONDS:
-            bury(self._path, holder)
+            remove_dead(self._path, holder)
             return False
         return True
 
 
 def _take(path: Path, mine: str) -> bool:
-    """Create the file; whole or not at all, for others read it."""
+    """Create the file atomically, because others read it."""
     written = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
     try:
         written.write_text(mine)
         os.link(written, path)
-    except FileExistsError:  # also when NFS repeats a link whose answer was lost
+    except FileExistsError:  # NFS also raises it for a repeated link whose response was lost
         return written.stat().st_nlink == 2
     finally:
         written.unlink(missing_ok=True)
@@ -91,7 +91,7 @@ def _take(path: Path, mine: str) -> bool:
 
 
 def look(path: Path) -> tuple[str, int] | None:
-    """Who holds the lease, and when it was last renewed."""
+    """Return the lease's holder and the time of its last renewal in ns."""
     try:
         return path.read_text(), path.stat().st_mtime_ns
     except FileNotFoundError:
@@ -99,9 +99,9 @@ def look(path: Path) -> tuple[str, int] | None:
 
 
 def died_here(holder: str) -> bool:
-    """Whether the holder was a process that we would see, and is no more."""
+    """Check whether the holder was a process of this machine that has ended."""
     named = holder.split()
-    if len(named) != 3 or named[0] != here():  # empty after a power cut, or elsewhere
+    if len(named) != 3 or named[0] != here():  # empty after a power cut, or another machine
         return False
     pid = named[1]
     try:
@@ -113,18 +113,18 @@ def died_here(holder: str) -> bool:
     return False
 
 
-def bury(path: Path, dead: tuple[str, int]) -> None:
-    """Remove a dead holder's file, as `look` saw it.
+def remove_dead(path: Path, dead: tuple[str, int]) -> None:
+    """Remove a dead holder's file, as `look` returned it.
 
-    If it was renewed meanwhile, or another has taken its place, that is put back.
+    A lease that was renewed meanwhile, or taken by another holder, is put back.
     """
-    grave = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
+    moved = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
     with contextlib.suppress(FileNotFoundError):
-        os.rename(path, grave)
-        if look(grave) != dead:
+        os.rename(path, moved)
+        if look(moved) != dead:
             with contextlib.suppress(FileExistsError):
-                os.link(grave, path)
-        grave.unlink()
+                os.link(moved, path)
+        moved.unlink()
 
 
 def _release(path: Path, mine: str) -> None:
@@ -139,9 +139,9 @@ def _renew(path: Path, mine: str, done: threading.Event, retake: bool) -> None:
             if path.read_text() != mine:
                 return
             os.utime(path)
-        except FileNotFoundError:  # buried, or about to be put back
+        except FileNotFoundError:  # removed, or about to be put back
             if retake:
                 with contextlib.suppress(OSError):
                     _take(path, mine)
-        except OSError:  # a file server that stumbles: once more, before the lease is over
+        except OSError:  # the file server fails: try again before the lease expires
             continue

@@ -1,8 +1,7 @@
-"""A run folder in a bucket: commands work in a copy of it on this machine, which goes up as it
-changes.
+"""A run folder in a bucket: commands work in a local copy, whose changes are uploaded.
 
-What a crash leaves behind in the copy is not believed: the bucket has the truth, at most some
-seconds old, and the store has the stages.
+The bucket is the truth, at most some seconds old, and the store has the stages: a copy that a
+crash left behind is downloaded again.
 """
 
 from __future__ import annotations
@@ -24,17 +23,17 @@ from thyroid.storage.cache import cache_folder
 
 PUSH_EVERY_S = 5.0
 LEASE = "working"
-"""Name, in the bucket, of what says who works on the run."""
+"""Name, in the bucket, of the lease of the command that fills the run."""
 NOT_MIRRORED = ("store", "tune")
-"""The run's artifacts, which are in the bucket as such, and what Ray Tune scribbles."""
+"""The run's store, which has its own place in the bucket, and Ray Tune's own files."""
 
 
 def from_buckets(command: Callable[..., None], *, alone: bool) -> Callable[..., None]:
-    """A command that also takes the URL of a bucket as its run; the store is there, too.
+    """Let a command take a bucket's URL as its run, whose store is then in the bucket, too.
 
     Parameters
     ----------
-    alone : whether it fills the run, where no other may be at work; else it reads one
+    alone : the command fills the run, so that no other command may run on it; else it only reads
     """
 
     @functools.wraps(command)
@@ -46,7 +45,7 @@ def from_buckets(command: Callable[..., None], *, alone: bool) -> Callable[..., 
             return
         if "store" in call.signature.parameters and call.arguments.get("store") is None:
             call.arguments["store"] = call.arguments["run"] / "store"
-        with at_hand(url, alone=alone) as folder:
+        with local_copy(url, alone=alone) as folder:
             call.arguments["run"] = folder
             command(*call.args, **call.kwargs)
         print(f"run: {url}")
@@ -55,13 +54,13 @@ def from_buckets(command: Callable[..., None], *, alone: bool) -> Callable[..., 
 
 
 @contextlib.contextmanager
-def at_hand(url: str, *, alone: bool) -> Iterator[Path]:
-    """A copy of the run at a URL, whose changes go up within the block and at its end.
+def local_copy(url: str, *, alone: bool) -> Iterator[Path]:
+    """Yield a copy of the run at a URL, and upload its changes during and after the block.
 
     Raises
     ------
     InputError
-        When another command works on the run, or there is none to read.
+        When another command works on the run, or there is no run to read.
     StorageError
         When the bucket cannot be used.
     """
@@ -71,7 +70,7 @@ def at_hand(url: str, *, alone: bool) -> Iterator[Path]:
         works = f"Another thyroid command of this machine works on {url}."
         stack.enter_context(locked(folder.with_name(f".{name}.lock"), works))
         if alone:
-            _own(bucket, stack)
+            _hold_lease(bucket, stack)
         mirror = _Mirror(bucket, folder)
         mirror.pull()
         if not alone and not any(folder.iterdir()):
@@ -80,8 +79,8 @@ def at_hand(url: str, *, alone: bool) -> Iterator[Path]:
         yield folder
 
 
-def _own(bucket: Bucket, stack: contextlib.ExitStack) -> None:
-    """Hold the run's lease; wait until that of a dead command is over."""
+def _hold_lease(bucket: Bucket, stack: contextlib.ExitStack) -> None:
+    """Hold the run's lease; wait until the lease of a dead command expires."""
     while not stack.enter_context(Lease(bucket, LEASE).held()):
         watch, seen = Watch(bucket, LEASE), bucket.get(LEASE)
         while watch.alive():
@@ -94,15 +93,15 @@ def _own(bucket: Bucket, stack: contextlib.ExitStack) -> None:
 
 
 class _Mirror:
-    """What lies below a URL, and its copy."""
+    """The objects below a URL and their copy in a folder."""
 
     def __init__(self, bucket: Bucket, folder: Path) -> None:
         self._bucket, self._folder = bucket, folder
-        self._there: dict[str, tuple[int, int]] = {}
-        """What the bucket has: name -> time and size of the copy."""
+        self._uploaded: dict[str, tuple[int, int]] = {}
+        """Name of each object -> modification time and size of its copy."""
 
     def pull(self) -> None:
-        """Make the copy."""
+        """Download all objects."""
         with cannot_write(self._folder):
             if self._folder.exists():
                 shutil.rmtree(self._folder)
@@ -112,11 +111,11 @@ class _Mirror:
                 if name != LEASE and path.resolve().is_relative_to(self._folder.resolve()):
                     path.parent.mkdir(parents=True, exist_ok=True)
                     self._bucket.fetch(name, path)
-        self._there = self._here()
+        self._uploaded = self._local()
 
     @contextlib.contextmanager
     def kept_up(self) -> Iterator[None]:
-        """Push every few seconds within the block, and at its end."""
+        """Push every few seconds during the block, and once after it."""
         over = threading.Event()
         pushing = threading.Thread(target=self._push_often, args=(over,), daemon=True)
         pushing.start()
@@ -124,34 +123,34 @@ class _Mirror:
             yield
         except BaseException:
             self._end(pushing, over)
-            with contextlib.suppress(StorageError):  # what ended the block is to be told
+            with contextlib.suppress(StorageError):  # the block's own error matters more
                 self.push()
             raise
         self._end(pushing, over)
         self.push()
 
     def push(self) -> None:
-        """Have the bucket hold what the copy holds."""
-        now = self._here()
+        """Upload changed files, and delete the objects of removed ones."""
+        now = self._local()
         for name in now:
-            if now[name] != self._there.get(name):
-                with contextlib.suppress(FileNotFoundError):  # removed in this moment
+            if now[name] != self._uploaded.get(name):
+                with contextlib.suppress(FileNotFoundError):  # removed at this moment
                     self._bucket.put(name, (self._folder / name).read_bytes())
-                    self._there[name] = now[name]
-        for name in self._there.keys() - now.keys():
+                    self._uploaded[name] = now[name]
+        for name in self._uploaded.keys() - now.keys():
             self._bucket.delete(name)
-            del self._there[name]
+            del self._uploaded[name]
 
     def _push_often(self, over: threading.Event) -> None:
         while not over.wait(PUSH_EVERY_S):
-            with contextlib.suppress(StorageError, OSError):  # the last one tells
+            with contextlib.suppress(StorageError, OSError):  # the last push raises
                 self.push()
 
     def _end(self, pushing: threading.Thread, over: threading.Event) -> None:
         over.set()
         pushing.join()
 
-    def _here(self) -> dict[str, tuple[int, int]]:
+    def _local(self) -> dict[str, tuple[int, int]]:
         found = {}
         for path in self._folder.rglob("*"):
             parts = path.relative_to(self._folder).parts

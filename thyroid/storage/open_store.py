@@ -1,4 +1,4 @@
-"""The one place that chooses between a store in a folder and a store in a bucket."""
+"""Chooses between a store in a folder and a store in a bucket."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from thyroid.storage.store import Store
 
 
 def open_store(place: Path | str, run: str = "") -> Store:
-    """The store in a folder, or in the bucket that a URL names.
+    """Return the store in a folder, or in the bucket that a URL names.
 
     Parameters
     ----------
     place : a folder, or a URL such as s3://BUCKET/STORE
-    run : id of the run that builds, which the manifests name
+    run : id of the run that builds artifacts; manifests record it
 
     Raises
     ------

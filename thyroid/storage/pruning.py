@@ -1,11 +1,12 @@
-"""Making room in a store, without taking away what somebody at work may need.
+"""Removes artifacts from a store, but none that a running command may need.
 
-A command at work holds a lease whose name says since when (`Store.in_use`), and each use of an
-artifact renews its time: what was used since the oldest living command began, stays. A command may
-begin at any moment, so an artifact is removed in steps. Its key is claimed, so that nobody builds
-it. Its manifest is taken away, after which nobody can open it; who opened it before has renewed its
-time, and had a lease before that. So another look, at the time and at the leases, is sure: either
-the rest of the artifact is taken away, or its manifest put back, for which `Store` waits.
+A running command holds a lease whose name is its start time (`Store.in_use`), and each use of an
+artifact updates the artifact's last use. Artifacts used since the oldest running command began
+stay. A command may begin at any moment, so an artifact is removed in steps. First, its key is
+claimed, so that no process builds it. Second, its manifest is withdrawn, after which no process can
+open it; whoever opened it before has taken a lease and updated the last use. Third, last use and
+leases are read again, which is now conclusive: either the rest of the artifact is removed, or its
+manifest is put back. `Store` waits for this decision.
 """
 
 from __future__ import annotations
@@ -37,19 +38,19 @@ from thyroid.storage.store import MANIFEST, Store
 
 @dataclass(frozen=True, kw_only=True)
 class Criteria:
-    """Which artifacts may go; without any, none."""
+    """Says which artifacts to remove. Without any criterion, none."""
 
     max_size: int | None = None
-    """Bytes that the artifacts may take: those longest unused go until they do."""
+    """Bytes that artifacts may take: the longest unused are removed until the others fit."""
     older_than: float | None = None
-    """Seconds since the last use; failures that old are forgotten, too."""
+    """Seconds since the last use. Failures as old are removed, too."""
     keep: frozenset[str] | None = None
-    """Keys of artifacts that stay. Alone: all others go."""
+    """Keys of artifacts to keep. As the only criterion: all others are removed."""
 
-    def want(self, key: str, unused: float, total: int) -> bool:
-        """Whether an artifact shall go that was not used for `unused` seconds.
+    def matches(self, key: str, unused: float, total: int) -> bool:
+        """Decide whether to remove an artifact that was not used for `unused` seconds.
 
-        `total` bytes are what it takes and all that were used later, and those that stayed.
+        `total` is the size of this artifact, of all used later, and of those kept so far.
         """
         if self.keep is not None and key in self.keep:
             return False
@@ -61,33 +62,31 @@ class Criteria:
 
 @dataclass(frozen=True, kw_only=True)
 class Pruned:
-    """What has gone, or would go."""
+    """What was removed, or would be."""
 
     artifacts: Sequence[Artifact]
     failures: Sequence[Failure]
     scraps: Sequence[Scrap]
     spared: Sequence[Artifact]
-    """Those that the criteria want gone but somebody at work may need."""
+    """Artifacts that match the criteria but that a running command may need."""
     left: int
-    """Number of artifacts that stay, the spared ones among them."""
+    """Number of artifacts that stay, including the spared ones."""
     left_size: int
-    """Their bytes."""
+    """Size of these in bytes."""
 
 
 def prune(store: Store, criteria: Criteria, advance: Advance, *, dry_run: bool = False) -> Pruned:
-    """Remove what the criteria want gone, the longest unused first, and what is left over.
+    """Remove leftovers of dead processes, and what matches the criteria, longest unused first.
 
     Parameters
     ----------
-    store : where
-    criteria : which artifacts and failures
-    advance : advance(done, total) as artifacts are looked at
-    dry_run : only say what would go
+    advance : advance(done, total) is called for each artifact
+    dry_run : remove nothing, only report
 
     Raises
     ------
     InputError
-        When another process prunes this store, or it cannot be written.
+        When another process prunes this store, or the store cannot be written.
     """
     with contextlib.ExitStack() as stack:
         if not dry_run:
@@ -113,7 +112,7 @@ def prune(store: Store, criteria: Criteria, advance: Advance, *, dry_run: bool =
         total = sum(artifact.size for artifact in found.artifacts)
         candidates = sorted(found.artifacts, key=lambda artifact: artifact.used)
         for done, artifact in enumerate(candidates, start=1):
-            if criteria.want(artifact.key, (found.now - artifact.used) / 1e9, total):
+            if criteria.matches(artifact.key, (found.now - artifact.used) / 1e9, total):
                 if artifact.used < began and (dry_run or _remove(store, artifact, found.now)):
                     gone.append(artifact)
                     total -= artifact.size
@@ -132,11 +131,11 @@ def prune(store: Store, criteria: Criteria, advance: Advance, *, dry_run: bool =
 
 @contextlib.contextmanager
 def _alone(store: Store) -> Iterator[None]:
-    """Of several that prune a store, one does: what lies in the trash is nobody else's."""
+    """Ensure that no other process prunes the store, so that `trash/` belongs to this one."""
     claim = store.claim("prune")
     before = read_lease(claim, store.now())
-    if before is not None and not before.lives:
-        lease.bury(claim, (before.holder, before.renewed))
+    if before is not None and not before.alive:
+        lease.remove_dead(claim, (before.holder, before.renewed))
     with store.claimed("prune") as mine:
         if not mine:
             raise InputError(f"{store.root} is being pruned already: wait until that has ended.")
@@ -144,49 +143,49 @@ def _alone(store: Store) -> Iterator[None]:
 
 
 def _remove(store: Store, artifact: Artifact, now: int) -> bool:
-    """Remove an artifact, unless it was used after it was listed or somebody may need it."""
-    doubt, grave = store.doubt(artifact.key), _grave(store, artifact.folder)
+    """Remove an artifact unless it was used after it was listed or a command may need it."""
+    withdrawn, trash = store.withdrawn(artifact.key), _trash(store, artifact.folder)
     with store.claimed(artifact.key) as mine:
         before = read_artifact(artifact.folder)
         if not mine or before is None or before.used != artifact.used:
             return False
-        doubt.mkdir(parents=True)
+        withdrawn.mkdir(parents=True)
         try:
-            os.rename(artifact.folder / MANIFEST, doubt / MANIFEST)
-            used = (doubt / MANIFEST).stat().st_mtime_ns
+            os.rename(artifact.folder / MANIFEST, withdrawn / MANIFEST)
+            used = (withdrawn / MANIFEST).stat().st_mtime_ns
             if used == artifact.used and used < oldest(commands(store, now)):
-                os.rename(artifact.folder, doubt / "rest")
-        except FileNotFoundError:  # damaged, and set aside by who opened it
+                os.rename(artifact.folder, withdrawn / "rest")
+        except FileNotFoundError:  # a process that opened it found it damaged and set it aside
             pass
         finally:
-            gone = (doubt / "rest").exists()
+            gone = (withdrawn / "rest").exists()
             if not gone:
                 with contextlib.suppress(FileNotFoundError, FileExistsError):
-                    os.link(doubt / MANIFEST, artifact.folder / MANIFEST)
-            os.rename(doubt, grave)
-    shutil.rmtree(grave, ignore_errors=True)
+                    os.link(withdrawn / MANIFEST, artifact.folder / MANIFEST)
+            os.rename(withdrawn, trash)
+    shutil.rmtree(trash, ignore_errors=True)
     return gone
 
 
 def _clear(store: Store, scrap: Scrap, now: int) -> None:
-    """Remove something left over."""
+    """Remove one leftover."""
     if scrap.what == "lease":
         dead = read_lease(scrap.path, now)
-        if dead is not None and not dead.lives:
-            lease.bury(scrap.path, (dead.holder, dead.renewed))
+        if dead is not None and not dead.alive:
+            lease.remove_dead(scrap.path, (dead.holder, dead.renewed))
         return
-    grave = _grave(store, scrap.path)
-    grave.parent.mkdir(exist_ok=True)
+    trash = _trash(store, scrap.path)
+    trash.parent.mkdir(exist_ok=True)
     with contextlib.ExitStack() as stack:
         if scrap.path.parent.parent == store.root / "artifacts":
             mine = stack.enter_context(store.claimed(scrap.path.name))
             if not mine or read_artifact(scrap.path) is not None:
                 return
         with contextlib.suppress(FileNotFoundError):
-            os.rename(scrap.path, grave)
-    shutil.rmtree(grave, ignore_errors=True)
+            os.rename(scrap.path, trash)
+    shutil.rmtree(trash, ignore_errors=True)
 
 
-def _grave(store: Store, folder: Path) -> Path:
-    """Where something is put that is being removed."""
+def _trash(store: Store, folder: Path) -> Path:
+    """Return a new path in `trash/` for something that is being removed."""
     return store.root / "trash" / f"{folder.name[:16]}-{uuid.uuid4().hex[:8]}"

@@ -1,17 +1,17 @@
 """Content-addressed artifacts in a folder that several processes and machines may share.
 
 An artifact is a folder of files named by its stage's key. It becomes visible all at once, by one
-rename, with a manifest of checksums; it is verified when it is opened. Of several processes that
-want to build one key, one holds the claim; the others are told that it is busy, and wait without
-holding anything.
+rename, with a manifest of checksums, which are verified when it is opened. When several processes
+want to build the same key, one holds the claim; the others get `Busy` and wait without holding
+anything.
 
-STORE/artifacts/KE/KEY/   files and manifest.json, whose time is that of the last use
-STORE/failures/KE/KEY     why the stage cannot finish, in a sentence: it would fail again
-STORE/claims/KEY          who builds it
-STORE/building/           what is not finished
-STORE/damaged/            what did not match its checksums
-STORE/users/              the commands at work, one lease each
-STORE/trash/              what is being pruned
+STORE/artifacts/KE/KEY/   files and manifest.json, whose modification time is the last use
+STORE/failures/KE/KEY     a sentence that says why the stage failed: it would fail again
+STORE/claims/KEY          the lease of the process that builds the artifact
+STORE/building/           unfinished artifacts
+STORE/damaged/            artifacts that did not match their checksums
+STORE/users/              one lease per running command
+STORE/trash/              artifacts that are being removed
 """
 
 from __future__ import annotations
@@ -40,38 +40,38 @@ class Busy(Exception):
 
 @dataclass(frozen=True)
 class Store:
-    """The artifacts below `root`."""
+    """The artifacts in the folder `root`."""
 
     root: Path
     run: str = ""
-    """Id of the run that builds, which the manifests name."""
+    """Id of the run that builds artifacts; manifests record it."""
 
     poll_seconds: ClassVar[float] = 0.05
-    """Between two looks at what another process builds."""
+    """Time between two checks of an artifact that another process builds."""
 
     @property
     def place(self) -> str:
-        """Where it is, for people."""
+        """The store's location in messages."""
         return str(self.root)
 
     def __contains__(self, key: str) -> bool:
-        """Whether the artifact is there, which is a use; `open` verifies its files, not this."""
+        """Check that the artifact exists and count this as a use. Its files are not verified."""
         while not self._use(key):
-            if not self._in_doubt(key):
+            if not self._returned(key):
                 return False
         return True
 
     def open(self, key: str) -> Path | None:
-        """The artifact's folder after checking every file against its checksum.
+        """Return the artifact's folder after checking every file against its checksum.
 
-        A damaged artifact is moved out of the way and None returned, as for a missing one, so
-        that it is computed again.
+        A missing artifact gives None. So does a damaged one, which is moved to `damaged/` and is
+        then computed again.
         """
         manifest = self.manifest(key)
         return None if manifest is None else self._verified(key, manifest["files"])
 
     def read(self, key: str, name: str) -> bytes | None:
-        """One file of an artifact, checked; None where it is missing or damaged, as for `open`."""
+        """Return one verified file of an artifact; None if missing or damaged, as in `open`."""
         manifest = self.manifest(key)
         if manifest is None:
             return None
@@ -85,47 +85,47 @@ class Store:
         return None
 
     def manifest(self, key: str) -> dict[str, Any] | None:
-        """What is known of an artifact: of which stage it is, the seconds that it took, the run
-        that made it, its files' checksums. None where it is missing or damaged, as for `open`.
+        """Return the artifact's stage, compute time in seconds, run and checksums.
 
-        The manifest's time becomes now: `thyroid store` prunes what was not used for long.
+        A missing or damaged artifact gives None, as in `open`. The call counts as a use: `thyroid
+        store` prunes what has not been used for long.
         """
         while True:
             manifest = self._manifest(key)
             if manifest is not None and self._use(key):
                 return manifest
-            if not self._in_doubt(key):
+            if not self._returned(key):
                 return None
 
     def intact(self, key: str) -> bool:
-        """`open` for those who only check: this is no use."""
+        """Verify the artifact without counting this as a use."""
         manifest = self._manifest(key)
         return manifest is not None and self._verified(key, manifest["files"]) is not None
 
     def _use(self, key: str) -> bool:
-        """The artifact's time becomes now; False where it is missing, or pruned in this moment."""
+        """Set the artifact's last use to now; False if it is missing, or being pruned."""
         path = self.artifact(key) / MANIFEST
         try:
             os.utime(path)
         except FileNotFoundError:
             return False
-        except OSError:  # a store may be for reading only
+        except OSError:  # the store may be read-only
             return path.is_file()
         return True
 
-    def _in_doubt(self, key: str) -> bool:
-        """Whether what was missing may be there now; waits while a prune makes up its mind."""
-        doubt, pruner = self.doubt(key), lease.Watch(self.claim("prune"))
-        if not doubt.exists():
+    def _returned(self, key: str) -> bool:
+        """Wait while a prune decides about a missing artifact; True if it may be there now."""
+        withdrawn, pruner = self.withdrawn(key), lease.Watch(self.claim("prune"))
+        if not withdrawn.exists():
             return (self.artifact(key) / MANIFEST).exists()
-        while doubt.exists() and pruner.alive():
+        while withdrawn.exists() and pruner.alive():
             time.sleep(0.001)
-        return not doubt.exists()
+        return not withdrawn.exists()
 
     def _manifest(self, key: str) -> dict[str, Any] | None:
         path = self.artifact(key) / MANIFEST
         try:
-            manifest = described(path.read_bytes(), key)
+            manifest = parse_manifest(path.read_bytes(), key)
         except FileNotFoundError:
             return None
         if manifest is None:
@@ -141,20 +141,19 @@ class Store:
 
     @contextlib.contextmanager
     def building(self, key: str, about: dict[str, Any]) -> Iterator[Path | None]:
-        """Claim `key` and give a folder to fill; it becomes the artifact when the block ends.
+        """Claim `key` and yield a folder to fill; it becomes the artifact when the block ends.
 
-        Gives None when the artifact is there already. When the block raises, nothing becomes
-        visible.
+        Yields None if the artifact exists already. If the block raises, nothing becomes visible.
 
         Parameters
         ----------
         key : the stage's key, hexadecimal
-        about : what the manifest says of the artifact (kind, configuration, keys of inputs)
+        about : entries of the manifest (kind, configuration, keys of inputs)
 
         Raises
         ------
         Busy
-            When another process builds it: see `watch`.
+            When another process builds the artifact: see `watch`.
         InputError
             When the store cannot be written.
         """
@@ -172,7 +171,7 @@ class Store:
 
     @contextlib.contextmanager
     def claimed(self, key: str) -> Iterator[bool]:
-        """Hold the claim on a key within the block; False where somebody else does."""
+        """Hold the claim on a key within the block; yields False if another process holds it."""
         claim = self.claim(key)
         with contextlib.ExitStack() as stack:
             with cannot_write(self.root):
@@ -182,7 +181,7 @@ class Store:
 
     @contextlib.contextmanager
     def scratch(self, key: str) -> Iterator[Path]:
-        """A folder to fill, which is gone after the block unless it was published."""
+        """Yield an empty folder, which is deleted after the block unless it was published."""
         folder = self.root / "building" / f"{key[:16]}-{uuid.uuid4().hex[:8]}"
         try:
             with cannot_write(self.root):
@@ -192,24 +191,24 @@ class Store:
             shutil.rmtree(folder, ignore_errors=True)
 
     def watch(self, key: str) -> Watch:
-        """To be asked again and again while another process builds the artifact."""
+        """Return an object to poll while another process builds the artifact."""
         return Watch(lambda: key in self, lease.Watch(self.claim(key)).alive)
 
     def wait(self, key: str) -> None:
-        """Wait until nobody who lives builds the artifact: it is there, or may be claimed."""
+        """Wait until the artifact exists or its claim is free."""
         watch = self.watch(key)
         while watch.busy():
             time.sleep(self.poll_seconds)
 
     def fail(self, key: str, reason: str) -> None:
-        """Keep that the stage cannot finish, whoever tries: the same key computes the same."""
+        """Record that the stage fails: the same key would fail in every run."""
         path = self._failure(key)
         with cannot_write(self.root):
             path.parent.mkdir(parents=True, exist_ok=True)
         replace_text(path, reason)
 
     def failure(self, key: str) -> str | None:
-        """Why the stage cannot finish; None where that is not known."""
+        """Return why the stage fails; None if no failure is recorded."""
         try:
             return self._failure(key).read_text()
         except FileNotFoundError:
@@ -217,9 +216,9 @@ class Store:
 
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:
-        """Within the block, what is used in the store is not pruned.
+        """Protect what is used within the block from pruning.
 
-        The lease's name says since when: its own time is renewed.
+        The lease's name holds the start time, because its modification time is renewed.
         """
         users = self.root / "users"
         with contextlib.ExitStack() as stack:
@@ -230,7 +229,7 @@ class Store:
             yield
 
     def now(self) -> int:
-        """The time in ns by the clock that stamps the store's files: not this machine's, maybe."""
+        """Return the time in ns by the file system's clock, which may not be this machine's."""
         probe = self.root / f".{uuid.uuid4().hex}"
         probe.touch()
         try:
@@ -239,22 +238,22 @@ class Store:
             probe.unlink()
 
     def artifact(self, key: str) -> Path:
-        """Where the artifact lies, or would."""
+        """Return the artifact's path, whether or not it exists."""
         return self.root / "artifacts" / key[:2] / key
 
-    def doubt(self, key: str) -> Path:
-        """Where the manifest lies while a prune finds out whether the artifact is in use."""
+    def withdrawn(self, key: str) -> Path:
+        """Return the folder that holds the manifest while a prune checks for recent use."""
         return self.root / "trash" / key
 
     def _failure(self, key: str) -> Path:
         return self.root / "failures" / key[:2] / key
 
     def claim(self, key: str) -> Path:
-        """The lease of who builds it."""
+        """Return the path of the builder's lease."""
         return self.root / "claims" / key
 
     def publish(self, folder: Path, manifest: Mapping[str, Any]) -> None:
-        """Make a filled folder the artifact that its manifest describes."""
+        """Move a filled folder to the artifact's place, with its manifest."""
         key = manifest["key"]
         target = self.artifact(key)
         with cannot_write(self.root):
@@ -263,27 +262,27 @@ class Store:
             try:
                 os.rename(folder, target)
             except OSError:
-                if key in self:  # a builder that was taken for dead has finished: the same bits
+                if key in self:  # a builder that was thought dead has finished: the same bits
                     return
-                self.set_aside(target)  # what is there has lost its manifest
+                self.set_aside(target)  # an artifact without a manifest
                 os.rename(folder, target)
 
     def damaged(self) -> set[str]:
-        """First 16 digits of the keys of artifacts that were found damaged, and set aside."""
+        """Return the first 16 digits of the keys of artifacts that were found damaged."""
         with contextlib.suppress(FileNotFoundError):
             return {name[:16] for name in os.listdir(self.root / "damaged")}
         return set()
 
     def set_aside(self, folder: Path) -> None:
-        """Take a damaged artifact out of the way, so that it is computed again."""
-        grave = self.root / "damaged" / f"{folder.name[:16]}-{uuid.uuid4().hex[:8]}"
-        grave.parent.mkdir(parents=True, exist_ok=True)
+        """Move a damaged artifact to `damaged/`, so that it is computed again."""
+        target = self.root / "damaged" / f"{folder.name[:16]}-{uuid.uuid4().hex[:8]}"
+        target.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):  # another process was quicker
-            os.rename(folder, grave)
+            os.rename(folder, target)
 
 
 def checksums(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file in a folder, by its name there."""
+    """Map each file's path relative to the folder to its SHA-256."""
     return {
         path.relative_to(folder).as_posix(): sha256_of(path)
         for path in sorted(folder.rglob("*"))
@@ -291,8 +290,8 @@ def checksums(folder: Path) -> dict[str, str]:
     }
 
 
-def described(content: str | bytes, key: str) -> dict[str, Any] | None:
-    """A manifest that is the key's; None where it is damaged, or names files elsewhere."""
+def parse_manifest(content: bytes, key: str) -> dict[str, Any] | None:
+    """Parse the manifest of `key`; None if it is damaged or names files outside its folder."""
     try:
         manifest: dict[str, Any] = json.loads(content)
         files = manifest["files"]
@@ -309,23 +308,23 @@ def _inside(name: str) -> bool:
 
 
 def _holds(folder: Path, name: str, digest: str) -> bool:
-    """Whether a file of such a checksum lies there: no link to elsewhere, and no pipe."""
+    """Check that a regular file inside the folder has this checksum."""
     path = Path(os.path.realpath(folder / name))
     if not path.is_relative_to(os.path.realpath(folder)) or not path.is_file():
         return False
     try:
         return sha256_of(path) == digest
-    except FileNotFoundError:  # it was removed in this moment
+    except FileNotFoundError:  # removed at this moment
         return False
 
 
 @dataclass(frozen=True)
 class Watch:
-    """Whether another process builds an artifact, as far as we have seen."""
+    """Polls an artifact that another process builds."""
 
     made: Callable[[], bool]
     held: Callable[[], bool]
 
     def busy(self) -> bool:
-        """Look again: False once the artifact is there, or nobody who lives builds it."""
+        """Check again; False once the artifact exists, or its builder has ended."""
         return not self.made() and self.held()
