@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from reports.data import dataset_info
 from reports.page import plain_name, write_page
 from reports.scintigrams import contact_sheet
+from reports.sections.data import dataset_info
 from thyroid.data.dataset import Dataset
 
 

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from reports.data import data_info
-from reports.results import results_info
 from reports.run import Run
-from reports.verdict import verdict_info
+from reports.sections.data import data_info
+from reports.sections.results import results_info
+from reports.sections.verdict import verdict_info
 from thyroid.evaluate.bootstrap import bootstrap
 from thyroid.evaluate.conformal import conformal_set
 from thyroid.evaluate.metrics import Floats

@@ -15,19 +15,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from reports import (
-    comparison_figures,
-    curve_figures,
-    figures,
-    language,
-    search_figures,
-    sections,
-    space_figures,
-    tree_figure,
-)
+from reports import language
 from reports.language import gettext as _
 from reports.language import later
 from thyroid.errors import InputError
@@ -80,7 +71,7 @@ def environment(lang: str) -> Environment:
     `_("a text of ours")` in a template is taken for markup; a value goes through `translated`.
     """
     env = Environment(
-        loader=ChoiceLoader([PackageLoader("reports"), FileSystemLoader(sections.__path__)]),
+        loader=ChoiceLoader([PackageLoader("reports"), PackageLoader("reports", "sections")]),
         autoescape=True,
         extensions=["jinja2.ext.i18n"],
         undefined=StrictUndefined,
@@ -103,12 +94,6 @@ def environment(lang: str) -> Environment:
     )
     script = _script()
     env.globals.update(
-        comparison_figures=comparison_figures,
-        curve_figures=curve_figures,
-        figures=figures,
-        search_figures=search_figures,
-        space_figures=space_figures,
-        tree_figure=tree_figure,
         plural=plural,
         language=lang,
         script=script,

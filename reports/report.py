@@ -2,33 +2,77 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from reports import sections
-from reports.calibration import calibration_info
-from reports.claims import claims_info
-from reports.comparison import comparison_info
-from reports.curves import curves_info
-from reports.data import data_info, training_sheet
 from reports.language import later
 from reports.page import write_page
-from reports.provenance import provenance_info
-from reports.results import results_info
-from reports.retention import forgetting_info
 from reports.run import Run, read_run
-from reports.synthetic_gain import worth_info
-from reports.training import training_info
-from reports.verdict import verdict_info
+from reports.sections import (
+    calibration_figures,
+    comparison_figures,
+    curves_figures,
+    front_figures,
+    generators_figures,
+    importance_figures,
+    results_figures,
+    search_figures,
+    search_space_figures,
+    stage_tree_figures,
+    training_figures,
+)
+from reports.sections.calibration import calibration_info
+from reports.sections.cases import case_pictures, cases_info
+from reports.sections.claims import claims_info
+from reports.sections.comparison import comparison_info
+from reports.sections.curves import curves_info
+from reports.sections.data import data_info, training_sheet
+from reports.sections.generators import generators_info, real_and_synthetic
+from reports.sections.provenance import provenance_info
+from reports.sections.results import results_info
+from reports.sections.retention import retention_info
+from reports.sections.search import search_info
+from reports.sections.sharing import sharing_info
+from reports.sections.synthetic_gain import synthetic_gain_info
+from reports.sections.training import training_info
+from reports.sections.usage import usage_info
+from reports.sections.verdict import verdict_info
 
-ALONE: dict[str, ModuleType] = {
-    found.name: importlib.import_module(f"{sections.__name__}.{found.name}")
-    for found in pkgutil.iter_modules(sections.__path__)
+TITLES = {
+    "verdict": later("Verdict"),
+    "claims": later("Claims of the publication"),
+    "comparison": later("Comparison"),
+    "results": later("Results on test images"),
+    "training": later("Training"),
+    "generators": later("Synthetic scintigrams"),
+    "search": later("Search"),
+    "sharing": later("What was computed"),
+    "usage": later("Node-hours and stage-hours"),
+    "cases": later("Cases"),
+    "data": later("Data"),
+    "provenance": later("How to reproduce"),
+    "limits": later("Limits"),
 }
-"""The sections that stand by themselves."""
+"""The sections, in the order of the page."""
+OPTIONAL = ("claims", "comparison", "generators", "search", "sharing", "usage", "cases")
+"""Sections that are left out where there is nothing to show."""
+FIGURES = {
+    module.__name__.rpartition(".")[2]: module
+    for module in (
+        calibration_figures,
+        comparison_figures,
+        curves_figures,
+        front_figures,
+        generators_figures,
+        importance_figures,
+        results_figures,
+        search_figures,
+        search_space_figures,
+        stage_tree_figures,
+        training_figures,
+    )
+}
+"""Modules whose functions draw in templates."""
 
 
 def write_report(run: str | Path, out: str | Path | None = None, lang: str = "en") -> Path:
@@ -53,35 +97,48 @@ def write_report(run: str | Path, out: str | Path | None = None, lang: str = "en
     name = "report.html" if lang == "en" else f"report.{lang}.html"
     out = content.folder / name if out is None else Path(out)
     info = report_info(content)
-    drawing = {name: module for name, module in ALONE.items() if hasattr(module, "pictures")}
-    drawn = {name: module.pictures(content) for name, module in drawing.items()}
-    twice = any(group["real"] for group in drawn.get("generators", ()))
-    pictures = drawn | {"sheet": [] if twice else training_sheet(content)}
-    return write_page("report.html", info, out, lang, pictures=pictures, sections=contents(info))
+    pairs = real_and_synthetic(content)
+    shown = any(group["real"] for group in pairs)
+    pictures = {
+        "generators": pairs,
+        "cases": case_pictures(content),
+        "sheet": [] if shown else training_sheet(content),
+    }
+    return write_page(
+        "report.html", info, out, lang, pictures=pictures, sections=contents(info), **FIGURES
+    )
 
 
 def report_info(run: Run) -> dict[str, Any]:
     """Every number and name of the page: the content of report.json."""
-    alone = {name: module.info(run) for name, module in ALONE.items()}
-    data, results = data_info(run), results_info(run)
-    training, worth, forgetting = training_info(run), worth_info(run), forgetting_info(run)
+    data = data_info(run)
+    results = results_info(run)
+    training = training_info(run)
+    search = search_info(run)
+    synthetic_gain = synthetic_gain_info(run)
+    retention = retention_info(run)
     comparison = comparison_info(run, results)
-    verdict = verdict_info(run.config, data, results, alone.get("search"), worth, comparison)
-    synthetic = verdict["synthetic"]["state"]
-    claims = (training, results, comparison, worth, synthetic, forgetting)
+    verdict = verdict_info(run.config, data, results, search, synthetic_gain, comparison)
+    state = verdict["synthetic"]["state"]
     return {
         "format_version": 1,
         "verdict": verdict,
-        "data": data,
-        "training": training,
+        "claims": claims_info(
+            run.config, training, results, comparison, synthetic_gain, state, retention
+        ),
+        "comparison": comparison,
         "results": results,
+        "retention": retention,
         "curves": curves_info(run, comparison),
         "calibration": calibration_info(run),
-        "comparison": comparison,
-        "forgetting": forgetting,
-        "claims": claims_info(run.config, *claims),
-        "worth": worth,
-        **alone,
+        "training": training,
+        "generators": generators_info(run),
+        "synthetic_gain": synthetic_gain,
+        "search": search,
+        "sharing": sharing_info(run),
+        "usage": usage_info(run),
+        "cases": cases_info(run),
+        "data": data,
         "provenance": provenance_info(run),
     }
 
@@ -89,25 +146,11 @@ def report_info(run: Run) -> dict[str, Any]:
 def contents(info: dict[str, Any]) -> list[tuple[str, str]]:
     """Name and title of each section that the page has, in the order of the page."""
     results = info["results"]
-    argument = {
-        "verdict": later("Verdict"),
-        "claims": later("Claims of the publication"),
-        "comparison": later("Comparison"),
-        "results": later("Results on validation images")
-        if results and results["part"] == "validation"
-        else later("Results on test images"),
-        "training": later("Training"),
-        "data": later("Data"),
-        "reproduce": later("How to reproduce"),
-        "limits": later("Limits"),
-    }
-    titles = argument | {name: module.TITLE for name, module in ALONE.items()}
-    silent = {name for name in ("claims", "comparison", *ALONE) if info[name] is None}
-    order = [name for first in argument for name in _and_after(first)]
-    return [(name, titles[name]) for name in order if name not in silent]
-
-
-def _and_after(name: str) -> list[str]:
-    """A section, and those that come after it wherever it stands."""
-    followers = [other for other, module in ALONE.items() if name == module.AFTER]
-    return [name, *(each for other in followers for each in _and_after(other))]
+    titles = dict(TITLES)
+    if results and results["part"] == "validation":
+        titles["results"] = later("Results on validation images")
+    return [
+        (name, title)
+        for name, title in titles.items()
+        if name not in OPTIONAL or info[name] is not None
+    ]

@@ -98,3 +98,8 @@ def tick_label(value: float) -> str:
 def width(text: str, letter: float = 6.3) -> float:
     """How wide a text of 12 px is, more or less; Chinese characters are square."""
     return sum(12.0 if ord(sign) > 0x2E80 else letter for sign in text)
+
+
+def shortened(text: str, most: int) -> str:
+    """At most so many letters; an ellipsis stands for the rest."""
+    return text if len(text) <= most else text[: most - 1] + "\N{HORIZONTAL ELLIPSIS}"

@@ -9,12 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from reports.case_files import WHY
-from reports.language import later
 from reports.run import Run
 from reports.scintigrams import LEAST_SCALE, colour_map, data_uri, inverted_grey, summed
-
-TITLE = later("Cases")
-AFTER = "costs"
 
 TOP = 3
 """Classes that are shown with their probabilities."""
@@ -22,7 +18,7 @@ SHOWN = 128
 """Side in pixels at most of what is shown; the counts of larger images are summed."""
 
 
-def info(run: Run) -> dict[str, Any] | None:
+def cases_info(run: Run) -> dict[str, Any] | None:
     """The cases in words and numbers; None where nothing has been predicted yet.
 
     Returns
@@ -64,7 +60,7 @@ def info(run: Run) -> dict[str, Any] | None:
     }
 
 
-def pictures(run: Run) -> dict[str, dict[str, str]]:
+def case_pictures(run: Run) -> dict[str, dict[str, str]]:
     """image_id -> the data URIs of `scintigram` and `heat`, the map to lay over it."""
     if run.part is None or run.cases is None:
         return {}

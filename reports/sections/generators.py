@@ -6,15 +6,11 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
-from reports.data import training_sheet
-from reports.language import later
 from reports.run import Run
 from reports.scintigrams import contact_sheet, side_by_side
+from reports.sections.data import training_sheet
+from reports.sections.synthetic_gain import uses_synthetic
 from reports.synthetic import WAYS
-from reports.synthetic_gain import uses_synthetic
-
-TITLE = later("Synthetic scintigrams")
-AFTER = "training"
 
 DCGAN = ("discriminator_loss", "generator_loss", "real_score", "fake_score", "diversity")
 SRGAN = ("validation_psnr_db", "bicubic_psnr_db", "pixel_loss")
@@ -22,7 +18,7 @@ EVERYTHING = "all"
 """The group of all images in quality.json."""
 
 
-def info(run: Run) -> dict[str, Any] | None:
+def generators_info(run: Run) -> dict[str, Any] | None:
     """All about the synthetic images but their worth; None where the recipe uses none."""
     if not uses_synthetic(run.config):
         return None
@@ -46,7 +42,7 @@ def info(run: Run) -> dict[str, Any] | None:
     }
 
 
-def pictures(run: Run) -> list[dict[str, Any]]:
+def real_and_synthetic(run: Run) -> list[dict[str, Any]]:
     """Training images and synthetic ones of the same findings, with pixels of the same size."""
     if run.examples is None or not uses_synthetic(run.config):
         return []

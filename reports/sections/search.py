@@ -7,15 +7,11 @@ from typing import Any
 
 import pandas as pd
 
-from reports.front import front_info
-from reports.importance import importance_info
-from reports.language import later
-from reports.provenance import without_folder
 from reports.run import PARAMETER, Run
-from reports.spaces import space_info
-
-TITLE = later("Search")
-AFTER = "generators"
+from reports.sections.front import front_info
+from reports.sections.importance import importance_info
+from reports.sections.provenance import without_folder
+from reports.sections.search_space import search_space_info
 
 TOP = 10
 """Trials in the table of the best."""
@@ -40,7 +36,7 @@ KEPT = (
 """What the tables show of a trial, beside its parameters."""
 
 
-def info(run: Run) -> dict[str, Any] | None:
+def search_info(run: Run) -> dict[str, Any] | None:
     """None where the run searched nothing; without `history` where no trial has ended yet."""
     planned = run.config.get("search")
     if planned is None:
@@ -82,7 +78,7 @@ def info(run: Run) -> dict[str, Any] | None:
         "parameters": parameters,
         "history": _history(rows),
         "importance": importance,
-        "place": space_info(everything, axes, chosen),
+        "place": search_space_info(everything, axes, chosen),
         "all": listed,
         "listed": len(listed),
         "trials_in_all": len(everything),

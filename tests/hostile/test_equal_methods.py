@@ -76,7 +76,7 @@ def test_of_two_equal_methods_one_is_called_better_one_time_in_twenty(luck: Luck
 
 
 def test_among_eight_equal_baselines_any_is_called_worse_or_better_one_time_in_twenty() -> None:
-    """As `reports.comparison` has it: one family, each difference at Holm's level."""
+    """As `reports.sections.comparison` has it: one family, each difference at Holm's level."""
     rng, called, uncorrected, repetitions = np.random.default_rng(1), 0, 0, 80
     for trial in range(repetitions):
         labels, (method, *others), member = equal(rng, Luck(), 9)

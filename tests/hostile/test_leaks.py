@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reports.data import data_info
 from reports.report import report_info, write_report
 from reports.run import read_run
+from reports.sections.data import data_info
 from tests.reports.conftest import make_dataset, make_run
 from tests.reports.test_comparison import shown
 from tests.toy import about, made, toy_generators, write_toy

@@ -12,7 +12,7 @@ from scipy.stats import binom
 
 from reports.report import report_info, write_report
 from reports.run import read_run
-from reports.verdict import verdict_line
+from reports.sections.verdict import verdict_line
 from tests.hostile.test_verdict import shuffled
 from tests.reports.conftest import (
     add_comparison,
@@ -101,8 +101,8 @@ def test_an_opponent_that_knows_even_less_is_no_success(dataset: Dataset, tmp_pa
     rows = [row for table in info["comparison"]["tables"] for row in table["rows"][1:]]
     # The traps are there: every difference is beyond doubt
     assert all(row["difference"]["low"] > 0 for row in rows)
-    assert info["worth"]["difference"]["low"] > 0
-    assert all(row["change"]["low"] > 0 for row in info["forgetting"]["rows"])
+    assert info["synthetic_gain"]["difference"]["low"] > 0
+    assert all(row["change"]["low"] > 0 for row in info["retention"]["rows"])
 
     assert not verdict["learned"]
     assert {row["state"] for row in rows} == {"luck"}

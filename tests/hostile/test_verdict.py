@@ -14,7 +14,7 @@ from scipy.stats import binom
 
 from reports.report import report_info, write_report
 from reports.run import read_run
-from reports.verdict import verdict_line
+from reports.sections.verdict import verdict_line
 from tests.toy import toy_generators, toy_recipe, write_toy
 from thyroid.data.dataset import Dataset, write_dataset
 from thyroid.evaluate.paired import macro_f1_difference
@@ -62,7 +62,7 @@ def test_with_shuffled_labels_nothing_is_learned_and_the_report_says_so(tmp_path
     info, page = reported(dataset, toy_generators(), tmp_path / "run", seeds=5)
     verdict, reached = info["verdict"], info["results"]["overall"]["macro_f1"]["value"]
     assert abs(reached - 1 / 3) < 0.12
-    assert abs(info["worth"]["without"] - 1 / 3) < 0.12
+    assert abs(info["synthetic_gain"]["without"] - 1 / 3) < 0.12
     assert not verdict["learned"]
     assert verdict_line(verdict).startswith("nothing was learned: ")
     first = page[page.index('id="verdict"') :]
@@ -94,7 +94,7 @@ def test_images_that_cannot_help_are_not_said_to(tmp_path: Path) -> None:
     info, page = reported(dataset, toy_generators(**more), tmp_path / "run", seeds=5)
     assert info["verdict"]["learned"]
     assert "Nothing was learned" not in page
-    assert info["worth"]["without"] > 0.98
+    assert info["synthetic_gain"]["without"] > 0.98
     assert info["verdict"]["synthetic"]["state"] in ("undecided", "lowered")
 
 

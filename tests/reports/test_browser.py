@@ -170,7 +170,7 @@ def test_axe_finds_no_serious_fault(browser, pages, name, scheme):
 
 def test_every_section_is_there_and_can_be_reached_from_the_contents(browser, pages):
     expected = ["verdict", "results", "training", "generators", "search"]
-    expected += ["savings", "costs", "cases", "data", "reproduce", "limits"]
+    expected += ["sharing", "usage", "cases", "data", "provenance", "limits"]
     for name in ("searched", "searched, Chinese"):
         with Opened(browser, pages[name]) as opened:
             ids = opened.page.evaluate("[...document.querySelectorAll('section')].map(s => s.id)")

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from reports.calibration import calibration_info
-from reports.figures import reliability_chart
 from reports.run import read_run
+from reports.sections.calibration import calibration_info
+from reports.sections.calibration_figures import reliability_chart
 from tests.reports.conftest import make_dataset, make_run
 from tests.reports.test_report import read
 from thyroid.evaluate.metrics import calibration_error

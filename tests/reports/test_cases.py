@@ -8,7 +8,7 @@ import pytest
 
 from reports.report import write_report
 from reports.run import read_run
-from reports.sections.cases import pictures
+from reports.sections.cases import case_pictures
 from thyroid.errors import InputError
 from thyroid.evaluate.predictions import read_predictions
 
@@ -40,7 +40,7 @@ def test_each_case_is_told_with_all_seeds_answers(run):
 def test_pictures_are_there_for_each_case_and_no_patient_is_named(run):
     html, info = read(run)
     cases = [case for group in info["cases"]["groups"] for case in group["cases"]]
-    assert set(pictures(read_run(run))) == {case["image_id"] for case in cases}
+    assert set(case_pictures(read_run(run))) == {case["image_id"] for case in cases}
     section = html[html.index('id="cases"') : html.index('id="data"')]
     assert section.count("<img") == 3 * len(cases)
     assert not re.search(r"\bp\d{5}\b", section)

@@ -2,9 +2,9 @@
 
 import pytest
 
-from reports.claims import claims_info
 from reports.report import report_info
 from reports.run import read_run
+from reports.sections.claims import claims_info
 from tests.reports.conftest import add_cross_phase
 from tests.reports.test_comparison import shown
 from tests.reports.test_report import read
@@ -136,4 +136,4 @@ def test_what_was_not_compared_says_how_to(synthetic_run, dataset):
     assert info["claims"] is None
     html, info = read(add_cross_phase(synthetic_run, dataset))
     assert "not compared: run thyroid compare" in shown(html)
-    assert info["claims"]["enlarged"]["difference"] == info["worth"]["difference"]
+    assert info["claims"]["enlarged"]["difference"] == info["synthetic_gain"]["difference"]

@@ -8,18 +8,18 @@ import pytest
 from scipy.stats import binomtest
 from sklearn.metrics import f1_score, precision_score, recall_score, roc_auc_score
 
-from reports.comparison import (
+from reports.report import write_report
+from reports.run import read_run
+from reports.sections.comparison import (
     DIFFERENCE_RESAMPLES,
     TITLES,
     comparison_info,
     comparison_verdict,
 )
-from reports.comparison_figures import forest_chart
-from reports.provenance import command
-from reports.report import write_report
-from reports.results import results_info
-from reports.run import read_run
-from reports.verdict import verdict_line
+from reports.sections.comparison_figures import forest_chart
+from reports.sections.provenance import command
+from reports.sections.results import results_info
+from reports.sections.verdict import verdict_line
 from tests.reports.conftest import ROWS, add_comparison, make_run
 from tests.reports.test_report import EVIL, Page, read
 from thyroid.errors import InputError

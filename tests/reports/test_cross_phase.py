@@ -6,11 +6,11 @@ import re
 import numpy as np
 import pytest
 
-from reports.figures import loss_chart
-from reports.retention import forgetting_info
 from reports.run import read_run
-from reports.sections.generators import info as generators_info
-from reports.training import training_info
+from reports.sections.generators import generators_info
+from reports.sections.retention import retention_info
+from reports.sections.training import training_info
+from reports.sections.training_figures import loss_chart
 from tests.reports.conftest import add_cross_phase, add_synthetic, make_run
 from tests.reports.test_comparison import shown
 from tests.reports.test_report import read
@@ -25,7 +25,7 @@ def cross_run(tmp_path, dataset):
 def test_change_is_of_the_same_seeds_on_single_and_on_cross_images(cross_run):
     (cross_run / "predictions/before-cross/test-seed2.csv").unlink()
     content = read_run(cross_run)
-    info = forgetting_info(content)
+    info = retention_info(content)
     assert (info["part"], info["seeds"]) == ("test", 4)
     before, after = content.before_cross["test"], content.predictions["test"]
     first = after[0]
@@ -49,7 +49,7 @@ def test_change_is_of_the_same_seeds_on_single_and_on_cross_images(cross_run):
 
 def test_the_sentence_is_in_points(cross_run):
     html, info = read(cross_run)
-    single, cross = (row["change"] for row in info["forgetting"]["rows"])
+    single, cross = (row["change"] for row in info["retention"]["rows"])
     sign = {k: f"{100 * v:+.1f}".replace("-", "−") for k, v in single.items()}
     words = f"The cross phase changed accuracy on single images by {sign['value']} points"
     assert (
@@ -73,8 +73,8 @@ def test_other_images_before_are_refused(cross_run):
 
 def test_runs_without_a_cross_phase_have_nothing_of_it(run):
     html, info = read(run)
-    assert info["forgetting"] is None
-    assert 'id="forgetting"' not in html
+    assert info["retention"] is None
+    assert 'id="retention"' not in html
     assert "cross phase" not in html
 
 

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from reports.curve_figures import SIDE, curve_chart
-from reports.curves import STEPS, curves_info, recall_steps, roc_steps
 from reports.report import report_info, write_report
 from reports.run import read_run
+from reports.sections.curves import STEPS, curves_info, recall_steps, roc_steps
+from reports.sections.curves_figures import SIDE, curve_chart
 
 
 @pytest.mark.parametrize("levels", [3, 10**9], ids=["many ties", "no ties"])

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reports.front import AIMS, front_info, non_dominated
 from reports.run import read_run
-from reports.sections.search import info as search_info
+from reports.sections.front import AIMS, front_info, non_dominated
+from reports.sections.search import search_info
 from tests.reports.conftest import add_objectives, make_run
 from tests.reports.test_report import read
 

@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, recall_score
 
-from reports.data import centre_relation, data_info, dataset_info
 from reports.page import p_value, points, signed
-from reports.provenance import command, dotted_fields, training_command, without_folder
 from reports.report import write_report
-from reports.results import results_info
 from reports.run import read_run
-from reports.sections.search import info as search_info
+from reports.sections.data import centre_relation, data_info, dataset_info
+from reports.sections.provenance import command, dotted_fields, training_command, without_folder
+from reports.sections.results import results_info
+from reports.sections.search import search_info
+from reports.sections.training import training_info
+from reports.sections.verdict import verdict_info
 from reports.svg import Axis
-from reports.training import training_info
-from reports.verdict import verdict_info
 from tests.reports.conftest import make_run, make_trials
 
 

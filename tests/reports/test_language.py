@@ -132,7 +132,7 @@ def test_a_page_does_not_remember_the_language_of_the_one_before(run):
 
 def test_no_value_is_taken_for_markup():
     """`_(...)` in a template does not escape what it is given: it may be given constants only."""
-    for template in (REPORTS / "templates").glob("*.html"):
+    for template in (REPORTS).rglob("*.html"):
         calls = re.findall(r"\b_\(\s*(.)", template.read_text())
         assert set(calls) <= {'"', "'"}, template.name
 

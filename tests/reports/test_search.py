@@ -8,10 +8,11 @@ import optuna
 import pandas as pd
 import pytest
 
-from reports.importance import ENOUGH, MOST, importance_info
+from reports.sections.importance import ENOUGH, MOST, importance_info
+from reports.sections.importance_figures import importance_chart
 from reports.sections.search import LISTED, NAMED, REASONS
-from reports.space_figures import importance_chart, parallel_chart, slice_chart
-from reports.spaces import AXES, LINES, PANELS, evenly, scale_of, space_info
+from reports.sections.search_space import AXES, LINES, PANELS, evenly, scale_of, search_space_info
+from reports.sections.search_space_figures import parallel_chart, slice_chart
 from tests.reports.conftest import make_dataset, make_run, make_trials
 from tests.reports.test_report import read
 
@@ -128,7 +129,7 @@ def test_places_are_linear_logarithmic_or_of_words():
         trial(2, 0.9, lr=1e-1, n=6),
         trial(3, None, "failed", lr=5.0, n=100, kind="c"),
     ]
-    info = space_info(trials, ("lr", "n", "kind"), chosen=1)
+    info = search_space_info(trials, ("lr", "n", "kind"), chosen=1)
     assert [axis["kind"] for axis in info["axes"]] == ["log", "number", "word"]
     assert info["axes"][1]["ticks"] == [(0.0, "2"), (0.5, "4"), (1.0, "6")]
     assert info["axes"][2]["ticks"] == [(0.25, "a"), (0.75, "b")]
@@ -141,7 +142,7 @@ def test_places_are_linear_logarithmic_or_of_words():
 
 
 def test_shades_are_fifths_of_the_complete_trials():
-    info = space_info(drawn(50), ("rate",), None)
+    info = search_space_info(drawn(50), ("rate",), None)
     shades = [line["shade"] for line in info["lines"]]
     assert [shades.count(shade) for shade in range(5)] == [10] * 5
     assert [shade["shade"] for shade in info["shades"]] == list(range(5))
@@ -152,7 +153,7 @@ def test_shades_are_fifths_of_the_complete_trials():
 def test_long_axes_have_round_ticks_within_their_ends():
     lr = [10 ** (-4.9 + 0.1 * i) for i in range(30)]
     trials = [trial(i, i / 30, lr=v, n=0.013 + i) for i, v in enumerate(lr)]
-    log, number = space_info(trials, ("lr", "n"), None)["axes"]
+    log, number = search_space_info(trials, ("lr", "n"), None)["axes"]
     assert [label for _, label in log["ticks"]] == ["1.26e-5", "0.0001", "0.001", "0.01"]
     assert [label for _, label in number["ticks"]] == ["0.013", "10", "20", "29"]
 
@@ -161,7 +162,7 @@ def test_charts_have_a_mark_for_each_trial_that_has_the_parameter():
     trials = drawn(12)
     del trials[5]["parameters"]["kind"]
     trials[2] |= {"state": "pruned"}
-    info = space_info(trials, ("rate", "kind"), chosen=7)
+    info = search_space_info(trials, ("rate", "kind"), chosen=7)
     chart = parallel_chart(info)
     assert chart.count('<path class="trial') == 11  # without the one that was stopped
     assert set(re.findall(r'data-trial="(\d+)"', chart)) == {str(i) for i in range(12)} - {"2"}
@@ -184,14 +185,14 @@ def test_while_nothing_is_chosen_the_best_complete_trial_is_bold():
     best = max(trials, key=lambda t: t["macro_f1"])["number"]
     trials.append(trial(12, 0.99, "pruned", rate=0.5))
     assert f'class="trial best" data-trial="{best}"' in parallel_chart(
-        space_info(trials, ("rate",), None)
+        search_space_info(trials, ("rate",), None)
     )
 
 
 def test_words_without_room_stand_in_two_rows_and_none_is_lost():
     words = ("resnet_small", "resnet_large", "vgg_small")
     trials = [trial(i, i / 10, kind=words[i % 3]) for i in range(9)]
-    chart = slice_chart(space_info(trials, ("kind",), None), 0)
+    chart = slice_chart(search_space_info(trials, ("kind",), None), 0)
     assert all(f">{word}<" in chart for word in words)
     assert {'y="141"', 'y="156"'} <= set(re.findall(r'y="\d+"', chart))
 
@@ -199,7 +200,7 @@ def test_words_without_room_stand_in_two_rows_and_none_is_lost():
 def test_of_many_trials_the_best_and_some_others_are_drawn():
     trials = drawn(1000)
     worst = min(trials, key=lambda t: t["macro_f1"])["number"]
-    info = space_info(trials, ("rate",), chosen=worst)
+    info = search_space_info(trials, ("rate",), chosen=worst)
     assert (info["drawn"], info["complete"]) == (LINES, 1000)
     numbers = [line["number"] for line in info["lines"]]
     assert len(set(numbers)) == LINES
@@ -215,7 +216,7 @@ def test_a_line_has_few_bytes():
         trial(i, float(rng.random()), **dict(zip(names, rng.random(len(names)), strict=True)))
         for i in range(2000)
     ]
-    info = space_info(trials, names, None)
+    info = search_space_info(trials, names, None)
     chart = parallel_chart(info)
     assert max(len(path) for path in re.findall(r'<path class="trial[^>]*>', chart)) <= 200
     assert chart.count('class="axis"') == AXES + 1
@@ -223,11 +224,11 @@ def test_a_line_has_few_bytes():
 
 
 def test_one_value_or_none_draws_nothing():
-    assert space_info([trial(0, 0.4, rate=1)], ("rate",), None) is None
+    assert search_space_info([trial(0, 0.4, rate=1)], ("rate",), None) is None
     failed = [trial(i, None, "failed", rate=1) for i in range(3)]
-    assert space_info(failed, ("rate",), None) is None
+    assert search_space_info(failed, ("rate",), None) is None
     equal = [trial(i, 0.4, rate=1) for i in range(3)]
-    info = space_info(equal, ("rate",), None)
+    info = search_space_info(equal, ("rate",), None)
     assert parallel_chart(info).count('<path class="trial') == 3
     assert slice_chart(info, 0).count("circle") == 3
 

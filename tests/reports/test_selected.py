@@ -6,7 +6,7 @@ import pytest
 
 from reports.report import write_report
 from reports.run import read_run
-from reports.verdict import verdict_line
+from reports.sections.verdict import verdict_line
 from tests.reports.conftest import ROWS, add_comparison, add_cross_phase, add_synthetic, make_run
 from tests.reports.test_comparison import shown
 from tests.reports.test_report import read
@@ -46,7 +46,7 @@ BOASTS = ("raised the macro-F1", "beats every", "own way helped", "shown to help
 def test_a_search_without_a_test_part_has_no_verdict_on_synthetic_images(untested):
     html, info = read(untested)
     assert read_run(untested).tried == 24
-    assert info["worth"]["difference"]["low"] > 0
+    assert info["synthetic_gain"]["difference"]["low"] > 0
     assert info["verdict"]["synthetic"]["state"] == "selected"
     assert {info["claims"][name]["state"] for name in ("enlarged", "kept")} == {"open"}
     text = shown(html)

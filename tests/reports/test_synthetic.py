@@ -10,15 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reports.data import data_info
 from reports.report import write_report
-from reports.results import results_info
 from reports.run import read_run
 from reports.scintigrams import inverted_grey, side_by_side
-from reports.sections.generators import info as generators_info
-from reports.sections.generators import pictures
-from reports.synthetic_gain import uses_synthetic, worth_info
-from reports.verdict import synthetic_state, verdict_info, verdict_line
+from reports.sections.data import data_info
+from reports.sections.generators import generators_info, real_and_synthetic
+from reports.sections.results import results_info
+from reports.sections.synthetic_gain import synthetic_gain_info, uses_synthetic
+from reports.sections.verdict import synthetic_state, verdict_info, verdict_line
 from tests.reports.conftest import add_synthetic, make_dataset, make_run
 from tests.reports.test_report import EVIL, Page, read
 from thyroid.configuration import to_json
@@ -39,7 +38,7 @@ def content(tmp_path_factory, dataset):
 
 
 def test_worth_is_the_difference_of_the_same_seeds(content):
-    info = worth_info(content)
+    info = synthetic_gain_info(content)
     for row in info["by_seed"]:
         for name, part in (("with", content.predictions), ("without", content.without_synthetic)):
             predicted = part["test"][row["seed"]]
@@ -57,14 +56,14 @@ def test_worth_is_the_difference_of_the_same_seeds(content):
 
 def test_only_seeds_that_ran_both_ways_are_compared(synthetic_run):
     (synthetic_run / "predictions/without-synthetic/test-seed3.csv").unlink()
-    info = worth_info(read_run(synthetic_run))
+    info = synthetic_gain_info(read_run(synthetic_run))
     assert [row["seed"] for row in info["by_seed"]] == [0, 1, 2, 4]
 
 
 def test_validation_images_stand_in_for_a_missing_test_part(synthetic_run):
     for path in (synthetic_run / "predictions").rglob("test-*.csv"):
         path.unlink()
-    assert worth_info(read_run(synthetic_run))["part"] == "validation"
+    assert synthetic_gain_info(read_run(synthetic_run))["part"] == "validation"
     html, info = read(synthetic_run)
     assert "macro-F1 on the validation images" in html
     assert "validation_only" in info["verdict"]["cautions"]
@@ -98,7 +97,7 @@ def test_state_without_a_comparison():
 
 
 def test_line_for_the_terminal_has_the_difference(content):
-    worth = worth_info(content)
+    worth = synthetic_gain_info(content)
     verdict = verdict_info(content.config, data_info(content), results_info(content), None, worth)
     gain = worth["difference"]
     assert f"synthetic images make a difference of {gain['value']:+.3f} (" in verdict_line(verdict)
@@ -162,7 +161,7 @@ def test_costs_are_means_over_seeds(content):
 
 def test_a_run_without_synthetic_images_has_none_of_it(run):
     html, info = read(run)
-    assert info["worth"] is None
+    assert info["synthetic_gain"] is None
     assert info["generators"] is None
     assert info["verdict"]["synthetic"] == {"state": None, "difference": None}
     assert 'id="generators"' not in html
@@ -173,7 +172,7 @@ def test_a_run_without_synthetic_images_has_none_of_it(run):
 
 
 def test_pairs_have_pixels_of_the_same_size_and_the_same_grey(content, dataset):
-    groups = pictures(content)
+    groups = real_and_synthetic(content)
     shown_pixels = [
         [np.asarray(Image.open(io.BytesIO(base64.b64decode(u.split(",")[1])))) for u in group[side]]
         for group in groups

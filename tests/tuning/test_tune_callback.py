@@ -266,7 +266,7 @@ def test_a_report_is_there_while_the_search_goes_on_and_nothing_stays(
             page = json.loads((run / "report.json").read_text())
         except FileNotFoundError:
             return False
-        return bool(page["search"]["ended"]) and page["savings"] is not None
+        return bool(page["search"]["ended"]) and page["sharing"] is not None
 
     try:
         deadline = time.monotonic() + 180

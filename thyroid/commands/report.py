@@ -18,7 +18,7 @@ def report(run: RunPath, *, out: Path | None = None, lang: Literal["en", "zh"] =
         lang: English or Chinese.
     """
     from reports.report import write_report
-    from reports.verdict import verdict_line
+    from reports.sections.verdict import verdict_line
 
     page = write_report(run, out, lang)
     print(verdict_line(json.loads(page.with_suffix(".json").read_text())["verdict"]))

@@ -10,7 +10,7 @@ from reports.run import Run
 from thyroid.evaluate.paired import accuracy_difference
 
 
-def forgetting_info(run: Run) -> dict[str, Any] | None:
+def retention_info(run: Run) -> dict[str, Any] | None:
     """Accuracy on single and on cross images before and after the cross phase.
 
     On test images, or on validation images where there is no test part. None where no network was

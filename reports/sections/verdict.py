@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from reports.data import centre_relation
 from reports.estimates import ENOUGH_SEEDS, direction
-from reports.synthetic_gain import uses_synthetic
+from reports.sections.data import centre_relation
+from reports.sections.synthetic_gain import uses_synthetic
 
 ENOUGH_IMAGES = 100
 ENOUGH_PER_CLASS = 10

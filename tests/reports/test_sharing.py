@@ -7,9 +7,9 @@ import re
 import pytest
 
 from reports.run import read_run
-from reports.sections.savings import info as savings_info
-from reports.tree import MOST_ROWS, MOST_STAGES, tree_info
-from reports.tree_figure import tree_chart
+from reports.sections.sharing import sharing_info
+from reports.sections.stage_tree import MOST_ROWS, MOST_STAGES, stage_tree_info
+from reports.sections.stage_tree_figures import tree_chart
 from tests.reports.conftest import add_stages, make_stages
 from tests.reports.test_report import read
 from thyroid.errors import InputError
@@ -50,7 +50,7 @@ PIPELINE = [
 
 def test_sums_are_those_of_the_definition(run):
     listed = make_stages(trials=9, segments=5, found=("dcgan", "split"))["stages"]
-    info = savings_info(read_run(add_stages(run, trials=9, segments=5, found=("dcgan", "split"))))
+    info = sharing_info(read_run(add_stages(run, trials=9, segments=5, found=("dcgan", "split"))))
     assert info["needed"] == pytest.approx(sum(s["seconds"] * len(s["users"]) for s in listed))
     assert info["computed"] == pytest.approx(sum(s["seconds"] for s in listed if not s["found"]))
     assert info["found"] == pytest.approx(sum(s["seconds"] for s in listed if s["found"]))
@@ -64,8 +64,7 @@ def test_sums_are_those_of_the_definition(run):
 
 
 def test_the_page_says_what_was_computed(run):
-    html, info = read(add_stages(run, trials=9, segments=5, found=("dcgan",)))
-    assert list(info)[-3:] == ["savings", "search", "provenance"]
+    html, _ = read(add_stages(run, trials=9, segments=5, found=("dcgan",)))
     assert "Without sharing, the trainings of this run would have needed" in html
     assert "were found in the store, where earlier runs had left them" in html
     titles = re.findall(r"<h2[^>]*>(.*?)</h2>", html)
@@ -81,14 +80,14 @@ def test_the_page_says_what_was_computed(run):
 
 def test_nothing_shared_is_said_so(run):
     html, info = read(add_stages(run, trials=1, segments=3, generators=False))
-    assert info["savings"]["factor"] == 1
+    assert info["sharing"]["factor"] == 1
     assert "no two trainings needed the same stage" in html
 
 
 def test_everything_found_is_said_so(run):
     kinds = {s["kind"] for s in make_stages(trials=4)["stages"]}
     html, info = read(add_stages(run, trials=4, found=kinds))
-    assert info["savings"]["factor"] is None
+    assert info["sharing"]["factor"] is None
     assert "; none had to be computed" in html
 
 
@@ -97,19 +96,19 @@ def test_a_training_run_has_the_section_too(run):
     (run / "config.json").write_text(json.dumps(config | {"command": "train", "search": None}))
     (run / "trials.csv").unlink()
     html, _ = read(add_stages(run, trials=1, seeds=(0, 1, 2)))
-    assert 'id="savings"' in html
+    assert 'id="sharing"' in html
     assert 'id="search"' not in html
 
 
 def test_without_the_file_there_is_no_section(run):
     html, info = read(run)
-    assert info["savings"] is None
+    assert info["sharing"] is None
     assert "What was computed" not in html
 
 
 def test_a_run_that_has_computed_nothing_yet(run):
     (run / "stages.json").write_text('{"format_version": 1, "stages": []}')
-    assert read(run)[1]["savings"] is None
+    assert read(run)[1]["sharing"] is None
 
 
 GOOD = make_stages(trials=2)
@@ -158,7 +157,7 @@ def test_a_stage_that_is_listed_twice_is_damage(tmp_path):
 
 
 def test_the_tree_follows_the_pipeline():
-    tree = tree_info(PIPELINE)
+    tree = stage_tree_info(PIPELINE)
     boxes = tree["boxes"]
     roles = [(b["role"], b["first_epoch"], b["follows"], b["row"], b["rows"]) for b in boxes]
     assert roles == [
@@ -179,16 +178,16 @@ def test_the_tree_follows_the_pipeline():
 
 
 def test_nothing_to_draw_is_no_tree():
-    assert tree_info(PIPELINE[:1]) is None
+    assert stage_tree_info(PIPELINE[:1]) is None
 
 
 def test_a_segment_whose_beginning_is_not_listed_stands_alone():
-    tree = tree_info([segment("c", ["gone"], 8)])
+    tree = stage_tree_info([segment("c", ["gone"], 8)])
     assert [(b["role"], b["follows"]) for b in tree["boxes"]] == [("classifier", None)]
 
 
 def test_stages_that_need_each_other_do_not_hang():
-    assert tree_info([segment("a", ["b"], 0), segment("b", ["a"], 4)]) is None
+    assert stage_tree_info([segment("a", ["b"], 0), segment("b", ["a"], 4)]) is None
 
 
 SIZES = {
@@ -208,7 +207,7 @@ def listed(tmp_path, about) -> list[NeededStage]:
 @pytest.mark.parametrize("about", SIZES.values(), ids=SIZES)
 def test_the_tree_has_bounds_and_accounts_for_every_stage(tmp_path, about):
     stages = listed(tmp_path, about)
-    tree = tree_info(stages)
+    tree = stage_tree_info(stages)
     boxes = tree["boxes"]
     drawable = [s for s in stages if s.kind in ("dcgan", "srgan", "synthesis", "classifier")]
     assert tree["stages"] == len(drawable) == tree["drawn"] + tree["hidden"]
@@ -224,7 +223,7 @@ def test_the_tree_has_bounds_and_accounts_for_every_stage(tmp_path, about):
 
 @pytest.mark.parametrize("about", SIZES.values(), ids=SIZES)
 def test_boxes_lie_within_what_they_follow_and_never_over_another(tmp_path, about):
-    tree = tree_info(listed(tmp_path, about))
+    tree = stage_tree_info(listed(tmp_path, about))
     boxes = tree["boxes"]
     chart = tree_chart(tree)
     found = re.findall(r'<rect class="[^"]*" x="([^"]+)" y="([^"]+)" width="([^"]+)" he', chart)
@@ -246,12 +245,12 @@ def test_boxes_lie_within_what_they_follow_and_never_over_another(tmp_path, abou
 
 def test_what_most_trainings_need_is_shown(tmp_path):
     stages = listed(tmp_path, SIZES["a large search"])
-    shown = [b["needs"] for b in tree_info(stages)["boxes"] if b["role"] == "dcgan"]
+    shown = [b["needs"] for b in stage_tree_info(stages)["boxes"] if b["role"] == "dcgan"]
     assert sorted(shown) == sorted(s.needs for s in stages if s.kind == "dcgan")
 
 
 def test_the_chart_tells_in_words_what_colours_tell():
-    chart = tree_chart(tree_info(PIPELINE))
+    chart = tree_chart(stage_tree_info(PIPELINE))
     titles = re.findall(r"<title>(.*?)</title>", chart)
     assert titles[2] == (
         "DCGAN, seed 0, epochs 1 to 10: 10.0 s, found in the store, needed by 3 trainings "
@@ -264,14 +263,14 @@ def test_the_chart_tells_in_words_what_colours_tell():
 
 
 def test_what_is_not_shown_is_said(tmp_path):
-    tree = tree_info(listed(tmp_path, SIZES["nothing alike"]))
+    tree = stage_tree_info(listed(tmp_path, SIZES["nothing alike"]))
     assert f"and {tree['hidden_roots']:,} more stages" in tree_chart(tree)
 
 
 def test_a_judge_of_synthetic_images_stands_with_the_classifiers():
     real = segment("judge2", ["split", "pool"], 0)
     quality = stage("q", "quality", ["pool", "label_filter", "judge2"])
-    boxes = tree_info([*PIPELINE, real, quality])["boxes"]
+    boxes = stage_tree_info([*PIPELINE, real, quality])["boxes"]
     last = boxes[-1]
     assert (last["role"], boxes[last["follows"]]["role"]) == ("label_filter", "synthesis")
 
@@ -282,4 +281,4 @@ def test_narrow_boxes_share_the_number_of_their_trainings(segments, labels):
         stage(f"d{i}", "dcgan", [f"d{i - 1}"], needs=40, first_epoch=5 * i, epochs=5)
         for i in range(segments)
     ]
-    assert tree_chart(tree_info(stages)).count("\N{MULTIPLICATION SIGN}40<") == labels
+    assert tree_chart(stage_tree_info(stages)).count("\N{MULTIPLICATION SIGN}40<") == labels

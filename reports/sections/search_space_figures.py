@@ -1,4 +1,4 @@
-"""Trials in the searched space, drawn. Drawing only: `space_info` and `importance_info` decide."""
+"""Trials in the searched space, drawn."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from reports import svg
 from reports.language import gettext as _
-from reports.spaces import AXES
+from reports.sections.search_space import AXES
 
 WIDTH, TOP, HEIGHT, FOOT = 920, 64, 250, 12
 LEFT, RIGHT = 84, 60
@@ -51,7 +51,7 @@ def parallel_chart(space: dict[str, Any]) -> Markup:
         parts.append(svg.line(x, TOP, x, TOP + HEIGHT, "axis"))
         parts += _heading(x, axis["name"])
         for place, label in _apart(axis["ticks"], 13 / HEIGHT):
-            parts.append(svg.text(x + 4, y(place) + 4, _short(label, LETTERS + 2), "start"))
+            parts.append(svg.text(x + 4, y(place) + 4, svg.shortened(label, LETTERS + 2), "start"))
         if lacks:
             box = '<rect class="unused" x="{}" y="{}" width="7" height="7"/>'
             parts.append(Markup(box).format(round(x - 3.5, 1), foot - 3.5))
@@ -80,9 +80,9 @@ def _heading(x: float, name: str) -> list[Markup]:
         if rows[-1] and len(rows[-1] + word) > LETTERS:
             rows.append("")
         rows[-1] += word
-    told = [(_short(row, LETTERS), "name") for row in rows[:3]]
+    told = [(svg.shortened(row, LETTERS), "name") for row in rows[:3]]
     if group:
-        told.insert(0, (_short(group, LETTERS + 2), "group"))
+        told.insert(0, (svg.shortened(group, LETTERS + 2), "group"))
     return [
         svg.text(x, TOP - 12 - 13 * up, row, "middle", kind)
         for up, (row, kind) in enumerate(reversed(told))
@@ -131,7 +131,7 @@ def slice_chart(space: dict[str, Any], place: int) -> Markup:
 
 def _beneath(axis: dict[str, Any], x: svg.Axis) -> list[Markup]:
     """An axis' labels; words that have no room beside each other stand in two rows."""
-    ticks = [(at, _short(label, 14)) for at, label in axis["ticks"]]
+    ticks = [(at, svg.shortened(label, 14)) for at, label in axis["ticks"]]
     least = max((svg.width(label) + 6 for _, label in ticks), default=0) / (x.end - x.start)
     rows = [ticks]
     if axis["few"] and len(_apart(ticks, least)) < len(ticks):
@@ -141,40 +141,3 @@ def _beneath(axis: dict[str, Any], x: svg.Axis) -> list[Markup]:
         for down, row in enumerate(rows)
         for at, label in _apart(row, least)
     ]
-
-
-def importance_chart(rows: Sequence[dict[str, Any]], together: float) -> Markup:
-    """A bar for each parameter with its range over resamples, and one for what is left."""
-    left, width, row = 190, 620, 22
-    height = 8 + row * (len(rows) + 1) + 34
-    x = svg.Axis(low=0.0, high=1.0, start=left, end=width - 44)
-    parts = []
-    for tick in x.ticks():
-        parts.append(svg.line(x(tick), 8, x(tick), height - 34, "grid"))
-        parts.append(svg.text(x(tick), height - 20, svg.tick_label(tick), "middle"))
-    across = _("share of the explained variance")
-    parts.append(svg.text((x.start + x.end) / 2, height - 4, across, "middle", "title"))
-    bar = '<rect class="{}" x="{}" y="{}" width="{}" height="13"/>'
-    for i, found in enumerate(rows):
-        up = 8 + row * i
-        parts.append(svg.text(left - 8, up + 15, _short(found["name"], 28), "end"))
-        wide = round(x(found["value"]) - left, 1)
-        parts.append(Markup(bar).format("bar", left, up + 5, wide))
-        low, high = x(found["low"]), x(found["high"])
-        whisker = f"M{low} {up + 11.5}H{high}M{low} {up + 8}v7M{high} {up + 8}v7"
-        parts.append(Markup('<path class="whisker" d="{}"/>').format(whisker))
-        parts.append(svg.text(high + 7, up + 15, _share(found["value"]), "start", "value"))
-    up, wide = 8 + row * len(rows), round(x(together) - left, 1)
-    parts.append(svg.text(left - 8, up + 15, _("several together"), "end"))
-    parts.append(Markup(bar).format("together", left, up + 5, wide))
-    parts.append(svg.text(left + wide + 7, up + 15, _share(together), "start", "value"))
-    alt = _("Importance of {count} parameters; the table has the numbers.").format(count=len(rows))
-    return svg.picture(parts, alt, height, width)
-
-
-def _share(value: float) -> str:
-    return f"{value:.2f}" if value >= 0.005 else "<0.01"
-
-
-def _short(name: str, most: int) -> str:
-    return name if len(name) <= most else name[: most - 1] + "\N{HORIZONTAL ELLIPSIS}"

@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from reports.language import later
 from reports.run import Run
-from reports.tree import tree_info
+from reports.sections.stage_tree import stage_tree_info
 from thyroid.runs.stage_sharing import NeededStage
-
-TITLE = later("What was computed")
-AFTER = "search"
 
 KINDS = (
     "split",
@@ -28,7 +24,7 @@ KINDS = (
 """In the order of the pipeline; what is not named here comes last."""
 
 
-def info(run: Run) -> dict[str, Any] | None:
+def sharing_info(run: Run) -> dict[str, Any] | None:
     """None where the run did not record its stages, or has computed none yet.
 
     Returns
@@ -37,14 +33,14 @@ def info(run: Run) -> dict[str, Any] | None:
         `needed`: stage-seconds of all trainings, had each computed its own stages; of these
         `computed`, `found` in the store and `shared` within the run; `factor`: needed / computed,
         None where nothing was computed. `kinds`: the same of each kind of stage. `tree`: which
-        stage follows which (see `tree_info`).
+        stage follows which (see `stage_tree_info`).
     """
     stages = run.stages
     if not stages:
         return None
     kinds = sorted({s.kind for s in stages}, key=lambda kind: (_place(kind), kind))
     rows = [{"kind": kind} | _sums([s for s in stages if s.kind == kind]) for kind in kinds]
-    return _sums(stages) | {"kinds": rows, "tree": tree_info(stages)}
+    return _sums(stages) | {"kinds": rows, "tree": stage_tree_info(stages)}
 
 
 def _sums(stages: Sequence[NeededStage]) -> dict[str, Any]:

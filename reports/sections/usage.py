@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from reports.language import later
 from reports.run import Run
 from thyroid.runs.usage import HOURS, LIMITS
 
-TITLE = later("Node-hours and stage-hours")
-AFTER = "savings"
 
-
-def info(run: Run) -> dict[str, Any] | None:
+def usage_info(run: Run) -> dict[str, Any] | None:
     """None where the run did not count.
 
     Returns

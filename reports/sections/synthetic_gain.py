@@ -20,7 +20,7 @@ def uses_synthetic(config: dict[str, Any]) -> bool:
     return from_json(Recipe, config.get("recipe", {})).synthetic
 
 
-def worth_info(run: Run) -> dict[str, Any] | None:
+def synthetic_gain_info(run: Run) -> dict[str, Any] | None:
     """The difference in macro-F1 that synthetic images make, of the seeds that both were run with.
 
     On test images, or on validation images where there is no test part. None where the recipe has

@@ -21,7 +21,7 @@ NEAR = 0.1
 """Ticks nearer to an end than this share of the axis are left out."""
 
 
-def space_info(
+def search_space_info(
     trials: Sequence[dict[str, Any]], names: Sequence[str], chosen: int | None
 ) -> dict[str, Any] | None:
     """Where each trial lies on each parameter's axis; None where fewer than two have a value.

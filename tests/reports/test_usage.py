@@ -12,13 +12,13 @@ from thyroid.errors import InputError
 
 def text(html: str) -> str:
     """Of the section, without its markup."""
-    section = html[html.index('id="costs-title"') : html.index('id="data-title"')]
+    section = html[html.index('id="usage-title"') : html.index('id="data-title"')]
     return " ".join(re.sub(r"<[^>]*>", "", section).replace("\N{NO-BREAK SPACE}", " ").split())
 
 
 def test_hours_are_summed_and_compared_with_what_was_there(run):
     html, info = read(add_costs(run))
-    costs = info["costs"]
+    costs = info["usage"]
     assert [row["part"] for row in costs["parts"]] == ["search", "final"]
     assert costs["all"]["hours"] == 2
     assert costs["all"]["node_hours"] == 4
@@ -35,7 +35,7 @@ def test_hours_are_summed_and_compared_with_what_was_there(run):
 
 def test_without_a_gpu_there_is_no_share_of_gpus(run):
     html, info = read(add_stages(add_costs(run, gpus=False)))
-    assert info["costs"]["all"]["gpu_share"] is None
+    assert info["usage"]["all"]["gpu_share"] is None
     assert "its nodes, none of them with a GPU, were there for 4.000 node-hours" in text(html)
     assert "They held" not in text(html)
     assert "Seconds of each kind of stage" in html
@@ -62,7 +62,7 @@ def test_without_a_gpu_there_is_no_share_of_gpus(run):
 def test_what_ended_a_search_is_said(run, limits, sentences):
     html, info = read(add_costs(run, **limits))
     assert sentences in text(html)
-    assert info["costs"]["budget"]["ended"] == limits.get("ended")
+    assert info["usage"]["budget"]["ended"] == limits.get("ended")
 
 
 @pytest.mark.parametrize(

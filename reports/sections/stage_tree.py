@@ -46,7 +46,7 @@ class _Node:
     rows: int = 1
 
 
-def tree_info(stages: Sequence[NeededStage]) -> dict[str, Any] | None:
+def stage_tree_info(stages: Sequence[NeededStage]) -> dict[str, Any] | None:
     """The stages to be drawn, from top to bottom; None where there is none.
 
     Where there is no room for all, the branches that most trainings need are shown.

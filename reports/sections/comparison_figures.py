@@ -31,7 +31,7 @@ def forest_chart(rows: Sequence[dict[str, Any]]) -> Markup:
     for i, row in enumerate(rows):
         y, d = svg.TOP + ROW * i + ROW / 2, row["difference"]
         title = row["title"]
-        parts.append(svg.text(LEFT - 10, y + 4, _short(_(title)), "end"))
+        parts.append(svg.text(LEFT - 10, y + 4, svg.shortened(_(title), 32), "end"))
         worse = row["state"] == "lower"
         kind = "interval worse" if worse else "interval"
         parts.append(svg.line(x(d["low"]), y, x(d["high"]), y, kind))
@@ -46,7 +46,3 @@ def _mark(x: float, y: float, state: str) -> Markup:
         return Markup(square).format(round(x - 4.5, 1), round(y - 4.5, 1))
     kind = "complete" if state == "higher" else "pruned"
     return Markup('<circle class="mark {}" cx="{}" cy="{}" r="4.5"/>').format(kind, x, y)
-
-
-def _short(title: str) -> str:
-    return title if len(title) <= 32 else title[:31] + "\N{HORIZONTAL ELLIPSIS}"

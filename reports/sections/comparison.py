@@ -20,8 +20,8 @@ from reports.estimates import (
 )
 from reports.language import later
 from reports.paired_predictions import Pair, paired
-from reports.results import confusion_info
 from reports.run import ComparedRow, Run
+from reports.sections.results import confusion_info
 from thyroid.evaluate.bootstrap import bootstrap
 from thyroid.evaluate.metrics import (
     Floats,

@@ -1,4 +1,4 @@
-"""The tree of stages, drawn. Drawing only: what is shown, and where, `tree_info` has decided."""
+"""The tree of stages, drawn."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from reports.spaces import evenly, scale_of
+from reports.sections.search_space import evenly, scale_of
 
 ENOUGH = 10
 """Complete trials from which on importance is told."""

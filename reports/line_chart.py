@@ -1,0 +1,95 @@
+"""Values per epoch as lines, one for each seed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from reports import svg
+from reports.language import gettext as _
+from reports.language import ngettext
+from reports.svg import LEFT, RIGHT, TOP, WIDTH
+
+
+def epoch_chart(
+    training: dict[str, Any],
+    names: Mapping[str, tuple[str, str]],
+    y_label: str,
+    floor: float | None = None,
+    roof: float | None = None,
+    *,
+    level: float | None = None,
+    since: float | None = None,
+    since_what: str = "",
+) -> Markup:
+    """A line for each seed and name, and the name beside its end.
+
+    Parameters
+    ----------
+    names
+        Field -> its name on the chart, and its stroke: solid or dashed.
+    level, since
+        Where a fine line runs across, and where one stands upright, with `since_what` beside it.
+    """
+    lines = {
+        field: [
+            [(e, v) for e, v in zip(s["epoch"], s[field], strict=True) if v is not None]
+            for s in training["seeds"]
+        ]
+        for field in names
+    }
+    points = [point for group in lines.values() for line in group for point in line]
+    x = svg.axis_x([e for e, _ in points])
+    y = svg.axis_y([v for _, v in points] + ([] if level is None else [level]), floor, roof)
+    parts = [svg.frame(x, y, _("epoch"), y_label, whole=True)]
+    if level is not None:
+        parts.append(svg.line(LEFT, y(level), x.end, y(level), "mean"))
+    if since is not None:
+        parts.append(svg.line(x(since), y.start, x(since), y.end, "mean"))
+        if since_what and x(since) < (LEFT + x.end) / 2:
+            parts.append(svg.text(x(since) + 5, TOP + 6, since_what, "start"))
+        elif since_what:  # the names of the lines need the room to the right
+            parts.append(
+                svg.text(x(since) - 5, TOP + 6, f"{since_what} \N{RIGHTWARDS ARROW}", "end")
+            )
+    ends: list[tuple[float, str, str]] = []
+    for field, group in lines.items():
+        label, stroke = names[field]
+        drawn = [line for line in group if line]
+        for line in drawn:
+            path = "M" + "L".join(f"{x(e)} {y(v)}" for e, v in line)
+            parts.append(Markup('<path class="line {}" d="{}"/>').format(stroke, path))
+            if len(line) == 1:
+                parts.append(
+                    Markup('<circle class="dot {}" cx="{}" cy="{}" r="3"/>').format(
+                        stroke, x(line[0][0]), y(line[0][1])
+                    )
+                )
+        if drawn:
+            ends.append((sum(y(line[-1][1]) for line in drawn) / len(drawn), label, stroke))
+    parts += end_labels(ends)
+    seeds = len(training["seeds"])
+    alt = ngettext(
+        "{what} per epoch ({shown}), {seeds} seed.",
+        "{what} per epoch ({shown}), {seeds} seeds.",
+        seeds,
+    ).format(
+        what=y_label[0].upper() + y_label[1:],
+        shown=", ".join(label for label, _stroke in names.values()),
+        seeds=seeds,
+    )
+    if since_what:
+        alt += " " + _("The {part} begins where the upright line is.").format(part=since_what)
+    return svg.picture(parts, alt)
+
+
+def end_labels(ends: Sequence[tuple[float, str, str]]) -> list[Markup]:
+    """Names beside the ends of their lines: height, name, stroke; not one over another."""
+    texts, below = [], -math.inf
+    for at, label, stroke in sorted(ends):
+        below = max(at, below + 14)
+        texts.append(svg.text(WIDTH - RIGHT + 6, below + 4, label, "start", f"name {stroke}"))
+    return texts

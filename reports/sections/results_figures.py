@@ -1,0 +1,44 @@
+"""A metric of each class, drawn."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from reports import svg
+from reports.language import gettext as _
+from reports.svg import BOTTOM, TOP, WIDTH
+
+
+def interval_chart(rows: Sequence[dict[str, Any]], metric: str, mean: float | None) -> Markup:
+    """A dot and its confidence interval for each class; a dashed line at the macro mean."""
+    rows = [row for row in rows if row[metric]]
+    left = 12 + min(150, max((svg.width(_short(row["name"])) for row in rows), default=0))
+    height = TOP + 25 * len(rows) + BOTTOM
+    low = min((row[metric]["low"] for row in rows), default=0.0)
+    x = svg.Axis(low=min(0.8, math.floor(low * 10) / 10), high=1.0, start=left, end=WIDTH - 14)
+    parts = []
+    for tick in x.ticks():
+        parts.append(svg.line(x(tick), TOP, x(tick), height - BOTTOM, "grid"))
+        parts.append(svg.text(x(tick), height - BOTTOM + 15, svg.tick_label(tick), "middle"))
+    parts.append(svg.text((left + WIDTH - 14) / 2, height - 4, metric.upper(), "middle"))
+    if mean is not None:
+        parts.append(svg.line(x(mean), TOP, x(mean), height - BOTTOM, "mean"))
+    for i, row in enumerate(rows):
+        y, e = TOP + 25 * i + 13, row[metric]
+        parts.append(svg.text(left - 8, y + 4, _short(row["name"]), "end"))
+        parts.append(svg.line(x(e["low"]), y, x(e["high"]), y, "interval"))
+        parts.append(
+            Markup('<circle class="mark complete" cx="{}" cy="{}" r="4"/>').format(x(e["value"]), y)
+        )
+    alt = _("{metric} of each class with its confidence interval; the table has the numbers.")
+    return svg.picture(parts, alt.format(metric=metric.upper()), height)
+
+
+def _short(name: str) -> str:
+    """A class name that fits beside a chart; the table has all of it."""
+    name = _(name.replace("_", " "))
+    return name if len(name) <= 22 else name[:21] + "…"
