@@ -15,7 +15,7 @@ def generator(seed: int = 0) -> Generator:
 
 
 def activity(n: int, side: int = 8) -> Tensor:
-    """Of mean 1 in each image, from dark to bright."""
+    """Activities with mean 1 in each image, from dark to bright."""
     picture = torch.linspace(0, 4, side * side).view(1, side, side).square()
     return (picture / picture.mean()).expand(n, -1, -1).contiguous()
 

@@ -1,4 +1,4 @@
-"""What is written is whole and on the disk."""
+"""Files are written whole and are on the disk."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ CROSS_ALONE = {
     "cross__secondary": 0.25,
     "network__cross_feature": "stem",
 }
-"""What the single phase does not depend on."""
+"""Fields that the single phase does not depend on."""
 
 
 @pytest.mark.parametrize("field", CROSS_ALONE)
@@ -125,7 +125,7 @@ def test_secondary_findings_matter_wherever_crosses_are_seen() -> None:
 
 @given(st.integers(1, 14), st.integers(1, 14))
 def test_switches_share_all_whole_segments_before_the_earlier_one(first: int, second: int) -> None:
-    """Of the warm-up and the constant rate; the decay is reached by a late switch alone."""
+    """Epochs of warm-up and constant rate; only a late switch reaches the decay."""
     recipes = [retraining(cross__epochs=epochs) for epochs in (first, second)]
     earlier = min(pipeline.switch_epoch(recipe) for recipe in recipes)
     assert earlier == 15 - max(first, second)

@@ -64,7 +64,7 @@ SEARCHED = {
     "mixing__cross_share": 0.5,
     "mixing__label_filter_weight": 0.5,
 }
-"""What a search changes from trial to trial, and synthetic images do not depend on."""
+"""Fields that a search changes and synthetic images do not depend on."""
 
 
 @pytest.mark.parametrize("field", SEARCHED)

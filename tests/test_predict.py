@@ -44,7 +44,7 @@ def place(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def of_test_part(dataset: Path, run: Path) -> tuple[Predictions, np.ndarray]:
-    """What the run says of its test images, and their matrices (N, H, H)."""
+    """The run's predictions of its test images, and their matrices (N, H, H)."""
     said = read_predictions(run / "predictions" / "test-seed0.csv", CLASSES)
     images = Dataset.open(dataset)
     row_of = {name: i for i, name in enumerate(images.images["image_id"])}

@@ -1,4 +1,4 @@
-"""What README.md, TUTORIAL.md and GUIDE.md tell a reader to type works; what they link exists.
+"""The commands in README.md, TUTORIAL.md and GUIDE.md work, and their links exist.
 
 Blocks of ```sh run as they stand there, on smaller data and shorter trainings (options added at the
 end of a line); commands in other blocks are parsed.
@@ -47,7 +47,7 @@ SHORTER = {
     "search": ["--trials", "2", "--final-seeds", "1", "--max-seeds", "1", *MIXED],
     "compare": ["--seeds", "1"],
 }
-"""What is added to a command of the tutorial, where the last word of two counts."""
+"""Options added to a command of the tutorial; the last one of two counts."""
 
 
 def text(name: str) -> str:
@@ -72,7 +72,7 @@ def lines(name: str, program: str) -> list[list[str]]:
 
 
 def commands(name: str) -> Iterator[list[str]]:
-    """What is given to `thyroid`, here or by `ray submit` on a cluster."""
+    """The arguments of `thyroid`, here or by `ray submit` on a cluster."""
     yield from (words[1:] for words in lines(name, "thyroid"))
     for words in lines(name, "ray"):
         if "cluster/search.py" in words:
@@ -212,7 +212,7 @@ def test_the_tutorial_explains_every_check_and_names_no_other() -> None:
 
 
 def anchors(markdown: str) -> set[str]:
-    """Of the headings, as GitHub makes them."""
+    """Anchors of the headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.*)$", FENCED.sub("", markdown), re.M)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 

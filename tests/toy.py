@@ -135,7 +135,7 @@ def made(stage: Stage, dataset: Path, root: Path) -> tuple[Path, list[EpochMetri
 
 
 def without_times(metrics: list[EpochMetrics]) -> list[dict[str, Any]]:
-    """What is the same wherever and whenever it is made."""
+    """The parts of an artifact that are the same wherever and whenever it is made."""
     timed = ("train_seconds", "images_per_second", "reused")
     return [{k: v for k, v in m.items() if k not in timed} for m in metrics]
 
@@ -146,7 +146,7 @@ def where(dataset: Path) -> dict[str, Path]:
 
 
 def about(dataset: Dataset) -> dict[str, Any]:
-    """What `write_dataset` is told of another data set like it."""
+    """Arguments of `write_dataset` for another data set like it."""
     names = ("name", "classes", "size", "pixel_mm", "kind", "source", "licence")
     return {name: getattr(dataset.info, name) for name in names}
 

@@ -19,20 +19,20 @@ CLASSES = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Luck:
-    """What differs between trainings and images though methods are equal."""
+    """Sources of differences between trainings and images while methods are equal."""
 
     seeds: int = 5
     patients: int = 80
     of_seed: float = 0.4
     """Spread of a training's skill, in logits: about as many tenths of its share of right ones."""
     of_training: float = 0.7
-    """Of a training's skill in a class."""
+    """Standard deviation of a training's skill in a class."""
     of_patient: float = 1.0
-    """Of how hard a patient is, for all trainings alike."""
+    """Standard deviation of a patient's difficulty, common to all trainings."""
     of_method: float = 0.0
-    """Of what a method finds easy of a patient, in all its trainings."""
+    """Standard deviation of a patient's difficulty for one method."""
     images: tuple[int, int] = (1, 4)
-    """Of a patient: from, and to less than."""
+    """Images per patient: from, and to less than."""
 
 
 def equal(rng: np.random.Generator, luck: Luck, methods: int) -> tuple[Ints, list[Ints], Ints]:

@@ -218,7 +218,7 @@ def _said(capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def test_a_method_has_one_split_and_only_predictions_see_its_test_part(toy: Path) -> None:
-    """Of all that is made for an experiment: generators, judges, assessors, twins, and phases."""
+    """All stages of an experiment: generators, filters, feature networks, real-only, phases."""
     recipe = toy_generators(
         split__seed=3, cross__order="retrain", cross__epochs=2, cross__synthetic=0.25
     )

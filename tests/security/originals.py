@@ -143,6 +143,6 @@ def _interlaced() -> bytes:
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:
-    """Of a PNG file."""
+    """One chunk of a PNG file."""
     body = kind + content
     return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))

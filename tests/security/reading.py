@@ -37,7 +37,7 @@ TABLES = 10  # of as many files one is of a data set
 
 
 def outcomes(work: Path, *arguments: str) -> tuple[list[str], int]:
-    """What a process of this kind says of each file, and the most memory that it held, in MB."""
+    """A process's answer to each file, and its peak memory, MB."""
     work.mkdir()
     done = subprocess.run(
         [sys.executable, "-m", "tests.security.reading", *arguments],

@@ -32,7 +32,7 @@ def test_the_sound_files_are_read(sound: Path) -> None:
 
 
 def require_sentences(said: list[str]) -> None:
-    """Whether some are read, many are not, and each of these has its reason in a line."""
+    """Assert that some are read, many are refused, and each refusal has its reason in a line."""
     read = said.count("'read'")
     assert 0.15 * len(said) < read < 0.7 * len(said), Counter(said).most_common(10)
     for sentence in set(said):

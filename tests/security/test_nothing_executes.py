@@ -1,4 +1,4 @@
-"""What is loaded is data: no reader of the source executes code, and planted code is refused."""
+"""Only data are loaded: no reader in the source executes code, and planted code is refused."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SOURCES = sorted(
     for path in (ROOT / folder).rglob("*.py")
 )  # fmt: skip
 ARCHIVES = {"tarfile", "zipfile"}
-"""Of which none is read: no name in one can lead anywhere."""
+"""Formats that are never read: names in them could import anything."""
 MODULES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "marshal", "shelve", "joblib"}
 CALLS = {
     "eval", "exec", "compile", "os.system", "os.popen", "runpy.run_path", "pandas.read_pickle",
@@ -53,7 +53,7 @@ SETTINGS = {
 
 
 def faults(tree: ast.AST) -> Iterator[str]:
-    """What in a source might execute what it reads."""
+    """Calls in a source that might execute the content that they read."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -225,7 +225,7 @@ def trained(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
 
 
 def stages(recipe: Recipe, digest: str) -> dict[str, tuple[Stage, str, Stage]]:
-    """What is planted in which file, and a stage that reads it."""
+    """Planted content, its file, and a stage that reads it."""
     segments = pipeline.classifier(recipe, digest, 0)
     prediction = pipeline.prediction(recipe, digest, 0, "validation")
     synthesis = pipeline.synthesis(recipe, digest, 0)

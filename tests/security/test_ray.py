@@ -24,7 +24,7 @@ LISTENING = "0A"
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What `look` saw, in a process whose environment says nothing of Ray, at home nowhere."""
+    """Output of `look` in a process without Ray's variables and without a home folder."""
     home = tmp_path_factory.mktemp("home")
     (home / ".ray").mkdir()
     plain = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}

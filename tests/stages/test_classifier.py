@@ -97,7 +97,7 @@ def test_it_learns(toy: Path, tmp_path: Path) -> None:
 
 
 def test_with_shuffled_labels_it_learns_nothing(tmp_path: Path) -> None:
-    """What validation says of noise is chance: nothing of the answer gets in."""
+    """Validation on noise is at chance: no label leaks in."""
     dataset = write_toy(tmp_path / "data", images=240)
     table = pd.read_csv(dataset.folder / "images.csv", keep_default_na=False)
     shuffled = np.random.default_rng(0).permutation(table["label"])

@@ -83,7 +83,7 @@ def findings_of(dataset: Dataset) -> dict[bytes, str]:
 
 
 def shown(batches: list[Tensor], *known: Dataset) -> list[Counter[str]]:
-    """What each batch holds: `single`, `cross`, or `other` for images of no known data set."""
+    """Kinds of images in each batch: `single`, `cross`, or `other` for unknown images."""
     findings = {pixels: text for dataset in known for pixels, text in findings_of(dataset).items()}
     kinds = []
     for batch in batches:

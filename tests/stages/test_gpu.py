@@ -1,4 +1,4 @@
-"""What only a GPU can show. It has not been run on any yet."""
+"""Tests that need a GPU. They have not run on any yet."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def of(dataset: Dataset, findings: str) -> np.ndarray:
 
 
 def inputs_of(stage: Stage, data: Path, root: Path) -> dict[str, Path]:
-    """What the stage's function would get."""
+    """The inputs of the stage's function."""
     for upstream in stage.inputs.values():
         made(upstream, data, root)
     store = Store(root)

@@ -1,4 +1,4 @@
-"""What each phase trains on: groups, their shares, superpositions, targets."""
+"""Training sets of each phase: groups, their shares, superpositions, targets."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def sets_of(
 
 
 def findings_of(folder: Path, recipe: Recipe) -> list[str]:
-    """Of the training part, in its order."""
+    """Rows of the training part, in its order."""
     dataset = Dataset.open(folder)
     return list(dataset.images["findings"].iloc[make_split(dataset, recipe.split).train])
 
