@@ -248,7 +248,7 @@ def test_bad_input_is_one_sentence_status_2_and_leaves_nothing(
         ([*search, "augmentation", "--gpu-hours", "0"], "--gpu-hours is 0.0 but must be above"),
         ([*search, "augmentation", "--report-every", "1"], "--report-every '1' is no duration"),
         ([*search, "augmentation", "--objectives", "f1"], "name each once, of macro_f1"),
-        ([*search, "augmentation", "--recall", "nowhere"], "nowhere is no run"),
+        ([*search, "augmentation", "--warm-start", "nowhere"], "nowhere is no run"),
         ([*search, "augmentation", "--storage", "sqlite:////no/where.db"], "give a URL such as"),
         (["train", str(toy), str(toy), *FEW], "is a data set: name another folder"),
         (["train", str(toy), str(toy / "run"), *FEW], "is a data set: name another folder"),

@@ -56,8 +56,8 @@ def command(config: dict[str, Any], run: str) -> str:
         "--seed": search.get("seed"),
         "--grace-epochs": search.get("grace_epochs"),
     }
-    recalled = [str(without_folder(run)) for run in search.get("recall") or []]
-    words = ["--recall", *recalled] if recalled else []
+    earlier = [str(without_folder(run)) for run in search.get("warm_start") or []]
+    words = ["--warm-start", *earlier] if earlier else []
     return _whole(config, run, options, search, words)
 
 

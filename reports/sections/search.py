@@ -65,11 +65,11 @@ def search_info(run: Run) -> dict[str, Any] | None:
     axes = [*first, *(name for name in parameters if name not in first)]
     stopped = _reasons([r for r in rows if r["state"] == "pruned"])
     failed = _reasons([r for r in rows if r["state"] == "failed"])
-    own = [row for row in rows if not (row.get("reason") or "").startswith("recalled from")]
+    own = [row for row in rows if not (row.get("reason") or "").startswith("warm start from")]
     reused, computed = _total(own, "reused_stages"), _total(own, "computed_stages")
     return found | {
         "ended": len(own),
-        "recalled": len(rows) - len(own),
+        "warm_started": len(rows) - len(own),
         "states": dict(sorted(Counter(str(r["state"]) for r in own).items())),
         "seconds": _total(rows, "seconds"),
         "reused_stages": reused,

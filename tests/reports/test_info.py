@@ -122,18 +122,18 @@ def test_training_has_a_curve_per_seed(content):
     assert info["seeds"][0]["last"]["train_loss"] == info["seeds"][0]["train_loss"][-1]
 
 
-def test_recalled_trials_are_shown_and_not_counted(run):
+def test_warm_started_trials_are_shown_and_not_counted(run):
     trials = make_trials(24)
     first = trials.index[trials["state"] == "complete"][0]
-    trials.loc[first, "reason"] = "recalled from earlier trial 3"
+    trials.loc[first, "reason"] = "warm start from earlier trial 3"
     trials.to_csv(run / "trials.csv", index=False)
     info = search_info(read_run(run))
-    assert (info["ended"], info["recalled"]) == (23, 1)
+    assert (info["ended"], info["warm_started"]) == (23, 1)
     assert sum(info["states"].values()) == 23
     assert len(info["history"]) == 24
     own = trials.drop(index=first)
     assert info["computed_stages"] == own["computed_stages"].sum()
-    assert "further one was recalled from earlier runs" in write_report(run).read_text()
+    assert "further one came from earlier runs (warm start)" in write_report(run).read_text()
 
 
 def test_search_history(content):
@@ -144,7 +144,7 @@ def test_search_history(content):
     values = [h["best_so_far"] for h in info["history"] if h["best_so_far"] is not None]
     assert values == sorted(values)
     assert sum(info["states"].values()) == info["ended"] == 24
-    assert info["recalled"] == 0
+    assert info["warm_started"] == 0
     assert len(info["failed"]) == 1
     assert len(info["failed"][0]["numbers"]) == info["states"]["failed"]
     assert [t["macro_f1"] for t in info["top"]] == sorted(

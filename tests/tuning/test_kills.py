@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial
 
 from tests.cluster.outcomes import SPENT
 from tests.toy import toy_generators, where
-from tests.tuning.test_search import best_recipe
+from tests.tuning.test_tune_search import best_recipe
 from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
 from thyroid.space import load_space

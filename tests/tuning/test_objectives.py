@@ -12,7 +12,7 @@ import pytest
 from optuna.trial import BaseTrial, TrialState
 
 from tests.toy import toy_recipe, where, write_toy
-from tests.tuning.test_search import best_recipe
+from tests.tuning.test_tune_search import best_recipe
 from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
 from thyroid.recipe import Recipe, override
@@ -95,7 +95,7 @@ def test_a_study_in_a_database_goes_on_and_is_its_runs_own(
 
 
 @pytest.mark.usefixtures("ray_here")
-def test_earlier_trials_are_recalled_as_far_as_the_store_has_them(
+def test_earlier_trials_are_taken_over_as_far_as_the_store_has_them(
     crossed: Dataset, tmp_path: Path
 ) -> None:
     store = Store(tmp_path / "store", "first")
@@ -107,20 +107,20 @@ def test_earlier_trials_are_recalled_as_far_as_the_store_has_them(
     distinct = told.drop_duplicates(["param_epochs", "param_rate"])
 
     again = replace(store, run="second")
-    new = search(tmp_path / "new", crossed, again, trials=2, recall=(str(old),))
+    new = search(tmp_path / "new", crossed, again, trials=2, warm_start=(str(old),))
     new.best()
     table = pd.read_csv(tmp_path / "new" / "trials.csv")
     assert len(table) == len(distinct) + 2
-    recalled = table.iloc[: len(distinct)]
-    np.testing.assert_array_equal(recalled["macro_f1"], distinct["macro_f1"])
-    assert (recalled["computed_stages"] == 0).all()
-    assert list(recalled["reason"]) == [f"recalled from old trial {n}" for n in distinct["number"]]
+    known = table.iloc[: len(distinct)]
+    np.testing.assert_array_equal(known["macro_f1"], distinct["macro_f1"])
+    assert (known["computed_stages"] == 0).all()
+    assert list(known["reason"]) == [f"warm start from old trial {n}" for n in distinct["number"]]
     assert len(new.own) == 2
-    new.best()  # once more: nothing is recalled twice
+    new.best()  # once more: nothing is taken over twice
     assert len(pd.read_csv(tmp_path / "new" / "trials.csv")) == len(distinct) + 2
 
-    # A kill while trials were being recalled: the others come, and none twice
-    half = search(tmp_path / "half", crossed, again, trials=1, recall=(str(old), str(old)))
+    # A kill during the warm start: the others come, and none twice
+    half = search(tmp_path / "half", crossed, again, trials=1, warm_start=(str(old), str(old)))
     (tmp_path / "half").mkdir()
     first = new.study.get_trials()[0]
     half.study.add_trial(first)
@@ -135,22 +135,23 @@ def test_earlier_trials_are_recalled_as_far_as_the_store_has_them(
         return override(recipe, changes)
 
     narrow = replace(
-        search(tmp_path / "narrow", crossed, again, trials=1, recall=(str(old),)), space=narrower
+        search(tmp_path / "narrow", crossed, again, trials=1, warm_start=(str(old),)),
+        space=narrower,
     )
     narrow.best()
     table = pd.read_csv(tmp_path / "narrow" / "trials.csv")
     assert table["param_epochs"].max() < distinct["param_epochs"].max()
 
     elsewhere = search(
-        tmp_path / "elsewhere", crossed, Store(tmp_path / "empty"), trials=1, recall=(str(old),)
+        tmp_path / "elsewhere", crossed, Store(tmp_path / "empty"), trials=1, warm_start=(str(old),)
     )
     elsewhere.best()
     assert len(pd.read_csv(tmp_path / "elsewhere" / "trials.csv")) == 1
     with pytest.raises(InputError, match="is no run"):
-        search(tmp_path / "x", crossed, store, recall=(str(tmp_path),)).best()
+        search(tmp_path / "x", crossed, store, warm_start=(str(tmp_path),)).best()
     (old / "config.json").write_text(json.dumps(config | {"search": None}))
     with pytest.raises(InputError, match="holds no search"):
-        search(tmp_path / "x", crossed, store, recall=(str(old),)).best()
+        search(tmp_path / "x", crossed, store, warm_start=(str(old),)).best()
 
 
 @pytest.mark.usefixtures("ray_here")

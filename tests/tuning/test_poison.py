@@ -16,7 +16,7 @@ import pytest
 from tests.cluster.outcomes import SPENT
 from tests.toy import toy_recipe, where
 from tests.tuning.poison import KILLED, NO_NUMBER, RAISES, TOO_LARGE
-from tests.tuning.test_search import best_recipe
+from tests.tuning.test_tune_search import best_recipe
 from thyroid.data.dataset import Dataset
 from thyroid.recipe import Recipe, override
 from thyroid.storage.store import Store

@@ -19,9 +19,9 @@ import pytest
 import ray
 from rich.console import Console
 
+from tests.execution.test_stage_scheduler import ENDLESS, segments, until, within
 from tests.test_cli import FEW, TINY
 from tests.toy import toy_generators, toy_recipe, where
-from tests.tuning.test_flights import ENDLESS, segments, until, within
 from thyroid import pipeline, progress
 from thyroid.configuration import to_json
 from thyroid.data.dataset import Dataset
@@ -84,7 +84,7 @@ def test_a_round_begins_with_what_the_study_knows() -> None:
     table.end("id4", gone(4, value=0.8))
     assert table.standing == "best 0.800, 5/16"
     table.begin([gone(number) for number in range(5)] + [gone(9, value=0.7, own=False)])
-    assert table.standing == "best 0.700, 5/16"  # a recalled trial is none that has ended here
+    assert table.standing == "best 0.700, 5/16"  # a trial from another run has not ended here
     assert table.line().startswith("search: 5/16 trials, best 0.700 (trial 9), 5 complete")
     assert "10 stages computed, 25 reused" in table.line()
 

@@ -133,7 +133,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from tests.tuning.test_search import undisturbed
+from tests.tuning.test_tune_search import undisturbed
 from thyroid.execution.connection import connected
 with connected(cpus=1):
     undisturbed(Path(sys.argv[1]), Path(sys.argv[2]))

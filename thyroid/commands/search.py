@@ -36,7 +36,7 @@ def search(
     concurrent: int | None = None,
     seed: int = 0,
     grace_epochs: int = 8,
-    recall: tuple[Path, ...] = (),
+    warm_start: tuple[Path, ...] = (),
     storage: str | None = None,
     test_set: Path | None = None,
     store: Path | None = None,
@@ -74,7 +74,7 @@ def search(
         concurrent: trials at once; default: as many as there are processors or GPUs for.
         seed: of the proposals.
         grace_epochs: no trial is stopped before this epoch.
-        recall: runs of earlier searches, whose trials count where the store has their stages.
+        warm_start: runs of earlier searches, whose trials count where the store has their stages.
         storage: URL of a database for the study, such as sqlite:///studies.db; default: the file
             RUN/study.journal. optuna-dashboard opens both.
         test_set: a data set that is the test part, such as other centres' images; default: some
@@ -103,7 +103,7 @@ def search(
         grace_epochs=grace_epochs,
         gpus_per_worker=gpus_per_worker,
         storage=storage,
-        recall=tuple(str(run) for run in recall),
+        warm_start=tuple(str(run) for run in warm_start),
     )
     every_s = None if report_every is None else in_seconds(report_every, "--report-every")
     execution = dataclasses.replace(
@@ -183,12 +183,12 @@ def search_and_evaluate(
         "space_sha256": sha256_of(space_file(space_name)),
         **dataclasses.asdict(config),
         "objectives": list(config.objectives),
-        "recall": list(config.recall),
+        "warm_start": list(config.warm_start),
         "base": to_json(base),
     }
     validate_space(space, base, data, config.trials, config.seed)
     preflight(first)
-    for earlier in config.recall:
+    for earlier in config.warm_start:
         find_study(Path(earlier))
     if config.storage is not None:
         database(config.storage)

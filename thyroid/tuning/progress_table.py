@@ -38,7 +38,7 @@ class EndedTrial:
     computed: int
     """Stages that were computed for it."""
     own: bool = True
-    """Whether it ran in this search, rather than being recalled from another."""
+    """Whether it ran in this search, rather than coming from another (warm start)."""
 
 
 @dataclass(kw_only=True)

@@ -46,7 +46,7 @@ class SearchConfig:
     """Share of a GPU that a stage of one worker takes."""
     storage: str | None = None
     """URL of the database that holds the study; None: a journal in the run folder."""
-    recall: tuple[str, ...] = ()
+    warm_start: tuple[str, ...] = ()
     """Runs whose trials count, as far as the store has their stages."""
 
     def __post_init__(self) -> None:

@@ -105,8 +105,10 @@ class Search:
             self.run.mkdir(parents=True, exist_ok=True)
         self._require_crosses()
         trials = self.study.get_trials(deepcopy=False)
-        if self.config.recall and all(warm_start.SOURCE in trial.user_attrs for trial in trials):
-            self._recall()
+        if self.config.warm_start and all(
+            warm_start.SOURCE in trial.user_attrs for trial in trials
+        ):
+            self._warm_start()
         budget = Budget(self.config.time_budget_s, self.config.gpu_hours, self.usage)
         with self.usage.counting("search") as meter:
             try:
@@ -139,7 +141,7 @@ class Search:
 
     @property
     def own(self) -> list[FrozenTrial]:
-        """The finished trials that were not recalled."""
+        """The finished trials that this search ran itself."""
         return [
             trial for trial in finished(self.study) if warm_start.SOURCE not in trial.user_attrs
         ]
@@ -194,9 +196,9 @@ class Search:
                 "cross_recall out of --objectives."
             )
 
-    def _recall(self) -> None:
+    def _warm_start(self) -> None:
         known = warm_start.trials(
-            self.config.recall,
+            self.config.warm_start,
             lambda sketch: proposed(self.space, sketch, self.base, self.dataset),
             self.dataset.digest,
             self.config.seeds,

@@ -23,12 +23,12 @@ from thyroid.tuning.asha import Rungs, report_of
 from thyroid.tuning.study import find_study, finished, kept
 from thyroid.tuning.trial_driver import Progress, stops
 
-SOURCE = "recalled_from"
+SOURCE = "warm_started_from"
 """Name, in the study, of what says which run a trial is from, and which number it had there."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recalled:
+class KnownTrial:
     """A trial of another run, as it would have ended here."""
 
     source: str
@@ -46,7 +46,7 @@ def trials(
     seeds: int,
     rungs: Rungs,
     store: Store,
-) -> list[Recalled]:
+) -> list[KnownTrial]:
     """The complete trials of other runs whose parameters make, in this search, a recipe that the
     store has trained: no value is taken over, each is read from the stages that this search would
     have made.
@@ -56,7 +56,7 @@ def trials(
     InputError
         When a folder holds no search.
     """
-    recalled = []
+    known = []
     for run in runs:
         complete = [t for t in finished(find_study(Path(run))) if t.state is TrialState.COMPLETE]
         found = []
@@ -82,7 +82,7 @@ def trials(
                     progress.reach(level) | progress.spent() for level in stops(levels, rungs)
                 ]
                 found.append(
-                    Recalled(
+                    KnownTrial(
                         source=f"{run} trial {trial.number}",
                         params=fixed.params,
                         distributions=fixed.distributions,
@@ -91,18 +91,18 @@ def trials(
                     )
                 )
         say(f"{run}: {len(found)} of {len(complete)} complete trials are known to the store")
-        recalled += found
-    return recalled
+        known += found
+    return known
 
 
-def tell(study: optuna.Study, recalled: Sequence[Recalled], objectives: Sequence[str]) -> None:
+def tell(study: optuna.Study, known: Sequence[KnownTrial], objectives: Sequence[str]) -> None:
     """Add them to a study, as complete: each recipe once, and none that was told before."""
-    known = {trial.user_attrs["recipe"] for trial in study.get_trials(deepcopy=False)}
-    for trial in recalled:
+    recipes = {trial.user_attrs["recipe"] for trial in study.get_trials(deepcopy=False)}
+    for trial in known:
         recipe = json.dumps(to_json(trial.recipe))
-        if recipe in known:
+        if recipe in recipes:
             continue
-        known.add(recipe)
+        recipes.add(recipe)
         came_to = kept(trial.results[-1], filter(None, map(report_of, trial.results)))
         study.add_trial(
             create_trial(
@@ -112,7 +112,7 @@ def tell(study: optuna.Study, recalled: Sequence[Recalled], objectives: Sequence
                 values=[trial.results[-1][name] for name in objectives],
                 user_attrs={
                     "recipe": recipe,
-                    "outcome": came_to | {"reason": f"recalled from {Path(trial.source).name}"},
+                    "outcome": came_to | {"reason": f"warm start from {Path(trial.source).name}"},
                     SOURCE: trial.source,
                 },
             )
