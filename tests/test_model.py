@@ -37,7 +37,7 @@ TRAIN = [*FEW, "--execution.precision", "fp32", "--optimiser.batch-size", "8"]
 TRAIN += ["--schedule.constant-epochs", "5", "--schedule.decay-epochs", "4"]
 """Long enough to be right for most images and sure of some: else calibration has nothing to do."""
 IMAGES = 180
-"""Images of the toy data: fewer than 19 for validation would make every 95 % set hold all classes."""
+"""Images of the toy: with fewer than 19 for validation, every 95 % set would hold all classes."""
 
 
 @pytest.fixture(scope="module")
