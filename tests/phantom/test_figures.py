@@ -12,7 +12,7 @@ import pytest
 from scipy.ndimage import binary_dilation, gaussian_filter
 
 from thyroid.phantom.presets import PRESETS
-from thyroid.phantom.simulator import Address, Scintigram, simulate
+from thyroid.phantom.simulator import Address, SimulatedScintigram, simulate
 
 CAMERA = next(centre for centre in PRESETS["thyroid7"].centres if centre.name == "D")
 PRESET = replace(
@@ -35,7 +35,7 @@ class Regions:
     gland: Mask
 
     @classmethod
-    def of(cls, scintigram: Scintigram) -> "Regions":
+    def of(cls, scintigram: SimulatedScintigram) -> "Regions":
         pixel_mm = scintigram.centre.pixel_mm
         middle = np.arange(scintigram.centre.matrix) + 0.5
         x, y = np.meshgrid(

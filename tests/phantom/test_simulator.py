@@ -9,7 +9,7 @@ import torch
 
 from thyroid.phantom.pathology import CLASSES, CROSSES
 from thyroid.phantom.presets import PRESETS
-from thyroid.phantom.simulator import Address, Scintigram, addresses, simulate
+from thyroid.phantom.simulator import Address, SimulatedScintigram, addresses, simulate
 
 PRESET = PRESETS["thyroid7"]
 SOME = [
@@ -19,7 +19,7 @@ SOME = [
 ]
 
 
-def one(address: Address, *, seed: int = 0, preset: str = "thyroid7") -> Scintigram:
+def one(address: Address, *, seed: int = 0, preset: str = "thyroid7") -> SimulatedScintigram:
     return next(simulate(PRESETS[preset], [address], seed=seed))
 
 

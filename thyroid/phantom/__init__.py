@@ -1,4 +1,4 @@
-"""The simulator of planar Tc-99m thyroid scintigrams: anatomy, pathology, gamma camera, export.
+"""The simulator of planar Tc-99m thyroid scintigrams: anatomy, pathology, gamma camera, files.
 
-Every image is rendered on its own from its own random numbers. Imports neither torch nor ray.
+Each image is rendered by itself from its own random numbers. Imports neither torch nor ray.
 """

@@ -1,7 +1,7 @@
-"""What surrounds the thyroid: head, neck, shoulders, chest, salivary glands, mouth and nose.
+"""The surroundings of the thyroid: head, neck, shoulders, chest, salivary glands, mouth and nose.
 
-Lengths in mm from the isthmus. Intensities in units of the soft tissue of the neck, as seen from
-the front: 1 is the rate beside the thyroid.
+Lengths are in mm from the isthmus. Intensities are relative to the soft tissue of the neck, seen
+from the front: 1 is the rate beside the thyroid.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ Rates = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, kw_only=True)
 class Build:
-    """How a patient is built and lies; lengths in mm."""
+    """Build and position of a patient; lengths in mm."""
 
     size: float
-    """Against the average person."""
+    """Relative to the average person."""
     head_width: float
-    """Against the average head's."""
+    """Relative to the average head."""
     neck_width: float
     extension_mm: float
-    """Of the neck: how much higher the head is than usual."""
+    """Extension of the neck: the head is this much higher than usual."""
     lean: float
     """Sideways displacement of the head per mm of height."""
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Build:
-        """A random one."""
+        """Draw a random build."""
         return cls(
             size=normal(rng, 1, 0.055, low=0.86, high=1.14),
             head_width=lognormal(rng, 1, 0.05),
@@ -56,19 +56,19 @@ class Build:
 
 @dataclass(frozen=True, kw_only=True)
 class Layers:
-    """Projections of what lies at different depths, (H, W) each."""
+    """Projections of the tissue at different depths, (H, W) each."""
 
     tissue: Rates
-    """Through the whole body: the same from front and back."""
+    """The whole body: the same from the front and the back."""
     front: Rates
-    """At the front of the head and neck: fades from behind."""
+    """Sources at the front of the head and neck: fainter from behind."""
 
 
 def surroundings(grid: Grid, rng: np.random.Generator) -> Layers:
-    """A random patient without the thyroid.
+    """Render a random patient without the thyroid.
 
-    The order of the draws is fixed, and none depends on the grid: the same patient at another
-    centre is the same patient.
+    The order of the draws is fixed and does not depend on the grid, so a patient stays the same
+    at another centre.
     """
     build = Build.draw(rng)
     texture_rng, body_rng, face_rng, neck_rng = rng.spawn(4)
@@ -86,7 +86,7 @@ def _tissue(grid: Grid, texture: Image, build: Build, rng: np.random.Generator) 
     half = np.interp(height, OUTLINE_Y, OUTLINE_HALF_WIDTH, left=105, right=1)
     half = half * np.interp(y, [50, 110], [build.neck_width, build.head_width])
     middle = (build.lean * np.maximum(y, 0)).astype(np.float32)
-    turn = normal(rng, 0, 0.08)  # of the head: one side is fuller than the other
+    turn = normal(rng, 0, 0.08)  # the head is turned: one side is fuller than the other
     u = (x[None, :] - middle[:, None]) / half[:, None].astype(np.float32)
     u = u + np.float32(turn) * (1 - u * u)
     inside = np.sqrt(np.maximum(1 - u * u, 0))
@@ -114,7 +114,7 @@ def _tissue(grid: Grid, texture: Image, build: Build, rng: np.random.Generator) 
 
 
 def _neck(grid: Grid, rng: np.random.Generator) -> Rates:
-    """Vessels, the dark windpipe, sometimes swallowed activity and the injected vein."""
+    """Render vessels, the dark windpipe, and sometimes swallowed activity and the injected vein."""
     x, y = grid.x, grid.y
     column = np.clip((70 - y) / 25, 0, 1) * np.clip((y + 45) / 45, 0, 1)
     vessels = rng.uniform(0.03, 0.18)
@@ -136,7 +136,7 @@ def _neck(grid: Grid, rng: np.random.Generator) -> Rates:
 
 
 def _face(grid: Grid, texture: Image, build: Build, rng: np.random.Generator) -> Rates:
-    """Salivary glands, mouth, nose and cheeks."""
+    """Render salivary glands, mouth, nose and cheeks."""
     face = Grid(
         x=(grid.x - np.float32(build.lean * 105)) / np.float32(build.head_width),
         y=grid.y - np.float32(build.extension_mm),
@@ -180,7 +180,7 @@ def _face(grid: Grid, texture: Image, build: Build, rng: np.random.Generator) ->
 
 
 def _add_mouth(rates: Rates, face: Grid, rng: np.random.Generator) -> None:
-    """Saliva around the tongue: an arc that is open below, its ends often brighter."""
+    """Add saliva around the tongue: an arc that is open below, its ends often brighter."""
     height, radius = normal(rng, 112, 6), normal(rng, 19, 3, low=11)
     strength = lognormal(rng, 1.1, 0.9, low=0.1, high=4.5)
     window = face.window(0, height + 6, 36, 32)
@@ -207,7 +207,7 @@ def _add_mouth(rates: Rates, face: Grid, rng: np.random.Generator) -> None:
 
 
 def _add_nose(rates: Rates, face: Grid, rng: np.random.Generator) -> None:
-    """Mucosa of nose and throat: a band up the midline, brighter at the tip of the nose."""
+    """Add mucosa of nose and throat: a band up the midline, brighter at the tip of the nose."""
     strength = lognormal(rng, 0.55, 0.3, high=1.6)
     x = face.x - np.float32(normal(rng, 0, 2.5))
     band = np.clip((face.y - 118) / 15, 0, 1) * np.clip((rng.uniform(190, 235) - face.y) / 25, 0, 1)

@@ -21,22 +21,22 @@ GLAND_DEPTH_MM, FACE_DEPTH_MM, THICKNESS_MM = 18.0, 30.0, 125.0
 """Depth of the thyroid and of the salivary glands below the front, and thickness of the neck."""
 
 TISSUE_PER_PERCENT = 6000.0
-"""Neck tissue, in mm^2, that sends as many photons to the front as 1 % of the activity in the
-thyroid: makes a normal gland's share of a 306 mm field 12 %."""
+"""Area of neck tissue, in mm^2, that sends as many photons to the front as 1 % of the injected
+activity does from the thyroid. With it a normal gland has 12 % of the counts of a 306 mm field."""
 
 AIR = 0.011
-"""Rate outside the body (septal penetration, room background) over that of the neck."""
+"""Rate outside the body (septal penetration, room background), relative to the neck."""
 
 SCATTER_MM = 30.0
 """Standard deviation of the distance at which scattered photons seem to come from."""
 
 PINHOLE_DISTANCE_MM = 120.0
-"""From the pinhole to the patient."""
+"""Distance from the pinhole to the patient."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Views:
-    """Expected rates, (H, W), in units of the neck's; not yet counts."""
+    """Expected rates, (H, W), relative to the neck; not yet counts."""
 
     anterior: Image
     posterior: Image | None
@@ -45,10 +45,10 @@ class Views:
 def expected_rates(
     layers: Layers, gland: Image, window: Window, centre: Centre, *, posterior: bool
 ) -> Views:
-    """What the camera would count in infinite time, up to a factor.
+    """Compute the camera's expected counts up to a factor.
 
-    `layers` and `gland` are as seen from the front, the gland without attenuation and filling a
-    window of the layers. The posterior view is mirrored, as the camera behind the patient sees it.
+    `layers` and `gland` are seen from the front; the gland is not attenuated and fills `window` of
+    the layers. The posterior view is mirrored, as the camera behind the patient sees it.
     """
     front = layers.tissue * np.float32(centre.background)
     anterior = front + layers.front
@@ -64,7 +64,7 @@ def expected_rates(
 
 
 def detect(rates: Image, centre: Centre, fwhm_mm: float) -> Image:
-    """Blur by the point spread function, add scatter and background, apply the sensitivity."""
+    """Blur by the point spread function, add scatter and background, and apply the sensitivity."""
     sigma = fwhm_mm / math.sqrt(8 * math.log(2)) / centre.pixel_mm
     seen: Image = gaussian_filter(rates, sigma, mode="nearest", truncate=3.0)
     seen += centre.scatter * _scattered(rates, centre.pixel_mm)
@@ -75,18 +75,18 @@ def detect(rates: Image, centre: Centre, fwhm_mm: float) -> Image:
 
 
 def count(rates: Image, total: float, rng: np.random.Generator) -> npt.NDArray[np.uint16]:
-    """A Poisson sample, (H, W), whose expected total is given."""
+    """Draw a Poisson sample, (H, W), with an expected sum of `total`."""
     expected = rates * np.float32(total / float(rates.sum(dtype=np.float64)))
     return rng.poisson(expected).astype(np.uint16)
 
 
 def _from_behind(depth_mm: float) -> float:
-    """Transmission to the back over that to the front, of a source at this depth."""
+    """Return the ratio of transmission to the back and to the front for a source at this depth."""
     return math.exp(-MU_PER_MM * (THICKNESS_MM - 2 * depth_mm))
 
 
 def _scattered(rates: Image, pixel_mm: float) -> Image:
-    """A wide blur, computed on pixels four times as coarse, (H, W)."""
+    """Blur by the scatter kernel, computed on pixels four times as coarse, (H, W)."""
     size = len(rates)
     coarse = rates.reshape(size // 4, 4, size // 4, 4).mean((1, 3))
     coarse = gaussian_filter(coarse, SCATTER_MM / (4 * pixel_mm), mode="nearest", truncate=2.5)
@@ -94,7 +94,7 @@ def _scattered(rates: Image, pixel_mm: float) -> Image:
 
 
 def _magnified(coarse: Image) -> Image:
-    """(n, w) -> (4 n, w), linear between the middles of the coarse rows."""
+    """Interpolate linearly between the middles of the rows, (n, w) -> (4 n, w)."""
     n = len(coarse)
     position = np.clip((np.arange(4 * n) - 1.5) / 4, 0, n - 1)
     lower = np.minimum(position.astype(np.intp), n - 2)
@@ -104,7 +104,7 @@ def _magnified(coarse: Image) -> Image:
 
 
 def _pinhole_sensitivity(centre: Centre) -> Image:
-    """cos^3 of the angle to the axis, and nothing beyond the cone: a round field."""
+    """Return cos^3 of the angle to the axis, and 0 beyond the cone: a round field, (H, W)."""
     r = (np.arange(centre.matrix, dtype=np.float32) + 0.5) * centre.pixel_mm - centre.field_mm / 2
     r2 = r[:, None] ** 2 + r[None, :] ** 2
     cos2 = PINHOLE_DISTANCE_MM**2 / (PINHOLE_DISTANCE_MM**2 + r2)
@@ -113,7 +113,7 @@ def _pinhole_sensitivity(centre: Centre) -> Image:
 
 
 def patient_grid(centre: Centre, *, column_mm: float, row_mm: float) -> Grid:
-    """The centre's pixels, with the isthmus at this distance from the upper left corner."""
+    """Return the centre's pixel grid; the isthmus is this far from the upper left corner."""
     return Grid.of(
         matrix=centre.matrix, pixel_mm=centre.pixel_mm, column_mm=column_mm, row_mm=row_mm
     )

@@ -1,4 +1,4 @@
-"""The simulated centres: what differs between hospitals that see the same diseases.
+"""The simulated centres: cameras and habits of hospitals that see the same diseases.
 
 Ranges follow a table of nine centres (matrix 128, one of nine 256; pixels 0.75 to 3.3 mm,
 fields 141 to 422 mm; 100,000 to 500,000 counts; system resolution 5 to 11 mm).
@@ -14,11 +14,11 @@ class Centre:
     """One gamma camera and the habits of those who use it."""
 
     name: str
-    """What a data set calls it: a code."""
+    """Code in the data set."""
     institution: str
-    """What its DICOM headers call it: made up."""
+    """Name in DICOM headers, made up."""
     manufacturer: str
-    """Made up, too."""
+    """Name in DICOM headers, made up."""
     collimator: str = "PARA"
     """DICOM (0018,1181): PARA or PINH."""
     matrix: int = 128
@@ -27,29 +27,29 @@ class Centre:
     fwhm_mm: float
     """System resolution at the gland's distance."""
     counts: float
-    """Mean of the total of an anterior view of a normal thyroid."""
+    """Mean total counts of the anterior view of a normal thyroid."""
     counts_cv: float = 0.25
-    """Its coefficient of variation from patient to patient."""
+    """Coefficient of variation of `counts` from patient to patient."""
     seconds: int
     """Frame duration."""
     gland_from_top: float
     """Mean position of the isthmus, as a share of the field's height."""
     positioning_mm: float = 9.0
-    """Standard deviation of where the gland comes to lie, per axis."""
+    """Standard deviation of the gland's position, per axis."""
     tilt_deg: float = 2.5
     """Standard deviation of the patient's lean."""
     scatter: float = 0.18
-    """Scattered photons inside the energy window per primary one."""
+    """Scattered photons per primary photon, inside the energy window."""
     background: float = 1.0
-    """Soft tissue over gland activity, against imaging 20 min after injection: early is high."""
+    """Ratio of soft tissue to gland, relative to 20 min after injection; higher when earlier."""
     posterior_first: bool = False
-    """Whether its files hold the posterior view before the anterior one."""
+    """The files hold the posterior view before the anterior one."""
     old_codes: bool = False
-    """Whether they name views by SNOMED RT instead of SNOMED CT codes."""
+    """The files name views by SNOMED RT instead of SNOMED CT codes."""
 
     @property
     def field_mm(self) -> float:
-        """Side of the field of view."""
+        """Width and height of the field of view."""
         return self.matrix * self.pixel_mm
 
 

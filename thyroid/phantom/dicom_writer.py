@@ -1,7 +1,7 @@
 """Simulated scintigrams as NM Image Storage objects: planar static, anterior and posterior.
 
-Names, birth dates and numbers are made up and are there to be dropped: an import that lets one of
-them through has failed.
+Names, birth dates and numbers are made up. They are there for an import to drop: one that lets
+any of them through has failed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pydicom.uid import ExplicitVRLittleEndian, NuclearMedicineImageStorage, gen
 
 from thyroid import __version__
 from thyroid.data.scintigram import SIMULATOR
-from thyroid.phantom.simulator import Scintigram
+from thyroid.phantom.simulator import SimulatedScintigram
 
 FAMILY_NAMES = (
     "Achterberg", "Bellweather", "Castellan", "Dunmoor", "Eskildsen", "Fairwind", "Gansevoort",
@@ -31,8 +31,8 @@ GIVEN_NAMES = (
     "Ottokar", "Persephone", "Roderick", "Seraphina", "Thaddaeus", "Valentina",
 )  # fmt: skip
 
-# Nuclear medicine projections (DICOM PS3.16, context group 26): today's code and the older one,
-# which many cameras still write.
+# Nuclear medicine projections (DICOM PS3.16, context group 26): the current code, and the older
+# one that many cameras still write
 VIEW_CODES = {
     "anterior": (
         ("399321004", "SCT", "Anterior projection"),
@@ -57,7 +57,7 @@ class Identity:
 
     @classmethod
     def of(cls, patient: str) -> Identity:
-        """The same person for the same patient."""
+        """Make up a person; the same patient always gets the same one."""
         digest = hashlib.sha256(f"identity\x1f{patient}".encode()).digest()
         rng = np.random.default_rng(int.from_bytes(digest, "little"))
         family, given = rng.choice(FAMILY_NAMES), rng.choice(GIVEN_NAMES)
@@ -72,8 +72,8 @@ class Identity:
         )
 
 
-def nm_object(scintigram: Scintigram) -> FileDataset:
-    """A valid NM Image object with both views (DICOM PS3.3 A.5).
+def nm_object(scintigram: SimulatedScintigram) -> FileDataset:
+    """Return a valid NM Image object with both views (DICOM PS3.3 A.5).
 
     Raises
     ------
@@ -172,7 +172,7 @@ def _pertechnetate(visit: datetime.datetime) -> Dataset:
     return item
 
 
-def _detector(scintigram: Scintigram, view: str) -> Dataset:
+def _detector(scintigram: SimulatedScintigram, view: str) -> Dataset:
     centre = scintigram.centre
     item = Dataset()
     item.CollimatorGridName = "PINHOLE" if centre.collimator == "PINH" else "LEHR"

@@ -1,4 +1,4 @@
-"""Truncated distributions, given by the mean and standard deviation that publications print."""
+"""Truncated distributions, given by mean and standard deviation as publications print them."""
 
 import math
 
@@ -10,7 +10,7 @@ _MOST_TRIES = 10_000
 def lognormal(
     rng: np.random.Generator, mean: float, sd: float, *, low: float = 0.0, high: float = math.inf
 ) -> float:
-    """One draw of a log-normal of this mean and sd (before truncation), within [low, high]."""
+    """Draw from a log-normal with this mean and sd (before truncation), within [low, high]."""
     variance = math.log1p((sd / mean) ** 2)
     location, scale = math.log(mean) - variance / 2, math.sqrt(variance)
     for _ in range(_MOST_TRIES):
@@ -28,7 +28,7 @@ def normal(
     low: float = -math.inf,
     high: float = math.inf,
 ) -> float:
-    """One draw of a normal of this mean and sd (before truncation), within [low, high]."""
+    """Draw from a normal with this mean and sd (before truncation), within [low, high]."""
     for _ in range(_MOST_TRIES):
         value = mean + sd * rng.standard_normal()
         if low <= value <= high:

@@ -12,11 +12,11 @@ from thyroid.phantom.grid import Grid, Image, ellipsoid_chord, random_field, rot
 from thyroid.phantom.pathology import Nodule, Thyroid
 
 LOBE_ML = 5.4
-"""Volume of a lobe of the half-axes 20 x 6.7 x 9.6 mm; others are scaled from it."""
+"""Volume of a lobe with half-axes of 20 x 6.7 x 9.6 mm; other lobes are scaled from it."""
 
 BLOOD_PERCENT_PER_ML = 0.008
-"""What a gland that traps nothing is measured to take up, as it holds blood: for 20 mL this is
-0.16 %, and the least of all published uptakes is 0.17 %, in normal and in inflamed glands alike."""
+"""Uptake measured in a gland that traps nothing, from the blood in it: 0.16 % for 20 mL. The lowest
+published uptake is 0.17 %, in normal and in inflamed glands alike."""
 
 RIM_MM = 1.5
 """Thickness of the tissue that a nodule pushes aside."""
@@ -34,24 +34,24 @@ class Lobe:
     half_width: float
     half_depth: float
     lean_deg: float
-    """Its upper end towards +x."""
+    """Lean of the upper end towards +x."""
     taper: float
-    """The lower pole is this much wider than the middle, the upper pole that much narrower."""
+    """Relative to the middle, the lower pole is wider by this share and the upper pole narrower."""
     bend: float
     """Sideways displacement of the poles, in half-widths."""
 
     def frame(self, x: Image, y: Image) -> tuple[Image, Image]:
-        """Positions across and along the lobe in units of its half-axes."""
+        """Return positions across and along the lobe in units of its half-axes."""
         across, along = rotated(x - self.x, y - self.y, self.lean_deg)
         along = along / self.half_length
         return across / self.half_width - self.bend * along * along, along
 
 
 def project(thyroid: Thyroid, grid: Grid, rng: np.random.Generator) -> tuple[Image, Window]:
-    """Line integrals through the gland, (h, w) within a window of `grid`, which is also returned.
+    """Compute line integrals through the gland, (h, w), within a window of `grid`.
 
-    Concentration times depth, per mm^2, scaled so that the gland's sum over the plane is
-    `trapped_percent`.
+    Values are concentration times depth, per mm^2, scaled so that the gland's integral over the
+    plane is `trapped_percent`. The window is returned, too.
     """
     tilt_deg = normal(rng, 0, 3, low=-8, high=8)
     lobes = [_lobe(thyroid, side, rng) for side in (0, 1)]
@@ -79,7 +79,7 @@ def project(thyroid: Thyroid, grid: Grid, rng: np.random.Generator) -> tuple[Ima
 
 
 def trapped_percent(thyroid: Thyroid) -> float:
-    """Activity in the gland beyond that of its blood, % of the injected."""
+    """Return the activity in the gland without that of its blood, % of the injected activity."""
     blood_percent = BLOOD_PERCENT_PER_ML * thyroid.volume_ml
     return max(thyroid.uptake_percent - blood_percent, thyroid.uptake_percent / 4)
 
@@ -88,7 +88,7 @@ def _lobe(thyroid: Thyroid, side: int, rng: np.random.Generator) -> Lobe:
     sign = -1 if side == 0 else 1
     nodules = [nodule.diameter_mm for nodule in thyroid.nodules if nodule.side == side]
     share = thyroid.lobe_share if side == 0 else 1 - thyroid.lobe_share
-    # a nodule pushes tissue aside, and sticks out of it in part
+    # a nodule pushes tissue aside and partly sticks out of it
     volume_ml = thyroid.volume_ml * share + 0.7 * sum(math.pi / 6 * d**3 / 1000 for d in nodules)
     scale = (volume_ml / LOBE_ML) ** (1 / 3)
     slender = lognormal(rng, 1, 0.08)
@@ -107,7 +107,7 @@ def _lobe(thyroid: Thyroid, side: int, rng: np.random.Generator) -> Lobe:
 
 
 def _lobe_rates(lobe: Lobe, nodules: list[Nodule], x: Image, y: Image, tissue: Image) -> Image:
-    """A lobe of concentration `tissue` with its nodules, (h, w) in mm."""
+    """Integrate a lobe of concentration `tissue` with its nodules, (h, w) in mm."""
     across, along = lobe.frame(x, y)
     width = np.clip(1 - lobe.taper * along, 0.4, 1.6)
     for nodule in nodules:  # tissue is pushed aside and stays as a rim
@@ -125,7 +125,7 @@ def _lobe_rates(lobe: Lobe, nodules: list[Nodule], x: Image, y: Image, tissue: I
             half_length=radius * math.sqrt(nodule.elongation),
             half_width=radius / math.sqrt(nodule.elongation),
         )
-        if nodule.uptake < 1:  # takes the place of tissue along the ray, of all there is at most
+        if nodule.uptake < 1:  # replaces tissue along the ray, at most all of it
             share = np.minimum(chord / np.maximum(depth, 1e-3), 1)
             rates = rates * (1 - (1 - nodule.uptake) * share)
         else:
@@ -136,7 +136,7 @@ def _lobe_rates(lobe: Lobe, nodules: list[Nodule], x: Image, y: Image, tissue: I
 def _isthmus_rates(
     thyroid: Thyroid, lobes: list[Lobe], x: Image, y: Image, rng: np.random.Generator
 ) -> Image:
-    """The bridge between the lobes and, where there is one, the pyramidal lobe above it."""
+    """Integrate the isthmus between the lobes and the pyramidal lobe above it, if there is one."""
     right, left = lobes
     half_depth = (right.half_depth + left.half_depth) / 2
     span = (left.x - right.x) / 2

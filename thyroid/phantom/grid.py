@@ -1,4 +1,4 @@
-"""Pixel positions in mm, and the two shapes everything is made of: ellipsoids, random fields."""
+"""Pixel positions in mm, and the two building blocks: ellipsoids and random fields."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ Image = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Grid:
-    """Pixel centres as seen from the front; the origin is the middle of the isthmus."""
+    """Pixel centres seen from the front; the origin is the middle of the isthmus."""
 
     x: Image
-    """(W,) mm, rising towards the patient's left, which is the image's right."""
+    """(W,) mm, increasing towards the patient's left, which is the image's right."""
     y: Image
-    """(H,) mm, rising towards the head, so falling along the rows."""
+    """(H,) mm, increasing towards the head, so decreasing along the rows."""
 
     @classmethod
     def of(cls, *, matrix: int, pixel_mm: float, column_mm: float, row_mm: float) -> Grid:
-        """`matrix` x `matrix` pixels the origin this far from the upper left corner."""
+        """Return `matrix` x `matrix` pixels; the origin is this far from the upper left corner."""
         centres = (np.arange(matrix) + 0.5) * pixel_mm
         return cls(
             x=(centres - column_mm).astype(np.float32), y=(row_mm - centres).astype(np.float32)
@@ -31,20 +31,21 @@ class Grid:
     def window(
         self, x: float, y: float, half_width: float, half_height: float
     ) -> tuple[slice, slice]:
-        """Rows and columns within this distance of a point; may be empty."""
+        """Return the rows and columns within this distance of a point; may be empty."""
         columns = np.searchsorted(self.x, [x - half_width, x + half_width])
         rows = np.searchsorted(-self.y, [-y - half_height, -y + half_height])
         return slice(int(rows[0]), int(rows[1])), slice(int(columns[0]), int(columns[1]))
 
     def cut(self, window: tuple[slice, slice]) -> Grid:
-        """The grid of a window."""
+        """Return the grid of a window."""
         return Grid(x=self.x[window[1]], y=self.y[window[0]])
 
 
 def ellipsoid_chord(x: Image, y: Image, *, half_length: float, half_width: float) -> Image:
-    """Share of its full depth that a ray along z crosses of an ellipsoid: sqrt(1 - r^2).
+    """Return the chord of a ray along z through an ellipsoid, relative to its depth: sqrt(1 - r^2).
 
-    The line integral of an ellipsoid of half-depth c is 2 c times this. `x` runs across, `y` along.
+    The line integral through an ellipsoid of half-depth c is 2 c times this. `x` is across, `y`
+    along the ellipsoid.
     """
     r2 = (x / half_width) ** 2 + (y / half_length) ** 2
     chord: Image = np.sqrt(np.maximum(1 - r2, 0))
@@ -52,7 +53,7 @@ def ellipsoid_chord(x: Image, y: Image, *, half_length: float, half_width: float
 
 
 def rotated(x: Image, y: Image, degrees: float) -> tuple[Image, Image]:
-    """Coordinates across and along an axis whose upper end leans by this angle towards +x."""
+    """Return coordinates across and along an axis whose upper end leans this far towards +x."""
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     return x * cos - y * sin, x * sin + y * cos
 
@@ -60,10 +61,10 @@ def rotated(x: Image, y: Image, degrees: float) -> tuple[Image, Image]:
 def random_field(
     rng: np.random.Generator, grid: Grid, *, grain_mm: float, extent_mm: float
 ) -> Image:
-    """A smooth random field of mean 0 and variance 1, (H, W), fixed to the patient.
+    """Draw a smooth random field of mean 0 and variance 1, (H, W), fixed to the patient.
 
-    Cubic B-splines over normal random numbers `grain_mm` apart. `extent_mm` is the distance from
-    the origin beyond which it is only continued, so that the field does not depend on the pixels.
+    The field is a cubic B-spline over normal random numbers that are `grain_mm` apart. Beyond
+    `extent_mm` from the origin it is constant, so that it does not depend on the pixels.
     """
     n = 2 * math.ceil(extent_mm / grain_mm) + 1
     knots = rng.standard_normal((n, n), dtype=np.float32)
@@ -76,7 +77,7 @@ def random_field(
 
 
 def _cubic_b_splines(position: Image, n: int) -> Image:
-    """(P,) positions in units of the knot distance -> (P, n) values."""
+    """Evaluate n splines at positions in units of the knot distance, (P,) -> (P, n)."""
     position = np.clip(position, 1, n - 2.001)
     first = position.astype(np.intp)
     t = position - first

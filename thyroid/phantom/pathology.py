@@ -1,9 +1,9 @@
-"""From findings to the state of a thyroid: uptake, size, evenness and nodules.
+"""The state of a thyroid with given findings: uptake, size, evenness and nodules.
 
-Figures are those of the literature: uptake at 20 min in % of the injected activity, volumes
-in mL, diameters in mm. Classes overlap where patients do: a third of thyrotoxic glands have a
-normal uptake, Hashimoto's thyroiditis mimics nodular disease, and so on. A finding is only named
-where it can be seen: a nodule below the camera's resolution is no label.
+Figures come from the literature: uptake at 20 min in % of the injected activity, volumes in mL,
+diameters in mm. Classes overlap as they do in patients: a third of thyrotoxic glands have a normal
+uptake, Hashimoto's thyroiditis mimics nodular disease, and so on. Only visible findings are
+labelled: nodules are larger than the camera's resolution.
 """
 
 from __future__ import annotations
@@ -31,39 +31,39 @@ CROSSES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Nodule:
-    """A focus in a lobe; across, along and deep it is nearly round."""
+    """A nearly spherical focus in a lobe."""
 
     side: int
     """0: the patient's right lobe, on the image's left; 1: the left lobe."""
     along: float
-    """Position on the lobe's axis, -1 at the lower pole, 1 at the upper."""
+    """Position on the lobe's axis: -1 at the lower pole, 1 at the upper pole."""
     across: float
     """Position across, in half-widths of the lobe."""
     diameter_mm: float
     elongation: float
-    """Length over width."""
+    """Length divided by width."""
     uptake: float
-    """Concentration over that of the tissue around it: above 1 hot, below 1 cold."""
+    """Concentration relative to the tissue around it: hot above 1, cold below."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Thyroid:
-    """What disease makes of a thyroid."""
+    """State of a thyroid."""
 
     uptake_percent: float
-    """Of the injected activity, in the whole gland."""
+    """Activity in the whole gland, % of the injected activity."""
     volume_ml: float
-    """Of both lobes, without nodules."""
+    """Volume of both lobes without nodules."""
     lobe_share: float
-    """Of the volume in the right lobe."""
+    """Share of the volume that is in the right lobe."""
     lobe_uptake: tuple[float, float] = (1.0, 1.0)
     """Relative concentration, right and left."""
     isthmus: float
-    """Thickness against the lobes'."""
+    """Thickness relative to the lobes."""
     pyramidal: float = 0.0
-    """Brightness of a pyramidal lobe against the lobes'; 0: none."""
+    """Brightness of the pyramidal lobe relative to the lobes; 0 for none."""
     patchiness: float
-    """Share of the uptake that is lost in patches of the tissue."""
+    """Share of the uptake that patches of the tissue lose."""
     grain_mm: float = 11.0
     """Size of the patches."""
     roughness_mm: float = 1.3
@@ -72,7 +72,7 @@ class Thyroid:
 
 
 def thyroid_with(findings: Sequence[str], rng: np.random.Generator) -> Thyroid:
-    """A random thyroid with these findings, the primary first."""
+    """Draw a thyroid with these findings, the primary one first."""
     gland = PRIMARY[findings[0]](rng)
     for finding in findings[1:]:
         gland = SECONDARY[finding](gland, rng)
@@ -80,10 +80,10 @@ def thyroid_with(findings: Sequence[str], rng: np.random.Generator) -> Thyroid:
 
 
 def normal_thyroid(rng: np.random.Generator) -> Thyroid:
-    """Two even lobes and a faint isthmus; uptake 1.5 +- 1.1 % (0.17 to 4.8), volume 8 to 20 mL.
+    """Draw two even lobes and a faint isthmus.
 
-    Uptakes below 0.5 % are left out: after iodine a normal gland is as invisible as an inflamed
-    one, and no picture tells which it is.
+    Uptake is 1.5 +- 1.1 % (0.17 to 4.8), volume 8 to 20 mL. Uptakes below 0.5 % are left out: after
+    iodine a normal gland is as invisible as an inflamed one, and no image can tell them apart.
     """
     return Thyroid(
         uptake_percent=lognormal(rng, 1.5, 1.1, low=0.5, high=4.8),
@@ -97,7 +97,7 @@ def normal_thyroid(rng: np.random.Generator) -> Thyroid:
 
 
 def graves(rng: np.random.Generator) -> Thyroid:
-    """Enlarged (52 +- 24 mL), intense (10.6 +- 10 %, here 1.5 to 40), even."""
+    """Draw an enlarged (52 +- 24 mL), even gland of high uptake (10.6 +- 10 %, here 1.5 to 40)."""
     return Thyroid(
         uptake_percent=lognormal(rng, 11, 10, low=1.5, high=40),
         volume_ml=lognormal(rng, 52, 24, low=18, high=130),
@@ -109,7 +109,7 @@ def graves(rng: np.random.Generator) -> Thyroid:
 
 
 def subacute_thyroiditis(rng: np.random.Generator) -> Thyroid:
-    """Faint or absent (0.5 +- 0.4 %, 0.18 to 1): as a whole, in patches, or on one side first."""
+    """Draw faint or no uptake (0.5 +- 0.4 %, 0.18 to 1): everywhere, in patches or on one side."""
     pattern = rng.choice(("absent", "patchy", "one side"), p=(0.8, 0.12, 0.08))
     gland = Thyroid(
         uptake_percent=lognormal(rng, 0.34, 0.2, low=0.18, high=1.0),
@@ -131,11 +131,11 @@ def subacute_thyroiditis(rng: np.random.Generator) -> Thyroid:
 
 
 def hashimoto(rng: np.random.Generator) -> Thyroid:
-    """Moth-eaten, often enlarged; a mimic.
+    """Draw a patchy, often enlarged gland that mimics other diseases.
 
-    Of 48 published cases 12 looked diffuse, 20 multinodular and 16 solitary. Hyperthyroid ones
-    have a median uptake of 0.9 %; that these are one in four, and that the others take up what a
-    normal gland does, is an assumption.
+    Among 48 published cases 12 looked diffuse, 20 multinodular and 16 solitary. Hyperthyroid glands
+    have a median uptake of 0.9 %. Two things are assumed: that one gland in four is hyperthyroid,
+    and that the others have a normal uptake.
     """
     pattern = rng.choice(("diffuse", "multinodular", "solitary"), p=(12 / 48, 20 / 48, 16 / 48))
     patchiness, grain_mm = {
@@ -163,10 +163,10 @@ def hashimoto(rng: np.random.Generator) -> Thyroid:
 
 
 def hot_nodule(rng: np.random.Generator) -> Thyroid:
-    """A toxic adenoma (4.5 +- 4 %, 0.6 to 15): focal increase, the rest suppressed to a degree."""
+    """Draw a toxic adenoma (uptake 4.5 +- 4 %, 0.6 to 15) that partly suppresses the gland."""
     gland = replace(normal_thyroid(rng), uptake_percent=lognormal(rng, 4.5, 4, low=0.6, high=15))
     diameter_mm = lognormal(rng, 29, 9, low=14, high=55)
-    # the larger the adenoma, the more hormone and the less is left to the rest of the gland
+    # a larger adenoma makes more hormone and suppresses the rest of the gland more
     return _with_nodule(
         gland,
         rng,
@@ -176,13 +176,13 @@ def hot_nodule(rng: np.random.Generator) -> Thyroid:
 
 
 def cold_nodule(rng: np.random.Generator) -> Thyroid:
-    """A focal defect in a gland that is normal otherwise."""
+    """Draw a focal defect in an otherwise normal gland."""
     gland = normal_thyroid(rng)
     return _with_cold_nodule(gland, rng, diameter_mm=lognormal(rng, 26, 6, low=18, high=45))
 
 
 def multinodular_goitre(rng: np.random.Generator) -> Thyroid:
-    """Enlarged, lopsided, with several hot and cold areas."""
+    """Draw an enlarged, asymmetric gland with several hot and cold areas."""
     gland = Thyroid(
         uptake_percent=lognormal(rng, 2.7, 1.4, low=1.2, high=8),
         volume_ml=lognormal(rng, 60, 20, low=34, high=130),
@@ -201,13 +201,13 @@ def multinodular_goitre(rng: np.random.Generator) -> Thyroid:
 
 
 def _add_cold(gland: Thyroid, rng: np.random.Generator) -> Thyroid:
-    """A defect in diseased tissue, which must take up enough to show it."""
+    """Add a defect to diseased tissue, whose uptake is raised so far that the defect shows."""
     gland = replace(gland, uptake_percent=max(gland.uptake_percent, 0.35))
     return _with_cold_nodule(gland, rng, diameter_mm=lognormal(rng, 23, 5, low=17, high=40))
 
 
 def _add_hot(gland: Thyroid, rng: np.random.Generator) -> Thyroid:
-    """An autonomous nodule that stands out of diseased tissue, which it suppresses only in part."""
+    """Add an autonomous nodule, which suppresses the diseased tissue around it only partly."""
     return _with_nodule(
         gland,
         rng,
@@ -233,14 +233,17 @@ SECONDARY: Mapping[str, Callable[[Thyroid, np.random.Generator], Thyroid]] = {
 
 
 def _with_cold_nodule(gland: Thyroid, rng: np.random.Generator, *, diameter_mm: float) -> Thyroid:
-    """Defects of 10 mm can be seen; what a wide field shows reliably is twice its resolution."""
+    """Add a cold nodule.
+
+    Defects of 10 mm can be seen; a wide field shows reliably what is twice its resolution.
+    """
     return _with_nodule(gland, rng, diameter_mm=diameter_mm, uptake=rng.uniform(0.0, 0.1))
 
 
 def _with_nodule(
     gland: Thyroid, rng: np.random.Generator, *, diameter_mm: float, uptake: float
 ) -> Thyroid:
-    """One more nodule, apart from those that are there as far as that is possible."""
+    """Add a nodule as far from the others as possible among six random places."""
     candidates = [
         Nodule(
             side=int(rng.integers(2)),
@@ -259,7 +262,7 @@ def _with_nodule(
 
 
 def _distance(nodule: Nodule, others: Sequence[Nodule]) -> float:
-    """From the nearest nodule of the same lobe, in lobe half-lengths; 2 where there is none."""
+    """Return the distance to the lobe's nearest nodule, in lobe half-lengths; 2 without nodules."""
     return min(
         (
             math.hypot(nodule.along - other.along, 0.4 * (nodule.across - other.across))

@@ -1,7 +1,7 @@
-"""Named phantoms: which classes, which crosses, at which centres.
+"""Named phantoms: their classes, crosses and centres.
 
-`thyroid7` is for development, `thyroid7-external` holds the same diseases at other centres and is
-for fresh test sets. How hard they are is recorded in CALIBRATION.md, beside this file.
+`thyroid7` is for development; `thyroid7-external` has the same diseases at other centres and is for
+fresh test sets. CALIBRATION.md, beside this file, records how hard they are.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from thyroid.phantom.pathology import CLASSES, CROSSES
 
 @dataclass(frozen=True, kw_only=True)
 class Preset:
-    """All that decides a phantom but its size and seed."""
+    """Everything that decides a phantom, except its size and seed."""
 
     name: str
     classes: tuple[str, ...] = CLASSES
     crosses: tuple[tuple[str, ...], ...] = CROSSES
-    """Findings that occur together, the primary first."""
+    """Findings that occur together, the primary one first."""
     centres: tuple[Centre, ...]
     images_per_class: int = 60
     images_per_cross: int = 20
 
     @property
     def findings(self) -> tuple[tuple[str, ...], ...]:
-        """Every group of findings: the single ones, then the crosses."""
+        """All groups of findings: the single ones, then the crosses."""
         return (*((name,) for name in self.classes), *self.crosses)
 
 

@@ -1,8 +1,8 @@
-"""One simulated scintigram: its address decides it, and nothing else does.
+"""The simulator: one scintigram at a time, decided by its address alone.
 
-An image is addressed by preset, seed, findings, and its number within these findings. Each is
-rendered on its own, by elementwise operations, from random numbers seeded by that address: so it
-is the same to the bit however many others are made, in whatever batches, processes and threads.
+An image is addressed by preset, seed, findings and its number within these findings. It is rendered
+by itself, by elementwise operations, from random numbers seeded by that address. So its bits do not
+depend on the number of images, nor on batches, processes and threads.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from thyroid.phantom.presets import Preset
 Counts = npt.NDArray[np.uint16]
 
 IMAGES_PER_ROUND = 10
-"""The last of every ten images of a group is a follow-up of the one before it."""
+"""The last of every ten images of a group is a follow-up of the image before it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Address:
-    """Which image."""
+    """The address of one image."""
 
     findings: tuple[str, ...]
-    """The primary first."""
+    """The primary one first."""
     number: int
-    """Within the images of these findings, from 0."""
+    """Number among the images of these findings, from 0."""
 
     @property
     def visit(self) -> int:
@@ -44,22 +44,22 @@ class Address:
 
     @property
     def patient(self) -> int:
-        """Number of the patient among those with these findings, without gaps."""
+        """Number among the patients with these findings, without gaps."""
         rounds, place = divmod(self.number, IMAGES_PER_ROUND)
         return rounds * (IMAGES_PER_ROUND - 1) + min(place, IMAGES_PER_ROUND - 2)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Scintigram:
-    """What the camera stored, at the centre's own matrix and pixel size."""
+class SimulatedScintigram:
+    """The stored views of one acquisition, at the centre's own matrix and pixel size."""
 
     address: Address
     patient: str
-    """Made-up identifier, of nobody else whatever the preset and the seed."""
+    """Made-up identifier, unique among all presets and seeds."""
     centre: Centre
     thyroid: Thyroid
     isthmus: tuple[float, float]
-    """Row and column of its middle in the anterior view, pixels; 0 is the first pixel's edge."""
+    """Row and column of the isthmus in the anterior view, pixels; 0 is the first pixel's edge."""
     anterior: Counts
     """(H, W)."""
     posterior: Counts | None
@@ -67,7 +67,7 @@ class Scintigram:
 
 
 def addresses(preset: Preset, *, images_per_class: int, images_per_cross: int) -> list[Address]:
-    """Every image of a phantom of this size, in order."""
+    """Return the addresses of all images of a phantom of this size, in order."""
     return [
         Address(findings=findings, number=number)
         for findings in preset.findings
@@ -77,13 +77,15 @@ def addresses(preset: Preset, *, images_per_class: int, images_per_cross: int) -
 
 def simulate(
     preset: Preset, images: Sequence[Address], *, seed: int, posterior: bool = False
-) -> Iterator[Scintigram]:
-    """The images at these addresses, one at a time and in this order."""
+) -> Iterator[SimulatedScintigram]:
+    """Yield the images at these addresses, one at a time, in this order."""
     for address in images:
         yield _simulate_one(preset, address, seed, posterior)
 
 
-def _simulate_one(preset: Preset, address: Address, seed: int, posterior: bool) -> Scintigram:
+def _simulate_one(
+    preset: Preset, address: Address, seed: int, posterior: bool
+) -> SimulatedScintigram:
     group = "+".join(address.findings)
     patient = (preset.name, seed, group, address.patient)
     disease_rng, shape_rng, body_rng = _generator("patient", *patient).spawn(3)
@@ -102,7 +104,7 @@ def _simulate_one(preset: Preset, address: Address, seed: int, posterior: bool) 
     total = lognormal(
         visit_rng, centre.counts, centre.counts_cv * centre.counts, low=60_000, high=600_000
     )
-    return Scintigram(
+    return SimulatedScintigram(
         address=address,
         patient=f"{preset.name}/{seed}/{group}-{address.patient}",
         centre=centre,
@@ -116,6 +118,6 @@ def _simulate_one(preset: Preset, address: Address, seed: int, posterior: bool) 
 
 
 def _generator(*key: object) -> np.random.Generator:
-    """Random numbers of their own for every key."""
+    """Return a generator that the key alone seeds."""
     digest = hashlib.sha256("\x1f".join(map(str, key)).encode()).digest()
     return np.random.Generator(np.random.PCG64(int.from_bytes(digest, "little")))

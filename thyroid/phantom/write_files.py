@@ -1,4 +1,4 @@
-"""A phantom on disk: as a data set, as NM DICOM files, or as pictures."""
+"""Phantoms on disk: as a data set, as NM DICOM files, or as pictures."""
 
 from __future__ import annotations
 
@@ -16,13 +16,12 @@ from PIL.PngImagePlugin import PngInfo
 
 from thyroid.data.dataset import write_dataset
 from thyroid.data.labels import COLUMNS
-from thyroid.data.scintigram import SIMULATOR, bring_to_grid, image_id
-from thyroid.data.scintigram import Scintigram as Counts
+from thyroid.data.scintigram import SIMULATOR, Scintigram, bring_to_grid, image_id
 from thyroid.errors import InputError
 from thyroid.files import new_folder, require_new_folder
 from thyroid.phantom.dicom_writer import nm_object
 from thyroid.phantom.presets import PRESETS, Preset
-from thyroid.phantom.simulator import Address, Scintigram, addresses, simulate
+from thyroid.phantom.simulator import Address, SimulatedScintigram, addresses, simulate
 
 Format = Literal["dataset", "dicom", "png"]
 Progress = Callable[[int, int], None]
@@ -46,12 +45,13 @@ def write_phantom(
 
     Parameters
     ----------
-    images_per_class : of each single finding, 1 or more.
-    images_per_cross : of each combination of findings.
-    format : `dataset` has the same matrices and labels, in the same order, as importing what
-        `dicom` writes. `dicom` and `png` come with the labels.csv that the import reads.
-    size, pixel_mm : of the data set's matrices; DICOM and PNG keep the centre's own.
-    progress : called with images done and images in all.
+    images_per_class : images of each single finding, 1 or more.
+    images_per_cross : images of each combination of findings.
+    format : `dataset` gives the same matrices and labels, in the same order, as importing the files
+        of `dicom`. `dicom` and `png` come with the labels.csv that the import reads.
+    size, pixel_mm : size and pixel size of the data set's matrices; DICOM and PNG keep the
+        centre's.
+    progress : called with the number of images done and of all images.
 
     Raises
     ------
@@ -91,7 +91,7 @@ def _write_dataset(
     pixel_mm: float,
     progress: Progress | None,
 ) -> None:
-    """What the import would make of the DICOM files, without making them."""
+    """Write the data set that importing the DICOM files would give, without the files."""
     matrices: list[npt.NDArray[np.uint16]] = []
     rows = []
     for done, scintigram in enumerate(simulate(preset, images, seed=seed), start=1):
@@ -128,9 +128,9 @@ def _write_dataset(
     )
 
 
-def as_imported(scintigram: Scintigram) -> Counts:
-    """The anterior view as the DICOM reader gives it."""
-    return Counts(
+def as_imported(scintigram: SimulatedScintigram) -> Scintigram:
+    """Return the anterior view as the DICOM reader would."""
+    return Scintigram(
         matrix=scintigram.anterior.astype(np.int64),
         kind="counts",
         pixel_mm=(scintigram.centre.pixel_mm, scintigram.centre.pixel_mm),
@@ -143,10 +143,10 @@ def _write_files(
     preset: Preset,
     images: Sequence[Address],
     seed: int,
-    write_one: Callable[[Path, Scintigram], str],
+    write_one: Callable[[Path, SimulatedScintigram], str],
     progress: Progress | None,
 ) -> None:
-    """One file per image, and labels.csv."""
+    """Write one file per image, and labels.csv."""
     with new_folder(folder) as unfinished:
         rows = _each_file(unfinished, preset, images, seed, write_one, progress)
         with (unfinished / "labels.csv").open("w", newline="", encoding="utf-8") as file:
@@ -160,10 +160,10 @@ def _each_file(
     preset: Preset,
     images: Sequence[Address],
     seed: int,
-    write_one: Callable[[Path, Scintigram], str],
+    write_one: Callable[[Path, SimulatedScintigram], str],
     progress: Progress | None,
 ) -> Iterator[tuple[str, str, str, str, str]]:
-    """Write the files; yield their rows of labels.csv."""
+    """Write the files and yield their rows of labels.csv."""
     simulated = simulate(preset, images, seed=seed, posterior=True)
     for done, scintigram in enumerate(simulated, start=1):
         name = write_one(folder, scintigram)
@@ -173,14 +173,14 @@ def _each_file(
             progress(done, len(images))
 
 
-def _write_dicom(folder: Path, scintigram: Scintigram) -> str:
+def _write_dicom(folder: Path, scintigram: SimulatedScintigram) -> str:
     name = f"{_stem(scintigram)}.dcm"
     nm_object(scintigram).save_as(folder / name, enforce_file_format=True)
     return name
 
 
-def _write_png(folder: Path, scintigram: Scintigram) -> str:
-    """The anterior view in 8 bits, the hottest pixel white, as a workstation saves it."""
+def _write_png(folder: Path, scintigram: SimulatedScintigram) -> str:
+    """Write the anterior view in 8 bits, its highest count white, as a workstation would."""
     counts = scintigram.anterior.astype(np.float64)
     name = f"{'+'.join(scintigram.address.findings)}/{_stem(scintigram)}.png"
     (folder / name).parent.mkdir(exist_ok=True)
@@ -191,6 +191,6 @@ def _write_png(folder: Path, scintigram: Scintigram) -> str:
     return name
 
 
-def _stem(scintigram: Scintigram) -> str:
-    """A file's name: the same image bears the same one whatever else is written."""
+def _stem(scintigram: SimulatedScintigram) -> str:
+    """Return the file's name without its ending; it depends on the image alone."""
     return f"{'+'.join(scintigram.address.findings)}-{scintigram.address.number:04d}"
