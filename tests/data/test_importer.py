@@ -178,7 +178,7 @@ def test_centres_keep_codes_and_lose_names(source, target):
     assert of_centre["unknown"] == 2  # no institution of a header where labels.csv has centres
     assert of_centre["centre-1"] == 1  # a code, which no number may repeat
     assert sorted(of_centre[["centre-2", "centre-3"]]) == [1, 2]
-    assert any("Centres that labels.csv gives a name are numbered" in n for n in summary.notes)
+    assert any("Centres that labels.csv names are numbered" in n for n in summary.notes)
     said = "\n".join([repr(summary), *summary.lines()])
     written = b"".join(path.read_bytes() for path in target.rglob("*"))
     for name in ("mercy", "charite", "saint"):

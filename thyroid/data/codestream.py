@@ -1,7 +1,7 @@
-"""What a compressed frame will take when decoded: read from the frame, before any decoder sees it.
+"""Size checks of compressed frames, made before any decoder sees them.
 
-A decoder allocates what the frame says, whatever the DICOM header says, so that a kilobyte can ask
-for gigabytes. Only what decoders agree on is accepted here; the rest is refused as damaged.
+A decoder allocates what the frame says, whatever the DICOM header says, so a kilobyte can ask for
+gigabytes. Only what all decoders read alike is accepted; the rest is refused as damaged.
 """
 
 import re
@@ -19,32 +19,32 @@ from pydicom.uid import (
 from thyroid.data.scintigram import UnusableFile
 
 # ITU-T T.81 table B.1, T.87: one frame header (SOF 0-3, 55) among tables, comments and application
-# data; hierarchical frames and APP11, which may hold another codestream, are no DICOM
+# data; DICOM has no hierarchical frames, and no APP11, which may hold another codestream
 JPEG_FRAME = {0xC0, 0xC1, 0xC2, 0xC3, 0xF7}
 JPEG_TABLES = {0xC4, 0xCC, 0xDB, 0xDD, 0xF8, 0xFE, *range(0xE0, 0xF0)} - {0xEB}
 JPEG_SCAN = 0xDA
-MOST_SCANS = 100  # of which a few bytes each make a decoder go over the whole image
+MOST_SCANS = 100  # a scan of a few bytes makes a decoder go over the whole image
 JPEG_SCAN_START = b"\xff\xda"
 
-# ITU-T T.800 table A.2: markers of the main header and of a tile's, up to their ends, SOT and SOD
+# ITU-T T.800 table A.2: markers of main and tile headers, and those at their ends: SOT, SOD
 JPEG_2000_SEGMENTS = {0x51, 0x52, 0x53, 0x55, 0x57, 0x58, *range(0x5C, 0x62), 0x63, 0x64}
 JPEG_2000_ENDS = {0x90, 0x93}
-JPEG_2000_TILE = re.compile(rb"(?=\xff\x90\x00\x0a)")  # SOT, 12 bytes; no other data has its like
-JPEG_2000_CODING = {0x52: (4, 14), 0x53: (5, 11)}  # COD, COC: where style and precincts stand
+JPEG_2000_TILE = re.compile(rb"(?=\xff\x90\x00\x0a)")  # SOT, 12 bytes; other data never contains it
+JPEG_2000_CODING = {0x52: (4, 14), 0x53: (5, 11)}  # COD, COC: offsets of style and precincts
 MOST_TILES = 1024  # a decoder keeps kilobytes for each
 LEAST_PRECINCT = 4  # 16 x 16 pixels: a decoder keeps hundreds of bytes for each
 
 
 def require_size(frame: bytes, syntax: UID, *, rows: int, columns: int) -> None:
-    """Refuse a frame that would decode to anything but (rows, columns) pixels of one sample.
+    """Refuse a frame that does not decode to (rows, columns) pixels of one sample.
 
     Raises
     ------
-    UnusableFile : it does, or nobody can say.
-    ValueError, IndexError, struct.error, ZeroDivisionError : it is damaged.
+    UnusableFile : the frame has another size, or its size is unclear.
+    ValueError, IndexError, struct.error, ZeroDivisionError : the frame is damaged.
     """
     if syntax == RLELossless:
-        # of each plane of bytes; some writers pad them
+        # a segment is one plane of bytes; some writers pad it
         agrees = max(_rle_lengths(frame)) <= 2 * rows * columns
     elif syntax in JPEG2000TransferSyntaxes:
         agrees = _jpeg_2000_size(frame) == (rows, columns, 1)
@@ -60,18 +60,18 @@ def require_size(frame: bytes, syntax: UID, *, rows: int, columns: int) -> None:
 
 
 def require_few_scans(jpeg: bytes) -> None:
-    """Refuse a JPEG file or frame of more scans than anybody writes.
+    """Refuse a JPEG file or frame with more scans than any encoder writes.
 
     Raises
     ------
-    UnusableFile : it has too many.
+    UnusableFile : it has more than MOST_SCANS scans.
     """
     if jpeg.count(JPEG_SCAN_START) > MOST_SCANS:
         raise UnusableFile(f"its JPEG pixels are coded in more than {MOST_SCANS} scans")
 
 
 def _jpeg_sizes(frame: bytes) -> list[tuple[int, int, int]]:
-    """(rows, columns, samples) of each frame header before the first scan."""
+    """Return (rows, columns, samples) of each frame header before the first scan."""
     sizes, at = [], 2
     while (marker := frame[at + 1]) != JPEG_SCAN:
         if frame[at] != 0xFF or marker not in JPEG_FRAME | JPEG_TABLES:
@@ -83,7 +83,7 @@ def _jpeg_sizes(frame: bytes) -> list[tuple[int, int, int]]:
 
 
 def _jpeg_2000_size(frame: bytes) -> tuple[int, int, int]:
-    """(rows, columns, samples) of the SIZ marker, which comes first (ITU-T T.800, A.5.1)."""
+    """Return (rows, columns, samples) of the SIZ marker, which comes first (ITU-T T.800, A.5.1)."""
     if not frame.startswith(b"\xff\x4f\xff\x51"):
         raise UnusableFile(
             "its JPEG 2000 pixels are no bare codestream, as DICOM wants; export it uncompressed"
@@ -98,7 +98,7 @@ def _jpeg_2000_size(frame: bytes) -> tuple[int, int, int]:
 
 
 def _precincts(frame: bytes) -> Iterator[int]:
-    """Binary logarithms of the widths and heights of precincts, where headers tell any (A.6)."""
+    """Yield log2 of the widths and heights of precincts, where headers give them (A.6)."""
     for at in (2, *(tile.start() + 12 for tile in JPEG_2000_TILE.finditer(frame))):
         while (marker := frame[at + 1]) not in JPEG_2000_ENDS:
             if frame[at] != 0xFF or marker not in JPEG_2000_SEGMENTS:
@@ -113,7 +113,7 @@ def _precincts(frame: bytes) -> Iterator[int]:
 
 
 def _rle_lengths(frame: bytes) -> list[int]:
-    """Decoded bytes of each segment (DICOM PS3.5, annex G)."""
+    """Return the number of decoded bytes of each segment (DICOM PS3.5, annex G)."""
     number = int.from_bytes(frame[:4], "little")
     starts = struct.unpack_from(f"<{min(number, 15)}L", frame, 4)
     lengths = []
@@ -121,7 +121,7 @@ def _rle_lengths(frame: bytes) -> list[int]:
         at, length = start, 0
         while at < end:
             code = frame[at]
-            if code < 128:  # so many bytes as they are, and one more
+            if code < 128:  # that many bytes and one more, unchanged
                 length += min(code + 1, end - at - 1)
                 at += code + 2
             elif code > 128:  # one byte, repeated

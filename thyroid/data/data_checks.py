@@ -1,4 +1,4 @@
-"""Quality checks: what to know of a data set before anything is trained on it."""
+"""Checks of a data set before anything is trained on it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,31 +21,31 @@ LOW_COUNTS = 5_000  # a scintigram has 100,000 and more
 CONFOUNDED_V = 0.3
 CONFOUNDED_P = 0.001
 CHUNK = 512  # images in memory at a time
-MANY_IMAGES = 2000  # from which on the checks take seconds
-LEGEND_IMAGES = 256  # in which marks are sought that do not change
-LEGEND_SHARE = 0.6  # of the pictures that have the same mark in the same place
-LEGEND_SPREAD = 0.02  # of full scale, within which it counts as the same: a JPEG's
-LEGEND_AREA = 0.002  # of the picture
+MANY_IMAGES = 2000  # from this number on, checks take seconds
+LEGEND_IMAGES = 256  # images searched for marks that do not change
+LEGEND_SHARE = 0.6  # share of pictures that have the same mark in the same place
+LEGEND_SPREAD = 0.02  # share of full scale within which marks are the same, as in JPEG
+LEGEND_AREA = 0.002  # share of the picture
 NAMED_FLAGS = ("whole_body", "summed_dynamic", "counts_accumulated", "colour", "light_background")
 
 
 @dataclass(frozen=True, kw_only=True)
 class QualityFlag:
-    """One thing that a check found."""
+    """A finding of a check."""
 
     kind: str
     severity: Severity
-    """error: training refuses; warning: its result may be wrong; note: good to know"""
+    """error: training refuses; warning: results may be wrong; note: good to know"""
     sentence: str
     image_ids: tuple[str, ...] = ()
-    """The images concerned; for duplicates, originals and copies."""
+    """Images concerned; for duplicates both originals and copies."""
 
 
 def check(dataset: Dataset) -> list[QualityFlag]:
-    """All checks, errors first. Reads every image once, a few hundred at a time."""
+    """Run all checks; errors come first. Reads each image once, a few hundred at a time."""
     if len(dataset) >= MANY_IMAGES:
         progress.say(f"checking {len(dataset):,} images")
-    # Small products on cores that others use: several threads took minutes for milliseconds
+    # on cores in use, several threads took minutes for small products of milliseconds
     with threadpool_limits(1):
         scan = _Scan.of(dataset)
         found = [
@@ -70,8 +70,9 @@ def look_alikes(
     tested: Dataset,
     tested_rows: npt.NDArray[np.int64],
 ) -> int:
-    """How many of the tested images look the same as one that was seen, whatever their names say:
-    as near duplicates of `check`, or equal; what is found and what is not, `likeness` says.
+    """Count the tested images that look the same as one that was seen, whatever their names say.
+
+    Equal images and near duplicates as in `check` count; `likeness` says which ones it finds.
     """
     with threadpool_limits(1):
         looks, offset = _Scan.of(seen).looks, 0
@@ -90,15 +91,15 @@ def _synthetic(dataset: Dataset) -> Iterator[QualityFlag]:
             kind="synthetic",
             severity="error",
             sentence=f"{len(made)} of {len(dataset)} images were made by a generator: the run that "
-            "made them trains on them, but what is reached on them says nothing of patients; take "
-            "the data set that the generator was trained on.",
+            "made them trains on them, but results on them say nothing about patients; use the "
+            "data set that the generator was trained on.",
             image_ids=tuple(made),
         )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Scan:
-    """What one pass over the pixels gives."""
+    """Results of one pass over the pixels."""
 
     total: npt.NDArray[np.int64]  # (N,)
     saturated: npt.NDArray[np.bool_]  # (N,)
@@ -128,8 +129,8 @@ def _ids(dataset: Dataset, rows: npt.NDArray[np.bool_]) -> tuple[str, ...]:
 
 
 def _marks(dataset: Dataset) -> Iterator[QualityFlag]:
-    """A legend, a colour bar or a frame: grey that is the same in most pictures, which no anatomy
-    is. Black and white are not looked at: fields are empty, and glands saturate.
+    """Find a legend, a colour bar or a frame: grey that is the same in most pictures, as anatomy
+    never is. Black and white are left out: fields are empty, and glands saturate.
     """
     if dataset.info.kind != "display" or len(dataset) < FEW_IMAGES:
         return
@@ -149,7 +150,7 @@ def _marks(dataset: Dataset) -> Iterator[QualityFlag]:
         sentence=f"Most pictures have the same marks in the same place, in {marks.mean():.1%} of "
         f"their pixels (rows {down[0] + 1} to {down[-1] + 1}, columns {across[0] + 1} to "
         f"{across[-1] + 1} of {size}): a legend, a colour bar or a frame. Crop them away before "
-        "import; a network takes for a sign of disease what differs between devices.",
+        "import; a network may take differences between devices for signs of disease.",
     )
 
 
@@ -202,10 +203,10 @@ def _patients(dataset: Dataset) -> Iterator[QualityFlag]:
 
 
 def _exact_duplicates(dataset: Dataset, scan: _Scan) -> Iterator[QualityFlag]:
-    """Equal images; empty ones are named as such elsewhere and say nothing of a patient."""
+    """Find equal images. Empty ones say nothing about a patient and have a check of their own."""
     columns = ["image_id", "patient_id", "findings"]
     images = pd.DataFrame({"same": scan.same}).join(dataset.images[columns])
-    several = images.groupby("same")[columns].transform("nunique") > 1  # in what copies differ
+    several = images.groupby("same")[columns].transform("nunique") > 1  # where copies differ
     copies = several["image_id"] & (scan.total > 0)
     strangers, disputed = copies & several["patient_id"], copies & several["findings"]
     checks: tuple[tuple[str, Severity, pd.Series[bool], str, str], ...] = (
@@ -230,7 +231,7 @@ def _exact_duplicates(dataset: Dataset, scan: _Scan) -> Iterator[QualityFlag]:
 
 
 def _examples(copies: pd.DataFrame, differ_in: str) -> str:
-    """Two of each of the first three groups of copies, by image and patient."""
+    """Name two copies of each of the first three groups, by image and patient."""
     groups = copies["same"].unique()
     pairs = []
     for group in groups[:3]:
@@ -241,7 +242,7 @@ def _examples(copies: pd.DataFrame, differ_in: str) -> str:
 
 
 def _near_duplicates(dataset: Dataset, scan: _Scan) -> Iterator[QualityFlag]:
-    """Images of different patients that look the same; those of one patient are to be expected."""
+    """Find images of different patients that look the same; one patient's are expected to."""
     patient = pd.factorize(dataset.images["patient_id"])[0]
     involved = np.zeros(len(dataset), dtype=bool)
     pairs = 0
@@ -307,7 +308,7 @@ def _pixel_sizes(dataset: Dataset) -> Iterator[QualityFlag]:
 
 
 def _confounding(dataset: Dataset) -> Iterator[QualityFlag]:
-    """Whether a network could tell labels by centre: bias-corrected Cramer's V over patients.
+    """Find labels that go with centres, by bias-corrected Cramer's V over patients.
 
     V^2 = max(0, chi^2/n - (r-1)(k-1)/(n-1)) / min(r'-1, k'-1), r' = r - (r-1)^2/(n-1), k' alike,
     for r labels, k centres and n patients (Bergsma 2013, J. Korean Stat. Soc. 42:323-328).
@@ -318,7 +319,7 @@ def _confounding(dataset: Dataset) -> Iterator[QualityFlag]:
     n = len(people)
     if min(r, k) < 2 or n < 20:
         return
-    from scipy.stats import chi2_contingency  # which is slow to import
+    from scipy.stats import chi2_contingency  # slow to import
 
     test = chi2_contingency(table, correction=False)
     phi2 = max(0.0, test.statistic / n - (r - 1) * (k - 1) / (n - 1))

@@ -25,13 +25,13 @@ FILES = ("dataset.json", "images.csv", "counts.npy")
 
 COLUMNS = (
     "image_id",  # unique in the data set
-    "patient_id",  # keyed hash: splits are by it
+    "patient_id",  # keyed hash; splits are by patient
     "centre",
     "label",  # the primary finding
     "findings",  # ";"-joined, the primary first; more than one makes a cross image
     "source",  # import | phantom | synthetic
     "total_counts",  # inside the field; 0 for display-scaled pictures
-    "pixel_mm",  # of the stored matrix; empty for display-scaled pictures
+    "pixel_mm",  # pixel size of the stored matrix; empty for display-scaled pictures
     "flags",  # ";"-joined, see FLAGS
 )
 
@@ -44,31 +44,31 @@ FLAGS = {
     "whole_body": "cut from the centre of a whole-body image",
     "summed_dynamic": "sum of the frames of a dynamic acquisition",
     "counts_accumulated": "the header's CountsAccumulated is not the sum of the pixels",
-    "colour": "a coloured picture, of which the brightness was taken",
-    "light_background": "the picture's border is light: inverted grey, perhaps",
+    "colour": "a coloured picture, reduced to its brightness",
+    "light_background": "the picture's border is light: perhaps inverted grey",
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetInfo:
-    """What holds for every image of a data set: the content of dataset.json."""
+    """Properties of all images of a data set: the content of dataset.json."""
 
     name: str
     classes: tuple[str, ...]
-    """In the order of label indices and of multi-hot columns."""
+    """Class names in the order of label indices and of multi-hot columns."""
     size: int
     """Rows and columns, pixels."""
     pixel_mm: float | None
-    """None for display-scaled pictures, whose pixel size is unknown."""
+    """Pixel size in mm; None for display-scaled pictures, whose pixel size is unknown."""
     kind: Literal["counts", "display"]
-    """Photon counts, or a picture's intensities with full scale at 65,535."""
+    """`counts` are photon counts; `display` intensities have their full scale at 65,535."""
     source: str
     licence: str
     sha256: str
-    """Of counts.npy."""
+    """SHA-256 of counts.npy."""
     patients_key: str | None = None
-    """Which key names the patients: under the same one, one patient has one name. None: a key that
-    no other data set has, or not all patients are named."""
+    """Fingerprint of the key that names the patients: data sets with the same fingerprint give a
+    patient the same name. None if no other data set has the key, or some patients are unnamed."""
     format_version: int = FORMAT_VERSION
 
 
@@ -79,13 +79,13 @@ class Dataset:
     folder: Path
     info: DatasetInfo
     images: pd.DataFrame
-    """RangeIndex, the columns of COLUMNS."""
+    """One row per image, with a RangeIndex and the columns of COLUMNS."""
     counts: npt.NDArray[np.uint16]
     """(N, H, W)."""
 
     @classmethod
     def open(cls, folder: str | Path, *, verify: bool = True) -> "Dataset":
-        """Open and check a data set; `verify` also reads all of counts.npy to check its SHA-256.
+        """Open and check a data set; with `verify` also check the SHA-256 of counts.npy.
 
         Raises
         ------
@@ -107,14 +107,14 @@ class Dataset:
 
     @cached_property
     def labels(self) -> npt.NDArray[np.int64]:
-        """(N,) index into info.classes."""
+        """Index of each label in info.classes, (N,)."""
         codes, names = pd.factorize(self.images["label"])
         index = np.array([self.info.classes.index(name) for name in names], dtype=np.int64)
         return index[codes]
 
     @cached_property
     def findings(self) -> npt.NDArray[np.float32]:
-        """(N, C) multi-hot: 1 where the image shows the class."""
+        """Multi-hot findings, (N, C): 1 where the image shows the class."""
         codes, combinations = pd.factorize(self.images["findings"])
         multi_hot = np.zeros((len(combinations), len(self.info.classes)), dtype=np.float32)
         for row, findings in enumerate(combinations):
@@ -123,17 +123,17 @@ class Dataset:
 
     @cached_property
     def is_cross(self) -> npt.NDArray[np.bool_]:
-        """(N,) whether the image shows more than one class."""
+        """True where the image shows more than one class, (N,)."""
         return self.images["findings"].str.contains(";", regex=False).to_numpy(dtype=np.bool_)
 
     @cached_property
     def patients(self) -> npt.NDArray[np.object_]:
-        """(N,) patient identifiers, str."""
+        """Patient identifiers, str, (N,)."""
         return self.images["patient_id"].to_numpy(dtype=object)
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of all that can change a result: the identity of the data set in stage keys."""
+        """SHA-256 of everything that can change a result; identifies the data set in stage keys."""
         identity = {
             "classes": self.info.classes,
             "kind": self.info.kind,
@@ -162,7 +162,7 @@ def write_dataset(
 
     Parameters
     ----------
-    images : the columns of COLUMNS, one row per matrix.
+    images : table with the columns of COLUMNS, one row per matrix.
     counts : one (size, size) uint16 matrix per row of `images`, consumed one at a time.
 
     Raises
@@ -188,7 +188,7 @@ def write_dataset(
         images.to_csv(unfinished / "images.csv", index=False, lineterminator="\n")
         content = json.dumps(dataclasses.asdict(info), indent=2, ensure_ascii=False) + "\n"
         (unfinished / "dataset.json").write_text(content, encoding="utf-8")
-        Dataset.open(unfinished, verify=False)  # what could not be read back is not written
+        Dataset.open(unfinished, verify=False)  # a data set that cannot be opened is not written
     return Dataset.open(folder, verify=False)
 
 
@@ -281,14 +281,14 @@ def _read_images(folder: Path, info: DatasetInfo) -> pd.DataFrame:
 
 
 def _parse(content: bytes, path: Path) -> pa.Table:
-    """images.csv by Arrow's parser, which takes an eighth of the time of pandas' own."""
+    """Parse images.csv with Arrow, which takes an eighth of the time of pandas' own parser."""
     if content[:200].strip() == ",".join(COLUMNS).encode():
         raise InputError(f"{path} lists no images; import again")
     text = dict.fromkeys(COLUMNS, pa.large_string())
     try:
         table = csv.read_csv(
             pa.BufferReader(content),
-            # one block: no row lies across the edge of two
+            # a single block, so that no row lies in two
             read_options=csv.ReadOptions(
                 use_threads=False, block_size=min(len(content) + 1, 2**30)
             ),
@@ -299,10 +299,10 @@ def _parse(content: bytes, path: Path) -> pa.Table:
                 strings_can_be_null=False,  # a class may be called "NA" or "null"
             ),
         )
-        columns = tuple(table.column_names)  # of which Arrow does not check that they are UTF-8
+        columns = tuple(table.column_names)  # raises if not UTF-8, which Arrow does not check
         if columns == COLUMNS and table.column("total_counts").null_count:
             raise ValueError("a row has no total_counts")
-    except (ValueError, pa.ArrowException) as error:  # nearly all of Arrow's are ValueErrors
+    except (ValueError, pa.ArrowException) as error:  # most of Arrow's errors are ValueErrors
         why = " ".join(str(error).split())
         raise InputError(
             f"{path} cannot be read as the table of a data set ({why}); restore it or import again"
@@ -316,7 +316,7 @@ def _parse(content: bytes, path: Path) -> pa.Table:
 
 
 def _combinations(one: pa.ChunkedArray, other: pa.ChunkedArray) -> list[tuple[str, str]]:
-    """The pairs of values that stand in a row of two columns, each once."""
+    """Return the distinct pairs of values that two columns have in a row."""
     ones, others = (column.combine_chunks().dictionary_encode() for column in (one, other))
     width = len(others.dictionary)
     pairs = np.unique(ones.indices.to_numpy().astype(np.int64) * width + others.indices.to_numpy())
@@ -325,7 +325,7 @@ def _combinations(one: pa.ChunkedArray, other: pa.ChunkedArray) -> list[tuple[st
 
 
 def _first(condition: "pd.Series[bool]") -> int:
-    """Number of the first row that meets it, as a spreadsheet counts: the header is row 1."""
+    """Return the first row where it holds, as a spreadsheet counts: the header is row 1."""
     return int(np.flatnonzero(condition)[0]) + 2
 
 
@@ -335,7 +335,7 @@ def _map_counts(folder: Path, info: DatasetInfo, rows: int) -> npt.NDArray[np.ui
     header = _npy_header(shape)
     try:
         with path.open("rb") as file:
-            # compared, not parsed: nothing that the file says is interpreted
+            # the header is compared, not parsed: nothing in the file is interpreted
             agrees = file.read(len(header)) == header
         agrees = agrees and path.stat().st_size == len(header) + 2 * rows * info.size**2
     except FileNotFoundError:

@@ -1,15 +1,15 @@
 """NM DICOM: the anterior planar view of a file, as photon counts.
 
-What is accepted follows from what gamma cameras and archives really write: Modality NM under any
-SOP class, signed and unsigned pixels of any depth, compressed or not, vectors as plain integers.
+The reader accepts what gamma cameras and archives really write: Modality NM under any SOP class,
+signed and unsigned pixels of any depth, compressed or not, vectors as plain integers.
 
 =====================  ========================================================================
 ImageType, value 3     treatment
 =====================  ========================================================================
-STATIC, or none given  the one anterior frame in the photopeak; a single frame of unnamed view too
-WHOLE BODY             likewise, flagged: the data set's field is cut from its centre
+STATIC, or none given  the one anterior frame in the photopeak, or a single frame of unnamed view
+WHOLE BODY             the same, flagged: the data set's field is cut from its centre
 DYNAMIC                the anterior frames are summed, flagged
-TOMO, GATED, ...       unusable: projections, slices and phases are no planar scintigram
+TOMO, GATED, ...       unusable: projections, slices and phases are not planar scintigrams
 =====================  ========================================================================
 """
 
@@ -35,12 +35,12 @@ from pydicom.uid import (
 from thyroid.data.codestream import require_size
 from thyroid.data.scintigram import SIMULATOR, Scintigram, UnusableFile
 
-# pydicom's log and warnings quote values of the header, which may be names
+# pydicom's log and warnings quote header values, which may be names
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 
 View = Literal["anterior", "posterior", "other"]
 
-# nothing else is even parsed: private elements, names and dates stay in the file
+# no other element is parsed: private elements, names and dates stay in the file
 ELEMENTS = (
     "ImageType", "SOPClassUID", "Modality", "InstitutionName", "StationName", "PatientID",
     "SeriesDescription", "CountsAccumulated", "ViewPosition", "SamplesPerPixel",
@@ -51,12 +51,12 @@ ELEMENTS = (
     "RotationVector", "AngularViewVector", "SliceVector", "RRIntervalVector", "TimeSlotVector",
     "ImageID", "ViewCodeSequence", "LossyImageCompression", "PixelData", "SoftwareVersions",
 )  # fmt: skip
-# a matrix has 1024 x 256 at most, a dynamic acquisition a few hundred of 128 x 128; the largest of
-# 16 bits that is read takes 100 MB beside its file, or 320 MB where its pixels are rescaled
-MOST_PIXELS = 2**22  # of a frame: 2048 x 2048
+# cameras write 1024 x 256 pixels at most, or a few hundred frames of 128 x 128; to read the largest
+# 16-bit file takes 100 MB in addition to the file, or 320 MB if its pixels are rescaled
+MOST_PIXELS = 2**22  # in a frame: 2048 x 2048
 MOST_PIXELS_IN_ALL = 2**24  # 1,024 frames of 128 x 128
 MOST_FRAMES = 4096
-MOST_BYTES_BESIDES = 2**24  # of all that is not pixels: private copies of them, overlays
+MOST_BYTES_BESIDES = 2**24  # other than pixels: private copies of them, overlays
 NOT_PLANAR_VECTORS = (
     "RotationVector", "AngularViewVector", "SliceVector", "RRIntervalVector", "TimeSlotVector",
 )  # fmt: skip
@@ -71,19 +71,20 @@ PHOTOPEAKS_KEV = (140.5, 159.0, 364.5)  # Tc-99m, I-123, I-131
 
 
 def read_dicom(content: bytes) -> Scintigram:
-    """The anterior planar counts of an NM DICOM file.
+    """Read the anterior planar counts of an NM DICOM file.
 
-    The frame is chosen by the view that its detector names (ViewCodeSequence, through
-    DetectorVector) or, for frames that all come from one detector, by the words of ImageID,
-    SeriesDescription and ViewPosition; never by position. CountsAccumulated, where given, is
-    compared with the pixel sums of the frame, of all frames and of the first.
+    The frame is chosen by the view of its detector (ViewCodeSequence, through DetectorVector) or,
+    if all frames come from one detector, by the words in ImageID, SeriesDescription and
+    ViewPosition; never by its position. CountsAccumulated, if given, must equal the pixel sum of
+    the chosen frame, of all frames or of the first frame; otherwise the image is flagged, or
+    refused if it has 8 bits.
 
     Raises
     ------
-    UnusableFile : with the reason.
+    UnusableFile : the file cannot be used; it has the reason.
     """
     if DeflatedExplicitVRLittleEndian.encode() in content:
-        # pydicom would inflate all of it, to whatever size, before anything can be checked
+        # pydicom would inflate all of it, to any size, before anything can be checked
         raise UnusableFile("it is deflated as a whole; export it uncompressed")
     try:
         with warnings.catch_warnings():
@@ -135,7 +136,7 @@ def _planar_counts(header: Header) -> Scintigram:
 
 
 def _acquisition(header: Header) -> str:
-    """STATIC, WHOLE BODY or DYNAMIC; anything else is unusable."""
+    """Return STATIC, WHOLE BODY or DYNAMIC; refuse everything else."""
     if header.get("Modality") != "NM":
         raise UnusableFile("its Modality is not NM (nuclear medicine)")
     if "PixelData" not in header:
@@ -154,7 +155,7 @@ def _acquisition(header: Header) -> str:
 
 
 def _decode(header: Header) -> npt.NDArray[np.integer]:
-    """(frames, rows, columns) counts, of the file's own integer type unless rescaled."""
+    """Decode counts, (frames, rows, columns), in the file's integer type unless rescaled."""
     if header.SamplesPerPixel != 1:
         raise UnusableFile(
             "it is a colour screenshot, no counts; export it as PNG to import it as a picture"
@@ -178,7 +179,7 @@ def _decode(header: Header) -> npt.NDArray[np.integer]:
 
 
 def _require_sizes(header: Header) -> None:
-    """Refuse pixels that would take too much memory, before anything is decoded."""
+    """Refuse pixels that would take too much memory, before decoding anything."""
     count = _integer(header.get("NumberOfFrames")) or 1
     frame = header.Rows * header.Columns
     if frame > MOST_PIXELS or frame * count > MOST_PIXELS_IN_ALL:
@@ -203,7 +204,7 @@ def _require_sizes(header: Header) -> None:
 
 
 def _anterior_frames(header: Header, count: int, acquisition: str) -> list[int]:
-    """Frames to sum: one, or those of a dynamic acquisition."""
+    """Return the frames to sum: one, or those of a dynamic acquisition."""
     views = _views(header, count)
     frames = [i for i in range(count) if views[i] == "anterior"]
     if not frames:
@@ -221,7 +222,7 @@ def _anterior_frames(header: Header, count: int, acquisition: str) -> list[int]:
 
 
 def _views(header: Header, count: int) -> list[View | None]:
-    """The view of each frame, None where nothing says."""
+    """Return the view of each frame, or None where the file does not say."""
     detectors = header.get("DetectorInformationSequence") or []
     vector = _vector(header, "DetectorVector", count)
     by_code: dict[int, View | None] = {
@@ -243,9 +244,9 @@ def _coded_view(item: Header) -> View | None:
 
 
 def _view_in_words(text: str) -> View | None:
-    """The view that a text names, None where it names none or several.
+    """Return the view that a text names, or None if it names none or several.
 
-    "Post" alone is not taken for posterior unless it ends the text: it also means "after".
+    "Post" means posterior only at the end of the text, as it also means "after".
     """
     words = re.findall("[A-Z]+", text.upper().replace("POSTERO-ANTERIOR", "PA"))
     oblique = {"RAO", "LAO", "RPO", "LPO", "OBL", "LAT", "LATERAL"} & set(words)
@@ -259,7 +260,7 @@ def _view_in_words(text: str) -> View | None:
 
 
 def _photopeak(header: Header, count: int, frames: list[int]) -> list[int]:
-    """Those of the frames that were counted in the photopeak, where windows differ."""
+    """Return the frames counted in the photopeak, if their energy windows differ."""
     window = _vector(header, "EnergyWindowVector", count)
     if len({window[i] for i in frames}) == 1:
         return frames
@@ -289,13 +290,13 @@ def _pixel_mm(header: Header) -> tuple[float, float]:
 
 
 def _vector(header: Header, name: str, count: int) -> list[int]:
-    """One number per frame; 1 for all where the file has no such vector, or none of that length."""
+    """Return one number per frame: 1 for all if the file has no such vector of this length."""
     values = [int(value) for value in _values(header.get(name))]
     return values if len(values) == count else [1] * count
 
 
 def _values(value: Any) -> Sequence[Any]:
-    """The values of an element, which pydicom gives as a list, a plain value or None."""
+    """Return an element's values as a sequence; pydicom has a list, a plain value or None."""
     if value is None or value == "":
         return []
     return list(value) if isinstance(value, (list, pydicom.multival.MultiValue)) else [value]

@@ -1,14 +1,14 @@
-"""Import: a folder of scintigrams becomes a data set that holds nothing of a patient's identity.
+"""Import: turn a folder of scintigrams into a data set without the identity of any patient.
 
-Patients are named by an HMAC whose key is the SHA-256 of all that was imported, file headers and
-labels.csv included. So importing the same folder again gives the same data set, bit for bit, while
-nobody who lacks the original files can find out whose image it is by trying names or numbers; and
-two imports cannot be linked by patient. Where they shall be, so that a test set is known to be of
-other patients, the key is a file that the user keeps. Rows are ordered by image, not by file name.
+Patients are named by an HMAC whose key is the SHA-256 of everything imported, file headers and
+labels.csv included. Importing the same folder again therefore gives the same data set, bit for bit;
+nobody without the original files can find out whose image it is by trying names or numbers; and two
+imports cannot be linked by patient. To link them, so that a test set is known to have other
+patients, the user keeps the key in a file. Rows are ordered by image, not by file name.
 
-Centres of labels.csv keep their names where these are codes ("A", "07", "site-3"), so that one of
-them can be left out by name. All other names, and every institution that a file names, become
-centre-1, centre-2, ... in an order that says nothing.
+Centres in labels.csv keep their names if these are codes ("A", "07", "site-3"), so that one of them
+can be left out by name. All other names, and all institutions that files name, become centre-1,
+centre-2, ... in an order without meaning.
 """
 
 import contextlib
@@ -39,35 +39,35 @@ from thyroid.files import cannot_write, replace_text, require_new_folder
 from thyroid.machine import cores
 
 KEY = re.compile(rb"[0-9a-f]{64}\s*")
-"""A patients' key: any other file may be known to others, or be changed."""
+"""Content of a patients' key. Other files may be known to others or change, so they are no keys."""
 FILES_PER_PROCESS = 300
-"""A process takes 0.4 s to start, in which one reads 70 DICOM files or 600 small pictures."""
+"""Starting a process takes 0.4 s, in which another reads 70 DICOM files or 600 small pictures."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImportSummary:
-    """What an import did."""
+    """Result of an import."""
 
     folder: Path
     imported: int
     read_before: int
-    """Files that an interrupted import of the same had read."""
+    """Files read by an earlier, interrupted import of the same folder."""
     rejected: tuple[Rejection, ...]
     rejected_list: Path | None
-    """CSV with file and reason, beside the data set: file names may hold names of patients."""
+    """CSV with file and reason, beside the data set, as file names may hold patients' names."""
     kind: Literal["counts", "display"]
     images_per_class: dict[str, int]
     crosses: int
-    """Images with more than one finding."""
+    """Number of images with more than one finding."""
     patients: int
     centres: tuple[str, ...]
     outside_share: float
-    """Of all counts, those beyond the stored field; 0 for pictures."""
+    """Share of all counts that lie outside the stored field; 0 for pictures."""
     notes: tuple[str, ...]
     """Sentences that the user should read."""
 
     def lines(self) -> list[str]:
-        """For a terminal, one line each."""
+        """Return the summary as lines for a terminal."""
         classes = ", ".join(f"{name} {number}" for name, number in self.images_per_class.items())
         what = "images with counts" if self.kind == "counts" else "pictures"
         lines = [
@@ -99,31 +99,31 @@ def import_folder(
     processes: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> ImportSummary:
-    """Import all usable files of a folder; see thyroid.data.labels for how they are labelled.
+    """Import all usable files of a folder, labelled as thyroid.data.labels describes.
 
-    Files that cannot be used are listed with their reasons in `<dataset>.rejected.csv`, beside the
-    data set and not in it. A patient is, in this order, what labels.csv says, the DICOM PatientID,
-    the folder between class folder and file, or else the image itself (copies of one image are one
-    patient). A centre is what labels.csv says if it is a code (CENTRE_CODE), and a number for any
-    other name; without labels, a number for each InstitutionName (StationName where that is
-    empty). It is "unknown" where neither says, or where labels.csv says for other rows only.
+    Unusable files are listed with their reasons in `<dataset>.rejected.csv`, beside the data set
+    and not in it. The patient is taken from labels.csv, or else the DICOM PatientID, or else the
+    folder between class folder and file; otherwise each image is a patient, and its copies are the
+    same one. The centre is taken from labels.csv if it is a code (CENTRE_CODE); other names get
+    numbers. If labels.csv names no centres, each InstitutionName gets a number (StationName if
+    that is empty). An image without a centre has "unknown".
 
     Parameters
     ----------
     size : rows and columns of the stored matrices.
-    pixel_mm : their pixel size in mm, for counts.
-    patients_key : a file, made where there is none: data sets that are imported with the same one
-        give one patient one name, if something names all their patients.
-    processes : that read files; None for all cores, as far as there are files for them. The data
-        set does not depend on it.
-    progress : called with files done and files to read.
+    pixel_mm : pixel size in mm of the stored matrices, for counts.
+    patients_key : key file, made if it does not exist. Data sets imported with the same key give a
+        patient the same name, if all their patients are named.
+    processes : number of processes that read files; None for one per core, as long as each has
+        FILES_PER_PROCESS. The data set does not depend on it.
+    progress : called with the number of files done and of all files to read.
 
     Raises
     ------
     InputError : nothing could be imported, the folder mixes counts and pictures, labels.csv or the
         key is wrong, or the data set cannot be written.
-    ProcessLost : one that reads files was killed. What was read so far is kept, as after any other
-        interruption; see thyroid.data.unfinished.
+    ProcessLost : a process that read files was killed. Files read so far are kept, as after any
+        other interruption; see thyroid.data.unfinished.
     """
     source, dataset = Path(source), Path(dataset)
     if not 16 <= size <= 1024 or not 0.1 <= pixel_mm <= 20:
@@ -196,7 +196,7 @@ def _read_all(
     pixel_mm: float,
     progress: Callable[[int, int], None] | None,
 ) -> None:
-    """Read the files that an earlier import did not get to."""
+    """Read the files that no earlier import has read."""
     kinds = _OneKind()
     for result in unfinished.results:
         kinds.see(result)
@@ -213,7 +213,7 @@ def _read_all(
 
 
 class _OneKind:
-    """Refuses the first image that is of another kind than those before it."""
+    """Refuses the first image whose kind differs from that of the images before it."""
 
     def __init__(self) -> None:
         self._first: dict[str, str] = {}
@@ -231,7 +231,7 @@ class _OneKind:
 
 
 def _secret(file: Path) -> bytes:
-    """The key in the user's file; a new one where there is no file."""
+    """Return the key in the user's file; make the file if it does not exist."""
     with cannot_write(file):
         if not file.exists():
             descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -243,8 +243,8 @@ def _secret(file: Path) -> bytes:
         raise InputError(f"cannot read the patients' key {file}: {error.strerror}") from None
     if not KEY.fullmatch(secret):
         raise InputError(
-            f"{file} is no patients' key, which is a file of 64 hexadecimal digits; name a file "
-            "that is not there, and one is made"
+            f"{file} is no patients' key, which has 64 hexadecimal digits; name a file that does "
+            "not exist to make a new key"
         )
     return secret
 
@@ -261,7 +261,7 @@ def _key(records: list[ImageRecord], labels: bytes) -> bytes:
 
 
 def _table(records: list[ImageRecord], pixel_mm: float, *, key: bytes) -> pd.DataFrame:
-    """images.csv, ordered by image; its index is the position in `records`."""
+    """Make the table of images.csv, ordered by image; its index is the position in `records`."""
 
     def keyed(identity: str) -> str:
         return hmac.new(key, identity.encode("utf-8", "replace"), hashlib.sha256).hexdigest()[:16]
@@ -287,7 +287,7 @@ def _table(records: list[ImageRecord], pixel_mm: float, *, key: bytes) -> pd.Dat
 
 
 def _centres(records: list[ImageRecord], keyed: Callable[[str], str]) -> list[str]:
-    """The centre of each record, by a name that is no institution's."""
+    """Return a centre for each record, under a name that is not an institution's."""
     named = any(record.centre for record in records)
     names = [record.centre if named else record.institution for record in records]
     label_of = {name: name for name in names if named and is_code(name)}
@@ -299,7 +299,7 @@ def _centres(records: list[ImageRecord], keyed: Callable[[str], str]) -> list[st
 
 
 def _list_rejected(dataset: Path, rejected: list[Rejection]) -> Path | None:
-    """Write `<dataset>.rejected.csv`; if there is nothing to list, remove an earlier import's."""
+    """Write `<dataset>.rejected.csv`; with nothing to list, remove that of an earlier import."""
     path = dataset.with_name(f"{dataset.name}.rejected.csv")
     if not rejected:
         path.unlink(missing_ok=True)
@@ -330,13 +330,13 @@ def _notes(records: Sequence[ImageRecord], outside_share: float, *, keyed: bool)
         )
         if keyed:
             yield (
-                "As not all patients are named, the patients' key cannot tell whether they are in "
-                "another data set, too."
+                "As some patients are not named, the patients' key cannot tell whether another "
+                "data set has them, too."
             )
     elif len(records) > 1 and len({record.patient for record in records}) == 1:
         yield (
             "All images carry the same patient, as after anonymisation: name patients in "
-            "labels.csv, for images cannot be split otherwise."
+            "labels.csv, as images cannot be split otherwise."
         )
     file_of: dict[str, dict[str, str]] = defaultdict(dict)  # image -> patient -> file
     for record in records:
@@ -344,14 +344,14 @@ def _notes(records: Sequence[ImageRecord], outside_share: float, *, keyed: bool)
     shared = [list(files.values()) for files in file_of.values() if len(files) > 1]
     if shared:
         yield (
-            f"{len(shared)} images came under more than one patient, such as {shared[0][0]!r} and "
+            f"{len(shared)} images belong to more than one patient, such as {shared[0][0]!r} and "
             f"{shared[0][1]!r}; training will refuse them: give copies the same patient in "
             "labels.csv, or remove them, and import again."
         )
     if any(not is_code(record.centre) for record in records if record.centre):
         yield (
-            "Centres that labels.csv gives a name are numbered, for it may be an institution's; "
-            "codes, such as 'A' or 'site-3', are kept and can be recognised."
+            "Centres that labels.csv names are numbered, as a name may be an institution's; codes, "
+            "such as 'A' or 'site-3', are kept and can be recognised."
         )
     if records[0].kind == "display":
         yield (

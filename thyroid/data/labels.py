@@ -1,4 +1,4 @@
-"""Which files a folder offers, and what each of them shows: class folders, or labels.csv."""
+"""The files of a source folder and their labels, from class folders or labels.csv."""
 
 import csv
 import functools
@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from thyroid.errors import InputError
 
-# the order in which these classes are numbered; others follow alphabetically
+# classes are numbered in this order; others follow alphabetically
 KNOWN_FINDINGS = (
     "normal",
     "graves",
@@ -21,25 +21,25 @@ KNOWN_FINDINGS = (
     "cold_nodule",
     "multinodular_goitre",
 )
-NOT_IMAGES = ("thumbs.db", "desktop.ini", "dicomdir", "__macosx")  # and all that starts with "."
+NOT_IMAGES = ("thumbs.db", "desktop.ini", "dicomdir", "__macosx")  # and names that start with "."
 COLUMNS = ("file", "label", "patient", "centre", "findings")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LabelledFile:
-    """A file and what its owner says about it."""
+    """A file with its labels."""
 
     path: Path
     name: str
-    """Relative to the source folder, with forward slashes."""
+    """Path relative to the source folder, with forward slashes."""
     findings: tuple[str, ...]
-    """The label, which is the primary finding, first."""
+    """Findings; the first is the label, the primary finding."""
     patient: str = ""
-    """Empty where the file itself may know."""
+    """Empty if only the file itself may name the patient."""
     patient_is_known: bool = True
-    """False when `patient` is only the name of the folder, which the file may know better."""
+    """False if `patient` is only a folder's name; a name in the file then takes precedence."""
     centre: str = field(default="", repr=False)
-    """Perhaps an institution's name: see thyroid.data.importer."""
+    """May be an institution's name; see thyroid.data.importer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,22 +48,22 @@ class Listing:
 
     files: tuple[LabelledFile, ...]
     unlabelled: tuple[tuple[str, str], ...]
-    """(file, reason) of those that nothing labels."""
+    """(file, reason) of files without a label."""
     labels: bytes
     """Content of labels.csv; empty for class folders."""
 
 
 def list_source(source: Path, labels: Path | None = None) -> Listing:
-    """List by `labels`, else by SOURCE/labels.csv, else by class folders.
+    """List the files of a folder by `labels`, else by SOURCE/labels.csv, else by class folders.
 
     Class folders are SOURCE/<class>/.../<image>; a folder between the two is the patient. A class
-    folder "a+b" holds crosses that show a and b, a being the label.
+    folder "a+b" holds crosses that show a and b; the label is a.
 
-    In labels.csv, a column of patients is filled in for every row or for none.
+    In labels.csv, the patient is named in every row or in none.
 
     Raises
     ------
-    InputError : the folder or a row of labels.csv is not as it must be.
+    InputError : the folder or a row of labels.csv is wrong.
     """
     if not source.is_dir():
         raise InputError(f"{source} is no folder; name the folder that holds the images")
@@ -92,7 +92,7 @@ def list_source(source: Path, labels: Path | None = None) -> Listing:
 
 
 def in_order(classes: Iterable[str]) -> tuple[str, ...]:
-    """Classes as they are numbered: KNOWN_FINDINGS first, then alphabetically."""
+    """Return classes in their order: KNOWN_FINDINGS first, then the others alphabetically."""
     names = set(classes)
     return (*(n for n in KNOWN_FINDINGS if n in names), *sorted(names - set(KNOWN_FINDINGS)))
 
@@ -159,7 +159,7 @@ def _by_table(source: Path, labels: Path) -> Listing:
         raise InputError(f"{labels} has no rows; list the images, one row each")
     unnamed = [name for name, file in files.items() if not file.patient]
     if 0 < len(unnamed) < len(files):
-        # the others would go by what the files say, and one patient by two names
+        # other rows would take the PatientID, and one patient might get two names
         raise InputError(
             f"{labels}, row {row_of[unnamed[0]]}, leaves the patient empty, as {len(unnamed)} "
             f"of {len(files)} rows do; name the patient in every row, or in none, to go by the "
@@ -186,7 +186,7 @@ def _read(labels: Path) -> bytes:
 
 
 def _rows(content: bytes, labels: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """(row number as a spreadsheet counts, column -> text) of each row that is not blank."""
+    """Yield (row number as in a spreadsheet, column -> text) of each row that is not blank."""
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -220,7 +220,7 @@ def _rows(content: bytes, labels: Path) -> Iterator[tuple[int, dict[str, str]]]:
 
 
 def _name_inside(source: Path, leads_out: Callable[[str], bool], file: str, where: str) -> str:
-    """The file's name relative to the source folder, which it may not leave."""
+    """Return the file's path relative to the source folder, and refuse one outside of it."""
     if not file:
         raise InputError(f"{where}, names no file; give its path inside {source}")
     if not os.path.isfile(source / file):
@@ -230,7 +230,7 @@ def _name_inside(source: Path, leads_out: Callable[[str], bool], file: str, wher
         raise InputError(
             f"{where}, names {file!r}, which lies outside {source}; give a path inside it"
         )
-    if not os.path.isfile(source / name):  # which, unlike Path.is_file, never raises
+    if not os.path.isfile(source / name):  # unlike Path.is_file, this never raises
         raise InputError(
             f"{where}, names {file!r}, and there is no such file in {source}; "
             "correct the path or remove the row"
@@ -243,9 +243,9 @@ def _name_inside(source: Path, leads_out: Callable[[str], bool], file: str, wher
 
 
 def _leading_out(source: Path) -> Callable[[str], bool]:
-    """Whether following links leads from a folder to a file elsewhere."""
+    """Return a function that says whether a file is a link that leads out of the folder."""
     root = os.path.realpath(source)
-    real = functools.cache(os.path.realpath)  # of folders, which many files share
+    real = functools.cache(os.path.realpath)  # only folders are resolved, and many files share one
 
     def leads_out(name: str) -> bool:
         folder, file = os.path.split(os.path.join(source, name))
@@ -269,7 +269,7 @@ def _findings(findings: list[str], where: str) -> tuple[str, ...]:
 
 
 def _file_names(source: Path) -> list[str]:
-    """Names of all files below the folder, relative to it, sorted; without hidden ones."""
+    """Return the sorted relative paths of all files below the folder, without hidden ones."""
 
     def wanted(name: str) -> bool:
         return not name.startswith(".") and name.lower() not in NOT_IMAGES

@@ -1,16 +1,17 @@
-"""Which images look the same, whatever their names say: in their place, moved, or mirrored.
+"""Finds images that look the same, whatever their names say: in place, moved, or mirrored.
 
-In their place, thumbnails of two images correlate. For the other two, low frequencies of the image
-are compared once their phases say that it is centred, and a window keeps out what enters and leaves
-at its edges; they are weighted as a Laplacian weights them, since glands differ in their outlines.
+Copies in place are found by the correlation of thumbnails. For moved and mirrored copies, images
+are centred by the phases of their low frequencies, and these frequencies are compared. A window
+hides what enters and leaves at the edges. Frequencies have the weights of a Laplacian, as glands
+differ in their outlines.
 
-It speaks of copies only where it is sure. Among 8,880 simulated scintigrams (2,400 likewise), no
-two of different patients correlated above 0.9974 in their place and 0.9949 centred or mirrored; as
-eight-bit pictures or smoothed by up to two pixels, 0.9935. Of 300 copies each, all were found that
-went 1 to 4 pixels off and round the edge, or were mirrored, or both. Where zeros came in at the
-edge it was 58 % of those 1 pixel off, 50 % at 2, 44 % at 4; 79 % of those thinned to half of their
-photons, 6 % of those thinned to a quarter, 14 % of those turned by 2 degrees, and none of those
-upside down or turned by 90. Nor are copies sought that are enlarged, cut, or painted on.
+The thresholds are strict, so that only copies are reported. Among 8,880 simulated scintigrams, two
+of different patients correlated at most by 0.9974 in place and by 0.9949 centred or mirrored.
+Eight-bit pictures and images smoothed by up to two pixels reached 0.9935. Among 300 copies of each
+kind, all were found that were moved by 1 to 4 pixels around the edge, mirrored, or both. Where
+zeros came in at the edge, 58 % were found at 1 pixel, 50 % at 2 and 44 % at 4. Of copies thinned to
+half of their photons 79 % were found, thinned to a quarter 6 %, turned by 2 degrees 14 %, and
+turned by 90 degrees or upside down none. Enlarged, cropped or painted copies are not searched for.
 """
 
 from __future__ import annotations
@@ -28,26 +29,26 @@ Mask = npt.NDArray[np.bool_]
 
 THUMBNAIL = 16  # pixels a side
 ALIKE = 0.999  # correlation of thumbnails
-ALIKE_CENTRED = 0.9995  # of centred images, of which more are near to one another
-CYCLES = 8  # per field, up to which centred images are compared
-TAPER = 2  # times that the window (1 + cos) / 2 is applied
-SMALLEST = 32  # pixels a side; smaller images are compared in their place alone
-STEPS = 30  # in which the window finds the centre
-AXES = 8  # along which likenesses are sought
-BOX = 128  # images that are compared with their neighbours at a time
+ALIKE_CENTRED = 0.9995  # correlation of centred images, more of which are close to each other
+CYCLES = 8  # highest frequency at which centred images are compared, per field
+TAPER = 2  # the window (1 + cos) / 2 is applied this many times
+SMALLEST = 32  # pixels a side; smaller images are compared in place only
+STEPS = 30  # iterations in which the window finds the centre
+AXES = 8  # principal axes used to find neighbours
+BOX = 128  # images compared with their neighbours at a time
 MOST_COMPARED = 8192  # neighbours of a box in memory at a time
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Looks:
-    """What is compared of N images; rows have norm 1, or are 0 where there is nothing to see."""
+    """Features of N images; rows have norm 1, or are 0 if the image is blank."""
 
     thumbnails: Floats  # (N, pixels), mean 0
     centred: Floats  # (N, coefficients)
 
     @classmethod
     def blank(cls, images: int, size: int) -> Looks:
-        """Of images not yet seen, `size` pixels a side."""
+        """Return zeros for images not yet seen, `size` pixels a side."""
         coefficients = 2 * (CYCLES + 1) * (2 * CYCLES + 1)
         return cls(
             thumbnails=np.zeros((images, min(size, THUMBNAIL) ** 2), dtype=np.float32),
@@ -55,7 +56,7 @@ class Looks:
         )
 
     def see(self, start: int, roots: Floats) -> None:
-        """Images from `start` on, (n, H, H): square roots, whose noise is the same everywhere."""
+        """Enter images from `start` on, (n, H, H), as square roots, whose noise is uniform."""
         size, rows = roots.shape[-1], slice(start, start + len(roots))
         edges = np.unique(np.arange(THUMBNAIL) * size // THUMBNAIL)
         sums = np.add.reduceat(np.eye(size, dtype=np.float32), edges)  # (pixels a side, size)
@@ -66,7 +67,7 @@ class Looks:
 
     @classmethod
     def together(cls, parts: Sequence[Looks]) -> Looks:
-        """One after the other."""
+        """Concatenate features."""
         return cls(
             thumbnails=np.concatenate([part.thumbnails for part in parts]),
             centred=np.concatenate([part.centred for part in parts]),
@@ -74,7 +75,7 @@ class Looks:
 
 
 def pairs_alike(looks: Looks, rows: Rows, near: Rows) -> Iterator[tuple[Rows, Rows]]:
-    """Each pair of one of `rows` and one of `near` that looks the same, once; a part at a time."""
+    """Yield the pairs of `rows` and `near` that look the same, each once, some at a time."""
 
     def in_place(some: Rows, others: Rows) -> Mask:
         alike: Mask = looks.thumbnails[some] @ looks.thumbnails[others].T > ALIKE
@@ -95,7 +96,7 @@ def pairs_alike(looks: Looks, rows: Rows, near: Rows) -> Iterator[tuple[Rows, Ro
         (looks.centred, ALIKE_CENTRED, moved),
         (looks.centred, ALIKE_CENTRED, mirrored),
     ):
-        shown = np.any(points, axis=1)  # the blank ones resemble nothing
+        shown = np.any(points, axis=1)  # blank images resemble nothing
         seeking, sought = rows[shown[rows]], near[shown[near]]
         if len(seeking) and len(sought):
             turned = alike is mirrored
@@ -105,11 +106,12 @@ def pairs_alike(looks: Looks, rows: Rows, near: Rows) -> Iterator[tuple[Rows, Ro
 
 
 def _centred(roots: Floats) -> Floats:
-    """(n, H, H) -> (n, coefficients): low frequencies of the images when they are centred.
+    """Compute low frequencies of the centred images, (n, H, H) -> (n, coefficients).
 
-    F(l, k) exp(-i (l y + k x)) is the image moved by (y, x), to a part of a pixel. First (y, x) are
-    the phases of F(1, 0) and F(0, 1), the centre on a circle; then, again and again, those of the
-    image under the window, which follows. Moving or mirroring an image moves or mirrors its centre.
+    F(l, k) exp(-i (l y + k x)) is the image moved by (y, x), also by parts of a pixel. At first
+    (y, x) are the phases of F(1, 0) and F(0, 1), the centre of mass on a circle. Each iteration
+    takes the phases of the image under the window and moves the window there. Moving or mirroring
+    an image moves or mirrors its centre.
     """
     middle = CYCLES + TAPER
     cycles = np.arange(-middle, middle + 1)
@@ -121,29 +123,31 @@ def _centred(roots: Floats) -> Floats:
     for _ in range(STEPS):
         seen = _windowed(_moved(slow, cycles[near], y, x))  # (n, 3, 3)
         y, x = y + np.angle(seen[:, 2, 1]), x + np.angle(seen[:, 1, 2])
-    centred = _windowed(_moved(spectra, cycles, y, x))[:, CYCLES:]  # F(-l, -k) is F(l, k) again
+    centred = _windowed(_moved(spectra, cycles, y, x))[
+        :, CYCLES:
+    ]  # F(-l, -k) is the conjugate of F(l, k)
     down, across = np.arange(CYCLES + 1)[:, None], np.arange(-CYCLES, CYCLES + 1)
-    weights = (down**2 + across**2) * np.where(down == 0, np.sqrt(0.5), 1.0)  # both, where l = 0
+    weights = (down**2 + across**2) * np.where(down == 0, np.sqrt(0.5), 1.0)  # l = 0 has both
     centred = centred * weights
     return _normed(np.stack([centred.real, centred.imag], axis=1))
 
 
 def _waves(size: int, frequencies: Rows) -> Spectra:
-    """(pixels, frequencies)"""
+    """Return the Fourier basis, (pixels, frequencies)."""
     turns = np.outer(np.arange(size), frequencies) / size
     waves: Spectra = np.exp(-2j * np.pi * turns).astype(np.complex64)
     return waves
 
 
 def _moved(spectra: Spectra, cycles: Rows, y: Floats, x: Floats) -> Spectra:
-    """(n, l, k) of images moved by y and x, angles of the whole field, (n,)."""
+    """Move images, (n, l, k), by y and x, (n,), as angles: 2 pi is the whole field."""
     down, across = (np.exp(-1j * angle[:, None] * cycles) for angle in (y, x))
     moved: Spectra = (spectra * down[:, :, None] * across[:, None]).astype(np.complex64)
     return moved
 
 
 def _windowed(spectra: Spectra) -> Spectra:
-    """Times ((1 + cos y) (1 + cos x) / 4)^TAPER, (n, l, k) -> (n, l - 2 TAPER, k - 2 TAPER)."""
+    """Apply the window ((1 + cos y) (1 + cos x) / 4)^TAPER, which takes 2 TAPER from l and k."""
     for _ in range(TAPER):
         spectra = spectra[:, :-2] / 4 + spectra[:, 1:-1] / 2 + spectra[:, 2:] / 4
         spectra = spectra[..., :-2] / 4 + spectra[..., 1:-1] / 2 + spectra[..., 2:] / 4
@@ -151,13 +155,13 @@ def _windowed(spectra: Spectra) -> Spectra:
 
 
 def _mirrored(centred: Floats) -> Floats:
-    """Left for right: the frequencies k, the last of the coefficients' axes, for -k."""
+    """Mirror left and right: exchange k, the last of the coefficients' axes, with -k."""
     by_frequency = centred.reshape(len(centred), -1, 2 * CYCLES + 1)
     return by_frequency[..., ::-1].reshape(centred.shape)
 
 
 def _normed(values: Floats) -> Floats:
-    """(n, ...) -> (n, D), norm 1; 0 where there is nothing."""
+    """Flatten to norm 1, (n, ...) -> (n, D); blank images stay 0."""
     flat = values.reshape(len(values), -1).astype(np.float32)
     norm = np.linalg.norm(flat, axis=1, keepdims=True)
     normed: Floats = np.divide(flat, norm, out=np.zeros_like(flat), where=norm > 1e-3)
@@ -167,16 +171,16 @@ def _normed(values: Floats) -> Floats:
 def _neighbourhoods(
     points: Floats, rows: Rows, near: Rows, least: float, *, mirrored: bool
 ) -> Iterator[tuple[Rows, Rows]]:
-    """`rows`, at most BOX at a time, with those of `near` that may be alike, MOST_COMPARED at most.
+    """Yield at most BOX of `rows` with at most MOST_COMPARED of `near` that may be alike.
 
-    Points a, b of norm 1 and correlation over c, `least`, are closer than sqrt(2 - 2c), and so are
-    their coordinates along any axis. Along the axes on which points differ most, few of all pairs
-    are left to compare.
+    Points of norm 1 with a correlation above c (`least`) are closer than sqrt(2 - 2c), and so are
+    their coordinates on any axis. On the axes on which points differ most, this leaves few pairs to
+    compare.
     """
     axes = _widest_axes(points)
     places = points @ axes  # (N, axes)
     asked = points @ _mirrored(axes.T).T if mirrored else places
-    reach = float(np.sqrt(2 - 2 * least)) + 1e-4  # and the rounding of float32
+    reach = float(np.sqrt(2 - 2 * least)) + 1e-4  # plus float32 rounding
     for some, reachable in _boxes(asked, places, rows, near, reach):
         for start in range(0, len(reachable), MOST_COMPARED):
             yield some, reachable[start : start + MOST_COMPARED]
@@ -185,7 +189,7 @@ def _neighbourhoods(
 def _boxes(
     asked: Floats, places: Floats, rows: Rows, near: Rows, reach: float
 ) -> Iterator[tuple[Rows, Rows]]:
-    """Cut `rows` into boxes of at most BOX; each with those of `near` within its reach.
+    """Cut `rows` into boxes of at most BOX, and yield each with those of `near` within its reach.
 
     Without this, time would grow with the square of the number of images.
     """
@@ -203,7 +207,7 @@ def _boxes(
 
 
 def _widest_axes(points: Floats) -> Floats:
-    """(N, D) -> (D, AXES): the principal axes of the largest variance, orthonormal."""
+    """Return the orthonormal principal axes of largest variance, (N, D) -> (D, AXES)."""
     mean = points.mean(axis=0, dtype=np.float64)
     second_moment = points.T @ points / np.float32(len(points))
     axes = np.linalg.eigh(second_moment - np.outer(mean, mean))[1][:, -AXES:]

@@ -1,4 +1,4 @@
-"""PNG, JPEG and TIFF: display-scaled intensities, of unknown pixel size."""
+"""PNG, JPEG and TIFF: display-scaled intensities with unknown pixel size."""
 
 import io
 import struct
@@ -12,21 +12,22 @@ from thyroid.data.codestream import require_few_scans
 from thyroid.data.scintigram import FULL_SCALE, SIMULATOR, Scintigram, UnusableFile, border
 
 FORMATS = ("PNG", "JPEG", "TIFF")
-MOST_PIXELS = 16_000_000  # a screenshot of a 4K display has 8 million; 400 MB while it is read
-TIFF_BYTES = (1, 2, 7)  # kinds of fields that are bytes and stay so: text, profiles
-MOST_VALUES = 2**18  # of a TIFF field: strips, tiles of 16 x 16, a palette of 16 bits
-COLOUR_TOLERANCE = 24  # levels of 255 by which JPEG's channels of a grey picture may differ
+MOST_PIXELS = 16_000_000  # a 4K screenshot has 8 million; reading it takes 400 MB
+TIFF_BYTES = (1, 2, 7)  # types of fields that stay bytes: text, profiles
+MOST_VALUES = 2**18  # in a TIFF field: strips, tiles of 16 x 16, a palette of 16 bits
+COLOUR_TOLERANCE = 24  # levels of 255 by which channels of a grey JPEG may differ
 
 
 def read_picture(content: bytes) -> Scintigram:
-    """Brightness of a picture, full scale at 65,535 whatever its depth.
+    """Read the brightness of a picture; full scale is 65,535 at any depth.
 
-    Colour is reduced to luma (ITU-R 601) and flagged, transparency is laid over black, EXIF
-    orientation is followed.
+    Colour is reduced to luma (ITU-R 601) and flagged, transparency is laid over black, and EXIF
+    orientation is applied.
 
     Raises
     ------
-    UnusableFile : no picture, a damaged or blank one, several pages, or too many pixels.
+    UnusableFile : it is not a picture, is damaged or blank, or has several pages or too many
+        pixels.
     """
     try:
         with warnings.catch_warnings():
@@ -49,23 +50,23 @@ def _too_large() -> UnusableFile:
 
 
 def _require_sensible(content: bytes) -> None:
-    """Refuse what costs far more time or memory than its size tells, before it is opened."""
+    """Refuse files that cost far more time or memory than their size suggests."""
     if content.startswith(b"\xff\xd8"):
         require_few_scans(content)
     elif content.startswith((b"II", b"MM")):
         order = "<" if content.startswith(b"II") else ">"
         magic, at = struct.unpack_from(f"{order}HL", content, 2)
         if magic != 42:
-            raise UnusableFile("it is no TIFF of the usual kind; save it as PNG")
+            raise UnusableFile("it is an unusual kind of TIFF; save it as PNG")
         for field in range(struct.unpack_from(f"{order}H", content, at)[0]):
             kind, values = struct.unpack_from(f"{order}HL", content, at + 4 + 12 * field)
             if kind not in TIFF_BYTES and values > MOST_VALUES:
-                raise UnusableFile(f"a field of it has more than {MOST_VALUES:,} values")
+                raise UnusableFile(f"one of its TIFF fields has more than {MOST_VALUES:,} values")
 
 
 def _require_alone(picture: Image.Image) -> None:
     try:
-        picture.seek(1)  # to count the pages takes as long as their number squared
+        picture.seek(1)  # counting the pages takes time with the square of their number
     except EOFError:
         return
     raise UnusableFile("it has several pages or frames; save the scintigram alone")
@@ -101,7 +102,7 @@ def _intensities(picture: Image.Image) -> Scintigram:
 
 
 def _deep(picture: Image.Image) -> npt.NDArray[np.int64]:
-    """16-bit values as they are. Deeper ones have no known full scale."""
+    """Return 16-bit values unchanged; deeper ones have no known full scale and are refused."""
     values = np.asarray(picture)
     if values.dtype.kind == "f" or values.min() < 0 or values.max() > FULL_SCALE:
         raise UnusableFile("its values are not 8- or 16-bit intensities; save it as 16-bit PNG")
@@ -109,6 +110,6 @@ def _deep(picture: Image.Image) -> npt.NDArray[np.int64]:
 
 
 def _is_coloured(colours: npt.NDArray[np.uint8]) -> bool:
-    """(rows, columns, 3): whether more than a hundredth of the pixels are clearly not grey."""
+    """Return whether more than 1 % of the pixels, (rows, columns, 3), are clearly not grey."""
     spread = colours.max(axis=2).astype(np.int16) - colours.min(axis=2)
     return bool((spread > COLOUR_TOLERANCE).mean() > 0.01)

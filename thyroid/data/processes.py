@@ -1,9 +1,8 @@
-"""Files read by several processes. `python -m thyroid.data.processes` is one of them.
+"""Reading of files in several processes, each of which is `python -m thyroid.data.processes`.
 
-Each answers a file, a line of JSON on its standard input, with a line of JSON and, for an image,
-the matrix. They are processes of their own rather than forks, for the importing process may have
-threads; no command line and no file names a patient to others; and each ends when its input does,
-which is when the importing process ends, however that comes.
+A process receives files as lines of JSON on its standard input, and answers each with a reading. It
+is not a fork, as the importing process may have threads. No patient's name is on a command line or
+in a file. A process ends when its input ends, and so whenever the importing process ends.
 """
 
 import contextlib
@@ -24,15 +23,15 @@ from thyroid.data.record import Reading, pack, read_image, unpack
 from thyroid.errors import ProcessLost
 
 LENGTH = 4  # bytes that give the length of an answer
-AT_ONCE = 16  # files that a process is given at a time
-# -P: a numpy.py in the user's folder, perhaps a stranger's, is no module of ours
+AT_ONCE = 16  # files that a process receives at a time
+# -P: modules in the working folder, such as a stranger's numpy.py, are not imported
 COMMAND = (sys.executable, "-P", "-m", "thyroid.data.processes")
 
 
 def read_images(
     files: Sequence[LabelledFile], *, size: int, pixel_mm: float, processes: int
 ) -> Generator[Reading, None, None]:
-    """Read files, in this order whoever reads them; close it to end its processes.
+    """Yield the readings of files in this order; closing the generator ends its processes.
 
     Raises
     ------
@@ -43,7 +42,7 @@ def read_images(
         return
     readers: list[subprocess.Popen[bytes]] = []
     idle: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
-    threads = ThreadPoolExecutor(processes)  # each waits for one process's answers
+    threads = ThreadPoolExecutor(processes)  # each thread waits for the answers of a process
     try:
         for _ in range(processes):
             readers.append(_started(size, pixel_mm))
@@ -60,12 +59,12 @@ def read_images(
             reader.kill()
         threads.shutdown(cancel_futures=True)
         for reader in readers:
-            with contextlib.suppress(BrokenPipeError):  # of what it was never told
+            with contextlib.suppress(BrokenPipeError):  # it ended before it read its input
                 reader.communicate()
 
 
 def _started(size: int, pixel_mm: float) -> subprocess.Popen[bytes]:
-    # in a session of its own: Ctrl-C is for the importing process, which ends it
+    # its own session: Ctrl-C reaches only the importing process, which ends this one
     reader = subprocess.Popen(
         COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
     )
@@ -75,7 +74,7 @@ def _started(size: int, pixel_mm: float) -> subprocess.Popen[bytes]:
 
 def _tell(reader: subprocess.Popen[bytes], what: object) -> None:
     assert reader.stdin is not None
-    with contextlib.suppress(BrokenPipeError):  # its answer will be missed
+    with contextlib.suppress(BrokenPipeError):  # the missing answer is noticed
         reader.stdin.write(json.dumps(what).encode() + b"\n")
         reader.stdin.flush()
 
@@ -83,14 +82,14 @@ def _tell(reader: subprocess.Popen[bytes], what: object) -> None:
 def _ask(
     idle: SimpleQueue[subprocess.Popen[bytes]], files: Sequence[LabelledFile]
 ) -> list[Reading]:
-    """What the next idle process reads in these files."""
+    """Return the readings of these files by the next idle process."""
     reader = idle.get()
     questions = [dataclasses.asdict(file) | {"path": str(file.path)} for file in files]
     answers = []
     try:
         _tell(reader, questions[0])
         for number, file in enumerate(files):
-            if number + 1 < len(files):  # one ahead, so that it never waits
+            if number + 1 < len(files):  # one file ahead, so that the process never waits
                 _tell(reader, questions[number + 1])
             answers.append(_answer(reader, file))
     finally:
@@ -107,17 +106,17 @@ def _answer(reader: subprocess.Popen[bytes], file: LabelledFile) -> Reading:
     status = reader.wait()
     how = f"ended ({status})"
     if status < 0:
-        how = f"was killed ({signal.Signals(-status).name}), for want of memory perhaps"
+        how = f"was killed ({signal.Signals(-status).name}), perhaps for lack of memory"
     raise ProcessLost(
-        f"The process that read {file.name!r} {how}: the same command again continues; if it "
-        "happens again, leave this file out."
+        f"The process that read {file.name!r} {how}: run the same command again, which continues; "
+        "if it happens again, leave this file out."
     )
 
 
 def main() -> None:
-    """Answer until nobody asks."""
+    """Answer until the input ends."""
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # decoders in C write what they like
+    os.dup2(2, 1)  # decoders in C may print
     settings = json.loads(sys.stdin.buffer.readline())
     for line in sys.stdin.buffer:
         fields = json.loads(line)

@@ -1,4 +1,4 @@
-"""Any supported file, recognised by its content, as a scintigram."""
+"""Reader for all supported files, which are recognised by their content."""
 
 from pathlib import Path
 
@@ -7,9 +7,9 @@ from thyroid.data.pictures import read_picture
 from thyroid.data.scintigram import Scintigram, UnusableFile
 
 PICTURE_STARTS = (b"\x89PNG", b"\xff\xd8", b"II", b"MM")
-BARE_DICOM_STARTS = (b"\x08\x00", b"\x02\x00", b"\x00\x08")  # written without the DICM preamble
-ABSENT, UNREADABLE = "there is no such file", "it cannot be read"  # for now: its disk may be away
-MOST_BYTES = 128 * 2**20  # the largest picture and the largest DICOM file, uncompressed
+BARE_DICOM_STARTS = (b"\x08\x00", b"\x02\x00", b"\x00\x08")  # files without the DICM preamble
+ABSENT, UNREADABLE = "there is no such file", "it cannot be read"  # perhaps not for long
+MOST_BYTES = 128 * 2**20  # as large as the largest uncompressed picture or DICOM file
 
 
 def read_scintigram(path: Path) -> Scintigram:
@@ -17,17 +17,17 @@ def read_scintigram(path: Path) -> Scintigram:
 
     Raises
     ------
-    UnusableFile : with the path and the reason.
+    UnusableFile : the file cannot be used; it has the path and the reason.
     """
     return parse_scintigram(read_bytes(path), path)
 
 
 def read_bytes(path: Path) -> bytes:
-    """All of a file of sensible size.
+    """Read all bytes of a file.
 
     Raises
     ------
-    UnusableFile : it cannot be read, is empty, or too large to be a scintigram.
+    UnusableFile : the file cannot be read, is empty, or is too large to be a scintigram.
     """
     try:
         if not path.is_file():
@@ -43,7 +43,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def parse_scintigram(content: bytes, path: Path) -> Scintigram:
-    """As read_scintigram, of a file's bytes; `path` only serves to name it."""
+    """Parse a file's bytes as read_scintigram does; `path` only names it in errors."""
     try:
         if content[128:132] == b"DICM" or content.startswith(BARE_DICOM_STARTS):
             return read_dicom(content)

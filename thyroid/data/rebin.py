@@ -1,4 +1,4 @@
-"""Re-binning of photons: counts on another pixel grid, still integers, still Poisson."""
+"""Re-binning of photons: counts on another pixel grid stay integers and Poisson."""
 
 import hashlib
 
@@ -8,14 +8,14 @@ import numpy.typing as npt
 from thyroid.errors import InputError
 
 MOST_COUNTS = int(np.iinfo(np.uint16).max)
-SAME_PIXEL_SIZE = 1e-6  # relative; below it, two grids count as one and no photon is moved
+SAME_PIXEL_SIZE = 1e-6  # relative difference below which two grids are the same and no photon moves
 
 
 def rng_for(counts: npt.NDArray[np.generic]) -> np.random.Generator:
-    """Generator seeded by the counts themselves.
+    """Return a generator seeded by the counts themselves.
 
-    So re-binning one scintigram gives the same result whatever the order of files, the number of
-    processes, and the integer type in which the counts came.
+    Re-binning a scintigram then gives the same result for any order of files, number of processes
+    and integer type of the counts.
 
     Parameters
     ----------
@@ -37,12 +37,12 @@ def rebin_counts(
 ) -> tuple[npt.NDArray[np.uint16], int]:
     """Place each photon uniformly at random in its source pixel and count it on the target grid.
 
-    Interpolation would correlate neighbours and leave fractions; this leaves independent Poisson
-    counts, and loses none inside the field. A photon's row and column are independent, so the two
-    axes are re-binned one after the other, each by exact multinomial draws.
+    Interpolation would correlate neighbours and give fractions. Re-binning gives independent
+    Poisson counts and keeps every photon inside the field. A photon's row and column are
+    independent, so the two axes are re-binned one after the other by exact multinomial draws.
 
-    Grids are centred on each other. Where the pixel sizes agree nothing is random: the matrix is
-    cropped or padded by whole pixels (of an odd difference, half a pixel up and to the left).
+    Grids are centred on each other. If the pixel sizes agree, nothing is random: the matrix is
+    cropped or padded by whole pixels (an odd difference moves it half a pixel up and left).
 
     Parameters
     ----------
@@ -81,15 +81,15 @@ def rebin_counts(
 def _rebin_rows(
     counts: npt.NDArray[np.int64], ratio: float, size: int, rng: np.random.Generator
 ) -> npt.NDArray[np.int64]:
-    """(rows, columns) -> (size, columns); `ratio` is source over target pixel size.
+    """Re-bin rows, (rows, columns) -> (size, columns); `ratio` is source / target pixel size.
 
-    The edges of both grids cut the axis into segments, each in one source row and one target row.
-    A source pixel's counts fall into its segments with probability proportional to their length.
+    The edges of both grids cut the axis into segments; each lies in one source and one target row.
+    A source pixel's counts fall into its segments with probabilities proportional to their lengths.
     """
     rows = len(counts)
     if abs(ratio - 1) < SAME_PIXEL_SIZE:
         ratio = 1.0
-    # positions in target pixels, the target grid being [0, size]
+    # positions in units of target pixels; the target grid is [0, size]
     source_edges = size / 2 + (np.arange(rows + 1) - rows / 2) * ratio
     if ratio == 1 and (rows - size) % 2:
         source_edges -= 0.5

@@ -1,4 +1,4 @@
-"""What import learns of one file. Imports no pandas, as each process that reads files starts so."""
+"""The reading of one file. Imports no pandas, so that processes that read files start fast."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ from thyroid.data.scintigram import UnusableFile, bring_to_grid, image_id
 from thyroid.errors import InputError
 
 UNKNOWN_CENTRE = "unknown"
-# up to three characters, or up to sixteen with a digit among them: no word that names a hospital
+# up to 3 characters, or up to 16 with a digit: no name of a hospital
 CENTRE_CODE = re.compile(r"(?=.*[0-9]|.{1,3}$)[A-Za-z0-9_.-]{1,16}")
 
 
@@ -25,42 +25,37 @@ class Rejection:
     """A file that was not imported."""
 
     file: str
-    """Relative to the source folder."""
+    """Path relative to the source folder."""
     reason: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageRecord:
-    """What is known of one imported file. Holds identities: see thyroid.data.unfinished."""
+    """Facts about an imported file. They include identities; see thyroid.data.unfinished."""
 
     image_id: str
-    """Equal for copies of one image, until they are numbered."""
+    """Identifier; copies of an image have the same one until they are numbered."""
     file: str = field(repr=False)
-    """Relative to the source folder."""
+    """Path relative to the source folder."""
     kind: Literal["counts", "display"]
     total_counts: int
     outside: int
     flags: tuple[str, ...]
     findings: tuple[str, ...]
     centre: str = field(repr=False)
-    """As labels.csv says; empty where it does not."""
+    """Centre in labels.csv, or empty."""
     patient: str = field(repr=False)
-    """Empty when neither the labels nor the file name the patient."""
+    """Empty if neither the labels nor the file name the patient."""
     institution: str = field(repr=False)
     file_sha256: str = field(repr=False)
 
 
 Reading = tuple[ImageRecord, npt.NDArray[np.uint16]] | Rejection
-"""An image and its (size, size) matrix, or why there is none."""
+"""An image and its (size, size) matrix, or the reason why the file was not imported."""
 
 
 def read_image(file: LabelledFile, *, size: int, pixel_mm: float) -> Reading:
-    """One file, on the data set's grid, or why not. Depends on nothing else, so may run anywhere.
-
-    Returns
-    -------
-    The record and the (size, size) matrix.
-    """
+    """Read one file and bring it to the data set's grid; depends on the arguments alone."""
     try:
         content = read_bytes(file.path)
         scintigram = parse_scintigram(content, file.path)
@@ -89,7 +84,7 @@ def read_image(file: LabelledFile, *, size: int, pixel_mm: float) -> Reading:
 
 
 def is_code(centre: str) -> bool:
-    """Whether the name of a centre is no institution's."""
+    """Return whether the name of a centre is a code and not an institution's."""
     return centre == UNKNOWN_CENTRE or CENTRE_CODE.fullmatch(centre) is not None
 
 
@@ -112,5 +107,5 @@ def unpack(content: bytes) -> Reading:
 
 
 def _folded(name: str) -> str:
-    """Equal for spellings that differ in case and white space."""
+    """Return the name with its case folded and its white space normalised."""
     return " ".join(name.casefold().split())

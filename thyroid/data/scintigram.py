@@ -1,4 +1,4 @@
-"""One scintigram as a file holds it, and how it comes to a data set's grid."""
+"""A scintigram as read from a file, and its way to a data set's grid."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -13,19 +13,19 @@ from thyroid.data.rebin import rebin_counts, rng_for
 from thyroid.errors import InputError
 
 FULL_SCALE = 65535
-SATURATED_SHARE = 0.005  # of pixels at the highest value; Poisson counts have one to three pixels
-SATURATED_LEVEL = 20  # below it many pixels share the highest value by chance
-PADDED_BELOW = 0.95  # of the stored field
+SATURATED_SHARE = 0.005  # of the pixels have the highest value; of Poisson counts one to three do
+SATURATED_LEVEL = 20  # below this, many pixels share the highest value by chance
+PADDED_BELOW = 0.95  # share of the stored field that the source covers
 
 SIMULATOR = "thyroid phantom"
-"""What simulated files name as the software that made them."""
+"""Name of the software in simulated files."""
 
 
 class UnusableFile(InputError):
-    """A file is no scintigram that can be used; `reason` never quotes what the file says."""
+    """A file is not a usable scintigram; `reason` never quotes its content."""
 
     def __init__(self, reason: str, path: Path | None = None) -> None:
-        super().__init__(reason, path)  # both, so that it can be sent between processes
+        super().__init__(reason, path)  # both arguments, so that it can be pickled
         self.reason = reason
         self.path = path
 
@@ -35,19 +35,19 @@ class UnusableFile(InputError):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Scintigram:
-    """What a reader took from one file."""
+    """A scintigram as a reader returns it."""
 
     matrix: npt.NDArray[np.int64]
-    """(rows, columns): photon counts, or a picture's intensities with full scale at 65,535."""
+    """Photon counts, or a picture's intensities with full scale at 65,535, (rows, columns)."""
     kind: Literal["counts", "display"]
     pixel_mm: tuple[float, float] | None
     """(row, column) spacing; None for pictures."""
     flags: tuple[str, ...] = ()
     """Keys of thyroid.data.dataset.FLAGS."""
     patient: str = field(default="", repr=False)
-    """As the file says. An identity: it may be hashed, and never written."""
+    """Patient named in the file. An identity: it may be hashed but never written."""
     institution: str = field(default="", repr=False)
-    """As the file says. An identity: it may be numbered, and never written."""
+    """Institution named in the file. An identity: it may be numbered but never written."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,15 +57,15 @@ class StoredImage:
     matrix: npt.NDArray[np.uint16]
     """(size, size)."""
     outside: int
-    """Counts beyond the field; 0 for pictures."""
+    """Counts outside the field; 0 for pictures."""
     flags: tuple[str, ...]
 
 
 def bring_to_grid(scintigram: Scintigram, *, size: int, pixel_mm: float) -> StoredImage:
-    """Counts are re-binned photon by photon to `pixel_mm`; pictures are interpolated.
+    """Re-bin counts photon by photon to `pixel_mm`, or interpolate a picture.
 
-    A picture is fitted into the square as a whole, its longer side to `size`, and padded with the
-    median of its border. It is area-averaged when shrunk and Lanczos-interpolated when enlarged.
+    The longer side of a picture becomes `size`; the rest of the square is padded with the median of
+    its border. Pictures are area-averaged to shrink and Lanczos-interpolated to enlarge.
 
     Raises
     ------
@@ -96,20 +96,20 @@ def bring_to_grid(scintigram: Scintigram, *, size: int, pixel_mm: float) -> Stor
 
 
 def is_saturated(matrix: npt.NDArray[np.integer]) -> bool:
-    """Whether so many pixels share the highest value that it must have been a ceiling."""
+    """Return whether so many pixels share the highest value that values were cut off there."""
     peak = matrix.max()
     at_peak = np.count_nonzero(matrix == peak)
     return bool(peak >= SATURATED_LEVEL and at_peak > SATURATED_SHARE * matrix.size)
 
 
 def image_id(matrix: npt.NDArray[np.uint16]) -> str:
-    """Identifier of a stored matrix, 16 hexadecimal digits: says nothing that its pixels do not."""
+    """Return the identifier of a stored matrix: 16 hexadecimal digits of the hash of its pixels."""
     canonical = np.ascontiguousarray(matrix, dtype="<u2")
     return hashlib.sha256(repr(canonical.shape).encode() + canonical.tobytes()).hexdigest()[:16]
 
 
 def border(matrix: npt.NDArray[np.integer]) -> npt.NDArray[np.integer]:
-    """The outermost pixels, flat."""
+    """Return the outermost pixels, flat."""
     return np.concatenate([matrix[0], matrix[-1], matrix[1:-1, 0], matrix[1:-1, -1]])
 
 
@@ -125,4 +125,4 @@ def _fit_picture(matrix: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.uin
     top, left = (size - fitted[0]) // 2, (size - fitted[1]) // 2
     square[top : top + fitted[0], left : left + fitted[1]] = np.asarray(picture)
     stored: npt.NDArray[np.uint16] = np.rint(square).clip(0, FULL_SCALE).astype(np.uint16)
-    return stored  # clipped, as Lanczos overshoots
+    return stored  # Lanczos overshoots

@@ -1,4 +1,4 @@
-"""Training, validation and test parts, by patient; and the guard against leaks between them."""
+"""Split into training, validation and test parts by patient, and the check that nothing leaks."""
 
 import hashlib
 from collections import Counter, defaultdict
@@ -24,23 +24,23 @@ class Split:
 
 
 class LeakError(AssertionError):
-    """An image or a patient is in more than one part: a fault of the program, never of the user."""
+    """An image or a patient is in more than one part: a fault of the program, not of the user."""
 
 
 def make_split(dataset: Dataset, config: SplitConfig) -> Split:
-    """Deal patients to parts, class by class, single and cross images alike.
+    """Deal patients to parts, class by class, with single and cross images alike.
 
-    Fractions are of patients. Each class gets a training patient first, then a test patient, then
-    a validation patient, then what the fractions ask for (largest remainder). A patient with
-    images of several labels is dealt once, with the rarest of them. With `leave_out_centre`
-    everyone ever seen at that centre is the test part and the rest is dealt to the other two.
+    Fractions are shares of patients. Each class gets a training patient first, then a test patient,
+    then a validation patient, then as many as the fractions say (largest remainder). A patient with
+    images of several labels is dealt once, under the rarest label. With `leave_out_centre`, the
+    test part is everyone ever seen at that centre, and the others are dealt to the other two parts.
 
-    The result depends on the seed and on the patients, not on the order of rows.
+    The result depends on the seed and the patients, not on the order of rows.
 
     Raises
     ------
-    InputError : one class only, a class of fewer than two patients, an unknown centre, or a class
-        that no training patient has.
+    InputError : there is only one class, a class has fewer than two patients or no training
+        patient, or the centre is unknown.
     """
     _require_learnable(dataset)
     shares = {"validation": config.validation, "test": config.test}
@@ -72,11 +72,11 @@ def make_split(dataset: Dataset, config: SplitConfig) -> Split:
 
 
 def assert_disjoint(dataset: Dataset, split: Split) -> None:
-    """The guard at every stage's entrance: no image and no patient is in two parts.
+    """Check that no image and no patient is in two parts; every stage does so first.
 
     Raises
     ------
-    LeakError : naming the parts and one image or patient that they share.
+    LeakError : two parts share an image or a patient; it names them.
     """
     seen_image: dict[int, str] = {}
     seen_patient: dict[str, str] = {}
@@ -127,7 +127,7 @@ def _patients_at(dataset: Dataset, centre: str) -> set[str]:
 
 
 def _strata(dataset: Dataset, seed: int) -> dict[str, list[str]]:
-    """Class -> its patients, sorted by what they show and shuffled by the seed within that."""
+    """Return class -> patients, sorted by their findings and shuffled by the seed among equals."""
     shown: dict[str, set[tuple[str, str]]] = defaultdict(set)  # patient -> (label, findings)
     rows = zip(dataset.patients, dataset.images["label"], dataset.images["findings"], strict=True)
     for patient, label, findings in rows:
@@ -146,11 +146,11 @@ def _strata(dataset: Dataset, seed: int) -> dict[str, list[str]]:
 
 
 def _deal(patients: int, shares: dict[str, float]) -> list[str]:
-    """A part for each of so many patients, spread evenly, so that neighbours in order differ."""
+    """Return a part for each patient; parts are spread evenly, so that neighbours differ."""
     shares = {"train": 1 - sum(shares.values()), "test": shares["test"]} | shares
     wanted = {part: share * patients for part, share in shares.items()}
     quota = {part: int(wanted[part]) for part in shares}
-    for part in shares:  # train, test, validation: the order of need
+    for part in shares:  # in the order train, test, validation
         if shares[part] > 0 and quota[part] == 0 and sum(quota.values()) < patients:
             quota[part] = 1
     while sum(quota.values()) < patients:
