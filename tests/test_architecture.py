@@ -62,7 +62,7 @@ HEAVY: dict[str, set[str]] = {
             "machine",
             "speed",
             "commands.predict",
-            "evaluate.explanation",
+            "evaluate.occlusion",
             "evaluate.generator_quality",
         ),
         *("model.model_folder", "model.onnx_graph", "model.predict_files", "runs.preflight"),

@@ -1,4 +1,4 @@
-"""Random changes of a batch of scintigrams, on the device, different for each image.
+"""Random augmentation of a batch of scintigrams, on the device, different for each image.
 
 Thinning acts on counts, geometry on normalised intensities; all geometry is one resampling.
 """
@@ -18,28 +18,28 @@ from thyroid.recipe import AugmentationConfig
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Draws:
-    """The random numbers of some images; divided among workers, so that their sum is the batch."""
+    """Random parameters of a batch's images, which can be divided among workers."""
 
     affine: Tensor
-    """(N, 2, 3) float32: output to input coordinates, as `affine_grid` takes them."""
+    """Map from output to input coordinates, as `affine_grid` takes it, (N, 2, 3) float32."""
     keep: Tensor | None
-    """(N,) float32: share of counts that thinning keeps; 1 leaves the image as it is. None: none
-    is thinned, which a GPU could not say without being waited for."""
+    """Share of counts that thinning keeps, (N,) float32. None: no image is thinned; a test of the
+    values would have to wait for the GPU."""
 
-    def __getitem__(self, part: slice | int | Tensor) -> Draws:
-        """The draws of some of the images, or by `part` (steps, n) of each step's."""
-        keep = self.keep if self.keep is None else self.keep[part]
-        return Draws(affine=self.affine[part], keep=keep)
+    def __getitem__(self, index: slice | int | Tensor) -> Draws:
+        """Select images; an index (steps, n) selects those of each step."""
+        keep = self.keep if self.keep is None else self.keep[index]
+        return Draws(affine=self.affine[index], keep=keep)
 
     def to(self, device: torch.device) -> Draws:
-        """The same on a device."""
+        """Copy to a device."""
         keep = self.keep if self.keep is None else self.keep.to(device)
         return Draws(affine=self.affine.to(device), keep=keep)
 
 
 def draw(n: int, config: AugmentationConfig, generator: Generator) -> Draws:
     """Draw the parameters of `n` images from a CPU generator."""
-    # One row per parameter, always all of them: switching one off leaves the others' draws.
+    # One row per parameter, always all: switching one off does not change the others' draws
     u = torch.rand(8, n, generator=generator)
     symmetric = 2 * u - 1
 
@@ -66,7 +66,7 @@ def draw(n: int, config: AugmentationConfig, generator: Generator) -> Draws:
 
 
 def thin(counts: Tensor, keep: Tensor, generator: Generator) -> Tensor:
-    """Binomial thinning: each photon is kept with its image's probability.
+    """Keep each photon with its image's probability: binomial thinning.
 
     A Poisson image thinned to a share p is exactly a Poisson image of p times the acquisition
     time; checked on a real scintigram.
@@ -92,20 +92,21 @@ def thin(counts: Tensor, keep: Tensor, generator: Generator) -> Tensor:
 
 
 def warp(images: Tensor, affine: Tensor) -> Tensor:
-    """Resample (N, C, H, W) images once through (N, 2, 3) affine maps; outside is zero.
+    """Resample (N, C, H, W) images through (N, 2, 3) affine maps; outside is zero.
 
-    Interpolation smooths the noise that evaluation images keep. Drawing a neighbour at random
-    instead, which keeps it, made no difference: macro-F1 0.710 +- 0.008 against 0.720 +- 0.022
-    (60 images per class and 20 per cross of an earlier state of thyroid7, other centres, three
-    seeds each).
+    Interpolation smooths the noise, which evaluation images keep. Drawing a random neighbour
+    instead keeps the noise, too, but made no difference: macro-F1 0.710 +- 0.008 against
+    0.720 +- 0.022 (60 images per class and 20 per cross of an earlier state of thyroid7, other
+    centres, three seeds each).
     """
     grid = _grid(affine, *images.shape[2:])  # (N, H, W, 2)
     return F.grid_sample(images, grid, mode="bilinear", align_corners=False)
 
 
 def _grid(affine: Tensor, height: int, width: int) -> Tensor:
-    """`affine_grid` as a sum of a row and a column, (N, H, W, 2): 30 times as fast on a processor,
-    where it multiplies a small matrix for each pixel.
+    """Compute `affine_grid` as the sum of a row and a column, (N, H, W, 2).
+
+    On a CPU this is 30 times as fast as torch's, which multiplies a small matrix for each pixel.
     """
     x, y = ((2 * torch.arange(n, device=affine.device) + 1) / n - 1 for n in (width, height))
     along_x = affine[:, :, 0, None] * x  # (N, 2, W)
@@ -114,9 +115,9 @@ def _grid(affine: Tensor, height: int, width: int) -> Tensor:
 
 
 def augment(counts: Tensor, draws: Draws, normalisation: str, generator: Generator) -> Tensor:
-    """Counts (N, H, W) to augmented network inputs (N, 1, H, W) float32.
+    """Augment counts (N, H, W) and return network inputs (N, 1, H, W) float32.
 
-    `draws` and `generator` are on the device of `counts`; the latter drives thinning only.
+    `draws` and `generator` are on the device of `counts`; the generator is for thinning only.
     """
     if draws.keep is not None:
         counts = thin(counts, draws.keep, generator)

@@ -1,4 +1,4 @@
-"""Configurations: frozen dataclasses as nested plain data, to and fro, each value checked."""
+"""Converts configurations (frozen dataclasses) to plain data and back, and checks each value."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ T = TypeVar("T")
 
 
 def to_json(config: Any) -> dict[str, Any]:
-    """A configuration as nested plain dictionaries."""
+    """Convert a configuration to nested plain dictionaries."""
     plain: dict[str, Any] = dataclasses.asdict(config)
     return plain
 
 
 def dotted_fields(plain: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested fields by their dotted names."""
+    """Map dotted names to nested values."""
     fields: dict[str, Any] = {}
     for name, value in plain.items():
         within = dotted_fields(value, f"{prefix}{name}.") if isinstance(value, dict) else None
@@ -29,12 +29,12 @@ def dotted_fields(plain: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def from_json(kind: type[T], plain: Mapping[str, Any]) -> T:
-    """The configuration that `to_json` wrote.
+    """Rebuild the configuration that `to_json` wrote.
 
     Raises
     ------
     InputError
-        When a field is unknown or a value out of its range.
+        When a field is unknown or a value is out of range.
     """
     hints = _hints(kind)  # type: ignore[arg-type]  # a class is hashable
     unknown = sorted(set(plain) - set(hints))
@@ -57,10 +57,12 @@ def _hints(kind: Hashable) -> dict[str, Any]:
 
 
 def require_within(section: str, config: object, **bounds: tuple[float, float]) -> None:
-    """Raises
+    """Check that fields lie within their bounds.
+
+    Raises
     ------
     InputError
-        When a field is below its first bound or above its second one.
+        When a field is below its lower or above its upper bound.
     """
     for name, (least, most) in bounds.items():
         value = getattr(config, name)
@@ -69,11 +71,11 @@ def require_within(section: str, config: object, **bounds: tuple[float, float]) 
 
 
 def _checked(hint: Any, name: str, value: Any) -> Any:
-    """The value if it is of its field's type; whole numbers pass for real ones."""
+    """Return the value if it has the field's type; an int is accepted for a float."""
     choices = typing.get_args(hint)
     if typing.get_origin(hint) is Literal:
         fits = value in choices
-        value = choices[choices.index(value)] if fits else value  # 2.0 is 2, and one key
+        value = choices[choices.index(value)] if fits else value  # 2.0 becomes 2: one key
     else:
         kinds = choices or (hint,)  # X | None
         fits = any(
@@ -85,4 +87,4 @@ def _checked(hint: Any, name: str, value: Any) -> Any:
         wanted = ", ".join(map(str, choices)) if choices else getattr(hint, "__name__", hint)
         raise InputError(f"The recipe's {name} is {value!r} but must be {wanted}.")
     is_real = float in (hint, *choices) and value is not None
-    return float(value) if is_real else value  # 0 and 0.0 are one setting, and one key
+    return float(value) if is_real else value  # 0 becomes 0.0: one key

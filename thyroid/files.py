@@ -1,4 +1,4 @@
-"""Writing so that nothing is half there, and saying so when the system refuses."""
+"""Atomic writes, locks and new folders; refusals of the system become sentences."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from thyroid.errors import InputError, StorageError
 
 @contextlib.contextmanager
 def cannot_write(target: Path) -> Iterator[None]:
-    """A full disk, a read-only file system and their like, as a sentence.
+    """Turn a full disk, a read-only file system and similar errors into a sentence.
 
     Raises
     ------
@@ -33,7 +33,7 @@ def cannot_write(target: Path) -> Iterator[None]:
 
 
 def write_durably(path: Path, text: str) -> None:
-    """Write a text file that is on the disk when this returns."""
+    """Write a text file and wait until it is on the disk."""
     with path.open("wb") as file:
         file.write(text.encode("utf-8", "backslashreplace"))
         file.flush()
@@ -41,12 +41,12 @@ def write_durably(path: Path, text: str) -> None:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Write a text file that is there whole or not at all, also after a power cut.
+    """Write a text file atomically, even if the power fails.
 
     Raises
     ------
     StorageError
-        When it cannot be written.
+        When the file cannot be written.
     """
     unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     with cannot_write(path):
@@ -58,7 +58,7 @@ def replace_text(path: Path, text: str) -> None:
 
 
 def replace_file(source: Path, path: Path) -> None:
-    """Copy a file so that whoever reads `path` meanwhile finds the old one or the new one."""
+    """Copy a file atomically: readers of `path` find the old content or the new."""
     unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
         shutil.copyfile(source, unfinished)
@@ -69,12 +69,12 @@ def replace_file(source: Path, path: Path) -> None:
 
 @contextlib.contextmanager
 def locked(file: Path, refusal: str) -> Iterator[None]:
-    """Own what a lock file stands for; the system lets go of it when the process ends.
+    """Hold a lock file within the block; the system releases it when the process ends.
 
     Raises
     ------
     InputError
-        With the sentence `refusal`, when another process owns it.
+        With the sentence `refusal`, when another process holds the lock.
     StorageError
         When the file cannot be written.
     """
@@ -89,7 +89,7 @@ def locked(file: Path, refusal: str) -> Iterator[None]:
 
 
 def remove_at_once(folder: Path) -> None:
-    """Remove a folder, of which nobody sees a part meanwhile; one that is none is no matter."""
+    """Remove a folder atomically, if it exists."""
     going = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
     with contextlib.suppress(FileNotFoundError):
         folder.rename(going)
@@ -97,7 +97,7 @@ def remove_at_once(folder: Path) -> None:
 
 
 def require_new_folder(folder: Path) -> None:
-    """Refuse a target that exists, before hours are spent on what to write there.
+    """Refuse a target that exists, before hours are spent on its content.
 
     Raises
     ------
@@ -112,14 +112,14 @@ def require_new_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-    """A folder to fill, which takes its name when all is written and on the disk, and else is gone.
+    """Yield a folder to fill; it gets its name when the block ends, and is deleted on an error.
 
     Raises
     ------
     InputError
         When the name is taken.
     StorageError
-        When it cannot be written.
+        When the folder cannot be written.
     """
     require_new_folder(folder)
     with cannot_write(folder):
@@ -138,6 +138,6 @@ def new_folder(folder: Path) -> Iterator[Path]:
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's content, hexadecimal."""
+    """Return the SHA-256 of a file's content, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""What this machine offers, and how it is named in reports. Imports no torch unless it must."""
+"""Resources of this machine, and its description in reports. Imports torch only if needed."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ _CGROUP_LIMITS = (
 
 
 def resolve(execution: ExecutionConfig) -> ExecutionConfig:
-    """Replace `auto` by what this machine has: results and their keys then say what was used."""
+    """Replace `auto` by this machine's device and precision, so that keys record what was used."""
     device = execution.device
     if device == "auto":
         device = "cuda" if _has_gpu() else "cpu"
     precision = execution.precision
     if precision == "auto":
-        # Without bf16 instructions emulation costs more than it saves.
+        # Without bf16 instructions, emulation costs more than it saves
         precision = "bf16" if device == "cuda" or _cpu_has_bf16() else "fp32"
     return dataclasses.replace(execution, device=device, precision=precision)
 
 
 def cores() -> int:
-    """Processors that this process may use."""
+    """Count the CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def memory() -> int:
-    """Bytes of memory that the processes of this machine, or of its container, may fill."""
+    """Return the memory of this machine, or of its container, in bytes."""
     there = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for limit in _CGROUP_LIMITS:
         with contextlib.suppress(OSError, ValueError):  # no such file, or `max`
@@ -44,7 +44,7 @@ def memory() -> int:
 
 
 def resources() -> list[dict[str, float]]:
-    """Processors and GPUs of this machine, as Ray lists those of its nodes."""
+    """Return the CPU cores and GPUs of this machine, in the form of Ray's nodes."""
     gpus = 0
     if _has_gpu():
         import torch
@@ -54,7 +54,7 @@ def resources() -> list[dict[str, float]]:
 
 
 def at_once(execution: ExecutionConfig, gpus_per_worker: float) -> int:
-    """Stages of one worker that this machine can compute side by side."""
+    """Count the one-worker stages that this machine can compute in parallel."""
     there = resources()[0]
     if execution.device == "cuda":
         return int(there["GPU"] / (gpus_per_worker or 1.0))
@@ -62,7 +62,7 @@ def at_once(execution: ExecutionConfig, gpus_per_worker: float) -> int:
 
 
 def describe() -> dict[str, str | int]:
-    """Processor, cores and the versions that decide numbers."""
+    """Describe the CPU, its cores, and versions of libraries that affect numbers."""
     return {
         "cpu": cpu_name(),
         "cores": cores(),
@@ -93,5 +93,5 @@ def _cpu_has_bf16() -> bool:
 
 
 def cpu_name() -> str:
-    """The processor, as it calls itself."""
+    """Return the CPU's name."""
     return _cpuinfo("model name") or platform.processor() or platform.machine()

@@ -1,4 +1,4 @@
-"""From counts to what a network sees: summed pixels, then intensities that keep the uptake cue."""
+"""From counts to a network's input: summed pixels, then normalised intensities."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from thyroid.errors import InputError
 
 
 def sum_pixels(counts: Tensor, size: int) -> Tensor:
-    """Sum blocks of pixels, so that counts stay counts and Poisson noise stays Poisson.
+    """Sum blocks of pixels, which keeps counts whole and Poisson noise Poisson.
 
     Parameters
     ----------
@@ -40,20 +40,20 @@ def sum_pixels(counts: Tensor, size: int) -> Tensor:
 
 
 def _per_mean(counts: Tensor) -> Tensor:
-    """Counts over the image's mean count; an empty image stays zero."""
+    """Divide counts by the image's mean; an empty image stays zero."""
     return counts / counts.mean((-2, -1), keepdim=True).clamp_min(1e-6)
 
 
 NORMALISATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
-    # The square root makes Poisson noise equally strong everywhere (Bartlett 1936).
+    # The square root makes Poisson noise equally strong everywhere (Bartlett 1936)
     "sqrt_mean": lambda counts: _per_mean(counts).sqrt(),
     "log_mean": lambda counts: torch.log1p(_per_mean(counts)),
     "mean": _per_mean,
-    # Hides whether the gland or the salivary glands are the hottest: kept for comparison.
+    # For comparison: it hides whether the thyroid or the salivary glands are hottest
     "maximum": lambda counts: counts / counts.amax((-2, -1), keepdim=True).clamp_min(1),
 }
 
 
 def network_input(counts: Tensor, normalisation: str = "sqrt_mean") -> Tensor:
-    """Normalised intensities: (N, H, W) counts -> (N, 1, H, W) float32."""
+    """Normalise counts (N, H, W) -> intensities (N, 1, H, W) float32."""
     return NORMALISATIONS[normalisation](counts.to(torch.float32)).unsqueeze(1)

@@ -1,4 +1,4 @@
-"""How far along a command is: a bar with rate and time left on a terminal, else plain lines."""
+"""Progress of a command: a bar with rate and time left on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 PLAIN_INTERVAL_S = 10.0
-"""Between two plain lines, so that a log stays readable."""
+"""Time between two plain lines."""
 
 Advance = Callable[[int, int], None]
 """advance(done, total)."""
 
 Tick = Callable[[], None]
-"""tick(): some time has passed."""
+"""tick(): to be called often; prints a line when it is time."""
 
 DRAWN_PER_S = 2.0
-"""What is live is drawn anew so often."""
+"""Refresh rate of a live table."""
 
 console = Console(stderr=True, highlight=False)
 """Progress and remarks go to stderr; results go to stdout."""
 
 
 def say(text: str) -> None:
-    """One line for the person at the terminal."""
+    """Print one line for the user."""
     console.print(text, markup=False, soft_wrap=True)
 
 
@@ -68,9 +68,10 @@ def bar(what: str, unit: str) -> Iterator[Advance]:
 
 @contextlib.contextmanager
 def live(table: RenderableType, line: Callable[[], str]) -> Iterator[Tick]:
-    """Keep a table at a terminal's bottom while the block runs; lines that are said scroll above.
+    """Show a table at a terminal's bottom during the block; lines of `say` scroll above it.
 
-    Elsewhere a line now and then takes its place; for that the block calls `tick()` often.
+    Without a terminal, `line()` is printed every `PLAIN_INTERVAL_S` seconds, for which the block
+    calls `tick()` often.
     """
     if console.is_terminal and not console.is_dumb_terminal:
         with Live(
@@ -78,7 +79,7 @@ def live(table: RenderableType, line: Callable[[], str]) -> Iterator[Tick]:
             console=console,
             refresh_per_second=DRAWN_PER_S,
             transient=True,
-            redirect_stdout=False,  # results go where they are sent
+            redirect_stdout=False,  # results stay on stdout
         ):
             yield lambda: None
         return
@@ -95,7 +96,7 @@ def live(table: RenderableType, line: Callable[[], str]) -> Iterator[Tick]:
 
 
 def duration(seconds: float) -> str:
-    """`75` -> `1 min 15 s`."""
+    """Format seconds: `75` -> `1 min 15 s`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:

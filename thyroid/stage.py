@@ -1,6 +1,6 @@
-"""A stage: what is made, from what, by which settings, and the key that follows from it.
+"""A stage: its kind, settings and inputs, and the key that follows from them.
 
-Imports no torch and no ray: trial drivers handle stages by the thousand.
+Imports no torch and no ray: trial drivers handle thousands of stages.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from thyroid.configuration import to_json
 from thyroid.recipe import ExecutionConfig
 
 version = cache(metadata.version)
-"""Of an installed library: a recipe's keys ask a thousand times, and each look takes 1 ms."""
+"""Version of an installed library, cached: keys need it thousands of times, and it takes 1 ms."""
 
 EpochMetrics = dict[str, Any]
-"""What a stage yields after each epoch: numbers by name."""
+"""Numbers by name, which a stage yields after each epoch."""
 
 Fit = Callable[[Any, Mapping[str, Path], Path], Iterator[EpochMetrics]]
-"""A stage's function: fit(config, inputs, folder) fills `folder` and yields as it goes.
+"""A stage's function: fit(config, inputs, folder) fills `folder` and yields metrics of each epoch.
 
-`inputs` maps a name to an artifact's folder; `dataset` is the data set's folder (or the file).
+`inputs` maps names to the folders of artifacts; `dataset` is the data set's folder (or the file).
 """
 
 
@@ -36,11 +36,11 @@ class Kind:
     """A kind of stage."""
 
     version: int
-    """Raised whenever the numbers that the stage makes change."""
+    """Increased whenever the stage's numbers change."""
     function: str
     """`module:function`, imported only where the stage runs."""
     libraries: tuple[str, ...] = ("torch", "numpy")
-    """Those whose version changes the numbers."""
+    """Libraries whose version may change the stage's numbers."""
 
 
 KINDS: Mapping[str, Kind] = {
@@ -69,24 +69,24 @@ KINDS: Mapping[str, Kind] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One node of the graph: what is made, from what, by which settings."""
+    """One node of the graph: kind, settings and inputs."""
 
     kind: str
     config: Any
-    """A frozen dataclass with the fields that matter to the result, and no others."""
+    """A frozen dataclass with exactly the fields that affect the result."""
     dataset: str
-    """Digest of the data set, or of the user's file, that it reads."""
+    """Digest of the data set, or of the user's file, that the stage reads."""
     inputs: Mapping[str, Stage] = field(default_factory=dict)
 
     @cached_property
     def key(self) -> str:
-        """SHA-256 of all that decides the artifact's bits; same key, same bits."""
+        """SHA-256 of everything that decides the artifact's bits: same key, same bits."""
         text = json.dumps(self.about, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property
     def about(self) -> dict[str, Any]:
-        """What the key is made of, as plain data."""
+        """Content of the key, as plain data."""
         kind = KINDS[self.kind]
         return {
             "kind": self.kind,
@@ -99,18 +99,18 @@ class Stage:
 
     @property
     def execution(self) -> ExecutionConfig:
-        """What the stage runs on; a stage without a choice takes one thread."""
+        """Device, workers and threads of the stage; default: one thread."""
         execution: ExecutionConfig = getattr(self.config, "execution", ExecutionConfig())
         return execution
 
     def lineage(self, known: Container[str] = ()) -> Iterator[Stage]:
-        """Its inputs, theirs, and itself: each once, what is needed first.
+        """Yield all stages that this one needs, and itself, each once and in order of computation.
 
-        Stages whose keys are `known` are left out, with what they alone need.
+        Stages whose keys are `known` are left out, and so are inputs that only they need.
         """
         seen: set[str] = set()
         waiting: list[tuple[Stage, bool]] = [(self, False)]
-        while waiting:  # a chain may be too long to be followed by calls
+        while waiting:  # no recursion: a chain may be too long
             stage, fed = waiting.pop()
             if fed:
                 yield stage
@@ -120,7 +120,7 @@ class Stage:
                 waiting += [(upstream, False) for upstream in reversed(list(stage.inputs.values()))]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Sent as a flat list: pickle would follow a chain of segments into a stack too deep."""
+        """Pickle as a flat list: recursion over a long chain of segments would be too deep."""
         lineage = list(self.lineage())
         place = {stage.key: i for i, stage in enumerate(lineage)}
         rows = [
@@ -133,17 +133,17 @@ class Stage:
             )
             for stage in lineage
         ]
-        return _assembled, (rows,)
+        return _rebuild, (rows,)
 
     def function(self) -> Fit:
-        """The function that makes the artifact."""
+        """Import the function that computes the artifact."""
         module, name = KINDS[self.kind].function.split(":")
         fit: Fit = getattr(importlib.import_module(module), name)
         return fit
 
 
-def _assembled(rows: Sequence[tuple[str, Any, str, Mapping[str, int], str]]) -> Stage:
-    """The last of the stages that `Stage.__reduce__` took apart, with the keys that they had."""
+def _rebuild(rows: Sequence[tuple[str, Any, str, Mapping[str, int], str]]) -> Stage:
+    """Rebuild the stages of `Stage.__reduce__` with their keys, and return the last."""
     stages: list[Stage] = []
     for kind, config, dataset, inputs, key in rows:
         needed = {name: stages[place] for name, place in inputs.items()}

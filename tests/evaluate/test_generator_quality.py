@@ -88,7 +88,7 @@ def test_kernel_distance_by_counting_pairs(paired):
 
 @pytest.mark.parametrize("paired", [False, True])
 def test_kernel_distance_is_unbiased(paired):
-    """Between samples of one distribution it is 0 in the mean, also where images come in pairs."""
+    """The mean distance between samples of one distribution is 0, for paired images, too."""
     found = []
     for seed in range(400):
         rng = np.random.default_rng(seed)

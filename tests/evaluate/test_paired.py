@@ -197,8 +197,8 @@ def test_small_p_values_of_equal_methods_are_as_rare_as_they_say():
     for by_seed in rng.normal(0, 0.01, (1500, 5)):
         found = Difference(
             by_seed=by_seed,
-            patient_luck=np.full(2000, by_seed.mean()),
-            seed_luck=by_seed @ drawn / 5,
+            patient_means=np.full(2000, by_seed.mean()),
+            seed_deviations=by_seed @ drawn / 5,
             level=0.95,
         )
         for name in below:

@@ -97,7 +97,7 @@ def test_sources_differ_and_every_block_has_its_own_x_i(name: str) -> None:
 
 
 def standardised(x: Tensor) -> Tensor:
-    """What batch normalisation without gain and bias does in training."""
+    """Normalise as batch normalisation without gain and bias does in training."""
     mean = x.mean((0, 2, 3), keepdim=True)
     variance = (x - mean).square().mean((0, 2, 3), keepdim=True)
     return (x - mean) / (variance + 1e-5).sqrt()

@@ -141,9 +141,9 @@ def test_every_form_gives_finite_pictures_verdicts_and_gradients(
     picture = generator(torch.randn(4, 5), y)
     assert picture.shape == (4, 1, size, size)
     assert picture.abs().max() <= 1
-    verdict = network(picture, y)
-    assert verdict.shape == (4,)
-    torch.autograd.backward(verdict.square().sum())
+    score = network(picture, y)
+    assert score.shape == (4,)
+    torch.autograd.backward(score.square().sum())
     for parameter in [*generator.parameters(), *network.parameters()]:
         assert parameter.grad is not None
         assert parameter.grad.isfinite().all()
@@ -171,7 +171,7 @@ def test_other_findings_give_other_pictures_and_other_verdicts() -> None:
 
 
 def test_findings_compose() -> None:
-    """What a finding adds to gain, bias and verdict does not depend on the other findings."""
+    """A finding's effect on gain, bias and score does not depend on the other findings."""
     torch.manual_seed(0)
     layer = ConditionalBatchNorm(4, findings=3)
     x = torch.randn(32, 4, 6, 6)

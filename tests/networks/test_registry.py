@@ -224,7 +224,7 @@ def test_it_starts_as_torchvisions_does_with_grey_in_three_channels(name: str) -
 
 
 def test_what_is_small_is_seen_by_the_small_resnets_head() -> None:
-    """Of every last feature it has the mean, and the maximum, which a nodule moves as a whole."""
+    """The head gets each feature's mean and its maximum, which a single nodule changes."""
     torch.manual_seed(0)
     network = build(NetworkConfig(name="resnet_small"), classes=5).eval()
     assert isinstance(network, ResNet)

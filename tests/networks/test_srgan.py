@@ -19,8 +19,8 @@ from thyroid.networks.srgan import (
     Discriminator,
     Upscaler,
     Vgg19Features,
+    anscombe_residual,
     bicubic,
-    surprise,
 )
 
 
@@ -61,20 +61,20 @@ def test_bicubic_keeps_a_flat_picture_and_the_share_of_each_region() -> None:
     torch.testing.assert_close(made, counts / counts.mean(), atol=0.12, rtol=0.03)
 
 
-def test_surprise_of_poisson_counts_is_of_unit_variance_whatever_the_patient() -> None:
+def test_anscombe_residuals_of_poisson_counts_have_unit_variance_for_every_patient() -> None:
     activity = torch.linspace(0.5, 1.5, 64 * 64).view(1, 64, 64).expand(8, -1, -1)
     counts = torch.poisson(activity * 20, generator=torch.Generator().manual_seed(0))
-    assert surprise(counts, activity).std().item() == pytest.approx(1, abs=0.02)
-    assert surprise(counts, activity).mean().item() == pytest.approx(0, abs=0.1)
+    assert anscombe_residual(counts, activity).std().item() == pytest.approx(1, abs=0.02)
+    assert anscombe_residual(counts, activity).mean().item() == pytest.approx(0, abs=0.1)
 
 
 @pytest.mark.parametrize("side", [8, 14, 28, 56])
 def test_the_discriminator_gives_one_number_per_picture(side: int) -> None:
     torch.manual_seed(0)
-    verdict = Discriminator(2)(poisson(5, side, side), poisson(5, side // 2, side // 2, seed=1))
-    assert verdict.shape == (5,)
-    assert verdict.isfinite().all()
-    assert verdict.unique().numel() == 5
+    score = Discriminator(2)(poisson(5, side, side), poisson(5, side // 2, side // 2, seed=1))
+    assert score.shape == (5,)
+    assert score.isfinite().all()
+    assert score.unique().numel() == 5
 
 
 def test_the_features_of_a_classifier_lie_before_its_third_stage() -> None:

@@ -1,5 +1,5 @@
-"""Metrics, and the statistics that say how far to trust them.
+"""Metrics, their confidence intervals and significance tests, and quality of generated images.
 
-Functions over numpy arrays, and the CSV form of predictions. Only `generators`, for torchmetrics,
-and `explanation` import torch; nothing imports ray.
+Pure functions over numpy arrays, and the CSV form of predictions. Only `generator_quality`, for
+torchmetrics, and `occlusion` import torch; nothing imports ray.
 """

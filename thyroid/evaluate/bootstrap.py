@@ -2,23 +2,24 @@
 
 Images of one patient are not independent, so patients are drawn with replacement, each with all
 of its images. Seeds are drawn likewise and independently, and a resample's value is the mean over
-its seeds, so the interval speaks of the recipe on new patients and a new seed's luck. One seed
-shows nothing of that luck: then only the patients' is in the interval.
+its seeds, so the interval covers the recipe's variation over new patients and new seeds. One seed
+shows no variation: then the interval covers only that of the patients.
 
-S seeds show only (S - 1) / S of their variance, and so few tell little of it. By how much the mean
-over the drawn seeds deviates from that over all, on the same resampled patients, is therefore
+S seeds show only (S - 1) / S of their variance, and few seeds estimate it badly. The deviation of
+the mean over drawn seeds from the mean over all seeds, on the same resampled patients, is therefore
 stretched: by sqrt(S / (S - 1)) (Rao & Wu 1988), and by the quantile of Student's t with S - 1
 degrees of freedom over the normal one (Hesterberg 2015, the expanded percentile interval). In
 simulations of accuracy 0.85 on 2,000 images, from seeds that vary by 0.02, 95 % intervals held the
 truth in 98 % of cases with five seeds and in 99 % with three; without the stretch, in 92 and 86 %.
-Where 200 patients are what varies and models err alike, it was 93 and 95 % with and without. It is
-too much where models vary by nothing but errors independent of each other, which count as luck of
-patients and of seeds: intervals then hold the truth always, and are 1.4 and 2.1 times as wide.
+With variation of 200 patients only, and models that err alike, it was 93 and 95 % with and without.
+The stretch is too much when models differ only by errors independent of each other, which count as
+variation of patients and of seeds: intervals then always hold the truth and are 1.4 and 2.1 times
+as wide.
 
 The interval is the percentile one (Efron & Tibshirani, An Introduction to the Bootstrap, 1993,
-chapter 13): it stays within a metric's range (what is stretched is cut there), is the same for
-every metric and for differences, and extends to two resampled factors, for which BCa's acceleration
-is not defined. The one exception is the calibration error: a mean of absolute values grows with
+chapter 13): it stays within a metric's range (stretched values are clipped), is the same for every
+metric and for differences, and extends to two resampled factors, for which BCa's acceleration is
+not defined. The one exception is the calibration error: a mean of absolute values grows with
 every added noise, so its resamples lie too high. Its interval is the pivotal one (chapter 13.4
 there), 2 value - quantile, which takes the excess off: in simulations with 60 to 200 images it held
 the truth in 88 to 91 % of cases, the percentile one in 14 to 85 %.
@@ -42,7 +43,7 @@ BLOCK = 64
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Interval:
-    """An estimate and its confidence limits, arrays of one shape; NaN where undefined."""
+    """An estimate and its confidence limits, arrays of one shape; NaN if undefined."""
 
     value: Floats
     low: Floats
@@ -59,38 +60,36 @@ def bootstrap(
     pivotal: Collection[str] = (),
     ranges: Mapping[str, tuple[float, float]] = RANGES,
 ) -> dict[str, Interval]:
-    """Intervals of whatever `statistic` computes, averaged over seeds.
+    """Compute intervals of everything that `statistic` returns, averaged over seeds.
 
     Parameters
     ----------
     statistic
         Takes weights (N, B): how often each image counts in each resample. Returns arrays
-        (S, ..., B), S being the training seeds, the same for all. The difference of two models
-        is a statistic, too.
+        (S, ..., B) with S training seeds. The difference of two models is a statistic, too.
     patients : (N,)
-        Which images belong together.
+        Patient of each image.
     pivotal
-        Names of values that are never negative and that resampling raises: 2 value - quantile,
-        at least 0, is their interval instead of the quantiles.
+        Names of values that are never negative and that resampling raises. Their interval is
+        2 value - quantile, at least 0, instead of the quantiles.
     ranges
-        Least and greatest value of what has such; a stretched deviation may lie beyond. The names
-        of metrics have theirs.
+        Least and greatest value by name; limits are clipped to them. Default: those of metrics.
 
     Notes
     -----
-    A resample in which a value is undefined (the class was not drawn) is left out for that value.
+    Resamples in which a value is undefined (its class was not drawn) are left out for that value.
     """
     groups, member = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
-    patient_luck, seed_luck = np.random.default_rng(seed).spawn(2)
+    patient_rng, seed_rng = np.random.default_rng(seed).spawn(2)
     whole = statistic(np.ones((len(member), 1)))
     value = {name: v[..., 0].mean(axis=0) for name, v in whole.items()}
     seeds = len(next(iter(whole.values())))
     drawn: dict[str, list[Floats]] = {name: [] for name in value}
     for start in range(0, resamples, BLOCK):
         block = min(BLOCK, resamples - start)
-        # mean over all seeds + stretch (mean over the drawn ones - mean over all), as shares (S, B)
-        shares = (1 + stretch(seeds, level) * (draw(seed_luck, seeds, block) - 1)) / seeds
-        for name, v in statistic(draw(patient_luck, len(groups), block)[member]).items():
+        # mean over all seeds + stretch (mean over drawn seeds - mean over all), as shares (S, B)
+        shares = (1 + stretch(seeds, level) * (draw(seed_rng, seeds, block) - 1)) / seeds
+        for name, v in statistic(draw(patient_rng, len(groups), block)[member]).items():
             drawn[name].append(np.einsum("s...b,sb->...b", v, shares))
     tails = ((1 - level) / 2, (1 + level) / 2)
     limits = {name: _quantiles(np.concatenate(d, axis=-1), tails) for name, d in drawn.items()}
@@ -113,7 +112,7 @@ def metric_intervals(
     level: float = 0.95,
     seed: int = 0,
 ) -> dict[str, Interval]:
-    """Every metric of `measure`, mean over seeds, with its interval.
+    """Compute every metric of `measure`, mean over seeds, with its interval.
 
     Parameters
     ----------
@@ -133,14 +132,14 @@ def metric_intervals(
 
 
 def draw(rng: np.random.Generator, n: int, resamples: int) -> Floats:
-    """(n, resamples): how often each of n was drawn in n draws with replacement."""
+    """Count how often each of n is drawn in n draws with replacement, (n, resamples)."""
     return np.ascontiguousarray(
         rng.multinomial(n, np.full(n, 1 / n), size=resamples).T, dtype=float
     )
 
 
 def stretch(seeds: int, level: float) -> float:
-    """By how much a bootstrap over so few seeds is too narrow."""
+    """Return the factor by which a bootstrap over so few seeds is too narrow."""
     if seeds == 1:
         return 1.0
     above = (1 + level) / 2
@@ -148,7 +147,7 @@ def stretch(seeds: int, level: float) -> float:
 
 
 def _quantiles(drawn: Floats, tails: tuple[float, float]) -> Floats:
-    """(..., B) -> (2, ...): quantiles of the defined values, NaN where there is none."""
+    """Take quantiles of the defined values, (..., B) -> (2, ...); NaN if there are none."""
     rows = drawn.reshape(-1, drawn.shape[-1])
     limits = np.full((2, len(rows)), np.nan)
     for i, row in enumerate(rows):

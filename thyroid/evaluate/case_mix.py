@@ -1,7 +1,7 @@
-"""The same mix of groups of images in several sets, so that a comparison is not one of mixes.
+"""Equal case mix in several sets of images, so that a comparison does not compare mixes.
 
-A group is a combination of findings. Sets whose classes come in other proportions differ, however
-good the images of each class are.
+A group is a combination of findings. Sets with different proportions of groups differ, however
+good the images of each group are.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ Groups = npt.NDArray[np.object_]
 
 
 def mix_weights(groups: Groups, reference: Groups) -> Floats:
-    """(N,) weights with which images of these groups have the reference's mix of groups.
+    """Return (N,) weights that give these images the reference's mix of groups.
 
-    Without a reference all count alike.
+    Without a reference all weights are 1.
     """
     own = Counter(groups)
     wanted = Counter(reference) or own
@@ -29,24 +29,24 @@ def mix_weights(groups: Groups, reference: Groups) -> Floats:
 
 
 def draw_same_mix(
-    reference: Groups, parts: Sequence[Groups], rng: np.random.Generator
+    reference: Groups, sets: Sequence[Groups], rng: np.random.Generator
 ) -> tuple[Ints, list[Ints]]:
-    """Rows of a reference and of several parts that have the same mix of groups.
+    """Draw rows of a reference and of several sets so that all have the same mix of groups.
 
-    The mix is that of the reference, less what a part lacks. Each part gives the same number of
-    images: the largest whole multiple of the reference's that all of them have.
+    The mix is the reference's, without what a set lacks. Each set gives the same number of images:
+    the largest whole multiple of the reference's that all of them have.
 
     Returns
     -------
-    rows of the reference, and rows of each part; int64
+    rows of the reference, and rows of each set; int64
     """
     there = Counter(reference)
-    least = {group: min(int((part == group).sum()) for part in parts) for group in there}
+    least = {group: min(int((groups == group).sum()) for groups in sets) for group in there}
     kept = {group: min(there[group], least[group]) for group in there if least[group]}
     times = max(1, min((least[group] // there[group] for group in kept), default=1))
     return (
         _draw(reference, kept, rng),
-        [_draw(part, {g: times * n for g, n in kept.items()}, rng) for part in parts],
+        [_draw(groups, {g: times * n for g, n in kept.items()}, rng) for groups in sets],
     )
 
 

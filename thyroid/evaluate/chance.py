@@ -1,4 +1,4 @@
-"""Whether predictions know anything of the labels: a test against chance."""
+"""Permutation test of predictions against chance."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from thyroid.evaluate.metrics import Ints
 
 @dataclass(frozen=True, kw_only=True)
 class Chance:
-    """What the same predictions reach when patients exchange them."""
+    """The macro-F1 of the same predictions when patients exchange them."""
 
     macro_f1: float
-    """In the mean over exchanges."""
+    """Mean over exchanges."""
     p_value: float
-    """One-sided, of no predictions' macro-F1 being higher than by luck."""
+    """One-sided; the null hypothesis is that predictions do not depend on labels."""
 
 
 def against_chance(
     labels: Ints, predicted: Ints, patients: Ints, classes: int, *, resamples: int
 ) -> Chance:
-    """Permutation test of the mean macro-F1 over seeds (Ojala and Garriga 2010, test 1).
+    """Test the mean macro-F1 over seeds by permutation (Ojala and Garriga 2010, test 1).
 
-    Always naming one class is no measure of chance: a network that learned nothing names all of
-    them, and its macro-F1 is several times as high. So patients exchange what the networks say of
-    them: a patient's images take the predictions of another's, in their order, and again from the
-    first where the other has fewer. p = (1 + exchanges that reach as much) / (1 + B).
+    A constant prediction is no measure of chance: a network that learned nothing predicts all
+    classes, and its macro-F1 is several times as high. So patients exchange their predictions: a
+    patient's images take those of another patient's images in order, starting again from the first
+    if the other has fewer. p = (1 + exchanges that reach as much) / (1 + B).
 
-    Labels stay where they are: were they exchanged, and had the patients of one class more images
-    than others, each class would have another number of images than it has, at which naming that
-    one class alone reaches less. It was taken for knowledge in every such data set.
+    Labels are not exchanged. If they were, and if patients of one class had more images than
+    others, the classes' numbers of images would change, and a constant prediction would reach less
+    than it does: it would look learned in every such data set.
 
     Parameters
     ----------
     labels : (N,) int
     predicted : (S, N) int
-        Of each seed, on the same images.
+        Predictions of each seed on the same images.
     patients : (N,) anything that numpy sorts
     resamples : B
 
@@ -48,24 +48,24 @@ def against_chance(
     """
     _, patient, counts = np.unique(patients, return_inverse=True, return_counts=True)
     by_patient = np.argsort(patient, kind="stable")
-    first = np.cumsum(counts) - counts  # (P,) of each patient, in that order
+    first = np.cumsum(counts) - counts  # (P,) each patient's first position in `by_patient`
     place = np.empty(len(labels), dtype=np.int64)  # (N,) among the patient's own images
     place[by_patient] = np.arange(len(labels)) - np.repeat(first, counts)
 
     rng = np.random.default_rng(0)
     reached = np.empty(resamples)
     for i in range(resamples):
-        other = rng.permutation(len(counts))[patient]  # (N,) whose predictions each image takes
+        other = rng.permutation(len(counts))[patient]  # (N,) each image's source patient
         taken = by_patient[first[other] + place % counts[other]]
         reached[i] = _macro_f1(labels, predicted[:, taken], classes)
     own = _macro_f1(labels, predicted, classes)
-    # equal but for the last bit is equal
+    # equal up to rounding counts as equal
     p_value = (1 + int((reached >= own - 1e-12).sum())) / (1 + resamples)
     return Chance(macro_f1=float(reached.mean()), p_value=p_value)
 
 
 def _macro_f1(labels: Ints, predicted: Ints, classes: int) -> float:
-    """Mean over seeds and over the classes that have images; predicted (S, N)."""
+    """Take the mean over seeds and over classes that have images; predicted (S, N)."""
     seeds = len(predicted)
     pairs = (np.arange(seeds)[:, None] * classes + labels) * classes + predicted
     confusion = np.bincount(pairs.ravel(), minlength=seeds * classes**2)

@@ -10,13 +10,13 @@ import numpy.typing as npt
 from thyroid.evaluate.metrics import Floats, Ints
 
 
-def conformal_threshold(labels: Ints, probabilities: Floats, level: float = 0.95) -> float:
-    """Score up to which a class is credible, so that the true one is as often as `level` says.
+def conformal_threshold(labels: Ints, probabilities: Floats, level: float) -> float:
+    """Find the threshold q at which sets of classes with 1 - p <= q cover the label at `level`.
 
-    The ceil((n + 1) level)-th smallest of the scores 1 - p_label of n images (split conformal
-    prediction with the least ambiguous sets: Sadinle et al. 2019). It holds on average over images
-    that could as well have been among these. Fewer than level / (1 - level) images cannot say: the
-    threshold is then 1, at which every class is credible.
+    q is the ceil((n + 1) level)-th smallest of the scores 1 - p_label of n images (split conformal
+    prediction with the least ambiguous sets: Sadinle et al. 2019). The coverage holds on average
+    over images exchangeable with these. Fewer than level / (1 - level) images are not enough: then
+    q is 1, and every class is in every set.
 
     Parameters
     ----------
@@ -29,6 +29,6 @@ def conformal_threshold(labels: Ints, probabilities: Floats, level: float = 0.95
 
 
 def conformal_set(probabilities: Floats, threshold: float) -> npt.NDArray[np.bool_]:
-    """(N, C): which classes are credible, 1 - p at most the threshold; it may be none."""
+    """Select the classes with 1 - p <= threshold, (N, C) bool; a set may be empty."""
     credible: npt.NDArray[np.bool_] = 1 - probabilities <= threshold
     return credible

@@ -1,9 +1,8 @@
-"""How near generated scintigrams are to real ones: distances between two sets of images, whether
-training images were copied, and whether noise is Poisson.
+"""Quality of generated scintigrams: distances to real ones, memorisation, and Poisson noise.
 
-Sets are compared by features, (N, D): those of a classifier of scintigrams. A distance depends on
-that network and on the number of images, so that it says something only beside its yardstick: the
-same distance, by the same network, between as many real images and the same reference.
+Sets are compared by features, (N, D), of a classifier of scintigrams. A distance depends on that
+network and on the number of images, so it needs a yardstick: the same distance, by the same
+network, between as many real images and the same reference.
 """
 
 from __future__ import annotations
@@ -22,19 +21,19 @@ Floats = npt.NDArray[np.float64]
 Groups = npt.NDArray[np.object_]
 
 FEWEST_FRECHET = 50
-"""Images of each set. Below as many as features it is biased upwards, as its yardstick is; below
-this it is bias above all."""
+"""Images of each set. With fewer images than features the distance is biased upwards, and so is its
+yardstick; below this number it is mostly bias."""
 FEWEST_KERNEL = 5
-"""Images of each set. The kernel distance is unbiased, only noisy."""
+"""Images of each set. The kernel distance is noisy but unbiased."""
 FEWEST_NEIGHBOURS = 10
 """Images of each set, for precision, recall, density and coverage."""
 FEWEST_MEAN = 5
-"""Images, for a mean or a median over them, or for the distribution of their total counts."""
+"""Images for a mean, a median, or a distribution of total counts."""
 FEWEST_PERCENTILE = 20
-"""Held-out images whose 5th percentile is asked for."""
+"""Held-out images for a 5th percentile."""
 
 NEIGHBOURS = 5
-"""The k of precision, recall, density and coverage; a third of the images where they are few."""
+"""The k of precision, recall, density and coverage; at most a third of the images."""
 NEAR = 0.05
 """Share of held-out images that count as suspiciously near to a training image."""
 
@@ -42,13 +41,13 @@ NEAR = 0.05
 def compare(
     candidates: Floats, reference: Floats, groups: tuple[Groups, Groups] | None = None
 ) -> dict[str, float | None]:
-    """All distances between two sets of features; None where a set is too small.
+    """Compute all distances between two sets of features; None if a set is too small.
 
     Parameters
     ----------
     candidates : (N, D) float64, of generated images, or of real ones for the yardstick
     reference : (M, D) float64, of real images
-    groups : (N,) and (M,) str, where the sets were drawn to have one mix of groups
+    groups : (N,) and (M,) str, if the sets were drawn to have the same mix of groups
 
     Returns
     -------
@@ -71,18 +70,18 @@ def compare(
 
 
 def frechet_distance(x: Floats, y: Floats) -> float:
-    """Squared Frechet distance of two Gaussians fitted to features (N, D) and (M, D).
+    """Compute the squared Frechet distance of Gaussians fitted to features (N, D) and (M, D).
 
     |mu_x - mu_y|^2 + tr(S_x + S_y - 2 (S_x S_y)^1/2) (Heusel et al. 2017, eq. 6), by torchmetrics.
     """
     metric = FrechetInceptionDistance(feature=_Features(x.shape[1]))
     metric.update(torch.from_numpy(x), real=False)
     metric.update(torch.from_numpy(y), real=True)
-    return max(float(metric.compute()), 0.0)  # rounding, where the sets are equal
+    return max(float(metric.compute()), 0.0)  # below zero by rounding if the sets are equal
 
 
 class _Features(nn.Identity):
-    """What torchmetrics takes for the network when it is given features."""
+    """Stands in for torchmetrics' feature network, because features are given."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -92,15 +91,15 @@ class _Features(nn.Identity):
 def kernel_distance(
     x: Floats, y: Floats, *, groups: tuple[Groups, Groups] | None = None, paired: bool = False
 ) -> float:
-    """Unbiased squared maximum mean discrepancy of features (N, D) and (M, D).
+    """Estimate the squared maximum mean discrepancy of features (N, D) and (M, D), unbiased.
 
     mean_i!=j k(x_i, x_j) + mean_i!=j k(y_i, y_j) - 2 mean k(x_i, y_j), with the kernel
     k(a, b) = (a.b / D + 1)^3 (KID: Binkowski et al. 2018); it may come out below zero.
 
     Parameters
     ----------
-    groups : (N,) and (M,) str, where the mix of groups was fixed and not drawn: then i != j leaves
-        out pairs of one group only, and the others of that group stand in for them
+    groups : (N,) and (M,) str, if the mix of groups was fixed and not drawn: then i != j removes
+        pairs within one group only, and the group's other pairs replace them
     paired : x_i and y_i show the same patient: the last mean is over i != j as well
     """
     k_xx, k_yy, k_xy = (
@@ -112,7 +111,7 @@ def kernel_distance(
 
 
 def _mean_of_pairs(kernel: Floats, groups: Groups | Floats) -> float:
-    """Mean over i != j; the n (n - 1) pairs within a group of n weigh as much as n^2 others."""
+    """Average over i != j; n (n - 1) pairs within a group of n weigh as much as n^2 others."""
     same = groups[:, None] == groups[None, :]  # (N, N)
     n = same.sum(axis=1, keepdims=True)
     weights = np.where(same, n / np.maximum(n - 1, 1), 1.0)
@@ -121,7 +120,7 @@ def _mean_of_pairs(kernel: Floats, groups: Groups | Floats) -> float:
 
 
 def neighbourhoods(candidates: Floats, reference: Floats, k: int) -> dict[str, float]:
-    """How the two sets of features, (N, D) and (M, D), fill each other's neighbourhoods.
+    """Compute precision, recall, density and coverage of features (N, D) and (M, D).
 
     The neighbourhood B_k(x) of an image reaches to its k-th nearest neighbour in its own set.
 
@@ -144,34 +143,34 @@ def neighbourhoods(candidates: Floats, reference: Floats, k: int) -> dict[str, f
 
 
 def _radii(features: Floats, k: int) -> Floats:
-    """(N,) distance of each row to its k-th nearest other row."""
+    """Return the distance of each row to its k-th nearest other row, (N,)."""
     found, _ = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(features).kneighbors()
     radii: Floats = found[:, -1]
     return radii
 
 
 def nearest_distances(images: Floats, others: Floats) -> Floats:
-    """(N,) Euclidean distance of each of (N, D) to the nearest of (M, D)."""
+    """Return the Euclidean distance of each of (N, D) to the nearest of (M, D), (N,)."""
     found, _ = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(others).kneighbors(images)
     distances: Floats = found[:, 0]
     return distances
 
 
 def memorisation(distances: Floats, held_out: Floats, weights: Floats) -> dict[str, float | None]:
-    """Whether generated images lie nearer to training images than unseen real images do.
+    """Compare distances of generated and of unseen real images to their nearest training image.
 
     Parameters
     ----------
     distances : (N,) of generated images to the nearest training image
     held_out : (M,) of unseen real images to the nearest training image
-    weights : (N,) how much each generated image counts
+    weights : (N,) weight of each generated image
 
     Returns
     -------
     dict
-        nearest_training_distance: median over the held-out median, 1 where nothing is copied;
-        share_suspiciously_near: share below the held-out 5th percentile, 0.05 where nothing is
-        copied. None where images are too few.
+        nearest_training_distance: median over the held-out median, 1 if nothing is copied;
+        share_suspiciously_near: share below the held-out 5th percentile, 0.05 if nothing is
+        copied. None if images are too few.
     """
     ratio = near = None
     if min(len(distances), len(held_out)) >= FEWEST_MEAN:
@@ -183,14 +182,14 @@ def memorisation(distances: Floats, held_out: Floats, weights: Floats) -> dict[s
 
 
 def neighbour_dispersion(counts: Floats) -> Floats:
-    """Variance of neighbouring pixels over their mean, of each image: 1 for Poisson noise.
+    """Compute the variance of neighbouring pixels over their mean: 1 for Poisson noise.
 
-    A block of 2 x 2 pixels a b / c d with T photons in all has the contrast a - b - c + d. Where
-    the expected counts are level or rise evenly its mean is 0, and its square's is T, given T.
-    So the mean of contrast^2 / T over blocks is 1 for Poisson counts (the index of dispersion of
-    Fisher, Thornton & Mackenzie 1922). It is taken over the flatter half of the blocks: those whose
-    3 x 3 surrounding block totals vary least. Which these are follows from totals alone, and so
-    says nothing of contrasts.
+    A block of 2 x 2 pixels a b / c d with T photons has the contrast a - b - c + d. If the expected
+    counts are constant or linear there, the contrast's mean is 0 and the mean of its square is T,
+    given T. So the mean of contrast^2 / T over blocks is 1 for Poisson counts (the index of
+    dispersion of Fisher, Thornton & Mackenzie 1922). It is taken over the flatter half of the
+    blocks: those whose 3 x 3 surrounding block totals vary least. This choice depends on totals
+    only and is therefore independent of the contrasts.
 
     Parameters
     ----------
@@ -198,7 +197,7 @@ def neighbour_dispersion(counts: Floats) -> Floats:
 
     Returns
     -------
-    (N,) float64, NaN where no block has the 4 photons that it takes to count.
+    (N,) float64, NaN if no block has the 4 photons that it needs to be counted.
     """
     n, rows, columns = counts.shape[0], counts.shape[1] // 2, counts.shape[2] // 2
     blocks = counts[:, : 2 * rows, : 2 * columns].reshape(n, rows, 2, columns, 2)
@@ -219,10 +218,10 @@ def neighbour_dispersion(counts: Floats) -> Floats:
 
 
 def total_counts_distance(totals: Floats, reference: Floats) -> float | None:
-    """Kolmogorov-Smirnov statistic of log total counts (N,) and (M,), by scipy: 0 to 1.
+    """Compute the Kolmogorov-Smirnov statistic of log total counts (N,) and (M,), 0 to 1.
 
-    The largest difference of the two distribution functions; None where a set is too small. What
-    is no number is left out.
+    It is the largest difference of the two distribution functions; None if a set is too small. NaN
+    is left out.
     """
     totals, reference = totals[np.isfinite(totals)], reference[np.isfinite(reference)]
     if min(len(totals), len(reference)) < FEWEST_MEAN:
@@ -231,7 +230,7 @@ def total_counts_distance(totals: Floats, reference: Floats) -> float | None:
 
 
 def mean_of(values: Floats, weights: Floats) -> float | None:
-    """Weighted mean of what is a number among (N,) values; None where that is too little."""
+    """Take the weighted mean of (N,) values without NaN; None if they are too few."""
     known = np.isfinite(values)
     if known.sum() < FEWEST_MEAN:
         return None

@@ -1,10 +1,10 @@
-"""How well probabilities match labels: per class, in macro mean, and as a whole.
+"""Metrics of classification: per class, macro means, and overall.
 
-Every image may carry a weight, and weights may come in many columns at once: a bootstrap resample
-is a column that says how often each image is counted. Results then have one trailing axis more.
+Every image may have a weight, and weights may have many columns: each is a bootstrap resample that
+says how often each image is counted. Results then have one more trailing axis.
 
-A class that no image of positive weight is labelled with has no metrics: they are NaN, and macro
-means are taken over the other classes. A class that exists but is never predicted has precision 0.
+The metrics of a class are NaN if no image of positive weight has its label; macro means are taken
+over the other classes. A class that exists but is never predicted has precision 0.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ RANGES["log_loss"] = (0.0, float("inf"))
 
 @dataclass(frozen=True, kw_only=True)
 class Bin:
-    """Images whose predicted class has a probability in one range."""
+    """The images whose predicted class has a probability in one range."""
 
     low: float
     high: float
     images: int
     confidence: float
-    """Mean probability of the predicted class; NaN where there is no image."""
+    """Mean probability of the predicted class; NaN without images."""
     accuracy: float
-    """Share of images that are of the predicted class; NaN where there is no image."""
+    """Share of images whose predicted class is right; NaN without images."""
 
 
 def measure(
     labels: Ints, probabilities: Floats, weights: Floats | None = None
 ) -> dict[str, Floats]:
-    """All metrics of one model on one set of images.
+    """Compute all metrics of one model on one set of images.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def measure(
     probabilities : (N, C) float
         One row per image, each summing to 1.
     weights : (N,) or (N, B) float, optional
-        How often each image counts, in each of B resamples; 1 where not given.
+        Weight of each image, in each of B resamples; default 1.
 
     Returns
     -------
@@ -75,13 +75,13 @@ def measure(
 
 
 def confusion_matrix(labels: Ints, predicted: Ints, classes: int) -> Ints:
-    """(C, C) int: images of class i (row) that were taken for class j (column)."""
+    """Count images of class i (row) that were predicted as class j (column); (C, C) int."""
     pairs = labels * classes + predicted
     return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 
 
 def macro_f1(labels: Ints, predicted: Ints, classes: int) -> float:
-    """Mean F1 over the classes that occur in `labels`; cheap enough for every epoch.
+    """Compute the mean F1 over the classes that occur in `labels`; fast enough for every epoch.
 
     F1 = 2 TP / (2 TP + FP + FN).
 
@@ -98,7 +98,7 @@ def macro_f1(labels: Ints, predicted: Ints, classes: int) -> float:
 def threshold_metrics(
     labels: Ints, predicted: Ints, classes: int, weights: Floats
 ) -> dict[str, Floats]:
-    """Recall, precision, specificity and F1 of each class against all others, (C,) or (C, B)."""
+    """Compute each class's recall, precision, specificity and F1, (C,) or (C, B)."""
     is_class = labels == np.arange(classes)[:, None]  # (C, N)
     is_named = predicted == np.arange(classes)[:, None]
     actual = _sum(is_class, weights)  # (C, ...): TP + FN
@@ -115,11 +115,11 @@ def threshold_metrics(
 
 
 def ranking_metrics(labels: Ints, probabilities: Floats, weights: Floats) -> dict[str, Floats]:
-    """Area under the ROC and the precision-recall curve, each class against the rest.
+    """Compute the areas under the ROC and the precision-recall curve, each class against the rest.
 
     AUROC is the probability that an image of the class scores above one of the rest, ties
     counting half (Mann-Whitney). AUPRC is average precision: the sum over distinct thresholds of
-    (R_n - R_n-1) P_n. Only the images of the class move either sum, so the curves are read there.
+    (R_n - R_n-1) P_n. Only images of the class add to either sum, so the curves are read there.
     """
     curves = [
         _areas(labels == c, probabilities[:, c], weights) for c in range(probabilities.shape[1])
@@ -131,7 +131,7 @@ def ranking_metrics(labels: Ints, probabilities: Floats, weights: Floats) -> dic
 
 
 def log_loss(labels: Ints, probabilities: Floats, weights: Floats) -> Floats:
-    """Mean of -log p(label), p clipped at the smallest step of a float."""
+    """Compute the mean of -log p(label), with p clipped at the smallest step of a float."""
     chosen = probabilities[np.arange(len(labels)), labels]
     return _mean(-np.log(np.clip(chosen, np.finfo(float).eps, 1.0)), weights)
 
@@ -139,7 +139,7 @@ def log_loss(labels: Ints, probabilities: Floats, weights: Floats) -> Floats:
 def calibration_error(
     labels: Ints, probabilities: Floats, weights: Floats, bins: int = 15
 ) -> Floats:
-    """Expected calibration error of the predicted class, in bins of equal width.
+    """Compute the expected calibration error of the predicted class, in bins of equal width.
 
     ECE = sum over bins of n_b / N |accuracy_b - confidence_b| (Guo et al. 2017, eq. 3).
     """
@@ -154,10 +154,10 @@ def calibration_error(
 
 
 def reliability(labels: Ints, probabilities: Floats, bins: int = 15) -> list[Bin]:
-    """Accuracy beside the predicted class's probability, in bins of equal width.
+    """Compute accuracy and mean confidence in all bins of equal width, including empty ones.
 
-    The bins are those of `metrics.calibration_error`, which is the sum over them of
-    images / N |accuracy - confidence|; all of them, empty ones, too.
+    The bins are those of `calibration_error`, which is the sum over them of
+    images / N |accuracy - confidence|.
 
     Parameters
     ----------
@@ -184,7 +184,7 @@ def reliability(labels: Ints, probabilities: Floats, bins: int = 15) -> list[Bin
 
 
 def macro(values: Floats) -> Floats:
-    """Mean over classes, (C, ...) -> (...), of those that have a value; NaN where none has."""
+    """Take the mean over the classes that have a value, (C, ...) -> (...); NaN if none has."""
     known = np.isfinite(values)
     count = known.sum(axis=0)
     return _ratio(np.where(known, values, 0.0).sum(axis=0), count, count > 0)
@@ -193,10 +193,10 @@ def macro(values: Floats) -> Floats:
 def _areas(
     positive: npt.NDArray[np.bool_], score: Floats, weights: Floats
 ) -> tuple[Floats, Floats]:
-    """(AUROC, AUPRC) of one class, () or (B,) each; weights (N,) or (N, B)."""
+    """Return (AUROC, AUPRC) of one class, () or (B,) each; weights (N,) or (N, B)."""
     order = np.argsort(-score, kind="stable")
     descending = -score[order]
-    at = np.flatnonzero(positive[order])  # ranks of the images of the class
+    at = np.flatnonzero(positive[order])  # ranks of the class's images
     first = np.searchsorted(descending, descending[at], side="left")  # where their ties begin
     last = np.searchsorted(descending, descending[at], side="right")  # and end
     own = weights[order[at]]  # (P, ...)
@@ -214,7 +214,7 @@ def _areas(
 
 
 def _running_sum(values: Floats) -> Floats:
-    """Sums of the first 0, 1, ... rows."""
+    """Return the sums of the first 0, 1, ... rows."""
     sums = np.zeros((len(values) + 1, *values.shape[1:]))
     np.cumsum(values, axis=0, out=sums[1:])
     return sums
@@ -226,10 +226,10 @@ def _mean(values: npt.NDArray[np.bool_] | Floats, weights: Floats) -> Floats:
 
 
 def _sum(values: npt.NDArray[np.bool_] | Floats, weights: Floats) -> Floats:
-    """Weighted sum over images, (..., N) and (N, B) -> (..., B).
+    """Compute the weighted sum over images, (..., N) and (N, B) -> (..., B).
 
-    No BLAS: its threads would fight a search for the cores, and their number would show in the
-    last digits.
+    Without BLAS, whose threads would compete with a search for cores and whose number would change
+    the last digits.
     """
     sums: Floats = np.einsum(
         "...n,n->..." if weights.ndim == 1 else "...n,nb->...b", values, weights
@@ -240,7 +240,7 @@ def _sum(values: npt.NDArray[np.bool_] | Floats, weights: Floats) -> Floats:
 def _ratio(
     above: npt.ArrayLike, below: npt.ArrayLike, defined: npt.ArrayLike, otherwise: float = np.nan
 ) -> Floats:
-    """Quotient where defined."""
+    """Divide where `defined`, elsewhere return `otherwise`."""
     above, below = np.asarray(above, dtype=float), np.asarray(below, dtype=float)
     out = np.full(above.shape, otherwise)
     np.divide(above, below, out=out, where=np.asarray(defined))

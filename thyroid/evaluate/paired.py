@@ -1,17 +1,17 @@
-"""Whether one method is better than another: the difference of their macro-F1 or accuracy, trained
-with the same seeds and tested on the same images.
+"""Paired difference of two methods' macro-F1 or accuracy, with the same seeds and test images.
 
 Patients are drawn with replacement, each with all of its images, the same for both methods and all
-seeds; seeds are drawn likewise, each with its pair of models. What patients and seeds have in
-common in both methods, how hard or how lucky they are, so cancels.
+seeds. Seeds are drawn likewise, each with its pair of models. The effects of patients and seeds
+that both methods share therefore cancel.
 
-Seeds' deviations are stretched for being so few, as in `bootstrap`. In simulations with five seeds
-of much luck, 95 % intervals so held the truth in 97 % of cases, and in 87 % without; where patients
-are what varies, in 98 %. One seed has no deviation: then the interval is of patients' luck alone.
+Deviations of seeds are stretched because seeds are few, as in `bootstrap`. In simulations with five
+seeds of large variation, 95 % intervals held the truth in 97 % of cases, and in 87 % without the
+stretch; with variation of patients only, in 98 %. One seed has no deviation: then the interval
+covers the variation of patients only.
 
-The stretch grows with the level. Where several comparisons are corrected for one another, p-values
-far below 0.05 decide, and these come from turning the interval round: with five seeds of much luck
-and no difference, 0.7 % of them were below 0.005, and 2.6 % of those at the stretch of 95 %.
+The stretch grows with the level. When several comparisons are corrected for one another, p-values
+far below 0.05 decide. These come from inverting the interval: with five seeds of large variation
+and no difference, 0.7 % of them were below 0.005, against 2.6 % at the stretch of the 95 % level.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from thyroid.evaluate.metrics import Floats, Ints, macro
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Difference:
-    """How much higher the first method's figure is, and how far luck may have moved it."""
+    """The first method's metric minus the second's, with its resampling distribution."""
 
     by_seed: Floats
-    """(S,) each seed's own difference."""
-    patient_luck: Floats
-    """(resamples,) mean over all seeds in each resample of patients."""
-    seed_luck: Floats
-    """(resamples,) by how much the mean over the drawn seeds deviates from that, not stretched."""
+    """Difference of each seed, (S,)."""
+    patient_means: Floats
+    """Mean over all seeds in each resample of patients, (resamples,)."""
+    seed_deviations: Floats
+    """Deviation of the mean over drawn seeds from that, not stretched, (resamples,)."""
     level: float
-    """Of the interval `low` to `high`."""
+    """Confidence level of the interval `low` to `high`."""
 
     @property
     def value(self) -> float:
@@ -57,20 +57,20 @@ class Difference:
         return self.interval(self.level)[1]
 
     def interval(self, level: float) -> tuple[float, float]:
-        """Its ends at any confidence level."""
-        low, high = np.quantile(self._luck(level), ((1 - level) / 2, (1 + level) / 2))
+        """Return the interval's ends at any confidence level."""
+        low, high = np.quantile(self._resampled(level), ((1 - level) / 2, (1 + level) / 2))
         return float(low), float(high)
 
     @cached_property
     def p_value(self) -> float:
-        """Two-sided, of no difference: twice the smaller share of resamples on one side of zero."""
+        """Two-sided p-value of no difference: twice the smaller share of resamples beyond zero."""
         return self._beyond(self.level)
 
     @cached_property
     def interval_p_value(self) -> float:
-        """One less the highest level whose interval leaves out zero: the one to correct.
+        """1 minus the highest level whose interval excludes zero: the p-value to correct.
 
-        `p_value` stretches seeds' luck as one level asks for, which is too little far below it.
+        `p_value` stretches seeds' deviations for one level, which is too little for far smaller p.
         """
         low, high = 0.0, 1.0
         for _ in range(30):
@@ -79,18 +79,18 @@ class Difference:
         return high
 
     def _beyond(self, level: float) -> float:
-        """The p-value at a level's stretch.
+        """Return the p-value at a level's stretch.
 
-        The estimate counts as one resample, so that none is zero (Davison & Hinkley 1997, 4.11).
+        The estimate counts as one resample, so that p is never zero (Davison & Hinkley 1997, 4.11).
         """
-        luck = self._luck(level)
-        beyond = 1 + min((luck <= 0).sum(), (luck >= 0).sum())
-        return min(1.0, 2 * float(beyond) / (1 + len(luck)))
+        values = self._resampled(level)
+        beyond = 1 + min((values <= 0).sum(), (values >= 0).sum())
+        return min(1.0, 2 * float(beyond) / (1 + len(values)))
 
-    def _luck(self, level: float) -> Floats:
-        """(resamples,) the difference in each resample."""
-        stretched = stretch(len(self.by_seed), level) * self.seed_luck
-        return (self.patient_luck + stretched).clip(-1, 1)
+    def _resampled(self, level: float) -> Floats:
+        """Return the difference in each resample, (resamples,)."""
+        stretched = stretch(len(self.by_seed), level) * self.seed_deviations
+        return (self.patient_means + stretched).clip(-1, 1)
 
 
 def macro_f1_difference(
@@ -104,15 +104,15 @@ def macro_f1_difference(
     level: float = 0.95,
     seed: int = 0,
 ) -> Difference:
-    """Macro-F1 of one method less that of another, mean over training seeds.
+    """Compute the macro-F1 of one method minus that of another, mean over training seeds.
 
     Parameters
     ----------
     labels : (N,) int
     first, second : (S, N) int
-        Classes that the models of each method name; row s of both has the same training seed.
+        Classes that each method predicts; row s of both has the same training seed.
     patients : (N,)
-        Which images belong together.
+        Patient of each image.
     """
     groups, member = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
     every = np.ones(len(labels), dtype=bool)
@@ -147,7 +147,7 @@ def accuracy_difference(
     level: float = 0.95,
     seed: int = 0,
 ) -> Difference:
-    """Accuracy of one method less that of another; parameters as of `macro_f1_difference`."""
+    """Compute the difference of accuracies; parameters as in `macro_f1_difference`."""
     groups, member = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
     gained = (first == labels).astype(float) - (second == labels)  # (S, N)
     of_patient = [np.bincount(member, row, len(groups)) for row in gained]
@@ -164,26 +164,29 @@ def accuracy_difference(
 def _difference(
     by_seed: Callable[[Floats], Floats], patients: int, resamples: int, level: float, seed: int
 ) -> Difference:
-    """Resample patients and seeds; `by_seed`: (P, B) how often each is drawn -> (S, B)."""
-    patient_luck, seed_luck = np.random.default_rng(seed).spawn(2)
+    """Resample patients and seeds.
+
+    `by_seed` maps how often each patient is drawn, (P, B), to differences (S, B).
+    """
+    patient_rng, seed_rng = np.random.default_rng(seed).spawn(2)
     alone = by_seed(np.ones((patients, 1)))[:, 0]
     means, deviations = [], []
     for start in range(0, resamples, BLOCK):
         block = min(BLOCK, resamples - start)
-        differences = by_seed(draw(patient_luck, patients, block))
-        times = draw(seed_luck, len(alone), block)  # (S, B)
+        differences = by_seed(draw(patient_rng, patients, block))
+        times = draw(seed_rng, len(alone), block)  # (S, B)
         means.append(differences.mean(axis=0))
         deviations.append((differences * (times - 1)).mean(axis=0))
     return Difference(
         by_seed=alone,
-        patient_luck=np.concatenate(means),
-        seed_luck=np.concatenate(deviations),
+        patient_means=np.concatenate(means),
+        seed_deviations=np.concatenate(deviations),
         level=level,
     )
 
 
 def _macro_f1(hits: Floats, actual: Floats, named: Floats) -> Floats:
-    """(C, B) each -> (B,): F1 = 2 TP / (2 TP + FP + FN), over the classes that were drawn."""
+    """Take the mean of F1 = 2 TP / (2 TP + FP + FN) over drawn classes, (C, B) each -> (B,)."""
     f1 = np.full(hits.shape, np.nan)
     np.divide(2 * hits, actual + named, out=f1, where=actual > 0)
     return macro(f1)
@@ -192,9 +195,9 @@ def _macro_f1(hits: Floats, actual: Floats, named: Floats) -> Floats:
 def _counts(
     member: Ints, patients: int, named: Ints, classes: int, chosen: npt.NDArray[np.bool_]
 ) -> csr_array:
-    """(C, P): how many chosen images of each patient have each class.
+    """Count the chosen images of each patient by class, (C, P).
 
-    Sparse, as a patient has few images: ten times as fast, and the sums are of whole numbers.
+    The matrix is sparse, because a patient has few images: ten times as fast, and exact.
     """
     ones = np.ones(int(chosen.sum()))
     return csr_array((ones, (named[chosen], member[chosen])), shape=(classes, patients))

@@ -1,4 +1,4 @@
-"""What one trained model says of one set of images, and its CSV form in a run's folder."""
+"""Predictions of one trained model on one set of images, and their CSV form in a run's folder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COLUMNS = ("image_id", "patient_id", "centre", "label", "findings")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Predictions:
-    """Probabilities beside the truth, row by row."""
+    """Predicted probabilities and true labels, row by row."""
 
     classes: tuple[str, ...]
     images: pd.DataFrame
@@ -27,17 +27,17 @@ class Predictions:
 
     @property
     def labels(self) -> Ints:
-        """(N,) index of the true class."""
+        """Index of the true class, (N,)."""
         return np.array([self.classes.index(c) for c in self.images["label"]], dtype=np.int64)
 
     @property
     def is_cross(self) -> npt.NDArray[np.bool_]:
-        """(N,) whether an image shows more than one disease."""
+        """True where an image shows more than one disease, (N,)."""
         return np.array([";" in f for f in self.images["findings"]], dtype=bool)
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
-    """As CSV: the image's columns, then p_CLASS for each class; probabilities in full precision."""
+    """Write CSV: the image's columns, then p_CLASS of each class in full precision."""
     table = predictions.images[list(COLUMNS)].copy()
     for c, name in enumerate(predictions.classes):
         table[f"p_{name}"] = predictions.probabilities[:, c]
@@ -45,13 +45,13 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
 
 
 def read_predictions(path: Path, classes: tuple[str, ...]) -> Predictions:
-    """What `write_predictions` wrote.
+    """Read what `write_predictions` wrote.
 
     Raises
     ------
     InputError
-        When the file is missing or no CSV, lacks a column, or holds a label or a probability
-        that cannot be.
+        When the file is missing or is not CSV, lacks a column, or holds an impossible label or
+        probability.
     """
     try:
         table = pd.read_csv(path, dtype=dict.fromkeys(COLUMNS, str), keep_default_na=False)

@@ -1,4 +1,4 @@
-"""Tests of two methods on the same images, and Holm's correction for several such tests."""
+"""McNemar's test of two methods on the same images, and Holm's correction for several tests."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from thyroid.evaluate.metrics import Floats, Ints
 
 @dataclass(frozen=True, kw_only=True)
 class McNemar:
-    """On how many images one of two methods alone is right."""
+    """Numbers of images on which only one of two methods is right, and the test's p-value."""
 
     only_first: int
     only_second: int
     p_value: float
-    """Exact, two-sided, of both being right equally often."""
+    """Exact and two-sided; the null hypothesis is that both are right equally often."""
 
 
 def mcnemar(labels: Ints, first: Ints, second: Ints) -> McNemar:
-    """Exact test of whether two methods are right equally often (McNemar 1947).
+    """Test exactly that two methods are right equally often (McNemar 1947).
 
-    Only images on which one alone is right tell them apart. Where there is no difference, each of
-    these n is a toss of a coin: p = P(|X - n/2| >= |only_first - n/2|), X ~ Binomial(n, 1/2).
-    It takes images for independent, which several of one patient are not.
+    Only the n images on which one method alone is right tell them apart. Under the null hypothesis
+    each is a coin toss: p = P(|X - n/2| >= |only_first - n/2|), X ~ Binomial(n, 1/2). The test
+    assumes independent images, which several images of one patient are not.
 
     Parameters
     ----------
     labels : (N,) int
     first, second : (N,) int
-        Classes that each method names.
+        Classes that each method predicts.
 
     >>> mcnemar(np.zeros(6, int), np.array([0, 0, 0, 0, 0, 1]), np.array([1, 1, 1, 1, 0, 0]))
     McNemar(only_first=4, only_second=1, p_value=0.375)
@@ -46,10 +46,9 @@ def mcnemar(labels: Ints, first: Ints, second: Ints) -> McNemar:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values of m tests, adjusted so that any false finding among them is as rare as each says.
+    """Adjust the p-values of m tests for the family-wise error rate (Holm 1979).
 
-    The k-th smallest becomes max over j <= k of (m - j + 1) p_j, at most 1 (Holm 1979). In the
-    order given.
+    The k-th smallest becomes max over j <= k of (m - j + 1) p_j, at most 1. The order is kept.
 
     >>> holm([0.25, 0.0625, 0.125])
     [0.25, 0.1875, 0.25]
@@ -62,14 +61,15 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def holm_levels(p_values: Sequence[float], level: float = 0.95) -> list[float]:
-    """Confidence level at which each test's own interval decides as Holm's step-down does.
+    """Return the confidence levels at which each test's interval decides as Holm's step-down does.
 
-    With alpha = 1 - level: a test that is k-th and rejected was held against alpha / (m - k + 1),
-    one that is not against what the step-down stopped at. An interval of one less that leaves out
-    zero where the adjusted p-value is at most alpha, and only there. In the order given.
+    With alpha = 1 - level: the k-th test, if rejected, is compared with alpha / (m - k + 1), and a
+    test that is not rejected with the bound at which the step-down stopped. Its interval at
+    1 minus that bound excludes zero exactly if the adjusted p-value is at most alpha. The order is
+    kept.
 
-    The intervals so agree with the tests; that all of them hold their truth at once is not as
-    sure as `level`, which would take 1 - alpha / m for each.
+    The intervals agree with the tests. Their simultaneous coverage is below `level`, which would
+    take 1 - alpha / m for each.
 
     >>> holm_levels([0.5, 0.001, 0.75], level=0.75)
     [0.875, 0.9166666666666666, 0.875]
@@ -77,14 +77,14 @@ def holm_levels(p_values: Sequence[float], level: float = 0.95) -> list[float]:
     p, alpha = np.asarray(p_values, dtype=float), 1 - level
     rejected = np.asarray(holm(p_values)) <= alpha
     left = _left(p)
-    # the step-down stops at the smallest of those not rejected, which has the most tests left
+    # the step-down stops at the smallest p-value that is not rejected: it has most tests left
     left[~rejected] = left[~rejected].max(initial=1)
     return [float(value) for value in 1 - alpha / left]
 
 
 def _left(p: Floats) -> Floats:
-    """(m,) how many tests are left when the step-down comes to each: those not below it.
+    """Count the tests that are left when the step-down comes to each, (m,).
 
-    Equal p-values have equal numbers, so that no result depends on the order given.
+    Equal p-values have equal counts, so that no result depends on the order.
     """
     return len(p) - np.searchsorted(np.sort(p), p).astype(float)

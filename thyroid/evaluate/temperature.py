@@ -11,16 +11,16 @@ from scipy.special import log_softmax, softmax
 from thyroid.evaluate.metrics import Floats, Ints
 
 LOG_T = 3.0
-"""Temperatures lie in exp(-LOG_T) to exp(LOG_T), 0.05 to 20: where all images are right, or
-probabilities tell nothing, the best one is 0 or infinite."""
+"""Temperatures are limited to exp(-LOG_T) to exp(LOG_T), 0.05 to 20. Without limits the best one
+is 0 if all images are right, and infinite if the probabilities carry no information."""
 LEAST = float(np.finfo(np.float32).smallest_subnormal)
-"""What a probability of zero stands for: networks' softmax is of single precision."""
+"""Replaces a probability of zero: networks compute their softmax in single precision."""
 
 
 def fit_temperature(labels: Ints, probabilities: Floats) -> float:
-    """The temperature T at which softmax(log p / T) has the least log loss (Guo et al. 2017).
+    """Find the temperature T that minimises the log loss of softmax(log p / T) (Guo et al. 2017).
 
-    The loss is convex in 1 / T, so that there is one minimum; T lies in exp(-3) to exp(3).
+    The loss is convex in 1 / T, so it has one minimum. T is limited to exp(-3) to exp(3).
 
     Parameters
     ----------
@@ -37,11 +37,11 @@ def fit_temperature(labels: Ints, probabilities: Floats) -> float:
 
 
 def tempered(probabilities: Floats, temperature: float) -> Floats:
-    """softmax(log p / T), (N, C) -> (N, C): above 1, T makes probabilities more alike."""
+    """Compute softmax(log p / T), (N, C) -> (N, C). T above 1 makes probabilities more equal."""
     p: Floats = softmax(_logits(probabilities) / temperature, axis=1)
     return p
 
 
 def _logits(probabilities: Floats) -> Floats:
-    """Logarithms; of zero, that of the least probability that a network can state."""
+    """Take logarithms, with zeros replaced by the least probability in single precision."""
     return np.log(np.maximum(probabilities, LEAST, dtype=np.float64))

@@ -1,7 +1,7 @@
-"""Generators of scintigrams beside the DCGAN, each one file: `--generator NAME`.
+"""Generators of scintigrams besides the DCGAN, one file each: `--generator NAME`.
 
-A module has `fit(counts, findings)`, which gives tensors, and `draw(tensors, findings, random)`,
-which gives activities; see `eigen`. They see tensors of training images and nothing else: they may
+A module has `fit(counts, findings)`, which returns tensors, and `draw(tensors, findings, random)`,
+which returns activities; see `eigen`. Each file's SHA-256 is part of its stage's key. Modules may
 import torch and `thyroid.acquisition`; never data, stages or ray. This file imports no torch.
 """
 
@@ -14,14 +14,14 @@ from thyroid.errors import InputError
 from thyroid.files import sha256_of
 
 
-@cache  # trial drivers ask for it by the thousand
+@cache  # trial drivers call it thousands of times
 def source_of(name: str) -> str:
-    """SHA-256 of a generator's file.
+    """Return the SHA-256 of a generator's file.
 
     Raises
     ------
     InputError
-        When there is none of this name.
+        When there is no generator of this name.
     """
     folder = Path(__file__).parent
     names = sorted(path.stem for path in folder.glob("[a-z]*.py"))

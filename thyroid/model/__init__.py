@@ -1,11 +1,11 @@
-"""A model folder: a trained network with all that is needed to use it elsewhere.
+"""A model folder: a trained network with everything that is needed to use it elsewhere.
 
 MODEL/model.safetensors   weights
-MODEL/model.json          what they are of, what they take, calibration, data, recipe, metrics
+MODEL/model.json          network, input, calibration, data, recipe, metrics
 MODEL/README.md           the model card
-MODEL/model.onnx          counts -> calibrated probabilities, where asked for
+MODEL/model.onnx          optional graph: counts -> calibrated probabilities
 
-`folder` reads it, `export` takes one from a run, `onnx_graph` is its form for other programs,
-`prediction` applies it to files. May not import stages or ray: a model needs no training. Of
-`runs` it takes the reading of config.json.
+`make_model` makes it from a run, `model_folder` reads it, `onnx_graph` writes the graph,
+`predict_files` applies it to files. May not import stages or ray. It imports `runs` only to read
+config.json.
 """

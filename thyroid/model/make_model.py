@@ -1,7 +1,7 @@
-"""From a run to a model folder: one seed's network, calibrated on the validation images.
+"""Makes a model folder from a run: one seed's network, calibrated on the validation images.
 
 The temperature (Guo et al. 2017) is fitted on the validation part, then the threshold of the
-conformal sets on the same images at that temperature. Test images take no part in either.
+conformal sets on the same images at that temperature. Test images are not used.
 """
 
 from __future__ import annotations
@@ -33,30 +33,30 @@ LEVEL = 0.95
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """One seed's network of a finished run."""
+    """The network of one seed of a finished run."""
 
     run: Path
     config: dict[str, Any]
     """config.json of the run."""
     seed: int
     folder: Path
-    """Where weights and card lie."""
+    """Folder of weights and card."""
     classes: tuple[str, ...]
 
     def predictions(self, part: str) -> Predictions | None:
-        """What it says of `validation` or `test`; None where there is no such part."""
+        """Read its predictions for `validation` or `test`; None if that part has no images."""
         path = self.run / "predictions" / f"{part}-seed{self.seed}.csv"
         found = read_predictions(path, self.classes) if path.exists() else None
         return found if found is not None and len(found.images) else None
 
 
 def trained(run: Path, seed: int | None, store: Path | None) -> Trained:
-    """Find the network of a seed, the run's first where none is asked for.
+    """Find the network of a seed, by default the run's first.
 
     Raises
     ------
     InputError
-        When the folder holds no finished run, or its network of that seed is not there.
+        When the folder holds no finished run, or the network of that seed is missing.
     """
     config = read_config(run)
     try:
@@ -78,7 +78,7 @@ def trained(run: Path, seed: int | None, store: Path | None) -> Trained:
             "give it another name in the data set."
         )
     folder = run / "model"
-    if chosen != seeds[0]:  # the run folder keeps the first seed's network alone
+    if chosen != seeds[0]:  # the run folder has only the first seed's network
         stage = pipeline.classifier(recipe, config["dataset"]["digest"], chosen)[-1]
         where = store or run / "store"
         kept = open_store(where).open(stage.key)
@@ -92,12 +92,12 @@ def trained(run: Path, seed: int | None, store: Path | None) -> Trained:
 
 
 def model_card(source: Trained) -> dict[str, Any]:
-    """What model.json says, but for metrics.
+    """Return the content of model.json, except metrics.
 
     Raises
     ------
     InputError
-        When no validation image is there to calibrate on.
+        When there is no validation image to calibrate on.
     """
     own = json.loads((source.folder / CARD).read_text(encoding="utf-8"))
     data, recipe = source.config["dataset"], source.config["recipe"]
@@ -128,7 +128,7 @@ def _calibration(source: Trained) -> dict[str, Any]:
     threshold = conformal_threshold(validation.labels, p, LEVEL)
     return {
         "temperature": float(temperature),
-        "threshold": min(float(threshold), 1.0),  # of 1 on, every class is credible
+        "threshold": min(float(threshold), 1.0),  # at 1 every class is credible
         "level": LEVEL,
         "part": "validation",
         "images": len(validation.images),
@@ -138,7 +138,7 @@ def _calibration(source: Trained) -> dict[str, Any]:
 
 
 def _training_counts(source: Trained) -> list[int] | None:
-    """Least and most counts of a training image, where the data set is still there."""
+    """Return the least and most counts of a training image; None without the data set."""
     data = source.config["dataset"]
     if data["kind"] != "counts":
         return None

@@ -1,4 +1,4 @@
-"""The model folder, read: the network behind its input, with calibrated probabilities."""
+"""Reads a model folder: a network with its input transform and calibrated probabilities."""
 
 from __future__ import annotations
 
@@ -25,13 +25,14 @@ from thyroid.recipe import InputConfig, NetworkConfig
 
 FORMAT_VERSION = 1
 WEIGHTS, CARD, README, ONNX = "model.safetensors", "model.json", "README.md", "model.onnx"
-MOST_SIDE = 1024  # of the images of a data set, pixels
+MOST_SIDE = 1024
+"""Largest side of a data set's images in pixels."""
 BATCH = 64
-"""Images at a time."""
+"""Number of images that are predicted at a time."""
 
 
 class Calibrated(nn.Module):
-    """From counts to calibrated probabilities: softmax(logits / T) (Guo et al. 2017, eq. 9)."""
+    """Maps counts to calibrated probabilities: softmax(logits / T) (Guo et al. 2017, eq. 9)."""
 
     def __init__(self, network: nn.Module, config: InputConfig, temperature: float) -> None:
         super().__init__()
@@ -49,38 +50,38 @@ class Calibrated(nn.Module):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Model:
-    """What predicts."""
+    """A network that predicts, and everything that it needs."""
 
     name: str
     classes: tuple[str, ...]
     kind: Literal["counts", "display"]
     size: int
-    """Rows and columns of the grid that images are brought to."""
+    """Rows and columns of the model's grid."""
     pixel_mm: float | None
-    """Of that grid; None for pictures."""
+    """Pixel size of the grid; None for pictures."""
     input: InputConfig
     threshold: float
-    """Classes of probability 1 - threshold or more are credible."""
+    """Classes with a probability of at least 1 - threshold are credible."""
     level: float
-    """Share of images whose class is credible, among images like those calibrated on."""
+    """Expected share of images whose class is credible, for images like the calibration images."""
     total_counts: tuple[int, int] | None
-    """Least and most counts of a training image, where known."""
+    """Least and most counts of a training image; None if unknown."""
     network: Calibrated
     card: dict[str, Any]
-    """model.json"""
+    """Content of model.json."""
 
     @property
     def learned(self) -> bool:
-        """Whether its results were found to be more than luck; models of before are not told of."""
+        """False if its results were no better than chance."""
         return bool(self.card.get("metrics", {}).get("learned", True))
 
     def probabilities(self, counts: Tensor) -> Tensor:
-        """Calibrated, (N, C) float32, for counts (N, H, H), H a multiple of `input.size`."""
+        """Predict calibrated probabilities (N, C) float32 from counts (N, H, H)."""
         with torch.inference_mode():
             return torch.cat([self.network(some) for some in torch.split(counts, BATCH)])
 
     def credible(self, probabilities: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-        """(N, C): the conformal set of each image."""
+        """Return the conformal set of each image, (N, C)."""
         return conformal_set(probabilities, self.threshold)
 
 
@@ -90,8 +91,8 @@ def read_model(folder: Path) -> Model:
     Raises
     ------
     InputError
-        When the folder holds no model, one of a newer format, a damaged one, or one of a network
-        that has changed since.
+        When the folder holds no model, a newer format, a damaged model, or a network that has
+        changed since.
     """
     card = _read_card(folder)
     try:
@@ -101,7 +102,7 @@ def read_model(folder: Path) -> Model:
         if sha256_of(folder / WEIGHTS) != card["weights_sha256"]:
             raise ValueError
         weights = load_file(folder / WEIGHTS)
-        with torch.device("meta"):  # the card may ask for a network larger than the memory
+        with torch.device("meta"):  # the card may describe a network larger than the memory
             network = build(architecture, len(classes))
         span = card["total_counts"]
         model = Model(
@@ -134,7 +135,7 @@ def read_model(folder: Path) -> Model:
         if any(weights[name].dtype != like.dtype for name, like in network.state_dict().items()):
             raise ValueError
         network.load_state_dict(weights, assign=True)
-    except (KeyError, ValueError, RuntimeError):  # whole, but of other names or shapes
+    except (KeyError, ValueError, RuntimeError):  # intact, but with other names or shapes
         raise InputError(
             f"{model.name}: its weights are not those of the network that this thyroid builds: "
             "train it again, or use the thyroid that it was trained with."
@@ -143,10 +144,12 @@ def read_model(folder: Path) -> Model:
 
 
 def _require_sound(model: Model) -> None:
-    """Raises
+    """Check the values of the card.
+
+    Raises
     ------
     ValueError
-        When the card says what no export writes.
+        When a value is not one that an export writes.
     """
     numbers = (model.network.temperature, model.threshold, model.level)
     sound = (

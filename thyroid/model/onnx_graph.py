@@ -1,4 +1,4 @@
-"""The model as an ONNX graph, for programs without torch."""
+"""Writes the model as an ONNX graph, for programs without torch."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from thyroid.model.model_folder import ONNX, Model
 
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 TOLERANCE = 1e-4
-"""By which a probability may differ from torch's."""
+"""Largest accepted difference of a probability from torch's."""
 CHECKED = 16
-"""Images of the comparison."""
+"""Number of images in the comparison."""
 
 
 def require_onnx() -> None:
-    """Whether the packages of the extra are there.
+    """Check that the packages of the extra `onnx` are installed.
 
     Raises
     ------
@@ -39,9 +39,9 @@ def require_onnx() -> None:
 
 
 class MaxOfWindows(nn.Module):
-    """Adaptive max pooling by its definition: ONNX has it only where k divides H.
+    """Adaptive max pooling by its definition; ONNX supports it only if k divides H.
 
-    Output i of k takes rows floor(i H / k) to ceil((i + 1) H / k), and columns likewise.
+    Output i of k covers rows floor(i H / k) to ceil((i + 1) H / k), and columns likewise.
     """
 
     def __init__(self, side: int) -> None:
@@ -59,7 +59,7 @@ class MaxOfWindows(nn.Module):
 
 
 def _exportable(network: nn.Module) -> nn.Module:
-    """A copy without layers that ONNX lacks."""
+    """Copy the network and replace layers that ONNX lacks."""
     copied = copy.deepcopy(network)
     for name, module in list(copied.named_modules()):
         if isinstance(module, nn.AdaptiveMaxPool2d):
@@ -85,7 +85,7 @@ def write_onnx(model: Model, folder: Path) -> float:
     InputError
         When a package is missing.
     StageFailed
-        When the graph cannot be made, or says something else than torch.
+        When the network has no ONNX form, or the graph's probabilities differ from torch's.
     """
     require_onnx()
     import onnx
@@ -105,7 +105,7 @@ def write_onnx(model: Model, folder: Path) -> float:
             )
             assert program is not None  # None is what the exporter before dynamo returned
             graph = program.model_proto
-    except Exception as error:  # whatever the exporter meets in the network
+    except Exception as error:  # the exporter may raise anything
         raise StageFailed(
             f"The network {model.card['network']['name']} has no ONNX form "
             f"({type(error).__name__}): export it without --onnx."
@@ -130,7 +130,7 @@ def write_onnx(model: Model, folder: Path) -> float:
 
 
 def _difference(model: Model, content: bytes) -> float:
-    """The greatest over random counts, of one image and of several at once."""
+    """Return the greatest difference on random counts, for one image and for several at once."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
@@ -148,7 +148,7 @@ def _difference(model: Model, content: bytes) -> float:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the exporter's remarks on its own workings."""
+    """Silence the exporter."""
     log = logging.getLogger("torch.onnx")
     level = log.level
     log.setLevel(logging.ERROR)

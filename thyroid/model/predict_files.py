@@ -1,8 +1,8 @@
-"""A model applied to files: what each shows, what is credible, or why it cannot be said.
+"""Applies a model to files: outcome, credible classes, or the reason why a file is unreadable.
 
-The credible classes are a split conformal set (Sadinle et al. 2019): on images like those that
-the model was calibrated on, the true class is among them as often as the model's level says. An
-outcome is a class where this one alone is credible, and `uncertain` where several or none are.
+The credible classes are a split conformal set (Sadinle et al. 2019): on images like those that the
+model was calibrated on, the true class is among them as often as the model's level says. The
+outcome is a class if only this one is credible, and `uncertain` if several or none are.
 """
 
 from __future__ import annotations
@@ -30,27 +30,27 @@ UNCERTAIN, UNREADABLE = "uncertain", "unreadable"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Prediction:
-    """What is said of one file."""
+    """The prediction for one file."""
 
     file: str
-    """As the user named it, or below a folder so named."""
+    """Path as the user gave it, or below a folder that the user gave."""
     outcome: str
     """A class, UNCERTAIN or UNREADABLE."""
     credible: tuple[str, ...] = ()
-    """Classes, the most probable first."""
+    """Credible classes, the most probable first."""
     probabilities: tuple[float, ...] = ()
-    """In the order of the model's classes; empty for an unreadable file."""
+    """Probabilities in the order of the model's classes; empty for an unreadable file."""
     flags: tuple[str, ...] = ()
-    """Keys of thyroid.data.dataset.FLAGS, and few_counts or many_counts: fewer or more than any
-    training image had."""
+    """Keys of thyroid.data.dataset.FLAGS, and few_counts or many_counts: fewer or more counts than
+    any training image."""
     reason: str = ""
-    """Why the file is unreadable."""
+    """The reason why the file is unreadable."""
     image: npt.NDArray[np.uint16] | None = None
-    """(size, size), as the model takes it; None for an unreadable file."""
+    """Image on the model's grid, (size, size); None for an unreadable file."""
 
 
 def files_below(paths: Iterable[Path]) -> list[Path]:
-    """The files named, and all in the folders named, these sorted and without hidden ones."""
+    """Return the given files, and the sorted files of the given folders without hidden ones."""
     found: list[Path] = []
     for path in paths:
         found += sorted(_inside(path)) if path.is_dir() else [path]
@@ -66,7 +66,7 @@ def _inside(folder: Path) -> Iterator[Path]:
 
 
 def predict(model: Model, files: Iterable[Path]) -> Iterator[Prediction]:
-    """What the model says of each file, in their order; a few files are held at a time."""
+    """Yield the prediction for each file, in order; few files are in memory at a time."""
     remaining = iter(files)
     while some := list(itertools.islice(remaining, BATCH)):
         read = [_read(path, model) for path in some]
@@ -78,13 +78,13 @@ def predict(model: Model, files: Iterable[Path]) -> Iterator[Prediction]:
         rows = iter(zip(p, model.credible(p), strict=True))
         for path, one in zip(some, read, strict=True):
             if isinstance(one, StoredImage):
-                yield _said(model, path, one, *next(rows))
+                yield _prediction(model, path, one, *next(rows))
             else:
                 yield Prediction(file=str(path), outcome=UNREADABLE, reason=one)
 
 
 def _read(path: Path, model: Model) -> StoredImage | str:
-    """The file on the model's grid, or why it cannot be."""
+    """Read a file onto the model's grid, or return the reason why this is impossible."""
     try:
         scintigram = read_scintigram(path)
         if scintigram.kind != model.kind:
@@ -105,7 +105,7 @@ def _read(path: Path, model: Model) -> StoredImage | str:
     return stored
 
 
-def _said(
+def _prediction(
     model: Model,
     path: Path,
     image: StoredImage,
@@ -134,11 +134,11 @@ def _unusual(model: Model, total: int) -> Iterator[str]:
 
 
 def heat_map(model: Model, prediction: Prediction) -> npt.NDArray[np.float32]:
-    """(S, S): how much log p of the most probable class falls when the place is covered.
+    """Map how much log p of the most probable class falls when a region is covered, (S, S).
 
-    Patches of an eighth of the picture, which hold a lobe's pole or a nodule, by half their size.
+    Patches are an eighth of the image, the size of a nodule or a lobe's pole, and overlap by half.
     """
-    from thyroid.evaluate.explanation import occlusion  # needs scipy, which is slow to import
+    from thyroid.evaluate.occlusion import occlusion  # needs scipy, which is slow to import
 
     side = model.input.size
     counts = torch.from_numpy(np.asarray(prediction.image, dtype=np.float32))[None]  # (1, H, H)
@@ -152,7 +152,7 @@ def heat_map(model: Model, prediction: Prediction) -> npt.NDArray[np.float32]:
 
 
 def table(model: Model, predictions: Iterable[Prediction]) -> str:
-    """CSV: file, outcome, credible, p_CLASS of each class, flags, reason."""
+    """Format predictions as CSV: file, outcome, credible, p_CLASS of each class, flags, reason."""
     text = io.StringIO()
     out = csv.writer(text, lineterminator="\n")
     named = [f"p_{name}" for name in model.classes]
@@ -165,7 +165,7 @@ def table(model: Model, predictions: Iterable[Prediction]) -> str:
 
 
 def line(model: Model, prediction: Prediction) -> str:
-    """One prediction for a terminal."""
+    """Format one prediction for a terminal."""
     file = prediction.file if prediction.file.isprintable() else ascii(prediction.file)
     if prediction.outcome == UNREADABLE:
         return f"{file}: unreadable: {prediction.reason}"

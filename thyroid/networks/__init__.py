@@ -1,5 +1,5 @@
-"""The networks: generators, and classifiers, which register themselves.
+"""Neural networks: DCGAN, SRGAN, and classifiers, which register themselves.
 
-Pure torch: may import of thyroid only `acquisition`, `errors` and `recipe`; nothing here knows of
-data sets, stages or Ray.
+Pure torch: may import of thyroid only `acquisition`, `errors` and `recipe`; never data sets, stages
+or Ray.
 """

@@ -1,9 +1,9 @@
-"""CNN baselines: torchvision's, with one grey channel, and small relatives for two processors.
+"""CNN baselines: torchvision's with one grey channel, and small variants for two CPU cores.
 
-A small one keeps its family's idea. Its first convolution halves a picture at most once and spans
-five pixels at most, since the published stems quarter 64 pixels and lose nodules of three.
+A small variant keeps the family's idea. Its first convolution halves the image at most once and
+spans at most five pixels, because the published stems quarter 64 pixels and lose nodules of three.
 
-Each imports torchvision only where it needs it: that takes a second, and most networks do not.
+Each function imports torchvision only if it needs it, because the import takes a second.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from thyroid.networks.registry import classifier
 
 
 def grey(network: nn.Module) -> nn.Module:
-    """The network with a first convolution of one channel instead of three.
+    """Replace the first convolution's three input channels by one.
 
-    Its kernel is their sum: an untrained network gives of a grey picture what the published one
-    gives of the picture's copy in three channels.
+    The new kernel is their sum, so that the untrained network's output for a grey image equals the
+    published network's output for three equal channels.
     """
     name, first = next((n, m) for n, m in network.named_modules() if isinstance(m, nn.Conv2d))
     changed = nn.Conv2d(
@@ -90,9 +90,7 @@ def convnext_tiny(classes: int) -> nn.Module:
 
 @classifier("AlexNet, small", smallest=32)
 def alexnet_small(classes: int) -> nn.Module:
-    """AlexNet's five convolutions and three linear layers with dropout, an eighth as wide; 5x5 for
-    its 11x11.
-    """
+    """AlexNet, an eighth as wide, with a 5x5 first convolution instead of 11x11."""
     return nn.Sequential(
         nn.Conv2d(1, 16, 5, 2, 2),
         nn.ReLU(),
@@ -120,7 +118,7 @@ def alexnet_small(classes: int) -> nn.Module:
 
 @classifier("VGG, small", smallest=32)
 def vgg_small(classes: int) -> nn.Module:
-    """VGG-11 with batch normalisation, an eighth as wide, and its mean for two linear layers."""
+    """VGG-11 with batch normalisation, an eighth as wide, mean pooling for two linear layers."""
     layers: list[nn.Module] = []
     inputs = 1
     for width, depth in ((8, 1), (16, 1), (32, 2), (64, 2), (64, 2)):
@@ -155,7 +153,7 @@ class Inception(nn.Module):
 
 @classifier("GoogLeNet, small")
 def googlenet_small(classes: int) -> nn.Module:
-    """Four inception modules at 32, 16, 8 and 4 pixels of 64."""
+    """GoogLeNet with four inception modules; 64 pixels become 32, 16, 8 and 4."""
     return nn.Sequential(
         _conv(1, 24, 3, 2),
         Inception(24, 64),
@@ -174,7 +172,7 @@ def googlenet_small(classes: int) -> nn.Module:
 
 @classifier("DenseNet, small")
 def densenet_small(classes: int) -> nn.Module:
-    """DenseNet with blocks of 1, 4 and 6 layers that grow by 20, at 32, 16 and 8 pixels of 64."""
+    """DenseNet with blocks of 1, 4 and 6 layers and growth rate 20."""
     from torchvision import models
 
     network = models.DenseNet(
@@ -188,7 +186,7 @@ def densenet_small(classes: int) -> nn.Module:
 
 @classifier("EfficientNet, small")
 def efficientnet_small(classes: int) -> nn.Module:
-    """EfficientNet's inverted bottlenecks with squeeze-and-excitation, three stages of one."""
+    """EfficientNet with three stages of one inverted bottleneck with squeeze-and-excitation."""
     from torchvision import models
     from torchvision.models.efficientnet import MBConvConfig
 
@@ -202,7 +200,7 @@ def efficientnet_small(classes: int) -> nn.Module:
 
 @classifier("ConvNeXt, small")
 def convnext_small(classes: int) -> nn.Module:
-    """ConvNeXt with four stages of one block; eight channels hold its 2x2 patches of pixels."""
+    """ConvNeXt with four stages of one block; its stem makes eight channels of 2x2 pixels."""
     from torchvision import models
     from torchvision.models.convnext import CNBlockConfig
 

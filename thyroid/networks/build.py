@@ -19,18 +19,18 @@ for _module in pkgutil.iter_modules(networks.__path__):
         importlib.import_module(f"{networks.__name__}.{_module.name}")
 
 BASELINES: tuple[str, ...] = tuple(name for name, entry in NETWORKS.items() if entry.small)
-"""Those that two processors train in minutes."""
+"""Names of networks that two CPU cores train in minutes."""
 PUBLISHED: tuple[str, ...] = tuple(name for name, entry in NETWORKS.items() if entry.published)
-"""Those of the publications."""
+"""Names of networks that are built as in their publications."""
 
 
 def build(config: NetworkConfig, classes: int) -> nn.Module:
-    """The network that `config` names, initialised from torch's global generator.
+    """Build the network that `config` names, initialised from torch's global generator.
 
     Raises
     ------
     InputError
-        When the name is not registered, or the network does not take what the configuration says.
+        When the name is not registered, or the network does not take one of the settings.
     """
     entry = _entry(config)
     options: dict[str, Any] = {}
@@ -50,10 +50,12 @@ def build(config: NetworkConfig, classes: int) -> nn.Module:
 
 
 def require_size(config: NetworkConfig, size: int) -> None:
-    """Raises
+    """Check that images are large enough for the network.
+
+    Raises
     ------
     InputError
-        When pictures of this side, in pixels, are too small for the network.
+        When images of `size` pixels a side are too small.
     """
     smallest = _entry(config).smallest
     if size < smallest:
@@ -63,7 +65,7 @@ def require_size(config: NetworkConfig, size: int) -> None:
 
 
 def require_fit(network: nn.Module, config: NetworkConfig, size: int, classes: int) -> None:
-    """Whether a network, perhaps of the user's own, gives each picture a number per class.
+    """Check that a network, perhaps a user's own, returns one number per image and class.
 
     Raises
     ------
@@ -74,7 +76,7 @@ def require_fit(network: nn.Module, config: NetworkConfig, size: int, classes: i
     try:
         with torch.no_grad():
             given = network.eval()(torch.zeros(2, 1, size, size))
-    except Exception as wrong:  # of code that is not ours
+    except Exception as wrong:  # user code may raise anything
         said = " ".join(str(wrong).split()).rstrip(".")
         raise InputError(
             f"The network '{config.name}' cannot take images of {size} pixels: {said}."
@@ -89,12 +91,12 @@ def require_fit(network: nn.Module, config: NetworkConfig, size: int, classes: i
 
 
 def is_residual(config: NetworkConfig) -> bool:
-    """Whether it takes a cross-feature term x_i, and has stages that may be frozen."""
+    """Check that the network takes a cross-feature term x_i and has stages that can be frozen."""
     return _entry(config).residual
 
 
 def parameters(config: NetworkConfig, classes: int) -> int:
-    """How many numbers training changes."""
+    """Count the trainable parameters."""
     with torch.device("meta"):
         return sum(p.numel() for p in build(config, classes).parameters())
 

@@ -3,8 +3,8 @@
 The published topology: strided and transposed 4x4 convolutions, batch normalisation, ReLU in the
 generator, LeakyReLU in the discriminator, tanh. The condition is the multi-hot vector of findings,
 so that findings compose: conditional batch normalisation in the generator (de Vries 2017), a
-projection in the discriminator (Miyato & Koyama 2018). One class needs no condition: that is the
-published, unconditional form.
+projection in the discriminator (Miyato & Koyama 2018). With one class there is no condition, which
+is the published, unconditional form.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from thyroid.acquisition import mean_one
 
 
 def channels(size: int, width: int) -> list[int]:
-    """Channels of the layers of 4, 8, ..., size / 2 pixels: doubled towards the smallest."""
+    """Return the channels of layers of 4, 8, ..., size / 2 pixels: doubled at half the side."""
     layers: list[int] = []
     side = size // 2
     while side >= 4:
@@ -30,10 +30,10 @@ def channels(size: int, width: int) -> list[int]:
 
 
 class ConditionalBatchNorm(nn.Module):
-    """Batch normalisation whose gain and bias each finding moves: (1 + W y) x + V y.
+    """Batch normalisation with gains and biases that depend on the findings: (1 + W y) x + V y.
 
-    The table of gains and biases starts small, with no normalisation of its own: with one, a
-    generator learned to ignore the label and made beautiful, mislabelled pictures.
+    W and V start small and are not normalised: when they were, a generator learned to ignore the
+    label and made good images with wrong labels.
     """
 
     def __init__(self, planes: int, findings: int) -> None:
@@ -53,13 +53,13 @@ class ConditionalBatchNorm(nn.Module):
 
 
 class Generator(nn.Module):
-    """Latent numbers and findings to an amplitude in [-1, 1].
+    """Maps latent numbers and findings to an amplitude in [-1, 1].
 
     Parameters
     ----------
-    latent : random numbers per picture
+    latent : random numbers per image
     findings : classes of the condition; 1: no condition
-    size : side of the pictures, 4 doubled some times
+    size : side of the images, 4 times a power of 2
     width : channels before the last layer
     """
 
@@ -72,7 +72,7 @@ class Generator(nn.Module):
             self.convs.append(nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=False))
         self.bns = nn.ModuleList([ConditionalBatchNorm(plane, findings) for plane in planes])
         self.out = nn.ConvTranspose2d(planes[-1], 1, 4, 2, 1)
-        self.apply(_published_start)
+        self.apply(_initialise)
 
     def forward(self, z: Tensor, findings: Tensor) -> Tensor:
         """(N, latent), (N, findings) multi-hot -> (N, 1, size, size) in [-1, 1]."""
@@ -83,11 +83,11 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """A picture and its findings to one number, larger for real ones.
+    """Maps an image and its findings to one number, which is larger for real images.
 
     Parameters
     ----------
-    findings, size, width : as the generator's
+    findings, size, width : as in the generator
     normalisation : `spectral` (Miyato 2018) or `batch`, as published
     """
 
@@ -104,7 +104,7 @@ class Discriminator(nn.Module):
             self.bns.append(nn.BatchNorm2d(outputs) if normalised else nn.Identity())
         self.out = nn.Conv2d(planes[-1], 1, 4, 1, 0)
         self.condition = nn.Linear(findings, planes[-1], bias=False) if findings > 1 else None
-        self.apply(_published_start)
+        self.apply(_initialise)
         if spectral:
             for layer in [*self.convs, self.out]:
                 spectral_norm(layer)
@@ -112,32 +112,32 @@ class Discriminator(nn.Module):
     def forward(self, x: Tensor, findings: Tensor, groups: int = 1) -> Tensor:
         """(N, 1, size, size), (N, findings) multi-hot -> (N,).
 
-        Batch statistics are of each of `groups` equal parts alone.
+        Batch statistics are computed within each of `groups` equal groups.
         """
         if groups > 1:
-            parts = zip(x.chunk(groups), findings.chunk(groups), strict=True)
-            return torch.cat([self(*part) for part in parts])
+            chunks = zip(x.chunk(groups), findings.chunk(groups), strict=True)
+            return torch.cat([self(*chunk) for chunk in chunks])
         for conv, bn in zip(self.convs, self.bns, strict=True):
             x = F.leaky_relu(bn(conv(x)), 0.2)
-        verdict: Tensor = self.out(x).flatten()  # (N,)
+        score: Tensor = self.out(x).flatten()  # (N,)
         if self.condition is not None:
-            # <V y, phi(x)>: plain, small at first (see ConditionalBatchNorm)
-            verdict = verdict + (self.condition(findings) * x.sum((2, 3))).sum(1)
-        return verdict
+            # <V y, phi(x)>, small at first and not normalised (see ConditionalBatchNorm)
+            score = score + (self.condition(findings) * x.sum((2, 3))).sum(1)
+        return score
 
 
 def activity(amplitude: Tensor) -> Tensor:
-    """The activity that a generator's output stands for: ((a + 1) / 2)^2 over its mean.
+    """Convert a generator's output a to activity: ((a + 1) / 2)^2 over its mean.
 
-    (N, 1, H, W) in [-1, 1] -> (N, H, W) float32, mean 1, not negative. An amplitude, because the
-    square root of counts has the same noise everywhere; its scale is free, as only the share of
-    the counts in each pixel is meant.
+    (N, 1, H, W) in [-1, 1] -> (N, H, W) float32, mean 1, not negative. The output is an amplitude
+    because the square root of counts has the same noise everywhere. Its scale is arbitrary: only
+    each pixel's share of the counts matters.
     """
     return mean_one(((amplitude.float().squeeze(1) + 1) / 2).square())
 
 
-def _published_start(module: nn.Module) -> None:
-    """Radford 2015: all weights from N(0, 0.02), gains from N(1, 0.02)."""
+def _initialise(module: nn.Module) -> None:
+    """Initialise as Radford 2015: weights from N(0, 0.02), gains from N(1, 0.02)."""
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
         nn.init.normal_(module.weight, std=0.02)
     elif isinstance(module, nn.BatchNorm2d):

@@ -1,4 +1,4 @@
-"""LeNet-5 (LeCun et al. 1998), with ReLU and max pooling: no batch statistics anywhere."""
+"""LeNet-5 (LeCun et al. 1998), with ReLU and max pooling, without batch normalisation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from thyroid.networks.registry import classifier
 
 
 class LeNet5(nn.Module):
-    """Two 5x5 convolutions, each pooled, and three linear layers; 32x32 is the published size."""
+    """Two 5x5 convolutions with pooling and three linear layers; published for 32x32 pixels."""
 
     def __init__(self, classes: int, width: int) -> None:
         super().__init__()
@@ -30,5 +30,5 @@ class LeNet5(nn.Module):
 
 @classifier("LeNet-5", published=True)
 def lenet5(classes: int, width: int | None = None) -> LeNet5:
-    """LeNet-5; width is the first convolution's 6 channels."""
+    """LeNet-5; `width` is the number of the first convolution's channels, 6 if None."""
     return LeNet5(classes, width or 6)

@@ -1,4 +1,4 @@
-"""Weights that were trained elsewhere, from a file of the user's; nothing in it is executed."""
+"""Pretrained weights from a user's file, which are read without executing code in it."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from thyroid.errors import InputError
 from thyroid.recipe import NetworkConfig
 
 OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
-"""Names in torchvision's files of DenseNets: norm.1 where the module is norm1."""
+"""Names in torchvision's DenseNet files: norm.1 for the module norm1."""
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """A state dictionary, from .pth or .safetensors.
+    """Read a state dictionary from .pth or .safetensors.
 
     Raises
     ------
     ValueError
-        When the file is neither.
+        When the file is neither of them.
     """
     try:
         state: dict[str, Tensor] = load_file(path)
@@ -33,25 +33,25 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         pass
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a pickle that is no weights
+            warnings.simplefilter("ignore")  # torch warns about pickles that hold no weights
             state = torch.load(path, weights_only=True, map_location="cpu")
         if all(isinstance(tensor, Tensor) for tensor in state.values()):
             return {str(name): tensor for name, tensor in state.items()}
-    except Exception:  # damaged bytes raise whatever the reader meets, and code is refused
+    except Exception:  # damaged bytes raise many errors, and code is refused
         pass
     raise ValueError(f"{path} holds no state dictionary")
 
 
 def load_pretrained(network: nn.Module, path: Path, config: NetworkConfig) -> None:
-    """Start from weights of the same network, torchvision's or one's own.
+    """Load weights of the same network, from torchvision or the user's own training.
 
-    The first convolution's three colours are summed: a grey image gives what its copy in three
-    channels would give. A head of other classes stays as it was initialised, and so does x_i.
+    The first convolution's three channels are summed, so that a grey image gives what three equal
+    channels would give. A head for other classes stays as initialised, and so does x_i.
 
     Raises
     ------
     InputError
-        When the file holds something else.
+        When the file does not hold weights of this network.
     """
     own = network.state_dict()
     head = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)][-1]
@@ -65,9 +65,9 @@ def load_pretrained(network: nn.Module, path: Path, config: NetworkConfig) -> No
         if given[f"{head}.weight"].shape != own[f"{head}.weight"].shape:
             given |= {name: own[name] for name in (f"{head}.weight", f"{head}.bias")}
         given |= {name: tensor for name, tensor in own.items() if ".cross." in name}
-        # Side heads, which are not built here
+        # Auxiliary heads are not built here
         network.load_state_dict({n: t for n, t in given.items() if not n.startswith("aux")})
-    except (ValueError, RuntimeError, LookupError):  # no weights, or of something else
+    except (ValueError, RuntimeError, LookupError):  # no weights, or of another network
         raise InputError(
             f"--weights {path} does not hold the weights of {config.name}: give a state dictionary "
             "of this network, as torchvision offers them of the published ones."

@@ -14,31 +14,31 @@ Constructor = TypeVar("Constructor", bound=Callable[..., nn.Module])
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One classifier: (N, 1, H, W) float32 -> logits (N, classes), of its last linear layer."""
+    """One classifier: (N, 1, H, W) float32 -> logits (N, classes) from its last linear layer."""
 
     title: str
     constructor: Callable[..., nn.Module]
-    """(classes), and `width` and `cross_feature` where its signature has these."""
+    """Takes `classes`, and `width` and `cross_feature` if its signature has them."""
     smallest: int
-    """Least side of a picture, in pixels."""
+    """Least side of an image in pixels."""
     small: bool
-    """Whether two processors train it in minutes."""
+    """True if two CPU cores train it in minutes."""
     published: bool
-    """Whether it is as its publication has it."""
+    """True if it is built as in its publication."""
 
     @property
     def has_width(self) -> bool:
-        """Whether its number of channels may be chosen."""
+        """True if its number of channels can be chosen."""
         return "width" in inspect.signature(self.constructor).parameters
 
     @property
     def residual(self) -> bool:
-        """Whether it takes a cross-feature term x_i."""
+        """True if it takes a cross-feature term x_i."""
         return "cross_feature" in inspect.signature(self.constructor).parameters
 
 
 NETWORKS: dict[str, Entry] = {}
-"""By the constructor's name, which is the recipe's `network.name`."""
+"""Entries by the constructor's name, which is the recipe's `network.name`."""
 
 
 def classifier(

@@ -1,10 +1,10 @@
-"""Residual networks (He et al. 2016), with the module names of torchvision's, one grey channel.
+"""Residual networks (He et al. 2016) with torchvision's module names and one grey channel.
 
 The improved residual block (Wang & Zhang 2020) adds a cross-feature term, H(x) = F(x) + x + x_i,
-by which features of several diseases reach every block without touching what F and x carry. The
-publication leaves open how x_i is computed. Here it is the image, or another source, brought to
-the block's resolution, projected to its channels, and multiplied by a gain per channel that starts
-at zero: with the gains at zero, the network is the plain one, bit for bit.
+by which features of several diseases reach every block without changing F and x. The publication
+leaves open how x_i is computed. Here it is the image, or another source, scaled to the block's
+resolution, projected to its channels, and multiplied by a gain per channel that starts at zero:
+with zero gains, the network equals the plain one bit for bit.
 """
 
 from __future__ import annotations
@@ -20,21 +20,19 @@ from thyroid.errors import InputError
 from thyroid.networks.registry import classifier
 
 CROSS_FEATURES = ("none", "input", "stem", "context")
-"""Sources of x_i: none at all, the image, the stem's output, the mean of what the block's shortcut
-carries."""
+"""Sources of x_i: none, the image, the stem's output, the spatial mean of the block's shortcut."""
 
 
 Halving = Literal["no", "stride", "pool"]
-"""How a block's output comes to half the picture's side: not at all; F and the shortcut skip every
-other pixel, as published; or both see the largest of two by two, and what is small is not skipped.
-"""
+"""Downsampling of a block: none; strides in F and the shortcut, as published; or max pooling before
+both, which keeps small structures."""
 
 
 class CrossFeature(nn.Module):
     """x_i = gain * projection(BN(source)), with one 1x1 convolution and a gain per channel.
 
-    The source is normalised before it is projected, not after: it has fewer channels, and batch
-    normalisation is what costs most on a processor.
+    The source is normalised before the projection because it has fewer channels, and batch
+    normalisation is the most expensive step on a CPU.
 
     Parameters
     ----------
@@ -50,12 +48,12 @@ class CrossFeature(nn.Module):
 
     def forward(self, source: Tensor) -> Tensor:
         """(N, inputs, H, W) -> (N, planes, H, W)."""
-        # The gain times the projection, multiplied where they are small: in the kernel
+        # The gain multiplies the kernel, which is smaller than the feature maps
         return F.conv2d(self.bn(source), self.gain.view(-1, 1, 1, 1) * self.conv.weight)
 
 
 class Block(nn.Module):
-    """H(x) = relu(F(x) + shortcut(x) + x_i); a subclass says what F is."""
+    """H(x) = relu(F(x) + shortcut(x) + x_i); subclasses define F."""
 
     expansion: int
     downsample: nn.Module | None
@@ -68,14 +66,14 @@ class Block(nn.Module):
         self.cross: CrossFeature | None = None
 
     def residual(self, x: Tensor) -> Tensor:
-        """F(x)."""
+        """Compute F(x)."""
         raise NotImplementedError
 
     def forward(self, x: Tensor, source: Tensor | None = None) -> Tensor:
         """(N, C, H, W) -> (N, expansion * planes, H / scale, W / scale).
 
-        `source` is what x_i is computed from, of the output's height and width; None: the mean of
-        what the shortcut carries.
+        `source` is the source of x_i, with the output's height and width; None: the spatial mean of
+        the shortcut.
         """
         x = self.pool(x)
         shortcut = x if self.downsample is None else self.downsample(x)
@@ -129,7 +127,7 @@ class Bottleneck(Block):
 
 
 class ResNet(nn.Module):
-    """Stem, four stages of which three halve the picture and double the channels, linear head.
+    """Stem, four stages, linear head; stages 2 to 4 halve the image and double the channels.
 
     Parameters
     ----------
@@ -137,11 +135,11 @@ class ResNet(nn.Module):
     depths : blocks per stage
     classes : number of logits
     width : channels of the first stage
-    pooled : for small pictures, where a nodule is a few pixels: a 3x3 stem of stride 2 instead of
-        a 7x7 one and pooling, stages that halve by pooling instead of strides, and a head that
-        sees each channel's maximum besides its mean
-    cross_feature : source of x_i, one of `CROSS_FEATURES`; its parameters are drawn after all
-        others, so that these do not depend on it
+    pooled : for small images, in which a nodule has a few pixels: a 3x3 stem of stride 2 instead of
+        a 7x7 one and pooling, max pooling instead of strides between stages, and a head that gets
+        each channel's maximum besides its mean
+    cross_feature : source of x_i, one of `CROSS_FEATURES`; its parameters are drawn last, so that
+        all others do not depend on it
     """
 
     def __init__(
@@ -175,7 +173,7 @@ class ResNet(nn.Module):
         self.stages = tuple(f"layer{i + 1}" for i in range(len(depths)))
         self.fc = nn.Linear(2 * inputs if pooled else inputs, classes)
         for module in self.modules():
-            # On the meta device nothing is drawn, and trying to imports the compiler: a second
+            # On the meta device drawing does nothing but import the compiler, which takes a second
             if isinstance(module, nn.Conv2d) and not module.weight.is_meta:
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         self.cross_feature = cross_feature
@@ -194,8 +192,8 @@ class ResNet(nn.Module):
         return self.fc(self.features(x))  # type: ignore[no-any-return]  # nn.Module is untyped
 
     def features(self, x: Tensor) -> Tensor:
-        """(N, 1, H, W) -> what the head sees: the last stage's means (N, C), and where `pooled`
-        its maxima, too (N, 2 C).
+        """(N, 1, H, W) -> the head's input: channel means (N, C), and if `pooled` also maxima
+        (N, 2 C).
         """
         image = x
         x = stem = self.maxpool(F.relu(self.bn1(self.conv1(x))))
@@ -211,7 +209,7 @@ class ResNet(nn.Module):
 
 
 def freeze(network: nn.Module, trainable: str) -> None:
-    """Let training change a part of a network only.
+    """Freeze all parameters but the trainable ones.
 
     Parameters
     ----------
@@ -221,7 +219,7 @@ def freeze(network: nn.Module, trainable: str) -> None:
     Raises
     ------
     InputError
-        When only a part of a network is asked for that is not residual.
+        When a network that is not residual is to be frozen.
     """
     if trainable == "all":
         return
@@ -235,7 +233,7 @@ def freeze(network: nn.Module, trainable: str) -> None:
 
 
 def train_mode(network: nn.Module) -> None:
-    """Training mode, but frozen batch normalisation keeps its statistics, too."""
+    """Switch to training mode, except frozen batch normalisation, which keeps its statistics."""
     network.train()
     for module in network.modules():
         own = list(module.parameters(recurse=False))
@@ -244,7 +242,7 @@ def train_mode(network: nn.Module) -> None:
 
 
 def _shortcut(inputs: int, outputs: int, stride: int) -> nn.Module | None:
-    """Identity where shapes agree (None), else a strided 1x1 projection."""
+    """Return a strided 1x1 projection, or None (identity) if shapes agree."""
     if stride == 1 and inputs == outputs:
         return None
     return nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
@@ -252,25 +250,25 @@ def _shortcut(inputs: int, outputs: int, stride: int) -> nn.Module | None:
 
 @classifier("ResNet-18", small=False, published=True)
 def resnet18(classes: int, width: int | None = None, cross_feature: str = "none") -> ResNet:
-    """ResNet-18; equals torchvision's at width 64, without x_i or with its gains at zero."""
+    """ResNet-18; equals torchvision's at width 64 without x_i or with zero gains."""
     return ResNet(BasicBlock, (2, 2, 2, 2), classes, width or 64, cross_feature=cross_feature)
 
 
 @classifier("ResNet-34", small=False, published=True)
 def resnet34(classes: int, width: int | None = None, cross_feature: str = "none") -> ResNet:
-    """ResNet-34; equals torchvision's likewise."""
+    """ResNet-34; equals torchvision's under the same conditions."""
     return ResNet(BasicBlock, (3, 4, 6, 3), classes, width or 64, cross_feature=cross_feature)
 
 
 @classifier("ResNet-50", small=False, published=True)
 def resnet50(classes: int, width: int | None = None, cross_feature: str = "none") -> ResNet:
-    """ResNet-50; equals torchvision's likewise."""
+    """ResNet-50; equals torchvision's under the same conditions."""
     return ResNet(Bottleneck, (3, 4, 6, 3), classes, width or 64, cross_feature=cross_feature)
 
 
 @classifier("ResNet-10, small")
 def resnet_small(classes: int, width: int | None = None, cross_feature: str = "none") -> ResNet:
-    """A ResNet-10 for two CPU cores and pictures of 64 pixels: one block per stage, pooled."""
+    """ResNet-10 for two CPU cores and images of 64 pixels: one block per stage, pooled."""
     return ResNet(
         BasicBlock,
         (1, 1, 1, 1),

@@ -1,8 +1,8 @@
 """SRGAN (Ledig et al. 2017), from counts to an activity: generator, discriminator, VGG-19 features.
 
-The published topology, narrower: residual blocks (3x3 convolution, BN, PReLU, 3x3 convolution, BN),
-a skip over all of them, pixel shuffle. Added is a skip from the input to the output through bicubic
-interpolation, so that the network learns what bicubic lacks.
+The topology is as published but narrower: residual blocks (3x3 convolution, BN, PReLU, 3x3
+convolution, BN), a skip over all of them, pixel shuffle. A second skip adds the bicubic
+interpolation of the input to the output, so that the network learns only the difference.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from thyroid.networks.pretrained import read_weights
 from thyroid.networks.resnet import ResNet
 
 RELU5_4 = 36
-"""Layers of torchvision's VGG-19 up to the last activation before the last pooling."""
+"""Number of layers of torchvision's VGG-19 up to the last activation before the last pooling."""
 INNER_STAGES = 2
-"""Stages of a ResNet whose output is its features: a quarter of the side, still local."""
+"""Stages of a ResNet that compute the features: a quarter of the side, still local."""
 
 
 class ResidualBlock(nn.Module):
@@ -44,7 +44,7 @@ class ResidualBlock(nn.Module):
 
 
 class Upscaler(nn.Module):
-    """SRResNet: low-resolution counts to the activity at a higher resolution.
+    """SRResNet: maps low-resolution counts to activity at a higher resolution.
 
     Parameters
     ----------
@@ -74,16 +74,17 @@ class Upscaler(nn.Module):
         features = self.head(x)  # (N, C, s, s)
         features = features + self.bn(self.conv(self.blocks(features)))
         missing = self.tail(self.enlarge(features))  # (N, 1, S, S)
-        # sqrt(activity) has the same noise everywhere, which a network learns best
+        # sqrt(activity) has the same noise everywhere
         amplitude = bicubic(counts, self.scale).sqrt() + missing.float().squeeze(1)
         return mean_one(amplitude.clamp_min(0).square())
 
 
 class Discriminator(nn.Module):
-    """What bicubic interpolation leaves unexplained of counts, to one number, larger for real ones.
+    """Maps counts minus their bicubic expectation to one number, which is larger for real images.
 
-    Without batch normalisation: of real and generated pictures apart, it levels what tells them
-    apart; of both together, it tells which is which by itself, and the generator learns nothing.
+    It has no batch normalisation. Within separate batches, normalisation removes the differences
+    between real and generated images; within a joint batch, its statistics give the answer away,
+    and the generator learns nothing.
 
     Parameters
     ----------
@@ -93,26 +94,27 @@ class Discriminator(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         planes = [1, *(width * 2**i for i in range(4))]
-        # Each halves the side and doubles the channels
+        # Each convolution halves the side and doubles the channels
         self.convs = nn.ModuleList(
             [nn.Conv2d(inputs, outputs, 3, 2, 1) for inputs, outputs in pairwise(planes)]
         )
         self.out = nn.Linear(planes[-1], 1)
-        for conv in self.convs:  # torch's own start shrinks the signal in every layer
+        for conv in self.convs:  # torch's default initialisation shrinks the signal in every layer
             nn.init.kaiming_normal_(conv.weight, a=0.2)  # type: ignore[arg-type]  # a tensor
 
     def forward(self, counts: Tensor, low: Tensor) -> Tensor:
-        """Counts (N, S, S) float32, and those that were enlarged (N, s, s) -> (N,)."""
-        x = surprise(counts, bicubic(low, counts.shape[-1] // low.shape[-1]))  # (N, 1, S, S)
+        """Counts (N, S, S) and low-resolution counts (N, s, s), float32 -> (N,)."""
+        enlarged = bicubic(low, counts.shape[-1] // low.shape[-1])  # (N, S, S)
+        x = anscombe_residual(counts, enlarged)  # (N, 1, S, S)
         x = x.contiguous(memory_format=torch.channels_last)
         for conv in self.convs:
             x = F.leaky_relu(conv(x), 0.2)
-        verdict: Tensor = self.out(x.mean((2, 3)))
-        return verdict.flatten()
+        score: Tensor = self.out(x.mean((2, 3)))
+        return score.flatten()
 
 
 class ClassifierFeatures(nn.Module):
-    """What a trained thyroid classifier sees half way: features of the domain."""
+    """Features of a trained thyroid classifier's inner stages."""
 
     def __init__(self, classifier: ResNet) -> None:
         super().__init__()
@@ -128,14 +130,14 @@ class ClassifierFeatures(nn.Module):
 
 
 def vgg19() -> Any:
-    """Torchvision's, which takes a second to import, and has no types."""
+    """Return torchvision's VGG-19; the import takes a second, and the package has no types."""
     from torchvision import models
 
     return models.vgg19()
 
 
 class Vgg19Features(nn.Module):
-    """relu5_4 of VGG-19 (Simonyan & Zisserman 2015), the features of Ledig 2017.
+    """Features of Ledig 2017: relu5_4 of VGG-19 (Simonyan & Zisserman 2015).
 
     Parameters
     ----------
@@ -144,7 +146,7 @@ class Vgg19Features(nn.Module):
     Raises
     ------
     InputError
-        When the file holds something else.
+        When the file does not hold weights of VGG-19.
     """
 
     def __init__(self, weights: Path) -> None:
@@ -171,28 +173,28 @@ class Vgg19Features(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Network input (N, 1, S, S) -> (N, 512, S / 16, S / 16)."""
-        # 4, twice the amplitude of a bright gland, is ImageNet's white; grey in three colours
+        # 4, twice the amplitude of a bright gland, is mapped to white; grey in three channels
         x = ((x / 4).expand(-1, 3, -1, -1) - self.mean) / self.std
         features: Tensor = self.layers(x.contiguous(memory_format=torch.channels_last))
         return features
 
 
 def bicubic(counts: Tensor, scale: int) -> Tensor:
-    """The activity by bicubic interpolation of the stabilised counts: the yardstick.
+    """Estimate the activity by bicubic interpolation of the stabilised counts; the yardstick.
 
     Counts (N, s, s) float32 -> activity (N, S, S) float32, mean 1, not negative.
     """
     level = counts.mean((-2, -1), keepdim=True) + 0.375  # (N, 1, 1)
     amplitude = F.interpolate(stabilised(counts), scale_factor=scale, mode="bicubic").squeeze(1)
-    # stabilised backwards: a^2 level - 3/8
+    # inverse of `stabilised`: a^2 level - 3/8
     return mean_one((amplitude.square() * level - 0.375).clamp_min(0))
 
 
-def surprise(counts: Tensor, activity: Tensor) -> Tensor:
-    """Counts against an activity's, in standard deviations of a Poisson count (Anscombe 1948).
+def anscombe_residual(counts: Tensor, activity: Tensor) -> Tensor:
+    """Compute counts minus expected counts in standard deviations (Anscombe 1948).
 
-    2 (sqrt(counts + 3/8) - sqrt(expected + 3/8)): patients differ by much more than real from
-    enlarged pictures do; this takes the patient out, so that a discriminator sees the detail.
+    2 (sqrt(counts + 3/8) - sqrt(expected + 3/8)). Patients differ much more than real and enlarged
+    images do; the residual removes the patient, so that a discriminator sees the detail.
 
     Counts (N, S, S) float32, activity (N, S, S) float32 of mean 1 -> (N, 1, S, S) float32.
     """

@@ -198,7 +198,7 @@ def chosen(validated: Sequence[Predictions | None]) -> int | None:
     first = trained[0]
     gains = {i: difference(i, first) for i in trained}
     best = max(trained, key=lambda i: gains[i].value)
-    error = float(gains[best].patient_luck.std())
+    error = float(gains[best].patient_means.std())
     return best if first != 0 or gains[best].value > error else first
 
 

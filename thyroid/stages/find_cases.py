@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from thyroid.data.dataset import Dataset
-from thyroid.evaluate.explanation import occlusion
+from thyroid.evaluate.occlusion import occlusion
 from thyroid.evaluate.predictions import Predictions, read_predictions
 from thyroid.stage_config import CasesConfig
 from thyroid.stages import predict_part

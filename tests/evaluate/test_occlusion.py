@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from thyroid.evaluate.explanation import occlusion, surroundings
+from thyroid.evaluate.occlusion import occlusion, surroundings
 
 SIDE = 24
 

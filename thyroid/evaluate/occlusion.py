@@ -1,4 +1,4 @@
-"""Where a network looks: what covering a place does to the probability of a class."""
+"""Occlusion maps: how covering a region changes the probability of a class."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def occlusion(
     patch: int,
     stride: int,
 ) -> Tensor:
-    """By how much log p of a class falls when the place around each pixel is covered.
+    """Map how much log p of a class falls when the region around each pixel is covered.
 
-    A square is put on every `stride`-th place and at the edges (Zeiler & Fergus 2014, section 4.2).
-    It shows what stands around it, blurred: no hole, which no scintigram has, and nothing of what
-    it covers, or a hot nodule would shine through. A pixel's value is the mean over the squares
-    that cover it; it is positive where what stands there speaks for the class.
+    A square is placed at every `stride`-th pixel and at the edges (Zeiler & Fergus 2014, section
+    4.2). It is filled with its blurred surroundings: not with zeros, which no scintigram has there,
+    and not with anything it covers, or a hot nodule would shine through. A pixel's value is the
+    mean over the squares that cover it. It is positive where the image supports the class.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def occlusion(
         Counts (n, S, S) -> probabilities (n, C).
     counts : (N, S, S) float32
     classes : (N,) int
-        Whose probability is asked for, of each image.
+        The class whose probability is mapped, for each image.
     patch : side of the square in pixels, at most S
     stride : pixels from one square to the next, at most `patch`, so that all pixels are covered
 
@@ -56,10 +56,10 @@ def occlusion(
 
 
 def surroundings(image: Tensor, covers: Tensor, sigma: float) -> Tensor:
-    """A Gaussian's mean around each pixel, of the pixels that are not covered.
+    """Blur an image with a Gaussian over the pixels that are not covered.
 
-    (S, S) float32, covers (P, S, S) bool -> (P, S, S) float32; the image's mean where a square
-    covers all of it. Edges are mirrored.
+    (S, S) float32, covers (P, S, S) bool -> (P, S, S) float32. Where a square covers everything in
+    reach, the result is the image's mean. Edges are mirrored.
     """
     weights = gaussian_filter1d(np.eye(len(image)), sigma, axis=0, mode="reflect")
     G = torch.from_numpy(weights).to(image)
@@ -70,7 +70,7 @@ def surroundings(image: Tensor, covers: Tensor, sigma: float) -> Tensor:
 
 
 def _covers(side: int, patch: int, stride: int) -> Tensor:
-    """(P, S, S) bool: the squares, the last of each row and column at the edge."""
+    """Return the squares as masks (P, S, S); the last of each row and column is at the edge."""
     starts = torch.tensor([*range(0, side - patch, stride), side - patch])
     pixel = torch.arange(side)
     inside = (pixel >= starts[:, None]) & (pixel < starts[:, None] + patch)  # (K, S)
