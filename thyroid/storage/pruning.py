@@ -62,7 +62,7 @@ class Criteria:
 
 @dataclass(frozen=True, kw_only=True)
 class Pruned:
-    """What was removed, or would be."""
+    """The outcome of a prune, or of a dry run."""
 
     artifacts: Sequence[Artifact]
     failures: Sequence[Failure]
