@@ -1,12 +1,38 @@
-"""Small data sets and files for the tests of this folder."""
+"""Small data sets, files and imports for the tests of this folder."""
 
+import csv
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from thyroid.data.dataset import Dataset, DatasetInfo, write_dataset
+from thyroid.data.importer import ImportSummary, import_folder
 from thyroid.data.scintigram import image_id
+
+RNG = np.random.default_rng(11)
+
+
+def some_counts(mean: float = 20.0, shape: tuple[int, int] = (32, 32)) -> np.ndarray:
+    return RNG.poisson(mean, shape).astype(np.uint16)
+
+
+def save_picture(path: Path, pixels: np.ndarray | None = None) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = RNG.integers(0, 255, (24, 24)).astype(np.uint8) if pixels is None else pixels
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def save_table(path: Path, *rows: tuple[str, ...]) -> Path:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)
+    return path
+
+
+def import_small(source: Path, target: Path, **options) -> ImportSummary:
+    return import_folder(source, target, size=16, pixel_mm=4.0, **options)
 
 
 def images_table(rows: list[tuple[str, str, str]], counts: np.ndarray) -> pd.DataFrame:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import stat
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
+from tests.data.make import save_picture, save_table
 from thyroid.data.dataset import Dataset
 from thyroid.data.importer import import_folder
 from thyroid.errors import InputError
@@ -17,17 +15,12 @@ from thyroid.errors import InputError
 NAMES = ("Doe^Jane", "Roe^Richard", "Low^Mary")
 
 
-def pictures(folder: Path, seed: int) -> Path:
-    """One of each person, who is told by labels.csv."""
-    folder.mkdir()
-    rng = np.random.default_rng(seed)
-    with (folder / "labels.csv").open("w", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(("file", "label", "patient"))
-        for number, name in enumerate(NAMES):
-            pixels = rng.integers(0, 255, (24, 24)).astype(np.uint8)
-            Image.fromarray(pixels).save(folder / f"{number}.png")
-            table.writerow((f"{number}.png", ("graves", "normal")[number % 2], name))
+def pictures(folder: Path) -> Path:
+    """A picture of each person, whom labels.csv names."""
+    for number in range(len(NAMES)):
+        save_picture(folder / f"{number}.png")
+    rows = [(f"{i}.png", ("graves", "normal")[i % 2], name) for i, name in enumerate(NAMES)]
+    save_table(folder / "labels.csv", ("file", "label", "patient"), *rows)
     return folder
 
 
@@ -39,7 +32,7 @@ def imported(source: Path, dataset: Path, key: Path | None) -> Dataset:
 @pytest.fixture
 def both(tmp_path: Path) -> tuple[Path, Path]:
     """Two folders of the same persons."""
-    return pictures(tmp_path / "a", 1), pictures(tmp_path / "b", 2)
+    return pictures(tmp_path / "a"), pictures(tmp_path / "b")
 
 
 def test_the_same_key_gives_a_patient_one_name(both: tuple[Path, Path], tmp_path: Path) -> None:
@@ -95,10 +88,8 @@ def test_a_key_that_cannot_be_read_or_made_is_a_sentence(
 
 def test_where_a_patient_is_unnamed_no_key_is_claimed_and_that_is_said(tmp_path: Path) -> None:
     folder = tmp_path / "pictures"
-    for number, label in enumerate(("graves", "normal")):
-        (folder / label).mkdir(parents=True)
-        pixels = np.random.default_rng(number).integers(0, 255, (24, 24)).astype(np.uint8)
-        Image.fromarray(pixels).save(folder / label / f"{number}.png")
+    for label in ("graves", "normal"):
+        save_picture(folder / label / "1.png")
     key = tmp_path / "patients.key"
     summary = import_folder(folder, tmp_path / "data", size=16, patients_key=key)
     assert Dataset.open(tmp_path / "data").info.patients_key is None

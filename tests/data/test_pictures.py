@@ -1,7 +1,6 @@
 """Pictures become intensities with one full scale, fitted into the square without distortion."""
 
 import io
-import random
 import struct
 import zlib
 
@@ -119,28 +118,6 @@ def test_decompression_bombs_are_refused_unread(monkeypatch):
     monkeypatch.setattr(pictures, "MOST_PIXELS", 599)
     with pytest.raises(UnusableFile, match="crop or shrink"):
         read_picture(small)
-
-
-def test_mutated_files_are_read_or_refused_and_nothing_else():
-    dice = random.Random(2)
-    originals = [
-        _bytes(Image.fromarray(GREY)),
-        _bytes(Image.fromarray(GREY).convert("P")),
-        _bytes(Image.fromarray(GREY), "JPEG"),
-        _bytes(Image.fromarray(GREY.astype(np.uint16)), "TIFF", compression="tiff_lzw"),
-    ]
-    refused = 0
-    for round_ in range(200):
-        content = bytearray(originals[round_ % 4])
-        for _ in range(dice.choice((1, 3, 20))):
-            content[dice.randrange(len(content))] = dice.randrange(256)
-        if dice.random() < 0.2:
-            del content[dice.randrange(len(content)) :]
-        try:
-            assert read_picture(bytes(content)).matrix.min() >= 0
-        except UnusableFile:
-            refused += 1
-    assert refused > 20
 
 
 def _display(matrix: np.ndarray) -> Scintigram:

@@ -90,11 +90,11 @@ def _phantom() -> bytes:
     return saved(nm_object(next(iter(simulate(preset, images, seed=0, posterior=True)))))
 
 
-def encapsulated(syntax: str, frame: bytes, **elements: int) -> bytes:
-    """A DICOM file of one compressed frame."""
+def encapsulated(syntax: str, *frames: bytes, **elements: int) -> bytes:
+    """Return a DICOM file of compressed frames."""
     header = nm_header(COUNTS, **elements)
     header.file_meta.TransferSyntaxUID = syntax
-    header.PixelData = encapsulate([frame])
+    header.PixelData = encapsulate(list(frames))
     header["PixelData"].VR = "OB"
     header["PixelData"].is_undefined_length = True
     return saved(header)
