@@ -1,4 +1,4 @@
-"""What is written is what is opened; anything else is refused in a sentence."""
+"""A data set opens as it was written; anything else is refused in a sentence."""
 
 import errno
 import json

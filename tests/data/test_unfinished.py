@@ -56,7 +56,7 @@ def source(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def whole(source: Path, tmp_path: Path) -> Path:
-    """What an uninterrupted import by one process gives."""
+    """The data set of an uninterrupted import by one process."""
     _import(source, tmp_path / "whole" / "set", processes=1)
     return tmp_path / "whole" / "set"
 
@@ -184,7 +184,7 @@ def test_name_and_licence_may_change(source, tmp_path):
 
 
 def _holds(folder: Path, secret: bytes) -> bool:
-    """Whether a file has it, plainly, in hexadecimal digits or in base64."""
+    """Return whether a file has the secret as it is, in hexadecimal digits or in base64."""
     coded = [secret, secret.hex().encode()]
     for shift in range(3):  # wherever in a group of base64 it begins
         coded.append(base64.b64encode(b"x" * shift + secret)[4:-4])
@@ -337,7 +337,7 @@ def test_no_module_of_the_working_folder_is_run(source, tmp_path, monkeypatch):
 
 
 def test_a_file_whose_disk_was_away_is_read_again(source, whole, tmp_path, monkeypatch):
-    """What was refused for the moment is not refused for good; nor is a stray file in the way."""
+    """A file refused for the moment is not refused for good, and a stray file is not in the way."""
     target = tmp_path / "target" / "set"
     sound = Path.read_bytes
 

@@ -1,4 +1,4 @@
-"""What was measured on real scintigrams, measured on simulated ones.
+"""Figures measured on real scintigrams, measured on simulated ones.
 
 The real raw image: 256 x 256 pixels of 1.195 mm (a 306 mm field), 199,862 counts. Regions are laid
 as on a workstation: a threshold around the gland, boxes elsewhere.
