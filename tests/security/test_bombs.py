@@ -157,7 +157,7 @@ def test_bombs(tmp_path: Path) -> None:
     folder.mkdir()
     for name, (_, content) in BOMBS.items():
         (folder / name).write_bytes(content())
-    said, peak = outcomes(tmp_path / "work", str(folder))  # within five seconds each
+    said, peak = outcomes(tmp_path / "work", str(folder))  # within SECONDS each
     for name, sentence in zip(sorted(BOMBS), said, strict=True):
         assert BOMBS[name][0] in sentence, f"{name}: {sentence}"
     assert peak < MOST_MEGABYTES
