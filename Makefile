@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: install demo test test-browser test-cluster lint messages bench clean
+.PHONY: install demo test test-browser test-cluster test-processors lint messages bench clean
 
 install: $(VENV)/.installed
 
@@ -18,14 +18,19 @@ demo: install
 	$(BIN)/thyroid demo
 
 test: install  # two at a time, but for those of Ray, which takes both processors
-	$(BIN)/pytest --numprocesses 2 --dist loadfile -m 'not ray and not cluster and not browser'
-	$(BIN)/pytest -m 'ray and not cluster and not browser'
+	@mkdir -p build && rm -f build/failed
+	@($(BIN)/pytest --numprocesses 2 --dist loadfile -m 'not ray and not cluster and not browser' || touch build/failed) | tee build/without-ray
+	@($(BIN)/pytest -m 'ray and not cluster and not browser' || touch build/failed) | tee build/with-ray
+	@echo; echo "without Ray: $$(tail -n 1 build/without-ray)"; echo "with Ray: $$(tail -n 1 build/with-ray)"; test ! -e build/failed
 
 test-browser: install
 	$(BIN)/pytest -m browser
 
 test-cluster: install
 	$(BIN)/pytest -m cluster
+
+test-processors: install  # an hour or two: trainings with five seeds as on other processors
+	$(BIN)/python -m tests.processors
 
 lint: install
 	$(BIN)/ruff check

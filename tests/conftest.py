@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,32 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.toy import write_toy
 
     return write_toy(tmp_path_factory.mktemp("toy") / "dataset").folder
+
+
+@pytest.fixture(scope="session", params=range(int(os.environ.get("TOY_SEEDS", "1"))))
+def seed(request: pytest.FixtureRequest) -> int:
+    """Of a training whose result is tested: 0, and more where `tests.processors` asks for them."""
+    number: int = request.param
+    return number
+
+
+@pytest.fixture
+def measured(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """Asserts that a training's result is `above` or `below` a bound; `tests.processors` reads it.
+
+    `measured("likeness", value, above=0.9)`.
+    """
+
+    def check(result: str, value: float, **bound: float) -> None:
+        ((side, limit),) = bound.items()
+        if notes := os.environ.get("MEASURES"):
+            of = {"test": f"{request.path.stem}.{request.node.originalname}", "result": result}
+            of |= {"precision": os.environ["TOY_PRECISION"], "above": side == "above"}
+            with open(notes, "a") as file:
+                file.write(json.dumps(of | {"bound": limit, "value": float(value)}) + "\n")
+        assert {"above": value > limit, "below": value < limit}[side], f"{result}: {value}"
+
+    return check
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -20,6 +21,8 @@ from thyroid.storage.store import Store
 CLASSES = ("left", "right", "below")
 PLACES = {"left": (8, 8), "right": (8, 24), "below": (24, 16)}
 CROSSES = ("left;right", "right;below")
+PRECISION = os.environ.get("TOY_PRECISION", "fp32")
+"""Of what is trained; `tests.processors` tries another."""
 
 
 def write_toy(
@@ -90,7 +93,7 @@ def toy_recipe(**changes: Any) -> Recipe:
         "schedule.decay_epochs": 1,
         "schedule.segment_epochs": 1,
         "augmentation.mirror": 0.0,
-        "execution.precision": "fp32",
+        "execution.precision": PRECISION,
         "execution.device": "cpu",
     }
     dotted = {name.replace("__", "."): value for name, value in changes.items()}

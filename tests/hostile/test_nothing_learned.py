@@ -154,15 +154,18 @@ def test_the_luckiest_of_many_trials_has_learned_nothing(dataset: Dataset, tmp_p
     assert "chose among 24 recipes" in shown(write_report(run).read_text())
 
 
+@pytest.mark.processors
 def test_the_terminal_and_the_model_card_say_so(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], measured: Callable[..., None]
 ) -> None:
     toy = write_toy(tmp_path / "toy", images=120)
     data, run, model = shuffled(toy, tmp_path / "data"), tmp_path / "run", tmp_path / "model"
     fields = [*FEW, "--network.name", "lenet5", "--network.width", "None"]
     assert main(["train", str(data.folder), str(run), "--seeds", "1", *fields]) == 0
+    info = json.loads((run / "report.json").read_text())
+    measured("p", info["results"]["chance"]["p_value"], above=0.05)
     assert "nothing was learned: macro-F1" in capsys.readouterr().out
-    assert not json.loads((run / "report.json").read_text())["verdict"]["learned"]
+    assert not info["verdict"]["learned"]
     assert main(["export", str(run), str(model)]) == 0
     assert "nothing was learned" in capsys.readouterr().out
     assert "**Nothing was learned**" in (model / "README.md").read_text()

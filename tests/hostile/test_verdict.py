@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,13 +56,17 @@ def reported(
     return report_info(read_run(run)), write_report(run).read_text()
 
 
-def test_with_shuffled_labels_nothing_is_learned_and_the_report_says_so(tmp_path: Path) -> None:
+@pytest.mark.processors
+def test_with_shuffled_labels_nothing_is_learned_and_the_report_says_so(
+    tmp_path: Path, measured: Callable[..., None]
+) -> None:
     toy = write_toy(tmp_path / "toy", images=180)
     dataset = shuffled(toy, tmp_path / "shuffled")
     info, page = reported(dataset, toy_generators(), tmp_path / "run", seeds=5)
     verdict, reached = info["verdict"], info["results"]["overall"]["macro_f1"]["value"]
-    assert abs(reached - 1 / 3) < 0.12
-    assert abs(info["synthetic_gain"]["without"] - 1 / 3) < 0.12
+    measured("macro-F1 from chance", abs(reached - 1 / 3), below=0.12)
+    measured("without synthetic", abs(info["synthetic_gain"]["without"] - 1 / 3), below=0.12)
+    measured("p", info["results"]["chance"]["p_value"], above=0.05)
     assert not verdict["learned"]
     assert verdict_line(verdict).startswith("nothing was learned: ")
     first = page[page.index('id="verdict"') :]
@@ -73,32 +77,42 @@ def test_with_shuffled_labels_nothing_is_learned_and_the_report_says_so(tmp_path
     assert "Synthetic images raised" not in page
 
 
+@pytest.mark.processors
 @pytest.mark.parametrize("name", ["lenet5", "resnet_small", "googlenet_small"])
-def test_no_network_learns_shuffled_labels(name: str, tmp_path: Path) -> None:
+def test_no_network_learns_shuffled_labels(
+    name: str, tmp_path: Path, measured: Callable[..., None]
+) -> None:
     """And each of them learns the true ones."""
     toy = write_toy(tmp_path / "toy", images=180)
     width = None if name == "googlenet_small" else 4
     more = {"schedule__constant_epochs": 8, "optimiser__learning_rate": 0.003}
     recipe = toy_recipe(network__name=name, network__width=width, **more)
-    learned = [
-        reported(dataset, recipe, tmp_path / f"run-{i}")[0]["verdict"]["learned"]
-        for i, dataset in enumerate((toy, shuffled(toy, tmp_path / "shuffled")))
-    ]
-    assert learned == [True, False]
+    true, _ = reported(toy, recipe, tmp_path / "true")
+    false, _ = reported(shuffled(toy, tmp_path / "shuffled"), recipe, tmp_path / "false")
+    measured(f"p, {name}", true["results"]["chance"]["p_value"], below=0.05)
+    measured(f"p, shuffled, {name}", false["results"]["chance"]["p_value"], above=0.05)
+    assert true["verdict"]["learned"]
+    assert not false["verdict"]["learned"]
 
 
-def test_images_that_cannot_help_are_not_said_to(tmp_path: Path) -> None:
+@pytest.mark.processors
+def test_images_that_cannot_help_are_not_said_to(
+    tmp_path: Path, measured: Callable[..., None]
+) -> None:
     """The network is right about every image without them."""
     dataset = write_toy(tmp_path / "toy", images=180)
     more = {"schedule__constant_epochs": 5, "optimiser__learning_rate": 0.003}
     info, page = reported(dataset, toy_generators(**more), tmp_path / "run", seeds=5)
     assert info["verdict"]["learned"]
     assert "Nothing was learned" not in page
-    assert info["synthetic_gain"]["without"] > 0.98
+    measured("macro-F1 without", info["synthetic_gain"]["without"], above=0.98)
     assert info["verdict"]["synthetic"]["state"] in ("undecided", "lowered")
 
 
-def test_two_equal_methods_are_told_apart_one_time_in_twenty_at_most(tmp_path: Path) -> None:
+@pytest.mark.processors
+def test_two_equal_methods_are_told_apart_one_time_in_twenty_at_most(
+    tmp_path: Path, measured: Callable[..., None]
+) -> None:
     """The same recipe against itself, trained with ten seeds: five, and five others."""
     repetitions, differ = 20, 0
     dataset = write_toy(tmp_path / "toy", images=60)
@@ -120,8 +134,9 @@ def test_two_equal_methods_are_told_apart_one_time_in_twenty_at_most(tmp_path: P
     found = [read_predictions(opened(s, store) / FILE, tested.info.classes) for s in stages]
     named = np.stack([each.probabilities.argmax(axis=1) for each in found])  # (10 R, N)
     spread = [float(np.mean(row == found[0].labels)) for row in named]
-    assert np.std(spread) > 0.02  # seeds do differ
-    assert 0.5 < np.mean(spread) < 0.95
+    measured("spread", np.std(spread), above=0.02)  # seeds do differ
+    measured("least accuracy", np.mean(spread), above=0.5)
+    measured("most accuracy", np.mean(spread), below=0.95)
 
     def shown(first: Sequence[int], second: Sequence[int]) -> bool:
         patients = tested.images["patient_id"].to_numpy(dtype=str)
@@ -133,4 +148,4 @@ def test_two_equal_methods_are_told_apart_one_time_in_twenty_at_most(tmp_path: P
     for i in range(repetitions):
         ten = list(range(10 * i, 10 * i + 10))
         differ += shown(ten[:5], ten[5:])
-    assert differ <= binom.ppf(0.95, repetitions, 0.05)
+    measured("told apart", differ, below=binom.ppf(0.95, repetitions, 0.05) + 1)
