@@ -142,8 +142,10 @@ def test_trainings_of_several_seeds_go_on_side_by_side_where_there_is_room(
         joined.append(address)
         raise InputError("no Ray today")
 
-    monkeypatch.setattr("thyroid.execution.connection.connected", connected)
-    monkeypatch.setattr("thyroid.machine.at_once", lambda execution, gpus_per_worker: room)
+    monkeypatch.setattr("thyroid.workflows.cluster.connected", connected)
+    monkeypatch.setattr(
+        "thyroid.workflows.training.at_once", lambda execution, gpus_per_worker: room
+    )
     command = ["train", str(toy), str(tmp_path / "run"), "--seeds", seeds, *FEW]
     assert main(command) == (2 if asked else 0)
     assert joined == ([None] if asked else [])
@@ -675,8 +677,8 @@ def test_a_comparison_that_cannot_be_is_one_sentence_and_leaves_nothing(
     compare = ["compare", str(toy), str(run), *FEW]
     for command, sentence in [
         ([*compare, "--models", "lenet5,resnet19"], "--models names 'resnet19': choose small"),
-        ([*compare, "--seeds", "0"], "--seeds and --trials-per-model must be at least 1"),
-        ([*compare, "--trials-per-model", "0"], "--seeds and --trials-per-model must be"),
+        ([*compare, "--seeds", "0"], "--seeds is 0 but must be at least 1"),
+        ([*compare, "--trials-per-model", "0"], "--trials-per-model is 0 but must be"),
         ([*compare, "--space", "none"], "choose augmentation, baselines, cross_training"),
         ([*compare, "--models", "vgg_small", "--input.size", "16"], "too small for vgg_small"),
         ([*compare, "--network.name", "resnet19", "--ablations"], "choose one of alexnet"),

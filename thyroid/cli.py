@@ -29,10 +29,8 @@ SUMMARIES = {
     "demo": "all of it on simulated scintigrams, in minutes",
 }
 
-ALONE = ("train", "search", "compare")
-"""Those that fill a run."""
-READING = ("report", "export")
-"""Those that read one."""
+WITH_RECIPE = ("train", "search", "compare")
+"""Those whose options are a recipe's fields, too."""
 
 HELP = """usage: thyroid COMMAND ...
 
@@ -108,24 +106,21 @@ def _run(name: str, argv: list[str]) -> None:
     """Call the command with what its signature finds in `argv`."""
     import tyro
 
+    from thyroid.commands.options import READ, base_recipe
+
     module = "import_" if name == "import" else name
     command: Callable[..., None] = getattr(
         importlib.import_module(f"thyroid.commands.{module}"), module
     )
-    if name in ALONE + READING:
-        from thyroid.storage.mirror import from_buckets
-
-        command = from_buckets(command, alone=name in ALONE)
-    if name in ALONE:  # the recipe named gives the recipe's options their defaults
-        from thyroid.commands.options import base_recipe
-
+    if name in WITH_RECIPE:  # the recipe named gives the recipe's options their defaults
         command = functools.partial(command, fields=base_recipe(argv))
-    tyro.cli(
-        command,
-        prog=f"thyroid {name}",
-        args=argv,
-        description=f"{SUMMARIES[name][0].upper()}{SUMMARIES[name][1:]}.",
-    )
+    with READ:
+        tyro.cli(
+            command,
+            prog=f"thyroid {name}",
+            args=argv,
+            description=f"{SUMMARIES[name][0].upper()}{SUMMARIES[name][1:]}.",
+        )
 
 
 if __name__ == "__main__":

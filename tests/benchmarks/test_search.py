@@ -79,7 +79,7 @@ def search(run: Path, dataset: Dataset) -> Search:
         dataset=dataset,
         base=override(recipe, {"execution.precision": precision}),
         space=load_space("joint"),
-        config=SearchConfig(trials=TRIALS, concurrent=2),
+        config=SearchConfig(trials=TRIALS, max_seeds=1, concurrent=2),
         store=Store(run / "store"),
         datasets={dataset.digest: dataset.folder},
     )

@@ -62,6 +62,7 @@ def search(folder: Path, name: str, trials: int, at_once: int, share: float) -> 
     device = "cuda" if share else "cpu"
     data = Dataset.open(folder / "toy")
     config = SearchConfig(
+        max_seeds=1,
         trials=trials,
         seed=len(name),
         concurrent=at_once,

@@ -71,7 +71,7 @@ def search(toy: Path, run: Path, settings: dict[str, Any]) -> None:
         dataset=Dataset.open(toy),
         base=base,
         space=rates,
-        config=SearchConfig(**{"trials": TRIALS, "grace_epochs": 99} | settings),
+        config=SearchConfig(**{"trials": TRIALS, "max_seeds": 1, "grace_epochs": 99} | settings),
         store=Store(run / "store"),
         datasets=where(toy),
     ).best()
@@ -138,7 +138,7 @@ def test_a_time_budget_ends_the_play_off(toy: Path, tmp_path: Path) -> None:
     budget, before = costs(tmp_path)
     assert budget == {"time_hours": None, "gpu_hours": None, "ended": None}
     seconds = 15.0
-    second = searched(toy, tmp_path, trials=2, max_seeds=1000, time_budget_s=seconds)
+    second = searched(toy, tmp_path, trials=2, max_seeds=1000, time_budget=f"{seconds}s")
     assert second.returncode == 0, second.stderr
     assert "giving the best 2 recipes more seeds" in second.stderr
     budget, after = costs(tmp_path)

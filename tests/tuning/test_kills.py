@@ -42,7 +42,9 @@ with connected(cpus=2):
 
 
 def search(toy: Path, run: Path, concurrent: int) -> None:
-    config = SearchConfig(trials=TRIALS, concurrent=concurrent, grace_epochs=2, reduction_factor=2)
+    config = SearchConfig(
+        trials=TRIALS, max_seeds=1, concurrent=concurrent, grace_epochs=2, reduction_factor=2
+    )
     base = toy_generators(schedule__constant_epochs=8)
     space, store = load_space("augmentation"), Store(run / "store", "run")
     best_recipe(run, Dataset.open(toy), base, space, config, store, where(toy))

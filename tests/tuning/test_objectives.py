@@ -35,7 +35,9 @@ def crossed(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 
 def search(run: Path, dataset: Dataset, store: Store, **settings: Any) -> Search:
-    config = SearchConfig(**{"trials": 6, "concurrent": 1, "grace_epochs": 99, **settings})
+    config = SearchConfig(
+        **{"trials": 6, "max_seeds": 1, "concurrent": 1, "grace_epochs": 99, **settings}
+    )
     return Search(
         run=run,
         dataset=dataset,

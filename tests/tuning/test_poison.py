@@ -61,7 +61,7 @@ def search(toy: Path, run: Path, poison: Mapping[int, float]) -> None:
         rate = {"optimiser.learning_rate": 1e-4 * 2**number}
         return override(recipe, rate | {"optimiser.weight_decay": poison.get(number, 0.05)})
 
-    config = SearchConfig(trials=8, concurrent=2, grace_epochs=99)
+    config = SearchConfig(trials=8, max_seeds=1, concurrent=2, grace_epochs=99)
     data, store = Dataset.open(toy), Store(run / "store")
     best_recipe(run, data, toy_recipe(), space, config, store, where(toy))
 

@@ -78,7 +78,7 @@ def rates(trial: optuna.Trial, recipe: Recipe) -> Recipe:
 def test_a_search_finds_counts_and_resumes(toy: Path, tmp_path: Path) -> None:
     dataset, store = Dataset.open(toy), Store(tmp_path / "store")
     base = toy_recipe(schedule__constant_epochs=6)
-    few = SearchConfig(trials=4, grace_epochs=2, reduction_factor=2, concurrent=2)
+    few = SearchConfig(trials=4, max_seeds=1, grace_epochs=2, reduction_factor=2, concurrent=2)
     best_recipe(tmp_path, dataset, base, rates, few, store, where(toy))
     first = pd.read_csv(tmp_path / "trials.csv")
     assert list(first["number"]) == [0, 1, 2, 3]
@@ -86,7 +86,7 @@ def test_a_search_finds_counts_and_resumes(toy: Path, tmp_path: Path) -> None:
     assert "diverged" in first["reason"][0]
     assert set(first["state"][1:]) <= {"complete", "pruned"}
 
-    more = SearchConfig(trials=7, grace_epochs=2, reduction_factor=2, concurrent=2)
+    more = SearchConfig(trials=7, max_seeds=1, grace_epochs=2, reduction_factor=2, concurrent=2)
     best = best_recipe(tmp_path, dataset, base, rates, more, store, where(toy))
     second = pd.read_csv(tmp_path / "trials.csv")
     assert list(second["number"]) == list(range(7))
@@ -117,7 +117,7 @@ def test_a_trial_left_running_by_a_dead_process_runs_again_under_its_number(
             user_attrs={"recipe": recipe},
         )
         study._storage.create_new_trial(study._study_id, orphan)
-    config = SearchConfig(trials=3, grace_epochs=99, concurrent=1)
+    config = SearchConfig(trials=3, max_seeds=1, grace_epochs=99, concurrent=1)
     space = load_space("augmentation")
     store = Store(tmp_path / "store")
     best_recipe(tmp_path, Dataset.open(toy), toy_generators(), space, config, store, where(toy))
@@ -142,7 +142,7 @@ with connected(cpus=1):
 
 def undisturbed(toy: Path, run: Path) -> pd.DataFrame:
     """A sequential search of five trials; its table without times and reuse."""
-    config = SearchConfig(trials=5, concurrent=1, grace_epochs=2, reduction_factor=2)
+    config = SearchConfig(trials=5, max_seeds=1, concurrent=1, grace_epochs=2, reduction_factor=2)
     base = toy_generators(schedule__constant_epochs=4)
     space = load_space("augmentation")
     best_recipe(run, Dataset.open(toy), base, space, config, Store(run / "store"), where(toy))
@@ -191,7 +191,7 @@ def test_a_trial_whose_generator_fails_counts_as_failed_and_the_search_goes_on(
         return override(proposed, poison | long_enough)
 
     base = toy_generators(schedule__segment_epochs=2)
-    config = SearchConfig(trials=3, grace_epochs=99, concurrent=1)
+    config = SearchConfig(trials=3, max_seeds=1, grace_epochs=99, concurrent=1)
     store = Store(tmp_path / "store")
     best = best_recipe(
         tmp_path, Dataset.open(toy), base, poisonous_then_sound, config, store, where(toy)
@@ -247,7 +247,9 @@ def test_asha_stops_the_hopeless_and_an_old_search_counts(toy: Path, tmp_path: P
     base = toy_recipe(network__width=8, schedule__constant_epochs=6)
     dataset, store = Dataset.open(toy), Store(tmp_path / "store")
     for trials in (3, 4):  # the second search knows the first one's rungs by replay only
-        config = SearchConfig(trials=trials, grace_epochs=5, reduction_factor=3, concurrent=1)
+        config = SearchConfig(
+            trials=trials, max_seeds=1, grace_epochs=5, reduction_factor=3, concurrent=1
+        )
         best_recipe(tmp_path, dataset, base, good_then_bad, config, store, where(toy))
     table = pd.read_csv(tmp_path / "trials.csv")
     assert table["state"][3] == "pruned"
@@ -257,7 +259,10 @@ def test_asha_stops_the_hopeless_and_an_old_search_counts(toy: Path, tmp_path: P
 
 @pytest.mark.usefixtures("ray_here")
 def test_a_disk_that_fails_costs_no_trial(toy: Path, tmp_path: Path) -> None:
-    dataset, config = Dataset.open(toy), SearchConfig(trials=4, concurrent=1, grace_epochs=99)
+    dataset, config = (
+        Dataset.open(toy),
+        SearchConfig(trials=4, max_seeds=1, concurrent=1, grace_epochs=99),
+    )
     space = load_space("augmentation")
     store, data = Store(tmp_path / "store"), where(toy)
     (tmp_path / "store").write_text("a file where the store should be")
@@ -281,10 +286,10 @@ def test_only_what_is_its_recipes_own_fault_fails_a_trial() -> None:
 def test_a_search_cut_by_its_time_budget_goes_on(toy: Path, tmp_path: Path) -> None:
     dataset, store = Dataset.open(toy), Store(tmp_path / "store")
     base, space = toy_generators(schedule__constant_epochs=4), load_space("augmentation")
-    hasty = SearchConfig(trials=3, concurrent=1, time_budget_s=0.1)
+    hasty = SearchConfig(trials=3, max_seeds=1, concurrent=1, time_budget="0.1s")
     with pytest.raises(InputError, match="No trial of the search was completed"):
         best_recipe(tmp_path, dataset, base, space, hasty, store, where(toy))
-    patient = SearchConfig(trials=3, concurrent=1)
+    patient = SearchConfig(trials=3, max_seeds=1, concurrent=1)
     best_recipe(tmp_path, dataset, base, space, patient, store, where(toy))
     table = pd.read_csv(tmp_path / "trials.csv")
     assert list(table["number"]) == [0, 1, 2]

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Literal
 
-from thyroid.commands.options import RunPath
+from thyroid.commands.options import RunPath, run_here
 
 
 def report(run: RunPath, *, out: Path | None = None, lang: Literal["en", "zh"] = "en") -> None:
@@ -17,6 +17,12 @@ def report(run: RunPath, *, out: Path | None = None, lang: Literal["en", "zh"] =
         out: the page to write; default: RUN/report.html, or RUN/report.zh.html.
         lang: English or Chinese.
     """
+    with run_here(run, alone=False) as folder:
+        tell_report(folder, out, lang)
+
+
+def tell_report(run: Path, out: Path | None = None, lang: Literal["en", "zh"] = "en") -> None:
+    """Write the report, and say its verdict and where it is."""
     from reports.report import write_report
     from reports.sections.verdict import verdict_line
 

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from thyroid.commands.options import StorePath, seconds, size
+from thyroid.commands.options import StorePath
 from thyroid.errors import InputError, Vanished
+from thyroid.quantities import seconds, size
 
 if TYPE_CHECKING:
     from thyroid.storage.inventory import Artifact, Inventory

@@ -7,18 +7,16 @@ crash left behind is downloaded again.
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
-import inspect
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from thyroid.errors import InputError, StorageError
 from thyroid.files import cannot_write, locked
-from thyroid.storage.bucket import Bucket, Lease, Watch, bucket_url
+from thyroid.storage.bucket import Bucket, Lease, Watch
 from thyroid.storage.cache import cache_folder
 
 PUSH_EVERY_S = 5.0
@@ -26,31 +24,6 @@ LEASE = "working"
 """Name, in the bucket, of the lease of the command that fills the run."""
 NOT_MIRRORED = ("store", "tune")
 """The run's store, which has its own place in the bucket, and Ray Tune's own files."""
-
-
-def from_buckets(command: Callable[..., None], *, alone: bool) -> Callable[..., None]:
-    """Let a command take a bucket's URL as its run, whose store is then in the bucket, too.
-
-    Parameters
-    ----------
-    alone : the command fills the run, so that no other command may run on it; else it only reads
-    """
-
-    @functools.wraps(command)
-    def mirrored(*args: object, **options: object) -> None:
-        call = inspect.signature(command).bind(*args, **options)
-        url = bucket_url(call.arguments["run"])
-        if url is None:
-            command(*args, **options)
-            return
-        if "store" in call.signature.parameters and call.arguments.get("store") is None:
-            call.arguments["store"] = call.arguments["run"] / "store"
-        with local_copy(url, alone=alone) as folder:
-            call.arguments["run"] = folder
-            command(*call.args, **call.kwargs)
-        print(f"run: {url}")
-
-    return mirrored
 
 
 @contextlib.contextmanager

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from thyroid.errors import InputError
+from thyroid.quantities import seconds
 
 OBJECTIVES: dict[str, Literal["maximize", "minimize"]] = {
     "macro_f1": "maximize",
@@ -23,33 +25,47 @@ class SearchConfig:
     """How long to search, and how trials are compared and stopped early."""
 
     trials: int = 16
-    """Trials in all, those of earlier runs of the same command included."""
+    """Recipes to try, earlier ones of this run included."""
     objectives: tuple[str, ...] = ("macro_f1",)
-    """What is optimised; trials are stopped early, and the best one chosen, by the first."""
+    """Optimised values, one or several of macro_f1, cross_recall (of validation images that show
+    several diseases) and compute (stage-seconds); trials are stopped early, and the best one is
+    chosen, by the first."""
     seeds: int = 1
     """Trainings per trial, whose mean is compared."""
-    max_seeds: int = 1
-    """Trainings that a trial may get at the end, while it may be the best one."""
+    max_seeds: int = 3
+    """Trainings that the best trials by macro-F1, where that is the first objective, get at the end
+    while they are too close to call."""
     seed: int = 0
-    """Of the proposals."""
+    """Seed of the proposals."""
     concurrent: int | None = None
-    """Trials at once; None: as many as there are processors or GPUs for."""
-    time_budget_s: float | None = None
-    """Seconds after which no further trial starts and running ones stop; of each command anew."""
+    """Trials at once; default: as many as there are processors or GPUs for."""
+    time_budget: str | None = None
+    """Such as 90s, 30m or 2h, after which no further trial runs; the same command goes on, for as
+    long again. What is chosen is trained afterwards."""
     gpu_hours: float | None = None
-    """The same, of GPUs times the hours that stages have held them; of the search in all."""
+    """Hours times GPUs that stages of the search may hold, after which no further trial runs;
+    interruptions included, so that the same command goes on where they are raised. A stage of
+    several workers counts while it waits for room, too. What is chosen is trained afterwards,
+    beyond them."""
     grace_epochs: int = 8
     """ASHA stops no trial before this epoch."""
     reduction_factor: float = 3.0
     """ASHA lets one in so many trials pass each rung."""
     gpus_per_worker: float = 0.0
-    """Share of a GPU that a stage of one worker takes."""
+    """Share of a GPU per worker, for instance 0.25 or 1."""
     storage: str | None = None
-    """URL of the database that holds the study; None: a journal in the run folder."""
-    warm_start: tuple[str, ...] = ()
-    """Runs whose trials count, as far as the store has their stages."""
+    """URL of a database for the study, such as sqlite:///studies.db; default: the file
+    RUN/study.journal. optuna-dashboard opens both."""
+    warm_start: tuple[Path | str, ...] = ()
+    """Runs of earlier searches, whose trials count where the store has their stages."""
+
+    @property
+    def time_budget_s(self) -> float | None:
+        """Seconds of `time_budget`."""
+        return None if self.time_budget is None else seconds(self.time_budget, "--time-budget")
 
     def __post_init__(self) -> None:
+        _ = self.time_budget_s  # complains
         if self.gpu_hours is not None and not 0 < self.gpu_hours < math.inf:
             raise InputError(f"--gpu-hours is {self.gpu_hours} but must be above zero.")
         bounds = {

@@ -40,7 +40,7 @@ class KnownTrial:
 
 
 def trials(
-    runs: Sequence[str],
+    runs: Sequence[Path | str],
     propose: Callable[[FixedTrial], Recipe],
     dataset: str,
     seeds: int,

@@ -1,0 +1,116 @@
+"""Compare a recipe with other networks, and with itself less one of its parts."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+
+from thyroid.configuration import to_json
+from thyroid.errors import InputError
+from thyroid.execution.in_process import bring_about
+from thyroid.execution.ray_task import resources_there
+from thyroid.execution.stage_scheduler import on_ray
+from thyroid.files import sha256_of
+from thyroid.progress import say
+from thyroid.runs.comparison import (
+    Row,
+    ablation_rows,
+    baseline_names,
+    baseline_rows,
+    candidates,
+    method_row,
+)
+from thyroid.runs.experiment import Experiment
+from thyroid.runs.folder import at_work, write_config
+from thyroid.runs.preflight import preflight
+from thyroid.runs.results import write_results
+from thyroid.runs.rows import copy_rows, tuned, write_rows
+from thyroid.runs.stage_sharing import lineages, write_stages
+from thyroid.runs.usage import UsageRecord
+from thyroid.space import load_space, space_file
+from thyroid.speed import fastest
+from thyroid.stage import Stage
+from thyroid.storage.open_store import open_store
+from thyroid.workflows.cluster import ray_with_room
+from thyroid.workflows.options import CompareOptions
+from thyroid.workflows.run import Run
+from thyroid.workflows.setup import Inputs, Setup, set_up, with_keywords
+
+
+def compare_recipe(inputs: Inputs, options: CompareOptions) -> Run:
+    """Compare a recipe, the method, with other networks, and with itself less one of its parts; the
+    same call again resumes.
+
+    Raises
+    ------
+    InputError
+        When data, recipe or folder cannot be used, or nothing is compared.
+    StageFailed
+        When a training cannot finish.
+    """
+    setup = set_up(inputs, options)
+    run, base = setup.run, setup.recipe
+    method = setup.experiment(options.seeds)
+    rows = _rows(setup, options)
+    propose = load_space(options.space)
+    tried = [candidates(row, propose, options.trials_per_model, seed=0) for row in rows]
+    for row in [*rows, *(ablation_rows(base) if options.ablations else [])]:
+        preflight(method.of(row.recipe))
+    if len(rows) == 1 and not options.ablations and options.trials_per_model == 1:
+        raise InputError("--models none compares nothing: name networks, or add --ablations.")
+    open_store(setup.store)  # refused before anything is written
+    about = {
+        "models": options.models,
+        "ablations": options.ablations,
+        "trials_per_model": options.trials_per_model,
+        "space": options.space,
+        "space_sha256": sha256_of(space_file(options.space)),
+        "base": to_json(base),
+    }
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(ray_with_room(base.execution, options))
+        store = stack.enter_context(at_work(run, method, "compare", setup.store, about))
+        usage = UsageRecord(run, resources_there)
+        on_cluster = functools.partial(on_ray, store, setup.where, options.gpus_per_worker)
+        needs: dict[str, list[Stage]] = {}
+        if options.trials_per_model > 1:
+            say(f"trying {sum(map(len, tried))} recipes of {len(rows)} networks")
+            with usage.counting("search") as meter:
+                runner = on_cluster(keep_going=True, meter=meter)
+                rows, needs = tuned(rows, tried, setup.dataset, store, runner)
+        method = method.of(rows[0].recipe)
+        write_config(run, method, "compare", about)
+        rows += ablation_rows(method.recipe) if options.ablations else []
+        say(f"training {len(rows)} recipes with {options.seeds} seeds each")
+        needs |= _needs(method, rows)
+        write_rows(run, method, rows, None)
+        with usage.counting("final") as meter:
+            wanted = [stage for stages in needs.values() for stage in stages]
+            bring_about(wanted, on_cluster(meter=meter))
+        write_results(run, method, store)
+        copy_rows(run, method, rows, store)
+        write_rows(run, method, rows, store)
+        write_stages(run, lineages(needs), store)
+    return Run(run)
+
+
+def _rows(setup: Setup, options: CompareOptions) -> list[Row]:
+    """The method and the networks that it is compared with, as they are before any is tuned."""
+    rows = [method_row(setup.recipe, setup.searched)]
+    for row in baseline_rows(setup.recipe, baseline_names(options.models)):
+        rows.append(dataclasses.replace(row, recipe=fastest(row.recipe)))
+    return rows
+
+
+def _needs(method: Experiment, rows: list[Row]) -> dict[str, list[Stage]]:
+    """The stages of the final comparison, by what needs them."""
+    needs = method.needs()
+    for row in rows[1:]:
+        for stage in method.of(row.recipe).predictions():
+            seed = stage.inputs["model"].config.seed
+            needs.setdefault(f"{row.name}, seed {seed}", []).append(stage)
+    return needs
+
+
+compare = with_keywords(CompareOptions)(compare_recipe)

@@ -1,0 +1,119 @@
+"""The options of train, search and compare: of the command line and of a notebook's call alike.
+
+Imports nothing heavy, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from thyroid.errors import InputError
+from thyroid.quantities import seconds
+from thyroid.recipe import RECIPES, Recipe, read_recipe
+from thyroid.tuning.search_config import SearchConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """What train, search and compare have in common."""
+
+    test_set: Path | str | None = None
+    """A data set that is the test part, such as other centres' images; default: some patients of
+    DATASET."""
+    store: Path | str | None = None
+    """Folder of artifacts, or s3://BUCKET/STORE, which runs may share; default: RUN/store."""
+    weights: Path | str | None = None
+    """torchvision's weights of the recipe's network, from which its training starts."""
+    vgg19: Path | str | None = None
+    """torchvision's VGG-19 weights, for super-resolution; default: features of a classifier trained
+    here."""
+    address: str | None = None
+    """Address of a Ray cluster; `local`: Ray is started here; default: the same, but training
+    without Ray where nothing can run side by side."""
+    gpus_per_worker: float = 0.0
+    """Share of a GPU per worker, for instance 0.25 or 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions(RunOptions):
+    """Options of train."""
+
+    seeds: int = 3
+    """Trainings, which differ in their random numbers only."""
+
+    def __post_init__(self) -> None:
+        _require_some(self, "seeds")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions(RunOptions, SearchConfig):
+    """Options of search."""
+
+    space: str
+    """A file of tune_spaces by its name (augmentation, cross_training, joint, baselines), or
+    FILE.py of your own."""
+    final_seeds: int = 3
+    """Trainings of the best recipe for the final evaluation."""
+    report_every: str | None = None
+    """Such as 60s, after which the report is rebuilt, and again, while the search runs; by a
+    process of low priority."""
+    workers_per_stage: int = 1
+    """Processes that train one network together."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_some(self, "final_seeds", "workers_per_stage")
+        if self.report_every is not None:
+            seconds(self.report_every, "--report-every")
+
+    @property
+    def config(self) -> SearchConfig:
+        """The part that a search's results depend on."""
+        names = [field.name for field in dataclasses.fields(SearchConfig)]
+        return SearchConfig(**{name: getattr(self, name) for name in names})
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareOptions(RunOptions):
+    """Options of compare."""
+
+    models: str = "small"
+    """Networks trained on the same images with as many steps: small (those for two processors),
+    published (torchvision's), none, or names such as lenet5,vgg_small."""
+    ablations: bool = False
+    """Also compare the method with itself less one part at a time."""
+    trials_per_model: int = 1
+    """Recipes tried for the method and for each network, on validation images; the given one stays
+    unless the best other is better by more than a standard error."""
+    space: str = "baselines"
+    """Search space of these recipes, a file of tune_spaces by its name or FILE.py; the recipe comes
+    first. Schedule, batch size, split and network stay, and other networks stay plain."""
+    seeds: int = 5
+    """Trainings of every row for the final comparison."""
+
+    def __post_init__(self) -> None:
+        _require_some(self, "seeds", "trials_per_model")
+
+
+def named_recipe(name: str) -> Recipe:
+    """The recipe that a preset's name or a JSON file's path names.
+
+    Raises
+    ------
+    InputError
+        When it is neither a preset nor a readable JSON file.
+    """
+    if name in RECIPES:
+        return RECIPES[name]()
+    if name.endswith(".json"):
+        return read_recipe(Path(name))
+    raise InputError(f"--recipe '{name}' is unknown: choose {', '.join(RECIPES)} or a JSON file.")
+
+
+def _require_some(options: RunOptions, *names: str) -> None:
+    for name in names:
+        if getattr(options, name) < 1:
+            option = f"--{name.replace('_', '-')}"
+            raise InputError(f"{option} is {getattr(options, name)} but must be at least 1.")

@@ -1,0 +1,128 @@
+"""A run's folder as a notebook sees it: results and trials as frames, recipes, the report."""
+
+from __future__ import annotations
+
+import html
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from reports.report import write_report
+from reports.run import read_run
+from reports.sections.comparison import comparison_info
+from reports.sections.results import results_info
+from thyroid.recipe import Recipe, read_recipe
+from thyroid.runs.comparison import METHOD
+from thyroid.runs.config import RECIPE, began_with, not_understood, read_config
+
+METRICS = ("macro_f1", "accuracy")
+
+
+class Run:
+    """What train, search or compare made; files are read when they are asked for.
+
+    Parameters
+    ----------
+    folder : of the run
+
+    Raises
+    ------
+    InputError
+        When the folder holds no run.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+        self.config: dict[str, Any] = read_config(self.folder)
+        """Content of config.json, when the run was opened."""
+
+    @classmethod
+    def open(cls, folder: Path | str) -> Run:
+        """The run in a folder that train, search, compare or demo has filled."""
+        return cls(folder)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe that the run began with."""
+        began = began_with(self.folder)
+        if began is None:
+            raise not_understood(self.folder)
+        return began
+
+    @property
+    def best_recipe(self) -> Recipe:
+        """The recipe that the run came to, recipe.json: the best of a search, else what was given,
+        or what a comparison chose for the method.
+        """
+        return read_recipe(self.folder / RECIPE)
+
+    @cached_property
+    def results(self) -> pd.DataFrame:
+        """A row for the recipe, and for each that it was compared with: the report's numbers.
+
+        Columns: `recipe`, `kind` (method, baseline, ablation), `part` (test, or validation where
+        there is no test part), `images`, `seeds`, `macro_f1` and `accuracy` with `_low` and `_high`
+        (95 % intervals over patients and seeds), and of other rows `difference` (the method's
+        macro-F1 less the row's), `difference_low`, `difference_high` and `p_value`, corrected by
+        Holm's method. Empty while the run has no predictions.
+        """
+        read = read_run(self.folder)
+        results = results_info(read)
+        if results is None:
+            return pd.DataFrame(columns=["recipe", "kind", "part", "images", "seeds", *METRICS])
+        tables = (comparison_info(read, results) or {"tables": []})["tables"]
+        others = [row for table in tables for row in table["rows"][1:]]
+        method = {"metrics": results["overall"], "seeds": len(results["seeds"])}
+        listed = []
+        for row in [{"name": METHOD, "kind": METHOD} | method, *others]:
+            named = {"recipe": row["name"], "kind": row["kind"], "part": results["part"]}
+            named |= {"images": results["images"], "seeds": row["seeds"]}
+            for metric in METRICS:
+                named |= _columns(metric, row["metrics"][metric])
+            if "difference" in row:
+                named |= _columns("difference", row["difference"]) | {"p_value": row["p_value"]}
+            listed.append(named)
+        return pd.DataFrame(listed)
+
+    @property
+    def predictions(self) -> pd.DataFrame:
+        """A row for each image and seed of the recipe: columns of predictions/, `part`, `seed`."""
+        read = read_run(self.folder)
+        columns = [f"p_{name}" for name in read.classes]
+        frames = [
+            predicted.images.assign(
+                **dict(zip(columns, predicted.probabilities.T, strict=True)),
+                part=part,
+                seed=seed,
+            )
+            for part, by_seed in read.predictions.items()
+            for seed, predicted in by_seed.items()
+        ]
+        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+    @property
+    def trials(self) -> pd.DataFrame:
+        """trials.csv, a row for each trial of a search; empty where nothing was searched."""
+        trials = read_run(self.folder).trials
+        return pd.DataFrame() if trials is None else trials
+
+    def report(self, lang: str = "en") -> Path:
+        """Write the report, in English or Chinese (`zh`): RUN/report.html, RUN/report.zh.html."""
+        return write_report(self.folder, lang=lang)
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r})"
+
+    def _repr_html_(self) -> str:
+        data, named = self.config["dataset"], html.escape(str(self.folder))
+        about = f"{self.config['command']} on {data['name']}, {data['images']} images"
+        shown = self.results.to_html(index=False, float_format="{:.3f}".format, na_rep="")
+        return f"<p><b>{named}</b>: {html.escape(about)}</p>{shown}"
+
+
+def _columns(name: str, estimate: dict[str, float] | None) -> dict[str, float | None]:
+    """An estimate, and the ends of its interval."""
+    sides = {"": "value", "_low": "low", "_high": "high"}
+    return {name + end: estimate[side] if estimate else None for end, side in sides.items()}

@@ -1,0 +1,102 @@
+"""Search recipes with Ray Tune and Optuna, then evaluate the best."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from pathlib import Path
+
+from thyroid.configuration import to_json
+from thyroid.errors import InputError
+from thyroid.execution.stage_scheduler import on_ray
+from thyroid.files import sha256_of
+from thyroid.progress import say
+from thyroid.quantities import seconds
+from thyroid.recipe import override
+from thyroid.runs.folder import at_work, write_config
+from thyroid.runs.live_report import LiveReport
+from thyroid.runs.preflight import preflight
+from thyroid.runs.results import evaluate
+from thyroid.runs.stage_sharing import lineages, write_stages
+from thyroid.space import load_space, space_file
+from thyroid.storage.open_store import open_store
+from thyroid.tuning.space_validation import validate_space
+from thyroid.tuning.study import database, find_study
+from thyroid.tuning.tune_search import Search
+from thyroid.workflows.cluster import ray_with_room
+from thyroid.workflows.options import SearchOptions
+from thyroid.workflows.run import Run
+from thyroid.workflows.setup import Inputs, set_up, with_keywords
+
+
+def search_recipes(inputs: Inputs, options: SearchOptions, command: str = "search") -> Run:
+    """Search recipes, then train the best with more seeds and evaluate it; the same call resumes.
+
+    Parameters
+    ----------
+    command : recorded in config.json
+
+    Raises
+    ------
+    InputError
+        When data, recipe, space or folder cannot be used.
+    StageFailed
+        When no trial, or the final training, can finish.
+    """
+    space, config = load_space(options.space), options.config
+    workers = max(options.workers_per_stage, inputs.recipe.execution.workers)
+    asked = override(inputs.recipe, {"execution.workers": workers})
+    setup = set_up(dataclasses.replace(inputs, recipe=asked), options)
+    run, base = setup.run, setup.recipe
+    if config.gpu_hours is not None and base.execution.device == "cpu":
+        raise InputError(
+            "--gpu-hours limits GPUs, and the recipe trains on the processor: use --time-budget."
+        )
+    first = setup.experiment(options.final_seeds)
+    open_store(setup.store)  # refused before anything is written
+    about = {
+        "space": options.space,
+        "space_sha256": sha256_of(space_file(options.space)),
+        **dataclasses.asdict(config),
+        "objectives": list(config.objectives),
+        "warm_start": list(map(str, config.warm_start)),
+        "base": to_json(base),
+    }
+    validate_space(space, base, setup.dataset, config.trials, config.seed)
+    preflight(first)
+    for earlier in config.warm_start:
+        find_study(Path(earlier))
+    if config.storage is not None:
+        database(config.storage)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(ray_with_room(base.execution, options))
+        store = stack.enter_context(at_work(run, first, command, setup.store, about))
+        with contextlib.ExitStack() as while_searching:
+            live = None
+            if options.report_every is not None:
+                every_s = seconds(options.report_every, "--report-every")
+                live = while_searching.enter_context(LiveReport(run, every_s))
+            say(f"searching '{options.space}' for {config.trials} trials")
+            search = Search(
+                run=run,
+                dataset=setup.dataset,
+                base=base,
+                space=space,
+                config=config,
+                store=store,
+                datasets=setup.where,
+                report=live,
+            )
+            best = search.best()
+        found = first.of(best)
+        write_config(run, found, command, about)
+        number = len(found.seeds)
+        say(f"training the best recipe with {number} seed{'s' if number > 1 else ''}")
+        with search.usage.counting("final") as meter:
+            runner = on_ray(store, setup.where, config.gpus_per_worker, meter=meter)
+            evaluate(run, found, store, runner)
+        write_stages(run, search.needs() | lineages(found.needs()), store)
+    return Run(run)
+
+
+search = with_keywords(SearchOptions)(search_recipes)

@@ -1,0 +1,250 @@
+"""What train, search and compare begin with: data, run folder, and the recipe, resolved."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import itertools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ParamSpec, Protocol, TypeVar
+
+import torch
+
+from thyroid.data.dataset import Dataset
+from thyroid.errors import InputError
+from thyroid.execution.in_process import Datasets
+from thyroid.files import sha256_of
+from thyroid.machine import resolve
+from thyroid.networks.build import build
+from thyroid.networks.pretrained import load_pretrained
+from thyroid.networks.srgan import Vgg19Features
+from thyroid.progress import say
+from thyroid.recipe import Recipe, for_data, override
+from thyroid.runs.config import RECIPE, began_with, searched_before
+from thyroid.runs.experiment import Experiment
+from thyroid.speed import fastest
+from thyroid.storage.bucket import bucket_url
+from thyroid.workflows.options import RunOptions, named_recipe
+from thyroid.workflows.run import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """What a workflow is given beside its options."""
+
+    dataset: Dataset
+    run: Path
+    """Folder of the results."""
+    recipe: Recipe
+    """As asked for: it may say `auto`."""
+    searched: int
+    """Recipes that an earlier run had tried for it; 0: none that is known of."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """What a workflow works with, once files are read and the machine is known."""
+
+    dataset: Dataset
+    run: Path
+    recipe: Recipe
+    """Without `auto`, and with the digests of the user's files."""
+    searched: int
+    test_set: Dataset | None
+    where: Datasets
+    """Folder of each data set, and each weights file, by its digest."""
+    store: Path
+    """Folder or bucket of the artifacts."""
+
+    def experiment(self, seeds: int) -> Experiment:
+        """The recipe with so many seeds."""
+        return Experiment(
+            dataset=self.dataset,
+            recipe=self.recipe,
+            seeds=range(seeds),
+            test_set=self.test_set,
+            searched=self.searched,
+        )
+
+
+def inputs(
+    dataset: Dataset | Path | str,
+    run: Path | str,
+    recipe: Recipe | Run | Path | str,
+    changes: Mapping[str, Any] | None = None,
+) -> Inputs:
+    """Open the data set and read the recipe.
+
+    Parameters
+    ----------
+    recipe : a preset's name, a JSON file, a run whose best recipe is meant, or the recipe itself,
+        of which nobody knows how many others had been tried
+    changes : fields of the recipe by their dotted names, such as {"input.size": 32}
+
+    Raises
+    ------
+    InputError
+        When a file cannot be read, or `run` is a bucket.
+    """
+    if bucket_url(run) is not None:
+        raise InputError(f"{run} is in a bucket: name a folder here, or use the command line.")
+    opened = dataset if isinstance(dataset, Dataset) else Dataset.open(dataset)
+    if not opened.folder.is_absolute():  # Ray's workers are in folders of their own
+        opened = dataclasses.replace(opened, folder=opened.folder.absolute())
+    source = str(recipe.folder / RECIPE if isinstance(recipe, Run) else recipe)
+    asked = recipe if isinstance(recipe, Recipe) else named_recipe(source)
+    searched = searched_before("" if isinstance(recipe, Recipe) else source, Path(run))
+    return Inputs(
+        dataset=opened, run=Path(run), recipe=override(asked, changes or {}), searched=searched
+    )
+
+
+def set_up(given: Inputs, options: RunOptions) -> Setup:
+    """Resolve the recipe for these data and this machine, and read the user's files.
+
+    With a test set, no patient of the data set is kept for testing.
+
+    Raises
+    ------
+    InputError
+        When a file cannot be read or holds something else, or is not the one that the recipe was
+        made with.
+    """
+    dataset = given.dataset
+    recipe = _resolved(given, options.gpus_per_worker)
+    where = {dataset.digest: dataset.folder}
+    test_set = None
+    if options.test_set is not None:
+        test_set = Dataset.open(Path(options.test_set).absolute())
+        where[test_set.digest] = test_set.folder
+        recipe = override(recipe, {"split.test": 0.0, "split.leave_out_centre": None})
+    vgg19 = _digest(options.vgg19, recipe.srgan.vgg19, "--vgg19")
+    if vgg19 is not None:
+        file, digest = vgg19
+        Vgg19Features(file)  # said now, not after the generators' first half
+        where[digest] = file
+        recipe = override(recipe, {"srgan.vgg19": digest})
+    weights = _digest(options.weights, recipe.network.weights, "--weights")
+    if weights is not None:
+        file, digest = weights
+        load_pretrained(build(recipe.network, len(dataset.info.classes)), file, recipe.network)
+        where[digest] = file
+        recipe = override(recipe, {"network.weights": digest})
+    return Setup(
+        dataset=dataset,
+        run=given.run,
+        recipe=recipe,
+        searched=given.searched,
+        test_set=test_set,
+        where=where,
+        store=Path(options.store or given.run / "store"),
+    )
+
+
+def _resolved(given: Inputs, gpus_per_worker: float) -> Recipe:
+    """The recipe with `auto` replaced by what there is, and without what the data do not allow."""
+    recipe, info = given.recipe, given.dataset.info
+    if info.kind == "display":
+        say("The data are pictures, not counts: thinning of counts is switched off.")
+    execution = recipe.execution
+    if gpus_per_worker and execution.device == "auto":  # the workers' machines, not this one
+        execution = dataclasses.replace(execution, device="cuda")
+    resolved = dataclasses.replace(recipe, execution=resolve(execution))
+    fixed = fastest(resolved, began_with(given.run))
+    fitting = for_data(fixed, info.kind, crosses=bool(given.dataset.is_cross.any()))
+    if fixed.synthetic and fitting.mixing != fixed.mixing:
+        say("No image shows more than one disease: no synthetic cross images are made.")
+    if fixed.cross.order != fitting.cross.order:
+        say("No image shows more than one disease: there is no cross phase.")
+    return fitting
+
+
+def _digest(file: Path | str | None, asked: str | None, option: str) -> tuple[Path, str] | None:
+    """A weights file and its SHA-256, which is the recipe's where this names one."""
+    if file is None:
+        if asked is not None:
+            raise InputError(f"The recipe takes weights: give {option} FILE ({asked[:12]}).")
+        return None
+    path = Path(file).absolute()
+    if not path.is_file():
+        raise InputError(f"{option} {file} is no file.")
+    found = sha256_of(path)
+    if asked not in (None, found):
+        raise InputError(f"{option} {file} is not the file of the recipe ({asked[:12]}).")
+    return path, found
+
+
+P = ParamSpec("P")
+Options = TypeVar("Options")
+
+
+class Workflow(Protocol[P]):
+    """A workflow as a notebook calls it: its options are keyword arguments."""
+
+    def __call__(
+        self,
+        dataset: Dataset | Path | str,
+        run: Path | str,
+        recipe: Recipe | Run | Path | str = "small",
+        changes: Mapping[str, Any] | None = None,
+        *args: P.args,
+        **options: P.kwargs,
+    ) -> Run:
+        """Fill the run folder; see `inputs` for the parameters that all workflows share."""
+
+
+def with_keywords(
+    options: Callable[P, Options],
+) -> Callable[[Callable[[Inputs, Options], Run]], Workflow[P]]:
+    """Make a notebook's function of a workflow: each field of `options` is a keyword argument.
+
+    The caller's number of torch threads is as before afterwards.
+    """
+
+    def decorate(workflow: Callable[[Inputs, Options], Run]) -> Workflow[P]:
+        def called(
+            dataset: Dataset | Path | str,
+            run: Path | str,
+            recipe: Recipe | Run | Path | str = "small",
+            changes: Mapping[str, Any] | None = None,
+            *args: P.args,
+            **given: P.kwargs,
+        ) -> Run:
+            threads = torch.get_num_threads()
+            try:
+                return workflow(inputs(dataset, run, recipe, changes), options(*args, **given))
+            finally:
+                torch.set_num_threads(threads)
+
+        _describe(called, workflow, options)
+        return called
+
+    return decorate
+
+
+def _describe(called: Any, workflow: Callable[..., Run], options: Callable[..., Any]) -> None:
+    """Have `help()` and editors show the options, and what they mean."""
+    signature = inspect.signature(called)
+    shared = list(itertools.islice(signature.parameters.values(), 4))
+    own = inspect.signature(options).parameters.values()
+    called.__signature__ = signature.replace(parameters=[*shared, *own])
+    called.__name__ = called.__qualname__ = workflow.__name__
+    called.__module__ = workflow.__module__
+    told = "\n".join(f"{name} : {meaning}" for name, meaning in _meanings(options).items())
+    called.__doc__ = f"{inspect.getdoc(workflow)}\n\nOptions\n-------\n{told}\n"
+
+
+def _meanings(options: Any) -> dict[str, str]:
+    """The docstrings of a dataclass's fields, which Python itself does not keep."""
+    found: dict[str, str] = {}
+    for part in reversed(options.__mro__[:-1]):
+        (tree,) = ast.parse(inspect.getsource(part)).body
+        assert isinstance(tree, ast.ClassDef)
+        for field, text in itertools.pairwise(tree.body):
+            if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
+                assert isinstance(field.target, ast.Name)
+                found[field.target.id] = " ".join(ast.literal_eval(text.value).split())
+    return found

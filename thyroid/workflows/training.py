@@ -1,0 +1,72 @@
+"""Train one recipe over several seeds and evaluate it."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+
+from thyroid.execution.meter import in_process_metered
+from thyroid.machine import at_once, resources
+from thyroid.runs.experiment import Experiment
+from thyroid.runs.folder import at_work, write_config
+from thyroid.runs.preflight import preflight
+from thyroid.runs.results import evaluate
+from thyroid.runs.stage_sharing import lineages, write_stages
+from thyroid.runs.usage import UsageRecord
+from thyroid.stages.compute import start
+from thyroid.storage.open_store import open_store
+from thyroid.storage.store import Store
+from thyroid.workflows.options import TrainOptions
+from thyroid.workflows.run import Run
+from thyroid.workflows.setup import Inputs, Setup, set_up, with_keywords
+
+
+def train_recipe(inputs: Inputs, options: TrainOptions) -> Run:
+    """Train one recipe over several seeds and evaluate it; the same call again resumes.
+
+    Raises
+    ------
+    InputError
+        When data, recipe or folder cannot be used.
+    StageFailed
+        When a training cannot finish.
+    """
+    setup = set_up(inputs, options)
+    run, recipe = setup.run, setup.recipe
+    experiment = setup.experiment(options.seeds)
+    known = open_store(setup.store)
+    preflight(experiment)
+    with contextlib.ExitStack() as stack:
+        if options.address is None and not _side_by_side(setup, experiment, options, known):
+            start(recipe.execution)  # what this machine lacks is found before anything is written
+            there, runner_in = resources, in_process_metered
+        else:
+            # A training in this process needs no Ray.
+            from thyroid.execution.ray_task import resources_there
+            from thyroid.execution.stage_scheduler import on_ray
+            from thyroid.workflows.cluster import ray_with_room
+
+            stack.enter_context(ray_with_room(recipe.execution, options))
+            there = resources_there
+            runner_in = functools.partial(on_ray, gpus_per_worker=options.gpus_per_worker)
+        store = stack.enter_context(at_work(run, experiment, "train", setup.store))
+        write_config(run, experiment, "train")
+        with UsageRecord(run, there).counting("final") as meter:
+            evaluate(run, experiment, store, runner_in(store, setup.where, meter=meter))
+        write_stages(run, lineages(experiment.needs()), store)
+    return Run(run)
+
+
+def _side_by_side(
+    setup: Setup, experiment: Experiment, options: TrainOptions, known: Store
+) -> bool:
+    """Whether Ray makes it faster: there are several workers, or seeds, and room for them."""
+    execution = setup.recipe.execution
+    return execution.workers > 1 or (
+        options.seeds > 1
+        and at_once(execution, options.gpus_per_worker) > 1
+        and any(stage.key not in known for stage in experiment.stages())
+    )
+
+
+train = with_keywords(TrainOptions)(train_recipe)
