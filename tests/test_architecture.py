@@ -59,7 +59,7 @@ HEAVY: dict[str, set[str]] = {
     "ray": {"execution", "tuning"},
     "torch": {
         *("acquisition", "augment", "generators", "network_input", "networks", "stages"),
-        *("machine", "speed", "commands.predict", "workflows"),
+        *("machine", "speed", "workflows"),
         *("evaluate.occlusion", "evaluate.generator_quality"),
         *("model.model_folder", "model.onnx_graph", "model.predict_files", "runs.preflight"),
     },

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from thyroid.commands.options import RunPath
+from thyroid.commands.options import RunPath, run_here
 
 
 def export(
@@ -28,42 +28,29 @@ def export(
         store: where the run keeps its artifacts, for other seeds than the first; default:
             RUN/store.
     """
-    from reports.model_card import metrics, model_card, model_card_info
-    from reports.run import read_run
-    from thyroid.files import new_folder
-    from thyroid.model import make_model
-    from thyroid.model.model_folder import README, read_model
-    from thyroid.model.onnx_graph import require_onnx, write_onnx
+    from thyroid.workflows import exporting
 
-    if onnx:
-        require_onnx()
-    source = make_model.trained(run, seed, store)
-    with new_folder(model) as folder:
-        card = make_model.model_card(source)
-        make_model.write_model(source, card, folder)
-        readable = read_model(folder)  # the run may be of a thyroid that built another network
-        difference = write_onnx(readable, folder) if onnx else None
-        info = model_card_info(read_run(run), source.seed, card, difference)
-        make_model.write_model(source, card | {"metrics": metrics(info)}, folder)
-        (folder / README).write_text(model_card(info), encoding="utf-8")
-    f1, sets = info["results"]["overall"]["macro_f1"], info["sets"]
+    with run_here(run, alone=False) as folder:
+        made = exporting.export(folder, model, onnx=onnx, seed=seed, store=store or run / "store")
+    reached, calibration = made.card["metrics"], made.card["calibration"]
+    f1, sets = reached["overall"]["macro_f1"], reached["sets"]
     print(
-        f"{model}: seed {source.seed}, calibrated on {card['calibration']['images']} validation "
-        f"images (temperature {card['calibration']['temperature']:.2f})"
+        f"{model}: seed {made.card['seed']}, calibrated on {calibration['images']} validation "
+        f"images (temperature {calibration['temperature']:.2f})"
     )
     print(
-        f"on {info['results']['images']} {info['part']} images: macro-F1 {f1['value']:.3f}; "
+        f"on {reached['images']} {reached['part']} images: macro-F1 {f1['value']:.3f}; "
         f"one class is credible for {sets['named']['value']:.0%}, the true class among the "
         f"credible for {sets['coverage']['value']:.0%}"
     )
-    level, calibrated = card["calibration"]["level"], card["calibration"]["images"]
+    level, calibrated = calibration["level"], calibration["images"]
     if calibrated < level / (1 - level):
         print(
             f"{calibrated} validation images are too few to say which classes are credible: every "
             "outcome will be 'uncertain'"
         )
-    if not info["results"]["learned"]:
+    if not reached["learned"]:
         print("nothing was learned: that is no more than luck")
-    if difference is not None:
-        print(f"model.onnx gives torch's probabilities within {difference:.0e}")
-    print(f"model card: {model / README}; not for clinical use")
+    if made.onnx_difference is not None:
+        print(f"model.onnx gives torch's probabilities within {made.onnx_difference:.0e}")
+    print(f"model card: {model / 'README.md'}; not for clinical use")

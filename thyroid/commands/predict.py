@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -12,9 +11,6 @@ from tyro.conf import Positional, arg
 from thyroid.errors import InputError
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
     from thyroid.model.predict_files import Prediction
 
 LINES = 20
@@ -40,55 +36,34 @@ def predict(
         lang: of that page, English or Chinese.
         threads: processor threads that compute.
     """
-    import torch
-
-    from thyroid import progress
     from thyroid.files import cannot_write, replace_text
     from thyroid.model import predict_files
-    from thyroid.model.model_folder import read_model
+    from thyroid.workflows import predicting
 
-    if threads < 1:
-        raise InputError(f"--threads is {threads} but must be at least 1.")
-    if not images:
-        raise InputError("No image is named: name files or folders.")
     for path in (out, *([explain] if explain else [])):
         if path.is_dir():
             raise InputError(f"{path} is a folder: name a file.")
     if explain is not None and out in (explain, explain.with_suffix(".json")):
         raise InputError(f"{out} would be written twice: --explain needs a name of its own.")
-    torch.set_num_threads(threads)
-    opened = read_model(model)
-    files = predict_files.files_below(images)
-    if not files:
-        raise InputError(f"There is no file in {', '.join(map(str, images))}: name others.")
+    opened = predicting.Model.open(model)
     shown = 0
     if explain is not None:
         from reports.explain_page import MOST_IMAGES, write_explanation
 
         shown = MOST_IMAGES
-    found: list[Prediction] = []
-    maps: list[npt.NDArray[np.float32]] = []
-    with progress.bar("predicting", "files") as advance:
-        for one in predict_files.predict(opened, files):
-            if one.image is not None:
-                if len(maps) < shown:
-                    maps.append(predict_files.heat_map(opened, one))
-                else:
-                    one = dataclasses.replace(one, image=None)  # thousands need not be held
-            found.append(one)
-            advance(len(found), len(files))
+    found, maps = predicting.predict(opened, images, threads=threads, heat_maps=shown)
     with cannot_write(out):
         out.parent.mkdir(parents=True, exist_ok=True)
-    replace_text(out, predict_files.table(opened, found))
+    replace_text(out, predict_files.table(opened.network, found))
     if explain is not None:
-        write_explanation(opened, found, maps, explain, lang)
+        write_explanation(opened.network, found, maps, explain, lang)
 
     for one in found[:LINES]:
-        print(predict_files.line(opened, one))
+        print(predict_files.line(opened.network, one))
     if len(found) > LINES:
         print(f"... and {len(found) - LINES} more")
     _sum_up(found, out, explain)
-    if not opened.learned:
+    if not opened.network.learned:
         print("note: this model learned nothing: its answers are no better than luck")
     print("Not for clinical use.")
 
