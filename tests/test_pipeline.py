@@ -49,15 +49,6 @@ def test_a_long_chain_of_segments_can_be_sent() -> None:
     assert sent.inputs["previous"].inputs["split"] is sent.inputs["split"]
 
 
-def test_what_is_known_ends_a_lineage() -> None:
-    chain = pipeline.classifier(toy_recipe(), DIGEST, 0)
-    final, before = chain[-1], chain[-2]
-    split = final.inputs["split"]
-    assert list(final.lineage({before.key})) == [split, final]
-    assert list(final.lineage({before.key, split.key})) == [final]
-    assert list(final.lineage({final.key})) == []
-
-
 def test_the_stage_version_is_part_of_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     before = pipeline.classifier(toy_recipe(), DIGEST, 0)[-1].key
     newer = {**KINDS, "split": Kind(version=99, function="x:y")}

@@ -54,6 +54,6 @@ NORMALISATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-def network_input(counts: Tensor, normalisation: str = "sqrt_mean") -> Tensor:
+def network_input(counts: Tensor, normalisation: str) -> Tensor:
     """Normalise counts (N, H, W) -> intensities (N, 1, H, W) float32."""
     return NORMALISATIONS[normalisation](counts.to(torch.float32)).unsqueeze(1)

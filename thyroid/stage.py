@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from importlib import metadata
@@ -103,18 +103,15 @@ class Stage:
         execution: ExecutionConfig = getattr(self.config, "execution", ExecutionConfig())
         return execution
 
-    def lineage(self, known: Container[str] = ()) -> Iterator[Stage]:
-        """Yield all stages that this one needs, and itself, each once and in order of computation.
-
-        Stages whose keys are `known` are left out, and so are inputs that only they need.
-        """
+    def lineage(self) -> Iterator[Stage]:
+        """Yield all stages that this one needs, and itself, each once and in computing order."""
         seen: set[str] = set()
         waiting: list[tuple[Stage, bool]] = [(self, False)]
         while waiting:  # no recursion: a chain may be too long
             stage, fed = waiting.pop()
             if fed:
                 yield stage
-            elif stage.key not in seen and stage.key not in known:
+            elif stage.key not in seen:
                 seen.add(stage.key)
                 waiting.append((stage, True))
                 waiting += [(upstream, False) for upstream in reversed(list(stage.inputs.values()))]

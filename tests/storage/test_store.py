@@ -17,6 +17,7 @@ from thyroid.storage import lease
 from thyroid.storage.store import Busy, Store
 
 KEY = "ab" + "0" * 62
+FILE = "inner/file.txt"
 
 
 @contextlib.contextmanager
@@ -35,11 +36,11 @@ def patiently(store: Store) -> Iterator[Path | None]:
 def put(store: Store, text: str = "content") -> None:
     with patiently(store) as folder:
         if folder is not None:
-            (folder / "file.txt").write_text(text)
+            (folder / "inner").mkdir()
+            (folder / FILE).write_text(text)
 
 
-def test_an_artifact_is_there_after_the_block_and_not_before(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+def test_an_artifact_is_there_after_the_block_and_not_before(store: Store) -> None:
     with store.building(KEY, {"kind": "test"}) as folder:
         assert folder is not None
         (folder / "file.txt").write_text("content")
@@ -49,13 +50,11 @@ def test_an_artifact_is_there_after_the_block_and_not_before(tmp_path: Path) -> 
     assert found is not None
     assert (found / "file.txt").read_text() == "content"
     assert json.loads((found / "manifest.json").read_text())["kind"] == "test"
-    assert not list((tmp_path / "building").iterdir())
-    assert not list((tmp_path / "claims").iterdir())
+    assert not list((store.root / "building").iterdir())
+    assert not list((store.root / "claims").iterdir())
 
 
-def test_a_block_that_raises_leaves_nothing(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-
+def test_a_block_that_raises_leaves_nothing(store: Store) -> None:
     def fail() -> None:
         with store.building(KEY, {}) as folder:
             assert folder is not None
@@ -65,35 +64,33 @@ def test_a_block_that_raises_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError):
         fail()
     assert KEY not in store
-    assert not list((tmp_path / "building").iterdir())
-    assert not list((tmp_path / "claims").iterdir())
+    assert not list((store.root / "building").iterdir())
+    assert not list((store.root / "claims").iterdir())
 
 
-def test_what_is_there_is_not_built_again(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+def test_what_is_there_is_not_built_again(store: Store) -> None:
     put(store, "first")
     with store.building(KEY, {}) as folder:
         assert folder is None
     put(store, "second")
     found = store.open(KEY)
     assert found is not None
-    assert (found / "file.txt").read_text() == "first"
+    assert (found / FILE).read_text() == "first"
 
 
 @pytest.mark.parametrize(
     "damage", ["change", "truncate", "remove", "manifest", "no manifest", "renamed"]
 )
-def test_a_damaged_artifact_is_set_aside_and_built_again(tmp_path: Path, damage: str) -> None:
-    store = Store(tmp_path)
+def test_a_damaged_artifact_is_set_aside_and_built_again(store: Store, damage: str) -> None:
     put(store)
     found = store.open(KEY)
     assert found is not None
     if damage == "change":
-        (found / "file.txt").write_text("contemt")
+        (found / FILE).write_text("contemt")
     elif damage == "truncate":
-        (found / "file.txt").write_text("")
+        (found / FILE).write_text("")
     elif damage == "remove":
-        (found / "file.txt").unlink()
+        (found / FILE).unlink()
     elif damage == "manifest":
         (found / "manifest.json").write_text("{")
     elif damage == "no manifest":
@@ -105,7 +102,7 @@ def test_a_damaged_artifact_is_set_aside_and_built_again(tmp_path: Path, damage:
     assert KEY not in store
     put(store, "again")
     assert store.open(KEY) is not None
-    assert len(list((tmp_path / "damaged").iterdir())) == 1
+    assert len(list((store.root / "damaged").iterdir())) == 1
 
 
 def _build_slowly(root: Path, counter: Path, ready: object) -> None:
@@ -314,20 +311,7 @@ def test_a_full_disk_is_a_sentence_and_leaves_nothing(tmp_path: Path) -> None:
         subprocess.run(["umount", str(disk)], check=True)
 
 
-def test_an_artifact_may_hold_folders(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    with store.building(KEY, {}) as folder:
-        assert folder is not None
-        (folder / "inner").mkdir()
-        (folder / "inner" / "file.txt").write_text("content")
-    found = store.open(KEY)
-    assert found is not None
-    (found / "inner" / "file.txt").write_text("contemt")
-    assert store.open(KEY) is None
-
-
-def test_who_finds_a_claim_is_told_at_once(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+def test_who_finds_a_claim_is_told_at_once(store: Store) -> None:
     with store.building(KEY, {}) as folder:
         assert folder is not None
         watch = store.watch(KEY)
@@ -347,30 +331,27 @@ def test_a_manifest_says_who_made_it_and_how_long_it_took(tmp_path: Path) -> Non
     assert 0 <= manifest["seconds"] < 60
 
 
-def test_use_is_seen_by_the_manifests_time(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+def test_use_is_seen_by_the_manifests_time(store: Store) -> None:
     put(store)
     manifest = store.artifact(KEY) / "manifest.json"
-    for use in (lambda: store.open(KEY), lambda: store.read(KEY, "file.txt")):
+    for use in (lambda: store.open(KEY), lambda: store.read(KEY, FILE)):
         os.utime(manifest, (0, 0))
         assert use() is not None
         assert manifest.stat().st_mtime > time.time() - 60
 
 
-def test_one_file_is_verified_when_it_is_read(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    assert store.read(KEY, "file.txt") is None
+def test_one_file_is_verified_when_it_is_read(store: Store) -> None:
+    assert store.read(KEY, FILE) is None
     put(store)
-    assert store.read(KEY, "file.txt") == b"content"
-    (store.artifact(KEY) / "file.txt").write_text("contemt")
-    assert store.read(KEY, "file.txt") is None
+    assert store.read(KEY, FILE) == b"content"
+    (store.artifact(KEY) / FILE).write_text("contemt")
+    assert store.read(KEY, FILE) is None
     assert KEY not in store
     put(store)
     assert store.read(KEY, "other.txt") is None
 
 
-def test_a_failure_is_remembered(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+def test_a_failure_is_remembered(store: Store) -> None:
     assert store.failure(KEY) is None
     store.fail(KEY, "Training diverged.")
     assert store.failure(KEY) == "Training diverged."

@@ -20,12 +20,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import obstore
+from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
+from obstore.store import ObjectStore, from_url
+
 from thyroid.errors import InputError, StorageError
 from thyroid.storage import lease
 
 if TYPE_CHECKING:
-    from obstore import UpdateVersion
-    from obstore.store import ObjectStore
+    from obstore import UpdateVersion  # exists for type checkers only
 
 SCHEMES = ("s3", "gs", "az")
 RETRY_SECONDS = 60
@@ -78,8 +81,6 @@ class Bucket:
 
     def get_with_version(self, name: str) -> tuple[bytes, UpdateVersion] | None:
         """Return an object's content and version; None if it does not exist."""
-        import obstore
-
         with self._refusals(), contextlib.suppress(FileNotFoundError):
             found = obstore.get(self._objects, name)
             version: UpdateVersion = {}  # S3 and Azure use the e_tag, Google the version
@@ -92,8 +93,6 @@ class Bucket:
 
     def fetch(self, name: str, path: Path) -> bool:
         """Download an object into a file; False if it does not exist."""
-        import obstore
-
         with self._refusals():
             try:
                 found = obstore.get(self._objects, name)
@@ -106,8 +105,6 @@ class Bucket:
 
     def put(self, name: str, content: bytes | Path) -> None:
         """Write an object atomically."""
-        import obstore
-
         with self._refusals():
             obstore.put(self._objects, name, content)
 
@@ -117,9 +114,6 @@ class Bucket:
         The content must be unique to the caller: when a response is lost and the request repeated,
         the content shows that the object is the caller's.
         """
-        import obstore
-        from obstore.exceptions import AlreadyExistsError
-
         with self._refusals():
             try:
                 obstore.put(self._objects, name, content, mode="create")
@@ -129,9 +123,6 @@ class Bucket:
 
     def replace(self, name: str, content: bytes, version: UpdateVersion) -> bool:
         """Replace an object of this version; False if it has changed or is gone."""
-        import obstore
-        from obstore.exceptions import PreconditionError
-
         with self._refusals():
             try:
                 obstore.put(self._objects, name, content, mode=version)
@@ -141,22 +132,16 @@ class Bucket:
 
     def delete(self, name: str) -> None:
         """Delete an object if it exists."""
-        import obstore
-
         with self._refusals(), contextlib.suppress(FileNotFoundError):
             obstore.delete(self._objects, name)
 
-    def names(self, prefix: str = "") -> list[str]:
+    def names(self, prefix: str) -> list[str]:
         """Return the names of all objects below a prefix."""
-        import obstore
-
         with self._refusals():
             return [meta["path"] for page in obstore.list(self._objects, prefix) for meta in page]
 
     def names_without(self, folders: Sequence[str]) -> list[str]:
         """Return the names of all objects outside these folders, which are not listed."""
-        import obstore
-
         with self._refusals():
             top = obstore.list_with_delimiter(self._objects)
         names = [meta["path"] for meta in top["objects"]]
@@ -167,8 +152,6 @@ class Bucket:
 
     @cached_property
     def _objects(self) -> ObjectStore:
-        from obstore.store import from_url
-
         plain = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
         return from_url(
             self.url,
@@ -182,8 +165,6 @@ class Bucket:
 
     @contextlib.contextmanager
     def _refusals(self) -> Iterator[None]:
-        from obstore.exceptions import BaseError
-
         try:
             yield
         except (BaseError, FileNotFoundError) as refusal:  # the bucket does not exist

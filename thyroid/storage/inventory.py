@@ -134,11 +134,7 @@ def take_inventory(store: Store) -> Inventory:
         now = store.now()
     except OSError:  # the store is read-only
         now = time.time_ns()
-    folders = [
-        (folder, read_artifact(folder))
-        for first in _entries(store.root / "artifacts", _FIRST_OF_KEY)
-        for folder in _entries(first, _KEY)
-    ]
+    folders = [(folder, read_artifact(folder)) for folder in _by_key(store.root / "artifacts")]
     names = {"building": _SCRATCH, "damaged": _SCRATCH, "trash": _TRASH}
     scratch = {name: list(_entries(store.root / name, names[name])) for name in names}
     # Every user of what is listed above took a lease before that, so leases are read last
@@ -174,11 +170,7 @@ def verify(store: Store, advance: Advance) -> tuple[int, list[str]]:
     -------
     number of artifacts, and a name for each damaged one
     """
-    folders = [
-        folder
-        for first in _entries(store.root / "artifacts", _FIRST_OF_KEY)
-        for folder in _entries(first, _KEY)
-    ]
+    folders = list(_by_key(store.root / "artifacts"))
     before = _set_aside(store)
     damaged = []
     for done, folder in enumerate(folders, start=1):
@@ -262,10 +254,15 @@ def _set_aside(store: Store) -> set[str]:
 
 
 def _failures(store: Store) -> Iterator[Failure]:
-    for first in _entries(store.root / "failures", _FIRST_OF_KEY):
-        for path in _entries(first, _KEY, files=True):
-            with contextlib.suppress(FileNotFoundError):
-                yield Failure(path=path, reason=path.read_text().strip(), since=_time(path))
+    for path in _by_key(store.root / "failures", files=True):
+        with contextlib.suppress(FileNotFoundError):
+            yield Failure(path=path, reason=path.read_text().strip(), since=_time(path))
+
+
+def _by_key(folder: Path, *, files: bool = False) -> Iterator[Path]:
+    """Yield the folders, or the files, at KE/KEY."""
+    for first in _entries(folder, _FIRST_OF_KEY):
+        yield from _entries(first, _KEY, files=files)
 
 
 def _entries(folder: Path, names: re.Pattern[str], *, files: bool = False) -> Iterator[Path]:
