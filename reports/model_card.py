@@ -18,8 +18,8 @@ from reports.sections.verdict import verdict_info
 from thyroid.evaluate.bootstrap import bootstrap
 from thyroid.evaluate.conformal import conformal_set
 from thyroid.evaluate.metrics import Floats
-from thyroid.evaluate.predictions import Predictions
 from thyroid.evaluate.temperature import tempered
+from thyroid.run_files.predictions_csv import Predictions
 
 
 def model_card_info(

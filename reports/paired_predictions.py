@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from thyroid.errors import InputError
 from thyroid.evaluate.metrics import Floats, Ints
-from thyroid.evaluate.predictions import Predictions
+from thyroid.run_files.predictions_csv import Predictions
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -10,19 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from reports.case_files import Cases, read_cases
 from reports.synthetic import read_examples, read_quality
 from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
-from thyroid.evaluate.predictions import Predictions, read_predictions
-from thyroid.runs.config import read_config
-from thyroid.runs.stage_sharing import NeededStage, read_stages
-from thyroid.runs.usage import read_usage
+from thyroid.run_files.config_json import read_config
+from thyroid.run_files.predictions_csv import Predictions, read_predictions
+from thyroid.run_files.rows_json import FOLDER, ComparedRow, read_rows
+from thyroid.run_files.split_csv import read_split
+from thyroid.run_files.stages_json import NeededStage, read_stages
+from thyroid.run_files.trials_csv import Trial, read_trials
+from thyroid.run_files.usage_json import Usage, read_usage
 
-PARAMETER = "param_"
-"""Columns of trials.csv that begin so hold what was searched."""
 STAGES = {"classifier": "epoch", "dcgan": "epoch", "srgan": "epoch", "synthesis": "findings"}
 """Stages whose lines of metrics.jsonl are shown, and what a line of a seed is about."""
 TEXTS = ("stage", "phase", "part", "findings")
@@ -30,17 +29,9 @@ TEXTS = ("stage", "phase", "part", "findings")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ComparedRow:
-    """One recipe of a comparison."""
+class PredictedRow(ComparedRow):
+    """One recipe of a comparison, and its predictions."""
 
-    name: str
-    kind: str
-    """method | baseline | ablation"""
-    title: str
-    changes: dict[str, Any]
-    """What differs from the method, by dotted field."""
-    about: dict[str, Any]
-    """Numbers of rows.json, such as `parameters`, by name."""
     predictions: dict[int, Predictions]
     """Seed -> predictions of the part that the run's results are on; the method's are the run's."""
 
@@ -63,7 +54,7 @@ class Run:
     """The same, of the recipe without its synthetic images."""
     before_cross: dict[str, dict[int, Predictions]]
     """The same, of the networks before their cross phase."""
-    rows: list[ComparedRow]
+    rows: list[PredictedRow]
     """rows.json and rows/, in their order."""
     quality: dict[str, Any] | None
     """synthetic/quality.json"""
@@ -71,11 +62,11 @@ class Run:
     """synthetic/examples/"""
     cases: Cases | None
     """cases/"""
-    trials: pd.DataFrame | None
-    """trials.csv; None where nothing was searched, or no trial has ended."""
+    trials: list[Trial]
+    """trials.csv; empty where nothing was searched, or no trial has ended."""
     stages: list[NeededStage] | None
     """stages.json; None where the run has none."""
-    costs: dict[str, Any] | None
+    usage: Usage | None
     """usage.json; None where the run has none."""
     parts: dict[str, str]
     """split.csv: image_id -> train, validation or test."""
@@ -99,9 +90,9 @@ class Run:
         if self.part == "test":
             return 1
         before = self.config.get("searched")
-        own = 0 if self.trials is None else len(self.trials)
-        compared = [int(row.about.get("trials", 0)) for row in self.rows if row.kind == "method"]
-        return max(1, (before if isinstance(before, int) else 0) + own, *compared)
+        own = (before if isinstance(before, int) else 0) + len(self.trials)
+        compared = [row.trials for row in self.rows if row.kind == "method"]
+        return max(1, own, *compared)
 
 
 def read_run(folder: Path) -> Run:
@@ -137,10 +128,10 @@ def read_run(folder: Path) -> Run:
         quality=read_quality(folder / "synthetic" / "quality.json"),
         examples=read_examples(folder / "synthetic" / "examples", classes),
         cases=read_cases(folder, classes),
-        trials=_trials(folder / "trials.csv"),
-        stages=read_stages(folder / "stages.json"),
-        costs=read_usage(folder / "usage.json"),
-        parts=_parts(folder / "split.csv"),
+        trials=read_trials(folder),
+        stages=read_stages(folder),
+        usage=read_usage(folder),
+        parts={image.image_id: image.part for image in read_split(folder)},
         dataset=dataset,
         dataset_state=state,
         test_set=_dataset(folder, config["test_set"])[0] if config.get("test_set") else None,
@@ -214,58 +205,13 @@ def _part(predictions: Mapping[str, Any]) -> str | None:
     return next((part for part in ("test", "validation") if predictions[part]), None)
 
 
-def _rows(run: Path, part: str | None, classes: tuple[str, ...]) -> list[ComparedRow]:
-    path = run / "rows.json"
-    if not path.is_file():
-        return []
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
-        named = [{name: row[name] for name in ("name", "kind", "title", "changes")} for row in rows]
-        about = [{k: v for k, v in row.items() if isinstance(v, int | float)} for row in rows]
-        sound = all(
-            re.fullmatch(r"[\w-]+", row["name"]) and isinstance(row["changes"], dict)
-            for row in named
-        )
-        sound = sound and all(math.isfinite(number) for own in about for number in own.values())
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        sound = False
-    if not sound:
-        raise InputError(f"{path} is damaged: run `thyroid compare` again.")
+def _rows(run: Path, part: str | None, classes: tuple[str, ...]) -> list[PredictedRow]:
     return [
-        ComparedRow(
-            **row,
-            about=numbers,
-            predictions=_predictions(run / "rows" / row["name"] / "predictions", part, classes)
-            if part and row["kind"] != "method"
+        PredictedRow(
+            **vars(row),
+            predictions=_predictions(run / FOLDER / row.name / "predictions", part, classes)
+            if part and row.kind != "method"
             else {},
         )
-        for row, numbers in zip(named, about, strict=True)
+        for row in read_rows(run)
     ]
-
-
-def _trials(path: Path) -> pd.DataFrame | None:
-    if not path.is_file():
-        return None
-    try:
-        text = {"state": str, "reason": str}
-        trials = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
-    except pd.errors.EmptyDataError:
-        return None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as a table ({error}): search again.") from None
-    missing = [name for name in ("number", "state", "macro_f1") if name not in trials.columns]
-    if missing:
-        raise InputError(f"{path} has no column '{missing[0]}': run `thyroid search` again.")
-    return trials.sort_values("number", ignore_index=True) if len(trials) else None
-
-
-def _parts(path: Path) -> dict[str, str]:
-    if not path.is_file():
-        return {}
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-        return dict(zip(table["image_id"], table["part"], strict=True))
-    except (OSError, ValueError, KeyError):
-        raise InputError(
-            f"{path} is no table of image_id and part: run the command that made it again."
-        ) from None

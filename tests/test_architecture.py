@@ -36,21 +36,23 @@ MAY_IMPORT: dict[str, set[str]] = {
     "phantom": GROUND | {"__version__", "data"},
     "networks": {"acquisition", "errors", "recipe"},
     "generators": GROUND | {"acquisition"},
+    "run_files": GROUND | {"configuration", "recipe"},
     "evaluate": {"errors"},
     "stages": GROUND
     | TENSORS
     | {"configuration", "data", "evaluate", "generators", "machine", "networks", "recipe"}
-    | {"stage_config"},
+    | {"run_files", "stage_config"},
     "speed": GROUND | {"machine", "networks", "recipe", "stages", "storage"},
     "model": GROUND
     | {"__version__", "configuration", "data", "evaluate", "network_input", "networks"}
     | {"pipeline", "recipe"}
-    | {"runs", "storage"},
+    | {"run_files", "storage"},
     "runs": RECIPES
     | {"__version__", "data", "evaluate", "execution", "machine", "network_input", "networks"}
-    | {"progress", "space", "stages", "storage"},
-    "tuning": RECIPES | {"data", "execution", "progress", "quantities", "runs", "space", "storage"},
-    "reports": GROUND | {"configuration", "data", "evaluate", "model", "recipe", "runs"},
+    | {"progress", "run_files", "space", "stages", "storage"},
+    "tuning": RECIPES
+    | {"data", "execution", "progress", "quantities", "run_files", "runs", "space", "storage"},
+    "reports": GROUND | {"configuration", "data", "evaluate", "model", "recipe", "run_files"},
     "tune_spaces": {"networks", "pipeline", "recipe"},
 }
 """Whoever is not here, `cli`, `commands` and `workflows`, may import everything."""

@@ -23,13 +23,13 @@ from tests.test_cli import FEW
 from tests.toy import CLASSES, PRECISION, toy_recipe, write_toy
 from thyroid.cli import main
 from thyroid.data.dataset import Dataset
-from thyroid.evaluate.predictions import read_predictions
 from thyroid.evaluate.temperature import tempered
 from thyroid.files import sha256_of
 from thyroid.model import onnx_graph
 from thyroid.model.model_folder import Calibrated, Model, read_model
 from thyroid.networks.build import build
 from thyroid.recipe import InputConfig, NetworkConfig
+from thyroid.run_files.predictions_csv import read_predictions
 from thyroid.stages.checkpoint import load_model
 from thyroid.stages.compute import start
 from thyroid.stages.predict_part import probabilities

@@ -21,8 +21,8 @@ from tests.toy import CLASSES, write_toy
 from thyroid.cli import main
 from thyroid.data.dataset import Dataset
 from thyroid.evaluate.conformal import conformal_set
-from thyroid.evaluate.predictions import Predictions, read_predictions
 from thyroid.evaluate.temperature import tempered
+from thyroid.run_files.predictions_csv import Predictions, read_predictions
 
 TRAIN = [*RECIPE, "--seeds", "1"]
 NAME, BORN, NUMBER = "Mustermann^Erika", "19640812", "7261-443"

@@ -15,7 +15,7 @@ from thyroid.configuration import to_json
 from thyroid.errors import InputError
 from thyroid.pipeline import computed_in
 from thyroid.recipe import ExecutionConfig, NetworkConfig, Recipe, override
-from thyroid.runs.config import began_with
+from thyroid.run_files.config_json import began_with
 from thyroid.runs.experiment import Experiment
 from thyroid.speed import Way, fastest
 from thyroid.storage.cache import cache_folder

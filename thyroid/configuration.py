@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import types
 import typing
 from collections.abc import Hashable, Mapping
 from functools import cache
@@ -42,13 +44,7 @@ def from_json(kind: type[T], plain: Mapping[str, Any]) -> T:
         raise InputError(
             f"{kind.__name__} has no field '{unknown[0]}': choose among {', '.join(sorted(hints))}."
         )
-    values = {
-        name: from_json(hints[name], value)
-        if dataclasses.is_dataclass(hints[name])
-        else _checked(hints[name], name, value)
-        for name, value in plain.items()
-    }
-    return kind(**values)
+    return kind(**{name: _checked(hints[name], name, value) for name, value in plain.items()})
 
 
 @cache
@@ -72,19 +68,26 @@ def require_within(section: str, config: object, **bounds: tuple[float, float]) 
 
 def _checked(hint: Any, name: str, value: Any) -> Any:
     """Return the value if it has the field's type; an int is accepted for a float."""
-    choices = typing.get_args(hint)
-    if typing.get_origin(hint) is Literal:
-        fits = value in choices
-        value = choices[choices.index(value)] if fits else value  # 2.0 becomes 2: one key
+    origin, within = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return value
+    if dataclasses.is_dataclass(hint):
+        return from_json(hint, value)  # type: ignore[arg-type]  # a class, not an instance
+    if origin in (typing.Union, types.UnionType):  # X | None
+        return None if value is None else _checked(within[0], name, value)
+    if origin is tuple and isinstance(value, list | tuple):
+        return tuple(_checked(within[0], name, each) for each in value)
+    if origin is dict and isinstance(value, dict):
+        return {key: _checked(within[1], name, each) for key, each in value.items()}
+    if origin is Literal:
+        fits = value in within
+        value = within[within.index(value)] if fits else value  # 2.0 becomes 2: one key
+    elif hint is float:
+        fits = type(value) in (int, float) and math.isfinite(value)
+        value = float(value) if fits else value  # 0 becomes 0.0: one key
     else:
-        kinds = choices or (hint,)  # X | None
-        fits = any(
-            isinstance(value, (int, float) if kind is float else kind)
-            and not (isinstance(value, bool) and kind is not bool)
-            for kind in kinds
-        )
+        fits = type(value) is (origin or hint)
     if not fits:
-        wanted = ", ".join(map(str, choices)) if choices else getattr(hint, "__name__", hint)
+        wanted = ", ".join(map(str, within)) if within else getattr(hint, "__name__", hint)
         raise InputError(f"The recipe's {name} is {value!r} but must be {wanted}.")
-    is_real = float in (hint, *choices) and value is not None
-    return float(value) if is_real else value  # 0 becomes 0.0: one key
+    return value

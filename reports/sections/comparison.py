@@ -20,7 +20,7 @@ from reports.estimates import (
 )
 from reports.language import later
 from reports.paired_predictions import Pair, paired
-from reports.run import ComparedRow, Run
+from reports.run import PredictedRow, Run
 from reports.sections.results import confusion_info
 from thyroid.evaluate.bootstrap import bootstrap
 from thyroid.evaluate.metrics import (
@@ -33,8 +33,8 @@ from thyroid.evaluate.metrics import (
     threshold_metrics,
 )
 from thyroid.evaluate.paired import Difference, macro_f1_difference
-from thyroid.evaluate.predictions import Predictions
 from thyroid.evaluate.significance import McNemar, holm, holm_levels, mcnemar
+from thyroid.run_files.predictions_csv import Predictions
 
 ROW_RESAMPLES = 1000
 """For the intervals of each row's metrics; the method's are those of the results."""
@@ -143,16 +143,16 @@ def _confusion(run: Run, title: str | None) -> dict[str, Any] | None:
     return {"title": title, "seeds": len(matrices)} | confusion_info(counts, run.classes)
 
 
-def _planned(row: ComparedRow, done: bool) -> dict[str, Any]:
+def _planned(row: PredictedRow, done: bool) -> dict[str, Any]:
     changes = [{"field": field, "value": value} for field, value in row.changes.items()]
     return {"name": row.name, "kind": row.kind, "title": row.title, "changes": changes} | {
-        "parameters": row.about.get("parameters"),
-        "epochs": row.about.get("epochs"),
+        "parameters": row.parameters,
+        "epochs": row.epochs,
         "done": done,
     }
 
 
-def _shared(run: Run, row: ComparedRow) -> list[int]:
+def _shared(run: Run, row: PredictedRow) -> list[int]:
     """Seeds that both the row and the method have predictions of."""
     if run.part is None:
         return []
@@ -160,14 +160,14 @@ def _shared(run: Run, row: ComparedRow) -> list[int]:
     return [seed for seed in own if row.kind == "method" or seed in row.predictions]
 
 
-def _method_row(method: ComparedRow, results: dict[str, Any]) -> dict[str, Any]:
+def _method_row(method: PredictedRow, results: dict[str, Any]) -> dict[str, Any]:
     overall = {name: results["overall"][name] for name in METRICS}
     by_subset = {s["name"]: s["accuracy"] for s in results["subsets"]}
     metrics = overall | {f"{name}_accuracy": by_subset.get(name) for name in SUBSETS}
     return _about(method) | {"seeds": len(results["seeds"]), "metrics": metrics}
 
 
-def _rows(run: Run, rows: Sequence[ComparedRow], learned: bool) -> list[dict[str, Any]]:
+def _rows(run: Run, rows: Sequence[PredictedRow], learned: bool) -> list[dict[str, Any]]:
     """The rows of one table, which are one family of comparisons; `learned`: by the method."""
     assert run.part is not None
     own = run.predictions[run.part]
@@ -207,14 +207,13 @@ def _rows(run: Run, rows: Sequence[ComparedRow], learned: bool) -> list[dict[str
     ]
 
 
-def _tried(run: Run, row: ComparedRow) -> int:
+def _tried(run: Run, row: PredictedRow) -> int:
     """Of how many recipes these images chose the method's or the row's; test images chose none."""
-    return 1 if run.part == "test" else max(run.tried, int(row.about.get("trials", 0)))
+    return 1 if run.part == "test" else max(run.tried, row.trials)
 
 
-def _about(row: ComparedRow) -> dict[str, Any]:
-    about = {"name": row.name, "kind": row.kind, "title": row.title}
-    return {name: about.get(name, row.about.get(name)) for name in ABOUT}
+def _about(row: PredictedRow) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in ABOUT}
 
 
 def _together(probabilities: Floats) -> Ints:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from reports.run import Run
 from thyroid.evaluate.metrics import Floats
-from thyroid.evaluate.predictions import Predictions
+from thyroid.run_files.predictions_csv import Predictions
 
 STEPS = 100
 """At most; a curve of fewer images has as many as these."""

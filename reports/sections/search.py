@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-import pandas as pd
-
-from reports.run import PARAMETER, Run
+from reports.run import Run
 from reports.sections.front import front_info
 from reports.sections.importance import importance_info
 from reports.sections.provenance import without_folder
 from reports.sections.search_space import search_space_info
+from thyroid.run_files.trials_csv import Trial
 
 TOP = 10
 """Trials in the table of the best."""
@@ -45,38 +44,32 @@ def search_info(run: Run) -> dict[str, Any] | None:
     found: dict[str, Any] = {name: planned.get(name) for name in names} | {"ended": 0}
     found["objectives"] = planned.get("objectives") or ["macro_f1"]
     found["space"] = without_folder(found["space"])
-    if run.trials is None:
-        return found
     trials = run.trials
-    parameters = [
-        name.removeprefix(PARAMETER) for name in trials.columns if name.startswith(PARAMETER)
-    ]
-    rows = [{str(k): _plain(v) for k, v in row.items()} for row in trials.to_dict("records")]
-    complete = [r for r in rows if r["state"] == "complete" and r["macro_f1"] is not None]
-    ranked = [_with_parameters(r, parameters) for r in sorted(complete, key=_rank)]
-    chosen = next((r["number"] for r in complete if r.get("chosen")), None)
-    everything = [
-        _with_parameters(r, parameters) | {"state": r["state"], "reason": r.get("reason") or None}
-        for r in rows
-    ]
+    if not trials:
+        return found
+    parameters = list(dict.fromkeys(name for trial in trials for name in trial.parameters))
+    complete = [t for t in trials if t.state == "complete" and t.macro_f1 is not None]
+    ranked = [_kept(t) for t in sorted(complete, key=_rank)]
+    chosen = next((t.number for t in complete if t.chosen), None)
+    everything = [_kept(t) | {"state": t.state, "reason": t.reason or None} for t in trials]
     listed = _listed(everything, chosen)
     importance = importance_info(sorted(ranked, key=lambda t: t["number"]), parameters)
     first = [row["name"] for row in importance["rows"]]
     axes = [*first, *(name for name in parameters if name not in first)]
-    stopped = _reasons([r for r in rows if r["state"] == "pruned"])
-    failed = _reasons([r for r in rows if r["state"] == "failed"])
-    own = [row for row in rows if not (row.get("reason") or "").startswith("warm start from")]
+    stopped = _reasons([t for t in trials if t.state == "pruned"])
+    failed = _reasons([t for t in trials if t.state == "failed"])
+    own = [t for t in trials if not t.reason.startswith("warm start from")]
     reused, computed = _total(own, "reused_stages"), _total(own, "computed_stages")
     return found | {
         "ended": len(own),
-        "warm_started": len(rows) - len(own),
-        "states": dict(sorted(Counter(str(r["state"]) for r in own).items())),
-        "seconds": _total(rows, "seconds"),
+        "warm_started": len(trials) - len(own),
+        "states": dict(sorted(Counter(t.state for t in own).items())),
+        "seconds": _total(trials, "seconds"),
         "reused_stages": reused,
         "computed_stages": computed,
         "needed_stages": reused + computed,
         "parameters": parameters,
-        "history": _history(rows),
+        "history": _history(trials),
         "importance": importance,
         "place": search_space_info(everything, axes, chosen),
         "all": listed,
@@ -92,22 +85,23 @@ def search_info(run: Run) -> dict[str, Any] | None:
     }
 
 
-def _history(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _history(trials: list[Trial]) -> list[dict[str, Any]]:
     """Trials in order of their number, with the best complete one so far."""
     best, history = None, []
-    for row in rows:
-        value = row["macro_f1"]
-        if row["state"] == "complete" and value is not None:
+    for trial in trials:
+        value = trial.macro_f1
+        if trial.state == "complete" and value is not None:
             best = value if best is None else max(best, value)
-        history.append({k: row[k] for k in ("number", "state", "macro_f1")} | {"best_so_far": best})
+        shown = {name: getattr(trial, name) for name in ("number", "state", "macro_f1")}
+        history.append(shown | {"best_so_far": best})
     return history
 
 
-def _rank(row: dict[str, Any]) -> tuple[bool, bool, float, int]:
+def _rank(trial: Trial) -> tuple[bool, bool, float, int]:
     """Sorts the chosen trial first, then the others of the seed race, then the rest."""
-    mean = row.get("raced_macro_f1")
-    value = row["macro_f1"] if mean is None else mean
-    return not row.get("chosen"), mean is None, -value, row["number"]
+    mean = trial.raced_macro_f1
+    value = trial.macro_f1 if mean is None else mean
+    return not trial.chosen, mean is None, -(value or 0.0), trial.number
 
 
 def _choice(ranked: list[dict[str, Any]]) -> dict[str, Any]:
@@ -130,10 +124,8 @@ def _choice(ranked: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _with_parameters(row: dict[str, Any], parameters: list[str]) -> dict[str, Any]:
-    searched = {name: row[PARAMETER + name] for name in parameters}
-    values = {name: value for name, value in searched.items() if value is not None}
-    return {name: row.get(name) for name in KEPT} | {"parameters": values}
+def _kept(trial: Trial) -> dict[str, Any]:
+    return {name: getattr(trial, name) for name in (*KEPT, "parameters")}
 
 
 def _listed(rows: list[dict[str, Any]], chosen: int | None) -> list[dict[str, Any]]:
@@ -146,11 +138,11 @@ def _listed(rows: list[dict[str, Any]], chosen: int | None) -> list[dict[str, An
     return sorted(sorted(rows, key=rank)[:LISTED], key=lambda t: t["number"])
 
 
-def _reasons(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _reasons(trials: list[Trial]) -> list[dict[str, Any]]:
     """Trials that ended for the same reason, together, most trials first; `more` are not named."""
     by_reason: dict[str, list[int]] = {}
-    for row in rows:
-        by_reason.setdefault(row.get("reason") or "", []).append(row["number"])
+    for trial in trials:
+        by_reason.setdefault(trial.reason, []).append(trial.number)
     groups = sorted(by_reason.items(), key=lambda group: (-len(group[1]), group[1][0]))
     return [
         {"reason": reason, "numbers": numbers[:NAMED], "more": len(numbers[NAMED:])}
@@ -158,14 +150,5 @@ def _reasons(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def _total(rows: list[dict[str, Any]], name: str) -> float:
-    return sum(row.get(name) or 0 for row in rows)
-
-
-def _plain(value: Any) -> Any:
-    """A table's cell as JSON has it: whole numbers whole, nothing for a gap."""
-    if pd.isna(value):
-        return None
-    if hasattr(value, "item"):
-        value = value.item()
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+def _total(trials: list[Trial], name: str) -> float:
+    return sum(getattr(trial, name) or 0 for trial in trials)

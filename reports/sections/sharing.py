@@ -7,7 +7,7 @@ from typing import Any
 
 from reports.run import Run
 from reports.sections.stage_tree import stage_tree_info
-from thyroid.runs.stage_sharing import NeededStage
+from thyroid.run_files.stages_json import NeededStage
 
 KINDS = (
     "split",

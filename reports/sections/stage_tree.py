@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from thyroid.runs.stage_sharing import NeededStage
+from thyroid.run_files.stages_json import NeededStage
 
 FOLLOWS = {
     "dcgan": ("dcgan",),

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reports.run import Run
-from thyroid.runs.usage import HOURS, LIMITS
+from thyroid.run_files.usage_json import HOURS, Hours
 
 
 def usage_info(run: Run) -> dict[str, Any] | None:
@@ -15,25 +15,24 @@ def usage_info(run: Run) -> dict[str, Any] | None:
     Returns
     -------
     dict
-        `parts`: of `search` and `final`, and `all`: hours (see `ledger.HOURS`), and which
-        share of the nodes' processor-hours and GPU-hours stages held, `processor_share` and
-        `gpu_share`, None of nothing. `budget`: what the search might use, and what of it ended
-        the search; None without limits.
+        `purposes`: `search` and `final`, and `all`: hours (see `Hours`), and which share of the
+        nodes' processor-hours and GPU-hours stages held, `processor_share` and `gpu_share`, None
+        of nothing. `budget`: what the search might use, and what of it ended the search; None
+        without limits.
     """
-    if run.costs is None or not run.costs["parts"]:
+    if run.usage is None or not run.usage.purposes:
         return None
-    parts = [{"part": row["part"]} | _with_shares(row) for row in run.costs["parts"]]
-    budget = run.costs["budget"] or {}
-    limited = any(budget.get(name) is not None for name in LIMITS)
+    budget, purposes = run.usage.budget, run.usage.purposes
+    limited = budget is not None and (budget.time_hours, budget.gpu_hours) != (None, None)
     return {
-        "parts": parts,
-        "all": _with_shares(_sum(run.costs["parts"])),
-        "budget": {name: budget[name] for name in (*LIMITS, "ended")} if limited else None,
+        "purposes": [{"purpose": own.purpose} | _with_shares(vars(own)) for own in purposes],
+        "all": _with_shares(_sum(purposes)),
+        "budget": vars(budget) if limited else None,
     }
 
 
-def _sum(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    return {name: sum(row[name] for row in rows) for name in HOURS}
+def _sum(purposes: Sequence[Hours]) -> dict[str, float]:
+    return {name: sum(getattr(own, name) for own in purposes) for name in HOURS}
 
 
 def _with_shares(row: Mapping[str, float]) -> dict[str, Any]:

@@ -20,10 +20,10 @@ from tests.toy import write_toy
 from thyroid import machine, pipeline
 from thyroid.data.dataset import Dataset
 from thyroid.data.splits import make_split
-from thyroid.evaluate.predictions import read_predictions
 from thyroid.execution.in_process import in_process, opened
 from thyroid.phantom.write_files import write_phantom
 from thyroid.recipe import RECIPES, Recipe, override
+from thyroid.run_files.predictions_csv import read_predictions
 from thyroid.runs.experiment import Experiment, without_synthetic
 from thyroid.speed import fastest
 from thyroid.stages.predict_part import FILE

@@ -29,7 +29,7 @@ from thyroid.cli import main
 from thyroid.data.dataset import Dataset
 from thyroid.evaluate.chance import against_chance
 from thyroid.evaluate.metrics import Floats, Ints, macro_f1
-from thyroid.evaluate.predictions import Predictions, read_predictions, write_predictions
+from thyroid.run_files.predictions_csv import Predictions, read_predictions, write_predictions
 
 Random = np.random.Generator
 

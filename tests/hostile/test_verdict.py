@@ -18,12 +18,12 @@ from reports.sections.verdict import verdict_line
 from tests.toy import toy_generators, toy_recipe, write_toy
 from thyroid.data.dataset import Dataset, write_dataset
 from thyroid.evaluate.paired import macro_f1_difference
-from thyroid.evaluate.predictions import read_predictions
 from thyroid.execution.in_process import bring_about, in_process, opened
 from thyroid.recipe import Recipe
+from thyroid.run_files.predictions_csv import read_predictions
 from thyroid.runs.experiment import Experiment
-from thyroid.runs.folder import at_work
-from thyroid.runs.results import evaluate
+from thyroid.runs.final_evaluation import evaluate
+from thyroid.runs.run_folder import at_work
 from thyroid.stages.predict_part import FILE
 from thyroid.storage.store import Store
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from thyroid.data.dataset import Dataset, write_dataset
-from thyroid.evaluate.predictions import Predictions, read_predictions, write_predictions
+from thyroid.run_files.predictions_csv import Predictions, read_predictions, write_predictions
 from thyroid.stages.find_cases import chosen
 
 CLASSES = ("normal", "graves", "hot_nodule", "cold_nodule")

@@ -10,7 +10,7 @@ from reports.sections.calibration_figures import reliability_chart
 from tests.reports.conftest import make_dataset, make_run
 from tests.reports.test_report import read
 from thyroid.evaluate.metrics import calibration_error
-from thyroid.evaluate.predictions import Predictions, write_predictions
+from thyroid.run_files.predictions_csv import Predictions, write_predictions
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from reports.report import write_report
 from reports.run import read_run
 from reports.sections.cases import case_pictures
 from thyroid.errors import InputError
-from thyroid.evaluate.predictions import read_predictions
+from thyroid.run_files.predictions_csv import read_predictions
 
 
 def read(run):

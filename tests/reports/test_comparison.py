@@ -24,7 +24,7 @@ from tests.reports.conftest import ROWS, add_comparison, make_run
 from tests.reports.test_report import EVIL, Page, read
 from thyroid.errors import InputError
 from thyroid.evaluate.paired import macro_f1_difference
-from thyroid.runs.comparison import ABLATIONS
+from thyroid.runs.compared_recipes import ABLATIONS
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from reports.sections.stage_tree_figures import tree_chart
 from tests.reports.conftest import add_stages, make_stages
 from tests.reports.test_report import read
 from thyroid.errors import InputError
-from thyroid.runs.stage_sharing import NeededStage, read_stages
+from thyroid.run_files.stages_json import NeededStage, read_stages
 
 
 def stage(key, kind, inputs=(), *, needs=1, seconds=1.0, found=False, **about) -> NeededStage:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from thyroid.runs.config import searched_before
+from thyroid.runs.recipe_origin import searched_before
 
 NEW = Path("nowhere")
 

@@ -9,7 +9,7 @@ from tests.toy import toy_generators, where
 from thyroid import pipeline
 from thyroid.data.dataset import Dataset
 from thyroid.execution.in_process import in_process
-from thyroid.runs.stage_sharing import lineages, totals, write_stages
+from thyroid.runs.stage_sharing import lineages, tell_stages, totals
 from thyroid.storage.store import Store
 
 
@@ -22,7 +22,7 @@ def test_what_trials_share_is_needed_twice_and_computed_once(toy: Path, tmp_path
     list(in_process(earlier, where(toy))([dcgan]))
     list(in_process(own, where(toy))([short[-1], longer[-1]]))
     needs = lineages({"trial 0": [short[-1]], "trial 1": [longer[-1]]})
-    write_stages(tmp_path, needs, own)
+    tell_stages(tmp_path, needs, own)
 
     rows = {r["key"]: r for r in json.loads((tmp_path / "stages.json").read_text())["stages"]}
     assert set(rows) == {s.key for final in (short[-1], longer[-1]) for s in final.lineage()}
@@ -46,5 +46,5 @@ def test_what_trials_share_is_needed_twice_and_computed_once(toy: Path, tmp_path
 
 
 def test_what_is_there_no_longer_is_left_out(tmp_path: Path) -> None:
-    write_stages(tmp_path, {"seed 0": ["ab" * 32]}, Store(tmp_path / "store"))
+    tell_stages(tmp_path, {"seed 0": ["ab" * 32]}, Store(tmp_path / "store"))
     assert json.loads((tmp_path / "stages.json").read_text())["stages"] == []

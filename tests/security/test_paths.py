@@ -20,8 +20,8 @@ from thyroid.errors import InputError
 from thyroid.execution.in_process import in_process
 from thyroid.files import sha256_of
 from thyroid.runs.experiment import Experiment
-from thyroid.runs.folder import write_config
-from thyroid.runs.results import evaluate
+from thyroid.runs.final_evaluation import evaluate
+from thyroid.runs.run_folder import write_config
 from thyroid.storage.store import MANIFEST, Store
 
 KEY = "0123456789abcdef" * 4

@@ -11,8 +11,8 @@ import pandas as pd
 from tests.toy import CLASSES, toy_recipe, write_toy
 from thyroid import pipeline
 from thyroid.data.dataset import Dataset
-from thyroid.evaluate.predictions import Predictions, read_predictions
 from thyroid.execution.in_process import bring_about, in_process
+from thyroid.run_files.predictions_csv import Predictions, read_predictions
 from thyroid.runs.experiment import Experiment
 from thyroid.stages import find_cases, predict_part
 from thyroid.storage.store import Store

@@ -42,7 +42,7 @@ def store(
         keep_runs: run folders; what they need stays, and without the two above all else goes.
         dry_run: only say what would be removed.
     """
-    from thyroid.runs.stage_sharing import keys_needed
+    from thyroid.run_files.stages_json import keys_needed
     from thyroid.storage.inventory import existing, take_inventory
     from thyroid.storage.pruning import Criteria
 

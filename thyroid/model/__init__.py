@@ -6,6 +6,5 @@ MODEL/README.md           the model card
 MODEL/model.onnx          optional graph: counts -> calibrated probabilities
 
 `make_model` makes it from a run, `model_folder` reads it, `onnx_graph` writes the graph,
-`predict_files` applies it to files. May not import stages or ray. It imports `runs` only to read
-config.json.
+`predict_files` applies it to files. May not import stages or ray.
 """

@@ -12,20 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from thyroid import __version__, pipeline
 from thyroid.configuration import from_json
 from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
 from thyroid.evaluate.conformal import conformal_threshold
-from thyroid.evaluate.predictions import Predictions, read_predictions
 from thyroid.evaluate.temperature import fit_temperature, tempered
 from thyroid.files import sha256_of
 from thyroid.model.model_folder import CARD, FORMAT_VERSION, WEIGHTS
 from thyroid.model.predict_files import UNCERTAIN, UNREADABLE
 from thyroid.recipe import Recipe
-from thyroid.runs.config import not_understood, read_config
+from thyroid.run_files.config_json import not_understood, read_config
+from thyroid.run_files.predictions_csv import Predictions, read_predictions
+from thyroid.run_files.split_csv import read_split
 from thyroid.storage.open_store import open_store
 
 LEVEL = 0.95
@@ -144,10 +143,10 @@ def _training_counts(source: Trained) -> list[int] | None:
         return None
     try:
         opened = Dataset.open(Path(data["folder"]), verify=False)
-        parts = pd.read_csv(source.run / "split.csv", dtype=str, keep_default_na=False)
-        training = set(parts.loc[parts["part"] == "train", "image_id"])
-    except (InputError, OSError, ValueError, KeyError):
+        parts = read_split(source.run)
+    except InputError:
         return None
+    training = {image.image_id for image in parts if image.part == "train"}
     totals = opened.images.loc[opened.images["image_id"].isin(training), "total_counts"]
     if opened.digest != data["digest"] or not len(totals):
         return None

@@ -12,7 +12,6 @@ the `;` between findings, and takes 38 s for 1,000 trials, which take 3 s here.
 from __future__ import annotations
 
 import contextlib
-import csv
 import json
 import math
 import shutil
@@ -23,11 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from thyroid.files import cannot_write, remove_at_once
+from thyroid.run_files.trials_csv import COLUMNS, Trial, read_trials
 
 FOLDER = "tensorboard"
 FILE = "events.out.tfevents.0"
 """TensorBoard looks for `tfevents` in a file's name."""
-PARAMETER = "param_"
 ABOUT = ("seed", "epoch")
 """Numbers of a line of metrics.jsonl that say where it belongs."""
 
@@ -50,9 +49,7 @@ def write_tensorboard(run: Path) -> None:
             for seed in dict.fromkeys(line["seed"] for line in lines):
                 points = training_points(line for line in lines if line["seed"] == seed)
                 _write(new / f"seed-{seed}", points)
-            if (run / "trials.csv").is_file():
-                with (run / "trials.csv").open(newline="") as file:
-                    _write_trials(new, list(csv.DictReader(file)))
+            _write_trials(new, read_trials(run))
             remove_at_once(run / FOLDER)
             if new.exists():
                 new.rename(run / FOLDER)
@@ -76,51 +73,35 @@ def training_points(lines: Iterable[Mapping[str, Any]]) -> list[Point]:
     return points
 
 
-def trial_points(rows: Iterable[Mapping[str, str]]) -> list[Point]:
+def trial_points(trials: Iterable[Trial]) -> list[Point]:
     """Return `search/column` by trial number, and the best macro-F1 of a complete trial so far."""
     best, points = -math.inf, []
-    for row in rows:
-        values = {f"search/{name}": value for name, value in _numbers(row).items()}
-        if row["state"] == "complete":
+    for trial in trials:
+        values = {f"search/{name}": value for name, value in _numbers(trial).items()}
+        if trial.state == "complete":
             best = max(best, values.get("search/macro_f1", -math.inf))
         if math.isfinite(best):
             values["search/best_macro_f1"] = best
-        points.append((int(row["number"]), 0.0, values))
+        points.append((trial.number, 0.0, values))
     return points
 
 
-def _numbers(row: Mapping[str, str]) -> dict[str, float]:
-    """Return a trial's outcome: the columns with finite numbers that are no parameters."""
-    numbers = {
-        name: _number(text)
-        for name, text in row.items()
-        if name != "number" and not name.startswith(PARAMETER)
-    }
-    return {name: value for name, value in numbers.items() if value is not None}
+def _numbers(trial: Trial) -> dict[str, float]:
+    """Return a trial's outcome: the columns that have a number, but for its own number."""
+    values = {name: getattr(trial, name) for name in COLUMNS if name != "number"}
+    return {name: value for name, value in values.items() if isinstance(value, int | float)}
 
 
-def _number(text: str) -> float | None:
-    with contextlib.suppress(ValueError):
-        if math.isfinite(value := float(text)):
-            return value
-    return None
-
-
-def _write_trials(folder: Path, rows: list[dict[str, str]]) -> None:
+def _write_trials(folder: Path, trials: list[Trial]) -> None:
     from tensorboardX.summary import hparams
 
-    if not rows:
+    if not trials:
         return
-    _write(folder / "search", trial_points(rows))
-    for row in rows:
-        parameters: dict[str, float | str] = {"state": row["state"]}
-        for column, text in row.items():
-            if column.startswith(PARAMETER) and text != "":
-                value = _number(text)
-                parameters[column.removeprefix(PARAMETER)] = text if value is None else value
-        outcome = {f"trial/{name}": value for name, value in _numbers(row).items()}
-        about = hparams(parameters, outcome)
-        _write(folder / "trials" / row["number"], [(0, 0.0, outcome)], about)
+    _write(folder / "search", trial_points(trials))
+    for trial in trials:
+        outcome = {f"trial/{name}": value for name, value in _numbers(trial).items()}
+        about = hparams({"state": trial.state, **trial.parameters}, outcome)
+        _write(folder / "trials" / str(trial.number), [(0, 0.0, outcome)], about)
 
 
 def _write(folder: Path, points: Iterable[Point], about: Iterable[Any] = ()) -> None:

@@ -1,62 +1,44 @@
-"""What a run has used: node-hours and stage-hours, counted while a command works on it.
+"""Counts what a run uses, node-hours and stage-hours, while a command works on it.
 
 RUN/usage.json keeps them, and counting goes on from there when the same command is run again. A
 command that finds everything in the store adds nothing. What was used in the last seconds before a
-SIGKILL is not in it. No ray, no torch.
+SIGKILL is not in it. Imports no ray and no torch.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
-import math
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from thyroid.errors import InputError
 from thyroid.execution.meter import Meter, UsedHours
-from thyroid.files import replace_text
-
-FILE = "usage.json"
+from thyroid.run_files.usage_json import (
+    HOURS,
+    Hours,
+    Purpose,
+    SearchBudget,
+    Usage,
+    read_usage,
+    write_usage,
+)
 
 LOOK_EVERY_S = 2.0
 """Between two looks at nodes and meters, after which the file is written."""
-
-GPU_HOURS = "gpu_hours"
-HOURS = (
-    "hours",
-    "node_hours",
-    "gpu_node_hours",
-    "there_processor_hours",
-    "there_gpu_hours",
-    "stage_hours",
-    "processor_hours",
-    GPU_HOURS,
-)
-"""Of a part of a run: how long commands worked on it; nodes, and those of them with GPUs, times the
-hours that they lived meanwhile; their processors and GPUs, times these hours; stages, and the
-processors and GPUs that they held, times the hours that they ran."""
-
-PARTS = ("search", "final")
-"""The trying of recipes, seed race included; the trainings of what was chosen."""
-
-LIMITS = ("time_hours", GPU_HOURS)
-"""Of a search's budget: of one command, and of the search with all its interruptions."""
 
 Resources = Mapping[str, float]
 """Such as {"CPU": 8, "GPU": 1}."""
 
 
 class UsageRecord:
-    """The costs of one run, by part (see `PARTS`).
+    """The hours of one run, by purpose.
 
     Parameters
     ----------
     run : its folder
-    nodes : the machines that live now
+    nodes : returns the nodes that live now
 
     Raises
     ------
@@ -65,28 +47,27 @@ class UsageRecord:
     """
 
     def __init__(self, run: Path, nodes: Callable[[], Sequence[Resources]]) -> None:
-        self._path, self._nodes = run / FILE, nodes
-        known = read_usage(self._path) or {"parts": []}
-        self._parts: dict[str, dict[str, float]] = {
-            row["part"]: {n: row[n] for n in HOURS} for row in known["parts"]
-        }
+        self._run, self._nodes = run, nodes
+        known = read_usage(run)
+        self._before: dict[str, Hours] = {h.purpose: h for h in known.purposes} if known else {}
         self._lock = threading.Lock()
-        self._part, self._row = "", dict.fromkeys(HOURS, 0.0)
+        self._purpose: Purpose | None = None
+        self._now: Counter[str] = Counter()
+        """Hours of the block that counts now."""
         self._there: Sequence[Resources] = ()
         self._last = 0.0
         self._meters: list[Callable[[], UsedHours]] = []
         self._seen: dict[str, UsedHours] = {}
-        self.budget: dict[str, Any] | None = None
-        """What a search may use, and what of it ended the search."""
+        self.budget: SearchBudget | None = None
 
-    def used(self, part: str, name: str = GPU_HOURS) -> float:
-        """Hours of a part so far, those of earlier commands included."""
-        now = self._row[name] if part == self._part else 0.0
-        return self._parts.get(part, {}).get(name, 0.0) + now
+    def used(self, purpose: str, name: str = "gpu_hours") -> float:
+        """Return the hours of a purpose so far, those of earlier commands included."""
+        before = getattr(self._before.get(purpose), name, 0.0)
+        return before + (self._now[name] if purpose == self._purpose else 0.0)
 
     @contextlib.contextmanager
-    def counting(self, part: str) -> Iterator[Meter]:
-        """Count within the block, for a part, with the meter that this gives.
+    def counting(self, purpose: Purpose) -> Iterator[Meter]:
+        """Count within the block, for a purpose, with the meter that this gives.
 
         Raises
         ------
@@ -94,7 +75,7 @@ class UsageRecord:
             When usage.json cannot be written.
         """
         meter, over = Meter(), threading.Event()
-        self._part, self._row = part, dict.fromkeys(HOURS, 0.0)
+        self._purpose, self._now = purpose, Counter()
         self._last = time.monotonic()
         self._there = self._nodes()
         looking = threading.Thread(target=self._look, args=(over,), daemon=True)
@@ -121,9 +102,8 @@ class UsageRecord:
     def write(self) -> None:
         """Write usage.json as of now."""
         with self._lock:
-            parts = [{"part": name, **row} for name, row in self._so_far().items()]
-            content = {"format_version": 1, "budget": self.budget, "parts": parts}
-            replace_text(self._path, json.dumps(content, indent=1) + "\n")
+            purposes = tuple(self._so_far().values())
+            write_usage(self._run, Usage(budget=self.budget, purposes=purposes))
 
     def _look(self, over: threading.Event) -> None:
         """Look at the nodes and the meters now and then, until it is over."""
@@ -137,14 +117,14 @@ class UsageRecord:
         over.set()
         looking.join(2 * LOOK_EVERY_S)  # it may wait for a cluster that is gone
         self._add()
-        self._parts, self._part = self._so_far(), ""
+        self._before, self._purpose = self._so_far(), None
         self.write()
 
-    def _so_far(self) -> dict[str, dict[str, float]]:
-        if not (self._part and self._row["stage_hours"]):  # nothing has been computed
-            return self._parts
-        before = self._parts.get(self._part, dict.fromkeys(HOURS, 0.0))
-        return self._parts | {self._part: {n: before[n] + self._row[n] for n in HOURS}}
+    def _so_far(self) -> dict[str, Hours]:
+        if self._purpose is None or not self._now["stage_hours"]:  # nothing has been computed
+            return self._before
+        summed = {name: self.used(self._purpose, name) for name in HOURS}
+        return self._before | {self._purpose: Hours(purpose=self._purpose, **summed)}
 
     def _add(self) -> None:
         """Add what was used since the last time."""
@@ -153,7 +133,7 @@ class UsageRecord:
             hours, self._last = (now - self._last) / 3600, now
             for there in ({"hours": 1.0}, *map(_there, self._there)):
                 for name, number in there.items():
-                    self._row[name] += number * hours
+                    self._now[name] += number * hours
             for meter in list(self._meters):
                 with contextlib.suppress(Exception):  # its process may be starting again
                     self._read(meter())
@@ -161,8 +141,8 @@ class UsageRecord:
     def _read(self, shown: UsedHours) -> None:
         before = self._seen.get(shown.meter, UsedHours(meter=shown.meter))
         self._seen[shown.meter] = shown
-        for name in ("stage_hours", "processor_hours", GPU_HOURS):
-            self._row[name] += getattr(shown, name) - getattr(before, name)
+        for name in ("stage_hours", "processor_hours", "gpu_hours"):
+            self._now[name] += getattr(shown, name) - getattr(before, name)
 
 
 def _there(node: Resources) -> dict[str, float]:
@@ -173,28 +153,3 @@ def _there(node: Resources) -> dict[str, float]:
         "there_processor_hours": node.get("CPU", 0.0),
         "there_gpu_hours": gpus,
     }
-
-
-def read_usage(path: Path) -> dict[str, Any] | None:
-    """What usage.json says: `budget`, and `parts`, each with `HOURS`; None where a run has none.
-
-    Raises
-    ------
-    InputError
-        When the file is damaged.
-    """
-    if not path.is_file():
-        return None
-    try:
-        costs: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        budget = costs["budget"]
-        numbers = [row[name] for row in costs["parts"] for name in HOURS]
-        numbers += [budget[name] or 0.0 for name in LIMITS] if budget else []
-        sound = all(math.isfinite(number) and number >= 0 for number in numbers)
-        sound = sound and all(row["part"] in PARTS for row in costs["parts"])
-        sound = sound and (not budget or budget["ended"] in (None, *LIMITS))
-    except (OSError, ValueError, TypeError, KeyError):
-        sound = False
-    if not sound:
-        raise InputError(f"{path} is damaged: delete it, and what was used before counts no more.")
-    return costs

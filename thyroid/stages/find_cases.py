@@ -14,7 +14,7 @@ from torch import Tensor
 
 from thyroid.data.dataset import Dataset
 from thyroid.evaluate.occlusion import occlusion
-from thyroid.evaluate.predictions import Predictions, read_predictions
+from thyroid.run_files.predictions_csv import Predictions, read_predictions
 from thyroid.stage_config import CasesConfig
 from thyroid.stages import predict_part
 from thyroid.stages.checkpoint import load_model

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from thyroid.data.dataset import Dataset
 from thyroid.data.splits import LeakError
-from thyroid.evaluate.predictions import Predictions, write_predictions
 from thyroid.network_input import network_input
+from thyroid.run_files.predictions_csv import Predictions, write_predictions
 from thyroid.stage_config import PredictionConfig
 from thyroid.stages import split
 from thyroid.stages.checkpoint import load_model
@@ -26,7 +26,7 @@ FILE = "predictions.csv"
 def fit(
     config: PredictionConfig, inputs: Mapping[str, Path], folder: Path
 ) -> Iterator[dict[str, Any]]:
-    """Write predictions.csv, as `thyroid.evaluate.predictions` reads it.
+    """Write predictions.csv, as `thyroid.run_files.predictions_csv` reads it.
 
     Raises
     ------

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from thyroid.data.dataset import Dataset
 from thyroid.data.splits import PARTS, LeakError, Split, assert_disjoint, make_split
 from thyroid.recipe import SplitConfig
+from thyroid.run_files.split_csv import FILE, SplitImage, read_split, write_split
 
-FILE, TRAINED_ON = "split.csv", "trained_on"
+TRAINED_ON = "trained_on"
 
 NOT_TRAINED = ("dataset", "split", "weights", "vgg19")
 """Inputs without anything learned from these images: the data, and the user's weights files."""
@@ -28,8 +28,10 @@ def fit(config: SplitConfig, inputs: Mapping[str, Path], folder: Path) -> Iterat
     column = np.full(len(dataset.images), "", dtype=object)
     for part in PARTS:
         column[getattr(parts, part)] = part
-    table = pd.DataFrame({"image_id": dataset.images["image_id"], "part": column})
-    table.to_csv(folder / FILE, index=False)
+    names = dataset.images["image_id"]
+    write_split(
+        folder, (SplitImage(image_id=i, part=p) for i, p in zip(names, column, strict=True))
+    )
     yield {f"{part}_images": len(getattr(parts, part)) for part in PARTS}
 
 
@@ -65,10 +67,10 @@ def _digest(dataset: Dataset, parts: Split) -> str:
 
 
 def _read(dataset: Dataset, folder: Path) -> Split:
-    table = pd.read_csv(folder / FILE, dtype=str)
-    if list(table["image_id"]) != list(dataset.images["image_id"]):
+    images = read_split(folder)
+    if [image.image_id for image in images] != list(dataset.images["image_id"]):
         raise ValueError(f"{folder / FILE} belongs to another data set than {dataset.folder}")
-    rows = {part: np.flatnonzero(table["part"] == part) for part in PARTS}
-    parts = Split(train=rows["train"], validation=rows["validation"], test=rows["test"])
+    column = np.array([image.part for image in images])
+    parts = Split(**{part: np.flatnonzero(column == part) for part in PARTS})
     assert_disjoint(dataset, parts)
     return parts

@@ -26,7 +26,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from thyroid.configuration import from_json
 from thyroid.errors import InputError
 from thyroid.recipe import Recipe
-from thyroid.runs.config import read_config
+from thyroid.run_files.config_json import read_config
 from thyroid.tuning.asha import AshaScheduler, Report, report_of
 from thyroid.tuning.search_config import OBJECTIVES
 

@@ -19,7 +19,7 @@ from thyroid.runs.live_report import LiveReport
 from thyroid.tuning.budget import Budget
 from thyroid.tuning.progress_table import EndedTrial, ProgressTable, RunningTrial
 from thyroid.tuning.study import outcome
-from thyroid.tuning.trials_csv import STATES
+from thyroid.tuning.trial_records import STATES
 
 WRITE_EVERY_S = 5.0
 """At least, between two writings of the files, which grow with the trials."""

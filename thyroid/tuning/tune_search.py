@@ -56,7 +56,7 @@ from thyroid.tuning.study import (
     study_name,
 )
 from thyroid.tuning.trial_driver import driver, last_metrics
-from thyroid.tuning.trials_csv import write_trials
+from thyroid.tuning.trial_records import write_trials
 from thyroid.tuning.tune_callback import SearchCallback, ended
 
 RESTARTS = 3

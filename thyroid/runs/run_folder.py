@@ -1,21 +1,4 @@
-"""The run folder: what a command leaves behind, and who may write it.
-
-RUN/config.json        reproduces the run
-RUN/recipe.json        the recipe that was trained
-RUN/split.csv          image_id, part
-RUN/metrics.jsonl      what the stages of the recipe's runs yielded: a line per seed and epoch
-RUN/tensorboard/       the same, and trials.csv, as event files: see tensorboard.py
-RUN/predictions/       {validation,test}-seedS.csv; in without-synthetic/ the same of the twin, in
-                       before-cross/ of the networks at the end of their single phase
-RUN/rows.json, rows/   comparisons only: what was compared, and each row's predictions/
-RUN/synthetic/         quality.json and examples/ of the first seed, where images were synthesised
-RUN/cases/             cases.json, images.npy, heat.npy: the first seed's errors, closely looked at
-RUN/model/             weights and card of the first seed
-RUN/trials.csv         searches only
-RUN/stages.json        the stages that the run needed, their seconds, and who needed them
-RUN/usage.json         node-hours and stage-hours: see usage.py
-RUN/store/             artifacts, unless they are kept elsewhere
-"""
+"""The run folder: who may write it, and the config.json that it begins with."""
 
 from __future__ import annotations
 
@@ -32,7 +15,15 @@ from thyroid.configuration import dotted_fields, to_json
 from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
 from thyroid.files import cannot_write, remove_at_once, replace_text
-from thyroid.runs.config import FILE, RECIPE, began_with, not_understood, read_config, settings
+from thyroid.run_files import rows_json
+from thyroid.run_files.config_json import (
+    FILE,
+    RECIPE,
+    began_with,
+    not_understood,
+    read_config,
+    settings,
+)
 from thyroid.runs.experiment import Experiment
 from thyroid.runs.tensorboard import FOLDER as TENSORBOARD
 from thyroid.storage.open_store import open_store
@@ -160,9 +151,16 @@ def write_config(
     }
     if (before.get("recipe"), before.get("seeds")) != (recipe, seeds):
         with cannot_write(run):
-            for folder in ("predictions", "model", "synthetic", "cases", "rows", TENSORBOARD):
+            for folder in (
+                "predictions",
+                "model",
+                "synthetic",
+                "cases",
+                rows_json.FOLDER,
+                TENSORBOARD,
+            ):
                 remove_at_once(run / folder)
-            for file in ("metrics.jsonl", "rows.json"):
+            for file in ("metrics.jsonl", rows_json.FILE):
                 (run / file).unlink(missing_ok=True)
     for name, content in ((FILE, config), (RECIPE, recipe)):
         replace_text(run / name, json.dumps(content, indent=2) + "\n")

@@ -1,8 +1,7 @@
-"""RUN/config.json, as everything but the command that writes it reads it. Imports no torch."""
+"""RUN/config.json and RUN/recipe.json: what reproduces a run."""
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ RECIPE = "recipe.json"
 
 
 def read_config(run: Path) -> dict[str, Any]:
-    """What config.json says; `folder.write_config` has what that is.
+    """Return what config.json says; `run_folder.write_config` has what that is.
 
     Raises
     ------
@@ -43,13 +42,13 @@ def read_config(run: Path) -> dict[str, Any]:
 
 
 def settings(config: dict[str, Any]) -> dict[str, Any]:
-    """Of the search or the comparison; none of a training."""
+    """Return the settings of the search or the comparison; none of a training."""
     return config["search"] or config.get("comparison") or {}
 
 
 def began_with(run: Path) -> Recipe | None:
-    """The recipe that the run started from, of a search the one before it was searched; None where
-    there is no run yet.
+    """Return the recipe that the run started from, of a search the one before it was searched;
+    None where there is no run yet.
 
     Raises
     ------
@@ -65,43 +64,8 @@ def began_with(run: Path) -> Recipe | None:
         raise not_understood(run) from None
 
 
-def searched_before(recipe: str, run: Path) -> int:
-    """How many recipes had been tried for the one that --recipe names: as the run began with, or
-    by the run whose recipe.json it is; 0: none that is known of.
-
-    Whoever chose it looked at validation images as often, whatever was changed of it afterwards.
-    """
-    if (run / FILE).exists():
-        before = read_config(run).get("searched")
-        if isinstance(before, int):
-            return before
-    path = Path(recipe)
-    if path.name != RECIPE:
-        return 0
-    try:
-        return _tried(path.parent)
-    except (InputError, OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error):
-        return 0  # a recipe of this name that lies beside something else
-
-
-def _tried(run: Path) -> int:
-    """Recipes that a run chose its own among, those before it included."""
-    config = read_config(run)
-    before = int(config.get("searched", 0))
-    if config.get("comparison"):
-        rows = json.loads((run / "rows.json").read_text(encoding="utf-8"))["rows"]
-        return int(next(row["trials"] for row in rows if row["kind"] == "method"))
-    if not config["search"]:
-        return before
-    table = run / "trials.csv"
-    if not table.is_file():
-        return before + int(config["search"]["trials"])
-    with table.open(newline="", encoding="utf-8") as file:
-        return before + sum(1 for _ in csv.DictReader(file))
-
-
 def not_understood(run: Path) -> InputError:
-    """What is said of a run whose config.json is damaged."""
+    """Return the error of a run whose config.json is damaged."""
     return InputError(
         f"{run / FILE} cannot be understood: it is damaged, or of another version of thyroid; "
         "choose another run folder."

@@ -16,10 +16,10 @@ from thyroid import pipeline
 from thyroid.configuration import dotted_fields, to_json
 from thyroid.errors import InputError
 from thyroid.evaluate.paired import Difference, macro_f1_difference
-from thyroid.evaluate.predictions import Predictions
 from thyroid.networks.build import BASELINES, PUBLISHED
 from thyroid.networks.registry import NETWORKS
 from thyroid.recipe import Recipe, override
+from thyroid.run_files.predictions_csv import Predictions
 from thyroid.space import Space
 
 METHOD = "method"

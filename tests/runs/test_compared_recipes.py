@@ -16,11 +16,11 @@ from tests.toy import toy_generators, toy_recipe, write_toy
 from thyroid import pipeline
 from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
-from thyroid.evaluate.predictions import COLUMNS, Predictions
 from thyroid.networks.build import BASELINES, PUBLISHED, build
 from thyroid.networks.registry import NETWORKS
 from thyroid.recipe import RECIPES, Recipe, override
-from thyroid.runs.comparison import (
+from thyroid.run_files.predictions_csv import COLUMNS, Predictions
+from thyroid.runs.compared_recipes import (
     ABLATIONS,
     ablation_rows,
     baseline_names,

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from thyroid import pipeline
 from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
-from thyroid.evaluate.predictions import read_predictions
 from thyroid.execution.in_process import Runner, bring_about, opened, reread
-from thyroid.files import cannot_write, remove_at_once, replace_text
+from thyroid.files import cannot_write, remove_at_once
 from thyroid.networks.build import parameters
 from thyroid.recipe import Recipe
-from thyroid.runs.comparison import Row, changes_of, chosen
+from thyroid.run_files import rows_json
+from thyroid.run_files.predictions_csv import read_predictions
+from thyroid.run_files.rows_json import ComparedRow
+from thyroid.runs.compared_recipes import Row, changes_of, chosen
 from thyroid.runs.experiment import Experiment
-from thyroid.runs.results import copy_predictions
+from thyroid.runs.final_evaluation import copy_predictions
 from thyroid.stage import Stage
 from thyroid.stages.predict_part import FILE
 from thyroid.storage.store import Store
@@ -61,10 +62,10 @@ def tuned(
 def copy_rows(run: Path, method: Experiment, rows: Sequence[Row], store: Store) -> None:
     """Fill rows/ with the predictions of all rows but the first, the method's own."""
     with cannot_write(run):
-        remove_at_once(run / "rows")
+        remove_at_once(run / rows_json.FOLDER)
         for row in rows[1:]:
             predicted = method.of(row.recipe).predictions()
-            copy_predictions(predicted, store, run / "rows" / row.name / "predictions")
+            copy_predictions(predicted, store, run / rows_json.FOLDER / row.name / "predictions")
 
 
 def write_rows(run: Path, method: Experiment, rows: Sequence[Row], store: Store | None) -> None:
@@ -79,16 +80,16 @@ def write_rows(run: Path, method: Experiment, rows: Sequence[Row], store: Store 
                 metrics = reread(opened(stage, store))
                 seconds += sum(m["train_seconds"] for m in metrics) / len(method.seeds)
         listed.append(
-            {
-                "name": row.name,
-                "kind": row.kind,
-                "title": row.title,
-                "changes": changes_of(method.recipe, row.recipe),
-                "parameters": parameters(trainings[0][-1].config.network, classes),
-                "trials": row.trials,
-                "train_seconds": seconds,
-                "epochs": row.recipe.schedule.epochs,
-                "done": store is not None,
-            }
+            ComparedRow(
+                name=row.name,
+                kind=row.kind,
+                title=row.title,
+                changes=changes_of(method.recipe, row.recipe),
+                parameters=parameters(trainings[0][-1].config.network, classes),
+                trials=row.trials,
+                train_seconds=seconds,
+                epochs=row.recipe.schedule.epochs,
+                done=store is not None,
+            )
         )
-    replace_text(run / "rows.json", json.dumps({"rows": listed}, indent=2) + "\n")
+    rows_json.write_rows(run, listed)

@@ -1,4 +1,4 @@
-"""Predictions of one trained model on one set of images, and their CSV form in a run's folder."""
+"""RUN/predictions/PART-seedS.csv: a model's probabilities of some images, beside the truth."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from thyroid.errors import InputError
-from thyroid.evaluate.metrics import Floats, Ints
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
 COLUMNS = ("image_id", "patient_id", "centre", "label", "findings")
 

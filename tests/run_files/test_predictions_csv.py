@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from thyroid.errors import InputError
-from thyroid.evaluate.predictions import Predictions, read_predictions, write_predictions
+from thyroid.run_files.predictions_csv import Predictions, read_predictions, write_predictions
 
 CLASSES = ("NA", "<b>hot</b>", 'with "quotes", and commas')
 
@@ -66,7 +66,7 @@ def test_an_empty_file_is_a_sentence(tmp_path):
 
 def test_evaluation_needs_neither_torch_nor_ray():
     code = (
-        "import sys, thyroid.evaluate.bootstrap, thyroid.evaluate.predictions\n"
+        "import sys, thyroid.evaluate.bootstrap, thyroid.run_files.predictions_csv\n"
         "assert not {'torch', 'ray'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

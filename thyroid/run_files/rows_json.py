@@ -1,0 +1,65 @@
+"""RUN/rows.json: the recipes that a comparison compares, and what their training cost."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from thyroid.files import replace_text
+from thyroid.run_files.json_file import read_json, text_of
+
+FILE, FOLDER = "rows.json", "rows"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparedRow:
+    """One recipe of a comparison."""
+
+    name: str
+    """Of the row, and of its folder in RUN/rows: letters, digits, `_` and `-`."""
+    kind: Literal["method", "baseline", "ablation"]
+    title: str
+    """For a reader."""
+    changes: dict[str, Any]
+    """Dotted fields of the recipe that differ from the method's, and their values."""
+    parameters: int
+    """Of its network that are trained."""
+    trials: int
+    """Recipes that its own was chosen among, each of which trains another network; of the method
+    with those of the earlier runs that found its recipe; 0: as given, or follows from the
+    method's."""
+    train_seconds: float
+    """Of training one classifier, mean over seeds; 0 until it is trained."""
+    epochs: int
+    """Of its schedule."""
+    done: bool
+    """Whether it is trained."""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[\w-]+", self.name):
+            raise ValueError("a name that is no folder's")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Content:
+    rows: tuple[ComparedRow, ...]
+
+
+def write_rows(run: Path, rows: Sequence[ComparedRow]) -> None:
+    """Write RUN/rows.json, the method first."""
+    replace_text(run / FILE, text_of(_Content(rows=tuple(rows)), indent=2) + "\n")
+
+
+def read_rows(run: Path) -> list[ComparedRow]:
+    """Return the rows of a comparison; none where RUN has no rows.json.
+
+    Raises
+    ------
+    InputError
+        When the file is damaged.
+    """
+    content = read_json(_Content, run / FILE, "run `thyroid compare` again.")
+    return [] if content is None else list(content.rows)

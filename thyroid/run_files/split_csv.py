@@ -1,0 +1,56 @@
+"""RUN/split.csv: the part of each image. The split stage's artifact has the same file."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+from typing import Literal
+
+from thyroid.configuration import from_json
+from thyroid.errors import InputError
+
+FILE = "split.csv"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitImage:
+    """One image of the data set."""
+
+    image_id: str
+    """Of the image in its data set."""
+    part: Literal["train", "validation", "test"]
+    """A patient's images are in one part."""
+
+
+COLUMNS = tuple(field.name for field in fields(SplitImage))
+
+
+def write_split(folder: Path, images: Iterable[SplitImage]) -> None:
+    """Write split.csv."""
+    with (folder / FILE).open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(COLUMNS)
+        table.writerows(astuple(image) for image in images)
+
+
+def read_split(folder: Path) -> list[SplitImage]:
+    """Return the images in the file's order; none where there is no split.csv.
+
+    Raises
+    ------
+    InputError
+        When the file has other columns or names another part.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        return []
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            header, *rows = csv.reader(file)
+        return [from_json(SplitImage, dict(zip(header, row, strict=True))) for row in rows]
+    except (OSError, ValueError, TypeError, csv.Error, InputError):
+        raise InputError(
+            f"{path} is no table of image_id and part: run the command that made it again."
+        ) from None

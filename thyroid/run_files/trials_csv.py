@@ -1,0 +1,124 @@
+"""RUN/trials.csv: a row for each trial of a search that has ended."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from thyroid.configuration import from_json
+from thyroid.errors import InputError
+from thyroid.files import replace_text
+
+FILE = "trials.csv"
+PARAMETER = "param_"
+"""Columns that begin so hold what was searched."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """What a trial came to."""
+
+    number: int
+    """From 0."""
+    state: Literal["complete", "pruned", "failed"]
+    """pruned: stopped at a rung."""
+    macro_f1: float | None = None
+    """F1 on validation images at the last epoch, averaged over classes, mean over seeds."""
+    cross_recall: float | None = None
+    """Share of the validation images of several diseases whose primary finding is recognised, mean
+    over seeds; None where there is no such image."""
+    compute: float | None = None
+    """Stage-seconds of all its stages, as if nothing were shared."""
+    epochs: int
+    """That its classifiers were trained for."""
+    seconds: float | None = None
+    """From its beginning to its end, waiting included; None of a recalled trial."""
+    computed: float | None = None
+    """Stage-seconds of the stages that were computed for it."""
+    reused_stages: int | None = None
+    """Stages that it needed and found in the store or shared with another trial."""
+    computed_stages: int | None = None
+    """Stages that were computed for it."""
+    raced_seeds: int | None = None
+    """Trainings that it got in the seed race, those of the search included; None: not in it."""
+    raced_macro_f1: float | None = None
+    """Mean of macro-F1 over these."""
+    chosen: int = 0
+    """1: its recipe was taken; else 0."""
+    reason: str = ""
+    """Why it was stopped or failed, or which run it was recalled from."""
+    parameters: dict[str, Any]
+    """What the space asked for in this trial, by name: a column `param_NAME` each."""
+
+
+COLUMNS = tuple(field.name for field in fields(Trial) if field.name != "parameters")
+TEXTS = ("state", "reason")
+
+
+def write_trials(run: Path, trials: Sequence[Trial]) -> None:
+    """Write RUN/trials.csv."""
+    names = dict.fromkeys(name for trial in trials for name in trial.parameters)
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow([*COLUMNS, *(PARAMETER + name for name in names)])
+    for trial in trials:
+        own = [getattr(trial, name) for name in COLUMNS]
+        table.writerow([*own, *(trial.parameters.get(name) for name in names)])
+    replace_text(run / FILE, text.getvalue())
+
+
+def read_trials(run: Path) -> list[Trial]:
+    """Return the trials of RUN/trials.csv by number; none where there is no such file.
+
+    Raises
+    ------
+    InputError
+        When the file is no table, lacks a column, or a cell is not of its column's type.
+    """
+    path = run / FILE
+    if not path.is_file():
+        return []
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            table = csv.DictReader(file)
+            rows, named = list(table), table.fieldnames or ()
+    except (OSError, ValueError, csv.Error) as error:
+        raise InputError(f"{path} cannot be read as a table ({error}): search again.") from None
+    missing = [name for name in COLUMNS if name not in named]
+    if missing:
+        raise InputError(f"{path} has no column '{missing[0]}': run `thyroid search` again.")
+    trials = []
+    for place, row in enumerate(rows, start=2):
+        try:
+            trials.append(_trial(row))
+        except (InputError, TypeError, AttributeError):
+            raise InputError(
+                f"{path}, row {place} is no row of a trial: run `thyroid search` again."
+            ) from None
+    return sorted(trials, key=lambda trial: trial.number)
+
+
+def _trial(row: dict[str, str]) -> Trial:
+    cells = {name: text if name in TEXTS else _value(text) for name, text in row.items()}
+    asked = [name for name in row if name.startswith(PARAMETER) and row[name]]
+    plain = {name: cells[name] for name in COLUMNS}
+    plain |= {"parameters": {name.removeprefix(PARAMETER): cells[name] for name in asked}}
+    return from_json(Trial, plain)
+
+
+def _value(text: str) -> Any:
+    """Return a cell as JSON has it: whole numbers whole, None for a gap."""
+    if text in ("", "True", "False"):
+        return {"True": True, "False": False}.get(text)
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    if not math.isfinite(number):
+        return text
+    return int(number) if number.is_integer() else number

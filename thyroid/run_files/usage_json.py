@@ -1,0 +1,88 @@
+"""RUN/usage.json: node-hours and stage-hours of a run, and the budget of its search."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from thyroid.files import replace_text
+from thyroid.run_files.json_file import read_json, text_of
+
+FILE = "usage.json"
+
+Purpose = Literal["search", "final"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hours:
+    """Hours that commands spent for one purpose."""
+
+    purpose: Purpose
+    """search: recipes were tried, seed race included; final: the chosen recipe was trained."""
+    hours: float = 0.0
+    """For which commands worked on it."""
+    node_hours: float = 0.0
+    """Of all nodes that lived meanwhile."""
+    gpu_node_hours: float = 0.0
+    """Of those of them that have GPUs."""
+    there_processor_hours: float = 0.0
+    """Of the nodes' processors."""
+    there_gpu_hours: float = 0.0
+    """Of the nodes' GPUs."""
+    stage_hours: float = 0.0
+    """For which stages ran, also those that failed or were cut."""
+    processor_hours: float = 0.0
+    """Of the processors that they held: threads times workers."""
+    gpu_hours: float = 0.0
+    """Of the GPUs that they held."""
+
+    def __post_init__(self) -> None:
+        if min(getattr(self, name) for name in HOURS) < 0:
+            raise ValueError("hours below zero")
+
+
+HOURS = tuple(field.name for field in dataclasses.fields(Hours) if field.name != "purpose")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchBudget:
+    """Limits of a search."""
+
+    time_hours: float | None = None
+    """`--time-budget` of the last command."""
+    gpu_hours: float | None = None
+    """`--gpu-hours` of the last command."""
+    ended: Literal["time_hours", "gpu_hours"] | None = None
+    """The limit that ended the search."""
+
+    def __post_init__(self) -> None:
+        if min(self.time_hours or 0, self.gpu_hours or 0) < 0:
+            raise ValueError("hours below zero")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """Content of usage.json."""
+
+    format_version: int = 1
+    budget: SearchBudget | None
+    """None unless something was searched by `thyroid search` or `demo`."""
+    purposes: tuple[Hours, ...]
+
+
+def write_usage(run: Path, usage: Usage) -> None:
+    """Write RUN/usage.json."""
+    replace_text(run / FILE, text_of(usage) + "\n")
+
+
+def read_usage(run: Path) -> Usage | None:
+    """Return what RUN/usage.json says; None where a run has no such file.
+
+    Raises
+    ------
+    InputError
+        When the file is damaged.
+    """
+    return read_json(Usage, run / FILE, "delete it, and what was used before counts no more.")
