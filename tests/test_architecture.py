@@ -37,7 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "networks": {"acquisition", "errors", "recipe"},
     "generators": GROUND | {"acquisition"},
     "run_files": GROUND | {"configuration", "recipe"},
-    "evaluate": {"errors"},
+    "evaluate": set(),
     "stages": GROUND
     | TENSORS
     | {"configuration", "data", "evaluate", "generators", "machine", "networks", "recipe"}

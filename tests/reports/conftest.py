@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,11 @@ import pytest
 
 from thyroid.data.dataset import Dataset, write_dataset
 from thyroid.run_files.predictions_csv import Predictions, read_predictions, write_predictions
+from thyroid.run_files.rows_json import ComparedRow, write_rows
+from thyroid.run_files.split_csv import SplitImage, write_split
+from thyroid.run_files.stages_json import NeededStage, write_stages
+from thyroid.run_files.trials_csv import Trial, read_trials, write_trials
+from thyroid.run_files.usage_json import Hours, SearchBudget, Usage, write_usage
 from thyroid.stages.find_cases import chosen
 
 CLASSES = ("normal", "graves", "hot_nodule", "cold_nodule")
@@ -61,8 +67,8 @@ def make_run(folder: Path, dataset: Dataset, seeds=(0, 1, 2), trials=24, epochs=
     parts = np.array(["train", "train", "train", "validation", "test"])[
         (np.arange(len(dataset)) // 2) % 5
     ]
-    table = pd.DataFrame({"image_id": dataset.images["image_id"], "part": parts})
-    table.to_csv(folder / "split.csv", index=False)
+    names = dataset.images["image_id"]
+    write_split(folder, [SplitImage(image_id=i, part=p) for i, p in zip(names, parts, strict=True)])
     config = {
         "command": "search",
         "thyroid": "0.1.0",
@@ -129,7 +135,7 @@ def make_run(folder: Path, dataset: Dataset, seeds=(0, 1, 2), trials=24, epochs=
                 probabilities=p / p.sum(axis=1, keepdims=True),
             )
             write_predictions(folder / "predictions" / f"{part}-seed{seed}.csv", predictions)
-    make_trials(trials).to_csv(folder / "trials.csv", index=False)
+    write_trials(folder, make_trials(trials))
     return add_cases(folder, dataset)
 
 
@@ -215,11 +221,7 @@ def add_synthetic(run: Path, dataset: Dataset, *, new_crosses=(), size=16, skill
     with (run / "metrics.jsonl").open("a") as file:
         file.writelines(json.dumps(line) + "\n" for line in lines)
 
-    twins = run / "predictions" / "without-synthetic"
-    twins.mkdir()
-    for path in sorted((run / "predictions").glob("*.csv")):
-        own = read_predictions(path, dataset.info.classes)
-        write_predictions(twins / path.name, guessed(rng, own, skill))
+    guess(run, dataset, run / "predictions" / "without-synthetic", rng, skill)
 
     (run / "synthetic").mkdir()
     (run / "synthetic" / "quality.json").write_text(json.dumps(make_quality(made)))
@@ -242,13 +244,7 @@ def add_cross_phase(run: Path, dataset: Dataset, *, switch=9, skill=(1.9, -0.5))
         if line["stage"] == "classifier":
             line["phase"] = "cross" if line["epoch"] >= switch else "single"
     (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    (run / "predictions" / "before-cross").mkdir()
-    for path in sorted((run / "predictions").glob("*.csv")):
-        own = read_predictions(path, dataset.info.classes)
-        write_predictions(
-            run / "predictions" / "before-cross" / path.name,
-            guessed(rng, own, np.where(own.is_cross, skill[1], skill[0])),
-        )
+    guess(run, dataset, run / "predictions" / "before-cross", rng, skill)
     return run
 
 
@@ -281,22 +277,40 @@ def add_comparison(run: Path, dataset: Dataset, rows=ROWS, *, done=True, parts=(
     }
     (run / "config.json").write_text(json.dumps(config))
     (run / "trials.csv").unlink()
-    listed = []
-    for name, (kind, title, changes, skill) in rows.items():
-        row = {"name": name, "kind": kind, "title": title, "changes": changes, "epochs": 12}
-        row |= {"parameters": int(rng.integers(10_000, 1_000_000)), "done": done}
-        row |= {"trials": 0 if kind == "ablation" else 3, "train_seconds": 30 * rng.random()}
-        listed.append(row)
-        if kind == "method" or not done:
-            continue
-        folder = run / "rows" / name / "predictions"
-        folder.mkdir(parents=True)
-        for part in parts:
-            for path in sorted((run / "predictions").glob(f"{part}-*.csv")):
-                own = read_predictions(path, dataset.info.classes)
-                write_predictions(folder / path.name, guessed(rng, own, skill))
-    (run / "rows.json").write_text(json.dumps({"rows": listed}))
+    write_rows(
+        run,
+        [
+            ComparedRow(
+                name=name,
+                kind=kind,
+                title=title,
+                changes=changes,
+                epochs=12,
+                parameters=int(rng.integers(10_000, 1_000_000)),
+                done=done,
+                trials=0 if kind == "ablation" else 3,
+                train_seconds=30 * rng.random(),
+            )
+            for name, (kind, title, changes, _) in rows.items()
+        ],
+    )
+    for name, (kind, _, _, skill) in rows.items() if done else ():
+        for part in parts if kind != "method" else ():
+            guess(run, dataset, run / "rows" / name / "predictions", rng, skill, part)
     return run
+
+
+def guess(run: Path, dataset: Dataset, folder: Path, rng, skill, part="") -> None:
+    """Predictions of other networks for the run's images.
+
+    `skill` is what the label's logit gains: of all, or of single and of cross images.
+    """
+    single, cross = skill if isinstance(skill, tuple) else (skill, skill)
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in sorted((run / "predictions").glob(f"{part}*.csv")):
+        own = read_predictions(path, dataset.info.classes)
+        other = guessed(rng, own, np.where(own.is_cross, cross, single))
+        write_predictions(folder / path.name, other)
 
 
 def guessed(rng, own: Predictions, skill) -> Predictions:
@@ -304,9 +318,7 @@ def guessed(rng, own: Predictions, skill) -> Predictions:
     logits = rng.normal(size=own.probabilities.shape)
     logits[np.arange(len(logits)), own.labels] += skill
     p = np.exp(logits)
-    return Predictions(
-        classes=own.classes, images=own.images, probabilities=p / p.sum(axis=1, keepdims=True)
-    )
+    return replace(own, probabilities=p / p.sum(axis=1, keepdims=True))
 
 
 def make_quality(findings: list[str]) -> dict:
@@ -346,51 +358,68 @@ def make_quality(findings: list[str]) -> dict:
     }
 
 
-def make_trials(n: int) -> pd.DataFrame:
+def make_trials(n: int) -> list[Trial]:
     rng = np.random.default_rng(2)
-    state = rng.choice(["complete", "complete", "pruned", "failed"], n)
-    value = np.where(state == "failed", np.nan, 0.55 + 0.25 * rng.random(n) ** 0.5)
-    reason = {
+    states = rng.choice(["complete", "complete", "pruned", "failed"], n).tolist()
+    values = (0.55 + 0.25 * rng.random(n) ** 0.5).tolist()
+    reasons = {
         "complete": "",
         "pruned": "stopped by the scheduler",
         "failed": "out of memory: the batch is too large",
     }
-    thinning = rng.choice([0.0, 0.25, 0.5], n)
-    return pd.DataFrame(
-        {
-            "number": np.arange(n),
-            "state": state,
-            "macro_f1": value,
-            "epochs": rng.integers(2, 13, n),
-            "seconds": 60 * rng.random(n),
-            "reused_stages": rng.integers(0, 4, n),
-            "computed_stages": rng.integers(1, 4, n),
-            "reason": [reason[s] for s in state],
-            "param_augmentation.rotation_deg": rng.choice([0.0, 10.0, 20.0], n),
-            "param_augmentation.thinning": thinning,
-            "param_augmentation.thinning_floor": np.where(thinning > 0, 0.3, np.nan),  # conditional
-            "param_optimiser.learning_rate": 10 ** rng.uniform(-4, -2, n),
-        }
-    )
+    thinnings = rng.choice([0.0, 0.25, 0.5], n).tolist()
+    epochs, seconds = rng.integers(2, 13, n).tolist(), (60 * rng.random(n)).tolist()
+    reused, computed = rng.integers(0, 4, n).tolist(), rng.integers(1, 4, n).tolist()
+    rotations, rates = rng.choice([0.0, 10.0, 20.0], n).tolist(), rng.uniform(-4, -2, n)
+    return [
+        Trial(
+            number=i,
+            state=states[i],
+            macro_f1=None if states[i] == "failed" else values[i],
+            epochs=epochs[i],
+            seconds=seconds[i],
+            reused_stages=reused[i],
+            computed_stages=computed[i],
+            reason=reasons[states[i]],
+            parameters={
+                "augmentation.rotation_deg": rotations[i],
+                "augmentation.thinning": thinnings[i],
+                **({"augmentation.thinning_floor": 0.3} if thinnings[i] else {}),
+                "optimiser.learning_rate": float(10 ** rates[i]),
+            },
+        )
+        for i in range(n)
+    ]
 
 
-def make_stages(trials=1, segments=3, *, generators=True, seeds=(0,), found=(), spread=1) -> dict:
-    """What a search writes to stages.json; `found` are the kinds that were in the store.
+def make_stages(
+    trials=1, segments=3, *, generators=True, seeds=(0,), found=(), spread=1
+) -> list[NeededStage]:
+    """The stages of a search; `found` are the kinds that were in the store.
 
     Trials differ in their pool of synthetic images, in the rate (`spread` times two of them), and
     in how long it stays constant; some are stopped early.
     """
     rng = np.random.default_rng(8)
-    stages: dict[str, dict] = {}
+    stages: dict[str, NeededStage] = {}
 
     def need(user, kind, inputs=(), seed=None, first=None, epochs=None, phase=None, what=()) -> str:
         text = json.dumps([kind, sorted(inputs), seed, first, epochs, phase, *map(str, what)])
         key = hashlib.sha256(text.encode()).hexdigest()
-        new = {"key": key, "kind": kind, "seconds": 0.5 + (epochs or 2) * (1 + rng.random())}
-        new |= {"inputs": list(inputs), "seed": seed, "first_epoch": first, "epochs": epochs}
-        new |= {"phase": phase, "users": [], "found": kind in found}
-        stage = stages.setdefault(key, new)
-        stage["users"] += [] if user in stage["users"] else [user]
+        new = NeededStage(
+            key=key,
+            kind=kind,
+            seconds=0.5 + (epochs or 2) * (1 + rng.random()),
+            inputs=tuple(inputs),
+            seed=seed,
+            first_epoch=first,
+            epochs=epochs,
+            phase=phase,
+            users=(user,),
+            found=kind in found,
+        )
+        known = stages.get(key, new)
+        stages[key] = replace(known, users=tuple(dict.fromkeys((*known.users, user))))
         return key
 
     def chain(user, kind, count, epochs, inputs, seed, what=(), phase=None) -> str:
@@ -417,34 +446,32 @@ def make_stages(trials=1, segments=3, *, generators=True, seeds=(0,), found=(), 
             what = (rate,) if stopped else (rate, length)
             model = chain(user, "classifier", count, 4, inputs, seed, what, "mixed")
             need(user, "prediction", (split, model))
-    return {"format_version": 1, "stages": list(stages.values())}
+    return list(stages.values())
 
 
 def add_stages(run: Path, **about) -> Path:
     """Give a run the stages.json of `make_stages`."""
-    (run / "stages.json").write_text(json.dumps(make_stages(**about)))
+    write_stages(run, make_stages(**about))
     return run
 
 
 def add_costs(run: Path, *, gpus=True, ended=None, **limits) -> Path:
     """Give a run the usage.json of a search and its final trainings, on a node or two."""
-    parts = [
-        {
-            "part": part,
-            "hours": hours,
-            "node_hours": 2 * hours,
-            "gpu_node_hours": hours * gpus,
-            "there_processor_hours": 24 * hours,
-            "there_gpu_hours": 4 * hours * gpus,
-            "stage_hours": 3 * hours,
-            "processor_hours": 6 * hours,
-            "gpu_hours": 3.5 * hours * gpus,
-        }
-        for part, hours in (("search", 1.25), ("final", 0.75))
-    ]
-    budget = {"time_hours": None, "gpu_hours": None, "ended": ended} | limits
-    costs = {"format_version": 1, "budget": budget, "parts": parts}
-    (run / "usage.json").write_text(json.dumps(costs))
+    purposes = tuple(
+        Hours(
+            purpose=purpose,
+            hours=hours,
+            node_hours=2 * hours,
+            gpu_node_hours=hours * gpus,
+            there_processor_hours=24 * hours,
+            there_gpu_hours=4 * hours * gpus,
+            stage_hours=3 * hours,
+            processor_hours=6 * hours,
+            gpu_hours=3.5 * hours * gpus,
+        )
+        for purpose, hours in (("search", 1.25), ("final", 0.75))
+    )
+    write_usage(run, Usage(budget=SearchBudget(ended=ended, **limits), purposes=purposes))
     return run
 
 
@@ -454,18 +481,20 @@ def add_objectives(run: Path, *objectives: str, playoff=0) -> Path:
     config["search"] |= {"objectives": list(objectives), "max_seeds": 5}
     (run / "config.json").write_text(json.dumps(config))
     rng = np.random.default_rng(9)
-    trials = pd.read_csv(run / "trials.csv", keep_default_na=False, na_values=[""])
-    ended = trials["state"] != "failed"
-    trials["cross_recall"] = np.where(ended, np.round(rng.beta(4, 3, len(trials)), 2), np.nan)
-    trials["compute"] = np.where(ended, 40 * trials["epochs"] * (1 + rng.random(len(trials))), 0.0)
-    trials["raced_seeds"] = trials["raced_macro_f1"] = np.nan
-    trials["chosen"] = 0
-    complete = trials[trials["state"] == "complete"].sort_values("macro_f1", ascending=False)
-    for place, row in enumerate(complete.index[:playoff]):
-        trials.loc[row, "raced_seeds"] = 5
-        trials.loc[row, "raced_macro_f1"] = 0.7 + (0.01 if place == 1 else -0.01 * place)
-    trials.loc[complete.index[1 if playoff > 1 else 0], "chosen"] = 1
-    trials.to_csv(run / "trials.csv", index=False)
+    trials = read_trials(run)
+    recalls, times = np.round(rng.beta(4, 3, len(trials)), 2), 40 * (1 + rng.random(len(trials)))
+    for i, trial in enumerate(trials):
+        failed = trial.state == "failed"
+        recall, compute = (None, 0.0) if failed else (recalls[i], times[i] * trial.epochs)
+        trials[i] = replace(trial, cross_recall=recall, compute=compute)
+    complete = [trial for trial in trials if trial.state == "complete"]
+    ranked = sorted(complete, key=lambda trial: -trial.macro_f1)
+    for place, trial in enumerate(ranked[:playoff]):
+        value = 0.7 + (0.01 if place == 1 else -0.01 * place)
+        trials[trial.number] = replace(trial, raced_seeds=5, raced_macro_f1=value)
+    best = ranked[1 if playoff > 1 else 0].number
+    trials[best] = replace(trials[best], chosen=1)
+    write_trials(run, trials)
     return run
 
 

@@ -2,9 +2,9 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from reports.run import read_run
@@ -12,6 +12,7 @@ from reports.sections.front import AIMS, front_info, non_dominated
 from reports.sections.search import search_info
 from tests.reports.conftest import add_objectives, make_run
 from tests.reports.test_report import read
+from thyroid.run_files.trials_csv import read_trials, write_trials
 
 
 def dominates(a: dict, b: dict, objectives: list[str]) -> bool:
@@ -110,8 +111,7 @@ def test_a_single_objective_shows_nothing_of_it(run):
 
 def test_no_cross_images_and_no_other_objective_is_said(run):
     add_objectives(run, "macro_f1", "cross_recall")
-    trials = pd.read_csv(run / "trials.csv")
-    trials.assign(cross_recall=np.nan).to_csv(run / "trials.csv", index=False)
+    write_trials(run, [replace(trial, cross_recall=None) for trial in read_trials(run)])
     html, info = read(run)
     assert info["search"]["front"]["objectives"] == ["macro_f1"]
     assert "No complete trial has a value for the recall on cross images" in html
@@ -151,9 +151,8 @@ def test_without_a_play_off_the_choice_is_the_highest(run):
 
 def test_a_choice_that_is_not_the_highest_is_not_called_so(run):
     add_objectives(run, "macro_f1", playoff=3)
-    trials = pd.read_csv(run / "trials.csv")
-    means = trials["raced_macro_f1"].where(trials["chosen"] == 0, 0.1)
-    trials.assign(raced_macro_f1=means).to_csv(run / "trials.csv", index=False)
+    trials = read_trials(run)
+    write_trials(run, [replace(t, raced_macro_f1=0.1) if t.chosen else t for t in trials])
     html, info = read(run)
     assert not info["search"]["choice"]["is_best"]
     assert "which has a mean validation macro-F1 of" in html
@@ -173,8 +172,7 @@ def test_the_command_names_objectives_and_seeds(run):
 
 def test_a_search_that_failed_throughout_has_no_front(tmp_path, dataset):
     run = add_objectives(make_run(tmp_path / "run", dataset), "macro_f1", "compute")
-    trials = pd.read_csv(run / "trials.csv")
-    trials[trials["state"] == "failed"].assign(chosen=0).to_csv(run / "trials.csv", index=False)
+    write_trials(run, [trial for trial in read_trials(run) if trial.state == "failed"])
     html, info = read(run)
     assert info["search"]["front"]["objectives"] == []
     assert json.dumps(info["search"]["best"]) == "null"

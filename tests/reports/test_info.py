@@ -1,5 +1,7 @@
 """The numbers behind the page, before anything is drawn."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.metrics import f1_score, recall_score
@@ -15,6 +17,7 @@ from reports.sections.training import training_info
 from reports.sections.verdict import verdict_info
 from reports.svg import Axis
 from tests.reports.conftest import make_run, make_trials
+from thyroid.run_files.trials_csv import write_trials
 
 
 @pytest.fixture(scope="module")
@@ -124,23 +127,23 @@ def test_training_has_a_curve_per_seed(content):
 
 def test_warm_started_trials_are_shown_and_not_counted(run):
     trials = make_trials(24)
-    first = trials.index[trials["state"] == "complete"][0]
-    trials.loc[first, "reason"] = "warm start from earlier trial 3"
-    trials.to_csv(run / "trials.csv", index=False)
+    first = next(trial.number for trial in trials if trial.state == "complete")
+    trials[first] = replace(trials[first], reason="warm start from earlier trial 3")
+    write_trials(run, trials)
     info = search_info(read_run(run))
     assert (info["ended"], info["warm_started"]) == (23, 1)
     assert sum(info["states"].values()) == 23
     assert len(info["history"]) == 24
-    own = trials.drop(index=first)
-    assert info["computed_stages"] == own["computed_stages"].sum()
+    own = [trial.computed_stages for trial in trials if trial.number != first]
+    assert info["computed_stages"] == sum(own)
     assert "further one came from earlier runs (warm start)" in write_report(run).read_text()
 
 
 def test_search_history(content):
     info, trials = search_info(content), make_trials(24)
-    complete = trials[trials["state"] == "complete"]
-    assert info["best"]["number"] == complete.loc[complete["macro_f1"].idxmax(), "number"]
-    assert info["history"][-1]["best_so_far"] == pytest.approx(complete["macro_f1"].max())
+    best = max((t for t in trials if t.state == "complete"), key=lambda trial: trial.macro_f1)
+    assert info["best"]["number"] == best.number
+    assert info["history"][-1]["best_so_far"] == pytest.approx(best.macro_f1)
     values = [h["best_so_far"] for h in info["history"] if h["best_so_far"] is not None]
     assert values == sorted(values)
     assert sum(info["states"].values()) == info["ended"] == 24
@@ -153,7 +156,7 @@ def test_search_history(content):
     for t in info["top"]:
         active = "augmentation.thinning_floor" in t["parameters"]
         assert active == (t["parameters"]["augmentation.thinning"] > 0)
-    assert info["needed_stages"] == trials["reused_stages"].sum() + trials["computed_stages"].sum()
+    assert info["needed_stages"] == sum(t.reused_stages + t.computed_stages for t in trials)
 
 
 def verdict(content, **config):

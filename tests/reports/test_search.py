@@ -2,10 +2,10 @@
 
 import re
 import time
+from dataclasses import replace
 
 import numpy as np
 import optuna
-import pandas as pd
 import pytest
 
 from reports.sections.importance import ENOUGH, MOST, importance_info
@@ -15,6 +15,7 @@ from reports.sections.search_space import AXES, LINES, PANELS, evenly, scale_of,
 from reports.sections.search_space_figures import parallel_chart, slice_chart
 from tests.reports.conftest import make_dataset, make_run, make_trials
 from tests.reports.test_report import read
+from thyroid.run_files.trials_csv import read_trials, write_trials
 
 
 def trial(number, value, state="complete", **parameters):
@@ -233,8 +234,12 @@ def test_one_value_or_none_draws_nothing():
     assert slice_chart(info, 0).count("circle") == 3
 
 
+def all_with(trials, **changes):
+    return [replace(trial, **changes) for trial in trials]
+
+
 def page(run, trials):
-    trials.to_csv(run / "trials.csv", index=False)
+    write_trials(run, trials)
     html, info = read(run)
     section = html[html.index('<section id="search"') :]
     return section[: section.index("</section>")], info["search"]
@@ -242,20 +247,20 @@ def page(run, trials):
 
 def test_a_search_of_which_nothing_was_complete_is_a_page(run):
     trials = make_trials(12)
-    failed = trials.assign(state="failed", macro_f1=np.nan, reason="out of memory")
+    failed = all_with(trials, state="failed", macro_f1=None, reason="out of memory")
     section, info = page(run, failed)
     assert info["place"] is None
     assert "Trials that failed" in section
     assert "Parallel coordinates" not in section
 
-    section, info = page(run, trials.assign(state="pruned", macro_f1=0.5))
+    section, info = page(run, all_with(trials, state="pruned", macro_f1=0.5))
     assert "Each parameter alone" in section
     assert "Parallel coordinates" not in section
     assert "Importance is told from" in section
 
 
 def test_one_trial_is_a_page(run):
-    section, info = page(run, make_trials(1).assign(state="complete", macro_f1=0.5))
+    section, info = page(run, all_with(make_trials(1), state="complete", macro_f1=0.5))
     assert info["place"] is None
     assert "All trials" not in section
 
@@ -271,8 +276,9 @@ def test_a_trial_is_linked_across_charts_and_tables(run):
 
 def test_many_reasons_are_told_by_how_often(run):
     trials = make_trials(100)
-    reasons = [f"odd {i}" if i % 2 else "often" for i in range(100)]
-    section, info = page(run, trials.assign(state="failed", macro_f1=np.nan, reason=reasons))
+    failed = all_with(trials, state="failed", macro_f1=None, reason="often")
+    failed = [replace(t, reason=f"odd {t.number}") if t.number % 2 else t for t in failed]
+    section, info = page(run, failed)
     assert len(info["failed"]) == REASONS
     assert info["failed"][0] == {
         "reason": "often",
@@ -284,7 +290,7 @@ def test_many_reasons_are_told_by_how_often(run):
 
 
 def test_a_reason_from_outside_does_no_harm(run):
-    trials = make_trials(12).assign(reason="<script>alert(1)</script>")
+    trials = all_with(make_trials(12), reason="<script>alert(1)</script>")
     section, _ = page(run, trials)
     assert "<script>" not in section
     assert "&lt;script&gt;" in section
@@ -329,12 +335,10 @@ def test_trees_without_any_variance_cost_no_report(monkeypatch):
 def test_the_chosen_trial_is_among_those_listed(tmp_path):
     dataset = make_dataset(tmp_path / "data")
     run = make_run(tmp_path / "run", dataset, trials=2 * LISTED)
-    trials = pd.read_csv(run / "trials.csv")
-    complete = trials[trials["state"] == "complete"]
-    worst = int(complete.loc[complete["macro_f1"].idxmin(), "number"])
-    trials.assign(chosen=(trials["number"] == worst).astype(int)).to_csv(
-        run / "trials.csv", index=False
-    )
+    trials = read_trials(run)
+    complete = [trial for trial in trials if trial.state == "complete"]
+    worst = min(complete, key=lambda trial: trial.macro_f1).number
+    write_trials(run, [replace(trial, chosen=int(trial.number == worst)) for trial in trials])
     _, info = read(run)
     assert len(info["search"]["all"]) == LISTED
     assert worst in {t["number"] for t in info["search"]["all"]}

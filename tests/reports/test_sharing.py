@@ -1,6 +1,5 @@
 """What a run computed and shared, and the tree of its stages."""
 
-import copy
 import json
 import re
 
@@ -13,7 +12,7 @@ from reports.sections.stage_tree_figures import tree_chart
 from tests.reports.conftest import add_stages, make_stages
 from tests.reports.test_report import read
 from thyroid.errors import InputError
-from thyroid.run_files.stages_json import NeededStage, read_stages
+from thyroid.run_files.stages_json import NeededStage, read_stages, write_stages
 
 
 def stage(key, kind, inputs=(), *, needs=1, seconds=1.0, found=False, **about) -> NeededStage:
@@ -49,11 +48,11 @@ PIPELINE = [
 
 
 def test_sums_are_those_of_the_definition(run):
-    listed = make_stages(trials=9, segments=5, found=("dcgan", "split"))["stages"]
+    listed = make_stages(trials=9, segments=5, found=("dcgan", "split"))
     info = sharing_info(read_run(add_stages(run, trials=9, segments=5, found=("dcgan", "split"))))
-    assert info["needed"] == pytest.approx(sum(s["seconds"] * len(s["users"]) for s in listed))
-    assert info["computed"] == pytest.approx(sum(s["seconds"] for s in listed if not s["found"]))
-    assert info["found"] == pytest.approx(sum(s["seconds"] for s in listed if s["found"]))
+    assert info["needed"] == pytest.approx(sum(s.seconds * s.needs for s in listed))
+    assert info["computed"] == pytest.approx(sum(s.seconds for s in listed if not s.found))
+    assert info["found"] == pytest.approx(sum(s.seconds for s in listed if s.found))
     assert info["needed"] == pytest.approx(info["computed"] + info["found"] + info["shared"])
     assert info["factor"] == pytest.approx(info["needed"] / info["computed"])
     for name in ("stages", "needed", "computed", "found", "shared"):
@@ -85,7 +84,7 @@ def test_nothing_shared_is_said_so(run):
 
 
 def test_everything_found_is_said_so(run):
-    kinds = {s["kind"] for s in make_stages(trials=4)["stages"]}
+    kinds = {s.kind for s in make_stages(trials=4)}
     html, info = read(add_stages(run, trials=4, found=kinds))
     assert info["sharing"]["factor"] is None
     assert "; none had to be computed" in html
@@ -111,9 +110,6 @@ def test_a_run_that_has_computed_nothing_yet(run):
     assert read(run)[1]["sharing"] is None
 
 
-GOOD = make_stages(trials=2)
-
-
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -133,27 +129,28 @@ GOOD = make_stages(trials=2)
     ],
 )
 def test_a_damaged_stage_is_one_sentence(tmp_path, name, value):
-    damaged = copy.deepcopy(GOOD)
+    path = add_stages(tmp_path, trials=2) / "stages.json"
+    damaged = json.loads(path.read_text())
     damaged["stages"][1][name] = value
-    path = tmp_path / "stages.json"
     path.write_text(json.dumps(damaged))
     with pytest.raises(InputError, match=r"stages\.json is damaged: run the command that made it"):
-        read_stages(path)
+        read_stages(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"stages": 3}', '{"stages": [[]]}', "\xff"])
 def test_a_damaged_file_is_one_sentence(tmp_path, text):
-    path = tmp_path / "stages.json"
-    path.write_bytes(text.encode("latin-1"))
+    (tmp_path / "stages.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(InputError, match="is damaged"):
-        read_stages(path)
+        read_stages(tmp_path)
 
 
 def test_a_stage_that_is_listed_twice_is_damage(tmp_path):
+    write_stages(tmp_path, make_stages()[:1])
     path = tmp_path / "stages.json"
-    path.write_text(json.dumps({"stages": [GOOD["stages"][0]] * 2}))
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"stages": content["stages"] * 2}))
     with pytest.raises(InputError, match="is damaged"):
-        read_stages(path)
+        read_stages(tmp_path)
 
 
 def test_the_tree_follows_the_pipeline():
@@ -198,15 +195,9 @@ SIZES = {
 }
 
 
-def listed(tmp_path, about) -> list[NeededStage]:
-    path = tmp_path / "stages.json"
-    path.write_text(json.dumps(make_stages(**about)))
-    return read_stages(path)
-
-
 @pytest.mark.parametrize("about", SIZES.values(), ids=SIZES)
-def test_the_tree_has_bounds_and_accounts_for_every_stage(tmp_path, about):
-    stages = listed(tmp_path, about)
+def test_the_tree_has_bounds_and_accounts_for_every_stage(about):
+    stages = make_stages(**about)
     tree = stage_tree_info(stages)
     boxes = tree["boxes"]
     drawable = [s for s in stages if s.kind in ("dcgan", "srgan", "synthesis", "classifier")]
@@ -222,8 +213,8 @@ def test_the_tree_has_bounds_and_accounts_for_every_stage(tmp_path, about):
 
 
 @pytest.mark.parametrize("about", SIZES.values(), ids=SIZES)
-def test_boxes_lie_within_what_they_follow_and_never_over_another(tmp_path, about):
-    tree = stage_tree_info(listed(tmp_path, about))
+def test_boxes_lie_within_what_they_follow_and_never_over_another(about):
+    tree = stage_tree_info(make_stages(**about))
     boxes = tree["boxes"]
     chart = tree_chart(tree)
     found = re.findall(r'<rect class="[^"]*" x="([^"]+)" y="([^"]+)" width="([^"]+)" he', chart)
@@ -243,8 +234,8 @@ def test_boxes_lie_within_what_they_follow_and_never_over_another(tmp_path, abou
             assert apart or below
 
 
-def test_what_most_trainings_need_is_shown(tmp_path):
-    stages = listed(tmp_path, SIZES["a large search"])
+def test_what_most_trainings_need_is_shown():
+    stages = make_stages(**SIZES["a large search"])
     shown = [b["needs"] for b in stage_tree_info(stages)["boxes"] if b["role"] == "dcgan"]
     assert sorted(shown) == sorted(s.needs for s in stages if s.kind == "dcgan")
 
@@ -262,8 +253,8 @@ def test_the_chart_tells_in_words_what_colours_tell():
     assert "A tree of 8 stages, of which 8 are drawn" in chart
 
 
-def test_what_is_not_shown_is_said(tmp_path):
-    tree = stage_tree_info(listed(tmp_path, SIZES["nothing alike"]))
+def test_what_is_not_shown_is_said():
+    tree = stage_tree_info(make_stages(**SIZES["nothing alike"]))
     assert f"and {tree['hidden_roots']:,} more stages" in tree_chart(tree)
 
 

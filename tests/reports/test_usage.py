@@ -19,11 +19,11 @@ def text(html: str) -> str:
 def test_hours_are_summed_and_compared_with_what_was_there(run):
     html, info = read(add_costs(run))
     costs = info["usage"]
-    assert [row["part"] for row in costs["parts"]] == ["search", "final"]
+    assert [row["purpose"] for row in costs["purposes"]] == ["search", "final"]
     assert costs["all"]["hours"] == 2
     assert costs["all"]["node_hours"] == 4
     assert costs["all"]["processor_share"] == pytest.approx(6 / 24)
-    assert costs["parts"][0]["gpu_share"] == costs["all"]["gpu_share"] == pytest.approx(3.5 / 4)
+    assert costs["purposes"][0]["gpu_share"] == costs["all"]["gpu_share"] == pytest.approx(3.5 / 4)
     assert costs["budget"] is None
     shown = text(html)
     assert "there for 4.000 node-hours, 2.000 of them on nodes with GPUs." in shown
@@ -66,12 +66,12 @@ def test_what_ended_a_search_is_said(run, limits, sentences):
 
 
 @pytest.mark.parametrize(
-    ("name", "damage"), [("hours", -1.0), ("gpu_hours", None), ("part", "lunch"), ("hours", "1")]
+    ("name", "damage"), [("hours", -1.0), ("gpu_hours", None), ("purpose", "lunch"), ("hours", "1")]
 )
 def test_hours_that_are_none_are_refused(run, name, damage):
     path = add_costs(run) / "usage.json"
     costs = json.loads(path.read_text())
-    costs["parts"][0][name] = damage
+    costs["purposes"][0][name] = damage
     path.write_text(json.dumps(costs))
     with pytest.raises(InputError, match=r"usage.json is damaged: delete it"):
         read(run)

@@ -1,6 +1,5 @@
 """What a run needed, computed and found."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -9,6 +8,7 @@ from tests.toy import toy_generators, where
 from thyroid import pipeline
 from thyroid.data.dataset import Dataset
 from thyroid.execution.in_process import in_process
+from thyroid.run_files.stages_json import read_stages
 from thyroid.runs.stage_sharing import lineages, tell_stages, totals
 from thyroid.storage.store import Store
 
@@ -24,27 +24,27 @@ def test_what_trials_share_is_needed_twice_and_computed_once(toy: Path, tmp_path
     needs = lineages({"trial 0": [short[-1]], "trial 1": [longer[-1]]})
     tell_stages(tmp_path, needs, own)
 
-    rows = {r["key"]: r for r in json.loads((tmp_path / "stages.json").read_text())["stages"]}
+    rows = {stage.key: stage for stage in read_stages(tmp_path)}
     assert set(rows) == {s.key for final in (short[-1], longer[-1]) for s in final.lineage()}
-    assert rows[dcgan.key]["found"]
-    assert rows[dcgan.key]["users"] == ["trial 0", "trial 1"]
+    assert rows[dcgan.key].found
+    assert rows[dcgan.key].users == ("trial 0", "trial 1")
     own_rows = [rows[short[-1].key], rows[longer[-1].key]]
-    assert [row["users"] for row in own_rows] == [["trial 0"], ["trial 1"]]
-    assert not own_rows[0]["found"]
-    assert own_rows[1]["first_epoch"] == 4
-    assert own_rows[1]["phase"] == "mixed"
-    assert longer[-2].key in own_rows[1]["inputs"]
-    assert all(row["seconds"] > 0 for row in rows.values())
+    assert [row.users for row in own_rows] == [("trial 0",), ("trial 1",)]
+    assert not own_rows[0].found
+    assert own_rows[1].first_epoch == 4
+    assert own_rows[1].phase == "mixed"
+    assert longer[-2].key in own_rows[1].inputs
+    assert all(row.seconds > 0 for row in rows.values())
 
-    told = totals(rows.values())
-    by_hand = sum(row["seconds"] * len(row["users"]) for row in rows.values())
+    told = totals(list(rows.values()))
+    by_hand = sum(row.seconds * row.needs for row in rows.values())
     assert told["needed"] == pytest.approx(by_hand)
     assert told["computed"] + told["found"] == pytest.approx(
-        sum(row["seconds"] for row in rows.values())
+        sum(row.seconds for row in rows.values())
     )
     assert told["needed"] > told["computed"] + told["found"]
 
 
 def test_what_is_there_no_longer_is_left_out(tmp_path: Path) -> None:
     tell_stages(tmp_path, {"seed 0": ["ab" * 32]}, Store(tmp_path / "store"))
-    assert json.loads((tmp_path / "stages.json").read_text())["stages"] == []
+    assert read_stages(tmp_path) == []

@@ -13,6 +13,7 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
 
+from thyroid.run_files.trials_csv import Trial, write_trials
 from thyroid.runs.tensorboard import write_tensorboard
 
 
@@ -74,12 +75,12 @@ def line(**changes: Any) -> str:
     return json.dumps(kept | changes) + "\n"
 
 
-TRIALS = """number,state,macro_f1,epochs,chosen,reason,param_rate,param_order
-0,failed,,0,0,"diverged, badly",0.1,mixed
-1,complete,0.5,8,0,,0.01,first
-2,pruned,0.9,4,0,stopped after epoch 4,0.02,mixed
-3,complete,0.25,8,1,,0.03,
-"""
+TRIALS = [
+    Trial(number=0, state="failed", epochs=0, parameters={"rate": 0.1, "order": "mixed"}),
+    Trial(number=1, state="complete", macro_f1=0.5, epochs=8, parameters={"rate": 0.01}),
+    Trial(number=2, state="pruned", macro_f1=0.9, epochs=4, parameters={"rate": 0.02}),
+    Trial(number=3, state="complete", macro_f1=0.25, epochs=8, parameters={"rate": 0.03}),
+]
 
 
 def test_what_is_written_again_is_the_same_and_not_doubled(tmp_path: Path) -> None:
@@ -99,7 +100,7 @@ def test_what_is_written_again_is_the_same_and_not_doubled(tmp_path: Path) -> No
 
 def test_trials_are_there_by_number_and_with_their_parameters(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text(line())
-    (tmp_path / "trials.csv").write_text(TRIALS)
+    write_trials(tmp_path, TRIALS)
     write_tensorboard(tmp_path)
     found = scalars(tmp_path / "tensorboard" / "search")
     assert {s: v for (tag, s), v in found.items() if tag == "search/macro_f1"} == pytest.approx(

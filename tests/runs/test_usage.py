@@ -16,7 +16,8 @@ from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError, StorageError
 from thyroid.execution.in_process import in_process
 from thyroid.execution.meter import Meter, UsedHours, in_process_metered
-from thyroid.runs.usage import HOURS, UsageRecord
+from thyroid.run_files.usage_json import HOURS, SearchBudget
+from thyroid.runs.usage import UsageRecord
 from thyroid.stage import EpochMetrics, Stage
 from thyroid.storage.store import Store
 from thyroid.tuning.budget import Budget, Cut
@@ -43,7 +44,7 @@ def wait(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 
 
 def rows(run: Path) -> dict[str, dict[str, Any]]:
-    return {row["part"]: row for row in json.loads((run / "usage.json").read_text())["parts"]}
+    return {row["purpose"]: row for row in json.loads((run / "usage.json").read_text())["purposes"]}
 
 
 def test_a_meter_counts_what_runs_what_has_run_and_what_was_cut(
@@ -81,7 +82,7 @@ def test_hours_of_nodes_and_stages_go_on_from_where_they_were(
             wait(1)
         found = rows(tmp_path)
         assert found["search"] == {
-            "part": "search",
+            "purpose": "search",
             "hours": 2 * total,
             "node_hours": 4 * total,
             "gpu_node_hours": 2 * total,
@@ -161,7 +162,7 @@ def test_what_is_counted_is_written_meanwhile_and_where_the_block_fails(
     after = rows(tmp_path)["search"]
     assert after["gpu_hours"] > seen[0] > 0
     assert after["node_hours"] > after["hours"] > 0
-    assert list(after) == ["part", *HOURS]
+    assert list(after) == ["purpose", *HOURS]
 
 
 def test_a_disk_that_fails_is_told_and_what_failed_before_comes_first(tmp_path: Path) -> None:
@@ -173,7 +174,7 @@ def test_a_disk_that_fails_is_told_and_what_failed_before_comes_first(tmp_path: 
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{}", '{"budget": null, "parts": [{"part": "search", "hours": 1}]}']
+    "content", ["", "{}", '{"budget": null, "purposes": [{"purpose": "search", "hours": -1}]}']
 )
 def test_a_damaged_file_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "usage.json").write_text(content)
@@ -206,7 +207,7 @@ def test_a_budget_is_over_with_its_seconds_or_its_gpu_hours(
     assert not free.over()
     assert free.spent() == ""
     bound = Budget(100, 2.0, usage)
-    assert usage.budget == {"time_hours": 100 / HOUR, "gpu_hours": 2.0, "ended": None}
+    assert usage.budget == SearchBudget(time_hours=100 / HOUR, gpu_hours=2.0)
     now[0] += 99
     assert not bound.over()
     monkeypatch.setattr(usage, "used", lambda part: 1.25)
@@ -214,16 +215,16 @@ def test_a_budget_is_over_with_its_seconds_or_its_gpu_hours(
     assert not bound.over()
     monkeypatch.setattr(usage, "used", lambda part: {"search": 2.0}[part])
     assert bound.over()
-    assert usage.budget["ended"] == "gpu_hours"
+    assert usage.budget.ended == "gpu_hours"
     now[0] += 10
     assert bound.over()
-    assert usage.budget["ended"] == "gpu_hours"  # what it was first
+    assert usage.budget.ended == "gpu_hours"  # what it was first
     assert Budget(None, 2.0, usage).over()  # earlier commands have used them up
     assert not Budget(None, 2.5, usage).over()
     late = Budget(5, None, usage)
     now[0] += 5
     assert late.over()
-    assert usage.budget["ended"] == "time_hours"
+    assert usage.budget.ended == "time_hours"
 
 
 def test_a_runner_ends_with_the_budget(tmp_path: Path) -> None:

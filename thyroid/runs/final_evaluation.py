@@ -9,12 +9,12 @@ from pathlib import Path
 from thyroid import pipeline
 from thyroid.execution.in_process import Runner, bring_about, opened, reread
 from thyroid.files import cannot_write, remove_at_once, replace_file, replace_text
+from thyroid.run_files import split_csv
 from thyroid.runs.experiment import Experiment
 from thyroid.runs.tensorboard import write_tensorboard
 from thyroid.stage import Stage
 from thyroid.stages import predict_part, synthesise
 from thyroid.stages.checkpoint import MODEL, WEIGHTS
-from thyroid.stages.split import FILE as SPLIT_FILE
 from thyroid.storage.store import Store
 
 GENERATORS = ("dcgan", "generator", "srgan", "synthesis")
@@ -46,7 +46,7 @@ def write_results(run: Path, experiment: Experiment, store: Store) -> None:
         predicted = experiment.predictions()
         copy_predictions(predicted, store, folder)
         parts, model = predicted[0].inputs["split"], predicted[0].inputs["model"]
-        replace_file(opened(parts, store) / SPLIT_FILE, run / SPLIT_FILE)
+        replace_file(opened(parts, store) / split_csv.FILE, run / split_csv.FILE)
         _copy(opened(model, store), (WEIGHTS, MODEL), run / "model")
         _copy(
             opened(experiment.cases(), store),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -52,7 +52,7 @@ class UsageRecord:
         self._before: dict[str, Hours] = {h.purpose: h for h in known.purposes} if known else {}
         self._lock = threading.Lock()
         self._purpose: Purpose | None = None
-        self._now: Counter[str] = Counter()
+        self._now: defaultdict[str, float] = defaultdict(float)
         """Hours of the block that counts now."""
         self._there: Sequence[Resources] = ()
         self._last = 0.0
@@ -75,7 +75,7 @@ class UsageRecord:
             When usage.json cannot be written.
         """
         meter, over = Meter(), threading.Event()
-        self._purpose, self._now = purpose, Counter()
+        self._purpose, self._now = purpose, defaultdict(float)
         self._last = time.monotonic()
         self._there = self._nodes()
         looking = threading.Thread(target=self._look, args=(over,), daemon=True)

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from thyroid.run_files.rows_json import ComparedRow, write_rows
+from thyroid.run_files.trials_csv import Trial, write_trials
 from thyroid.runs.recipe_origin import searched_before
 
 NEW = Path("nowhere")
@@ -27,8 +29,8 @@ def test_of_a_search_are_counted_the_trials_that_ended_or_else_those_asked_for(
 ) -> None:
     recipe = run_of(tmp_path / "searched", command="search", search={"trials": 16})
     assert searched_before(recipe, NEW) == 16
-    lines = 'number,state,reason\n0,complete,\n1,pruned,\n2,failed,"of\nmemory"\n'
-    (tmp_path / "searched" / "trials.csv").write_text(lines)
+    ended = [Trial(number=n, state="failed", epochs=0, parameters={}) for n in range(3)]
+    write_trials(tmp_path / "searched", ended)
     assert searched_before(recipe, NEW) == 3
 
 
@@ -38,8 +40,10 @@ def test_whatever_lies_between_hands_the_number_on(tmp_path: Path) -> None:
     again = run_of(tmp_path / "again", command="search", searched=16, search={"trials": 8})
     assert searched_before(again, NEW) == 24
     compared = run_of(tmp_path / "compared", command="compare", comparison={"models": "small"})
-    rows = [{"kind": "method", "trials": 19}, {"kind": "baseline", "trials": 4}]
-    (tmp_path / "compared" / "rows.json").write_text(json.dumps({"rows": rows}))
+    about = {"title": "", "changes": {}, "parameters": 1, "train_seconds": 0.0, "epochs": 1}
+    method = ComparedRow(name="method", kind="method", trials=19, done=True, **about)
+    baseline = ComparedRow(name="lenet5", kind="baseline", trials=4, done=True, **about)
+    write_rows(tmp_path / "compared", [method, baseline])
     assert searched_before(compared, NEW) == 19
 
 
