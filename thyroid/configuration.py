@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import types
 import typing
 from collections.abc import Hashable, Mapping
@@ -83,7 +82,7 @@ def _checked(hint: Any, name: str, value: Any) -> Any:
         fits = value in within
         value = within[within.index(value)] if fits else value  # 2.0 becomes 2: one key
     elif hint is float:
-        fits = type(value) in (int, float) and math.isfinite(value)
+        fits = type(value) in (int, float)
         value = float(value) if fits else value  # 0 becomes 0.0: one key
     else:
         fits = type(value) is (origin or hint)

@@ -35,10 +35,15 @@ def read_json(kind: type[T], path: Path, advice: str = AGAIN) -> T | None:
         When the file cannot be read, or a field is missing, unknown or wrong.
     """
     try:
-        return from_json(kind, json.loads(path.read_text(encoding="utf-8")))
+        plain = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+        return from_json(kind, plain)
     except FileNotFoundError:
         return None
     except OSError as refusal:
         raise InputError(f"{path} cannot be read ({refusal.strerror}): check the path.") from None
     except (InputError, ValueError, TypeError, KeyError, AttributeError):
         raise InputError(f"{path} is damaged: {advice}") from None
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is no number")
