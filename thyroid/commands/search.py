@@ -36,7 +36,7 @@ def search(
 
 def tell_search(run: Run) -> None:
     """Where trials and report are, and what the best recipe is."""
-    from thyroid.runs.comparison import changes_of
+    from thyroid.runs.compared_recipes import changes_of
 
     print(f"trials: {run.folder / 'trials.csv'}")
     print(f"best recipe: {run.folder / 'recipe.json'}, which differs from the first by")

@@ -55,6 +55,12 @@ class Trial:
     parameters: dict[str, Any]
     """What the space asked for in this trial, by name: a column `param_NAME` each."""
 
+    @property
+    def row(self) -> dict[str, Any]:
+        """Column -> cell."""
+        searched = {PARAMETER + name: value for name, value in self.parameters.items()}
+        return {name: getattr(self, name) for name in COLUMNS} | searched
+
 
 COLUMNS = tuple(field.name for field in fields(Trial) if field.name != "parameters")
 TEXTS = ("state", "reason")
@@ -62,13 +68,11 @@ TEXTS = ("state", "reason")
 
 def write_trials(run: Path, trials: Sequence[Trial]) -> None:
     """Write RUN/trials.csv."""
-    names = dict.fromkeys(name for trial in trials for name in trial.parameters)
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow([*COLUMNS, *(PARAMETER + name for name in names)])
-    for trial in trials:
-        own = [getattr(trial, name) for name in COLUMNS]
-        table.writerow([*own, *(trial.parameters.get(name) for name in names)])
+    rows, text = [trial.row for trial in trials], io.StringIO()
+    columns = dict.fromkeys([*COLUMNS, *(name for row in rows for name in row)])
+    table = csv.DictWriter(text, columns, lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
     replace_text(run / FILE, text.getvalue())
 
 

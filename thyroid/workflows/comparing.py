@@ -13,7 +13,7 @@ from thyroid.execution.ray_task import resources_there
 from thyroid.execution.stage_scheduler import on_ray
 from thyroid.files import sha256_of
 from thyroid.progress import say
-from thyroid.runs.comparison import (
+from thyroid.runs.compared_recipes import (
     Row,
     ablation_rows,
     baseline_names,
@@ -21,12 +21,12 @@ from thyroid.runs.comparison import (
     candidates,
     method_row,
 )
+from thyroid.runs.compared_rows import copy_rows, tuned, write_rows
 from thyroid.runs.experiment import Experiment
-from thyroid.runs.folder import at_work, write_config
+from thyroid.runs.final_evaluation import write_results
 from thyroid.runs.preflight import preflight
-from thyroid.runs.results import write_results
-from thyroid.runs.rows import copy_rows, tuned, write_rows
-from thyroid.runs.stage_sharing import lineages, write_stages
+from thyroid.runs.run_folder import at_work, write_config
+from thyroid.runs.stage_sharing import lineages, tell_stages
 from thyroid.runs.usage import UsageRecord
 from thyroid.space import load_space, space_file
 from thyroid.speed import fastest
@@ -91,7 +91,7 @@ def compare_recipe(inputs: Inputs, options: CompareOptions) -> Run:
         write_results(run, method, store)
         copy_rows(run, method, rows, store)
         write_rows(run, method, rows, store)
-        write_stages(run, lineages(needs), store)
+        tell_stages(run, lineages(needs), store)
     return Run(run)
 
 

@@ -14,8 +14,9 @@ from reports.run import read_run
 from reports.sections.comparison import comparison_info
 from reports.sections.results import results_info
 from thyroid.recipe import Recipe, read_recipe
-from thyroid.runs.comparison import METHOD
-from thyroid.runs.config import RECIPE, began_with, not_understood, read_config
+from thyroid.run_files.config_json import RECIPE, began_with, not_understood, read_config
+from thyroid.run_files.trials_csv import read_trials
+from thyroid.runs.compared_recipes import METHOD
 
 METRICS = ("macro_f1", "accuracy")
 
@@ -105,8 +106,7 @@ class Run:
     @property
     def trials(self) -> pd.DataFrame:
         """trials.csv, a row for each trial of a search; empty where nothing was searched."""
-        trials = read_run(self.folder).trials
-        return pd.DataFrame() if trials is None else trials
+        return pd.DataFrame([trial.row for trial in read_trials(self.folder)])
 
     def report(self, lang: str = "en") -> Path:
         """Write the report, in English or Chinese (`zh`): RUN/report.html, RUN/report.zh.html."""

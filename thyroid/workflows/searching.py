@@ -13,11 +13,11 @@ from thyroid.files import sha256_of
 from thyroid.progress import say
 from thyroid.quantities import seconds
 from thyroid.recipe import override
-from thyroid.runs.folder import at_work, write_config
+from thyroid.runs.final_evaluation import evaluate
 from thyroid.runs.live_report import LiveReport
 from thyroid.runs.preflight import preflight
-from thyroid.runs.results import evaluate
-from thyroid.runs.stage_sharing import lineages, write_stages
+from thyroid.runs.run_folder import at_work, write_config
+from thyroid.runs.stage_sharing import lineages, tell_stages
 from thyroid.space import load_space, space_file
 from thyroid.storage.open_store import open_store
 from thyroid.tuning.space_validation import validate_space
@@ -95,7 +95,7 @@ def search_recipes(inputs: Inputs, options: SearchOptions, command: str = "searc
         with search.usage.counting("final") as meter:
             runner = on_ray(store, setup.where, config.gpus_per_worker, meter=meter)
             evaluate(run, found, store, runner)
-        write_stages(run, search.needs() | lineages(found.needs()), store)
+        tell_stages(run, search.needs() | lineages(found.needs()), store)
     return Run(run)
 
 

@@ -23,8 +23,9 @@ from thyroid.networks.pretrained import load_pretrained
 from thyroid.networks.srgan import Vgg19Features
 from thyroid.progress import say
 from thyroid.recipe import Recipe, for_data, override
-from thyroid.runs.config import RECIPE, began_with, searched_before
+from thyroid.run_files.config_json import RECIPE, began_with
 from thyroid.runs.experiment import Experiment
+from thyroid.runs.recipe_origin import searched_before
 from thyroid.speed import fastest
 from thyroid.storage.bucket import bucket_url
 from thyroid.workflows.options import RunOptions, named_recipe

@@ -8,10 +8,10 @@ import functools
 from thyroid.execution.meter import in_process_metered
 from thyroid.machine import at_once, resources
 from thyroid.runs.experiment import Experiment
-from thyroid.runs.folder import at_work, write_config
+from thyroid.runs.final_evaluation import evaluate
 from thyroid.runs.preflight import preflight
-from thyroid.runs.results import evaluate
-from thyroid.runs.stage_sharing import lineages, write_stages
+from thyroid.runs.run_folder import at_work, write_config
+from thyroid.runs.stage_sharing import lineages, tell_stages
 from thyroid.runs.usage import UsageRecord
 from thyroid.stages.compute import start
 from thyroid.storage.open_store import open_store
@@ -53,7 +53,7 @@ def train_recipe(inputs: Inputs, options: TrainOptions) -> Run:
         write_config(run, experiment, "train")
         with UsageRecord(run, there).counting("final") as meter:
             evaluate(run, experiment, store, runner_in(store, setup.where, meter=meter))
-        write_stages(run, lineages(experiment.needs()), store)
+        tell_stages(run, lineages(experiment.needs()), store)
     return Run(run)
 
 
