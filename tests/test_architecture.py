@@ -42,7 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | TENSORS
     | {"configuration", "data", "evaluate", "generators", "machine", "networks", "recipe"}
     | {"run_files", "stage_config"},
-    "speed": GROUND | {"machine", "networks", "recipe", "stages", "storage"},
+    "precision": {"machine", "networks", "recipe"},
     "model": GROUND
     | {"__version__", "configuration", "data", "evaluate", "network_input", "networks"}
     | {"pipeline", "recipe"}
@@ -61,7 +61,7 @@ HEAVY: dict[str, set[str]] = {
     "ray": {"execution", "tuning"},
     "torch": {
         *("acquisition", "augment", "generators", "network_input", "networks", "stages"),
-        *("machine", "speed", "workflows"),
+        *("machine", "workflows"),
         *("evaluate.occlusion", "evaluate.generator_quality"),
         *("model.model_folder", "model.onnx_graph", "model.predict_files", "runs.preflight"),
     },

@@ -25,8 +25,14 @@ def resolve(execution: ExecutionConfig) -> ExecutionConfig:
     precision = execution.precision
     if precision == "auto":
         # Without bf16 instructions, emulation costs more than it saves
-        precision = "bf16" if device == "cuda" or _cpu_has_bf16() else "fp32"
+        has_bf16 = _cpu_has("avx512_bf16", "amx_bf16", "bf16")
+        precision = "bf16" if device == "cuda" or has_bf16 else "fp32"
     return dataclasses.replace(execution, device=device, precision=precision)
+
+
+def has_amx_bf16() -> bool:
+    """Return True where the processor multiplies matrices, not only vectors, of bf16."""
+    return _cpu_has("amx_bf16")
 
 
 def cores() -> int:
@@ -88,8 +94,8 @@ def _cpuinfo(field: str) -> str:
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(field)), "")
 
 
-def _cpu_has_bf16() -> bool:
-    return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(_cpuinfo("flags").split()))
+def _cpu_has(*features: str) -> bool:
+    return not set(features).isdisjoint(_cpuinfo("flags").split())
 
 
 def cpu_name() -> str:

@@ -22,10 +22,10 @@ from thyroid.data.dataset import Dataset
 from thyroid.data.splits import make_split
 from thyroid.execution.in_process import in_process, opened
 from thyroid.phantom.write_files import write_phantom
+from thyroid.precision import resolve_precision
 from thyroid.recipe import RECIPES, Recipe, override
 from thyroid.run_files.predictions_csv import read_predictions
 from thyroid.runs.experiment import Experiment, without_synthetic
-from thyroid.speed import fastest
 from thyroid.stages.predict_part import FILE
 from thyroid.storage.store import Store
 
@@ -39,7 +39,7 @@ def here(name: str, **changes: object) -> Recipe:
         RECIPES[name](), {"cross.order": "mixed", "execution.threads": machine.cores()} | dotted
     )
     resolved = replace(recipe, execution=machine.resolve(recipe.execution))
-    return fastest(without_synthetic(resolved))
+    return resolve_precision(without_synthetic(resolved))
 
 
 @pytest.mark.timeout(1200)

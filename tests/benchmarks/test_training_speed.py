@@ -19,9 +19,9 @@ from thyroid.data.dataset import Dataset
 from thyroid.data.splits import make_split
 from thyroid.execution.in_process import in_process
 from thyroid.networks.build import build
+from thyroid.precision import resolve_precision
 from thyroid.recipe import RECIPES, Recipe, override
 from thyroid.runs.experiment import without_synthetic
-from thyroid.speed import fastest
 from thyroid.stages.compute import start
 from thyroid.stages.train_classifier import adamw
 from thyroid.storage.store import Store
@@ -53,7 +53,7 @@ def recipe_of(name: str, size: int, threads: int, thinning: float) -> Recipe:
         },
     )
     resolved = replace(recipe, execution=machine.resolve(recipe.execution))
-    return fastest(without_synthetic(resolved))
+    return resolve_precision(without_synthetic(resolved))
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -36,7 +36,7 @@ def grey(network: nn.Module) -> nn.Module:
     return network
 
 
-@classifier("AlexNet", smallest=64, small=False, published=True)
+@classifier("AlexNet", smallest=64, small=False, published=True, bf16=False)
 def alexnet(classes: int) -> nn.Module:
     """AlexNet (Krizhevsky 2014), torchvision's."""
     from torchvision import models
@@ -80,7 +80,7 @@ def efficientnet_b0(classes: int) -> nn.Module:
     return grey(models.efficientnet_b0(num_classes=classes))
 
 
-@classifier("ConvNeXt-Tiny", smallest=32, small=False, published=True)
+@classifier("ConvNeXt-Tiny", smallest=32, small=False, published=True, bf16=True)
 def convnext_tiny(classes: int) -> nn.Module:
     """ConvNeXt-Tiny (Liu et al. 2022), torchvision's."""
     from torchvision import models

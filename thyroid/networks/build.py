@@ -101,6 +101,19 @@ def parameters(config: NetworkConfig, classes: int) -> int:
         return sum(p.numel() for p in build(config, classes).parameters())
 
 
+def gains_from_bf16(config: NetworkConfig) -> bool:
+    """Return True where training is faster in bf16 on a processor with amx_bf16.
+
+    Depthwise convolutions have no bf16 kernel there, and slow most networks that have them.
+    """
+    gains = _entry(config).bf16
+    if gains is None:
+        with torch.random.fork_rng():
+            layers = build(config, classes=2).modules()
+        gains = not any(isinstance(m, nn.Conv2d) and 1 < m.groups == m.in_channels for m in layers)
+    return gains
+
+
 def _entry(config: NetworkConfig) -> Entry:
     if config.name not in NETWORKS:
         raise InputError(

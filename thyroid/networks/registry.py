@@ -25,6 +25,9 @@ class Entry:
     """True if two CPU cores train it in minutes."""
     published: bool
     """True if it is built as in its publication."""
+    bf16: bool | None
+    """True if bf16 speeds its training up on a processor with amx_bf16, by
+    tests/benchmarks/test_precision_table.py; None: true unless a convolution is depthwise."""
 
     @property
     def has_width(self) -> bool:
@@ -42,7 +45,12 @@ NETWORKS: dict[str, Entry] = {}
 
 
 def classifier(
-    title: str, *, smallest: int = 16, small: bool = True, published: bool = False
+    title: str,
+    *,
+    smallest: int = 16,
+    small: bool = True,
+    published: bool = False,
+    bf16: bool | None = None,
 ) -> Callable[[Constructor], Constructor]:
     """Register a constructor: `@classifier("My own")`, in any module of this folder."""
 
@@ -55,6 +63,7 @@ def classifier(
             smallest=smallest,
             small=small,
             published=published,
+            bf16=bf16,
         )
         return constructor
 

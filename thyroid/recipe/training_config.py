@@ -26,10 +26,10 @@ class NetworkConfig:
     weights: str | None = None
     """SHA-256 of the weights that training starts from, set by --weights FILE; None: random."""
     precision: Literal["auto", Precision] = "auto"
-    """`auto`: what is fastest on this machine's processor, measured; or execution.precision where
-    that is another than its own choice."""
+    """`auto`: the faster on this machine's processor, by precision.py's table; an
+    execution.precision that is not the machine's own choice wins."""
     layout: Literal["auto", Layout] = "auto"
-    """Of its pictures in memory; `auto`: what is fastest on this machine's processor, measured."""
+    """Of its pictures in memory; `auto`: channels_last."""
     compile: Literal["off", "on"] = "off"
     """Training through torch.compile, on a GPU with CUDA graphs, for small networks whose kernels
     are done before the next is launched; on a processor it takes longer than it saves."""

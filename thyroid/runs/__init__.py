@@ -1,5 +1,5 @@
 """One run: its folder, the experiment that fills it, what it used, shared and compared.
 
-May not import `search`, `commands`, `model`, `phantom`, `speed`, reports or ray: a runner is
+May not import `search`, `commands`, `model`, `phantom`, `precision`, reports or ray: a runner is
 handed in. Only `preflight` imports torch.
 """

@@ -12,6 +12,7 @@ from thyroid.execution.in_process import bring_about
 from thyroid.execution.ray_task import resources_there
 from thyroid.execution.stage_scheduler import on_ray
 from thyroid.files import sha256_of
+from thyroid.precision import resolve_precision
 from thyroid.progress import say
 from thyroid.runs.compared_recipes import (
     Row,
@@ -29,7 +30,6 @@ from thyroid.runs.run_folder import at_work, write_config
 from thyroid.runs.stage_sharing import lineages, tell_stages
 from thyroid.runs.usage import UsageRecord
 from thyroid.space import load_space, space_file
-from thyroid.speed import fastest
 from thyroid.stage import Stage
 from thyroid.storage.open_store import open_store
 from thyroid.workflows.cluster import ray_with_room
@@ -99,7 +99,7 @@ def _rows(setup: Setup, options: CompareOptions) -> list[Row]:
     """The method and the networks that it is compared with, as they are before any is tuned."""
     rows = [method_row(setup.recipe, setup.searched)]
     for row in baseline_rows(setup.recipe, baseline_names(options.models)):
-        rows.append(dataclasses.replace(row, recipe=fastest(row.recipe)))
+        rows.append(dataclasses.replace(row, recipe=resolve_precision(row.recipe)))
     return rows
 
 

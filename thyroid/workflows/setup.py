@@ -21,12 +21,12 @@ from thyroid.machine import resolve
 from thyroid.networks.build import build
 from thyroid.networks.pretrained import load_pretrained
 from thyroid.networks.srgan import Vgg19Features
+from thyroid.precision import resolve_precision
 from thyroid.progress import say
 from thyroid.recipe import Recipe, for_data, override
 from thyroid.run_files.config_json import RECIPE, began_with
 from thyroid.runs.experiment import Experiment
 from thyroid.runs.recipe_origin import searched_before
-from thyroid.speed import fastest
 from thyroid.storage.bucket import bucket_url
 from thyroid.workflows.options import RunOptions, named_recipe
 from thyroid.workflows.run import Run
@@ -154,7 +154,7 @@ def _resolved(given: Inputs, gpus_per_worker: float) -> Recipe:
     if gpus_per_worker and execution.device == "auto":  # the workers' machines, not this one
         execution = dataclasses.replace(execution, device="cuda")
     resolved = dataclasses.replace(recipe, execution=resolve(execution))
-    fixed = fastest(resolved, began_with(given.run))
+    fixed = resolve_precision(resolved, began_with(given.run))
     fitting = for_data(fixed, info.kind, crosses=bool(given.dataset.is_cross.any()))
     if fixed.synthetic and fitting.mixing != fixed.mixing:
         say("No image shows more than one disease: no synthetic cross images are made.")
