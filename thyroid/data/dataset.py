@@ -105,6 +105,11 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.images)
 
+    def _repr_html_(self) -> str:
+        from thyroid.data.dataset_html import dataset_html
+
+        return dataset_html(self)
+
     @cached_property
     def labels(self) -> npt.NDArray[np.int64]:
         """Index of each label in info.classes, (N,)."""

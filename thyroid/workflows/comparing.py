@@ -113,4 +113,4 @@ def _needs(method: Experiment, rows: list[Row]) -> dict[str, list[Stage]]:
     return needs
 
 
-compare = with_keywords(CompareOptions)(compare_recipe)
+compare = with_keywords("compare", compare_recipe, CompareOptions)

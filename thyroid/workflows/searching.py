@@ -99,4 +99,4 @@ def search_recipes(inputs: Inputs, options: SearchOptions, command: str = "searc
     return Run(run)
 
 
-search = with_keywords(SearchOptions)(search_recipes)
+search = with_keywords("search", search_recipes, SearchOptions)

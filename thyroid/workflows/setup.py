@@ -198,41 +198,40 @@ class Workflow(Protocol[P]):
 
 
 def with_keywords(
-    options: Callable[P, Options],
-) -> Callable[[Callable[[Inputs, Options], Run]], Workflow[P]]:
+    name: str, workflow: Callable[[Inputs, Options], Run], options: Callable[P, Options]
+) -> Workflow[P]:
     """Make a notebook's function of a workflow: each field of `options` is a keyword argument.
 
     The caller's number of torch threads is as before afterwards.
     """
 
-    def decorate(workflow: Callable[[Inputs, Options], Run]) -> Workflow[P]:
-        def called(
-            dataset: Dataset | Path | str,
-            run: Path | str,
-            recipe: Recipe | Run | Path | str = "small",
-            changes: Mapping[str, Any] | None = None,
-            *args: P.args,
-            **given: P.kwargs,
-        ) -> Run:
-            threads = torch.get_num_threads()
-            try:
-                return workflow(inputs(dataset, run, recipe, changes), options(*args, **given))
-            finally:
-                torch.set_num_threads(threads)
+    def called(
+        dataset: Dataset | Path | str,
+        run: Path | str,
+        recipe: Recipe | Run | Path | str = "small",
+        changes: Mapping[str, Any] | None = None,
+        *args: P.args,
+        **given: P.kwargs,
+    ) -> Run:
+        asked, threads = options(*args, **given), torch.get_num_threads()
+        try:
+            return workflow(inputs(dataset, run, recipe, changes), asked)
+        finally:
+            torch.set_num_threads(threads)
 
-        _describe(called, workflow, options)
-        return called
-
-    return decorate
+    _describe(called, name, workflow, options)
+    return called
 
 
-def _describe(called: Any, workflow: Callable[..., Run], options: Callable[..., Any]) -> None:
+def _describe(
+    called: Any, name: str, workflow: Callable[..., Run], options: Callable[..., Any]
+) -> None:
     """Have `help()` and editors show the options, and what they mean."""
     signature = inspect.signature(called)
     shared = list(itertools.islice(signature.parameters.values(), 4))
     own = inspect.signature(options).parameters.values()
     called.__signature__ = signature.replace(parameters=[*shared, *own])
-    called.__name__ = called.__qualname__ = workflow.__name__
+    called.__name__ = called.__qualname__ = name
     called.__module__ = workflow.__module__
     told = "\n".join(f"{name} : {meaning}" for name, meaning in _meanings(options).items())
     called.__doc__ = f"{inspect.getdoc(workflow)}\n\nOptions\n-------\n{told}\n"

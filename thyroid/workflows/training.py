@@ -69,4 +69,4 @@ def _side_by_side(
     )
 
 
-train = with_keywords(TrainOptions)(train_recipe)
+train = with_keywords("train", train_recipe, TrainOptions)
