@@ -1,8 +1,10 @@
-"""Estimates as JSON has them, and the numbers that all comparisons share."""
+"""Estimates with their intervals, and the numbers that all comparisons share."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 
@@ -12,64 +14,76 @@ from thyroid.evaluate.paired import Difference
 LEVEL = 0.95
 RESAMPLES = 2000
 ENOUGH_SEEDS = 5
-"""Trainings of each method from which on a comparison has a verdict."""
+"""Seeds of each method that a comparison needs for a verdict."""
+
+Direction = Literal["higher", "lower", "undecided", "luck", "selected", "few_seeds"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A value and the ends of its interval."""
+
+    value: float
+    low: float
+    high: float
 
 
 def rounded(value: Any) -> float:
-    """Twelve decimals: beyond these, figures hang on the processor."""
+    """Twelve decimals: further ones depend on the processor."""
     return round(float(value), 12)
 
 
 def probability(value: float) -> float:
-    """Twelve digits, wherever they begin: p-values may be tiny and are no zero."""
+    """Twelve significant digits: a tiny p-value stays above zero."""
     return float(f"{value:.12g}")
 
 
-def has_flat_interval(tree: Any) -> bool:
-    """Whether any interval in it has no width."""
-    if isinstance(tree, dict):
-        ends = tree.get("low"), tree.get("high")
-        whole = "value" in tree and ends[0] is not None and ends[0] == ends[1]
-        return whole or any(has_flat_interval(branch) for branch in tree.values())
-    return isinstance(tree, list) and any(has_flat_interval(branch) for branch in tree)
+def has_flat_interval(estimates: Iterable[Estimate | None]) -> bool:
+    """Return whether any interval has no width."""
+    return any(e is not None and e.low == e.high for e in estimates)
 
 
-def estimate(interval: Interval, c: int | None = None) -> dict[str, float] | None:
-    """{value, low, high} of an interval, or of its entry for class `c`; None where undefined."""
-    numbers = [
+def estimate(interval: Interval, c: int | None = None) -> Estimate | None:
+    """An interval, or its entry for class `c`; None where it is undefined."""
+    value, low, high = (
         rounded(x if c is None else x[c]) for x in (interval.value, interval.low, interval.high)
-    ]
-    if not np.isfinite(numbers).all():
+    )
+    if not np.isfinite([value, low, high]).all():
         return None
-    return dict(zip(("value", "low", "high"), numbers, strict=True))
+    return Estimate(value=value, low=low, high=high)
 
 
-def gain(difference: Difference, level: float | None = None) -> dict[str, float]:
-    """{value, low, high} of a difference, at its own level or at another."""
+def gain(difference: Difference, level: float | None = None) -> Estimate:
+    """A difference with its interval, at its own level or at another."""
     low, high = difference.interval(difference.level if level is None else level)
-    return {"value": rounded(difference.value), "low": rounded(low), "high": rounded(high)}
+    return Estimate(value=rounded(difference.value), low=rounded(low), high=rounded(high))
 
 
 def direction(
-    gained: dict[str, float],
-    p_value: float,
-    seeds: int,
-    learned: bool = True,
-    tried: int = 1,
-) -> str:
-    """What a difference shows, in one word.
+    gained: Estimate, p_value: float, seeds: int, learned: bool = True, tried: int = 1
+) -> Direction:
+    """Name what a difference shows.
 
-    higher | lower | undecided (the interval holds zero, or p is too large) | luck (higher, but what
-    is higher knows nothing) | selected (the same images chose one side among the `tried` recipes:
-    of equal ones the luckiest, which no interval of its own allows for) | few_seeds (no verdict,
-    whatever the interval)
+    Returns
+    -------
+    few_seeds
+        No verdict, whatever the interval.
+    undecided
+        The interval holds zero, or p is too large.
+    luck
+        Higher, but what is higher has learned nothing.
+    selected
+        The same images chose one side among the `tried` recipes. The chosen one of equal recipes is
+        the luckiest, which its interval does not allow for.
+    higher, lower
+        The difference is shown.
     """
     if seeds < ENOUGH_SEEDS:
         return "few_seeds"
-    if p_value > 1 - LEVEL or gained["low"] <= 0 <= gained["high"]:
+    if p_value > 1 - LEVEL or gained.low <= 0 <= gained.high:
         return "undecided"
-    if gained["low"] > 0 and not learned:
+    if gained.low > 0 and not learned:
         return "luck"
     if tried > 1:
         return "selected"
-    return "higher" if gained["low"] > 0 else "lower"
+    return "higher" if gained.low > 0 else "lower"

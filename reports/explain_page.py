@@ -1,11 +1,11 @@
-"""`thyroid predict --explain`: each image, what the model says of it, and where it looked."""
+"""`thyroid predict --explain`: each image, the model's answer, and where the network looked."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,71 +17,129 @@ from thyroid.model.predict_files import UNREADABLE, Prediction
 
 MOST_IMAGES = 50
 PIXELS = MOST_IMAGES * 128**2
-"""Of all scintigrams on a page together; each stands there twice, at about a byte per pixel."""
+"""Most pixels of all scintigrams of a page; each stands there twice, at about a byte per pixel."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AboutModel:
+    """The model that predicted."""
+
+    name: str
+    kind: str
+    """counts | display"""
+    level: float
+    """Share of the images whose class shall be credible."""
+    learned: bool
+    least_credible: float
+    """Least probability of a credible class."""
+    input_size: int
+    """Side in pixels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatedClass:
+    """A class and its probability."""
+
+    name: str
+    value: float
+    credible: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainedImage:
+    """An image and its prediction."""
+
+    file: str
+    outcome: str
+    credible: list[str]
+    flags: list[str]
+    likeliest: str
+    faded: float
+    """Factor on the probability where the map's colour is full."""
+    probabilities: list[StatedClass]
+    """The highest first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnreadableFile:
+    """A file that no image could be read from."""
+
+    file: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """The numbers of the page."""
+
+    format_version: int = 1
+    model: AboutModel
+    files: int
+    most_images: int
+    readable: int
+    outcomes: dict[str, int]
+    """Number of files by outcome."""
+    images: list[ExplainedImage]
+    """Those that are shown."""
+    unreadable: list[UnreadableFile]
+    unreadable_files: int
 
 
 def explanation_info(
     model: Model, predictions: Sequence[Prediction], scales: Iterable[float]
-) -> dict[str, Any]:
-    """What the page says, as plain data.
+) -> Explanation:
+    """The numbers of the page.
 
     Parameters
     ----------
     predictions : of all files
     scales
         The fall of log p that full colour stands for, of each readable image that is shown.
-
-    Returns
-    -------
-    dict
-        `outcomes`: images by outcome. `images`: those shown; `faded` is the factor on the
-        probability where the colour is full. `unreadable`: files and reasons.
     """
     outcomes = [one.outcome for one in predictions]
     unreadable = [one for one in predictions if one.outcome == UNREADABLE]
     readable = [one for one in predictions if one.outcome != UNREADABLE]
-    return {
-        "format_version": 1,
-        "model": {
-            "name": model.name,
-            "kind": model.kind,
-            "level": model.level,
-            "learned": model.learned,
-            "least_credible": 1 - model.threshold,
-            "input_size": model.input.size,
-        },
-        "files": len(predictions),
-        "most_images": MOST_IMAGES,
-        "readable": len(readable),
-        "outcomes": {name: outcomes.count(name) for name in sorted(set(outcomes))},
-        "images": [
-            _image_info(model, one, scale) for one, scale in zip(readable, scales, strict=False)
+    return Explanation(
+        model=AboutModel(
+            name=model.name,
+            kind=model.kind,
+            level=model.level,
+            learned=model.learned,
+            least_credible=1 - model.threshold,
+            input_size=model.input.size,
+        ),
+        files=len(predictions),
+        most_images=MOST_IMAGES,
+        readable=len(readable),
+        outcomes={name: outcomes.count(name) for name in sorted(set(outcomes))},
+        images=[
+            _explained(model, one, scale) for one, scale in zip(readable, scales, strict=False)
         ],
-        "unreadable": [
-            {"file": one.file, "reason": one.reason} for one in unreadable[:MOST_IMAGES]
+        unreadable=[
+            UnreadableFile(file=one.file, reason=one.reason) for one in unreadable[:MOST_IMAGES]
         ],
-        "unreadable_files": len(unreadable),
-    }
+        unreadable_files=len(unreadable),
+    )
 
 
-def _image_info(model: Model, one: Prediction, scale: float) -> dict[str, Any]:
+def _explained(model: Model, one: Prediction, scale: float) -> ExplainedImage:
     order = np.argsort(-np.array(one.probabilities), kind="stable")
-    return {
-        "file": one.file,
-        "outcome": one.outcome,
-        "credible": list(one.credible),
-        "flags": list(one.flags),
-        "likeliest": model.classes[order[0]],
-        "faded": math.exp(-scale),
-        "probabilities": [
-            {
-                "name": model.classes[c],
-                "value": one.probabilities[c],
-                "credible": model.classes[c] in one.credible,
-            }
+    return ExplainedImage(
+        file=one.file,
+        outcome=one.outcome,
+        credible=list(one.credible),
+        flags=list(one.flags),
+        likeliest=model.classes[order[0]],
+        faded=math.exp(-scale),
+        probabilities=[
+            StatedClass(
+                name=model.classes[c],
+                value=one.probabilities[c],
+                credible=model.classes[c] in one.credible,
+            )
             for c in order
         ],
-    }
+    )
 
 
 def write_explanation(
@@ -114,7 +172,7 @@ def write_explanation(
         for one, heat, scale in zip(readable, maps, scales, strict=False)
     ]
     info = explanation_info(model, predictions, scales)
-    return write_page("explain.html", info, out, lang, pictures=pictures)
+    return write_page("explain.html", vars(info), out, lang, pictures=pictures)
 
 
 def _shown_side(side: int, images: int) -> int:

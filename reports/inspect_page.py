@@ -1,9 +1,8 @@
-"""`thyroid inspect`: what a data set holds, before anything is trained on it."""
+"""`thyroid inspect`: the counts of a data set, before anything is trained on it."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from reports.page import plain_name, write_page
 from reports.scintigrams import contact_sheet
@@ -11,36 +10,30 @@ from reports.sections.data import dataset_info
 from thyroid.data.dataset import Dataset
 
 
-def inspection(dataset: Dataset) -> dict[str, Any]:
-    """Counts by class, cross and centre, and what the quality checks found, as plain data."""
-    return {"format_version": 1, "data": dataset_info(dataset)}
-
-
 def inspection_lines(dataset: Dataset) -> list[str]:
     """The inspection for a terminal or a pipe, plain text."""
-    data = inspection(dataset)["data"]
-    scale = f"{data['pixel_mm']:g} mm" if data["kind"] == "counts" else "unknown size"
+    data = dataset_info(dataset)
+    scale = f"{data.pixel_mm:g} mm" if data.kind == "counts" else "unknown size"
     lines = [
-        f"{data['name']}: {data['images']:,} images of {data['patients']:,} patients, "
-        f"{data['kind']}, {data['size']} x {data['size']} pixels of {scale}"
+        f"{data.name}: {data.images:,} images of {data.patients:,} patients, "
+        f"{data.kind}, {data.size} x {data.size} pixels of {scale}"
     ]
-    if data["total_counts"]:
-        spread = data["total_counts"]
+    if data.total_counts:
+        spread = data.total_counts
         lines.append(
-            f"counts per image: median {spread['median']:,.0f} "
-            f"({spread['minimum']:,.0f} to {spread['maximum']:,.0f})"
+            f"counts per image: median {spread.median:,.0f} "
+            f"({spread.minimum:,.0f} to {spread.maximum:,.0f})"
         )
-    for title in ("classes_table", "crosses", "centres"):
-        rows = data[title]
-        heading = {"classes_table": "class", "crosses": "cross", "centres": "centre"}[title]
+    tables = {"class": data.classes_table, "cross": data.crosses, "centre": data.centres}
+    for heading, rows in tables.items():
         if rows:
-            width = max(len(heading), *(len(plain_name(row["name"])) for row in rows))
+            width = max(len(heading), *(len(plain_name(row.name)) for row in rows))
             lines += ["", f"{heading:<{width}}  images  patients"]
             lines += [
-                f"{plain_name(row['name']):<{width}}  {row['total']:>6,}  {row['patients']:>8,}"
+                f"{plain_name(row.name):<{width}}  {row.total:>6,}  {row.patients:>8,}"
                 for row in rows
             ]
-    found = [f"  {q['severity']}: {q['sentence']}" for q in data["quality"]]
+    found = [f"  {q.severity}: {q.sentence}" for q in data.quality]
     return [*lines, "", "quality", *(found or ["  nothing found"])]
 
 
@@ -52,5 +45,6 @@ def write_inspection(dataset: Dataset, out: str | Path, lang: str = "en") -> Pat
     InputError
         When the page cannot be written.
     """
+    info = {"format_version": 1, "data": dataset_info(dataset)}
     sheet = contact_sheet(dataset, per_group=6)
-    return write_page("inspection.html", inspection(dataset), Path(out), lang, sheet=sheet)
+    return write_page("inspection.html", info, Path(out), lang, sheet=sheet)

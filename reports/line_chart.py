@@ -15,7 +15,7 @@ from reports.svg import LEFT, RIGHT, TOP, WIDTH
 
 
 def epoch_chart(
-    training: dict[str, Any],
+    seeds: Sequence[Any],
     names: Mapping[str, tuple[str, str]],
     y_label: str,
     floor: float | None = None,
@@ -29,15 +29,17 @@ def epoch_chart(
 
     Parameters
     ----------
+    seeds
+        Each with `epoch`, and a list of values of each field.
     names
         Field -> its name on the chart, and its stroke: solid or dashed.
     level, since
-        Where a fine line runs across, and where one stands upright, with `since_what` beside it.
+        Heights of a fine line across and of one upright, which has `since_what` beside it.
     """
     lines = {
         field: [
-            [(e, v) for e, v in zip(s["epoch"], s[field], strict=True) if v is not None]
-            for s in training["seeds"]
+            [(e, v) for e, v in zip(s.epoch, getattr(s, field), strict=True) if v is not None]
+            for s in seeds
         ]
         for field in names
     }
@@ -71,15 +73,14 @@ def epoch_chart(
         if drawn:
             ends.append((sum(y(line[-1][1]) for line in drawn) / len(drawn), label, stroke))
     parts += end_labels(ends)
-    seeds = len(training["seeds"])
     alt = ngettext(
         "{what} per epoch ({shown}), {seeds} seed.",
         "{what} per epoch ({shown}), {seeds} seeds.",
-        seeds,
+        len(seeds),
     ).format(
         what=y_label[0].upper() + y_label[1:],
         shown=", ".join(label for label, _stroke in names.values()),
-        seeds=seeds,
+        seeds=len(seeds),
     )
     if since_what:
         alt += " " + _("The {part} begins where the upright line is.").format(part=since_what)

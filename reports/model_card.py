@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -11,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from reports.estimates import Estimate, estimate
 from reports.run import Run
-from reports.sections.data import data_info
-from reports.sections.results import results_info
+from reports.sections.data import Data, data_info
+from reports.sections.results import Results, results_info
 from reports.sections.verdict import verdict_info
 from thyroid.evaluate.bootstrap import bootstrap
 from thyroid.evaluate.conformal import conformal_set
@@ -22,23 +24,43 @@ from thyroid.evaluate.temperature import tempered
 from thyroid.run_files.predictions_csv import Predictions
 
 
+@dataclass(frozen=True, kw_only=True)
+class DecidedShares:
+    """Conformal sets of the images; None where undefined."""
+
+    coverage: Estimate | None
+    """Share whose set holds their class."""
+    named: Estimate | None
+    """Share whose set is one class."""
+    right: Estimate | None
+    """Share of these for which it is the right one."""
+    empty: float
+    several: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class CardInfo:
+    """Content of a model card; figures are of calibrated probabilities."""
+
+    card: dict[str, Any]
+    """model.json, without metrics."""
+    data: Data
+    test_set: dict[str, Any] | None
+    """Of config.json."""
+    part: str
+    """test | validation"""
+    results: Results
+    """Of this one network."""
+    cautions: list[str]
+    sets: DecidedShares
+    onnx_difference: float | None
+    """Largest difference of a probability between ONNX and torch; None: not exported."""
+
+
 def model_card_info(
     run: Run, seed: int, card: dict[str, Any], onnx_difference: float | None = None
-) -> dict[str, Any]:
-    """What the card says, as plain data; figures are of calibrated probabilities.
-
-    Parameters
-    ----------
-    card : model.json, but for metrics
-
-    Returns
-    -------
-    dict
-        `results` as in a report, of this one network. `sets`: of the images, how many have a
-        conformal set that holds their class (`coverage`) and that is one class (`named`), and of
-        those, for how many it is right (`right`), each {value, low, high} or None; `empty` and
-        `several` as shares.
-    """
+) -> CardInfo:
+    """Content of the card; `card` is model.json, without metrics."""
     calibration = card["calibration"]
     part = "test" if seed in run.predictions["test"] else "validation"
     raw = run.predictions[part][seed]
@@ -48,20 +70,20 @@ def model_card_info(
         run, predictions={"validation": {}, "test": {}} | {part: {seed: calibrated}}
     )
     data, results = data_info(run), results_info(alone)
-    verdict = verdict_info(run.config, data, results, None)
-    return {
-        "card": card,
-        "data": data,
-        "test_set": run.config.get("test_set"),
-        "part": part,
-        "results": results,
-        "cautions": verdict["cautions"],
-        "sets": _sets_info(calibrated, calibration["threshold"]),
-        "onnx_difference": onnx_difference,
-    }
+    assert results is not None
+    return CardInfo(
+        card=card,
+        data=data,
+        test_set=run.config.get("test_set"),
+        part=part,
+        results=results,
+        cautions=verdict_info(run.config, data, results, None).cautions,
+        sets=_sets(calibrated, calibration["threshold"]),
+        onnx_difference=onnx_difference,
+    )
 
 
-def _sets_info(predictions: Predictions, threshold: float) -> dict[str, Any]:
+def _sets(predictions: Predictions, threshold: float) -> DecidedShares:
     labels = predictions.labels
     credible = conformal_set(predictions.probabilities, threshold)  # (N, C)
     size = credible.sum(axis=1)
@@ -83,27 +105,23 @@ def _sets_info(predictions: Predictions, threshold: float) -> dict[str, Any]:
         }
 
     found = bootstrap(statistic, predictions.images["patient_id"])
-    shares = {
-        name: {side: float(getattr(e, side)) for side in ("value", "low", "high")}
-        if np.isfinite([e.value, e.low, e.high]).all()
-        else None
-        for name, e in found.items()
-    }
-    return shares | {"empty": float(np.mean(size == 0)), "several": float(np.mean(size > 1))}
+    return DecidedShares(
+        **{name: estimate(e) for name, e in found.items()},
+        empty=float(np.mean(size == 0)),
+        several=float(np.mean(size > 1)),
+    )
 
 
-def metrics(info: dict[str, Any]) -> dict[str, Any]:
-    """The part of the information that model.json keeps."""
-    results = info["results"]
-    return {
-        name: results[name]
-        for name in ("part", "images", "patients", "level", "learned", "overall", "per_class")
-    } | {"sets": info["sets"]}
+def metrics(info: CardInfo) -> dict[str, Any]:
+    """The metrics of model.json."""
+    results = dataclasses.asdict(info.results)
+    names = ("part", "images", "patients", "level", "learned", "overall", "per_class")
+    return {name: results[name] for name in names} | {"sets": dataclasses.asdict(info.sets)}
 
 
-def model_card(info: dict[str, Any]) -> str:
+def model_card(info: CardInfo) -> str:
     """The card, Markdown."""
-    return _environment().get_template("model_card.md").render(**info)
+    return _environment().get_template("model_card.md").render(**vars(info))
 
 
 @cache
@@ -116,7 +134,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    env.filters.update(text=text, estimate=estimate)
+    env.filters.update(text=text, estimate=with_interval)
     return env
 
 
@@ -126,10 +144,10 @@ def text(value: Any) -> str:
     return re.sub(r"([\\`*_{}\[\]<>()#+!|~])", r"\\\1", plain).replace("&", "&amp;")
 
 
-def estimate(e: dict[str, float] | None) -> str:
+def with_interval(e: Estimate | None) -> str:
     """A value with its interval."""
     if e is None:
         return "–"
-    if e["low"] == e["high"]:
-        return f"{e['value']:.3f}"
-    return f"{e['value']:.3f} ({e['low']:.3f} to {e['high']:.3f})"
+    if e.low == e.high:
+        return f"{e.value:.3f}"
+    return f"{e.value:.3f} ({e.low:.3f} to {e.high:.3f})"

@@ -1,8 +1,7 @@
-"""From a dictionary of numbers to a page.
+"""From numbers to a page and its JSON file.
 
-A template sees nothing but that dictionary (and pictures), and shows each number through a filter
-that keeps the full value beside the rounded one: `<data value="0.81234">0.812</data>`. So every
-number of a page stands in the JSON file that the dictionary is written to.
+A template shows each number through a filter that keeps the full value beside the rounded one:
+`<data value="0.81234">0.812</data>`. The numbers that it is given are those of the JSON file.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -39,11 +39,18 @@ MACHINE = (later("cpu"), later("cores"), later("platform"))
 
 
 def write_page(
-    template: str, info: dict[str, Any], out: Path, lang: str = "en", **beside: Any
+    template: str, info: Mapping[str, object], out: Path, lang: str = "en", **beside: object
 ) -> Path:
-    """Render in a language, then write OUT and, beside it with the suffix .json, the numbers.
+    """Render a template in a language, and write its numbers as JSON beside the page.
 
-    What the page shows beside its numbers, such as pictures, is not in that file.
+    Parameters
+    ----------
+    info
+        Numbers by the name that the template has for them: dataclasses, or what JSON knows.
+    out
+        The page. The numbers go to the same name with the suffix .json.
+    beside
+        What the template shows that is no number, such as pictures; it is not in the JSON file.
 
     Raises
     ------
@@ -53,9 +60,9 @@ def write_page(
     numbers = out.with_suffix(".json")
     if numbers == out:
         raise InputError(f"{out}: the page's numbers take this name; choose one ending in .html.")
-    text = json.dumps(info, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json.dumps(info, indent=1, ensure_ascii=False, allow_nan=False, default=vars) + "\n"
     with language.written_in(lang):
-        page = environment(lang).get_template(template).render(**json.loads(text), **beside)
+        page = environment(lang).get_template(template).render(**info, **beside)
     for path, content in ((numbers, text), (out, page)):
         with cannot_write(path):
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from reports.language import later
 from reports.page import write_page
@@ -21,22 +21,22 @@ from reports.sections import (
     stage_tree_figures,
     training_figures,
 )
-from reports.sections.calibration import calibration_info
-from reports.sections.cases import case_pictures, cases_info
-from reports.sections.claims import claims_info
-from reports.sections.comparison import comparison_info
-from reports.sections.curves import curves_info
-from reports.sections.data import data_info, training_sheet
-from reports.sections.generators import generators_info, real_and_synthetic
-from reports.sections.provenance import provenance_info
-from reports.sections.results import results_info
-from reports.sections.retention import retention_info
-from reports.sections.search import search_info
-from reports.sections.sharing import sharing_info
-from reports.sections.synthetic_gain import synthetic_gain_info
-from reports.sections.training import training_info
-from reports.sections.usage import usage_info
-from reports.sections.verdict import verdict_info
+from reports.sections.calibration import Calibration, calibration_info
+from reports.sections.cases import CasesOfRun, case_pictures, cases_info
+from reports.sections.claims import Claims, claims_info
+from reports.sections.comparison import Comparison, comparison_info
+from reports.sections.curves import CurvesOfClasses, curves_info
+from reports.sections.data import Data, data_info, training_sheet
+from reports.sections.generators import Generators, generators_info, real_and_synthetic
+from reports.sections.provenance import Provenance, provenance_info
+from reports.sections.results import Results, results_info
+from reports.sections.retention import Retention, retention_info
+from reports.sections.search import Search, search_info
+from reports.sections.sharing import Sharing, sharing_info
+from reports.sections.synthetic_gain import SyntheticGain, synthetic_gain_info
+from reports.sections.training import Training, training_info
+from reports.sections.usage import UsageOfRun, usage_info
+from reports.sections.verdict import Verdict, verdict_info
 
 TITLES = {
     "verdict": later("Verdict"),
@@ -98,59 +98,75 @@ def write_report(run: str | Path, out: str | Path | None = None, lang: str = "en
     out = content.folder / name if out is None else Path(out)
     info = report_info(content)
     pairs = real_and_synthetic(content)
-    shown = any(group["real"] for group in pairs)
+    shown = any(group.real for group in pairs)
     pictures = {
         "generators": pairs,
         "cases": case_pictures(content),
         "sheet": [] if shown else training_sheet(content),
     }
     return write_page(
-        "report.html", info, out, lang, pictures=pictures, sections=contents(info), **FIGURES
+        "report.html", vars(info), out, lang, pictures=pictures, sections=contents(info), **FIGURES
     )
 
 
-def report_info(run: Run) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class Report:
     """Every number and name of the page: the content of report.json."""
-    data = data_info(run)
-    results = results_info(run)
-    training = training_info(run)
-    search = search_info(run)
-    synthetic_gain = synthetic_gain_info(run)
-    retention = retention_info(run)
+
+    format_version: int = 1
+    verdict: Verdict
+    claims: Claims | None
+    comparison: Comparison | None
+    results: Results | None
+    retention: Retention | None
+    curves: CurvesOfClasses | None
+    calibration: Calibration | None
+    training: Training | None
+    generators: Generators | None
+    synthetic_gain: SyntheticGain | None
+    search: Search | None
+    sharing: Sharing | None
+    usage: UsageOfRun | None
+    cases: CasesOfRun | None
+    data: Data
+    provenance: Provenance
+
+
+def report_info(run: Run) -> Report:
+    """The numbers of all sections; those that need others come after them."""
+    data, training, search = data_info(run), training_info(run), search_info(run)
+    results, retention, gain = results_info(run), retention_info(run), synthetic_gain_info(run)
     comparison = comparison_info(run, results)
-    verdict = verdict_info(run.config, data, results, search, synthetic_gain, comparison)
-    state = verdict["synthetic"]["state"]
-    return {
-        "format_version": 1,
-        "verdict": verdict,
-        "claims": claims_info(
-            run.config, training, results, comparison, synthetic_gain, state, retention
-        ),
-        "comparison": comparison,
-        "results": results,
-        "retention": retention,
-        "curves": curves_info(run, comparison),
-        "calibration": calibration_info(run),
-        "training": training,
-        "generators": generators_info(run),
-        "synthetic_gain": synthetic_gain,
-        "search": search,
-        "sharing": sharing_info(run),
-        "usage": usage_info(run),
-        "cases": cases_info(run),
-        "data": data,
-        "provenance": provenance_info(run),
-    }
+    searched = None if search is None else search.parameters
+    verdict = verdict_info(run.config, data, results, searched, gain, comparison)
+    state = verdict.synthetic.state
+    return Report(
+        verdict=verdict,
+        claims=claims_info(run.config, training, results, comparison, gain, state, retention),
+        comparison=comparison,
+        results=results,
+        retention=retention,
+        curves=curves_info(run, comparison),
+        calibration=calibration_info(run),
+        training=training,
+        generators=generators_info(run),
+        synthetic_gain=gain,
+        search=search,
+        sharing=sharing_info(run),
+        usage=usage_info(run),
+        cases=cases_info(run),
+        data=data,
+        provenance=provenance_info(run),
+    )
 
 
-def contents(info: dict[str, Any]) -> list[tuple[str, str]]:
+def contents(report: Report) -> list[tuple[str, str]]:
     """Name and title of each section that the page has, in the order of the page."""
-    results = info["results"]
     titles = dict(TITLES)
-    if results and results["part"] == "validation":
+    if report.results and report.results.part == "validation":
         titles["results"] = later("Results on validation images")
     return [
         (name, title)
         for name, title in titles.items()
-        if name not in OPTIONAL or info[name] is not None
+        if name not in OPTIONAL or getattr(report, name) is not None
     ]

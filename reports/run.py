@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from reports.case_files import Cases, read_cases
-from reports.synthetic import read_examples, read_quality
+from reports.synthetic import Quality, read_examples, read_quality
 from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
 from thyroid.run_files.config_json import read_config
@@ -56,7 +56,7 @@ class Run:
     """The same, of the networks before their cross phase."""
     rows: list[PredictedRow]
     """rows.json and rows/, in their order."""
-    quality: dict[str, Any] | None
+    quality: Quality | None
     """synthetic/quality.json"""
     examples: Dataset | None
     """synthetic/examples/"""

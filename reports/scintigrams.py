@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,28 @@ LEAST_SCALE = 0.1
 FOR, AGAINST = (176, 74, 0), (11, 83, 148)
 """Orange and blue, which all common kinds of colour vision tell apart."""
 OPACITY = 0.8
+
+
+@dataclass(frozen=True, kw_only=True)
+class SheetGroup:
+    """Images of one class or cross on a contact sheet."""
+
+    name: str
+    """Its findings."""
+    cross: bool
+    total: int
+    """Images of it to choose among."""
+    images: list[str]
+    """Data URIs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SidesOfGroup:
+    """Real and synthetic images of one class or cross, as data URIs."""
+
+    name: str
+    real: list[str]
+    synthetic: list[str]
 
 
 def inverted_grey(counts: npt.NDArray[np.unsignedinteger[Any]]) -> bytes:
@@ -61,7 +84,7 @@ def contact_sheet(
     *,
     per_group: int,
     size: int | None = None,
-) -> list[dict[str, Any]]:
+) -> list[SheetGroup]:
     """A few images for each class, then for each cross, spread evenly over the data set.
 
     Parameters
@@ -72,11 +95,6 @@ def contact_sheet(
         As many as this, fewer where a page would grow too large.
     size
         Side in pixels of what is shown, where it divides the data set's; their counts are summed.
-
-    Returns
-    -------
-    list of dict
-        `name` (findings), `cross`, `total`, `images` (data URIs).
     """
     among = np.ones(len(dataset), dtype=bool) if chosen is None else chosen
     findings = dataset.images["findings"].to_numpy(dtype=str)
@@ -89,32 +107,31 @@ def contact_sheet(
     fits = PIXEL_BUDGET // (max(len(groups), 1) * shown**2)
     count = int(np.clip(fits, 1, per_group))
     return [
-        {
-            "name": name,
-            "cross": name in crosses,
-            "total": len(rows),
-            "images": [
+        SheetGroup(
+            name=name,
+            cross=name in crosses,
+            total=len(rows),
+            images=[
                 data_uri(inverted_grey(summed(dataset.counts[i], shown)))
                 for i in _spread(rows, count)
             ],
-        }
+        )
         for name, rows in groups.items()
         if len(rows)
     ]
 
 
-def side_by_side(real: list[dict[str, Any]], made: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Two contact sheets as one: `name`, and the images of each, `real` and `synthetic`.
+def side_by_side(real: list[SheetGroup], made: list[SheetGroup]) -> list[SidesOfGroup]:
+    """Two contact sheets as one, classes first.
 
-    A class or cross that only one of them has stands where that one has it, classes first.
+    A class or cross that only one of them has stands where that one has it.
     """
-    groups: dict[str, dict[str, Any]] = {}
-    for group in sorted((*real, *made), key=lambda group: group["cross"]):
-        groups.setdefault(group["name"], {"name": group["name"], "real": [], "synthetic": []})
-    for sheet, side in ((real, "real"), (made, "synthetic")):
-        for group in sheet:
-            groups[group["name"]][side] = group["images"]
-    return list(groups.values())
+    names = dict.fromkeys(g.name for g in sorted((*real, *made), key=lambda group: group.cross))
+    real_images, made_images = ({g.name: g.images for g in sheet} for sheet in (real, made))
+    return [
+        SidesOfGroup(name=name, real=real_images.get(name, []), synthetic=made_images.get(name, []))
+        for name in names
+    ]
 
 
 def summed(counts: npt.NDArray[np.uint16], size: int) -> npt.NDArray[np.uint32]:
@@ -132,5 +149,5 @@ def _spread(rows: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
 
 
 def data_uri(png: bytes) -> str:
-    """What an image's `src` holds."""
+    """The image as the value of `src`."""
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")

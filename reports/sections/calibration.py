@@ -1,13 +1,15 @@
-"""Whether stated probabilities can be believed: temperature, reliability, credible sets."""
+"""Calibration of the stated probabilities: temperature, reliability, credible sets."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from reports.estimates import LEVEL, RESAMPLES, estimate, has_flat_interval, rounded
+from reports.estimates import LEVEL, RESAMPLES, Estimate, estimate, has_flat_interval, rounded
 from reports.run import Run
 from thyroid.evaluate.bootstrap import bootstrap
 from thyroid.evaluate.conformal import conformal_set, conformal_threshold
@@ -18,20 +20,98 @@ CREDIBLE_LEVEL = 0.95
 """Share of images whose class a credible set shall hold."""
 
 
-def calibration_info(run: Run) -> dict[str, Any] | None:
-    """Calibration fitted on validation images, measured on test images; means over seeds.
+@dataclass(frozen=True, kw_only=True)
+class Temperature:
+    """Fitted temperatures over seeds; above one, probabilities were too bold."""
 
-    Returns
-    -------
-    dict
-        None where nothing has been predicted; else `state`: no_test (validation images are the only
-        ones, and no judge of what was fitted on them) | done. `rows`: calibration error and log
-        loss as trained and tempered. `curves`: for each, the occupied bins of all seeds together.
-        `sets`: conformal sets of credible classes.
-    """
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationErrors:
+    """Errors of the probabilities, mean over seeds."""
+
+    name: str
+    """trained | tempered"""
+    ece: Estimate | None
+    """Expected calibration error."""
+    log_loss: Estimate | None
+    """nats"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReliabilityBin:
+    """The answers that were stated with a probability of `low` to `high`, all seeds together."""
+
+    low: float
+    high: float
+    share: float
+    """Of all answers."""
+    confidence: float
+    """Mean stated probability."""
+    accuracy: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class CredibleSets:
+    """Conformal sets of credible classes, as shares of the images, mean over seeds."""
+
+    level: float
+    """Share of the images whose class a set shall hold."""
+    coverage: Estimate | None
+    """Share whose class the set holds."""
+    size: Estimate | None
+    """Mean number of classes in a set."""
+    one: Estimate | None
+    several: Estimate | None
+    none: Estimate | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedCalibration:
+    """Fitted on the validation images of one seed."""
+
+    seed: int
+    temperature: float
+    threshold: float
+    """1 - least probability of a credible class."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """Calibration, measured or not."""
+
+    state: str
+    """no_test (what is fitted on validation images cannot be tested on them) | done"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredCalibration(Calibration):
+    """Fitted on validation images, measured on test images."""
+
+    level: float
+    resamples: int
+    validation_images: int
+    images: int
+    seeds: int
+    temperature: Temperature
+    rows: list[CalibrationErrors]
+    """As trained, and tempered."""
+    curves: dict[str, list[ReliabilityBin]]
+    """trained, tempered -> the bins that are not empty."""
+    sets: CredibleSets
+    by_seed: list[SeedCalibration]
+    flat_intervals: bool
+    """Whether any interval has no width."""
+
+
+def calibration_info(run: Run) -> Calibration | None:
+    """Calibration of the seeds with both parts predicted; None where there is no such seed."""
     validation, test = run.predictions["validation"], run.predictions["test"]
     if not test:
-        return {"state": "no_test"} if validation else None
+        return Calibration(state="no_test") if validation else None
     seeds = [seed for seed in test if seed in validation]
     if not seeds:
         return None
@@ -48,32 +128,36 @@ def calibration_info(run: Run) -> dict[str, Any] | None:
         scaled.append(tempered(test[seed].probabilities, temperature))
         sets.append(conformal_set(scaled[-1], threshold))
     ways = {"trained": [test[seed].probabilities for seed in seeds], "tempered": scaled}
-    info = {
-        "state": "done",
-        "level": LEVEL,
-        "resamples": RESAMPLES,
-        "validation_images": len(known),
-        "images": len(labels),
-        "seeds": len(seeds),
-        "temperature": {
-            "mean": rounded(np.mean(temperatures)),
-            "low": rounded(min(temperatures)),
-            "high": rounded(max(temperatures)),
-        },
-        "rows": [{"name": name} | _errors(labels, p, patients) for name, p in ways.items()],
-        "curves": {name: _curve(labels, p) for name, p in ways.items()},
-        "sets": {"level": CREDIBLE_LEVEL} | _sets(labels, np.stack(sets), patients),
-        "by_seed": [
-            {"seed": seed, "temperature": rounded(t), "threshold": rounded(min(q, 1.0))}
+    rows = [_errors(name, labels, p, patients) for name, p in ways.items()]
+    found = _sets(labels, np.stack(sets), patients)
+    return MeasuredCalibration(
+        state="done",
+        level=LEVEL,
+        resamples=RESAMPLES,
+        validation_images=len(known),
+        images=len(labels),
+        seeds=len(seeds),
+        temperature=Temperature(
+            mean=rounded(np.mean(temperatures)),
+            low=rounded(min(temperatures)),
+            high=rounded(max(temperatures)),
+        ),
+        rows=rows,
+        curves={name: _curve(labels, p) for name, p in ways.items()},
+        sets=CredibleSets(level=CREDIBLE_LEVEL, **found),
+        by_seed=[
+            SeedCalibration(seed=seed, temperature=rounded(t), threshold=rounded(min(q, 1.0)))
             for seed, t, q in zip(seeds, temperatures, thresholds, strict=True)
         ],
-    }
-    return info | {"flat_intervals": has_flat_interval([info["rows"], info["sets"]])}
+        flat_intervals=has_flat_interval(
+            [*(e for row in rows for e in (row.ece, row.log_loss)), *found.values()]
+        ),
+    )
 
 
-def _errors(labels: Ints, probabilities: Sequence[Floats], patients: Any) -> dict[str, Any]:
-    """`ece` and `log_loss`, mean over seeds."""
-
+def _errors(
+    name: str, labels: Ints, probabilities: Sequence[Floats], patients: Any
+) -> CalibrationErrors:
     def statistic(weights: Floats) -> dict[str, Floats]:
         return {
             "ece": np.stack([calibration_error(labels, p, weights) for p in probabilities]),
@@ -81,11 +165,12 @@ def _errors(labels: Ints, probabilities: Sequence[Floats], patients: Any) -> dic
         }
 
     found = bootstrap(statistic, patients, resamples=RESAMPLES, level=LEVEL, pivotal=("ece",))
-    return {name: estimate(interval) for name, interval in found.items()}
+    return CalibrationErrors(
+        name=name, ece=estimate(found["ece"]), log_loss=estimate(found["log_loss"])
+    )
 
 
-def _curve(labels: Ints, probabilities: Sequence[Floats]) -> list[dict[str, float]]:
-    """Each bin of confidence: mean confidence and accuracy of its images, all seeds together."""
+def _curve(labels: Ints, probabilities: Sequence[Floats]) -> list[ReliabilityBin]:
     together: dict[float, list[Any]] = {}
     for p in probabilities:
         for found in reliability(labels, p):
@@ -96,19 +181,21 @@ def _curve(labels: Ints, probabilities: Sequence[Floats]) -> list[dict[str, floa
     for low in sorted(together):
         bins, images = together[low], np.array([b.images for b in together[low]])
         curve.append(
-            {
-                "low": rounded(low),
-                "high": rounded(bins[0].high),
-                "share": rounded(images.sum() / total),
-                "confidence": rounded(np.average([b.confidence for b in bins], weights=images)),
-                "accuracy": rounded(np.average([b.accuracy for b in bins], weights=images)),
-            }
+            ReliabilityBin(
+                low=rounded(low),
+                high=rounded(bins[0].high),
+                share=rounded(images.sum() / total),
+                confidence=rounded(np.average([b.confidence for b in bins], weights=images)),
+                accuracy=rounded(np.average([b.accuracy for b in bins], weights=images)),
+            )
         )
     return curve
 
 
-def _sets(labels: Ints, credible: np.ndarray[Any, Any], patients: Any) -> dict[str, Any]:
-    """(S, N, C) -> how often the sets hold the class, and how many classes they hold."""
+def _sets(
+    labels: Ints, credible: npt.NDArray[np.bool_], patients: Any
+) -> dict[str, Estimate | None]:
+    """(S, N, C) -> the shares of `CredibleSets`."""
     sizes = credible.sum(axis=-1)  # (S, N)
     shares = {
         "coverage": np.take_along_axis(credible, labels[None, :, None], axis=-1)[..., 0],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -13,51 +13,93 @@ from reports.run import Run
 from reports.scintigrams import LEAST_SCALE, colour_map, data_uri, inverted_grey, summed
 
 TOP = 3
-"""Classes that are shown with their probabilities."""
+"""Number of classes that are shown with their probabilities."""
 SHOWN = 128
-"""Side in pixels at most of what is shown; the counts of larger images are summed."""
+"""Greatest side of what is shown, pixels; the counts of larger images are summed."""
 
 
-def cases_info(run: Run) -> dict[str, Any] | None:
-    """The cases in words and numbers; None where nothing has been predicted yet.
+@dataclass(frozen=True, kw_only=True)
+class StatedClass:
+    """A class and its probability."""
 
-    Returns
-    -------
-    dict
-        `state`: missing (an older run has none) | done. `groups`: for each of `WHY` its `cases`:
-        `wrong` of `seeds` models err on the image; `faded`: factor on the probability of the
-        `named` class where the map's colour is full.
-    """
+    name: str
+    value: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """An image, and the answer of the first seed's model."""
+
+    image_id: str
+    why: str
+    """error | uncertain"""
+    label: str
+    findings: str
+    named: str
+    """The class that was named."""
+    wrong: int | None
+    """Models of all seeds that err on the image."""
+    faded: float
+    """Factor on the probability of the named class where the map's colour is full."""
+    likeliest: list[StatedClass]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseGroup:
+    """The cases that were chosen for one reason."""
+
+    why: str
+    cases: list[Case]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CasesOfRun:
+    """Cases to look at."""
+
+    state: str
+    """missing (a run of an earlier version has none) | done"""
+    part: str
+    """test | validation"""
+    seed: int
+    """Whose model answered."""
+    seeds: int
+    groups: list[CaseGroup]
+
+
+def cases_info(run: Run) -> CasesOfRun | None:
+    """The cases; None where nothing has been predicted yet."""
     if run.part is None:
         return None
-    if run.cases is None:
-        return {"state": "missing"}
     predictions = run.predictions[run.part]
     first = next(iter(predictions.values()))
     rows = {name: i for i, name in enumerate(first.images["image_id"])}
     answers = np.stack([p.probabilities.argmax(axis=1) for p in predictions.values()])  # (S, N)
     errs = (answers != first.labels).sum(axis=0)
     cases = []
-    for case, heat in zip(run.cases.listed, run.cases.heat, strict=True):
+    for case, heat in zip(run.cases.listed, run.cases.heat, strict=True) if run.cases else ():
         order = np.argsort(-np.array(case["probabilities"]), kind="stable")[:TOP]
         row = rows.get(case["image_id"])
         cases.append(
-            {name: case[name] for name in ("image_id", "why", "label", "findings", "named")}
-            | {
-                "wrong": None if row is None else int(errs[row]),
-                "faded": math.exp(-_scale(heat)),
-                "likeliest": [
-                    {"name": run.classes[c], "value": case["probabilities"][c]} for c in order
+            Case(
+                image_id=case["image_id"],
+                why=case["why"],
+                label=case["label"],
+                findings=case["findings"],
+                named=case["named"],
+                wrong=None if row is None else int(errs[row]),
+                faded=math.exp(-_scale(heat)),
+                likeliest=[
+                    StatedClass(name=run.classes[c], value=case["probabilities"][c]) for c in order
                 ],
-            }
+            )
         )
-    return {
-        "state": "done",
-        "part": run.part,
-        "seed": next(iter(predictions)),
-        "seeds": len(predictions),
-        "groups": [{"why": why, "cases": [c for c in cases if c["why"] == why]} for why in WHY],
-    }
+    return CasesOfRun(
+        state="done" if run.cases else "missing",
+        part=run.part,
+        seed=next(iter(predictions)),
+        seeds=len(predictions),
+        groups=[CaseGroup(why=why, cases=[c for c in cases if c.why == why]) for why in WHY],
+    )
 
 
 def case_pictures(run: Run) -> dict[str, dict[str, str]]:

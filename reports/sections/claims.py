@@ -6,11 +6,17 @@ University of Science and Technology 41(3):242-248, 2020; of which only the abst
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 
-from reports.estimates import ENOUGH_SEEDS, rounded
+from reports.estimates import ENOUGH_SEEDS, Estimate, rounded
+from reports.sections.comparison import AgainstBaselines, Comparison
+from reports.sections.results import Results
+from reports.sections.retention import Retention
+from reports.sections.synthetic_gain import SyntheticGain
+from reports.sections.training import Training
 
 EPOCHS = 100
 VALIDATION = (("validation_accuracy", 0.9633), ("validation_loss", 0.1187))
@@ -20,109 +26,193 @@ LOSS_ALLOWED = 0.02
 """Loss of accuracy on single images that still counts as keeping what was learned."""
 
 
+State = Literal["yes", "no", "open", "missing"]
+"""open: this run cannot tell; missing: it was not measured."""
+ENLARGED: dict[str, State] = {
+    "raised": "yes",
+    "lowered": "no",
+    **dict.fromkeys(("undecided", "luck", "selected", "few_seeds"), "open"),
+}
+"""State of the verdict on synthetic images -> of the claim."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationClaim:
+    """Accuracy or loss on validation images after the last epoch, mean and range over seeds."""
+
+    name: str
+    """validation_accuracy | validation_loss (nats)"""
+    claimed: float
+    state: State
+    mean: float | None = None
+    low: float | None = None
+    high: float | None = None
+    seeds: int | None = None
+    epochs: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LowestClass:
+    """The class of the lowest value of a metric."""
+
+    name: str
+    estimate: Estimate
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricClaim:
+    """A metric that the publication has above a value, of each class."""
+
+    name: str
+    state: State
+    macro: Estimate | None = None
+    lowest: LowestClass | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BetterClaim:
+    """Better than every network that the method was compared with."""
+
+    state: State
+    beaten: int | None = None
+    beaten_by: int | None = None
+    baselines: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnlargedClaim:
+    """The synthetic images of DCGAN and SRGAN make up for too little training data."""
+
+    state: State
+    difference: Estimate | None
+    level: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptClaim:
+    """Cross-training learns cross features and keeps what was learned."""
+
+    state: State
+    single: Estimate | None = None
+    cross: Estimate | None = None
+    level: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claims:
+    """A row for each claim."""
+
+    claimed_epochs: int
+    at_least: float
+    """Claimed of every metric."""
+    loss_allowed: float
+    """Loss of accuracy on single images that still counts as keeping."""
+    part: str | None
+    """Of the metrics: test | validation."""
+    validation: list[ValidationClaim]
+    metrics: list[MetricClaim]
+    better: BetterClaim
+    enlarged: EnlargedClaim
+    kept: KeptClaim
+
+
 def claims_info(
     config: dict[str, Any],
-    training: dict[str, Any] | None,
-    results: dict[str, Any] | None,
-    comparison: dict[str, Any] | None,
-    worth: dict[str, Any] | None,
+    training: Training | None,
+    results: Results | None,
+    comparison: Comparison | None,
+    gain: SyntheticGain | None,
     synthetic_state: str | None,
-    forgetting: dict[str, Any] | None,
-) -> dict[str, Any] | None:
-    """A row for each claim; None where the recipe does not train single images first, then crosses.
+    retention: Retention | None,
+) -> Claims | None:
+    """The claims beside what was obtained.
 
-    Returns
-    -------
-    dict
-        Each row of `rows` has `state`: yes | no | open (this run cannot tell) | missing (it was not
-        measured). `validation`: accuracy and loss after the last epoch, mean and range over seeds.
-        `metrics`: macro mean and lowest class. `better`, `enlarged`, `kept`: the other claims.
+    None where the recipe does not train on single images first and on crosses after them.
     """
-    if config.get("recipe", {}).get("cross", {}).get("order") != "retrain":
+    recipe = config.get("recipe", {})
+    if recipe.get("cross", {}).get("order") != "retrain":
         return None
-    return {
-        "claimed_epochs": EPOCHS,
-        "at_least": AT_LEAST,
-        "loss_allowed": LOSS_ALLOWED,
-        "part": results and results["part"],
-        "validation": [_validation(name, claimed, training) for name, claimed in VALIDATION],
-        "metrics": [_metric(name, results) for name in METRICS],
-        "better": _better(comparison),
-        "enlarged": {
-            "state": {
-                "raised": "yes",
-                "lowered": "no",
-                "undecided": "open",
-                "luck": "open",
-                "selected": "open",
-                "few_seeds": "open",
-            }.get(synthetic_state or "", "missing")
-            if config["recipe"].get("generator", "dcgan") == "dcgan"
-            else "missing",
-            "difference": worth and worth["difference"],
-            "level": worth and worth["level"],
-        },
-        "kept": _kept(forgetting, results is None or results["learned"]),
-    }
+    enlarged: State = "missing"
+    if synthetic_state and recipe.get("generator", "dcgan") == "dcgan":
+        enlarged = ENLARGED.get(synthetic_state, "missing")
+    return Claims(
+        claimed_epochs=EPOCHS,
+        at_least=AT_LEAST,
+        loss_allowed=LOSS_ALLOWED,
+        part=results.part if results else None,
+        validation=[_validation(name, claimed, training) for name, claimed in VALIDATION],
+        metrics=[_metric(name, results) for name in METRICS],
+        better=_better(comparison),
+        enlarged=EnlargedClaim(
+            state=enlarged,
+            difference=gain.difference if gain else None,
+            level=gain.level if gain else None,
+        ),
+        kept=_kept(retention, results is None or results.learned),
+    )
 
 
-def _validation(name: str, claimed: float, training: dict[str, Any] | None) -> dict[str, Any]:
+def _validation(name: str, claimed: float, training: Training | None) -> ValidationClaim:
     """Accuracy is to be as high at least, loss as low at most: yes or no where all seeds agree."""
-    row = {"name": name, "claimed": claimed, "state": "missing"}
-    last = [s["last"] for s in (training or {"seeds": []})["seeds"]]
-    values = [epoch[name] for epoch in last if epoch[name] is not None]
+    last = [seed.last for seed in training.seeds] if training else []
+    values = [value for epoch in last if (value := epoch[name]) is not None]
     if not values:
-        return row
+        return ValidationClaim(name=name, claimed=claimed, state="missing")
     reached = [v >= claimed if name == "validation_accuracy" else v <= claimed for v in values]
-    return row | {
-        "state": "yes" if all(reached) else "open" if any(reached) else "no",
-        "mean": rounded(np.mean(values)),
-        "low": rounded(min(values)),
-        "high": rounded(max(values)),
-        "seeds": len(values),
-        "epochs": max(epoch["epoch"] for epoch in last),
-    }
+    return ValidationClaim(
+        name=name,
+        claimed=claimed,
+        state="yes" if all(reached) else "open" if any(reached) else "no",
+        mean=rounded(np.mean(values)),
+        low=rounded(min(values)),
+        high=rounded(max(values)),
+        seeds=len(values),
+        epochs=max(int(epoch["epoch"] or 0) for epoch in last),
+    )
 
 
-def _metric(name: str, results: dict[str, Any] | None) -> dict[str, Any]:
+def _metric(name: str, results: Results | None) -> MetricClaim:
     """`all above`, said of a metric, is said of its lowest class."""
-    rows = [c for c in (results or {"per_class": []})["per_class"] if c[name]]
-    if results is None or not rows:
-        return {"name": name, "state": "missing"}
-    lowest = min(rows, key=lambda c: (c[name]["value"], c["name"]))
-    low, high = lowest[name]["low"], lowest[name]["high"]
-    return {
-        "name": name,
-        "state": "yes" if low > AT_LEAST else "no" if high < AT_LEAST else "open",
-        "macro": results["overall"][f"macro_{name}"],
-        "lowest": {"class": lowest["name"], "estimate": lowest[name]},
-    }
+    rows = results.per_class if results else []
+    known = [(e.value, row.name, e) for row in rows if (e := getattr(row, name)) is not None]
+    if results is None or not known:
+        return MetricClaim(name=name, state="missing")
+    _value, lowest, e = min(known, key=lambda row: row[:2])
+    return MetricClaim(
+        name=name,
+        state="yes" if e.low > AT_LEAST else "no" if e.high < AT_LEAST else "open",
+        macro=getattr(results.overall, f"macro_{name}"),
+        lowest=LowestClass(name=lowest, estimate=e),
+    )
 
 
-def _better(comparison: dict[str, Any] | None) -> dict[str, Any]:
-    """Better than every network that it was compared with."""
-    verdict = (comparison or {"verdict": {"state": "none"}})["verdict"]
-    if verdict["state"] in ("none", "running"):
-        return {"state": "missing"}
-    every = verdict["beaten"] == verdict["baselines"]
-    state = "yes" if every else "no" if verdict["beaten_by"] else "open"
-    return {"state": state} | {name: verdict[name] for name in ("beaten", "beaten_by", "baselines")}
+def _better(comparison: Comparison | None) -> BetterClaim:
+    verdict = comparison and comparison.verdict
+    if not isinstance(verdict, AgainstBaselines):
+        return BetterClaim(state="missing")
+    every = verdict.beaten == verdict.baselines
+    return BetterClaim(
+        state="yes" if every else "no" if verdict.beaten_by else "open",
+        beaten=verdict.beaten,
+        beaten_by=verdict.beaten_by,
+        baselines=verdict.baselines,
+    )
 
 
-def _kept(forgetting: dict[str, Any] | None, learned: bool) -> dict[str, Any]:
-    """Kept: a loss of more than `LOSS_ALLOWED` is ruled out. Learned: a gain is shown, and the
-    networks know anything at all. Open where the same images chose the recipe.
+def _kept(retention: Retention | None, learned: bool) -> KeptClaim:
+    """Kept: the interval rules out a loss of more than `LOSS_ALLOWED`. Learned: a gain is shown, by
+    networks that know anything at all. Open where the same images chose the recipe.
     """
-    rows = {row["name"]: row["change"] for row in (forgetting or {"rows": []})["rows"]}
-    if forgetting is None or set(rows) != {"single", "cross"}:
-        return {"state": "missing"}
+    rows = {row.name: row.change for row in retention.rows} if retention else {}
+    if retention is None or set(rows) != {"single", "cross"}:
+        return KeptClaim(state="missing")
     single, cross = rows["single"], rows["cross"]
-    state = "open"
-    if single["low"] > -LOSS_ALLOWED and cross["low"] > 0:
+    state: State = "open"
+    if single.low > -LOSS_ALLOWED and cross.low > 0:
         state = "yes"
-    if single["high"] < -LOSS_ALLOWED or cross["high"] < 0:
+    if single.high < -LOSS_ALLOWED or cross.high < 0:
         state = "no"
-    selected = forgetting["tried"] > 1
-    if forgetting["seeds"] < ENOUGH_SEEDS or selected or (state == "yes" and not learned):
+    selected = retention.tried > 1
+    if retention.seeds < ENOUGH_SEEDS or selected or (state == "yes" and not learned):
         state = "open"
-    return {"state": state, "single": single, "cross": cross, "level": forgetting["level"]}
+    return KeptClaim(state=state, single=single, cross=cross, level=retention.level)

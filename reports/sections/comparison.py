@@ -1,8 +1,9 @@
-"""The method against other networks, and against itself less one of its parts."""
+"""The method against other networks, and against itself with one part removed or replaced."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from reports.estimates import (
     ENOUGH_SEEDS,
     LEVEL,
     RESAMPLES,
+    Direction,
+    Estimate,
     direction,
     estimate,
     gain,
@@ -21,7 +24,7 @@ from reports.estimates import (
 from reports.language import later
 from reports.paired_predictions import Pair, paired
 from reports.run import PredictedRow, Run
-from reports.sections.results import confusion_info
+from reports.sections.results import Confusion, Results, confusion
 from thyroid.evaluate.bootstrap import bootstrap
 from thyroid.evaluate.metrics import (
     Floats,
@@ -33,7 +36,7 @@ from thyroid.evaluate.metrics import (
     threshold_metrics,
 )
 from thyroid.evaluate.paired import Difference, macro_f1_difference
-from thyroid.evaluate.significance import McNemar, holm, holm_levels, mcnemar
+from thyroid.evaluate.significance import holm, holm_levels, mcnemar
 from thyroid.run_files.predictions_csv import Predictions
 
 ROW_RESAMPLES = 1000
@@ -55,31 +58,214 @@ TITLES = (
     later("x_i from the stem's output"),
     later("x_i from the block's mean"),
 )
-"""Of rows, beside the names of networks, which are the same in every language."""
+"""Titles of rows. Names of networks are the same in every language."""
 METRICS = (
     *("macro_recall", "macro_precision", "macro_specificity", "macro_f1", "macro_auroc"),
     *("accuracy", "ece"),
 )
-SUBSETS = ("single", "cross")
-ABOUT = ("name", "kind", "title", "parameters", "trials", "train_seconds", "epochs")
 
 
-def comparison_info(run: Run, results: dict[str, Any] | None) -> dict[str, Any] | None:
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """A field of the recipe that differs from the method's."""
+
+    field: str
+    value: object
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedRow:
+    """A row of the comparison, done or to come."""
+
+    name: str
+    kind: str
+    """method | baseline | ablation"""
+    title: str
+    changes: list[Change]
+    parameters: int | None
+    epochs: int | None
+    done: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowMetrics:
+    """Metrics of a row, mean over seeds; None where undefined."""
+
+    macro_recall: Estimate | None
+    macro_precision: Estimate | None
+    macro_specificity: Estimate | None
+    macro_f1: Estimate | None
+    macro_auroc: Estimate | None
+    accuracy: Estimate | None
+    ece: Estimate | None
+    single_accuracy: Estimate | None
+    cross_accuracy: Estimate | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodRow:
+    """The method in a table."""
+
+    name: str
+    kind: str
+    title: str
+    parameters: int | None
+    trials: int | None
+    """Recipes that this one is the best of; 0: as given."""
+    train_seconds: float | None
+    epochs: int | None
+    seeds: int
+    metrics: RowMetrics
+
+
+@dataclass(frozen=True, kw_only=True)
+class DifferenceAtLevel(Estimate):
+    """The method's macro-F1 less the row's, of the seeds that both have."""
+
+    level: float
+    """Of the interval: Holm's in its table."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class McNemarTest:
+    """Images on which only one is right; p-values take images as independent."""
+
+    only_method: int
+    only_row: int
+    p_value: float
+    """Corrected by Holm's method in its table."""
+    uncorrected_p_value: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class OtherRow(MethodRow):
+    """A baseline or an ablation, compared with the method."""
+
+    shared_seeds: int
+    difference: DifferenceAtLevel
+    p_value: float
+    """Corrected by Holm's method in its table."""
+    uncorrected_p_value: float
+    mcnemar: McNemarTest
+    state: Direction
+    """What the difference shows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """The method and all baselines, or all ablations."""
+
+    kind: str
+    rows: list[MethodRow]
+    """The method first."""
+
+    @property
+    def others(self) -> list[OtherRow]:
+        """The rows that the method is compared with."""
+        return [row for row in self.rows if isinstance(row, OtherRow)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budgets:
+    """Recipes that were tried for each network."""
+
+    method: int
+    fewest: int
+    """Of a baseline."""
+    most: int
+    """Of a baseline."""
+    uneven: bool
+    """Whether more were tried for the method than for some baseline."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparisonVerdict:
+    """The method against the baselines."""
+
+    state: str
+    """none (there is no baseline) | running (some baseline has no predictions yet) | a `Direction`:
+    of the method against the best baseline"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgainstBaselines(ComparisonVerdict):
+    """The method against the best baseline, and how many of them it beats."""
+
+    best: str
+    """Title of the best baseline."""
+    best_macro_f1: Estimate | None
+    gap: Estimate
+    """Macro-F1 of the method less the best baseline's; the reverse where the state is lower."""
+    level: float
+    """Of the gap's interval."""
+    p_value: float
+    seeds: int
+    tried: Budgets
+    baselines: int
+    beaten: int
+    """Baselines that the method beats."""
+    beaten_by: int
+    """Baselines that beat the method."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaselineConfusion(Confusion):
+    """The confusion matrix of a baseline."""
+
+    title: str
+    seeds: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resamples:
+    """Bootstrap resamples."""
+
+    method: int
+    row: int
+    difference: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Levels:
+    """Range of the levels of the differences' intervals."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """The method compared with other recipes."""
+
+    plan: list[PlannedRow]
+    rows: int
+    waiting: int
+    """Rows without predictions."""
+    level: float
+    """Of the metrics' intervals."""
+    enough_seeds: int
+    part: str | None
+    """test | validation; None where nothing is predicted yet, as the next two."""
+    images: int | None
+    patients: int | None
+    resamples: Resamples
+    tables: list[Table]
+    """Baselines, then ablations, as soon as one is done."""
+    levels: Levels | None
+    flat_intervals: bool
+    """Whether any interval has no width."""
+    verdict: ComparisonVerdict
+    best_confusion: BaselineConfusion | None
+    """Of the best baseline."""
+
+
+def comparison_info(run: Run, results: Results | None) -> Comparison | None:
     """The comparison; None where the run compared nothing.
 
     Parameters
     ----------
     results
-        Of the method, as `results_info` has them.
-
-    Returns
-    -------
-    dict
-        `plan`: every row and what it changes. `tables`: for each kind that has results its `rows`,
-        the method first. A row's `difference` is the method's macro-F1 less its own, over the
-        seeds that both have, at Holm's level in its table; `state` is what that shows (see
-        `direction`). `verdict`: of the baselines (see `comparison_verdict`); `best_confusion`: of
-        the best of them, as `confusion_info` has it.
+        Of the method.
 
     Raises
     ------
@@ -89,49 +275,42 @@ def comparison_info(run: Run, results: dict[str, Any] | None) -> dict[str, Any] 
     if run.config.get("command") != "compare":
         return None
     plan = [_planned(row, bool(_shared(run, row))) for row in run.rows]
-    info: dict[str, Any] = {
-        "plan": plan,
-        "rows": len(plan),
-        "waiting": sum(not row["done"] for row in plan),
-        "level": LEVEL,
-        "enough_seeds": ENOUGH_SEEDS,
-        "tables": [],
-        "verdict": {"state": "running"},
-        "best_confusion": None,
-    }
-    if results is None:
-        return info
     method = next((row for row in run.rows if row.kind == "method"), None)
-    if method is None:
-        return info
-    info |= {
-        "part": results["part"],
-        "images": results["images"],
-        "patients": results["patients"],
-        "resamples": {
-            "method": RESAMPLES,
-            "row": ROW_RESAMPLES,
-            "difference": DIFFERENCE_RESAMPLES,
-        },
-    }
+    tables = [] if results is None or method is None else _tables(run, method, results)
+    levels = [row.difference.level for table in tables for row in table.others]
+    estimates = [e for table in tables for row in table.rows for e in vars(row.metrics).values()]
+    verdict = comparison_verdict(plan, tables)
+    best = verdict.best if isinstance(verdict, AgainstBaselines) else None
+    return Comparison(
+        plan=plan,
+        rows=len(plan),
+        waiting=sum(not row.done for row in plan),
+        level=LEVEL,
+        enough_seeds=ENOUGH_SEEDS,
+        part=results.part if results else None,
+        images=results.images if results else None,
+        patients=results.patients if results else None,
+        resamples=Resamples(method=RESAMPLES, row=ROW_RESAMPLES, difference=DIFFERENCE_RESAMPLES),
+        tables=tables,
+        levels=Levels(low=min(levels), high=max(levels)) if levels else None,
+        flat_intervals=has_flat_interval(estimates),
+        verdict=verdict,
+        best_confusion=_confusion(run, best),
+    )
+
+
+def _tables(run: Run, method: PredictedRow, results: Results) -> list[Table]:
+    own = MethodRow(**_about(method), seeds=len(results.seeds), metrics=_own_metrics(results))
+    tables = []
     for kind in KINDS:
         done = [row for row in run.rows if row.kind == kind and _shared(run, row)]
         if done:
-            rows = [_method_row(method, results), *_rows(run, done, results["learned"])]
-            info["tables"].append({"kind": kind, "rows": rows})
-    levels = [r["difference"]["level"] for t in info["tables"] for r in t["rows"][1:]]
-    info["levels"] = {"low": min(levels), "high": max(levels)} if levels else None
-    flat_intervals = any(has_flat_interval(r["metrics"]) for t in info["tables"] for r in t["rows"])
-    verdict = comparison_verdict(info)
-    return info | {
-        "flat_intervals": flat_intervals,
-        "verdict": verdict,
-        "best_confusion": _confusion(run, verdict.get("best")),
-    }
+            tables.append(Table(kind=kind, rows=[own, *_rows(run, done, results.learned)]))
+    return tables
 
 
-def _confusion(run: Run, title: str | None) -> dict[str, Any] | None:
-    """How often the baseline of this title takes each class for each, over its seeds."""
+def _confusion(run: Run, title: str | None) -> BaselineConfusion | None:
+    """Add up the seeds of the baseline of this title."""
     found = [r for r in run.rows if r.kind == "baseline" and r.title == title and r.predictions]
     if not found:
         return None
@@ -139,35 +318,40 @@ def _confusion(run: Run, title: str | None) -> dict[str, Any] | None:
         confusion_matrix(p.labels, p.probabilities.argmax(axis=1), len(run.classes))
         for p in found[0].predictions.values()
     ]
-    counts = np.sum(matrices, axis=0)
-    return {"title": title, "seeds": len(matrices)} | confusion_info(counts, run.classes)
+    total = confusion(np.sum(matrices, axis=0), run.classes)
+    return BaselineConfusion(title=found[0].title, seeds=len(matrices), **vars(total))
 
 
-def _planned(row: PredictedRow, done: bool) -> dict[str, Any]:
-    changes = [{"field": field, "value": value} for field, value in row.changes.items()]
-    return {"name": row.name, "kind": row.kind, "title": row.title, "changes": changes} | {
-        "parameters": row.parameters,
-        "epochs": row.epochs,
-        "done": done,
-    }
+def _planned(row: PredictedRow, done: bool) -> PlannedRow:
+    return PlannedRow(
+        name=row.name,
+        kind=row.kind,
+        title=row.title,
+        changes=[Change(field=field, value=value) for field, value in row.changes.items()],
+        parameters=row.parameters,
+        epochs=row.epochs,
+        done=done,
+    )
 
 
 def _shared(run: Run, row: PredictedRow) -> list[int]:
-    """Seeds that both the row and the method have predictions of."""
+    """Seeds of which both the row and the method have predictions."""
     if run.part is None:
         return []
     own = run.predictions[run.part]
     return [seed for seed in own if row.kind == "method" or seed in row.predictions]
 
 
-def _method_row(method: PredictedRow, results: dict[str, Any]) -> dict[str, Any]:
-    overall = {name: results["overall"][name] for name in METRICS}
-    by_subset = {s["name"]: s["accuracy"] for s in results["subsets"]}
-    metrics = overall | {f"{name}_accuracy": by_subset.get(name) for name in SUBSETS}
-    return _about(method) | {"seeds": len(results["seeds"]), "metrics": metrics}
+def _own_metrics(results: Results) -> RowMetrics:
+    accuracy = {subset.name: subset.accuracy for subset in results.subsets}
+    return RowMetrics(
+        **{name: getattr(results.overall, name) for name in METRICS},
+        single_accuracy=accuracy.get("single"),
+        cross_accuracy=accuracy.get("cross"),
+    )
 
 
-def _rows(run: Run, rows: Sequence[PredictedRow], learned: bool) -> list[dict[str, Any]]:
+def _rows(run: Run, rows: Sequence[PredictedRow], learned: bool) -> list[OtherRow]:
     """The rows of one table, which are one family of comparisons; `learned`: by the method."""
     assert run.part is not None
     own = run.predictions[run.part]
@@ -185,39 +369,43 @@ def _rows(run: Run, rows: Sequence[PredictedRow], learned: bool) -> list[dict[st
     raw = [difference.interval_p_value for difference in differences]
     corrected, levels = holm(raw), holm_levels(raw, LEVEL)
     corrected_tests = holm([test.p_value for test in tests])
-    return [
-        _about(row)
-        | {
-            "seeds": len(row.predictions),
-            "metrics": _metrics(row.predictions),
-            "shared_seeds": len(pairs[i].seeds),
-            "difference": gain(differences[i], levels[i]) | {"level": rounded(levels[i])},
-            "p_value": probability(corrected[i]),
-            "uncorrected_p_value": probability(raw[i]),
-            "mcnemar": _mcnemar(tests[i], corrected_tests[i]),
-            "state": direction(
-                gain(differences[i], levels[i]),
-                corrected[i],
-                len(pairs[i].seeds),
-                learned,
-                _tried(run, row),
-            ),
-        }
-        for i, row in enumerate(rows)
-    ]
+    found = []
+    for i, row in enumerate(rows):
+        difference = gain(differences[i], levels[i])
+        seeds = len(pairs[i].seeds)
+        found.append(
+            OtherRow(
+                **_about(row),
+                seeds=len(row.predictions),
+                metrics=_metrics(row.predictions),
+                shared_seeds=seeds,
+                difference=DifferenceAtLevel(**vars(difference), level=rounded(levels[i])),
+                p_value=probability(corrected[i]),
+                uncorrected_p_value=probability(raw[i]),
+                mcnemar=McNemarTest(
+                    only_method=int(tests[i].only_first),
+                    only_row=int(tests[i].only_second),
+                    p_value=probability(corrected_tests[i]),
+                    uncorrected_p_value=probability(tests[i].p_value),
+                ),
+                state=direction(difference, corrected[i], seeds, learned, _tried(run, row)),
+            )
+        )
+    return found
 
 
 def _tried(run: Run, row: PredictedRow) -> int:
-    """Of how many recipes these images chose the method's or the row's; test images chose none."""
+    """Recipes that these images chose the method's or the row's among; test images chose none."""
     return 1 if run.part == "test" else max(run.tried, row.trials)
 
 
 def _about(row: PredictedRow) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in ABOUT}
+    names = ("name", "kind", "title", "parameters", "trials", "train_seconds", "epochs")
+    return {name: getattr(row, name) for name in names}
 
 
 def _together(probabilities: Floats) -> Ints:
-    """(S, N, C) -> (N,): the class that all seeds' models name together."""
+    """(S, N, C) -> (N,): the class of the highest mean probability over seeds."""
     named: Ints = probabilities.mean(axis=0).argmax(axis=-1)
     return named
 
@@ -233,17 +421,7 @@ def _difference(pair: Pair) -> Difference:
     )
 
 
-def _mcnemar(test: McNemar, corrected: float) -> dict[str, Any]:
-    return {
-        "only_method": int(test.only_first),
-        "only_row": int(test.only_second),
-        "p_value": probability(corrected),
-        "uncorrected_p_value": probability(test.p_value),
-    }
-
-
-def _metrics(predictions: dict[int, Predictions]) -> dict[str, Any]:
-    """Each of `METRICS` and the accuracy on each of `SUBSETS`, mean over seeds."""
+def _metrics(predictions: dict[int, Predictions]) -> RowMetrics:
     images = next(iter(predictions.values()))
     labels, patients = images.labels, images.images["patient_id"].to_numpy(dtype=str)
     probabilities = np.stack([p.probabilities for p in predictions.values()])  # (S, N, C)
@@ -256,18 +434,17 @@ def _metrics(predictions: dict[int, Predictions]) -> dict[str, Any]:
             "accuracy": accuracy
         }
 
-    settings: dict[str, Any] = {"resamples": ROW_RESAMPLES, "level": LEVEL}
-    found = bootstrap(every, patients, pivotal=("ece",), **settings)
-    metrics = {name: estimate(found[name]) for name in METRICS}
-    for name, chosen in (("single", ~images.is_cross), ("cross", images.is_cross)):
-        metrics[f"{name}_accuracy"] = (
-            _accuracy(right[:, chosen], patients[chosen], settings) if chosen.any() else None
-        )
-    return metrics
+    found = bootstrap(every, patients, pivotal=("ece",), resamples=ROW_RESAMPLES, level=LEVEL)
+    cross = images.is_cross
+    return RowMetrics(
+        **{name: estimate(found[name]) for name in METRICS},
+        single_accuracy=_accuracy(right[:, ~cross], patients[~cross]),
+        cross_accuracy=_accuracy(right[:, cross], patients[cross]),
+    )
 
 
 def _measured(labels: Ints, probabilities: Floats, weights: Floats) -> dict[str, Floats]:
-    """Of one seed: the macro means and the calibration error, (B,) each."""
+    """The macro means and the calibration error of one seed, (B,) each."""
     classes = probabilities.shape[1]
     per_class = threshold_metrics(labels, probabilities.argmax(axis=1), classes, weights)
     per_class["auroc"] = ranking_metrics(labels, probabilities, weights)["auroc"]
@@ -275,56 +452,46 @@ def _measured(labels: Ints, probabilities: Floats, weights: Floats) -> dict[str,
     return means | {"ece": calibration_error(labels, probabilities, weights)}
 
 
-def _accuracy(right: Floats, patients: Any, settings: dict[str, Any]) -> dict[str, float] | None:
+def _accuracy(right: Floats, patients: Any) -> Estimate | None:
     def share(weights: Floats) -> dict[str, Floats]:
         return {"accuracy": np.einsum("sn,nb->sb", right, weights) / weights.sum(axis=0)}
 
-    return estimate(bootstrap(share, patients, **settings)["accuracy"])
+    if not right.size:
+        return None
+    found = bootstrap(share, patients, resamples=ROW_RESAMPLES, level=LEVEL)
+    return estimate(found["accuracy"])
 
 
-def comparison_verdict(info: dict[str, Any]) -> dict[str, Any]:
-    """What the comparison with the baselines shows.
-
-    Returns
-    -------
-    dict
-        `state`: running (some baseline has no predictions yet) | none (there is no baseline) |
-        higher | lower | undecided | luck | selected | few_seeds (see `direction`), of the method
-        against the `best` baseline. `tried`: among how many recipes the `method`'s was chosen, the
-        `fewest` and the `most` of a baseline, and whether that is `uneven`: the method's were more.
-        `gap`: by how much it is higher or lower, above zero; else the difference. `beaten`:
-        baselines that it beats, out of `baselines`; `beaten_by`: those that beat it.
-    """
-    planned = [row for row in info["plan"] if row["kind"] == "baseline"]
-    if not planned:
-        return {"state": "none"}
-    if not all(row["done"] for row in planned):
-        return {"state": "running"}
-    method, *rows = next(t["rows"] for t in info["tables"] if t["kind"] == "baseline")
-    best = max(rows, key=lambda row: row["metrics"]["macro_f1"]["value"])
-    states = [row["state"] for row in rows]
-    difference, state = best["difference"], best["state"]
-    gap = {name: difference[name] for name in ("value", "low", "high")}
-    if state == "lower":
-        ends = {"value": "value", "low": "high", "high": "low"}
-        gap = {name: -difference[other] for name, other in ends.items()}
-    return {
-        "state": state,
-        "best": best["title"],
-        "best_macro_f1": best["metrics"]["macro_f1"],
-        "gap": gap,
-        "level": difference["level"],
-        "p_value": best["p_value"],
-        "seeds": best["shared_seeds"],
-        "tried": _budgets(method, rows),
-        "baselines": len(rows),
-        "beaten": states.count("higher"),
-        "beaten_by": states.count("lower"),
-    }
+def comparison_verdict(plan: Sequence[PlannedRow], tables: Sequence[Table]) -> ComparisonVerdict:
+    """The method against the baselines, as soon as all have predictions."""
+    planned = [row for row in plan if row.kind == "baseline"]
+    table = next((table for table in tables if table.kind == "baseline"), None)
+    if plan and not planned:
+        return ComparisonVerdict(state="none")
+    if table is None or not all(row.done for row in planned):
+        return ComparisonVerdict(state="running")
+    rows = table.others
+    best = max(rows, key=lambda row: row.metrics.macro_f1.value if row.metrics.macro_f1 else 0.0)
+    states = [row.state for row in rows]
+    d = best.difference
+    gap = Estimate(value=d.value, low=d.low, high=d.high)
+    if best.state == "lower":
+        gap = Estimate(value=-d.value, low=-d.high, high=-d.low)
+    return AgainstBaselines(
+        state=best.state,
+        best=best.title,
+        best_macro_f1=best.metrics.macro_f1,
+        gap=gap,
+        level=d.level,
+        p_value=best.p_value,
+        seeds=best.shared_seeds,
+        tried=_budgets(table),
+        baselines=len(rows),
+        beaten=states.count("higher"),
+        beaten_by=states.count("lower"),
+    )
 
 
-def _budgets(method: dict[str, Any], baselines: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    own = max(1, method["trials"] or 0)
-    others = [max(1, row["trials"] or 0) for row in baselines]
-    fewest, most = min(others), max(others)
-    return {"method": own, "fewest": fewest, "most": most, "uneven": own > fewest}
+def _budgets(table: Table) -> Budgets:
+    own, *others = (max(1, row.trials or 0) for row in table.rows)
+    return Budgets(method=own, fewest=min(others), most=max(others), uneven=own > min(others))

@@ -1,21 +1,21 @@
-"""The differences of a comparison, drawn. Drawing only: `comparison_info` has the numbers."""
+"""The differences of a comparison, drawn."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from markupsafe import Markup
 
 from reports import svg
 from reports.language import gettext as _
+from reports.sections.comparison import OtherRow
 
 WIDTH, LEFT, ROW, FOOT = 640, 200, 24, 34
 
 
-def forest_chart(rows: Sequence[dict[str, Any]]) -> Markup:
+def forest_chart(rows: Sequence[OtherRow]) -> Markup:
     """The method's macro-F1 less each row's, with its interval, beside an upright line at zero."""
-    ends = [row["difference"][name] for row in rows for name in ("low", "high")]
+    ends = [end for row in rows for end in (row.difference.low, row.difference.high)]
     low, high = min(0.0, *ends), max(0.0, *ends)
     room = 0.05 * (high - low) or 0.05
     x = svg.Axis(low=low - room, high=high + room, start=LEFT, end=WIDTH - 12)
@@ -29,13 +29,12 @@ def forest_chart(rows: Sequence[dict[str, Any]]) -> Markup:
     parts.append(svg.text((LEFT + WIDTH - 12) / 2, height - 4, across, "middle", "title"))
     parts.append(svg.line(x(0), svg.TOP, x(0), height - FOOT, "axis"))
     for i, row in enumerate(rows):
-        y, d = svg.TOP + ROW * i + ROW / 2, row["difference"]
-        title = row["title"]
-        parts.append(svg.text(LEFT - 10, y + 4, svg.shortened(_(title), 32), "end"))
-        worse = row["state"] == "lower"
+        y, d = svg.TOP + ROW * i + ROW / 2, row.difference
+        parts.append(svg.text(LEFT - 10, y + 4, svg.shortened(_(row.title), 32), "end"))
+        worse = row.state == "lower"
         kind = "interval worse" if worse else "interval"
-        parts.append(svg.line(x(d["low"]), y, x(d["high"]), y, kind))
-        parts.append(_mark(x(d["value"]), y, row["state"]))
+        parts.append(svg.line(x(d.low), y, x(d.high), y, kind))
+        parts.append(_mark(x(d.value), y, row.state))
     alt = _("The method's difference in macro-F1 to each row; the table has the numbers.")
     return svg.picture(parts, alt, height, WIDTH)
 

@@ -7,59 +7,91 @@ there, so that the mean of the heights is the area under the curve, exactly that
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from reports.run import Run
+from reports.sections.comparison import AgainstBaselines, Comparison
 from thyroid.evaluate.metrics import Floats
 from thyroid.run_files.predictions_csv import Predictions
 
 STEPS = 100
-"""At most; a curve of fewer images has as many as these."""
+"""Most steps of a curve; one of fewer images has as many as these."""
 
 
-def curves_info(run: Run, comparison: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Each class's curves, mean over seeds; None where nothing is predicted.
+@dataclass(frozen=True, kw_only=True)
+class Steps:
+    """A curve as steps of equal width."""
 
-    Returns
-    -------
-    dict
-        `other`: title of the best baseline, None where none was compared. `classes`: of each class
-        with images of its own and of the rest `name`, `share` (of images that are of the class: the
-        precision of a guess), `method` and `other`, each with `roc` and `recall` (see `_kept`).
-    """
+    area: float
+    """Mean of the heights."""
+    heights: list[float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curves:
+    """Curves of one class against the others, mean over seeds."""
+
+    roc: Steps
+    recall: Steps
+    """Precision over recall."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassCurves:
+    """Curves of one class, of the method and of the best baseline."""
+
+    name: str
+    share: float
+    """Of the images that are of the class: the precision of a guess."""
+    method: Curves
+    other: Curves | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurvesOfClasses:
+    """Curves of each class that some images have and others do not."""
+
+    other: str | None
+    """Title of the best baseline; None where none was compared."""
+    classes: list[ClassCurves]
+
+
+def curves_info(run: Run, comparison: Comparison | None) -> CurvesOfClasses | None:
+    """Each class's curves; None where nothing is predicted."""
     if run.part is None:
         return None
-    best = (comparison or {"verdict": {}})["verdict"].get("best")
+    verdict = None if comparison is None else comparison.verdict
+    best = verdict.best if isinstance(verdict, AgainstBaselines) else None
     others: Iterable[Mapping[int, Predictions]] = (
         row.predictions for row in run.rows if row.kind == "baseline" and row.title == best
     )
     other = next(iter(others), None)
     method = run.predictions[run.part]
     labels = next(iter(method.values())).labels
-    return {
-        "other": best if other else None,
-        "classes": [
-            {
-                "name": name,
-                "share": float(np.mean(labels == c)),
-                "method": _curves(method, c),
-                "other": _curves(other, c) if other else None,
-            }
+    return CurvesOfClasses(
+        other=best if other else None,
+        classes=[
+            ClassCurves(
+                name=name,
+                share=float(np.mean(labels == c)),
+                method=_curves(method, c),
+                other=_curves(other, c) if other else None,
+            )
             for c, name in enumerate(run.classes)
             if 0 < np.sum(labels == c) < len(labels)
         ],
-    }
+    )
 
 
-def _curves(by_seed: Mapping[int, Predictions], c: int) -> dict[str, Any]:
+def _curves(by_seed: Mapping[int, Predictions], c: int) -> Curves:
     each = [(p.labels == c, p.probabilities[:, c]) for p in by_seed.values()]
-    return {
-        "roc": _kept(np.mean([roc_steps(*one) for one in each], axis=0)),
-        "recall": _kept(np.mean([recall_steps(*one) for one in each], axis=0)),
-    }
+    return Curves(
+        roc=_kept(np.mean([roc_steps(*one) for one in each], axis=0)),
+        recall=_kept(np.mean([recall_steps(*one) for one in each], axis=0)),
+    )
 
 
 def roc_steps(positive: npt.NDArray[np.bool_], score: Floats) -> Floats:
@@ -103,14 +135,11 @@ def recall_steps(positive: npt.NDArray[np.bool_], score: Floats) -> Floats:
     return steps
 
 
-def _kept(steps: Floats) -> dict[str, Any]:
-    """`area`, and at most `STEPS` `heights` of the same mean."""
+def _kept(steps: Floats) -> Steps:
+    """At most `STEPS` heights of the same mean."""
     heights = steps
     if len(steps) > STEPS:
         summed = np.concatenate([[0.0], np.cumsum(steps)])
         edges = np.linspace(0, len(steps), STEPS + 1)
         heights = np.diff(np.interp(edges, np.arange(len(summed)), summed)) * STEPS / len(steps)
-    return {
-        "area": round(float(steps.mean()), 12),
-        "heights": [round(float(h), 6) for h in heights],
-    }
+    return Steps(area=round(float(steps.mean()), 12), heights=[round(float(h), 6) for h in heights])

@@ -1,27 +1,27 @@
-"""ROC and precision-recall curves, drawn. Drawing only: `curves_info` has the numbers."""
+"""ROC and precision-recall curves, drawn."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from markupsafe import Markup
 
 from reports import svg
 from reports.language import gettext as _
+from reports.sections.curves import ClassCurves
 from reports.svg import Axis
 
 SIDE = 128
-"""Of a curve's square."""
+"""Side of a curve's square."""
 LEFT, TOP, APART, FOOT = 40, 8, 58, 36
 
 
-def curve_chart(curves: dict[str, Any]) -> Markup:
+def curve_chart(curves: ClassCurves) -> Markup:
     """One class: the ROC curve on the left, precision over recall on the right."""
     parts = []
     places = (LEFT, LEFT + SIDE + APART)
     titles = ((_("1 − specificity"), _("recall")), (_("recall"), _("precision")))
-    guesses = (((0.0, 0.0), (1.0, 1.0)), ((0.0, curves["share"]), (1.0, curves["share"])))
+    guesses = (((0.0, 0.0), (1.0, 1.0)), ((0.0, curves.share), (1.0, curves.share)))
     for place, kind, (across, up), guess in zip(
         places, ("roc", "recall"), titles, guesses, strict=True
     ):
@@ -30,11 +30,11 @@ def curve_chart(curves: dict[str, Any]) -> Markup:
         parts += _square(x, y, across, up)
         (x1, y1), (x2, y2) = guess
         parts.append(svg.line(x(x1), y(y1), x(x2), y(y2), "mean"))
-        for name, stroke in (("other", "dashed"), ("method", "solid")):
-            if curves[name]:
-                parts.append(_steps(curves[name][kind]["heights"], x, y, kind, stroke))
+        for own, stroke in ((curves.other, "dashed"), (curves.method, "solid")):
+            if own is not None:
+                parts.append(_steps(getattr(own, kind).heights, x, y, kind, stroke))
     alt = _("{name}: ROC curve and precision over recall; areas stand below.").format(
-        name=curves["name"].replace("_", " ")
+        name=curves.name.replace("_", " ")
     )
     return svg.picture(parts, alt, TOP + SIDE + FOOT, places[1] + SIDE + 8)
 

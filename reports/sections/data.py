@@ -1,49 +1,135 @@
-"""What a data set holds, counted: for the report's data section and for `thyroid inspect`."""
+"""Counts of a data set: for the report's data section and for `thyroid inspect`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from reports.run import Run
-from reports.scintigrams import contact_sheet
+from reports.scintigrams import SheetGroup, contact_sheet
 from thyroid.data.data_checks import check, look_alikes
 from thyroid.data.dataset import Dataset
 
 PARTS = ("train", "validation", "test")
 
 
-def data_info(run: Run) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class CountedRow:
+    """Images of a class, a cross or a centre."""
+
+    name: str
+    images: list[int]
+    """A number for each of the columns."""
+    total: int
+    patients: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColumnTotal:
+    """All images of a column."""
+
+    images: int
+    patients: int
+    cross: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class QualityFlag:
+    """A finding of the quality checks."""
+
+    kind: str
+    severity: str
+    """error | warning | note | info"""
+    sentence: str
+    images: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class CountSpread:
+    """Photon counts per image."""
+
+    minimum: float
+    median: float
+    maximum: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeparateTestSet:
+    """The data set that is the test part."""
+
+    name: str | None
+    images: int | None
+    patients: int | None
+    digest: str | None
+    others: bool
+    """Whether its patients are known to be others: both data sets name them by one key, and a run
+    with a patient of both was refused."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """A data set. Without its folder only what the run recorded is known."""
+
+    name: str | None
+    kind: str | None
+    """counts | display"""
+    size: int | None
+    """Side in pixels."""
+    pixel_mm: float | None
+    source: str | None
+    licence: str | None
+    classes: list[str]
+    images: int | None
+    patients: int | None
+    digest: str | None
+    test_set: SeparateTestSet | None = None
+    """None where some of the patients are the test part."""
+    state: str = "open"
+    """open | missing (no such folder) | changed (not the data of this run)"""
+    look_alikes: int | None = None
+    """Images of the results that look the same as a training image of another patient; None where
+    the data are gone, or there are no results."""
+    cross_images: int | None = None
+    columns: list[str] = field(default_factory=list)
+    """Parts that are counted each; `all` where there are none."""
+    column_totals: list[ColumnTotal] = field(default_factory=list)
+    classes_table: list[CountedRow] = field(default_factory=list)
+    crosses: list[CountedRow] = field(default_factory=list)
+    centres: list[CountedRow] = field(default_factory=list)
+    sources: dict[str, int] = field(default_factory=dict)
+    """Images by where they come from: import | phantom."""
+    simulated_images: int = 0
+    unnamed_patients: int = 0
+    """Images whose patients nothing names."""
+    quality: list[QualityFlag] = field(default_factory=list)
+    total_counts: CountSpread | None = None
+    """None of display-scaled pictures."""
+
+
+RECORDED = ("name", "kind", "size", "pixel_mm", "source", "licence", "images", "patients", "digest")
+
+
+def data_info(run: Run) -> Data:
     """The data of a run: what config.json recorded and, where the data set is there, its counts."""
     recorded = run.config["dataset"]
-    names = (
-        "name",
-        "kind",
-        "size",
-        "pixel_mm",
-        "source",
-        "licence",
-        "images",
-        "patients",
-        "digest",
+    if run.dataset is None:
+        known = {name: recorded.get(name) for name in RECORDED}
+        info = Data(**known, classes=list(run.classes))
+    else:
+        info = replace(dataset_info(run.dataset, run.parts), digest=recorded.get("digest"))
+    return replace(
+        info,
+        test_set=_test_set(run.config.get("test_set"), recorded.get("patients_key")),
+        state=run.dataset_state,
+        look_alikes=_look_alikes(run),
     )
-    info = {name: recorded.get(name) for name in names} | {
-        "classes": list(run.classes),
-        "test_set": _test_set(run.config.get("test_set"), recorded.get("patients_key")),
-        "state": run.dataset_state,
-        "total_counts": None,
-        "look_alikes": _look_alikes(run),
-    }
-    return info if run.dataset is None else info | dataset_info(run.dataset, run.parts)
 
 
 def _look_alikes(run: Run) -> int | None:
-    """Images of the results that look the same as one of another patient that was trained on; None
-    where the data are gone, or there are no results.
-    """
     if run.dataset is None or run.part is None:
         return None
     part = run.dataset.images["image_id"].map(run.parts).to_numpy(dtype=object)
@@ -56,45 +142,33 @@ def _look_alikes(run: Run) -> int | None:
     return look_alikes(run.dataset, trained, run.dataset, tested)
 
 
-def _test_set(recorded: dict[str, Any] | None, key: str | None) -> dict[str, Any] | None:
-    """The data set that is the test part; None where some patients of the same are.
-
-    `others`: whether its patients are known to be others, as both data sets name them by one key:
-    then a run with a patient of both was refused.
-    """
+def _test_set(recorded: dict[str, Any] | None, key: str | None) -> SeparateTestSet | None:
     if recorded is None:
         return None
-    names = ("name", "images", "patients", "digest")
-    others = key is not None and key == recorded.get("patients_key")
-    return {name: recorded.get(name) for name in names} | {"others": others}
+    known = {name: recorded.get(name) for name in ("name", "images", "patients", "digest")}
+    return SeparateTestSet(**known, others=key is not None and key == recorded.get("patients_key"))
 
 
-def dataset_info(dataset: Dataset, parts: Mapping[str, str] | None = None) -> dict[str, Any]:
+def dataset_info(dataset: Dataset, parts: Mapping[str, str] | None = None) -> Data:
     """Everything countable about a data set.
 
     Parameters
     ----------
     parts
         image_id -> part. Where given, images are counted for each part, else together.
-
-    Returns
-    -------
-    dict
-        `columns` are the parts counted; each row of `classes_table`, `crosses` and `centres` has
-        `name`, `images` (a number per column) and `total`.
     """
     images = dataset.images
     part = images["image_id"].map(parts) if parts else pd.Series("all", index=images.index)
     columns = [p for p in PARTS if (part == p).any()] if parts else ["all"]
 
-    def rows(groups: pd.Series, names: list[str]) -> list[dict[str, Any]]:
+    def rows(groups: pd.Series, names: list[str]) -> list[CountedRow]:
         return [
-            {
-                "name": name,
-                "images": [int(((groups == name) & (part == p)).sum()) for p in columns],
-                "total": int((groups == name).sum()),
-                "patients": int(images.loc[groups == name, "patient_id"].nunique()),
-            }
+            CountedRow(
+                name=name,
+                images=[int(((groups == name) & (part == p)).sum()) for p in columns],
+                total=int((groups == name).sum()),
+                patients=int(images.loc[groups == name, "patient_id"].nunique()),
+            )
             for name in names
         ]
 
@@ -102,48 +176,47 @@ def dataset_info(dataset: Dataset, parts: Mapping[str, str] | None = None) -> di
     findings = images["findings"].where(cross, "")
     named = images["centre"].replace("", None).dropna()
     info = dataset.info
-    return {
-        "name": info.name,
-        "kind": info.kind,
-        "size": info.size,
-        "pixel_mm": info.pixel_mm,
-        "source": info.source,
-        "licence": info.licence,
-        "classes": list(info.classes),
-        "images": len(images),
-        "patients": int(images["patient_id"].nunique()),
-        "cross_images": int(cross.sum()),
-        "columns": columns,
-        "column_totals": [
-            {
-                "images": int((part == p).sum()),
-                "patients": int(images.loc[part == p, "patient_id"].nunique()),
-                "cross": int(((part == p) & cross).sum()),
-            }
+    return Data(
+        name=info.name,
+        kind=info.kind,
+        size=info.size,
+        pixel_mm=info.pixel_mm,
+        source=info.source,
+        licence=info.licence,
+        classes=list(info.classes),
+        images=len(images),
+        patients=int(images["patient_id"].nunique()),
+        digest=dataset.digest,
+        cross_images=int(cross.sum()),
+        columns=columns,
+        column_totals=[
+            ColumnTotal(
+                images=int((part == p).sum()),
+                patients=int(images.loc[part == p, "patient_id"].nunique()),
+                cross=int(((part == p) & cross).sum()),
+            )
             for p in columns
         ],
-        "classes_table": rows(images["label"], list(info.classes)),
-        "crosses": rows(findings, sorted(set(findings) - {""})),
-        "centres": rows(images["centre"], sorted(named.unique())),
-        "sources": {
-            str(k): int(v) for k, v in images["source"].value_counts().sort_index().items()
-        },
-        "simulated_images": _flagged(images, "simulated"),
-        "unnamed_patients": _flagged(images, "patient_unnamed"),
-        "quality": [
-            {
-                "kind": flag.kind,
-                "severity": flag.severity,
-                "sentence": flag.sentence,
-                "images": len(flag.image_ids),
-            }
+        classes_table=rows(images["label"], list(info.classes)),
+        crosses=rows(findings, sorted(set(findings) - {""})),
+        centres=rows(images["centre"], sorted(named.unique())),
+        sources={str(k): int(v) for k, v in images["source"].value_counts().sort_index().items()},
+        simulated_images=_flagged(images, "simulated"),
+        unnamed_patients=_flagged(images, "patient_unnamed"),
+        quality=[
+            QualityFlag(
+                kind=flag.kind,
+                severity=flag.severity,
+                sentence=flag.sentence,
+                images=len(flag.image_ids),
+            )
             for flag in check(dataset)
         ],
-        "total_counts": _spread(images["total_counts"]) if info.kind == "counts" else None,
-    }
+        total_counts=_spread(images["total_counts"]) if info.kind == "counts" else None,
+    )
 
 
-def training_sheet(run: Run, size: int | None = None) -> list[dict[str, Any]]:
+def training_sheet(run: Run, size: int | None = None) -> list[SheetGroup]:
     """A few training images per class and cross; none where the data are gone."""
     if run.dataset is None or not run.parts:
         return []
@@ -152,33 +225,33 @@ def training_sheet(run: Run, size: int | None = None) -> list[dict[str, Any]]:
 
 
 def _flagged(images: pd.DataFrame, flag: str) -> int:
-    """How many images carry a flag of the import."""
+    """Count the images with a flag of the import."""
     return int(images["flags"].str.split(";").map(lambda flags: flag in flags).sum())
 
 
-def centre_relation(info: Mapping[str, Any]) -> str:
-    """How the centres of test images relate to those of training images.
+def centre_relation(data: Data) -> str:
+    """Name how the centres of test images relate to those of training images.
 
     none (no centre is named) | one (a single centre) | other (no centre in common) |
     same (every test centre also gave training images) | mixed | unknown
     """
-    if "centres" not in info or not {"train", "test"} <= set(info["columns"]):
+    if not {"train", "test"} <= set(data.columns):
         return "unknown"
-    if {c["name"] for c in info["centres"]} == {"unknown"}:
+    if {c.name for c in data.centres} == {"unknown"}:
         return "none"
-    of = {
-        p: {c["name"] for c in info["centres"] if c["images"][info["columns"].index(p)]}
-        for p in ("train", "test")
-    }
-    if not of["train"] or not of["test"]:
+    train, test = (
+        {c.name for c in data.centres if c.images[data.columns.index(part)]}
+        for part in ("train", "test")
+    )
+    if not train or not test:
         return "none"
-    if len(of["train"] | of["test"]) == 1:
+    if len(train | test) == 1:
         return "one"
-    if of["test"] <= of["train"]:
+    if test <= train:
         return "same"
-    return "mixed" if of["test"] & of["train"] else "other"
+    return "mixed" if test & train else "other"
 
 
-def _spread(values: pd.Series) -> dict[str, float]:
+def _spread(values: pd.Series) -> CountSpread:
     low, median, high = np.percentile(values.to_numpy(), (0, 50, 100))
-    return {"minimum": float(low), "median": float(median), "maximum": float(high)}
+    return CountSpread(minimum=float(low), median=float(median), maximum=float(high))

@@ -1,59 +1,100 @@
-"""Several objectives: the trials that no other is better than, as plain numbers."""
+"""Several objectives: the trials on their Pareto front."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from itertools import compress
+
+from thyroid.run_files.trials_csv import Trial
 
 AIMS = {"macro_f1": 1, "cross_recall": 1, "compute": -1}
-"""What a search may optimise -> 1 where more is better, -1 where less is."""
+"""Objective -> 1 where more is better, -1 where less is."""
 SHOWN = 20
-"""Rows of the front's table at most."""
+"""Most rows of the front's table."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrontPoint:
+    """A complete trial that has a value of each objective."""
+
+    number: int
+    macro_f1: float | None
+    cross_recall: float | None
+    compute: float | None
+    """Stage-seconds."""
+    front: bool
+    """Whether it is on the front."""
+    chosen: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Front:
+    """The Pareto front of the complete trials."""
+
+    objectives: list[str]
+    """Those that some trial has a value of."""
+    without: list[str]
+    """The other objectives."""
+    trials: int
+    """With a value of each objective."""
+    left_out: int
+    """Without."""
+    size: int
+    """Trials on the front."""
+    listed: int
+    """Of these in the table."""
+    chosen: int | None
+    """Number of the chosen trial."""
+    chosen_on: bool | None
+    """Whether it is on the front."""
+    points: list[FrontPoint]
+    rows: list[Trial]
+    """The table: the best of the front by the first objective."""
 
 
 def front_info(
-    trials: Sequence[dict[str, Any]], objectives: Sequence[str], chosen: int | None
-) -> dict[str, Any] | None:
-    """The Pareto front of the complete trials; None of a single objective.
-
-    Returns
-    -------
-    dict
-        `objectives`: those that any trial has a value of, `without` the others. `points`: each
-        of `trials` trials' values, and whether it is on the `front` and `chosen`; `left_out`: how
-        many more lack a value. `size`: of the front; `chosen_on`: whether the chosen one is on it;
-        `rows`: its `listed` best by the first objective.
-    """
+    trials: Sequence[Trial], objectives: Sequence[str], chosen: int | None
+) -> Front | None:
+    """The Pareto front of the complete trials; None where there is a single objective."""
     named = [name for name in objectives if name in AIMS]
     if len(named) < 2:
         return None
-    known = [name for name in named if any(trial[name] is not None for trial in trials)]
-    whole = [t for t in trials if all(t[name] is not None for name in known)] if known else []
-    best = non_dominated(whole, known)
-    front = [trial for trial, on in zip(whole, best, strict=True) if on]
-    front.sort(key=lambda t: (*(-AIMS[name] * t[name] for name in known), t["number"]))
-    return {
-        "objectives": known,
-        "without": [name for name in named if name not in known],
-        "trials": len(whole),
-        "left_out": len(trials) - len(whole),
-        "size": len(front),
-        "listed": len(front[:SHOWN]),
-        "chosen": chosen,
-        "chosen_on": None if chosen is None else any(t["number"] == chosen for t in front),
-        "points": [
-            {name: trial[name] for name in ("number", *known)}
-            | {"front": on, "chosen": trial["number"] == chosen}
-            for trial, on in zip(whole, best, strict=True)
+    known = [name for name in named if any(getattr(t, name) is not None for t in trials)]
+    values = [{name: getattr(trial, name) for name in known} for trial in trials]
+    whole = [i for i, own in enumerate(values) if known and None not in own.values()]
+    best = set(compress(whole, non_dominated([values[i] for i in whole], known)))
+    front = sorted(
+        best, key=lambda i: (*(-AIMS[n] * values[i][n] for n in known), trials[i].number)
+    )
+    return Front(
+        objectives=known,
+        without=[name for name in named if name not in known],
+        trials=len(whole),
+        left_out=len(trials) - len(whole),
+        size=len(front),
+        listed=len(front[:SHOWN]),
+        chosen=chosen,
+        chosen_on=None if chosen is None else any(trials[i].number == chosen for i in front),
+        points=[
+            FrontPoint(
+                number=trials[i].number,
+                macro_f1=trials[i].macro_f1,
+                cross_recall=trials[i].cross_recall,
+                compute=trials[i].compute,
+                front=i in best,
+                chosen=trials[i].number == chosen,
+            )
+            for i in whole
         ],
-        "rows": front[:SHOWN],
-    }
+        rows=[trials[i] for i in front[:SHOWN]],
+    )
 
 
 def non_dominated(
     trials: Sequence[Mapping[str, float | None]], objectives: Sequence[str]
 ) -> list[bool]:
-    """Which trials no other dominates; never one that lacks a value.
+    """Whether each trial is on the front; one that lacks a value never is.
 
     a dominates b: no objective of a is worse, and one is better. So trials with the same values
     are on the front together.

@@ -1,16 +1,18 @@
-"""The generators of synthetic scintigrams: training, filter, quality, cost, as plain numbers."""
+"""The generators of synthetic scintigrams: training, label filter, quality, cost."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
 from reports.run import Run
-from reports.scintigrams import contact_sheet, side_by_side
+from reports.scintigrams import SidesOfGroup, contact_sheet, side_by_side
 from reports.sections.data import training_sheet
 from reports.sections.synthetic_gain import uses_synthetic
-from reports.synthetic import WAYS
+from reports.sections.training import Values, by_seed, columns
+from reports.synthetic import WAYS, MeasuredQuality, Quality, SuperResolution
 
 DCGAN = ("discriminator_loss", "generator_loss", "real_score", "fake_score", "diversity")
 SRGAN = ("validation_psnr_db", "bicubic_psnr_db", "pixel_loss")
@@ -18,31 +20,191 @@ EVERYTHING = "all"
 """The group of all images in quality.json."""
 
 
-def generators_info(run: Run) -> dict[str, Any] | None:
-    """All about the synthetic images but their worth; None where the recipe uses none."""
+@dataclass(frozen=True, kw_only=True)
+class DcganTraining:
+    """The DCGAN of one seed."""
+
+    seed: int
+    epoch: list[int]
+    discriminator_loss: Values
+    generator_loss: Values
+    real_score: Values
+    """Mean of the discriminator's outputs for real pictures."""
+    fake_score: Values
+    diversity: Values
+    """How much pictures of the same findings differ, over how much real ones do."""
+    last: dict[str, float | None]
+    """Of the last epoch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dcgan:
+    """The DCGANs of all seeds."""
+
+    seeds: list[DcganTraining]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SrganTraining:
+    """The SRGAN of one seed."""
+
+    seed: int
+    epoch: list[int]
+    validation_psnr_db: Values
+    bicubic_psnr_db: Values
+    pixel_loss: Values
+    last: dict[str, float | None]
+    """Of the last epoch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Srgan:
+    """The SRGANs of all seeds."""
+
+    seeds: list[SrganTraining]
+    adversarial_from: int | None
+    """First epoch of the adversarial part; None before it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilteredImages:
+    """Images of some findings that were made, and those that the label filter dropped."""
+
+    name: str | None
+    """The findings; None: all."""
+    made: int
+    dropped: int
+    share: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelFilter:
+    """Images that the label filter dropped, over all seeds."""
+
+    seeds: int
+    all: FilteredImages
+    rows: list[FilteredImages]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredPair:
+    """A measure of synthetic and of real images."""
+
+    synthetic: float | None
+    real: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupQuality:
+    """Measures of the images of some findings."""
+
+    name: str
+    cells: list[MeasuredPair | None]
+    """For each of the table's measures."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class QualityTables:
+    """Quality of the first seed's synthetic images."""
+
+    about: list[str]
+    images: dict[str, int]
+    """Of train, validation and synthetic."""
+    overall: list[MeasuredQuality]
+    measures: list[str]
+    """That some findings have."""
+    by_group: list[GroupQuality]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnlargedImages:
+    """Images that were enlarged in one way."""
+
+    way: str
+    """bicubic | pixel | adversarial"""
+    psnr_db: float | None
+    ssim: float | None
+    kernel_distance: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Enlargement:
+    """Super-resolution against bicubic interpolation."""
+
+    images: int
+    rows: list[EnlargedImages]
+    psnr_gain_db: float | None
+    """Of the pixel part, whose loss aims at it."""
+    nearer: bool | None
+    """Whether the adversarial part's images are nearer to real ones in kernel distance."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingCost:
+    """Training of one network, mean over seeds."""
+
+    name: str
+    """dcgan | srgan_pixel | srgan_adversarial | classifier"""
+    seeds: int
+    epochs: float
+    seconds: float
+    images_per_second: float | None
+    """Median over epochs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generators:
+    """Synthetic images, all but their gain."""
+
+    synthetic_share: float
+    """Of a training batch, until the learning rate decays."""
+    final_share: float
+    """While it decays."""
+    cross_synthetic: float | None
+    """Among the crosses of the cross phase; None where there is no such phase."""
+    crosses_alone: bool
+    name: str
+    """Of the generator."""
+    scale: int
+    """Factor by which an SRGAN enlarges; 1: none does."""
+    rejection: float
+    """Least probability of another label for which the label filter drops an image."""
+    examples: int | None
+    dcgan: Dcgan | None
+    srgan: Srgan | None
+    filter: LabelFilter | None
+    quality: QualityTables | None
+    super_resolution: Enlargement | None
+    costs: list[TrainingCost]
+
+
+def generators_info(run: Run) -> Generators | None:
+    """Everything about synthetic images but their gain; None where the recipe uses none."""
     if not uses_synthetic(run.config):
         return None
-    recipe = run.config["recipe"]
-    quality = run.quality
-    return {
-        "synthetic_share": recipe["mixing"].get("synthetic_share") or 0.0,
-        "final_share": recipe["mixing"].get("final_share") or 0.0,
-        "cross_synthetic": _of_cross_phase(recipe.get("cross", {})),
-        "crosses_alone": recipe["mixing"].get("cross_share") == 1,
-        "name": recipe.get("generator", "dcgan"),
-        "scale": recipe.get("srgan", {}).get("scale", 1),
-        "rejection": recipe.get("synthesis", {}).get("rejection", 1.0),
-        "examples": None if run.examples is None else len(run.examples),
-        "dcgan": _curves(run.generators["dcgan"], DCGAN),
-        "srgan": _srgan(run.generators["srgan"]),
-        "filter": _filter(run.generators["synthesis"], run.classes),
-        "quality": None if quality is None else _quality(quality, run.classes),
-        "super_resolution": None if quality is None else _enlarged(quality["super_resolution"]),
-        "costs": _costs(run),
-    }
+    recipe, quality = run.config["recipe"], run.quality
+    cross = recipe.get("cross", {})
+    return Generators(
+        synthetic_share=recipe["mixing"].get("synthetic_share") or 0.0,
+        final_share=recipe["mixing"].get("final_share") or 0.0,
+        cross_synthetic=(cross.get("synthetic") or 0.0)
+        if cross.get("order") == "retrain"
+        else None,
+        crosses_alone=recipe["mixing"].get("cross_share") == 1,
+        name=recipe.get("generator", "dcgan"),
+        scale=recipe.get("srgan", {}).get("scale", 1),
+        rejection=recipe.get("synthesis", {}).get("rejection", 1.0),
+        examples=None if run.examples is None else len(run.examples),
+        dcgan=_dcgan(run.generators["dcgan"]),
+        srgan=_srgan(run.generators["srgan"]),
+        filter=_filter(run.generators["synthesis"], run.classes),
+        quality=None if quality is None else _quality(quality, run.classes),
+        super_resolution=_enlarged(quality.super_resolution) if quality else None,
+        costs=_costs(run),
+    )
 
 
-def real_and_synthetic(run: Run) -> list[dict[str, Any]]:
+def real_and_synthetic(run: Run) -> list[SidesOfGroup]:
     """Training images and synthetic ones of the same findings, with pixels of the same size."""
     if run.examples is None or not uses_synthetic(run.config):
         return []
@@ -50,38 +212,18 @@ def real_and_synthetic(run: Run) -> list[dict[str, Any]]:
     return side_by_side(training_sheet(run, run.examples.info.size), made)
 
 
-def _of_cross_phase(cross: dict[str, Any]) -> float | None:
-    """Share of synthetic images among the crosses of the cross phase; None where there is none."""
-    return (cross.get("synthetic") or 0.0) if cross.get("order") == "retrain" else None
+def _dcgan(rows: Sequence[dict[str, Any]]) -> Dcgan | None:
+    seeds = [DcganTraining(seed=s, **columns(own, DCGAN)) for s, own in by_seed(rows).items()]
+    return Dcgan(seeds=seeds) if seeds else None
 
 
-def _curves(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[str, Any] | None:
-    """Per seed, a value per epoch."""
-    if not rows:
-        return None
-    by_seed = {
-        seed: [row for row in rows if row["seed"] == seed]
-        for seed in dict.fromkeys(row["seed"] for row in rows)
-    }
-    return {
-        "seeds": [
-            {"seed": seed, "epoch": [row["epoch"] for row in own]}
-            | {name: [row.get(name) for row in own] for name in names}
-            | {"last": {name: own[-1].get(name) for name in ("epoch", *names)}}
-            for seed, own in by_seed.items()
-        ]
-    }
-
-
-def _srgan(rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """Its curves, and the first epoch of the adversarial part, None before it."""
-    curves = _curves(rows, SRGAN)
+def _srgan(rows: Sequence[dict[str, Any]]) -> Srgan | None:
+    seeds = [SrganTraining(seed=s, **columns(own, SRGAN)) for s, own in by_seed(rows).items()]
     begins = min((r["epoch"] for r in rows if r.get("part") == "adversarial"), default=None)
-    return None if curves is None else curves | {"adversarial_from": begins}
+    return Srgan(seeds=seeds, adversarial_from=begins) if seeds else None
 
 
-def _filter(rows: Sequence[dict[str, Any]], classes: Sequence[str]) -> dict[str, Any] | None:
-    """How many images the judge dropped, over all seeds, by combination of findings."""
+def _filter(rows: Sequence[dict[str, Any]], classes: Sequence[str]) -> LabelFilter | None:
     if not rows:
         return None
     named = sorted({row["findings"] for row in rows}, key=lambda text: _order(text, classes))
@@ -90,62 +232,56 @@ def _filter(rows: Sequence[dict[str, Any]], classes: Sequence[str]) -> dict[str,
         own = [row for row in rows if name in (None, row["findings"])]
         made, dropped = (sum(int(row[count]) for row in own) for count in ("made", "dropped"))
         share = dropped / made if made else None
-        sums.append({"name": name, "made": made, "dropped": dropped, "share": share})
-    return {"seeds": len({row["seed"] for row in rows}), "all": sums[0], "rows": sums[1:]}
+        sums.append(FilteredImages(name=name, made=made, dropped=dropped, share=share))
+    return LabelFilter(seeds=len({row["seed"] for row in rows}), all=sums[0], rows=sums[1:])
 
 
-def _quality(quality: dict[str, Any], classes: Sequence[str]) -> dict[str, Any]:
-    """Measures of all images, and a table of each combination's where it has any.
-
-    `by_group` has a row per combination of findings, with a cell (synthetic, real) or None per
-    measure of `measures`.
-    """
-    rows = quality["rows"]
-    names = {row["group"] for row in rows} - {EVERYTHING}
+def _quality(quality: Quality, classes: Sequence[str]) -> QualityTables:
+    rows = quality.rows
+    names = {row.group for row in rows} - {EVERYTHING}
     groups = sorted(names, key=lambda text: _order(text, classes))
     cells = {
-        (row["group"], row["measure"]): {"synthetic": row["synthetic"], "real": row["real"]}
+        (row.group, row.measure): MeasuredPair(synthetic=row.synthetic, real=row.real)
         for row in rows
-        if row["group"] != EVERYTHING and row["synthetic"] is not None
+        if row.group != EVERYTHING and row.synthetic is not None
     }
-    measures = [m for m in dict.fromkeys(r["measure"] for r in rows) if m in {c[1] for c in cells}]
-    return {
-        "about": quality["about"],
-        "images": quality["images"],
-        "overall": [row for row in rows if row["group"] == EVERYTHING],
-        "measures": measures,
-        "by_group": [
-            {"name": group, "cells": [cells.get((group, measure)) for measure in measures]}
+    known = {measure for _group, measure in cells}
+    measures = [m for m in dict.fromkeys(row.measure for row in rows) if m in known]
+    return QualityTables(
+        about=quality.about,
+        images=quality.images,
+        overall=[row for row in rows if row.group == EVERYTHING],
+        measures=measures,
+        by_group=[
+            GroupQuality(name=group, cells=[cells.get((group, measure)) for measure in measures])
             for group in groups
         ],
-    }
+    )
 
 
-def _enlarged(found: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Super-resolution as a row per way to enlarge, and where the SRGAN beats bicubic.
-
-    `psnr_gain_db` is of the pixel part, whose loss aims at it; `nearer` says whether the
-    adversarial part's images are nearer to real ones in kernel distance.
-    """
+def _enlarged(found: SuperResolution | None) -> Enlargement | None:
     if found is None:
         return None
-    psnr, distance = found["psnr_db"], found["kernel_distance"]
-    known = None not in (distance["bicubic"], distance["adversarial"])
-    measured = ("psnr_db", "ssim", "kernel_distance")
-    return {
-        "images": found["images"],
-        "rows": [{"way": way} | {name: found[name][way] for name in measured} for way in WAYS],
-        "psnr_gain_db": _less(psnr["pixel"], psnr["bicubic"]),
-        "nearer": distance["adversarial"] < distance["bicubic"] if known else None,
-    }
+    psnr, distance = found.psnr_db, found.kernel_distance
+    interpolated, made = distance["bicubic"], distance["adversarial"]
+    return Enlargement(
+        images=found.images,
+        rows=[
+            EnlargedImages(
+                way=way, psnr_db=psnr[way], ssim=found.ssim[way], kernel_distance=distance[way]
+            )
+            for way in WAYS
+        ],
+        psnr_gain_db=_less(psnr["pixel"], psnr["bicubic"]),
+        nearer=None if made is None or interpolated is None else made < interpolated,
+    )
 
 
 def _less(above: float | None, below: float | None) -> float | None:
     return None if above is None or below is None else above - below
 
 
-def _costs(run: Run) -> list[dict[str, Any]]:
-    """Training of each network: epochs and seconds, mean over seeds; images/s, their median."""
+def _costs(run: Run) -> list[TrainingCost]:
     parts = {
         "dcgan": run.generators["dcgan"],
         "srgan_pixel": [r for r in run.generators["srgan"] if r.get("part") != "adversarial"],
@@ -158,13 +294,13 @@ def _costs(run: Run) -> list[dict[str, Any]]:
             seeds = len({row["seed"] for row in rows})
             speeds = [row["images_per_second"] for row in rows if row.get("images_per_second")]
             costs.append(
-                {
-                    "name": name,
-                    "seeds": seeds,
-                    "epochs": len(rows) / seeds,
-                    "seconds": sum(row.get("train_seconds") or 0.0 for row in rows) / seeds,
-                    "images_per_second": median(speeds) if speeds else None,
-                }
+                TrainingCost(
+                    name=name,
+                    seeds=seeds,
+                    epochs=len(rows) / seeds,
+                    seconds=sum(row.get("train_seconds") or 0.0 for row in rows) / seeds,
+                    images_per_second=median(speeds) if speeds else None,
+                )
             )
     return costs
 

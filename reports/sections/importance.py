@@ -1,87 +1,119 @@
-"""Which searched parameters mattered: functional ANOVA over the complete trials."""
+"""Importance of the searched parameters: functional ANOVA over the complete trials."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from reports.sections.search_space import evenly, scale_of
+from thyroid.run_files.trials_csv import Trial
 
 ENOUGH = 10
-"""Complete trials from which on importance is told."""
+"""Least complete trials for a statement."""
 RESAMPLES = 8
-"""Bootstrap resamples of trials, which tell how far importance may be off."""
+"""Bootstrap resamples of trials, for the range of an importance."""
 MOST = 300
-"""Trials that are used, spread evenly over the search; more make it slow, and hardly another."""
+"""Most trials that are used, spread evenly over the search; more take longer and change little."""
 TREES, DEPTH = 16, 7
-"""Of the forests that variance is told apart in: deeper ones learn single trials by heart."""
+"""Of the forests; deeper ones overfit single trials."""
 Columns = Mapping[str, Sequence[Any]]
-"""Of each parameter a number of every trial, or a word."""
+"""Parameter -> a number or a word of every trial."""
 
 
-def importance_info(trials: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[str, Any]:
-    """Importance of each parameter that all complete trials have (Hutter et al. 2014).
+@dataclass(frozen=True, kw_only=True)
+class ParameterImportance:
+    """Share of the variance that one parameter explains alone."""
+
+    name: str
+    value: float
+    low: float
+    """Least of the resamples."""
+    high: float
+    """Most of the resamples."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Importance:
+    """Importance of the parameters that all complete trials have."""
+
+    state: str
+    """few (trials) | flat (all reached the same) | none_shared (no parameter that all have varies)
+    | done"""
+    trials: int
+    """That were used."""
+    enough: int
+    """Least trials for a statement."""
+    resamples: int
+    rows: list[ParameterImportance]
+    """The most important first."""
+    left_out: list[str]
+    """Parameters that only some trials have."""
+    together: float
+    """Share that no parameter explains alone."""
+    predicted: float
+    """Share of the variance that a forest predicts of trials it has not seen (out of bag)."""
+
+
+def importance_info(trials: Sequence[Trial], names: Sequence[str]) -> Importance:
+    """Importance of each parameter (Hutter et al. 2014).
 
     A random forest F is fitted to the trials. Of its variance over the searched box, each parameter
-    alone explains Var_x(E[F | x]) / Var(F); what is left is due to parameters together. A
-    parameter whose axis is logarithmic (`scale_of`) is taken by its logarithm.
+    alone explains Var_x(E[F | x]) / Var(F); the rest is due to parameters together. A parameter
+    whose axis is logarithmic (`scale_of`) enters by its logarithm.
 
     Parameters
     ----------
-    trials : complete ones, by number, with `macro_f1` and `parameters`
+    trials : complete ones, by number
     names : of all searched parameters
-
-    Returns
-    -------
-    dict
-        `state`: few (trials) | flat (all reached the same) | none_shared (no parameter that all
-        have varies) | done. `rows`: most
-        important first, `name`, `value` (share of the variance) and `low`, `high`, the least and
-        the most of `resamples`; `together`: the share that no parameter explains alone.
-        `predicted`: share of the trials' variance that a forest predicts of trials it has not seen
-        (out of bag; 0 or less: nothing). `left_out`: parameters that only some trials have.
     """
     used = evenly(trials, MOST)
-    shared = [n for n in names if all(n in trial["parameters"] for trial in used)]
-    varied = [n for n in shared if len({str(t["parameters"][n]) for t in used}) > 1]
-    info: dict[str, Any] = {"trials": len(used), "enough": ENOUGH, "resamples": RESAMPLES}
-    info |= {"rows": [], "left_out": [n for n in names if n not in shared]}
+    shared = [n for n in names if all(n in trial.parameters for trial in used)]
+    varied = [n for n in shared if len({str(t.parameters[n]) for t in used}) > 1]
+    values = np.array([trial.macro_f1 for trial in used], float)
+    state = "done"
     if len(used) < ENOUGH:
-        return info | {"state": "few"}
-    if len({trial["macro_f1"] for trial in used}) < 2:
-        return info | {"state": "flat"}
-    if not varied:
-        return info | {"state": "none_shared"}
-    columns = {name: _column([t["parameters"][name] for t in used]) for name in varied}
-    values = np.array([trial["macro_f1"] for trial in used], float)
-    rng = np.random.default_rng(0)
-    own = _shares(columns, values, np.arange(len(used)))
-    drawn = [
-        _shares(columns, values, rng.integers(len(used), size=len(used))) for _ in range(RESAMPLES)
-    ]
-    rows: list[dict[str, Any]] = [
-        {
-            "name": name,
-            "value": own[name],
-            "low": min(found[name] for found in (own, *drawn)),
-            "high": max(found[name] for found in (own, *drawn)),
-        }
-        for name in varied
-    ]
-    return info | {
-        "state": "done",
-        "rows": sorted(rows, key=lambda r: (-r["value"], r["name"])),
-        "together": max(0.0, 1 - sum(own.values())),
-        "predicted": _predicted(columns, values),
-    }
+        state = "few"
+    elif len(set(values)) < 2:
+        state = "flat"
+    elif not varied:
+        state = "none_shared"
+    rows, together, predicted = [], 0.0, 0.0
+    if state == "done":
+        columns = {name: _column([t.parameters[name] for t in used]) for name in varied}
+        rng = np.random.default_rng(0)
+        own = _shares(columns, values, np.arange(len(used)))
+        resampled = [rng.integers(len(used), size=len(used)) for _ in range(RESAMPLES)]
+        drawn = [own, *(_shares(columns, values, chosen) for chosen in resampled)]
+        rows = [
+            ParameterImportance(
+                name=name,
+                value=own[name],
+                low=min(found[name] for found in drawn),
+                high=max(found[name] for found in drawn),
+            )
+            for name in varied
+        ]
+        together = max(0.0, 1 - sum(own.values()))
+        predicted = _predicted(columns, values)
+    return Importance(
+        state=state,
+        trials=len(used),
+        enough=ENOUGH,
+        resamples=RESAMPLES,
+        rows=sorted(rows, key=lambda r: (-r.value, r.name)),
+        left_out=[n for n in names if n not in shared],
+        together=together,
+        predicted=predicted,
+    )
 
 
 def _column(values: Sequence[Any]) -> list[Any]:
-    """A parameter as the forest sees it."""
+    """A parameter's values as features of the forest."""
     scale = scale_of(values)
     if scale == "word":
         return [str(v) for v in values]
@@ -89,7 +121,7 @@ def _column(values: Sequence[Any]) -> list[Any]:
 
 
 def _shares(columns: Columns, values: np.ndarray, rows: np.ndarray) -> dict[str, float]:
-    """What each parameter alone explains in these trials; 0 of all where they do not differ."""
+    """Share that each parameter alone explains in these trials; 0 where they do not differ."""
     import optuna
     from optuna.importance import FanovaImportanceEvaluator
 
@@ -117,7 +149,7 @@ def _shares(columns: Columns, values: np.ndarray, rows: np.ndarray) -> dict[str,
 
 
 def _distribution(column: Sequence[Any]) -> Any:
-    """As the table of trials knows no space: the range of numbers, or the choices of words."""
+    """The range of the numbers, or the choices of words: trials.csv does not hold the space."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution
 
     if isinstance(column[0], str):
@@ -141,7 +173,7 @@ def _predicted(columns: Columns, values: np.ndarray) -> float:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Optuna tells of every new study; this one is none of the reader's."""
+    """Keep Optuna from logging that a study was created."""
     import optuna
 
     before = optuna.logging.get_verbosity()

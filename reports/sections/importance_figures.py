@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from markupsafe import Markup
 
 from reports import svg
 from reports.language import gettext as _
+from reports.sections.importance import ParameterImportance
 
 
-def importance_chart(rows: Sequence[dict[str, Any]], together: float) -> Markup:
+def importance_chart(rows: Sequence[ParameterImportance], together: float) -> Markup:
     """A bar for each parameter with its range over resamples, and one for what is left."""
     left, width, row = 190, 620, 22
     height = 8 + row * (len(rows) + 1) + 34
@@ -25,13 +25,13 @@ def importance_chart(rows: Sequence[dict[str, Any]], together: float) -> Markup:
     bar = '<rect class="{}" x="{}" y="{}" width="{}" height="13"/>'
     for i, found in enumerate(rows):
         up = 8 + row * i
-        parts.append(svg.text(left - 8, up + 15, svg.shortened(found["name"], 28), "end"))
-        wide = round(x(found["value"]) - left, 1)
+        parts.append(svg.text(left - 8, up + 15, svg.shortened(found.name, 28), "end"))
+        wide = round(x(found.value) - left, 1)
         parts.append(Markup(bar).format("bar", left, up + 5, wide))
-        low, high = x(found["low"]), x(found["high"])
+        low, high = x(found.low), x(found.high)
         whisker = f"M{low} {up + 11.5}H{high}M{low} {up + 8}v7M{high} {up + 8}v7"
         parts.append(Markup('<path class="whisker" d="{}"/>').format(whisker))
-        parts.append(svg.text(high + 7, up + 15, _share(found["value"]), "start", "value"))
+        parts.append(svg.text(high + 7, up + 15, _share(found.value), "start", "value"))
     up, wide = 8 + row * len(rows), round(x(together) - left, 1)
     parts.append(svg.text(left - 8, up + 15, _("several together"), "end"))
     parts.append(Markup(bar).format("together", left, up + 5, wide))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +13,41 @@ from thyroid.configuration import dotted_fields, to_json
 from thyroid.recipe import RECIPES
 
 
-def provenance_info(run: Run) -> dict[str, Any]:
-    """Commands, recipe (dotted field -> value), seeds, versions, machine. Names, never paths."""
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """How to obtain the numbers again. Files are named without their folders."""
+
+    run: str
+    thyroid: str | None
+    """Version."""
+    command: str
+    """That made the run."""
+    training_command: str
+    """That trains the recipe alone."""
+    seeds: list[int]
+    recipe: dict[str, object]
+    """By dotted field."""
+    machine: dict[str, object]
+
+
+def provenance_info(run: Run) -> Provenance:
+    """Commands, recipe, seeds, versions and machine of a run."""
     config = run.config
     name = run.folder.resolve().name
-    return {
-        "run": name,
-        "thyroid": config.get("thyroid"),
-        "command": command(config, name),
-        "training_command": training_command(config, name),
-        "seeds": config.get("seeds", []),
-        "recipe": {
-            k: without_folder(v) for k, v in dotted_fields(config.get("recipe", {})).items()
-        },
-        "machine": config.get("machine", {}),
-    }
+    recipe = dotted_fields(config.get("recipe", {}))
+    return Provenance(
+        run=name,
+        thyroid=config.get("thyroid"),
+        command=command(config, name),
+        training_command=training_command(config, name),
+        seeds=config.get("seeds", []),
+        recipe={field: without_folder(value) for field, value in recipe.items()},
+        machine=config.get("machine", {}),
+    )
 
 
 def command(config: dict[str, Any], run: str) -> str:
-    """What was typed, as far as it decides the numbers."""
+    """The command line, as far as it decides the numbers."""
     kind, search = config.get("command", "train"), config.get("search")
     if kind == "demo" and search:
         return shlex.join(["thyroid", "demo", "--trials", str(search.get("trials"))])
@@ -89,7 +106,7 @@ def training_command(config: dict[str, Any], run: str) -> str:
 
 
 def without_folder(value: Any) -> Any:
-    """A path's last part: where it lies on this machine is nobody's business."""
+    """A path's last part, as a report names no folder of this machine."""
     path = isinstance(value, str) and ("/" in value or "\\" in value)
     return value.replace("\\", "/").rsplit("/", 1)[-1] if path else value
 

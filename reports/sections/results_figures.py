@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 from markupsafe import Markup
 
 from reports import svg
 from reports.language import gettext as _
+from reports.sections.results import ClassMetrics
 from reports.svg import BOTTOM, TOP, WIDTH
 
 
-def interval_chart(rows: Sequence[dict[str, Any]], metric: str, mean: float | None) -> Markup:
+def interval_chart(rows: Sequence[ClassMetrics], metric: str, mean: float | None) -> Markup:
     """A dot and its confidence interval for each class; a dashed line at the macro mean."""
-    rows = [row for row in rows if row[metric]]
-    left = 12 + min(150, max((svg.width(_short(row["name"])) for row in rows), default=0))
-    height = TOP + 25 * len(rows) + BOTTOM
-    low = min((row[metric]["low"] for row in rows), default=0.0)
+    found = [(row.name, e) for row in rows if (e := getattr(row, metric)) is not None]
+    left = 12 + min(150, max((svg.width(_short(name)) for name, _e in found), default=0))
+    height = TOP + 25 * len(found) + BOTTOM
+    low = min((e.low for _name, e in found), default=0.0)
     x = svg.Axis(low=min(0.8, math.floor(low * 10) / 10), high=1.0, start=left, end=WIDTH - 14)
     parts = []
     for tick in x.ticks():
@@ -27,12 +27,12 @@ def interval_chart(rows: Sequence[dict[str, Any]], metric: str, mean: float | No
     parts.append(svg.text((left + WIDTH - 14) / 2, height - 4, metric.upper(), "middle"))
     if mean is not None:
         parts.append(svg.line(x(mean), TOP, x(mean), height - BOTTOM, "mean"))
-    for i, row in enumerate(rows):
-        y, e = TOP + 25 * i + 13, row[metric]
-        parts.append(svg.text(left - 8, y + 4, _short(row["name"]), "end"))
-        parts.append(svg.line(x(e["low"]), y, x(e["high"]), y, "interval"))
+    for i, (name, e) in enumerate(found):
+        y = TOP + 25 * i + 13
+        parts.append(svg.text(left - 8, y + 4, _short(name), "end"))
+        parts.append(svg.line(x(e.low), y, x(e.high), y, "interval"))
         parts.append(
-            Markup('<circle class="mark complete" cx="{}" cy="{}" r="4"/>').format(x(e["value"]), y)
+            Markup('<circle class="mark complete" cx="{}" cy="{}" r="4"/>').format(x(e.value), y)
         )
     alt = _("{metric} of each class with its confidence interval; the table has the numbers.")
     return svg.picture(parts, alt.format(metric=metric.upper()), height)
@@ -40,5 +40,4 @@ def interval_chart(rows: Sequence[dict[str, Any]], metric: str, mean: float | No
 
 def _short(name: str) -> str:
     """A class name that fits beside a chart; the table has all of it."""
-    name = _(name.replace("_", " "))
-    return name if len(name) <= 22 else name[:21] + "…"
+    return svg.shortened(_(name.replace("_", " ")), 22)

@@ -1,20 +1,47 @@
-"""What the cross phase changed: the same networks at its beginning and at its end."""
+"""Retention: accuracy of the same networks before and after the cross phase."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
-from reports.estimates import ENOUGH_SEEDS, LEVEL, RESAMPLES, gain, rounded
+from reports.estimates import ENOUGH_SEEDS, LEVEL, RESAMPLES, Estimate, gain, rounded
 from reports.paired_predictions import paired
 from reports.run import Run
 from thyroid.evaluate.paired import accuracy_difference
 
 
-def retention_info(run: Run) -> dict[str, Any] | None:
+@dataclass(frozen=True, kw_only=True)
+class ChangedAccuracy:
+    """Accuracy on the single or on the cross images."""
+
+    name: str
+    """single | cross"""
+    images: int
+    before: float
+    after: float
+    change: Estimate
+    p_value: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retention:
+    """Accuracy before and after the cross phase, mean over seeds."""
+
+    part: str | None
+    """test | validation"""
+    seeds: int
+    tried: int
+    """Recipes that these images chose among."""
+    enough_seeds: int
+    level: float
+    resamples: int
+    rows: list[ChangedAccuracy]
+
+
+def retention_info(run: Run) -> Retention | None:
     """Accuracy on single and on cross images before and after the cross phase.
 
-    On test images, or on validation images where there is no test part. None where no network was
-    predicted with before a cross phase.
+    None where there are no predictions from before a cross phase.
 
     Raises
     ------
@@ -43,21 +70,23 @@ def retention_info(run: Run) -> dict[str, Any] | None:
             level=LEVEL,
             resamples=RESAMPLES,
         )
-        right = {
-            when: (named == pair.labels)[:, chosen].mean()
-            for when, named in (("before", before), ("after", after))
-        }
+        own, earlier = (rounded((named == pair.labels)[:, chosen].mean()) for named in pair.named)
         rows.append(
-            {"name": name, "images": int(chosen.sum())}
-            | {when: rounded(share) for when, share in right.items()}
-            | {"change": gain(change), "p_value": change.p_value}
+            ChangedAccuracy(
+                name=name,
+                images=int(chosen.sum()),
+                before=earlier,
+                after=own,
+                change=gain(change),
+                p_value=change.p_value,
+            )
         )
-    return {
-        "part": run.part,
-        "seeds": len(pair.seeds),
-        "tried": run.tried,
-        "enough_seeds": ENOUGH_SEEDS,
-        "level": LEVEL,
-        "resamples": RESAMPLES,
-        "rows": rows,
-    }
+    return Retention(
+        part=run.part,
+        seeds=len(pair.seeds),
+        tried=run.tried,
+        enough_seeds=ENOUGH_SEEDS,
+        level=LEVEL,
+        resamples=RESAMPLES,
+        rows=rows,
+    )

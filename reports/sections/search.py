@@ -1,15 +1,16 @@
-"""The search: each trial's outcome, the best so far, and what was saved, as plain numbers."""
+"""The search: the trials' outcomes, the best ones, and what they shared."""
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from reports.run import Run
-from reports.sections.front import front_info
-from reports.sections.importance import importance_info
+from reports.sections.front import Front, front_info
+from reports.sections.importance import Importance, importance_info
 from reports.sections.provenance import without_folder
-from reports.sections.search_space import search_space_info
+from reports.sections.search_space import SearchSpace, search_space_info
 from thyroid.run_files.trials_csv import Trial
 
 TOP = 10
@@ -17,138 +18,197 @@ TOP = 10
 LISTED = 200
 """Trials in the table of all."""
 NAMED = 40
-"""Trials that ended for one reason, of which the numbers are told."""
+"""Most trials of one reason that are named by number."""
 REASONS = 20
-"""Reasons that are told, those of most trials first."""
-KEPT = (
-    "number",
-    "macro_f1",
-    "cross_recall",
-    "compute",
-    "epochs",
-    "seconds",
-    "reused_stages",
-    "computed_stages",
-    "raced_seeds",
-    "raced_macro_f1",
-)
-"""What the tables show of a trial, beside its parameters."""
+"""Most reasons that are named, those of most trials first."""
 
 
-def search_info(run: Run) -> dict[str, Any] | None:
-    """None where the run searched nothing; without `history` where no trial has ended yet."""
+@dataclass(frozen=True, kw_only=True)
+class HistoryPoint:
+    """A trial in the order of their numbers."""
+
+    number: int
+    state: str
+    """complete | pruned | failed"""
+    macro_f1: float | None
+    best_so_far: float | None
+    """Of the complete trials."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """How the first of the best trials came to be chosen."""
+
+    number: int
+    contenders: int
+    """Trials of the seed race; 0 where there was none."""
+    seeds: int | None
+    """Trainings that the chosen trial got in the seed race."""
+    mean: float | None
+    """Of its macro-F1 over them."""
+    is_best: bool
+    """Whether its mean is the best of the seed race, or else its macro-F1 that of all trials."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndReason:
+    """Trials that ended for the same reason."""
+
+    reason: str
+    numbers: list[int]
+    """The first of them."""
+    more: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class MoreReasons:
+    """Numbers of reasons that are not named."""
+
+    stopped: int
+    failed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """A search and its trials so far."""
+
+    space: str | None
+    trials: int | None
+    """That were asked for."""
+    seeds: int | None
+    """Trainings of a trial."""
+    objectives: list[str]
+    ended: int
+    """Trials of this search that have ended."""
+    warm_started: int
+    """Trials of earlier runs that it started with."""
+    states: dict[str, int]
+    """Number of the ended trials by state."""
+    seconds: float
+    reused_stages: int
+    computed_stages: int
+    needed_stages: int
+    """reused + computed"""
+    parameters: list[str]
+    """Names of the searched parameters."""
+    history: list[HistoryPoint]
+    importance: Importance
+    places: SearchSpace | None
+    all: list[Trial]
+    """The chosen trial and the best ones, by number."""
+    listed: int
+    """Of `all`."""
+    trials_in_all: int
+    best: Trial | None
+    """The chosen trial, or else the best one."""
+    top: list[Trial]
+    """The chosen trial, the others of the seed race, and the best of the rest."""
+    choice: Choice | None
+    front: Front | None
+    stopped: list[EndReason]
+    failed: list[EndReason]
+    more_reasons: MoreReasons
+
+
+def search_info(run: Run) -> Search | None:
+    """The search; None where the run searched nothing."""
     planned = run.config.get("search")
     if planned is None:
         return None
-    names = ("space", "trials", "seeds")
-    found: dict[str, Any] = {name: planned.get(name) for name in names} | {"ended": 0}
-    found["objectives"] = planned.get("objectives") or ["macro_f1"]
-    found["space"] = without_folder(found["space"])
+    objectives = planned.get("objectives") or ["macro_f1"]
     trials = run.trials
-    if not trials:
-        return found
     parameters = list(dict.fromkeys(name for trial in trials for name in trial.parameters))
     complete = [t for t in trials if t.state == "complete" and t.macro_f1 is not None]
-    ranked = [_kept(t) for t in sorted(complete, key=_rank)]
+    ranked = sorted(complete, key=_rank)
     chosen = next((t.number for t in complete if t.chosen), None)
-    everything = [_kept(t) | {"state": t.state, "reason": t.reason or None} for t in trials]
-    listed = _listed(everything, chosen)
-    importance = importance_info(sorted(ranked, key=lambda t: t["number"]), parameters)
-    first = [row["name"] for row in importance["rows"]]
+    listed = _listed(trials, chosen)
+    importance = importance_info(complete, parameters)
+    first = [row.name for row in importance.rows]
     axes = [*first, *(name for name in parameters if name not in first)]
     stopped = _reasons([t for t in trials if t.state == "pruned"])
     failed = _reasons([t for t in trials if t.state == "failed"])
     own = [t for t in trials if not t.reason.startswith("warm start from")]
-    reused, computed = _total(own, "reused_stages"), _total(own, "computed_stages")
-    return found | {
-        "ended": len(own),
-        "warm_started": len(trials) - len(own),
-        "states": dict(sorted(Counter(t.state for t in own).items())),
-        "seconds": _total(trials, "seconds"),
-        "reused_stages": reused,
-        "computed_stages": computed,
-        "needed_stages": reused + computed,
-        "parameters": parameters,
-        "history": _history(trials),
-        "importance": importance,
-        "place": search_space_info(everything, axes, chosen),
-        "all": listed,
-        "listed": len(listed),
-        "trials_in_all": len(everything),
-        "best": ranked[0] if ranked else None,
-        "top": ranked[:TOP],
-        "choice": None if chosen is None else _choice(ranked),
-        "front": front_info(ranked, found["objectives"], chosen),
-        "stopped": stopped[:REASONS],
-        "failed": failed[:REASONS],
-        "more_reasons": {"stopped": len(stopped[REASONS:]), "failed": len(failed[REASONS:])},
-    }
+    reused = sum(t.reused_stages or 0 for t in own)
+    computed = sum(t.computed_stages or 0 for t in own)
+    return Search(
+        space=without_folder(planned.get("space")),
+        trials=planned.get("trials"),
+        seeds=planned.get("seeds"),
+        objectives=objectives,
+        ended=len(own),
+        warm_started=len(trials) - len(own),
+        states=dict(sorted(Counter(t.state for t in own).items())),
+        seconds=sum(t.seconds or 0 for t in trials),
+        reused_stages=reused,
+        computed_stages=computed,
+        needed_stages=reused + computed,
+        parameters=parameters,
+        history=_history(trials),
+        importance=importance,
+        places=search_space_info(trials, axes, chosen),
+        all=listed,
+        listed=len(listed),
+        trials_in_all=len(trials),
+        best=ranked[0] if ranked else None,
+        top=ranked[:TOP],
+        choice=None if chosen is None else _choice(ranked),
+        front=front_info(ranked, objectives, chosen),
+        stopped=stopped[:REASONS],
+        failed=failed[:REASONS],
+        more_reasons=MoreReasons(stopped=len(stopped[REASONS:]), failed=len(failed[REASONS:])),
+    )
 
 
-def _history(trials: list[Trial]) -> list[dict[str, Any]]:
-    """Trials in order of their number, with the best complete one so far."""
+def _history(trials: Sequence[Trial]) -> list[HistoryPoint]:
     best, history = None, []
     for trial in trials:
         value = trial.macro_f1
         if trial.state == "complete" and value is not None:
             best = value if best is None else max(best, value)
-        shown = {name: getattr(trial, name) for name in ("number", "state", "macro_f1")}
-        history.append(shown | {"best_so_far": best})
+        history.append(
+            HistoryPoint(number=trial.number, state=trial.state, macro_f1=value, best_so_far=best)
+        )
     return history
 
 
 def _rank(trial: Trial) -> tuple[bool, bool, float, int]:
-    """Sorts the chosen trial first, then the others of the seed race, then the rest."""
+    """The chosen trial first, then the others of the seed race, then the rest."""
     mean = trial.raced_macro_f1
     value = trial.macro_f1 if mean is None else mean
     return not trial.chosen, mean is None, -(value or 0.0), trial.number
 
 
-def _choice(ranked: list[dict[str, Any]]) -> dict[str, Any]:
-    """How the first trial came to be chosen.
-
-    `contenders`: trials that were trained with further seeds, 0 where there was no seed race.
-    `is_best`: whether its mean is the best of theirs, or else its macro-F1 of all trials.
-    """
+def _choice(ranked: Sequence[Trial]) -> Choice:
     chosen = ranked[0]
-    contenders = [r for r in ranked if r["raced_macro_f1"] is not None]
-    measure, rivals = "macro_f1", ranked
-    if chosen["raced_macro_f1"] is not None:
-        measure, rivals = "raced_macro_f1", contenders
-    return {
-        "number": chosen["number"],
-        "contenders": len(contenders),
-        "seeds": chosen["raced_seeds"],
-        "mean": chosen["raced_macro_f1"],
-        "is_best": chosen[measure] == max(r[measure] for r in rivals),
-    }
+    means = [t.raced_macro_f1 for t in ranked if t.raced_macro_f1 is not None]
+    if chosen.raced_macro_f1 is None:
+        is_best = chosen.macro_f1 == max(t.macro_f1 or 0.0 for t in ranked)
+    else:
+        is_best = chosen.raced_macro_f1 == max(means)
+    return Choice(
+        number=chosen.number,
+        contenders=len(means),
+        seeds=chosen.raced_seeds,
+        mean=chosen.raced_macro_f1,
+        is_best=is_best,
+    )
 
 
-def _kept(trial: Trial) -> dict[str, Any]:
-    return {name: getattr(trial, name) for name in (*KEPT, "parameters")}
+def _listed(trials: Sequence[Trial], chosen: int | None) -> list[Trial]:
+    def rank(trial: Trial) -> tuple[bool, bool, float, int]:
+        value = trial.macro_f1
+        return trial.number != chosen, value is None, -(value or 0), trial.number
+
+    return sorted(sorted(trials, key=rank)[:LISTED], key=lambda t: t.number)
 
 
-def _listed(rows: list[dict[str, Any]], chosen: int | None) -> list[dict[str, Any]]:
-    """The chosen trial and the best ones, as many as there is room for, by number."""
-
-    def rank(trial: dict[str, Any]) -> tuple[bool, bool, float, int]:
-        value = trial["macro_f1"]
-        return trial["number"] != chosen, value is None, -(value or 0), trial["number"]
-
-    return sorted(sorted(rows, key=rank)[:LISTED], key=lambda t: t["number"])
-
-
-def _reasons(trials: list[Trial]) -> list[dict[str, Any]]:
-    """Trials that ended for the same reason, together, most trials first; `more` are not named."""
+def _reasons(trials: Sequence[Trial]) -> list[EndReason]:
+    """The reasons, that of most trials first."""
     by_reason: dict[str, list[int]] = {}
     for trial in trials:
         by_reason.setdefault(trial.reason, []).append(trial.number)
     groups = sorted(by_reason.items(), key=lambda group: (-len(group[1]), group[1][0]))
     return [
-        {"reason": reason, "numbers": numbers[:NAMED], "more": len(numbers[NAMED:])}
+        EndReason(reason=reason, numbers=numbers[:NAMED], more=len(numbers[NAMED:]))
         for reason, numbers in groups
     ]
-
-
-def _total(trials: list[Trial], name: str) -> float:
-    return sum(getattr(trial, name) or 0 for trial in trials)

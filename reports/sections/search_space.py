@@ -1,87 +1,158 @@
-"""How trials lie in the searched space: what parallel coordinates and slices draw."""
+"""Places of the trials in the searched space, for parallel coordinates and slices."""
 
 from __future__ import annotations
 
 import math
 from bisect import bisect_left
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
 from reports import svg
+from thyroid.run_files.trials_csv import Trial
 
 LINES = 300
-"""Trials that are drawn at most."""
+"""Most trials that are drawn."""
 AXES = 10
 PANELS = 12
 SHADES = 5
 FEW = 6
-"""Different numbers, up to which each is named on its axis."""
+"""Most different numbers that are each named on their axis."""
 NEAR = 0.1
 """Ticks nearer to an end than this share of the axis are left out."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class ParameterAxis:
+    """The axis of a parameter."""
+
+    name: str
+    kind: str
+    """number | log | word"""
+    few: bool
+    """Whether it has few different values."""
+    low: float
+    high: float
+    words: list[str]
+    """Instead of low and high, where the kind is word."""
+    ticks: list[tuple[float, str]]
+    """Place from 0 to 1, and label."""
+
+    def place(self, value: Any) -> float | None:
+        """A value's place, from 0 to 1; None of None."""
+        if value is None:
+            return None
+        if self.kind == "word":
+            return float(round((self.words.index(str(value)) + 0.5) / len(self.words), 4))
+        if self.low == self.high:
+            return 0.5
+        if self.kind == "log":
+            share = math.log(value / self.low) / math.log(self.high / self.low)
+        else:
+            share = (value - self.low) / (self.high - self.low)
+        return float(round(share, 4))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialLine:
+    """A trial that is drawn."""
+
+    number: int
+    state: str
+    macro_f1: float
+    shade: int | None
+    """Of complete trials: 0 for the lowest fifth of the values to 4."""
+    chosen: bool
+    places: list[float | None]
+    """On each axis, from 0 to 1; None: the trial has no such parameter."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shade:
+    """Least and greatest macro-F1 of a shade."""
+
+    shade: int
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSpace:
+    """Places of the trials on the axes of the searched parameters."""
+
+    complete: int
+    drawn: int
+    """Complete trials that have a line."""
+    valued: int
+    """Trials with a value; they may have been stopped."""
+    marked: int
+    """Of these with a mark in the slices."""
+    parameters: int
+    crossed: int
+    """Axes that the lines cross, the first ones."""
+    panels: int
+    """Axes that have a slice, the first ones."""
+    low: float
+    """Of macro-F1."""
+    high: float
+    bold: int | None
+    """Number of the chosen trial, or else of the best complete one."""
+    shades: list[Shade]
+    axes: list[ParameterAxis]
+    lines: list[TrialLine]
+    """The best last, over the others."""
+
+
 def search_space_info(
-    trials: Sequence[dict[str, Any]], names: Sequence[str], chosen: int | None
-) -> dict[str, Any] | None:
-    """Where each trial lies on each parameter's axis; None where fewer than two have a value.
+    trials: Sequence[Trial], names: Sequence[str], chosen: int | None
+) -> SearchSpace | None:
+    """Each trial's places; None where fewer than two trials have a value.
 
     Parameters
     ----------
-    trials : `number`, `state`, `macro_f1` and `parameters` of every trial
-    names : parameters, the most important first
-
-    Returns
-    -------
-    dict
-        `axes`: `name`, `kind` (number | log | word), `few`: whether it has few different values,
-        and `ticks` as (place, text). `lines`: of each drawn trial its `number`, `state`,
-        `macro_f1`, `shade` (of complete trials: 0 for the lowest fifth of the values to 4),
-        `chosen`, and `places`, from 0 to 1 on each axis, None where it has no such parameter; the
-        best come last, over the others. `shades`: the values that each stands for. `bold`: the
-        chosen trial, or else the best complete one. `drawn` of `complete` trials have a line, and
-        `marked` of `valued` ones, which may have been stopped, a mark. The first `crossed` of
-        `parameters` axes are crossed by lines, and the first `panels` have a panel.
+    trials : all
+    names : of the parameters, the most important first
     """
-    valued = [t for t in trials if t["macro_f1"] is not None and t["state"] != "failed"]
+    valued = [(t, t.macro_f1) for t in trials if t.macro_f1 is not None and t.state != "failed"]
     if len(valued) < 2:
         return None
     shown = _shown(valued, chosen)
-    complete = [t for t in shown if t["state"] == "complete"]
-    order = sorted(t["macro_f1"] for t in complete)
-    best = max(complete, key=lambda t: (t["macro_f1"], -t["number"]), default=None)
-    bold = chosen if chosen is not None or best is None else best["number"]
-    axes = [_axis(name, [t["parameters"].get(name) for t in shown]) for name in names]
+    complete = [(t, value) for t, value in shown if t.state == "complete"]
+    order = sorted(value for _t, value in complete)
+    best = max(complete, key=lambda pair: (pair[1], -pair[0].number), default=None)
+    bold = chosen if chosen is not None or best is None else best[0].number
+    axes = [_axis(name, [t.parameters.get(name) for t, _value in shown]) for name in names]
     lines = [
-        {
-            "number": t["number"],
-            "state": t["state"],
-            "macro_f1": t["macro_f1"],
-            "shade": _shade(order, t["macro_f1"]) if t["state"] == "complete" else None,
-            "chosen": t["number"] == chosen,
-            "places": [_place(axis, t["parameters"].get(axis["name"])) for axis in axes],
-        }
-        for t in sorted(shown, key=lambda t: (t["number"] == bold, t["macro_f1"], t["number"]))
+        TrialLine(
+            number=t.number,
+            state=t.state,
+            macro_f1=value,
+            shade=_shade(order, value) if t.state == "complete" else None,
+            chosen=t.number == chosen,
+            places=[axis.place(t.parameters.get(axis.name)) for axis in axes],
+        )
+        for t, value in sorted(shown, key=lambda p: (p[0].number == bold, p[1], p[0].number))
     ]
-    return {
-        "complete": sum(t["state"] == "complete" for t in valued),
-        "drawn": len(complete),
-        "valued": len(valued),
-        "marked": len(shown),
-        "parameters": len(axes),
-        "crossed": len(axes[:AXES]),
-        "panels": len(axes[:PANELS]),
-        "low": min(t["macro_f1"] for t in shown),
-        "high": max(t["macro_f1"] for t in shown),
-        "bold": bold,
-        "shades": _shades(order),
-        "axes": [{name: axis[name] for name in ("name", "kind", "few", "ticks")} for axis in axes],
-        "lines": lines,
-    }
+    return SearchSpace(
+        complete=sum(t.state == "complete" for t, _value in valued),
+        drawn=len(complete),
+        valued=len(valued),
+        marked=len(shown),
+        parameters=len(axes),
+        crossed=len(axes[:AXES]),
+        panels=len(axes[:PANELS]),
+        low=min(value for _t, value in shown),
+        high=max(value for _t, value in shown),
+        bold=bold,
+        shades=_shades(order),
+        axes=axes,
+        lines=lines,
+    )
 
 
 def scale_of(values: Sequence[Any]) -> str:
-    """How a parameter's values lie: word | number | log.
+    """Name the scale of a parameter's values: word | number | log.
 
     Numbers are logarithmic where they are positive, span more than a factor of a hundred, and their
     median is nearer to the middle of a logarithmic axis than to that of a linear one.
@@ -103,19 +174,18 @@ def evenly(items: Sequence[Any], most: int) -> list[Any]:
     return [items[i * len(items) // most] for i in range(most)]
 
 
-def _shown(trials: Sequence[dict[str, Any]], chosen: int | None) -> Sequence[dict[str, Any]]:
+def _shown(
+    trials: Sequence[tuple[Trial, float]], chosen: int | None
+) -> Sequence[tuple[Trial, float]]:
     """The chosen trial, the best third of what is drawn, and others spread evenly."""
     if len(trials) <= LINES:
         return trials
-    ranked = sorted(
-        trials,
-        key=lambda t: (
-            t["number"] != chosen,
-            t["state"] != "complete",
-            -t["macro_f1"],
-            t["number"],
-        ),
-    )
+
+    def rank(pair: tuple[Trial, float]) -> tuple[bool, bool, float, int]:
+        trial, value = pair
+        return trial.number != chosen, trial.state != "complete", -value, trial.number
+
+    ranked = sorted(trials, key=rank)
     best = ranked[: LINES // 3]
     return [*best, *evenly(ranked[len(best) :], LINES - len(best))]
 
@@ -124,38 +194,43 @@ def _shade(order: Sequence[float], value: float) -> int:
     return min(SHADES - 1, SHADES * bisect_left(order, value) // len(order))
 
 
-def _shades(order: Sequence[float]) -> list[dict[str, Any]]:
-    """The least and the greatest value of each shade that occurs."""
+def _shades(order: Sequence[float]) -> list[Shade]:
+    """The shades that occur."""
     values: dict[int, list[float]] = {}
     for value in order:
         values.setdefault(_shade(order, value), []).append(value)
-    return [{"shade": shade, "low": own[0], "high": own[-1]} for shade, own in values.items()]
+    return [Shade(shade=shade, low=own[0], high=own[-1]) for shade, own in values.items()]
 
 
-def _axis(name: str, values: Sequence[Any]) -> dict[str, Any]:
+def _axis(name: str, values: Sequence[Any]) -> ParameterAxis:
     known = [v for v in values if v is not None]
     kind = scale_of(known)
-    different = sorted({str(v) for v in known}) if kind == "word" else sorted(set(known))
-    few = kind == "word" or len(different) <= FEW
-    axis = {"name": name, "kind": kind, "few": few}
-    if kind == "word":
-        axis["words"] = different
-    else:
-        axis["low"], axis["high"] = (different[0], different[-1]) if known else (0.0, 1.0)
+    word = kind == "word"
+    different = sorted({str(v) for v in known}) if word else sorted(set(known))
+    few = word or len(different) <= FEW
+    low, high = (0.0, 1.0) if word or not known else (min(known), max(known))
+    axis = ParameterAxis(
+        name=name,
+        kind=kind,
+        few=few,
+        low=low,
+        high=high,
+        words=different if word else [],
+        ticks=[],
+    )
     named = different if few else _round(axis)
-    return axis | {"ticks": [(_place(axis, v), _label(v)) for v in named]}
+    return replace(axis, ticks=[(axis.place(v) or 0.0, _label(v)) for v in named])
 
 
-def _round(axis: dict[str, Any]) -> list[float]:
+def _round(axis: ParameterAxis) -> list[float]:
     """The ends, and between them powers of ten or other round numbers."""
-    low, high = axis["low"], axis["high"]
-    if axis["kind"] == "log":
-        first, last = math.ceil(math.log10(low)), math.floor(math.log10(high))
+    if axis.kind == "log":
+        first, last = math.ceil(math.log10(axis.low)), math.floor(math.log10(axis.high))
         inner = [10.0**power for power in range(first, last + 1)]
     else:
-        inner = svg.Axis(low=low, high=high, start=0, end=1).ticks(4)
-    apart = [v for v in inner if NEAR < (_place(axis, v) or 0.0) < 1 - NEAR]
-    return [low, *apart, high]
+        inner = svg.Axis(low=axis.low, high=axis.high, start=0, end=1).ticks(4)
+    apart = [v for v in inner if NEAR < (axis.place(v) or 0.0) < 1 - NEAR]
+    return [axis.low, *apart, axis.high]
 
 
 def _label(value: Any) -> str:
@@ -163,17 +238,3 @@ def _label(value: Any) -> str:
         return value
     shown = f"{value:.3g}" if abs(value) < 1000 else f"{value:.6g}"
     return shown.replace("e-0", "e-")
-
-
-def _place(axis: dict[str, Any], value: Any) -> float | None:
-    if value is None:
-        return None
-    if axis["kind"] == "word":
-        words = axis["words"]
-        return float(round((words.index(str(value)) + 0.5) / len(words), 4))
-    low, high = axis["low"], axis["high"]
-    if low == high:
-        return 0.5
-    if axis["kind"] == "log":
-        return float(round(math.log(value / low) / math.log(high / low), 4))
-    return float(round((value - low) / (high - low), 4))

@@ -3,45 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from markupsafe import Markup
 
 from reports import svg
 from reports.language import gettext as _
-from reports.sections.search_space import AXES
+from reports.sections.search_space import AXES, ParameterAxis, SearchSpace, TrialLine
 
 WIDTH, TOP, HEIGHT, FOOT = 920, 64, 250, 12
 LEFT, RIGHT = 84, 60
 UNUSED = 26
-"""Below an axis: where trials pass that have no such parameter."""
+"""Room below an axis, for trials without its parameter."""
 LETTERS = 11
-"""Of a line of an axis' title."""
+"""Most letters of a line of an axis' title."""
 ASIDE = 9
-"""In slices: how far trials of the same value stand apart."""
+"""Distance between trials of the same value, in slices."""
 
 
-def parallel_chart(space: dict[str, Any]) -> Markup:
+def parallel_chart(space: SearchSpace) -> Markup:
     """A line for each complete trial over an axis for each parameter, the last one macro-F1."""
-    axes = space["axes"][:AXES]
-    lines = [line for line in space["lines"] if line["state"] == "complete"]
+    axes = space.axes[:AXES]
+    lines = [line for line in space.lines if line.state == "complete"]
     step = (WIDTH - LEFT - RIGHT) / len(axes)
     places = [round(LEFT + i * step, 1) for i in range(len(axes) + 1)]
     y = svg.Axis(low=0.0, high=1.0, start=TOP + HEIGHT, end=TOP)
     value = _values(lines, start=TOP + HEIGHT, end=TOP)
-    lacking = [any(line["places"][i] is None for line in lines) for i in range(len(axes))]
+    lacking = [any(line.places[i] is None for line in lines) for i in range(len(axes))]
     foot = TOP + HEIGHT + (UNUSED if any(lacking) else 0)
     parts = []
     for line in lines:
-        ups = [foot if p is None else round(y(p)) for p in line["places"][: len(axes)]]
-        ups.append(round(value(line["macro_f1"])))
+        ups = [foot if p is None else round(y(p)) for p in line.places[: len(axes)]]
+        ups.append(round(value(line.macro_f1)))
         path = "M" + "L".join(f"{x:g} {up:g}" for x, up in zip(places, ups, strict=True))
-        kind = f"trial v{line['shade']}"
-        if line["number"] == space["bold"]:
+        kind = f"trial v{line.shade}"
+        if line.number == space.bold:
             kind = "trial best"
             parts.append(Markup('<path class="halo" d="{}"/>').format(path))
         parts.append(
-            Markup('<path class="{}" data-trial="{}" d="{}"/>').format(kind, line["number"], path)
+            Markup('<path class="{}" data-trial="{}" d="{}"/>').format(kind, line.number, path)
         )
     if any(lacking):
         last = max(x for x, lacks in zip(places, lacking, strict=False) if lacks)
@@ -49,8 +48,8 @@ def parallel_chart(space: dict[str, Any]) -> Markup:
         parts.append(svg.text(LEFT - 10, foot + 4, _("not used"), "end"))
     for x, axis, lacks in zip(places, axes, lacking, strict=False):
         parts.append(svg.line(x, TOP, x, TOP + HEIGHT, "axis"))
-        parts += _heading(x, axis["name"])
-        for place, label in _apart(axis["ticks"], 13 / HEIGHT):
+        parts += _heading(x, axis.name)
+        for place, label in _apart(axis.ticks, 13 / HEIGHT):
             parts.append(svg.text(x + 4, y(place) + 4, svg.shortened(label, LETTERS + 2), "start"))
         if lacks:
             box = '<rect class="unused" x="{}" y="{}" width="7" height="7"/>'
@@ -64,9 +63,9 @@ def parallel_chart(space: dict[str, Any]) -> Markup:
     return svg.picture(parts, alt.format(drawn=len(lines)), foot + FOOT, WIDTH)
 
 
-def _values(lines: Sequence[dict[str, Any]], start: float, end: float) -> svg.Axis:
+def _values(lines: Sequence[TrialLine], start: float, end: float) -> svg.Axis:
     """The range of macro-F1; where it is one value, a little around it."""
-    known = [line["macro_f1"] for line in lines]
+    known = [line.macro_f1 for line in lines]
     low, high = min(known), max(known)
     room = 0.0 if high > low else 0.05
     return svg.Axis(low=low - room, high=high + room, start=start, end=end)
@@ -89,7 +88,7 @@ def _heading(x: float, name: str) -> list[Markup]:
     ]
 
 
-def _apart(ticks: Sequence[Any], least: float) -> list[Any]:
+def _apart(ticks: Sequence[tuple[float, str]], least: float) -> list[tuple[float, str]]:
     """Those that leave each other room: both ends, and of the others what fits."""
     if len(ticks) < 3:
         return list(ticks)
@@ -100,41 +99,41 @@ def _apart(ticks: Sequence[Any], least: float) -> list[Any]:
     return kept
 
 
-def slice_chart(space: dict[str, Any], place: int) -> Markup:
+def slice_chart(space: SearchSpace, place: int) -> Markup:
     """Macro-F1 over one parameter; complete trials filled, stopped ones open.
 
     Where a parameter has few values, trials stand beside each other, by their number.
     """
-    axis = space["axes"][place]
-    inset = 20 if axis["few"] else 0
+    axis = space.axes[place]
+    inset = 20 if axis.few else 0
     x = svg.Axis(low=0.0, high=1.0, start=50 + inset, end=250 - inset)
-    y = _values(space["lines"], start=120, end=10)
+    y = _values(space.lines, start=120, end=10)
     parts = []
     for tick in y.ticks(3):
         parts.append(svg.line(40, y(tick), 258, y(tick), "grid"))
         parts.append(svg.text(36, y(tick) + 4, svg.tick_label(tick), "end"))
     parts += _beneath(axis, x)
     circle = '<circle class="mark {}" data-trial="{}" cx="{}" cy="{}" r="{}"/>'
-    for line in space["lines"]:
-        at = line["places"][place]
+    for line in space.lines:
+        at = line.places[place]
         if at is None:
             continue
-        aside = (line["number"] * 7 % (2 * ASIDE + 1) - ASIDE) if axis["few"] else 0
-        spot = round(x(at) + aside, 1), y(line["macro_f1"])
-        kind = "complete" if line["state"] == "complete" else "pruned"
-        parts.append(Markup(circle).format(kind, line["number"], *spot, 2.5))
-        if line["chosen"]:
-            parts.append(Markup(circle).format("chosen", line["number"], *spot, 6))
-    alt = _("Macro-F1 of trials over {name}.").format(name=axis["name"])
+        aside = (line.number * 7 % (2 * ASIDE + 1) - ASIDE) if axis.few else 0
+        spot = round(x(at) + aside, 1), y(line.macro_f1)
+        kind = "complete" if line.state == "complete" else "pruned"
+        parts.append(Markup(circle).format(kind, line.number, *spot, 2.5))
+        if line.chosen:
+            parts.append(Markup(circle).format("chosen", line.number, *spot, 6))
+    alt = _("Macro-F1 of trials over {name}.").format(name=axis.name)
     return svg.picture(parts, alt, 162, 262)
 
 
-def _beneath(axis: dict[str, Any], x: svg.Axis) -> list[Markup]:
+def _beneath(axis: ParameterAxis, x: svg.Axis) -> list[Markup]:
     """An axis' labels; words that have no room beside each other stand in two rows."""
-    ticks = [(at, svg.shortened(label, 14)) for at, label in axis["ticks"]]
+    ticks = [(at, svg.shortened(label, 14)) for at, label in axis.ticks]
     least = max((svg.width(label) + 6 for _, label in ticks), default=0) / (x.end - x.start)
     rows = [ticks]
-    if axis["few"] and len(_apart(ticks, least)) < len(ticks):
+    if axis.few and len(_apart(ticks, least)) < len(ticks):
         rows = [ticks[::2], ticks[1::2]]
     return [
         svg.text(x(at), 141 + 15 * down, label, "middle")

@@ -1,12 +1,13 @@
-"""What a run computed, and what it did not have to: stage-seconds, in all and of each kind."""
+"""Stage-seconds that a run needed, computed, found and shared: in all and of each kind."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from reports.run import Run
-from reports.sections.stage_tree import stage_tree_info
+from reports.sections.stage_tree import StageTree, stage_tree_info
 from thyroid.run_files.stages_json import NeededStage
 
 KINDS = (
@@ -24,27 +25,50 @@ KINDS = (
 """In the order of the pipeline; what is not named here comes last."""
 
 
-def sharing_info(run: Run) -> dict[str, Any] | None:
-    """None where the run did not record its stages, or has computed none yet.
+@dataclass(frozen=True, kw_only=True)
+class StageSeconds:
+    """Stage-seconds of some stages; needed = computed + found + shared."""
 
-    Returns
-    -------
-    dict
-        `needed`: stage-seconds of all trainings, had each computed its own stages; of these
-        `computed`, `found` in the store and `shared` within the run; `factor`: needed / computed,
-        None where nothing was computed. `kinds`: the same of each kind of stage. `tree`: which
-        stage follows which (see `stage_tree_info`).
-    """
+    stages: int
+    needed: float
+    """Of all trainings, had each computed its own stages."""
+    computed: float
+    found: float
+    """In the store, left there by earlier runs."""
+    shared: float
+    """Within the run."""
+    factor: float | None
+    """needed / computed; None where nothing was computed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KindSeconds(StageSeconds):
+    """Stage-seconds of one kind of stage."""
+
+    kind: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sharing(StageSeconds):
+    """Stage-seconds of a run."""
+
+    kinds: list[KindSeconds]
+    tree: StageTree | None
+
+
+def sharing_info(run: Run) -> Sharing | None:
+    """None where the run did not record its stages, or has computed none yet."""
     stages = run.stages
     if not stages:
         return None
     kinds = sorted({s.kind for s in stages}, key=lambda kind: (_place(kind), kind))
-    rows = [{"kind": kind} | _sums([s for s in stages if s.kind == kind]) for kind in kinds]
-    return _sums(stages) | {"kinds": rows, "tree": stage_tree_info(stages)}
+    rows = [
+        KindSeconds(kind=kind, **_sums([s for s in stages if s.kind == kind])) for kind in kinds
+    ]
+    return Sharing(**_sums(stages), kinds=rows, tree=stage_tree_info(stages))
 
 
 def _sums(stages: Sequence[NeededStage]) -> dict[str, Any]:
-    """With needed = sum of seconds * needs, which is computed + found + shared."""
     needed = sum((s.seconds * s.needs for s in stages), 0.0)
     computed = sum((s.seconds for s in stages if not s.found), 0.0)
     return {

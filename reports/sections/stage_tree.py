@@ -1,8 +1,8 @@
-"""The tree that a run's stages form: which follows which, and what of it a page has room for.
+"""The tree of a run's stages: which stage follows which, and the part that a page has room for.
 
 A classifier's segment follows the segment before it, the first one the pool of synthetic images
-that it is trained on, and the pool the last segment of its DCGAN. The SRGAN and the judge, which
-the pool needs as well, are trees of their own.
+that it is trained on, and the pool the last segment of its DCGAN. The SRGAN and the label
+filter, which the pool needs as well, are trees of their own.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import heapq
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from thyroid.run_files.stages_json import NeededStage
 
@@ -22,22 +22,22 @@ FOLLOWS = {
     "classifier": ("classifier", "synthesis"),
 }
 """Kind of stage -> the kinds that it may follow, the first one first. Others are not shown."""
-FED_BY_JUDGE = ("srgan", "synthesis", "quality")
+NEED_LABEL_FILTER = ("srgan", "synthesis", "quality")
 MOST_ROWS = 40
-"""Of the picture: ends of branches, and notes of what is not shown."""
+"""Most rows of the picture: ends of branches, and notes on what is not shown."""
 MOST_STAGES = 500
 NAMED = 3
-"""Users of a stage that are named; of others the number."""
+"""Number of users that a stage names; the others are counted."""
 
 
 @dataclass(eq=False, kw_only=True)
 class _Node:
     stage: NeededStage
     role: str
-    """classifier | judge | dcgan | srgan | synthesis"""
+    """classifier | label_filter | dcgan | srgan | synthesis"""
     children: list[_Node] = field(default_factory=list)
     shown: list[_Node] = field(default_factory=list)
-    """Those of the children that are drawn."""
+    """Children that are drawn."""
     stages: int = 1
     """With all that follow."""
     needed: float = 0.0
@@ -46,20 +46,56 @@ class _Node:
     rows: int = 1
 
 
-def stage_tree_info(stages: Sequence[NeededStage]) -> dict[str, Any] | None:
-    """The stages to be drawn, from top to bottom; None where there is none.
+@dataclass(frozen=True, kw_only=True)
+class Box:
+    """A stage that is drawn."""
 
-    Where there is no room for all, the branches that most trainings need are shown.
+    role: str
+    """classifier | label_filter | dcgan | srgan | synthesis"""
+    follows: int | None
+    """Place of the box before it, in the list of boxes."""
+    seed: int | None
+    first_epoch: int | None
+    """Epochs that were trained before it."""
+    epochs: int | None
+    phase: str | None
+    seconds: float
+    needs: int
+    """Trainings that need it."""
+    users: list[str]
+    """The first of them."""
+    more_users: int
+    look: str
+    """found | shared (computed for several trainings) | single"""
+    row: int
+    """Where it begins, from above."""
+    rows: int
+    """Its height: a row for each end of a branch."""
+    hidden: int
+    """Stages that follow it and are not drawn. A note says so: in its last row where other stages
+    that follow are drawn, else beside it."""
 
-    Returns
-    -------
-    dict
-        `boxes`: a dictionary per shown stage, each after the one that it `follows` (its place in
-        this list, or None). `row` and `rows`: where it begins, from above, and how high it is:
-        a row for each end of a branch. `hidden`: how many stages that follow it are not shown; that
-        is said in its last row where others that follow are shown, else beside it.
-        `look`: found | shared (computed for several trainings) | single; `looks`: those there are.
-        `rows`, `stages`, `drawn`, `hidden`: of all; `hidden_roots`: in trees that are not shown.
+
+@dataclass(frozen=True, kw_only=True)
+class StageTree:
+    """The stages to be drawn, from top to bottom."""
+
+    stages: int
+    drawn: int
+    hidden: int
+    hidden_roots: int
+    """Stages in trees that are not drawn."""
+    rows: int
+    looks: list[str]
+    """Those that some box has."""
+    boxes: list[Box]
+    """Each after the one that it follows."""
+
+
+def stage_tree_info(stages: Sequence[NeededStage]) -> StageTree | None:
+    """The tree of stages; None where there is none.
+
+    Where there is no room for all, the branches that most trainings need are drawn.
     """
     roots = _grown(stages)
     if not roots:
@@ -71,23 +107,23 @@ def stage_tree_info(stages: Sequence[NeededStage]) -> dict[str, Any] | None:
     places = {id(node): place for place, node in enumerate(drawn)}
     follows = {id(child): places[id(node)] for node in drawn for child in node.shown}
     total = sum(root.stages for root in roots)
-    return {
-        "stages": total,
-        "drawn": len(drawn),
-        "hidden": total - len(drawn),
-        "hidden_roots": _hidden(everything),
-        "rows": everything.rows,
-        "looks": sorted({_look(node.stage) for node in drawn}),
-        "boxes": [_box(node, follows.get(id(node))) for node in drawn],
-    }
+    return StageTree(
+        stages=total,
+        drawn=len(drawn),
+        hidden=total - len(drawn),
+        hidden_roots=_hidden(everything),
+        rows=everything.rows,
+        looks=sorted({_look(node.stage) for node in drawn}),
+        boxes=[_box(node, follows.get(id(node))) for node in drawn],
+    )
 
 
 def _grown(stages: Sequence[NeededStage]) -> list[_Node]:
     """The trees' roots, children and roots in the order in which they are drawn."""
     by_key = {s.key: s for s in stages}
-    judges = _label_filters(stages, by_key)
+    filters = _label_filters(stages, by_key)
     nodes = {
-        s.key: _Node(stage=s, role="label_filter" if s.key in judges else s.kind)
+        s.key: _Node(stage=s, role="label_filter" if s.key in filters else s.kind)
         for s in stages
         if s.kind in FOLLOWS
     }
@@ -107,7 +143,7 @@ def _grown(stages: Sequence[NeededStage]) -> list[_Node]:
 
 def _label_filters(stages: Iterable[NeededStage], by_key: Mapping[str, NeededStage]) -> set[str]:
     """The classifiers that generators need, from their first segment on."""
-    left = [key for s in stages if s.kind in FED_BY_JUDGE for key in s.inputs]
+    left = [key for s in stages if s.kind in NEED_LABEL_FILTER for key in s.inputs]
     found: set[str] = set()
     while left:
         key = left.pop()
@@ -198,21 +234,21 @@ def _look(stage: NeededStage) -> str:
     return "found" if stage.found else "shared" if stage.needs > 1 else "single"
 
 
-def _box(node: _Node, follows: int | None) -> dict[str, Any]:
+def _box(node: _Node, follows: int | None) -> Box:
     stage = node.stage
-    return {
-        "role": node.role,
-        "follows": follows,
-        "seed": stage.seed,
-        "first_epoch": stage.first_epoch,
-        "epochs": stage.epochs,
-        "phase": stage.phase,
-        "seconds": stage.seconds,
-        "needs": stage.needs,
-        "users": list(stage.users[:NAMED]),
-        "more_users": len(stage.users[NAMED:]),
-        "look": _look(stage),
-        "row": node.row,
-        "rows": node.rows,
-        "hidden": _hidden(node),
-    }
+    return Box(
+        role=node.role,
+        follows=follows,
+        seed=stage.seed,
+        first_epoch=stage.first_epoch,
+        epochs=stage.epochs,
+        phase=stage.phase,
+        seconds=stage.seconds,
+        needs=stage.needs,
+        users=list(stage.users[:NAMED]),
+        more_users=len(stage.users[NAMED:]),
+        look=_look(stage),
+        row=node.row,
+        rows=node.rows,
+        hidden=_hidden(node),
+    )

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from markupsafe import Markup
 
 from reports import svg
 from reports.language import gettext as _
 from reports.language import later, ngettext
+from reports.sections.stage_tree import Box, StageTree
 from reports.svg import Axis
 
 WIDTH = 920
 LEFT, RIGHT, TOP, BOTTOM = 108, 136, 42, 8
 GENERATORS, POOL, GAP = 172, 34, 12
-"""Widths: of the epochs of DCGAN, SRGAN and judge; of the pools; between the columns."""
+"""Widths: of the epochs of DCGAN, SRGAN and label filter; of the pools; between the columns."""
 ROW = 17
 APART = 1.5
-"""Between two boxes of a row."""
+"""Gap between two boxes of a row."""
 NAMES = {
     "dcgan": "DCGAN",
     "srgan": "SRGAN",
@@ -26,46 +25,46 @@ NAMES = {
     "label_filter": later("label filter"),
 }
 LETTER = 6.4
-"""Width of a letter or digit, more or less."""
+"""Approximate width of a letter or digit."""
 
 
-def tree_chart(tree: dict[str, Any]) -> Markup:
+def tree_chart(tree: StageTree) -> Markup:
     """Each stage as a box from its first to its last epoch, followed by what is built on it.
 
     Generators are on the left, classifiers on the right. A box is as high as what follows it.
     """
-    boxes = tree["boxes"]
+    boxes = tree.boxes
     columns = _columns(boxes)
     ends = _ends(boxes, columns)
-    height = TOP + ROW * tree["rows"] + BOTTOM
+    height = TOP + ROW * tree.rows + BOTTOM
     parts = _headings(columns, height)
     parts += _root_names(boxes)
-    followed = {box["follows"] for box in boxes}
+    followed = {box.follows for box in boxes}
     for place, box in enumerate(boxes):
         start, end = ends[place]
-        middle = TOP + ROW * (box["row"] + box["rows"] / 2)
-        before = start if box["follows"] is None else ends[box["follows"]][1]
+        middle = TOP + ROW * (box.row + box.rows / 2)
+        before = start if box.follows is None else ends[box.follows][1]
         if start - before > APART:
             parts.append(svg.line(before, round(middle, 1), start, round(middle, 1), "axis"))
         parts.append(_box(box, start, end))
         if place not in followed:
-            beside = _more(box["hidden"]) if box["hidden"] else _users(box, most=1)
+            beside = _more(box.hidden) if box.hidden else _users(box, most=1)
             parts.append(svg.text(end + 5, middle + 4, beside, "start"))
-        elif box["hidden"]:
-            foot = TOP + ROW * (box["row"] + box["rows"]) - 5
-            parts.append(svg.text(end + 5, foot, _more(box["hidden"]), "start", "note"))
+        elif box.hidden:
+            foot = TOP + ROW * (box.row + box.rows) - 5
+            parts.append(svg.text(end + 5, foot, _more(box.hidden), "start", "note"))
     parts += _needs(boxes, ends)
-    if tree["hidden_roots"]:
-        foot = TOP + ROW * tree["rows"] - 5
-        parts.append(svg.text(LEFT, foot, _more(tree["hidden_roots"]), "start", "note"))
+    if tree.hidden_roots:
+        foot = TOP + ROW * tree.rows - 5
+        parts.append(svg.text(LEFT, foot, _more(tree.hidden_roots), "start", "note"))
     alt = _(
         "A tree of {stages} stages, of which {drawn} are drawn: generators on the left, the "
         "segments of classifiers by their epochs on the right."
-    ).format(stages=tree["stages"], drawn=len(boxes))
+    ).format(stages=tree.stages, drawn=len(boxes))
     return svg.picture(parts, alt, height, WIDTH)
 
 
-def _columns(boxes: list[dict[str, Any]]) -> dict[str, Axis]:
+def _columns(boxes: list[Box]) -> dict[str, Axis]:
     """Epochs of generators, the pool and epochs of classifiers, across; those that there are."""
     in_column = [_column(place, boxes) for place in range(len(boxes))]
     widths = {"generator": GENERATORS, "pool": POOL}
@@ -81,23 +80,23 @@ def _columns(boxes: list[dict[str, Any]]) -> dict[str, Axis]:
     return columns
 
 
-def _column(place: int, boxes: list[dict[str, Any]]) -> str:
-    """A judge that is trained on synthetic images stands where the classifiers do."""
+def _column(place: int, boxes: list[Box]) -> str:
+    """A label filter that is trained on synthetic images stands where the classifiers do."""
     box = boxes[place]
-    if box["role"] == "label_filter":
-        while box["follows"] is not None:
-            box = boxes[box["follows"]]
-        return "generator" if box["role"] == "label_filter" else "classifier"
-    return {"synthesis": "pool", "classifier": "classifier"}.get(box["role"], "generator")
+    if box.role == "label_filter":
+        while box.follows is not None:
+            box = boxes[box.follows]
+        return "generator" if box.role == "label_filter" else "classifier"
+    return {"synthesis": "pool", "classifier": "classifier"}.get(box.role, "generator")
 
 
-def _span(box: dict[str, Any]) -> tuple[int, int]:
+def _span(box: Box) -> tuple[int, int]:
     """Its first epoch and that after its last; a stage without epochs takes one."""
-    first = box["first_epoch"] or 0
-    return first, first + max(box["epochs"] or 1, 1)
+    first = box.first_epoch or 0
+    return first, first + max(box.epochs or 1, 1)
 
 
-def _ends(boxes: list[dict[str, Any]], columns: dict[str, Axis]) -> list[tuple[float, float]]:
+def _ends(boxes: list[Box], columns: dict[str, Axis]) -> list[tuple[float, float]]:
     """Where each box begins and ends, across."""
     ends = []
     for place, box in enumerate(boxes):
@@ -126,38 +125,38 @@ def _headings(columns: dict[str, Axis], height: float) -> list[Markup]:
     return parts
 
 
-def _root_names(boxes: list[dict[str, Any]]) -> list[Markup]:
-    """Beside each tree what it is of, unless it is as the tree above."""
+def _root_names(boxes: list[Box]) -> list[Markup]:
+    """The name of each tree, unless the tree above has the same."""
     parts, above = [], ""
     for box in boxes:
-        if box["follows"] is None:
+        if box.follows is None:
             name = _named(box)
             if name != above:
-                y = TOP + ROW * box["row"] + 12
+                y = TOP + ROW * box.row + 12
                 parts.append(svg.text(LEFT - 6, y, name, "end"))
             above = name
     return parts
 
 
-def _box(box: dict[str, Any], start: float, end: float) -> Markup:
+def _box(box: Box, start: float, end: float) -> Markup:
     return Markup(
         '<rect class="stage {}" x="{}" y="{}" width="{}" height="{}"><title>{}</title></rect>'
     ).format(
-        box["look"],
+        box.look,
         start,
-        TOP + ROW * box["row"] + 1,
+        TOP + ROW * box.row + 1,
         round(end - start, 1),
-        ROW * box["rows"] - 2,
+        ROW * box.rows - 2,
         _in_words(box),
     )
 
 
-def _needs(boxes: list[dict[str, Any]], ends: list[tuple[float, float]]) -> list[Markup]:
+def _needs(boxes: list[Box], ends: list[tuple[float, float]]) -> list[Markup]:
     """How many trainings need each box; where boxes are narrow, once for several in a row."""
     rows: list[list[int]] = []  # of boxes that follow each other, with the same needs and height
     for place, box in enumerate(boxes):
-        before = boxes[place - 1] if box["follows"] == place - 1 else None
-        same = before and all(before[name] == box[name] for name in ("needs", "row", "rows"))
+        before = boxes[place - 1] if box.follows == place - 1 else None
+        same = before and (before.needs, before.row, before.rows) == (box.needs, box.row, box.rows)
         if same and ends[place][0] - ends[place - 1][1] <= APART + 0.1:
             rows[-1].append(place)
         else:
@@ -165,48 +164,48 @@ def _needs(boxes: list[dict[str, Any]], ends: list[tuple[float, float]]) -> list
     parts = []
     for row in rows:
         box = boxes[row[0]]
-        shown = f"\N{MULTIPLICATION SIGN}{box['needs']:,}"
+        shown = f"\N{MULTIPLICATION SIGN}{box.needs:,}"
         width = LETTER * len(shown) + 5
         wide = all(width <= end - start for start, end in (ends[place] for place in row))
         for first, last in ((place, place) for place in row) if wide else ((row[0], row[-1]),):
             start, end = ends[first][0], ends[last][1]
-            if box["needs"] > 1 and width <= end - start:
-                foot = TOP + ROW * (box["row"] + box["rows"] / 2) + 4
+            if box.needs > 1 and width <= end - start:
+                foot = TOP + ROW * (box.row + box.rows / 2) + 4
                 parts.append(
-                    svg.text((start + end) / 2, foot, shown, "middle", f"inside {box['look']}")
+                    svg.text((start + end) / 2, foot, shown, "middle", f"inside {box.look}")
                 )
     return parts
 
 
-def _named(box: dict[str, Any]) -> str:
+def _named(box: Box) -> str:
     """Such as `classifier, seed 0`."""
-    role = box["role"]
+    role = box.role
     name = _(NAMES.get(role, role))
-    if box["seed"] is None:
+    if box.seed is None:
         return name
-    return _("{name}, seed {seed}").format(name=name, seed=box["seed"])
+    return _("{name}, seed {seed}").format(name=name, seed=box.seed)
 
 
-def _in_words(box: dict[str, Any]) -> str:
+def _in_words(box: Box) -> str:
     words = [_named(box)]
-    if box["epochs"]:
+    if box.epochs:
         first, last = _span(box)
         words.append(_("epochs {first} to {last}").format(first=first + 1, last=last))
-    if box["phase"] == "single":
+    if box.phase == "single":
         words.append(_("single phase"))
-    if box["phase"] == "cross":
+    if box.phase == "cross":
         words.append(_("cross phase"))
-    needs = ngettext("needed by {n} training", "needed by {n} trainings", box["needs"])
-    how = _("found in the store") if box["look"] == "found" else _("computed")
-    users = f" ({_users(box)})" if box["users"] else ""
-    told = f"{', '.join(words)}: {box['seconds']:.1f} s, {how}, "
-    return told + needs.format(n=box["needs"]) + users
+    needs = ngettext("needed by {n} training", "needed by {n} trainings", box.needs)
+    how = _("found in the store") if box.look == "found" else _("computed")
+    users = f" ({_users(box)})" if box.users else ""
+    told = f"{', '.join(words)}: {box.seconds:.1f} s, {how}, "
+    return told + needs.format(n=box.needs) + users
 
 
-def _users(box: dict[str, Any], most: int = 3) -> str:
+def _users(box: Box, most: int = 3) -> str:
     """Such as `trial 3`, as stages.json names them."""
-    named = ", ".join(box["users"][:most])
-    others = len(box["users"][most:]) + box["more_users"]
+    named = ", ".join(box.users[:most])
+    others = len(box.users[most:]) + box.more_users
     if not others:
         return named
     return _("{named} and {others} more").format(named=named, others=f"{others:,}")

@@ -1,44 +1,64 @@
-"""What a run has used: nodes, and what stages held of them, in hours."""
+"""Usage: hours of nodes, and of what stages held of them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 from reports.run import Run
-from thyroid.run_files.usage_json import HOURS, Hours
+from thyroid.run_files.usage_json import HOURS, Purpose, SearchBudget
 
 
-def usage_info(run: Run) -> dict[str, Any] | None:
-    """None where the run did not count.
+@dataclass(frozen=True, kw_only=True)
+class UsedHours:
+    """Hours (see `run_files.usage_json.Hours`), and the shares of the nodes that stages held."""
 
-    Returns
-    -------
-    dict
-        `purposes`: `search` and `final`, and `all`: hours (see `Hours`), and which share of the
-        nodes' processor-hours and GPU-hours stages held, `processor_share` and `gpu_share`, None
-        of nothing. `budget`: what the search might use, and what of it ended the search; None
-        without limits.
-    """
+    purpose: Purpose | None
+    """None: all."""
+    hours: float
+    node_hours: float
+    gpu_node_hours: float
+    there_processor_hours: float
+    there_gpu_hours: float
+    stage_hours: float
+    processor_hours: float
+    gpu_hours: float
+    processor_share: float | None
+    """Of the nodes' processor-hours; None where they have none."""
+    gpu_share: float | None
+    """Of the nodes' GPU-hours; None where they have none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UsageOfRun:
+    """Hours that a run has used."""
+
+    purposes: list[UsedHours]
+    all: UsedHours
+    budget: SearchBudget | None
+    """None without limits."""
+
+
+def usage_info(run: Run) -> UsageOfRun | None:
+    """Hours for each purpose and in all; None where the run did not count."""
     if run.usage is None or not run.usage.purposes:
         return None
-    budget, purposes = run.usage.budget, run.usage.purposes
+    rows, budget = run.usage.purposes, run.usage.budget
     limited = budget is not None and (budget.time_hours, budget.gpu_hours) != (None, None)
-    return {
-        "purposes": [{"purpose": own.purpose} | _with_shares(vars(own)) for own in purposes],
-        "all": _with_shares(_sum(purposes)),
-        "budget": vars(budget) if limited else None,
-    }
+    total = {name: sum(getattr(row, name) for row in rows) for name in HOURS}
+    return UsageOfRun(
+        purposes=[
+            _with_shares({name: getattr(row, name) for name in HOURS}, row.purpose) for row in rows
+        ],
+        all=_with_shares(total, None),
+        budget=budget if limited else None,
+    )
 
 
-def _sum(purposes: Sequence[Hours]) -> dict[str, float]:
-    return {name: sum(getattr(own, name) for own in purposes) for name in HOURS}
-
-
-def _with_shares(row: Mapping[str, float]) -> dict[str, Any]:
-    shares = {
-        f"{what}_share": row[f"{what}_hours"] / there if there else None
-        for what in ("processor", "gpu")
-        for there in [row[f"there_{what}_hours"]]
-    }
-    return {name: row[name] for name in HOURS} | shares
+def _with_shares(hours: dict[str, float], purpose: Purpose | None) -> UsedHours:
+    processors, gpus = hours["there_processor_hours"], hours["there_gpu_hours"]
+    return UsedHours(
+        purpose=purpose,
+        **hours,
+        processor_share=hours["processor_hours"] / processors if processors else None,
+        gpu_share=hours["gpu_hours"] / gpus if gpus else None,
+    )

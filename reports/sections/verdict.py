@@ -1,143 +1,247 @@
-"""What the run found, in numbers and named cautions; the template puts them into words."""
+"""The verdict: what the run found, in numbers and named cautions."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from reports.estimates import ENOUGH_SEEDS, direction
-from reports.sections.data import centre_relation
-from reports.sections.synthetic_gain import uses_synthetic
+from reports.estimates import ENOUGH_SEEDS, Estimate, direction
+from reports.sections.comparison import Comparison, ComparisonVerdict
+from reports.sections.data import Data, centre_relation
+from reports.sections.results import Chance, ClassMetrics, Guess, Results
+from reports.sections.synthetic_gain import SyntheticGain, uses_synthetic
 
 ENOUGH_IMAGES = 100
 ENOUGH_PER_CLASS = 10
 
 
+@dataclass(frozen=True, kw_only=True)
+class SyntheticVerdict:
+    """Whether synthetic images helped."""
+
+    state: str | None
+    """See `synthetic_state`."""
+    difference: Estimate | None
+    """Of the macro-F1, with less without."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Enough:
+    """Numbers from which on there is no caution."""
+
+    seeds: int = ENOUGH_SEEDS
+    images: int = ENOUGH_IMAGES
+    images_per_class: int = ENOUGH_PER_CLASS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """The verdict; this is all of it as long as there are no results."""
+
+    state: str
+    """done (test results) | validated (validation results only) | running"""
+    searched: bool
+    split: str
+    """Test images against training images: left_out (a centre) | test_set (another data set) | see
+    `centre_relation`"""
+    centre: str | None
+    """The centre that was left out."""
+    synthetic: SyntheticVerdict
+    comparison: ComparisonVerdict | None
+    enough: Enough
+    cautions: list[str]
+    """What the reader must know, by name; the template has a sentence for each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedRange:
+    """Lowest and highest macro-F1 of a seed."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class StrongestClass:
+    """The class of highest F1."""
+
+    name: str
+    f1: Estimate | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TakenFor:
+    """Share of a class's images that are taken for another class."""
+
+    name: str
+    share: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeakestClass:
+    """The class of lowest F1."""
+
+    name: str
+    f1: Estimate | None
+    recall: Estimate | None
+    taken_for: TakenFor | None
+    """The class that its images are most often taken for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FewestImages:
+    """The class of the fewest images."""
+
+    name: str
+    images: int
+    share: float
+    """By which one image moves its recall."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultsVerdict(Verdict):
+    """The verdict as soon as there are results."""
+
+    unnamed_patients: int
+    """Images whose patients nothing names."""
+    macro_f1: Estimate | None
+    accuracy: Estimate | None
+    classes: int
+    """With images."""
+    seeds: int
+    seed_range: SeedRange
+    images: int
+    patients: int
+    guess: Guess
+    chance: Chance
+    learned: bool
+    """Whether the macro-F1 is above chance. Where it is not, no difference is called a gain."""
+    strongest: StrongestClass | None
+    weakest: WeakestClass | None
+    fewest: FewestImages
+
+
 def verdict_info(
     config: dict[str, Any],
-    data: dict[str, Any],
-    results: dict[str, Any] | None,
-    search: dict[str, Any] | None,
-    worth: dict[str, Any] | None = None,
-    comparison: dict[str, Any] | None = None,
-) -> dict[str, Any]:
-    """The verdict.
+    data: Data,
+    results: Results | None,
+    searched: Sequence[str] | None,
+    gain: SyntheticGain | None = None,
+    comparison: Comparison | None = None,
+) -> Verdict:
+    """The verdict on a run.
 
-    Returns
-    -------
-    dict
-        `state`: done (test results) | validated (validation only) | running. `split`: how test
-        images relate to training images (see `centre_relation`), or `left_out` with the `centre`,
-        or `test_set` (they are another data set).
-        `learned`: whether the macro-F1 is above chance (see `thyroid.evaluate.chance`); where it is
-        not, nothing else of the verdict counts, and no difference is called a gain, but `luck`.
-        `cautions`: names of what the reader must know; the template has a sentence for each.
-        `synthetic`: `state` (see `synthetic_state`) and `difference` in macro-F1, with and without.
-        `comparison`: with other networks (see `comparison_info`), None where there was none.
+    Parameters
+    ----------
+    searched
+        Names of the searched parameters; None where nothing was searched.
     """
     left_out = config.get("recipe", {}).get("split", {}).get("leave_out_centre")
-    relation = "test_set" if data.get("test_set") else centre_relation(data)
-    info: dict[str, Any] = {
-        "searched": search is not None,
+    relation = "test_set" if data.test_set else centre_relation(data)
+    learned = results is None or results.learned
+    common: dict[str, Any] = {
+        "searched": searched is not None,
         "split": "left_out" if left_out else relation,
         "centre": left_out,
-        "synthetic": {
-            "state": synthetic_state(config, search, worth, results is None or results["learned"]),
-            "difference": worth and worth["difference"],
-        },
-        "comparison": comparison and comparison["verdict"],
-        "enough": {
-            "seeds": ENOUGH_SEEDS,
-            "images": ENOUGH_IMAGES,
-            "images_per_class": ENOUGH_PER_CLASS,
-        },
+        "synthetic": SyntheticVerdict(
+            state=synthetic_state(config, searched, gain, learned),
+            difference=gain.difference if gain else None,
+        ),
+        "comparison": comparison.verdict if comparison else None,
+        "enough": Enough(),
     }
     if results is None:
-        return info | {"state": "running", "cautions": []}
-    with_images = [c for c in results["per_class"] if c["images"]]
-    ranked = sorted(
-        (c for c in with_images if c["f1"]), key=lambda c: (-c["f1"]["value"], c["name"])
-    )
-    fewest = min(with_images, key=lambda c: c["images"])
-    values = [s["macro_f1"] for s in results["by_seed"]]
-    flagged = {flag["kind"] for flag in data.get("quality", ())}
+        return Verdict(state="running", cautions=[], **common)
+    with_images = [c for c in results.per_class if c.images]
+    ranked = sorted((-c.f1.value, c.name, c) for c in with_images if c.f1)
+    fewest = min(with_images, key=lambda c: c.images)
+    values = [s.macro_f1 for s in results.by_seed]
+    flagged = {flag.kind for flag in data.quality}
+    test_set = data.test_set
     cautions = {
-        "validation_only": results["part"] != "test",
+        "validation_only": results.part != "test",
         "few_seeds": len(values) < ENOUGH_SEEDS,
-        "few_images": results["images"] < ENOUGH_IMAGES,
-        "few_per_class": fewest["images"] < ENOUGH_PER_CLASS,
-        "absent_class": len(with_images) < len(results["per_class"]),
-        "no_cross": results["cross_images"] == 0,
-        "one_centre": info["split"] in ("one", "none"),
-        "same_centres": info["split"] == "same",
-        "simulated": bool(data.get("simulated_images")) or "phantom" in (data.get("sources") or {}),
-        "unnamed_patients": bool(data.get("unnamed_patients")),
-        "look_alikes": bool(data.get("look_alikes")),
-        "not_compared": data.get("look_alikes", 0) is None,
-        "perhaps_same_patients": bool(data.get("test_set")) and not data["test_set"]["others"],
+        "few_images": results.images < ENOUGH_IMAGES,
+        "few_per_class": fewest.images < ENOUGH_PER_CLASS,
+        "absent_class": len(with_images) < len(results.per_class),
+        "no_cross": results.cross_images == 0,
+        "one_centre": common["split"] in ("one", "none"),
+        "same_centres": common["split"] == "same",
+        "simulated": bool(data.simulated_images) or "phantom" in data.sources,
+        "unnamed_patients": bool(data.unnamed_patients),
+        "look_alikes": bool(data.look_alikes),
+        "not_compared": data.look_alikes is None,
+        "perhaps_same_patients": test_set is not None and not test_set.others,
         "confounded_centre": "confounded_centre" in flagged,
         "legend": "legend" in flagged,
         "weights": bool(config.get("recipe", {}).get("network", {}).get("weights")),
-        "display": data.get("kind") == "display",
+        "display": data.kind == "display",
     }
-    return info | {
-        "unnamed_patients": data.get("unnamed_patients", 0),
-        "state": "done" if results["part"] == "test" else "validated",
-        "macro_f1": results["overall"]["macro_f1"],
-        "accuracy": results["overall"]["accuracy"],
-        "classes": len(with_images),
-        "seeds": len(values),
-        "seed_range": {"low": min(values), "high": max(values)},
-        "images": results["images"],
-        "patients": results["patients"],
-        "guess": results["guess"],
-        "chance": results["chance"],
-        "learned": results["learned"],
-        "strongest": {"name": ranked[0]["name"], "f1": ranked[0]["f1"]} if ranked else None,
-        "weakest": _weakest(ranked[-1], results) if len(ranked) > 1 else None,
-        "fewest": {
-            "name": fewest["name"],
-            "images": fewest["images"],
-            "share": 1 / fewest["images"],
-        },
-        "cautions": [name for name, holds in cautions.items() if holds],
-    }
+    best = ranked[0][-1] if ranked else None
+    return ResultsVerdict(
+        **common,
+        state="done" if results.part == "test" else "validated",
+        cautions=[name for name, holds in cautions.items() if holds],
+        unnamed_patients=data.unnamed_patients,
+        macro_f1=results.overall.macro_f1,
+        accuracy=results.overall.accuracy,
+        classes=len(with_images),
+        seeds=len(values),
+        seed_range=SeedRange(low=min(values), high=max(values)),
+        images=results.images,
+        patients=results.patients,
+        guess=results.guess,
+        chance=results.chance,
+        learned=results.learned,
+        strongest=StrongestClass(name=best.name, f1=best.f1) if best else None,
+        weakest=_weakest(ranked[-1][-1], results) if len(ranked) > 1 else None,
+        fewest=FewestImages(name=fewest.name, images=fewest.images, share=1 / fewest.images),
+    )
 
 
-def _weakest(row: dict[str, Any], results: dict[str, Any]) -> dict[str, Any]:
-    """The class of lowest F1, and the class that its images are most often taken for."""
-    confusion = results["confusion"]
-    i = confusion["classes"].index(row["name"])
-    others = [(share, j) for j, share in enumerate(confusion["shares"][i]) if j != i and share]
+def _weakest(row: ClassMetrics, results: Results) -> WeakestClass:
+    confusion = results.confusion
+    i = confusion.classes.index(row.name)
+    others = [(share, -j) for j, share in enumerate(confusion.shares[i]) if j != i and share]
     taken = None
     if others:
-        share, j = max(others, key=lambda pair: (pair[0], -pair[1]))
-        taken = {"name": confusion["classes"][j], "share": share}
-    return {"name": row["name"], "f1": row["f1"], "recall": row["recall"], "taken_for": taken}
+        share, j = max(others)
+        taken = TakenFor(name=confusion.classes[-j], share=share)
+    return WeakestClass(name=row.name, f1=row.f1, recall=row.recall, taken_for=taken)
 
 
 def synthetic_state(
     config: dict[str, Any],
-    search: dict[str, Any] | None,
-    worth: dict[str, Any] | None,
+    searched: Sequence[str] | None,
+    gain: SyntheticGain | None,
     learned: bool = True,
 ) -> str | None:
-    """Whether synthetic images helped; None where there was no question of them.
+    """Name whether synthetic images helped; None where the recipe and the search have none.
 
-    raised | lowered | undecided | luck | selected | few_seeds (see `direction`) | unknown (nothing
-    to compare with) | not_chosen (the search found a recipe without)
+    Returns
+    -------
+    not_chosen
+        The search could use them, and found a recipe without.
+    unknown
+        There are no predictions to compare with.
+    raised, lowered
+        The difference in macro-F1 is shown.
+    undecided, luck, selected, few_seeds
+        See `direction`.
     """
     if not uses_synthetic(config):
-        tried = any("synthetic" in name for name in (search or {}).get("parameters", ()))
+        tried = any("synthetic" in name for name in searched or ())
         return "not_chosen" if tried else None
-    if worth is None:
+    if gain is None:
         return "unknown"
-    alone = 0.0  # no family of comparisons, so its interval says it all
-    shown = direction(worth["difference"], alone, worth["seeds"], learned, worth["tried"])
+    alone = 0.0  # a single comparison: its interval says it all
+    shown = direction(gain.difference, alone, gain.seeds, learned, gain.tried)
     return {"higher": "raised", "lower": "lowered"}.get(shown, shown)
 
 
 def verdict_line(verdict: dict[str, Any]) -> str:
-    """The verdict in one line for a terminal."""
+    """The verdict of report.json in one line for a terminal."""
     if verdict["state"] == "running":
         return "no result yet"
     f1, part = verdict["macro_f1"], "test" if verdict["state"] == "done" else "validation"

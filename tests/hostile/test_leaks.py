@@ -145,8 +145,8 @@ def test_a_test_image_that_is_nearly_a_training_image_is_told(
     honest = make_dataset(tmp_path / "honest")
     run = make_run(tmp_path / "run", honest)
     info = report_info(read_run(run))
-    assert info["data"]["look_alikes"] == 0
-    assert "look_alikes" not in info["verdict"]["cautions"]
+    assert info.data.look_alikes == 0
+    assert "look_alikes" not in info.verdict.cautions
 
     parts = pd.read_csv(run / "split.csv")["part"]
     two = parts.index[parts == "train"][[0, 9]].tolist()
@@ -156,9 +156,9 @@ def test_a_test_image_that_is_nearly_a_training_image_is_told(
     table["part"] = [*parts, "test", "test"]
     table.to_csv(copied / "split.csv", index=False)
     info = report_info(read_run(copied))
-    assert info["data"]["look_alikes"] == 2
-    assert "near_duplicates" in {flag["kind"] for flag in info["data"]["quality"]}
-    assert "look_alikes" in info["verdict"]["cautions"]
+    assert info.data.look_alikes == 2
+    assert "near_duplicates" in {flag.kind for flag in info.data.quality}
+    assert "look_alikes" in info.verdict.cautions
     said = shown(write_report(copied).read_text())
     assert "2 of these images look the same as training images of other patients" in said
 
@@ -181,7 +181,7 @@ def test_so_is_one_of_a_test_set_that_lies_elsewhere(tmp_path: Path) -> None:
         recorded |= {"images": len(test_set), "patients": len(set(test_set.patients))}
         (run / "config.json").write_text(json.dumps(config | {"test_set": recorded}))
         content = read_run(run)
-        assert data_info(content)["look_alikes"] == expected
+        assert data_info(content).look_alikes == expected
     every = np.arange(len(shared))
     assert look_alikes(dataset, np.array([trained]), shared, every) == 1
     assert look_alikes(dataset, np.array([trained]), shared, every[every != 7]) == 0

@@ -46,56 +46,56 @@ def best_temperature(labels, p):
 
 
 def test_temperature_is_fitted_on_validation_images_of_each_seed(content, info):
-    for row in info["by_seed"]:
-        p = content.predictions["validation"][row["seed"]]
+    for row in info.by_seed:
+        p = content.predictions["validation"][row.seed]
         want = best_temperature(p.labels, p.probabilities)
-        assert row["temperature"] == pytest.approx(want, rel=1e-3)
-    temperatures = [row["temperature"] for row in info["by_seed"]]
-    assert info["temperature"]["mean"] == pytest.approx(np.mean(temperatures))
+        assert row.temperature == pytest.approx(want, rel=1e-3)
+    temperatures = [row.temperature for row in info.by_seed]
+    assert info.temperature.mean == pytest.approx(np.mean(temperatures))
 
 
 def test_errors_are_of_test_images_and_means_over_seeds(content, info):
     test, y = content.predictions["test"], content.predictions["test"][0].labels
-    temperatures = {row["seed"]: row["temperature"] for row in info["by_seed"]}
-    for row in info["rows"]:
+    temperatures = {row.seed: row.temperature for row in info.by_seed}
+    for row in info.rows:
         ps = [
-            scaled(p.probabilities, temperatures[s] if row["name"] == "tempered" else 1.0)
+            scaled(p.probabilities, temperatures[s] if row.name == "tempered" else 1.0)
             for s, p in test.items()
         ]
         ece = np.mean([calibration_error(y, p, np.ones(len(y))) for p in ps])
         loss = np.mean([-np.log(p[np.arange(len(y)), y]).mean() for p in ps])
-        assert row["ece"]["value"] == pytest.approx(ece)
-        assert row["log_loss"]["value"] == pytest.approx(loss)
-    assert info["rows"][1]["log_loss"]["value"] < info["rows"][0]["log_loss"]["value"]
+        assert row.ece.value == pytest.approx(ece)
+        assert row.log_loss.value == pytest.approx(loss)
+    assert info.rows[1].log_loss.value < info.rows[0].log_loss.value
 
 
 def test_curve_is_that_of_all_seeds_together(content, info):
     test, y = content.predictions["test"], content.predictions["test"][0].labels
     confidence = np.concatenate([p.probabilities.max(1) for p in test.values()])
     right = np.concatenate([p.probabilities.argmax(1) == y for p in test.values()])
-    curve = info["curves"]["trained"]
-    assert sum(b["share"] for b in curve) == pytest.approx(1)
+    curve = info.curves["trained"]
+    assert sum(b.share for b in curve) == pytest.approx(1)
     for b in curve:
-        inside = (confidence >= b["low"]) & (confidence < b["high"])
-        assert b["accuracy"] == pytest.approx(right[inside].mean())
-        assert b["confidence"] == pytest.approx(confidence[inside].mean())
-        assert b["share"] == pytest.approx(inside.mean())
+        inside = (confidence >= b.low) & (confidence < b.high)
+        assert b.accuracy == pytest.approx(right[inside].mean())
+        assert b.confidence == pytest.approx(confidence[inside].mean())
+        assert b.share == pytest.approx(inside.mean())
 
 
 def test_credible_sets_hold_the_class_as_often_as_they_shall(content, info):
     y = content.predictions["test"][0].labels
     covered, sizes = [], []
-    for row in info["by_seed"]:
-        p = scaled(content.predictions["test"][row["seed"]].probabilities, row["temperature"])
-        credible = 1 - p <= row["threshold"] + 1e-12
+    for row in info.by_seed:
+        p = scaled(content.predictions["test"][row.seed].probabilities, row.temperature)
+        credible = 1 - p <= row.threshold + 1e-12
         covered.append(credible[np.arange(len(y)), y].mean())
         sizes.append(credible.sum(axis=1))
-    sets = info["sets"]
-    assert sets["coverage"]["value"] == pytest.approx(np.mean(covered), abs=1e-9)
-    assert sets["size"]["value"] == pytest.approx(np.mean(sizes), abs=1e-9)
-    assert sets["several"]["value"] == pytest.approx(np.mean(np.array(sizes) > 1), abs=1e-9)
-    assert sum(sets[name]["value"] for name in ("one", "several", "none")) == pytest.approx(1)
-    assert sets["coverage"]["value"] == pytest.approx(0.95, abs=0.03)
+    sets = info.sets
+    assert sets.coverage.value == pytest.approx(np.mean(covered), abs=1e-9)
+    assert sets.size.value == pytest.approx(np.mean(sizes), abs=1e-9)
+    assert sets.several.value == pytest.approx(np.mean(np.array(sizes) > 1), abs=1e-9)
+    assert sum(getattr(sets, name).value for name in ("one", "several", "none")) == pytest.approx(1)
+    assert sets.coverage.value == pytest.approx(0.95, abs=0.03)
 
 
 def test_test_images_are_not_fitted_on(content, info):
@@ -107,8 +107,8 @@ def test_test_images_are_not_fitted_on(content, info):
         other = calibration_info(content)
     finally:
         content.predictions["test"][0] = p
-    assert other["by_seed"] == info["by_seed"]
-    assert other["rows"] != info["rows"]
+    assert other.by_seed == info.by_seed
+    assert other.rows != info.rows
 
 
 def test_without_a_test_part_it_is_left_out(run):
@@ -147,7 +147,7 @@ def test_a_sure_network_that_is_always_right_has_a_page(run, dataset):
 
 def test_chart_has_a_dot_for_each_bin(info):
     chart = str(reliability_chart(info))
-    bins = sum(len(curve) for curve in info["curves"].values())
+    bins = sum(len(curve) for curve in info.curves.values())
     assert chart.count("<circle") == bins
     assert "as trained" in chart
     assert "tempered" in chart

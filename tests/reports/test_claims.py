@@ -1,10 +1,16 @@
 """The publication's claims beside a run's results."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 
+from reports.estimates import Estimate
 from reports.report import report_info
 from reports.run import read_run
 from reports.sections.claims import claims_info
+from reports.sections.comparison import AgainstBaselines, Budgets, ComparisonVerdict
+from reports.sections.retention import ChangedAccuracy, Retention
 from tests.reports.conftest import add_cross_phase
 from tests.reports.test_comparison import shown
 from tests.reports.test_report import read
@@ -12,12 +18,20 @@ from tests.reports.test_report import read
 CONFIG = {"recipe": {"cross": {"order": "retrain"}}}
 
 
-def claims(training=None, results=None, comparison=None, worth=None, state=None, forgetting=None):
-    return claims_info(CONFIG, training, results, comparison, worth, state, forgetting)
+GAIN = SimpleNamespace(difference=Estimate(value=0.1, low=0.05, high=0.15), level=0.95)
 
 
-def last(accuracy, loss, epoch=100):
-    return {"last": {"epoch": epoch, "validation_accuracy": accuracy, "validation_loss": loss}}
+def claims(training=None, results=None, comparison=None, gain=None, state=None, retention=None):
+    return claims_info(CONFIG, training, results, comparison, gain, state, retention)
+
+
+def training(*seeds):
+    """Of these accuracies and losses."""
+    last = [
+        {"epoch": 100, "validation_accuracy": accuracy, "validation_loss": loss}
+        for accuracy, loss in seeds
+    ]
+    return SimpleNamespace(seeds=[SimpleNamespace(last=each) for each in last])
 
 
 def test_only_of_recipes_that_retrain():
@@ -27,31 +41,27 @@ def test_only_of_recipes_that_retrain():
 
 
 def test_what_another_generator_is_worth_is_no_claim_of_the_publication():
-    worth = {"difference": {"value": 0.1, "low": 0.05, "high": 0.15}, "level": 0.95}
     for generator, state in (("dcgan", "yes"), ("eigen", "missing")):
         config = {"recipe": CONFIG["recipe"] | {"generator": generator}}
-        found = claims_info(config, None, None, None, worth, "raised", None)
-        assert found["enlarged"]["state"] == state
+        found = claims_info(config, None, None, None, GAIN, "raised", None)
+        assert found.enlarged.state == state
 
 
 def test_nothing_measured_yet():
     found = claims()
-    rows = [*found["validation"], *found["metrics"], found["better"], found["enlarged"]]
-    assert {row["state"] for row in [*rows, found["kept"]]} == {"missing"}
+    rows = [*found.validation, *found.metrics, found.better, found.enlarged, found.kept]
+    assert {row.state for row in rows} == {"missing"}
 
 
 def test_validation_is_mean_and_range_over_seeds():
-    training = {"seeds": [last(0.97, 0.10), last(0.96, 0.20), last(0.98, 0.12)]}
-    accuracy, loss = claims(training)["validation"]
-    assert (accuracy["claimed"], loss["claimed"]) == (0.9633, 0.1187)
-    assert accuracy["mean"] == pytest.approx(0.97)
-    assert (accuracy["low"], accuracy["high"]) == (0.96, 0.98)
-    assert (accuracy["seeds"], accuracy["epochs"]) == (3, 100)
-    assert (accuracy["state"], loss["state"]) == ("open", "open")
-    better = {"seeds": [last(0.9633, 0.1187)]}
-    assert [c["state"] for c in claims(better)["validation"]] == ["yes", "yes"]
-    worse = {"seeds": [last(0.9, 0.3)]}
-    assert [c["state"] for c in claims(worse)["validation"]] == ["no", "no"]
+    accuracy, loss = claims(training((0.97, 0.10), (0.96, 0.20), (0.98, 0.12))).validation
+    assert (accuracy.claimed, loss.claimed) == (0.9633, 0.1187)
+    assert accuracy.mean == pytest.approx(0.97)
+    assert (accuracy.low, accuracy.high) == (0.96, 0.98)
+    assert (accuracy.seeds, accuracy.epochs) == (3, 100)
+    assert (accuracy.state, loss.state) == ("open", "open")
+    assert [c.state for c in claims(training((0.9633, 0.1187))).validation] == ["yes", "yes"]
+    assert [c.state for c in claims(training((0.9, 0.3))).validation] == ["no", "no"]
 
 
 @pytest.mark.parametrize(
@@ -59,29 +69,43 @@ def test_validation_is_mean_and_range_over_seeds():
     [(0.94, 0.99, "yes"), (0.90, 0.93, "no"), (0.92, 0.96, "open")],
 )
 def test_metrics_are_judged_by_their_lowest_class(low, high, state):
-    def row(name, value, low, high):
-        e = {"value": value, "low": low, "high": high}
-        return {"name": name} | dict.fromkeys(("recall", "precision", "specificity", "f1"), e)
+    names = ("recall", "precision", "specificity", "f1")
 
-    overall = {f"macro_{name}": None for name in ("recall", "precision", "specificity", "f1")}
-    results = {
-        "part": "test",
-        "learned": True,
-        "overall": overall,
-        "per_class": [row("a", 0.999, 0.99, 1.0), row("b", (low + high) / 2, low, high)],
-    }
-    for metric in claims(results=results)["metrics"]:
-        assert metric["state"] == state
-        assert metric["lowest"]["class"] == "b"
+    def row(name, low, high):
+        e = Estimate(value=(low + high) / 2, low=low, high=high)
+        return SimpleNamespace(name=name, **dict.fromkeys(names, e))
+
+    results = SimpleNamespace(
+        part="test",
+        learned=True,
+        overall=SimpleNamespace(**{f"macro_{name}": None for name in names}),
+        per_class=[row("a", 0.99, 1.0), row("b", low, high)],
+    )
+    for metric in claims(results=results).metrics:
+        assert metric.state == state
+        assert metric.lowest.name == "b"
 
 
 @pytest.mark.parametrize(
     ("beaten", "beaten_by", "state"), [(3, 0, "yes"), (2, 0, "open"), (2, 1, "no")]
 )
 def test_better_than_every_network(beaten, beaten_by, state):
-    verdict = {"state": "higher", "baselines": 3, "beaten": beaten, "beaten_by": beaten_by}
-    assert claims(comparison={"verdict": verdict})["better"]["state"] == state
-    assert claims(comparison={"verdict": {"state": "running"}})["better"]["state"] == "missing"
+    verdict = AgainstBaselines(
+        state="higher",
+        best="LeNet-5",
+        best_macro_f1=None,
+        gap=GAIN.difference,
+        level=0.95,
+        p_value=0.01,
+        seeds=5,
+        tried=Budgets(method=1, fewest=1, most=1, uneven=False),
+        baselines=3,
+        beaten=beaten,
+        beaten_by=beaten_by,
+    )
+    assert claims(comparison=SimpleNamespace(verdict=verdict)).better.state == state
+    running = SimpleNamespace(verdict=ComparisonVerdict(state="running"))
+    assert claims(comparison=running).better.state == "missing"
 
 
 @pytest.mark.parametrize(
@@ -96,27 +120,33 @@ def test_better_than_every_network(beaten, beaten_by, state):
     ],
 )
 def test_keeps_what_was_learned_while_it_learns(single, cross, seeds, state):
-    changes = [
-        {"name": name, "change": {"value": sum(ends) / 2, "low": ends[0], "high": ends[1]}}
+    rows = [
+        ChangedAccuracy(
+            name=name,
+            images=36,
+            before=0.5,
+            after=0.5,
+            change=Estimate(value=sum(ends) / 2, low=ends[0], high=ends[1]),
+            p_value=0.5,
+        )
         for name, ends in (("single", single), ("cross", cross))
     ]
-    forgetting = {"seeds": seeds, "tried": 1, "level": 0.95, "rows": changes}
-    assert claims(forgetting=forgetting)["kept"]["state"] == state
-    selected = claims(forgetting=forgetting | {"tried": 2})["kept"]["state"]
-    assert selected == "open"
-    only_single = forgetting | {"rows": changes[:1]}
-    assert claims(forgetting=only_single)["kept"]["state"] == "missing"
+    found = Retention(
+        part="test", seeds=seeds, tried=1, enough_seeds=5, level=0.95, resamples=2000, rows=rows
+    )
+    assert claims(retention=found).kept.state == state
+    assert claims(retention=replace(found, tried=2)).kept.state == "open"
+    assert claims(retention=replace(found, rows=rows[:1])).kept.state == "missing"
 
 
 def test_synthetic_images_are_judged_as_in_the_verdict():
-    worth = {"difference": {"value": 0.03, "low": 0.01, "high": 0.05}, "level": 0.95}
     for given, state in (
         ("raised", "yes"),
         ("lowered", "no"),
         ("undecided", "open"),
         ("selected", "open"),
     ):
-        assert claims(worth=worth, state=given)["enlarged"]["state"] == state
+        assert claims(gain=GAIN, state=given).enlarged.state == state
 
 
 def test_the_page_says_on_which_data(compared_run):
@@ -132,8 +162,7 @@ def test_the_page_says_on_which_data(compared_run):
 
 
 def test_what_was_not_compared_says_how_to(synthetic_run, dataset):
-    info = report_info(read_run(synthetic_run))
-    assert info["claims"] is None
+    assert report_info(read_run(synthetic_run)).claims is None
     html, info = read(add_cross_phase(synthetic_run, dataset))
     assert "not compared: run thyroid compare" in shown(html)
     assert info["claims"]["enlarged"]["difference"] == info["synthetic_gain"]["difference"]

@@ -2,17 +2,21 @@
 
 import json
 import re
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from scipy.stats import binomtest
 from sklearn.metrics import f1_score, precision_score, recall_score, roc_auc_score
 
+from reports.estimates import Estimate
 from reports.report import write_report
 from reports.run import read_run
 from reports.sections.comparison import (
     DIFFERENCE_RESAMPLES,
     TITLES,
+    DifferenceAtLevel,
     comparison_info,
     comparison_verdict,
 )
@@ -42,18 +46,22 @@ def rows_of(info, kind):
     return next(table["rows"] for table in info["tables"] if table["kind"] == kind)
 
 
+def table_of(info, kind):
+    return next(table for table in info.tables if table.kind == kind)
+
+
 def shown(html):
     return " ".join(re.sub(r"<[^>]+>", "", html).split())
 
 
 def test_two_tables_with_the_method_first(info):
-    assert [table["kind"] for table in info["tables"]] == ["baseline", "ablation"]
-    names = [[row["name"] for row in table["rows"]] for table in info["tables"]]
+    assert [table.kind for table in info.tables] == ["baseline", "ablation"]
+    names = [[row.name for row in table.rows] for table in info.tables]
     assert names == [
         ["method", "resnet_small", "lenet5", "vgg_small"],
         ["method", "no-x", "mixed"],
     ]
-    assert (info["rows"], info["waiting"], info["images"]) == (6, 0, 36)
+    assert (info.rows, info.waiting, info.images) == (6, 0, 36)
 
 
 def test_metrics_agree_with_scikit_learn(content, info):
@@ -70,29 +78,29 @@ def test_metrics_agree_with_scikit_learn(content, info):
         "single_accuracy": lambda p: np.mean((p.argmax(1) == y)[~cross]),
         "cross_accuracy": lambda p: np.mean((p.argmax(1) == y)[cross]),
     }
-    row = next(r for r in rows_of(info, "baseline") if r["name"] == "vgg_small")
+    row = next(r for r in table_of(info, "baseline").rows if r.name == "vgg_small")
     for name, metric in want.items():
         mean = np.mean([metric(p.probabilities) for p in predicted.values()])
-        assert row["metrics"][name]["value"] == pytest.approx(mean), name
-    for name, e in row["metrics"].items():
+        assert getattr(row.metrics, name).value == pytest.approx(mean), name
+    for name, e in vars(row.metrics).items():
         if name != "ece":  # its interval takes off what chance adds to the value
-            assert e["low"] <= e["value"] <= e["high"]
+            assert e.low <= e.value <= e.high
 
 
 def test_the_method_has_the_metrics_of_the_results(content, info):
     results = results_info(content)
-    method = rows_of(info, "ablation")[0]
-    assert method["metrics"]["macro_f1"] == results["overall"]["macro_f1"]
-    assert method["metrics"]["cross_accuracy"] == results["subsets"][1]["accuracy"]
+    method = table_of(info, "ablation").rows[0]
+    assert method.metrics.macro_f1 == results.overall.macro_f1
+    assert method.metrics.cross_accuracy == results.subsets[1].accuracy
 
 
 def test_differences_are_corrected_by_holm_within_their_table(content, info):
-    rows = rows_of(info, "baseline")[1:]
+    rows = table_of(info, "baseline").others
     method = content.predictions["test"]
     y, patients = method[0].labels, method[0].images["patient_id"]
     found = []
     for row in rows:
-        other = next(r for r in content.rows if r.name == row["name"]).predictions
+        other = next(r for r in content.rows if r.name == row.name).predictions
         named = [
             np.stack([p[seed].probabilities.argmax(1) for seed in range(5)])
             for p in (method, other)
@@ -101,85 +109,81 @@ def test_differences_are_corrected_by_holm_within_their_table(content, info):
             f1_score(y, a, average="macro") - f1_score(y, b, average="macro")
             for a, b in zip(*named, strict=True)
         ]
-        assert row["difference"]["value"] == pytest.approx(np.mean(by_seed))
+        assert row.difference.value == pytest.approx(np.mean(by_seed))
         found.append(
             macro_f1_difference(y, *named, patients, classes=4, resamples=DIFFERENCE_RESAMPLES)
         )
     p = [difference.interval_p_value for difference in found]
     for i, row in enumerate(rows):
         below = [q * (3 - sorted(p).index(q)) for q in p if q <= p[i]]
-        assert row["p_value"] == pytest.approx(min(1, max(below)))
-        assert row["uncorrected_p_value"] == pytest.approx(p[i])
-        ends = found[i].interval(row["difference"]["level"])
-        assert (row["difference"]["low"], row["difference"]["high"]) == pytest.approx(ends)
-    by_p = sorted(rows, key=lambda row: row["uncorrected_p_value"])
-    assert [r["state"] for r in by_p] == ["higher", "higher", "undecided"]
-    assert by_p[0]["difference"]["level"] == pytest.approx(1 - 0.05 / 3)
-    assert by_p[1]["difference"]["level"] == pytest.approx(1 - 0.05 / 2)
-    assert by_p[2]["difference"]["level"] == pytest.approx(0.95)
+        assert row.p_value == pytest.approx(min(1, max(below)))
+        assert row.uncorrected_p_value == pytest.approx(p[i])
+        ends = found[i].interval(row.difference.level)
+        assert (row.difference.low, row.difference.high) == pytest.approx(ends)
+    by_p = sorted(rows, key=lambda row: row.uncorrected_p_value)
+    assert [r.state for r in by_p] == ["higher", "higher", "undecided"]
+    assert by_p[0].difference.level == pytest.approx(1 - 0.05 / 3)
+    assert by_p[1].difference.level == pytest.approx(1 - 0.05 / 2)
+    assert by_p[2].difference.level == pytest.approx(0.95)
 
 
 def test_mcnemar_is_on_the_mean_probabilities(content, info):
     method = content.predictions["test"]
     y, p = method[0].labels, []
-    for row in rows_of(info, "ablation")[1:]:
-        other = next(r for r in content.rows if r.name == row["name"]).predictions
+    for row in table_of(info, "ablation").others:
+        other = next(r for r in content.rows if r.name == row.name).predictions
         right = [
             sum(q[seed].probabilities for seed in range(5)).argmax(1) == y for q in (method, other)
         ]
         only = int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
-        assert (row["mcnemar"]["only_method"], row["mcnemar"]["only_row"]) == only
+        assert (row.mcnemar.only_method, row.mcnemar.only_row) == only
         p.append(binomtest(only[0], sum(only)).pvalue if sum(only) else 1.0)
-        assert row["mcnemar"]["uncorrected_p_value"] == pytest.approx(p[-1])
-    assert rows_of(info, "ablation")[2]["mcnemar"]["p_value"] == pytest.approx(min(1, 2 * p[1]))
+        assert row.mcnemar.uncorrected_p_value == pytest.approx(p[-1])
+    assert table_of(info, "ablation").rows[2].mcnemar.p_value == pytest.approx(min(1, 2 * p[1]))
 
 
 def test_only_seeds_of_both_are_compared(compared_run):
     (compared_run / "rows/vgg_small/predictions/test-seed3.csv").unlink()
     content = read_run(compared_run)
-    row = rows_of(comparison_info(content, results_info(content)), "baseline")[3]
-    assert (row["seeds"], row["shared_seeds"], row["state"]) == (4, 4, "few_seeds")
+    row = table_of(comparison_info(content, results_info(content)), "baseline").rows[3]
+    assert (row.seeds, row.shared_seeds, row.state) == (4, 4, "few_seeds")
     html, _ = read(compared_run)
     assert "mean over seeds; the difference" in shown(html)
 
 
-def verdict_of(*states, gaps=None):
+def verdict_of(*states):
     """Of baselines with these states, the last the best."""
     rows = [
-        {
-            "title": f"network {i}",
-            "state": state,
-            "metrics": {"macro_f1": {"value": 0.5 + i / 100, "low": 0.4, "high": 0.6}},
-            "difference": {"value": 0.042, "low": 0.021, "high": 0.063, "level": 0.99}
+        SimpleNamespace(
+            title=f"network {i}",
+            state=state,
+            metrics=SimpleNamespace(macro_f1=Estimate(value=0.5 + i / 100, low=0.4, high=0.6)),
+            difference=DifferenceAtLevel(value=0.042, low=0.021, high=0.063, level=0.99)
             if state == "higher"
-            else {"value": -0.03, "low": -0.05, "high": -0.01, "level": 0.99},
-            "p_value": 0.004,
-            "shared_seeds": 5,
-            "trials": 0,
-        }
+            else DifferenceAtLevel(value=-0.03, low=-0.05, high=-0.01, level=0.99),
+            p_value=0.004,
+            shared_seeds=5,
+            trials=0,
+        )
         for i, state in enumerate(states)
     ]
-    plan = [{"kind": "baseline", "done": True} for _ in states]
-    return comparison_verdict(
-        {
-            "plan": plan,
-            "tables": [{"kind": "baseline", "rows": [{"trials": 0}, *rows]}] if states else [],
-        }
-    )
+    plan = [SimpleNamespace(kind="baseline", done=True) for _ in states]
+    every = [SimpleNamespace(trials=0), *rows]
+    return comparison_verdict(plan, [SimpleNamespace(kind="baseline", rows=every, others=rows)])
 
 
 def test_verdict_is_of_the_best_baseline():
     found = verdict_of("higher", "higher")
-    assert (found["state"], found["best"]) == ("higher", "network 1")
-    assert (found["beaten"], found["beaten_by"], found["baselines"]) == (2, 0, 2)
-    assert found["gap"] == {"value": 0.042, "low": 0.021, "high": 0.063}
-    assert verdict_of("undecided", "higher")["beaten"] == 1
+    assert (found.state, found.best) == ("higher", "network 1")
+    assert (found.beaten, found.beaten_by, found.baselines) == (2, 0, 2)
+    assert found.gap == Estimate(value=0.042, low=0.021, high=0.063)
+    assert verdict_of("undecided", "higher").beaten == 1
 
 
 def test_verdict_of_a_method_that_is_worse_has_the_gap_above_zero():
     found = verdict_of("higher", "lower")
-    assert found["gap"] == {"value": 0.03, "low": 0.01, "high": 0.05}
-    assert (found["beaten"], found["beaten_by"]) == (1, 1)
+    assert found.gap == Estimate(value=0.03, low=0.01, high=0.05)
+    assert (found.beaten, found.beaten_by) == (1, 1)
 
 
 def set_trials(run, **trials):
@@ -372,11 +376,10 @@ def test_every_row_that_can_be_compared_has_a_title_for_translation():
     assert made == set(TITLES)
 
 
-def test_the_forest_has_a_mark_and_an_interval_for_each_row(compared_run):
-    _, info = read(compared_run)
-    rows = info["comparison"]["tables"][0]["rows"][1:]
+def test_the_forest_has_a_mark_and_an_interval_for_each_row(info):
+    row = info.tables[0].others[0]
     states = ("higher", "lower", "undecided", "few_seeds")
-    chart = forest_chart([rows[0] | {"state": state} for state in states])
+    chart = forest_chart([replace(row, state=state) for state in states])
     assert chart.count('class="interval"') == 3
     assert chart.count('class="interval worse"') == 1
     assert chart.count('<circle class="mark complete"') == 1

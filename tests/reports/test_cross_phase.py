@@ -26,10 +26,10 @@ def test_change_is_of_the_same_seeds_on_single_and_on_cross_images(cross_run):
     (cross_run / "predictions/before-cross/test-seed2.csv").unlink()
     content = read_run(cross_run)
     info = retention_info(content)
-    assert (info["part"], info["seeds"]) == ("test", 4)
+    assert (info.part, info.seeds) == ("test", 4)
     before, after = content.before_cross["test"], content.predictions["test"]
     first = after[0]
-    for row, chosen in zip(info["rows"], (~first.is_cross, first.is_cross), strict=True):
+    for row, chosen in zip(info.rows, (~first.is_cross, first.is_cross), strict=True):
         shares = [
             np.mean(
                 [
@@ -39,12 +39,12 @@ def test_change_is_of_the_same_seeds_on_single_and_on_cross_images(cross_run):
             )
             for p in (before, after)
         ]
-        assert (row["before"], row["after"]) == pytest.approx(tuple(shares))
-        assert row["change"]["value"] == pytest.approx(shares[1] - shares[0])
-        assert row["change"]["low"] <= row["change"]["value"] <= row["change"]["high"]
-        assert row["images"] == chosen.sum()
-    assert [row["name"] for row in info["rows"]] == ["single", "cross"]
-    assert info["rows"][1]["change"]["low"] > 0  # cross images were learned
+        assert (row.before, row.after) == pytest.approx(tuple(shares))
+        assert row.change.value == pytest.approx(shares[1] - shares[0])
+        assert row.change.low <= row.change.value <= row.change.high
+        assert row.images == chosen.sum()
+    assert [row.name for row in info.rows] == ["single", "cross"]
+    assert info.rows[1].change.low > 0  # cross images were learned
 
 
 def test_the_sentence_is_in_points(cross_run):
@@ -80,13 +80,13 @@ def test_runs_without_a_cross_phase_have_nothing_of_it(run):
 
 def test_curves_mark_where_the_cross_phase_begins(cross_run, run):
     info = training_info(read_run(cross_run))
-    assert info["cross_from"] == 9
+    assert info.cross_from == 9
     chart = str(loss_chart(info))
     assert "cross phase \N{RIGHTWARDS ARROW}" in chart
     x = (float(re.search(r'class="mean" d="M([\d.]+)', chart)[1]) - 60) / (336 - 60)
     assert 1 + x * 11 == pytest.approx(8.5, abs=0.01)  # between epochs 8 and 9 of 1 to 12
     info = training_info(read_run(run))
-    assert info["cross_from"] is None
+    assert info.cross_from is None
     assert 'class="mean"' not in str(loss_chart(info))
 
 
@@ -101,7 +101,7 @@ def test_synthetic_images_of_the_cross_phase_alone_count(synthetic_run):
     config["recipe"]["mixing"] = {"synthetic_share": 0.0, "final_share": 0.0}
     config["recipe"]["cross"] = {"order": "retrain", "synthetic": 0.4}
     (synthetic_run / "config.json").write_text(json.dumps(config))
-    assert generators_info(read_run(synthetic_run))["cross_synthetic"] == 0.4
+    assert generators_info(read_run(synthetic_run)).cross_synthetic == 0.4
     html, info = read(synthetic_run)
     assert info["verdict"]["synthetic"]["state"] is not None
     assert "in the cross phase 40" in shown(html)

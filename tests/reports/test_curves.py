@@ -9,7 +9,15 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from reports.report import report_info, write_report
 from reports.run import read_run
-from reports.sections.curves import STEPS, curves_info, recall_steps, roc_steps
+from reports.sections.curves import (
+    STEPS,
+    ClassCurves,
+    Curves,
+    Steps,
+    curves_info,
+    recall_steps,
+    roc_steps,
+)
 from reports.sections.curves_figures import SIDE, curve_chart
 
 
@@ -31,28 +39,28 @@ def test_the_means_of_the_steps_are_the_areas(images, levels):
 
 def test_the_areas_are_those_of_the_table(run):
     info = report_info(read_run(run))
-    rows = {row["name"]: row for row in info["results"]["per_class"]}
-    assert [c["name"] for c in info["curves"]["classes"]] == list(rows)
-    for c in info["curves"]["classes"]:
-        kept = c["method"]
-        assert kept["roc"]["area"] == pytest.approx(rows[c["name"]]["auroc"]["value"], abs=1e-9)
-        assert kept["recall"]["area"] == pytest.approx(rows[c["name"]]["auprc"]["value"], abs=1e-9)
-        for kind in kept.values():
-            assert len(kind["heights"]) <= STEPS
-            assert np.mean(kind["heights"]) == pytest.approx(kind["area"], abs=1e-5)
-        assert c["other"] is None
-    assert info["curves"]["other"] is None
+    rows = {row.name: row for row in info.results.per_class}
+    assert [c.name for c in info.curves.classes] == list(rows)
+    for c in info.curves.classes:
+        kept = c.method
+        assert kept.roc.area == pytest.approx(rows[c.name].auroc.value, abs=1e-9)
+        assert kept.recall.area == pytest.approx(rows[c.name].auprc.value, abs=1e-9)
+        for kind in vars(kept).values():
+            assert len(kind.heights) <= STEPS
+            assert np.mean(kind.heights) == pytest.approx(kind.area, abs=1e-5)
+        assert c.other is None
+    assert info.curves.other is None
 
 
 def test_the_best_baseline_is_drawn_beside_the_method(compared_run):
     info = report_info(read_run(compared_run))
-    best = info["comparison"]["verdict"]["best"]
-    assert info["curves"]["other"] == best
-    table = next(t for t in info["comparison"]["tables"] if t["kind"] == "baseline")
-    row = next(row for row in table["rows"] if row["title"] == best)
-    areas = [c["other"]["roc"]["area"] for c in info["curves"]["classes"]]
-    assert np.mean(areas) == pytest.approx(row["metrics"]["macro_auroc"]["value"], abs=1e-9)
-    chart = curve_chart(info["curves"]["classes"][0])
+    best = info.comparison.verdict.best
+    assert info.curves.other == best
+    table = next(t for t in info.comparison.tables if t.kind == "baseline")
+    row = next(row for row in table.rows if row.title == best)
+    areas = [c.other.roc.area for c in info.curves.classes]
+    assert np.mean(areas) == pytest.approx(row.metrics.macro_auroc.value, abs=1e-9)
+    chart = curve_chart(info.curves.classes[0])
     assert chart.count('class="line solid"') == chart.count('class="line dashed"') == 2
 
 
@@ -60,7 +68,7 @@ def test_a_class_without_images_has_no_curve(run):
     content = read_run(run)
     for predictions in content.predictions["test"].values():
         predictions.images["label"] = predictions.images["label"].replace("graves", "normal")
-    names = [c["name"] for c in curves_info(content, None)["classes"]]
+    names = [c.name for c in curves_info(content, None).classes]
     assert names == ["normal", "hot_nodule", "cold_nodule"]
 
 
@@ -74,15 +82,9 @@ def test_images_of_one_class_alone_leave_the_curves_out(run):
 
 
 def test_a_perfect_classifier_is_drawn_along_the_edges():
-    perfect = {"area": 1.0, "heights": [1.0, 1.0]}
-    chart = curve_chart(
-        {
-            "name": "a_class",
-            "share": 0.5,
-            "method": {"roc": perfect, "recall": perfect},
-            "other": None,
-        }
-    )
+    perfect = Steps(area=1.0, heights=[1.0, 1.0])
+    curves = Curves(roc=perfect, recall=perfect)
+    chart = curve_chart(ClassCurves(name="a_class", share=0.5, method=curves, other=None))
     roc, recall = (d.split() for d in re.findall(r'class="line solid" d="(.*?)"', chart))
     assert "".join(roc).startswith("M40")
     assert f"V{8}H{40 + SIDE}" in "".join(roc).replace(".0", "")

@@ -12,7 +12,7 @@ from reports.sections.front import AIMS, front_info, non_dominated
 from reports.sections.search import search_info
 from tests.reports.conftest import add_objectives, make_run
 from tests.reports.test_report import read
-from thyroid.run_files.trials_csv import read_trials, write_trials
+from thyroid.run_files.trials_csv import Trial, read_trials, write_trials
 
 
 def dominates(a: dict, b: dict, objectives: list[str]) -> bool:
@@ -39,35 +39,38 @@ def test_the_front_is_that_of_brute_force(objectives, seed):
     assert any(found)
 
 
-def trial(number, macro_f1, cross_recall, compute) -> dict:
-    return {
-        "number": number,
-        "macro_f1": macro_f1,
-        "cross_recall": cross_recall,
-        "compute": compute,
-    }
+def trial(number, macro_f1, cross_recall, compute) -> Trial:
+    return Trial(
+        number=number,
+        state="complete",
+        macro_f1=macro_f1,
+        cross_recall=cross_recall,
+        compute=compute,
+        epochs=1,
+        parameters={},
+    )
 
 
 def test_equal_trials_are_on_the_front_together_and_less_compute_is_better():
     trials = [trial(0, 0.8, 0.5, 10), trial(1, 0.8, 0.5, 10), trial(2, 0.8, 0.5, 11)]
-    assert non_dominated(trials, list(AIMS)) == [True, True, False]
+    assert [p.front for p in front_info(trials, list(AIMS), None).points] == [True, True, False]
     assert non_dominated([], list(AIMS)) == []
 
 
 def test_a_trial_without_a_value_is_left_out():
     trials = [trial(0, 0.9, None, 1), trial(1, 0.8, 0.5, 10)]
     info = front_info(trials, list(AIMS), chosen=0)
-    assert [p["number"] for p in info["points"]] == [1]
-    assert (info["trials"], info["left_out"], info["size"]) == (1, 1, 1)
-    assert info["chosen_on"] is False
+    assert [p.number for p in info.points] == [1]
+    assert (info.trials, info.left_out, info.size) == (1, 1, 1)
+    assert info.chosen_on is False
 
 
 def test_an_objective_that_no_trial_has_is_left_out():
     trials = [trial(0, 0.9, None, 5), trial(1, 0.8, None, 1), trial(2, 0.8, None, 7)]
     info = front_info(trials, list(AIMS), chosen=None)
-    assert info["objectives"] == ["macro_f1", "compute"]
-    assert info["without"] == ["cross_recall"]
-    assert [row["number"] for row in info["rows"]] == [0, 1]
+    assert info.objectives == ["macro_f1", "compute"]
+    assert info.without == ["cross_recall"]
+    assert [row.number for row in info.rows] == [0, 1]
 
 
 def test_of_one_objective_there_is_no_front():
@@ -77,13 +80,13 @@ def test_of_one_objective_there_is_no_front():
 def test_a_long_front_is_cut_in_the_table_alone():
     trials = [trial(i, 0.5 + i / 100, 0.5, 10.0 + i) for i in range(30)]
     info = front_info(trials, ["macro_f1", "compute"], None)
-    assert (info["size"], info["listed"], len(info["rows"]), len(info["points"])) == (
+    assert (info.size, info.listed, len(info.rows), len(info.points)) == (
         30,
         20,
         20,
         30,
     )
-    assert [row["number"] for row in info["rows"]] == list(range(29, 9, -1))
+    assert [row.number for row in info.rows] == list(range(29, 9, -1))
 
 
 @pytest.mark.parametrize("objectives", [("macro_f1", "compute"), ("macro_f1", *list(AIMS)[1:])])
@@ -122,12 +125,12 @@ def test_the_best_is_the_chosen_one(run):
     before = search_info(read_run(run))
     html, info = read(add_objectives(run, "macro_f1", playoff=3))
     search = info["search"]
-    assert search["best"]["number"] == before["top"][1]["number"] == search["choice"]["number"]
+    assert search["best"]["number"] == before.top[1].number == search["choice"]["number"]
     assert [t["raced_seeds"] for t in search["top"]] == [5, 5, 5] + [None] * (
         len(search["top"]) - 3
     )
     assert search["choice"] == {
-        "number": before["top"][1]["number"],
+        "number": before.top[1].number,
         "contenders": 3,
         "seeds": 5,
         "mean": pytest.approx(0.71),
@@ -160,9 +163,9 @@ def test_a_choice_that_is_not_the_highest_is_not_called_so(run):
 
 def test_old_trials_have_no_new_columns(run):
     info = search_info(read_run(run))
-    assert info["objectives"] == ["macro_f1"]
-    assert {t["compute"] for t in info["top"]} == {None}
-    assert not math.isnan(info["best"]["macro_f1"])
+    assert info.objectives == ["macro_f1"]
+    assert {t.compute for t in info.top} == {None}
+    assert not math.isnan(info.best.macro_f1)
 
 
 def test_the_command_names_objectives_and_seeds(run):

@@ -1,6 +1,7 @@
 """The numbers behind the page, before anything is drawn."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from sklearn.metrics import f1_score, recall_score
 from reports.page import p_value, points, signed
 from reports.report import write_report
 from reports.run import read_run
-from reports.sections.data import centre_relation, data_info, dataset_info
+from reports.sections.data import ColumnTotal, centre_relation, data_info, dataset_info
 from reports.sections.provenance import command, dotted_fields, training_command, without_folder
 from reports.sections.results import results_info
 from reports.sections.search import search_info
@@ -31,8 +32,8 @@ def test_results_are_means_over_seeds(content):
     wanted = [
         f1_score(p.labels, p.probabilities.argmax(1), average="macro") for p in predictions.values()
     ]
-    assert [s["macro_f1"] for s in info["by_seed"]] == pytest.approx(wanted)
-    assert info["overall"]["macro_f1"]["value"] == pytest.approx(np.mean(wanted))
+    assert [s.macro_f1 for s in info.by_seed] == pytest.approx(wanted)
+    assert info.overall.macro_f1.value == pytest.approx(np.mean(wanted))
     recall = np.mean(
         [
             recall_score(p.labels, p.probabilities.argmax(1), average=None)
@@ -40,61 +41,59 @@ def test_results_are_means_over_seeds(content):
         ],
         0,
     )
-    assert [c["recall"]["value"] for c in info["per_class"]] == pytest.approx(list(recall))
-    for c in info["per_class"]:
-        assert c["recall"]["low"] <= c["recall"]["value"] <= c["recall"]["high"]
+    assert [c.recall.value for c in info.per_class] == pytest.approx(list(recall))
+    for c in info.per_class:
+        assert c.recall.low <= c.recall.value <= c.recall.high
 
 
 def test_confusion_has_every_image_once_per_seed(content):
     info = results_info(content)
-    counts = np.array(info["confusion"]["counts"])
-    assert counts.sum() == info["images"] * len(info["seeds"])
-    assert np.array(info["confusion"]["shares"]).sum(axis=1) == pytest.approx(np.ones(4))
-    diagonal = np.diag(info["confusion"]["shares"])
-    assert [c["recall"]["value"] for c in info["per_class"]] == pytest.approx(list(diagonal))
+    counts = np.array(info.confusion.counts)
+    assert counts.sum() == info.images * len(info.seeds)
+    assert np.array(info.confusion.shares).sum(axis=1) == pytest.approx(np.ones(4))
+    diagonal = np.diag(info.confusion.shares)
+    assert [c.recall.value for c in info.per_class] == pytest.approx(list(diagonal))
 
 
 def test_single_and_cross_images_are_apart(content):
     info = results_info(content)
-    assert [s["name"] for s in info["subsets"]] == ["single", "cross"]
-    assert sum(s["images"] for s in info["subsets"]) == info["images"]
+    assert [s.name for s in info.subsets] == ["single", "cross"]
+    assert sum(s.images for s in info.subsets) == info.images
     p = content.predictions["test"][0]
-    assert info["subsets"][1]["images"] == p.is_cross.sum()
+    assert info.subsets[1].images == p.is_cross.sum()
     by_seed = [
         np.mean((q.labels == q.probabilities.argmax(1))[p.is_cross])
         for q in content.predictions["test"].values()
     ]
-    assert info["subsets"][1]["accuracy"]["value"] == pytest.approx(np.mean(by_seed))
+    assert info.subsets[1].accuracy.value == pytest.approx(np.mean(by_seed))
 
 
 def test_the_guess_names_the_most_frequent_class(content):
     info = results_info(content)
     labels = content.predictions["test"][0].labels
     often = np.bincount(labels).argmax()
-    assert info["guess"]["name"] == content.classes[often]
-    assert info["guess"]["accuracy"] == pytest.approx(np.mean(labels == often))
+    assert info.guess.name == content.classes[often]
+    assert info.guess.accuracy == pytest.approx(np.mean(labels == often))
 
 
 def test_data_are_counted_by_part(content):
     info = data_info(content)
-    assert info["columns"] == ["train", "validation", "test"]
-    assert [t["images"] for t in info["column_totals"]] == [108, 36, 36]
-    assert sum(row["total"] for row in info["classes_table"]) == info["images"] == 180
-    graves = next(row for row in info["classes_table"] if row["name"] == "graves")
-    assert (graves["total"], graves["patients"]) == (90, 45)
-    assert {row["name"]: row["total"] for row in info["crosses"]} == {
+    assert info.columns == ["train", "validation", "test"]
+    assert [t.images for t in info.column_totals] == [108, 36, 36]
+    assert sum(row.total for row in info.classes_table) == info.images == 180
+    graves = next(row for row in info.classes_table if row.name == "graves")
+    assert (graves.total, graves.patients) == (90, 45)
+    assert {row.name: row.total for row in info.crosses} == {
         "graves;cold_nodule": 30,
         "graves;hot_nodule": 30,
     }
-    assert ("colour", "warning", 5) in [
-        (q["kind"], q["severity"], q["images"]) for q in info["quality"]
-    ]
+    assert ("colour", "warning", 5) in [(q.kind, q.severity, q.images) for q in info.quality]
 
 
 def test_a_data_set_alone_is_counted_whole(dataset):
     info = dataset_info(dataset)
-    assert info["columns"] == ["all"]
-    assert info["column_totals"] == [{"images": 180, "patients": 90, "cross": 60}]
+    assert info.columns == ["all"]
+    assert info.column_totals == [ColumnTotal(images=180, patients=90, cross=60)]
 
 
 @pytest.mark.parametrize(
@@ -108,21 +107,20 @@ def test_a_data_set_alone_is_counted_whole(dataset):
     ],
 )
 def test_centre_relation(centres, relation):
-    rows = [{"name": name, "images": images} for name, images in centres.items()]
-    assert (
-        centre_relation({"columns": ["train", "validation", "test"], "centres": rows}) == relation
-    )
+    rows = [SimpleNamespace(name=name, images=images) for name, images in centres.items()]
+    data = SimpleNamespace(columns=["train", "validation", "test"], centres=rows)
+    assert centre_relation(data) == relation
 
 
 def test_centre_relation_without_data_is_unknown():
-    assert centre_relation({"name": "x"}) == "unknown"
+    assert centre_relation(SimpleNamespace(columns=[])) == "unknown"
 
 
 def test_training_has_a_curve_per_seed(content):
     info = training_info(content)
-    assert [s["seed"] for s in info["seeds"]] == [0, 1, 2]
-    assert info["seeds"][0]["epoch"] == list(range(1, 13))
-    assert info["seeds"][0]["last"]["train_loss"] == info["seeds"][0]["train_loss"][-1]
+    assert [s.seed for s in info.seeds] == [0, 1, 2]
+    assert info.seeds[0].epoch == list(range(1, 13))
+    assert info.seeds[0].last["train_loss"] == info.seeds[0].train_loss[-1]
 
 
 def test_warm_started_trials_are_shown_and_not_counted(run):
@@ -131,66 +129,66 @@ def test_warm_started_trials_are_shown_and_not_counted(run):
     trials[first] = replace(trials[first], reason="warm start from earlier trial 3")
     write_trials(run, trials)
     info = search_info(read_run(run))
-    assert (info["ended"], info["warm_started"]) == (23, 1)
-    assert sum(info["states"].values()) == 23
-    assert len(info["history"]) == 24
+    assert (info.ended, info.warm_started) == (23, 1)
+    assert sum(info.states.values()) == 23
+    assert len(info.history) == 24
     own = [trial.computed_stages for trial in trials if trial.number != first]
-    assert info["computed_stages"] == sum(own)
+    assert info.computed_stages == sum(own)
     assert "further one came from earlier runs (warm start)" in write_report(run).read_text()
 
 
 def test_search_history(content):
     info, trials = search_info(content), make_trials(24)
     best = max((t for t in trials if t.state == "complete"), key=lambda trial: trial.macro_f1)
-    assert info["best"]["number"] == best.number
-    assert info["history"][-1]["best_so_far"] == pytest.approx(best.macro_f1)
-    values = [h["best_so_far"] for h in info["history"] if h["best_so_far"] is not None]
+    assert info.best.number == best.number
+    assert info.history[-1].best_so_far == pytest.approx(best.macro_f1)
+    values = [h.best_so_far for h in info.history if h.best_so_far is not None]
     assert values == sorted(values)
-    assert sum(info["states"].values()) == info["ended"] == 24
-    assert info["warm_started"] == 0
-    assert len(info["failed"]) == 1
-    assert len(info["failed"][0]["numbers"]) == info["states"]["failed"]
-    assert [t["macro_f1"] for t in info["top"]] == sorted(
-        (t["macro_f1"] for t in info["top"]), reverse=True
-    )
-    for t in info["top"]:
-        active = "augmentation.thinning_floor" in t["parameters"]
-        assert active == (t["parameters"]["augmentation.thinning"] > 0)
-    assert info["needed_stages"] == sum(t.reused_stages + t.computed_stages for t in trials)
+    assert sum(info.states.values()) == info.ended == 24
+    assert info.warm_started == 0
+    assert len(info.failed) == 1
+    assert len(info.failed[0].numbers) == info.states["failed"]
+    assert [t.macro_f1 for t in info.top] == sorted((t.macro_f1 for t in info.top), reverse=True)
+    for t in info.top:
+        active = "augmentation.thinning_floor" in t.parameters
+        assert active == (t.parameters["augmentation.thinning"] > 0)
+    assert info.needed_stages == sum(t.reused_stages + t.computed_stages for t in trials)
 
 
 def verdict(content, **config):
     data, results = data_info(content), results_info(content)
-    return verdict_info(content.config | config, data, results, search_info(content))
+    return verdict_info(content.config | config, data, results, search_info(content).parameters)
 
 
 def test_verdict_names_what_to_be_careful_with(content):
     found = verdict(content)
-    assert found["state"] == "done"
-    assert found["split"] == "same"
-    assert found["cautions"] == ["few_seeds", "few_images", "few_per_class", "same_centres"]
-    by_f1 = sorted(results_info(content)["per_class"], key=lambda c: c["f1"]["value"])
-    assert found["weakest"]["name"] == by_f1[0]["name"]
-    assert found["strongest"]["name"] == by_f1[-1]["name"]
-    assert found["weakest"]["taken_for"]["name"] != by_f1[0]["name"]
+    assert found.state == "done"
+    assert found.split == "same"
+    assert found.cautions == ["few_seeds", "few_images", "few_per_class", "same_centres"]
+    by_f1 = sorted(results_info(content).per_class, key=lambda c: c.f1.value)
+    assert found.weakest.name == by_f1[0].name
+    assert found.strongest.name == by_f1[-1].name
+    assert found.weakest.taken_for.name != by_f1[0].name
 
 
 def test_verdict_of_a_centre_left_out(content):
     found = verdict(content, recipe={"split": {"leave_out_centre": "C"}})
-    assert (found["split"], found["centre"]) == ("left_out", "C")
-    assert "same_centres" not in found["cautions"]
+    assert (found.split, found.centre) == ("left_out", "C")
+    assert "same_centres" not in found.cautions
 
 
 def test_verdict_of_simulated_or_unnamed_patients(content):
-    data = data_info(content) | {"simulated_images": 3, "unnamed_patients": 2}
+    data = replace(data_info(content), simulated_images=3, unnamed_patients=2)
     found = verdict_info(content.config, data, results_info(content), None)
-    assert {"simulated", "unnamed_patients"} <= set(found["cautions"])
-    assert found["unnamed_patients"] == 2
+    assert {"simulated", "unnamed_patients"} <= set(found.cautions)
+    assert found.unnamed_patients == 2
 
 
 def test_centres_that_nobody_named_are_no_single_centre():
-    centres = [{"name": "unknown", "images": [5, 5]}]
-    assert centre_relation({"centres": centres, "columns": ["train", "test"]}) == "none"
+    data = SimpleNamespace(
+        centres=[SimpleNamespace(name="unknown", images=[5, 5])], columns=["train", "test"]
+    )
+    assert centre_relation(data) == "none"
 
 
 def test_verdict_on_validation_images_says_so(content):
@@ -199,8 +197,8 @@ def test_verdict_on_validation_images_says_so(content):
         found = verdict(content)
     finally:
         content.predictions["test"] = kept
-    assert found["state"] == "validated"
-    assert "validation_only" in found["cautions"]
+    assert found.state == "validated"
+    assert "validation_only" in found.cautions
 
 
 def test_command_is_what_one_would_type(content):

@@ -40,7 +40,7 @@ def test_order_of_grey_is_the_order_of_counts():
 def test_sheet_has_classes_then_crosses_of_the_chosen_images(dataset):
     chosen = np.arange(len(dataset)) % 2 == 0
     sheet = contact_sheet(dataset, chosen, per_group=3)
-    assert [g["name"] for g in sheet] == [
+    assert [g.name for g in sheet] == [
         "normal",
         "graves",
         "hot_nodule",
@@ -48,14 +48,14 @@ def test_sheet_has_classes_then_crosses_of_the_chosen_images(dataset):
         "graves;cold_nodule",
         "graves;hot_nodule",
     ]
-    assert [g["cross"] for g in sheet] == [False] * 4 + [True] * 2
-    assert all(len(g["images"]) == 3 and g["total"] == 15 for g in sheet)
-    first = decode(base64.b64decode(sheet[0]["images"][0].partition(",")[2]))
+    assert [g.cross for g in sheet] == [False] * 4 + [True] * 2
+    assert all(len(g.images) == 3 and g.total == 15 for g in sheet)
+    first = decode(base64.b64decode(sheet[0].images[0].partition(",")[2]))
     assert np.array_equal(first, decode(inverted_grey(dataset.counts[0])))
 
 
 def test_large_images_are_fewer(tmp_path):
     dataset = make_dataset(tmp_path / "large", per_group=12, size=256)
     sheet = contact_sheet(dataset, per_group=12)
-    assert 1 <= len(sheet[0]["images"]) < 12
-    assert sum(len(g["images"]) for g in sheet) * 256**2 <= PIXEL_BUDGET
+    assert 1 <= len(sheet[0].images) < 12
+    assert sum(len(g.images) for g in sheet) * 256**2 <= PIXEL_BUDGET

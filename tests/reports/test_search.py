@@ -15,11 +15,11 @@ from reports.sections.search_space import AXES, LINES, PANELS, evenly, scale_of,
 from reports.sections.search_space_figures import parallel_chart, slice_chart
 from tests.reports.conftest import make_dataset, make_run, make_trials
 from tests.reports.test_report import read
-from thyroid.run_files.trials_csv import read_trials, write_trials
+from thyroid.run_files.trials_csv import Trial, read_trials, write_trials
 
 
 def trial(number, value, state="complete", **parameters):
-    return {"number": number, "state": state, "macro_f1": value, "parameters": parameters}
+    return Trial(number=number, state=state, macro_f1=value, epochs=1, parameters=parameters)
 
 
 def drawn(count, seed=0, weight=0.5):
@@ -35,14 +35,14 @@ def drawn(count, seed=0, weight=0.5):
 
 def test_what_matters_is_told_first_and_the_rest_within_its_range():
     info = importance_info(drawn(60), ("noise", "rate", "kind", "constant"))
-    assert info["state"] == "done"
-    assert info["rows"][0]["name"] == "rate"
-    assert {row["name"] for row in info["rows"]} == {"noise", "rate", "kind"}
-    assert sum(row["value"] for row in info["rows"]) + info["together"] == pytest.approx(1)
-    for row in info["rows"]:
-        assert 0 <= row["low"] <= row["value"] <= row["high"] <= 1
-    assert info["rows"][0]["low"] > 0.8
-    assert info["predicted"] > 0.8
+    assert info.state == "done"
+    assert info.rows[0].name == "rate"
+    assert {row.name for row in info.rows} == {"noise", "rate", "kind"}
+    assert sum(row.value for row in info.rows) + info.together == pytest.approx(1)
+    for row in info.rows:
+        assert 0 <= row.low <= row.value <= row.high <= 1
+    assert info.rows[0].low > 0.8
+    assert info.predicted > 0.8
     assert info == importance_info(drawn(60), ("noise", "rate", "kind", "constant"))
 
 
@@ -53,14 +53,14 @@ def test_what_parameters_do_only_together_is_no_ones_own():
         for i, (a, b) in enumerate(rng.random((200, 2)))
     ]
     info = importance_info(trials, ("a", "b"))
-    assert info["together"] > 0.6
-    assert max(row["value"] for row in info["rows"]) < 0.3
+    assert info.together > 0.6
+    assert max(row.value for row in info.rows) < 0.3
 
 
 def test_noise_is_told_not_to_be_believed():
     rng = np.random.default_rng(3)
     trials = [trial(i, float(rng.random()), a=float(rng.random())) for i in range(60)]
-    assert importance_info(trials, ("a",))["predicted"] < 0
+    assert importance_info(trials, ("a",)).predicted < 0
 
 
 def test_a_rate_matters_by_its_logarithm():
@@ -72,13 +72,13 @@ def test_a_rate_matters_by_its_logarithm():
         value = 0.5 * (power > -3.5) + 0.1 * other
         trials.append(trial(i, value, rate=10**power, other=other))
     info = importance_info(trials, ("other", "rate"))
-    assert info["rows"][0]["name"] == "rate"
-    assert info["rows"][0]["low"] > 0.8
+    assert info.rows[0].name == "rate"
+    assert info.rows[0].low > 0.8
 
 
 def test_of_many_trials_importance_takes_some_from_all_along_the_search():
     info = importance_info(drawn(2 * MOST + 7), ("rate",))
-    assert info["trials"] == MOST
+    assert info.trials == MOST
     assert evenly(range(10), 4) == [0, 2, 5, 7]
     assert evenly(range(3), 4) == [0, 1, 2]
 
@@ -91,18 +91,18 @@ def test_importance_leaves_optunas_messages_as_they_were(recwarn):
 
 
 def test_few_or_equal_trials_have_no_importance():
-    assert importance_info(drawn(ENOUGH - 1), ("rate",))["state"] == "few"
-    assert importance_info([], ("rate",))["state"] == "few"
-    same = [t | {"macro_f1": 0.5} for t in drawn(20)]
-    assert importance_info(same, ("rate", "kind"))["state"] == "flat"
+    assert importance_info(drawn(ENOUGH - 1), ("rate",)).state == "few"
+    assert importance_info([], ("rate",)).state == "few"
+    same = [replace(t, macro_f1=0.5) for t in drawn(20)]
+    assert importance_info(same, ("rate", "kind")).state == "flat"
 
 
 def test_a_parameter_that_only_some_trials_have_is_left_out():
     trials = drawn(20)
-    del trials[3]["parameters"]["kind"]
+    del trials[3].parameters["kind"]
     info = importance_info(trials, ("rate", "kind"))
-    assert info["left_out"] == ["kind"]
-    assert [row["name"] for row in info["rows"]] == ["rate"]
+    assert info.left_out == ["kind"]
+    assert [row.name for row in info.rows] == ["rate"]
 
 
 @pytest.mark.parametrize(
@@ -131,38 +131,38 @@ def test_places_are_linear_logarithmic_or_of_words():
         trial(3, None, "failed", lr=5.0, n=100, kind="c"),
     ]
     info = search_space_info(trials, ("lr", "n", "kind"), chosen=1)
-    assert [axis["kind"] for axis in info["axes"]] == ["log", "number", "word"]
-    assert info["axes"][1]["ticks"] == [(0.0, "2"), (0.5, "4"), (1.0, "6")]
-    assert info["axes"][2]["ticks"] == [(0.25, "a"), (0.75, "b")]
-    places = {line["number"]: line["places"] for line in info["lines"]}
+    assert [axis.kind for axis in info.axes] == ["log", "number", "word"]
+    assert info.axes[1].ticks == [(0.0, "2"), (0.5, "4"), (1.0, "6")]
+    assert info.axes[2].ticks == [(0.25, "a"), (0.75, "b")]
+    places = {line.number: line.places for line in info.lines}
     assert places == {0: [0.0, 0.0, 0.25], 1: [0.5, 0.5, 0.75], 2: [1.0, 1.0, None]}
-    assert info["lines"][-1]["number"] == 1  # the chosen one lies over the others
-    assert {line["number"]: line["shade"] for line in info["lines"]} == {0: 0, 1: None, 2: 2}
-    assert (info["low"], info["high"]) == (0.1, 0.9)
-    assert (info["complete"], info["drawn"], info["valued"], info["marked"]) == (2, 2, 3, 3)
+    assert info.lines[-1].number == 1  # the chosen one lies over the others
+    assert {line.number: line.shade for line in info.lines} == {0: 0, 1: None, 2: 2}
+    assert (info.low, info.high) == (0.1, 0.9)
+    assert (info.complete, info.drawn, info.valued, info.marked) == (2, 2, 3, 3)
 
 
 def test_shades_are_fifths_of_the_complete_trials():
     info = search_space_info(drawn(50), ("rate",), None)
-    shades = [line["shade"] for line in info["lines"]]
+    shades = [line.shade for line in info.lines]
     assert [shades.count(shade) for shade in range(5)] == [10] * 5
-    assert [shade["shade"] for shade in info["shades"]] == list(range(5))
-    assert info["shades"][0]["low"] == info["low"]
-    assert info["shades"][-1]["high"] == info["high"]
+    assert [shade.shade for shade in info.shades] == list(range(5))
+    assert info.shades[0].low == info.low
+    assert info.shades[-1].high == info.high
 
 
 def test_long_axes_have_round_ticks_within_their_ends():
     lr = [10 ** (-4.9 + 0.1 * i) for i in range(30)]
     trials = [trial(i, i / 30, lr=v, n=0.013 + i) for i, v in enumerate(lr)]
-    log, number = search_space_info(trials, ("lr", "n"), None)["axes"]
-    assert [label for _, label in log["ticks"]] == ["1.26e-5", "0.0001", "0.001", "0.01"]
-    assert [label for _, label in number["ticks"]] == ["0.013", "10", "20", "29"]
+    log, number = search_space_info(trials, ("lr", "n"), None).axes
+    assert [label for _, label in log.ticks] == ["1.26e-5", "0.0001", "0.001", "0.01"]
+    assert [label for _, label in number.ticks] == ["0.013", "10", "20", "29"]
 
 
 def test_charts_have_a_mark_for_each_trial_that_has_the_parameter():
     trials = drawn(12)
-    del trials[5]["parameters"]["kind"]
-    trials[2] |= {"state": "pruned"}
+    del trials[5].parameters["kind"]
+    trials[2] = replace(trials[2], state="pruned")
     info = search_space_info(trials, ("rate", "kind"), chosen=7)
     chart = parallel_chart(info)
     assert chart.count('<path class="trial') == 11  # without the one that was stopped
@@ -174,7 +174,7 @@ def test_charts_have_a_mark_for_each_trial_that_has_the_parameter():
     assert kind.count('class="mark complete"') == 10
     assert kind.count('class="mark pruned"') == 1
     assert kind.count('class="mark chosen"') == 1
-    rows = importance_info(drawn(20), ("rate", "kind"))["rows"]
+    rows = importance_info(drawn(20), ("rate", "kind")).rows
     chart = importance_chart(rows, together=0.25)
     assert (chart.count('class="bar"'), chart.count('class="whisker"')) == (2, 2)
     assert chart.count('class="together"') == 1
@@ -183,7 +183,7 @@ def test_charts_have_a_mark_for_each_trial_that_has_the_parameter():
 
 def test_while_nothing_is_chosen_the_best_complete_trial_is_bold():
     trials = drawn(12)
-    best = max(trials, key=lambda t: t["macro_f1"])["number"]
+    best = max(trials, key=lambda t: t.macro_f1).number
     trials.append(trial(12, 0.99, "pruned", rate=0.5))
     assert f'class="trial best" data-trial="{best}"' in parallel_chart(
         search_space_info(trials, ("rate",), None)
@@ -200,14 +200,14 @@ def test_words_without_room_stand_in_two_rows_and_none_is_lost():
 
 def test_of_many_trials_the_best_and_some_others_are_drawn():
     trials = drawn(1000)
-    worst = min(trials, key=lambda t: t["macro_f1"])["number"]
+    worst = min(trials, key=lambda t: t.macro_f1).number
     info = search_space_info(trials, ("rate",), chosen=worst)
-    assert (info["drawn"], info["complete"]) == (LINES, 1000)
-    numbers = [line["number"] for line in info["lines"]]
+    assert (info.drawn, info.complete) == (LINES, 1000)
+    numbers = [line.number for line in info.lines]
     assert len(set(numbers)) == LINES
     assert numbers[-1] == worst  # chosen by another objective, and never left out
-    best = sorted(trials, key=lambda t: -t["macro_f1"])[: LINES // 3 - 1]
-    assert {t["number"] for t in best} <= set(numbers)
+    best = sorted(trials, key=lambda t: -t.macro_f1)[: LINES // 3 - 1]
+    assert {t.number for t in best} <= set(numbers)
 
 
 def test_a_line_has_few_bytes():
@@ -221,7 +221,7 @@ def test_a_line_has_few_bytes():
     chart = parallel_chart(info)
     assert max(len(path) for path in re.findall(r'<path class="trial[^>]*>', chart)) <= 200
     assert chart.count('class="axis"') == AXES + 1
-    assert (info["crossed"], info["panels"], info["parameters"]) == (AXES, PANELS, AXES + 3)
+    assert (info.crossed, info.panels, info.parameters) == (AXES, PANELS, AXES + 3)
 
 
 def test_one_value_or_none_draws_nothing():
@@ -249,7 +249,7 @@ def test_a_search_of_which_nothing_was_complete_is_a_page(run):
     trials = make_trials(12)
     failed = all_with(trials, state="failed", macro_f1=None, reason="out of memory")
     section, info = page(run, failed)
-    assert info["place"] is None
+    assert info["places"] is None
     assert "Trials that failed" in section
     assert "Parallel coordinates" not in section
 
@@ -261,7 +261,7 @@ def test_a_search_of_which_nothing_was_complete_is_a_page(run):
 
 def test_one_trial_is_a_page(run):
     section, info = page(run, all_with(make_trials(1), state="complete", macro_f1=0.5))
-    assert info["place"] is None
+    assert info["places"] is None
     assert "All trials" not in section
 
 
@@ -316,9 +316,9 @@ def test_a_thousand_trials_are_written_in_ten_seconds_and_two_hundred_in_3_mb(tm
 def test_without_a_parameter_that_all_have_and_that_varies_nothing_is_said_to_matter():
     trials = [trial(i, i / 20, **{"a" if i % 2 else "b": float(i)}) for i in range(20)]
     info = importance_info(trials, ("a", "b"))
-    assert (info["state"], info["left_out"]) == ("none_shared", ["a", "b"])
-    constant = importance_info([t | {"parameters": {"a": 1}} for t in trials], ("a",))
-    assert constant["state"] == "none_shared"
+    assert (info.state, info.left_out) == ("none_shared", ["a", "b"])
+    constant = importance_info([replace(t, parameters={"a": 1}) for t in trials], ("a",))
+    assert constant.state == "none_shared"
 
 
 def test_trees_without_any_variance_cost_no_report(monkeypatch):
@@ -329,7 +329,7 @@ def test_trees_without_any_variance_cost_no_report(monkeypatch):
 
     monkeypatch.setattr(FanovaImportanceEvaluator, "evaluate", none)
     info = importance_info(drawn(20), ("rate", "kind"))
-    assert {row["value"] for row in info["rows"]} == {0.0}
+    assert {row.value for row in info.rows} == {0.0}
 
 
 def test_the_chosen_trial_is_among_those_listed(tmp_path):

@@ -56,7 +56,7 @@ def test_sums_are_those_of_the_definition(run):
     assert info["needed"] == pytest.approx(info["computed"] + info["found"] + info["shared"])
     assert info["factor"] == pytest.approx(info["needed"] / info["computed"])
     for name in ("stages", "needed", "computed", "found", "shared"):
-        assert sum(row[name] for row in info["kinds"]) == pytest.approx(info[name])
+        assert sum(getattr(row, name) for row in info.kinds) == pytest.approx(getattr(info, name))
     kinds = [row["kind"] for row in info["kinds"]]
     assert kinds == ["split", "dcgan", "srgan", "synthesis", "classifier", "prediction"]
     assert info["kinds"][1]["factor"] is None  # nothing of it was computed
@@ -155,8 +155,8 @@ def test_a_stage_that_is_listed_twice_is_damage(tmp_path):
 
 def test_the_tree_follows_the_pipeline():
     tree = stage_tree_info(PIPELINE)
-    boxes = tree["boxes"]
-    roles = [(b["role"], b["first_epoch"], b["follows"], b["row"], b["rows"]) for b in boxes]
+    boxes = tree.boxes
+    roles = [(b.role, b.first_epoch, b.follows, b.row, b.rows) for b in boxes]
     assert roles == [
         ("label_filter", 0, None, 0, 1),
         ("srgan", 0, None, 1, 1),
@@ -167,11 +167,9 @@ def test_the_tree_follows_the_pipeline():
         ("classifier", 8, 5, 2, 1),
         ("classifier", 8, 5, 3, 1),
     ]
-    assert [b["look"] for b in boxes] == ["shared"] * 2 + ["found"] + ["shared"] * 3 + [
-        "single"
-    ] * 2
-    assert (tree["rows"], tree["stages"], tree["drawn"], tree["hidden"]) == (4, 8, 8, 0)
-    assert tree["looks"] == ["found", "shared", "single"]
+    assert [b.look for b in boxes] == ["shared"] * 2 + ["found"] + ["shared"] * 3 + ["single"] * 2
+    assert (tree.rows, tree.stages, tree.drawn, tree.hidden) == (4, 8, 8, 0)
+    assert tree.looks == ["found", "shared", "single"]
 
 
 def test_nothing_to_draw_is_no_tree():
@@ -180,7 +178,7 @@ def test_nothing_to_draw_is_no_tree():
 
 def test_a_segment_whose_beginning_is_not_listed_stands_alone():
     tree = stage_tree_info([segment("c", ["gone"], 8)])
-    assert [(b["role"], b["follows"]) for b in tree["boxes"]] == [("classifier", None)]
+    assert [(b.role, b.follows) for b in tree.boxes] == [("classifier", None)]
 
 
 def test_stages_that_need_each_other_do_not_hang():
@@ -199,44 +197,44 @@ SIZES = {
 def test_the_tree_has_bounds_and_accounts_for_every_stage(about):
     stages = make_stages(**about)
     tree = stage_tree_info(stages)
-    boxes = tree["boxes"]
+    boxes = tree.boxes
     drawable = [s for s in stages if s.kind in ("dcgan", "srgan", "synthesis", "classifier")]
-    assert tree["stages"] == len(drawable) == tree["drawn"] + tree["hidden"]
-    assert tree["drawn"] == len(boxes) <= MOST_STAGES
-    assert tree["hidden"] == tree["hidden_roots"] + sum(b["hidden"] for b in boxes)
-    assert tree["rows"] <= MOST_ROWS
+    assert tree.stages == len(drawable) == tree.drawn + tree.hidden
+    assert tree.drawn == len(boxes) <= MOST_STAGES
+    assert tree.hidden == tree.hidden_roots + sum(b.hidden for b in boxes)
+    assert tree.rows <= MOST_ROWS
     assert len(tree_chart(tree)) < 200_000
     if about["trials"] < 1000:
-        assert tree["hidden"] == 0
+        assert tree.hidden == 0
     else:
-        assert tree["rows"] == MOST_ROWS or tree["drawn"] == MOST_STAGES
+        assert tree.rows == MOST_ROWS or tree.drawn == MOST_STAGES
 
 
 @pytest.mark.parametrize("about", SIZES.values(), ids=SIZES)
 def test_boxes_lie_within_what_they_follow_and_never_over_another(about):
     tree = stage_tree_info(make_stages(**about))
-    boxes = tree["boxes"]
+    boxes = tree.boxes
     chart = tree_chart(tree)
     found = re.findall(r'<rect class="[^"]*" x="([^"]+)" y="([^"]+)" width="([^"]+)" he', chart)
     across = [(float(x), float(x) + float(width)) for x, _, width in found]
     assert len(across) == len(boxes)
     for place, box in enumerate(boxes):
-        rows = range(box["row"], box["row"] + box["rows"])
-        assert rows[-1] < tree["rows"]
-        if box["follows"] is not None:
-            before = boxes[box["follows"]]
-            assert before["row"] <= rows[0]
-            assert rows[-1] < before["row"] + before["rows"]
-            assert across[box["follows"]][1] <= across[place][0]
+        rows = range(box.row, box.row + box.rows)
+        assert rows[-1] < tree.rows
+        if box.follows is not None:
+            before = boxes[box.follows]
+            assert before.row <= rows[0]
+            assert rows[-1] < before.row + before.rows
+            assert across[box.follows][1] <= across[place][0]
         for other in range(place):
             apart = across[other][1] <= across[place][0] or across[place][1] <= across[other][0]
-            below = boxes[other]["row"] + boxes[other]["rows"] <= box["row"]
+            below = boxes[other].row + boxes[other].rows <= box.row
             assert apart or below
 
 
 def test_what_most_trainings_need_is_shown():
     stages = make_stages(**SIZES["a large search"])
-    shown = [b["needs"] for b in stage_tree_info(stages)["boxes"] if b["role"] == "dcgan"]
+    shown = [b.needs for b in stage_tree_info(stages).boxes if b.role == "dcgan"]
     assert sorted(shown) == sorted(s.needs for s in stages if s.kind == "dcgan")
 
 
@@ -261,9 +259,9 @@ def test_what_is_not_shown_is_said():
 def test_a_judge_of_synthetic_images_stands_with_the_classifiers():
     real = segment("judge2", ["split", "pool"], 0)
     quality = stage("q", "quality", ["pool", "label_filter", "judge2"])
-    boxes = stage_tree_info([*PIPELINE, real, quality])["boxes"]
+    boxes = stage_tree_info([*PIPELINE, real, quality]).boxes
     last = boxes[-1]
-    assert (last["role"], boxes[last["follows"]]["role"]) == ("label_filter", "synthesis")
+    assert (last.role, boxes[last.follows].role) == ("label_filter", "synthesis")
 
 
 @pytest.mark.parametrize(("segments", "labels"), [(3, 3), (20, 1)])

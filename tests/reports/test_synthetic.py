@@ -5,19 +5,24 @@ import io
 import json
 import re
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from reports.estimates import Estimate
 from reports.report import write_report
 from reports.run import read_run
-from reports.scintigrams import inverted_grey, side_by_side
-from reports.sections.data import data_info
-from reports.sections.generators import generators_info, real_and_synthetic
-from reports.sections.results import results_info
+from reports.scintigrams import SheetGroup, inverted_grey, side_by_side
+from reports.sections.generators import (
+    FilteredImages,
+    MeasuredPair,
+    generators_info,
+    real_and_synthetic,
+)
 from reports.sections.synthetic_gain import synthetic_gain_info, uses_synthetic
-from reports.sections.verdict import synthetic_state, verdict_info, verdict_line
+from reports.sections.verdict import synthetic_state, verdict_line
 from tests.reports.conftest import add_synthetic, make_dataset, make_run
 from tests.reports.test_report import EVIL, Page, read
 from thyroid.configuration import to_json
@@ -39,25 +44,28 @@ def content(tmp_path_factory, dataset):
 
 def test_worth_is_the_difference_of_the_same_seeds(content):
     info = synthetic_gain_info(content)
-    for row in info["by_seed"]:
-        for name, part in (("with", content.predictions), ("without", content.without_synthetic)):
-            predicted = part["test"][row["seed"]]
+    for row in info.by_seed:
+        for name, part in (
+            ("with_synthetic", content.predictions),
+            ("without_synthetic", content.without_synthetic),
+        ):
+            predicted = part["test"][row.seed]
             reached = macro_f1(predicted.labels, predicted.probabilities.argmax(1), 4)
-            assert row[name] == pytest.approx(reached)
-        assert row["difference"] == pytest.approx(row["with"] - row["without"])
-    assert (info["part"], info["seeds"], info["images"], info["patients"]) == ("test", 5, 36, 18)
-    mean = np.mean([row["difference"] for row in info["by_seed"]])
-    gain = info["difference"]
-    assert gain["value"] == pytest.approx(mean)
-    assert info["with"] - info["without"] == pytest.approx(mean)
-    assert gain["low"] < gain["value"] < gain["high"]
-    assert 0 < info["p_value"] <= 1
+            assert getattr(row, name) == pytest.approx(reached)
+        assert row.difference == pytest.approx(row.with_synthetic - row.without_synthetic)
+    assert (info.part, info.seeds, info.images, info.patients) == ("test", 5, 36, 18)
+    mean = np.mean([row.difference for row in info.by_seed])
+    gain = info.difference
+    assert gain.value == pytest.approx(mean)
+    assert info.with_synthetic - info.without_synthetic == pytest.approx(mean)
+    assert gain.low < gain.value < gain.high
+    assert 0 < info.p_value <= 1
 
 
 def test_only_seeds_that_ran_both_ways_are_compared(synthetic_run):
     (synthetic_run / "predictions/without-synthetic/test-seed3.csv").unlink()
     info = synthetic_gain_info(read_run(synthetic_run))
-    assert [row["seed"] for row in info["by_seed"]] == [0, 1, 2, 4]
+    assert [row.seed for row in info.by_seed] == [0, 1, 2, 4]
 
 
 def test_validation_images_stand_in_for_a_missing_test_part(synthetic_run):
@@ -84,79 +92,73 @@ def test_validation_images_stand_in_for_a_missing_test_part(synthetic_run):
     ],
 )
 def test_state_of_the_verdict(low, high, seeds, tried, state):
-    worth = {"difference": {"low": low, "high": high}, "seeds": seeds, "tried": tried}
-    assert synthetic_state(USING, None, worth) == state
+    difference = Estimate(value=(low + high) / 2, low=low, high=high)
+    gain = SimpleNamespace(difference=difference, seeds=seeds, tried=tried)
+    assert synthetic_state(USING, None, gain) == state
 
 
 def test_state_without_a_comparison():
-    search = {"parameters": ["synthetic", "magnitude"]}
     assert synthetic_state(USING, None, None) == "unknown"
     assert synthetic_state({"recipe": {}}, None, None) is None
-    assert synthetic_state({"recipe": {}}, {"parameters": ["magnitude"]}, None) is None
-    assert synthetic_state({"recipe": {}}, search, None) == "not_chosen"
+    assert synthetic_state({"recipe": {}}, ["magnitude"], None) is None
+    assert synthetic_state({"recipe": {}}, ["synthetic", "magnitude"], None) == "not_chosen"
 
 
-def test_line_for_the_terminal_has_the_difference(content):
-    worth = synthetic_gain_info(content)
-    verdict = verdict_info(content.config, data_info(content), results_info(content), None, worth)
-    gain = worth["difference"]
-    assert f"synthetic images make a difference of {gain['value']:+.3f} (" in verdict_line(verdict)
+def test_line_for_the_terminal_has_the_difference(synthetic_run):
+    _, info = read(synthetic_run)
+    gain, line = info["synthetic_gain"]["difference"], verdict_line(info["verdict"])
+    assert f"synthetic images make a difference of {gain['value']:+.3f} (" in line
 
 
 def test_curves_are_of_each_seed_and_stage(content):
     info = generators_info(content)
-    assert [s["seed"] for s in info["dcgan"]["seeds"]] == [0, 1, 2, 3, 4]
-    assert info["dcgan"]["seeds"][0]["epoch"] == list(range(1, 11))
-    assert info["srgan"]["adversarial_from"] == 5
-    assert info["srgan"]["seeds"][2]["last"]["bicubic_psnr_db"] == 16.9
+    assert [s.seed for s in info.dcgan.seeds] == [0, 1, 2, 3, 4]
+    assert info.dcgan.seeds[0].epoch == list(range(1, 11))
+    assert info.srgan.adversarial_from == 5
+    assert info.srgan.seeds[2].last["bicubic_psnr_db"] == 16.9
     assert len(content.epochs) == 5 * 12  # the classifier's lines alone
 
 
 def test_dropped_images_are_summed_over_seeds(content):
-    info = generators_info(content)["filter"]
+    info = generators_info(content).filter
     lines = content.generators["synthesis"]
-    assert [row["name"] for row in info["rows"]] == [
+    assert [row.name for row in info.rows] == [
         *content.classes,
         "graves;cold_nodule",
         "graves;hot_nodule",
         "hot_nodule;cold_nodule",
     ]
     normal = [line["dropped"] for line in lines if line["findings"] == "normal"]
-    assert info["rows"][0] == {
-        "name": "normal",
-        "made": 600,
-        "dropped": sum(normal),
-        "share": sum(normal) / 600,
-    }
-    assert info["all"]["made"] == 5 * 7 * 120
-    assert info["all"]["dropped"] == sum(line["dropped"] for line in lines)
+    assert info.rows[0] == FilteredImages(
+        name="normal", made=600, dropped=sum(normal), share=sum(normal) / 600
+    )
+    assert info.all.made == 5 * 7 * 120
+    assert info.all.dropped == sum(line["dropped"] for line in lines)
 
 
 def test_quality_overall_and_by_combination(content):
-    info, rows = generators_info(content)["quality"], content.quality["rows"]
-    assert [r["measure"] for r in info["overall"]] == [
-        r["measure"] for r in rows if r["group"] == "all"
-    ]
-    assert "frechet_distance" not in info["measures"]  # too few images of any combination
-    assert [g["name"] for g in info["by_group"]][:4] == list(content.classes)
-    recall = info["measures"].index("recall")
-    want = next(r for r in rows if (r["group"], r["measure"]) == ("graves", "recall"))
-    assert info["by_group"][1]["cells"][recall] == {n: want[n] for n in ("synthetic", "real")}
+    info, rows = generators_info(content).quality, content.quality.rows
+    assert [r.measure for r in info.overall] == [r.measure for r in rows if r.group == "all"]
+    assert "frechet_distance" not in info.measures  # too few images of any combination
+    assert [g.name for g in info.by_group][:4] == list(content.classes)
+    recall = info.measures.index("recall")
+    want = next(r for r in rows if (r.group, r.measure) == ("graves", "recall"))
+    assert info.by_group[1].cells[recall] == MeasuredPair(synthetic=want.synthetic, real=want.real)
 
 
 def test_super_resolution_against_bicubic(content):
-    info = generators_info(content)["super_resolution"]
-    assert [row["way"] for row in info["rows"]] == ["bicubic", "pixel", "adversarial"]
-    assert info["psnr_gain_db"] == pytest.approx(0.4)
-    assert info["nearer"] is True
+    info = generators_info(content).super_resolution
+    assert [row.way for row in info.rows] == ["bicubic", "pixel", "adversarial"]
+    assert info.psnr_gain_db == pytest.approx(0.4)
+    assert info.nearer is True
 
 
 def test_costs_are_means_over_seeds(content):
-    costs = {row["name"]: row for row in generators_info(content)["costs"]}
+    costs = {row.name: row for row in generators_info(content).costs}
     assert list(costs) == ["dcgan", "srgan_pixel", "srgan_adversarial", "classifier"]
-    assert [row["epochs"] for row in costs.values()] == [10, 4, 4, 12]
+    assert [row.epochs for row in costs.values()] == [10, 4, 4, 12]
     seconds = sum(line["train_seconds"] for line in content.generators["dcgan"])
-    assert costs["dcgan"]["seconds"] == pytest.approx(seconds / 5)
+    assert costs["dcgan"].seconds == pytest.approx(seconds / 5)
 
 
 def test_a_run_without_synthetic_images_has_none_of_it(run):
@@ -174,7 +176,10 @@ def test_a_run_without_synthetic_images_has_none_of_it(run):
 def test_pairs_have_pixels_of_the_same_size_and_the_same_grey(content, dataset):
     groups = real_and_synthetic(content)
     shown_pixels = [
-        [np.asarray(Image.open(io.BytesIO(base64.b64decode(u.split(",")[1])))) for u in group[side]]
+        [
+            np.asarray(Image.open(io.BytesIO(base64.b64decode(u.split(",")[1]))))
+            for u in getattr(group, side)
+        ]
         for group in groups
         for side in ("real", "synthetic")
     ]
@@ -184,18 +189,18 @@ def test_pairs_have_pixels_of_the_same_size_and_the_same_grey(content, dataset):
     summed = dataset.counts[first].reshape(16, 2, 16, 2).sum(axis=(1, 3))
     shown = Image.open(io.BytesIO(inverted_grey(summed)))
     assert np.array_equal(shown_pixels[0][0], np.asarray(shown))
-    assert groups[-1]["name"] == "hot_nodule;cold_nodule"
-    assert (len(groups[-1]["real"]), len(groups[-1]["synthetic"])) == (0, 3)
+    assert groups[-1].name == "hot_nodule;cold_nodule"
+    assert (len(groups[-1].real), len(groups[-1].synthetic)) == (0, 3)
 
 
 def test_classes_come_before_crosses_and_none_is_lost():
     def sheet(*names):
-        return [{"name": n, "cross": ";" in n, "images": [n]} for n in names]
+        return [SheetGroup(name=n, cross=";" in n, total=1, images=[n]) for n in names]
 
     groups = side_by_side(sheet("a", "b", "a;b"), sheet("b", "c", "b;c"))
-    assert [g["name"] for g in groups] == ["a", "b", "c", "a;b", "b;c"]
-    assert [len(g["real"]) for g in groups] == [1, 1, 0, 1, 0]
-    assert [len(g["synthetic"]) for g in groups] == [0, 1, 1, 0, 1]
+    assert [g.name for g in groups] == ["a", "b", "c", "a;b", "b;c"]
+    assert [len(g.real) for g in groups] == [1, 1, 0, 1, 0]
+    assert [len(g.synthetic) for g in groups] == [0, 1, 1, 0, 1]
 
 
 # The page
