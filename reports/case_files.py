@@ -17,7 +17,7 @@ WHY = ("error", "uncertain")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Cases:
-    """What RUN/cases holds."""
+    """Content of RUN/cases."""
 
     listed: list[dict[str, Any]]
     images: npt.NDArray[np.uint16]

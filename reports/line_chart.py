@@ -22,7 +22,7 @@ def epoch_chart(
     roof: float | None = None,
     *,
     level: float | None = None,
-    since: float | None = None,
+    since: int | None = None,
     since_what: str = "",
 ) -> Markup:
     """A line for each seed and name, and the name beside its end.
@@ -33,8 +33,10 @@ def epoch_chart(
         Each with `epoch`, and a list of values of each field.
     names
         Field -> its name on the chart, and its stroke: solid or dashed.
-    level, since
-        Heights of a fine line across and of one upright, which has `since_what` beside it.
+    level
+        Height of a fine line across.
+    since, since_what
+        First epoch of a later part and its name: an upright line stands before it.
     """
     lines = {
         field: [
@@ -50,13 +52,13 @@ def epoch_chart(
     if level is not None:
         parts.append(svg.line(LEFT, y(level), x.end, y(level), "mean"))
     if since is not None:
-        parts.append(svg.line(x(since), y.start, x(since), y.end, "mean"))
-        if since_what and x(since) < (LEFT + x.end) / 2:
-            parts.append(svg.text(x(since) + 5, TOP + 6, since_what, "start"))
+        upright = x(since - 0.5)
+        parts.append(svg.line(upright, y.start, upright, y.end, "mean"))
+        if since_what and upright < (LEFT + x.end) / 2:
+            parts.append(svg.text(upright + 5, TOP + 6, since_what, "start"))
         elif since_what:  # the names of the lines need the room to the right
-            parts.append(
-                svg.text(x(since) - 5, TOP + 6, f"{since_what} \N{RIGHTWARDS ARROW}", "end")
-            )
+            told = f"{since_what} \N{RIGHTWARDS ARROW}"
+            parts.append(svg.text(upright - 5, TOP + 6, told, "end"))
     ends: list[tuple[float, str, str]] = []
     for field, group in lines.items():
         label, stroke = names[field]
@@ -82,7 +84,7 @@ def epoch_chart(
         shown=", ".join(label for label, _stroke in names.values()),
         seeds=len(seeds),
     )
-    if since_what:
+    if since is not None and since_what:
         alt += " " + _("The {part} begins where the upright line is.").format(part=since_what)
     return svg.picture(parts, alt)
 

@@ -46,11 +46,11 @@ class CardInfo:
     """model.json, without metrics."""
     data: Data
     test_set: dict[str, Any] | None
-    """Of config.json."""
+    """As config.json has it."""
     part: str
     """test | validation"""
     results: Results
-    """Of this one network."""
+    """Results of this one network."""
     cautions: list[str]
     sets: DecidedShares
     onnx_difference: float | None

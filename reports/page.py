@@ -35,7 +35,7 @@ FINDINGS = (
 )
 """Names of classes that are known in other languages."""
 MACHINE = (later("cpu"), later("cores"), later("platform"))
-"""What config.json says of the machine, beside versions."""
+"""Fields of the machine in config.json, beside versions."""
 
 
 def write_page(
@@ -116,7 +116,7 @@ def _script() -> Markup:
 
 
 def _digest(script: str) -> str:
-    """What the page's content security policy allows to run, and nothing else."""
+    """The source that the page's content security policy allows to run."""
     return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
 
 

@@ -25,7 +25,7 @@ from thyroid.run_files.usage_json import Usage, read_usage
 STAGES = {"classifier": "epoch", "dcgan": "epoch", "srgan": "epoch", "synthesis": "findings"}
 """Stages whose lines of metrics.jsonl are shown, and what a line of a seed is about."""
 TEXTS = ("stage", "phase", "part", "findings")
-"""What of such a line is no number."""
+"""Fields of such a line that are text."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,7 +38,7 @@ class PredictedRow(ComparedRow):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Run:
-    """What a run has written. While it is at work, parts are empty."""
+    """Content of a run's folder. While the run is at work, parts are empty."""
 
     folder: Path
     config: dict[str, Any]
@@ -78,12 +78,12 @@ class Run:
 
     @property
     def part(self) -> str | None:
-        """What the results are on: test, or validation where there is no test part (yet)."""
+        """Part of the results: test, or validation where there is no test part (yet)."""
         return _part(self.predictions)
 
     @property
     def tried(self) -> int:
-        """Of how many recipes the images of the results chose this one; test images chose none.
+        """Recipes compared on the images of the results (1 for test images).
 
         Where they did, the best one owes some of its lead over any other to their luck.
         """

@@ -48,7 +48,7 @@ class Quality:
     about: list[str]
     """Sentences on how to read the measures."""
     images: dict[str, int]
-    """Of train, validation and synthetic."""
+    """Number of train, validation and synthetic images."""
     rows: list[MeasuredQuality]
     super_resolution: SuperResolution | None
 

@@ -48,7 +48,7 @@ class ReliabilityBin:
     low: float
     high: float
     share: float
-    """Of all answers."""
+    """Share of all answers."""
     confidence: float
     """Mean stated probability."""
     accuracy: float
@@ -104,7 +104,7 @@ class MeasuredCalibration(Calibration):
     sets: CredibleSets
     by_seed: list[SeedCalibration]
     flat_intervals: bool
-    """Whether any interval has no width."""
+    """True: some interval has no width."""
 
 
 def calibration_info(run: Run) -> Calibration | None:

@@ -108,7 +108,7 @@ class Claims:
     loss_allowed: float
     """Loss of accuracy on single images that still counts as keeping."""
     part: str | None
-    """Of the metrics: test | validation."""
+    """test | validation: the images of the metrics."""
     validation: list[ValidationClaim]
     metrics: list[MetricClaim]
     better: BetterClaim

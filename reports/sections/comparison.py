@@ -123,7 +123,7 @@ class DifferenceAtLevel(Estimate):
     """The method's macro-F1 less the row's, of the seeds that both have."""
 
     level: float
-    """Of the interval: Holm's in its table."""
+    """Level of the interval: Holm's in its table."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +148,7 @@ class OtherRow(MethodRow):
     uncorrected_p_value: float
     mcnemar: McNemarTest
     state: Direction
-    """What the difference shows."""
+    """Meaning of the difference."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,11 +171,11 @@ class Budgets:
 
     method: int
     fewest: int
-    """Of a baseline."""
+    """Least of a baseline."""
     most: int
-    """Of a baseline."""
+    """Most of a baseline."""
     uneven: bool
-    """Whether more were tried for the method than for some baseline."""
+    """True: more were tried for the method than for some baseline."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,7 +197,7 @@ class AgainstBaselines(ComparisonVerdict):
     gap: Estimate
     """Macro-F1 of the method less the best baseline's; the reverse where the state is lower."""
     level: float
-    """Of the gap's interval."""
+    """Level of the gap's interval."""
     p_value: float
     seeds: int
     tried: Budgets
@@ -242,7 +242,7 @@ class Comparison:
     waiting: int
     """Rows without predictions."""
     level: float
-    """Of the metrics' intervals."""
+    """Level of the metrics' intervals."""
     enough_seeds: int
     part: str | None
     """test | validation; None where nothing is predicted yet, as the next two."""
@@ -253,10 +253,10 @@ class Comparison:
     """Baselines, then ablations, as soon as one is done."""
     levels: Levels | None
     flat_intervals: bool
-    """Whether any interval has no width."""
+    """True: some interval has no width."""
     verdict: ComparisonVerdict
     best_confusion: BaselineConfusion | None
-    """Of the best baseline."""
+    """Confusion matrix of the best baseline."""
 
 
 def comparison_info(run: Run, results: Results | None) -> Comparison | None:

@@ -45,7 +45,7 @@ class ClassCurves:
 
     name: str
     share: float
-    """Of the images that are of the class: the precision of a guess."""
+    """Share of the images that are of the class: the precision of a guess."""
     method: Curves
     other: Curves | None
 

@@ -66,7 +66,7 @@ class SeparateTestSet:
     patients: int | None
     digest: str | None
     others: bool
-    """Whether its patients are known to be others: both data sets name them by one key, and a run
+    """True: its patients are known to be others, as both data sets name them by one key and a run
     with a patient of both was refused."""
 
 

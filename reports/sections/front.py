@@ -24,7 +24,7 @@ class FrontPoint:
     compute: float | None
     """Stage-seconds."""
     front: bool
-    """Whether it is on the front."""
+    """True: it is on the front."""
     chosen: bool
 
 
@@ -43,11 +43,11 @@ class Front:
     size: int
     """Trials on the front."""
     listed: int
-    """Of these in the table."""
+    """Those of them in the table."""
     chosen: int | None
     """Number of the chosen trial."""
     chosen_on: bool | None
-    """Whether it is on the front."""
+    """True: it is on the front."""
     points: list[FrontPoint]
     rows: list[Trial]
     """The table: the best of the front by the first objective."""
@@ -94,7 +94,7 @@ def front_info(
 def non_dominated(
     trials: Sequence[Mapping[str, float | None]], objectives: Sequence[str]
 ) -> list[bool]:
-    """Whether each trial is on the front; one that lacks a value never is.
+    """Return True for each trial on the front; one that lacks a value is not.
 
     a dominates b: no objective of a is worse, and one is better. So trials with the same values
     are on the front together.

@@ -34,7 +34,7 @@ class DcganTraining:
     diversity: Values
     """How much pictures of the same findings differ, over how much real ones do."""
     last: dict[str, float | None]
-    """Of the last epoch."""
+    """Values of the last epoch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ class SrganTraining:
     bicubic_psnr_db: Values
     pixel_loss: Values
     last: dict[str, float | None]
-    """Of the last epoch."""
+    """Values of the last epoch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +109,7 @@ class QualityTables:
 
     about: list[str]
     images: dict[str, int]
-    """Of train, validation and synthetic."""
+    """Number of train, validation and synthetic images."""
     overall: list[MeasuredQuality]
     measures: list[str]
     """That some findings have."""
@@ -134,9 +134,9 @@ class Enlargement:
     images: int
     rows: list[EnlargedImages]
     psnr_gain_db: float | None
-    """Of the pixel part, whose loss aims at it."""
+    """PSNR gained by the pixel part, whose loss aims at it."""
     nearer: bool | None
-    """Whether the adversarial part's images are nearer to real ones in kernel distance."""
+    """True: the adversarial part's images are nearer to real ones in kernel distance."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,14 +157,14 @@ class Generators:
     """Synthetic images, all but their gain."""
 
     synthetic_share: float
-    """Of a training batch, until the learning rate decays."""
+    """Share of a training batch, until the learning rate decays."""
     final_share: float
-    """While it decays."""
+    """Share while it decays."""
     cross_synthetic: float | None
-    """Among the crosses of the cross phase; None where there is no such phase."""
+    """Share among the crosses of the cross phase; None where there is no such phase."""
     crosses_alone: bool
     name: str
-    """Of the generator."""
+    """Name of the generator."""
     scale: int
     """Factor by which an SRGAN enlarges; 1: none does."""
     rejection: float

@@ -28,7 +28,4 @@ def diversity_chart(dcgan: Dcgan) -> Markup:
 def psnr_chart(srgan: Srgan) -> Markup:
     """PSNR on validation images per epoch, beside bicubic interpolation's."""
     names = {"validation_psnr_db": ("SRGAN", "solid"), "bicubic_psnr_db": (_("bicubic"), "dashed")}
-    begins = srgan.adversarial_from
-    return epoch_chart(
-        srgan.seeds, names, "PSNR, dB", since=None if begins is None else begins - 0.5
-    )
+    return epoch_chart(srgan.seeds, names, "PSNR, dB", since=srgan.adversarial_from)

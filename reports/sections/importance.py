@@ -20,7 +20,7 @@ RESAMPLES = 8
 MOST = 300
 """Most trials that are used, spread evenly over the search; more take longer and change little."""
 TREES, DEPTH = 16, 7
-"""Of the forests; deeper ones overfit single trials."""
+"""Size of the forests; deeper ones overfit single trials."""
 Columns = Mapping[str, Sequence[Any]]
 """Parameter -> a number or a word of every trial."""
 

@@ -53,7 +53,7 @@ def command(config: dict[str, Any], run: str) -> str:
         return shlex.join(["thyroid", "demo", "--trials", str(search.get("trials"))])
     compared = config.get("comparison")
     if compared:
-        options = {
+        options: dict[str, object] = {
             "--models": compared.get("models"),
             "--trials-per-model": compared.get("trials_per_model"),
             "--space": without_folder(compared.get("space")),
@@ -81,7 +81,7 @@ def command(config: dict[str, Any], run: str) -> str:
 def _whole(
     config: dict[str, Any],
     run: str,
-    options: dict[str, Any],
+    options: dict[str, object],
     settings: dict[str, Any],
     flags: Sequence[str] = (),
 ) -> str:
@@ -100,7 +100,10 @@ def _whole(
 
 def training_command(config: dict[str, Any], run: str) -> str:
     """Train the run's recipe again, in a new folder."""
-    options = {"--recipe": f"{run}/recipe.json", "--seeds": len(config.get("seeds", [])) or None}
+    options: dict[str, object] = {
+        "--recipe": f"{run}/recipe.json",
+        "--seeds": len(config.get("seeds", [])) or None,
+    }
     words = ["thyroid", "train", _dataset(config), f"{run}-again"]
     return _words(words, options | _files(config))
 
@@ -116,7 +119,7 @@ def _dataset(config: dict[str, Any]) -> str:
     return Path(str(recorded.get("folder") or recorded.get("name"))).name
 
 
-def _files(config: dict[str, Any]) -> dict[str, Any]:
+def _files(config: dict[str, Any]) -> dict[str, object]:
     """The options that name a test set and files of weights, where the run needs them."""
     recipe, tested = config.get("recipe", {}), config.get("test_set")
     return {
@@ -128,6 +131,6 @@ def _files(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _words(words: list[str], options: dict[str, Any]) -> str:
+def _words(words: list[str], options: dict[str, object]) -> str:
     given = {name: value for name, value in options.items() if value is not None}
     return shlex.join([*words, *(str(word) for pair in given.items() for word in pair)])

@@ -106,7 +106,7 @@ class Chance:
     """That the macro-F1 is luck. Bonferroni's where the images chose among several recipes, as the
     best of many is lucky on the images that chose it."""
     exchanges: int
-    """Of predictions among patients."""
+    """Number of exchanges of predictions among patients."""
     tried: int
     """Recipes that these images chose among."""
 
@@ -121,7 +121,7 @@ class Results:
     patients: int
     cross_images: int
     level: float
-    """Of all intervals."""
+    """Level of all intervals."""
     resamples: int
     seeds: list[int]
     by_seed: list[SeedMetrics]
@@ -130,12 +130,12 @@ class Results:
     subsets: list[SubsetMetrics]
     """Single and cross images, where there are any."""
     flat_intervals: bool
-    """Whether any interval has no width."""
+    """True: some interval has no width."""
     confusion: Confusion
     guess: Guess
     chance: Chance
     learned: bool
-    """Whether the macro-F1 is above chance."""
+    """True: the macro-F1 is above chance."""
 
 
 def results_info(run: Run) -> Results | None:

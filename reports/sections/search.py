@@ -32,7 +32,7 @@ class HistoryPoint:
     """complete | pruned | failed"""
     macro_f1: float | None
     best_so_far: float | None
-    """Of the complete trials."""
+    """Highest macro-F1 of a complete trial up to here."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,9 +45,9 @@ class Choice:
     seeds: int | None
     """Trainings that the chosen trial got in the seed race."""
     mean: float | None
-    """Of its macro-F1 over them."""
+    """Mean of its macro-F1 over them."""
     is_best: bool
-    """Whether its mean is the best of the seed race, or else its macro-F1 that of all trials."""
+    """True: its mean is the best of the seed race; without one, its macro-F1 is the best of all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +97,7 @@ class Search:
     all: list[Trial]
     """The chosen trial and the best ones, by number."""
     listed: int
-    """Of `all`."""
+    """Length of `all`."""
     trials_in_all: int
     best: Trial | None
     """The chosen trial, or else the best one."""

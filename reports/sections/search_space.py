@@ -31,7 +31,7 @@ class ParameterAxis:
     kind: str
     """number | log | word"""
     few: bool
-    """Whether it has few different values."""
+    """True: it has few different values."""
     low: float
     high: float
     words: list[str]
@@ -62,7 +62,7 @@ class TrialLine:
     state: str
     macro_f1: float
     shade: int | None
-    """Of complete trials: 0 for the lowest fifth of the values to 4."""
+    """Fifth of the values, 0 (lowest) to 4; None of a trial that is not complete."""
     chosen: bool
     places: list[float | None]
     """On each axis, from 0 to 1; None: the trial has no such parameter."""
@@ -87,14 +87,14 @@ class SearchSpace:
     valued: int
     """Trials with a value; they may have been stopped."""
     marked: int
-    """Of these with a mark in the slices."""
+    """Those of them with a mark in the slices."""
     parameters: int
     crossed: int
     """Axes that the lines cross, the first ones."""
     panels: int
     """Axes that have a slice, the first ones."""
     low: float
-    """Of macro-F1."""
+    """Lowest macro-F1."""
     high: float
     bold: int | None
     """Number of the chosen trial, or else of the best complete one."""

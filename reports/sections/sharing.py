@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from reports.run import Run
 from reports.sections.stage_tree import StageTree, stage_tree_info
@@ -31,7 +30,7 @@ class StageSeconds:
 
     stages: int
     needed: float
-    """Of all trainings, had each computed its own stages."""
+    """Sum over all trainings, had each computed its own stages."""
     computed: float
     found: float
     """In the store, left there by earlier runs."""
@@ -63,22 +62,23 @@ def sharing_info(run: Run) -> Sharing | None:
         return None
     kinds = sorted({s.kind for s in stages}, key=lambda kind: (_place(kind), kind))
     rows = [
-        KindSeconds(kind=kind, **_sums([s for s in stages if s.kind == kind])) for kind in kinds
+        KindSeconds(kind=kind, **vars(_sums([s for s in stages if s.kind == kind])))
+        for kind in kinds
     ]
-    return Sharing(**_sums(stages), kinds=rows, tree=stage_tree_info(stages))
+    return Sharing(**vars(_sums(stages)), kinds=rows, tree=stage_tree_info(stages))
 
 
-def _sums(stages: Sequence[NeededStage]) -> dict[str, Any]:
+def _sums(stages: Sequence[NeededStage]) -> StageSeconds:
     needed = sum((s.seconds * s.needs for s in stages), 0.0)
     computed = sum((s.seconds for s in stages if not s.found), 0.0)
-    return {
-        "stages": len(stages),
-        "needed": needed,
-        "computed": computed,
-        "found": sum((s.seconds for s in stages if s.found), 0.0),
-        "shared": sum((s.seconds * (s.needs - 1) for s in stages), 0.0),
-        "factor": needed / computed if computed else None,
-    }
+    return StageSeconds(
+        stages=len(stages),
+        needed=needed,
+        computed=computed,
+        found=sum((s.seconds for s in stages if s.found), 0.0),
+        shared=sum((s.seconds * (s.needs - 1) for s in stages), 0.0),
+        factor=needed / computed if computed else None,
+    )
 
 
 def _place(kind: str) -> int:

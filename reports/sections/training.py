@@ -26,7 +26,7 @@ class SeedTraining:
     validation_accuracy: Values
     validation_macro_f1: Values
     last: dict[str, float | None]
-    """Of the last epoch."""
+    """Values of the last epoch."""
     train_seconds: float
     images_per_second: float | None
     """Median over epochs."""

@@ -23,9 +23,9 @@ class UsedHours:
     processor_hours: float
     gpu_hours: float
     processor_share: float | None
-    """Of the nodes' processor-hours; None where they have none."""
+    """Share of the nodes' processor-hours; None where they have none."""
     gpu_share: float | None
-    """Of the nodes' GPU-hours; None where they have none."""
+    """Share of the nodes' GPU-hours; None where they have none."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,12 +18,12 @@ ENOUGH_PER_CLASS = 10
 
 @dataclass(frozen=True, kw_only=True)
 class SyntheticVerdict:
-    """Whether synthetic images helped."""
+    """Effect of synthetic images."""
 
     state: str | None
     """See `synthetic_state`."""
     difference: Estimate | None
-    """Of the macro-F1, with less without."""
+    """Macro-F1 with synthetic images less that without."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class Verdict:
     comparison: ComparisonVerdict | None
     enough: Enough
     cautions: list[str]
-    """What the reader must know, by name; the template has a sentence for each."""
+    """Names of what the reader must know; the template has a sentence for each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +116,7 @@ class ResultsVerdict(Verdict):
     guess: Guess
     chance: Chance
     learned: bool
-    """Whether the macro-F1 is above chance. Where it is not, no difference is called a gain."""
+    """True: the macro-F1 is above chance. Else no difference is called a gain."""
     strongest: StrongestClass | None
     weakest: WeakestClass | None
     fewest: FewestImages

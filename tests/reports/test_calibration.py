@@ -122,7 +122,7 @@ def test_without_a_test_part_it_is_left_out(run):
 
 def test_only_seeds_with_both_parts_count(run):
     (run / "predictions/validation-seed1.csv").unlink()
-    assert [row["seed"] for row in calibration_info(read_run(run))["by_seed"]] == [0, 2]
+    assert [row.seed for row in calibration_info(read_run(run)).by_seed] == [0, 2]
     for path in (run / "predictions").glob("validation-*.csv"):
         path.unlink()
     html, info = read(run)

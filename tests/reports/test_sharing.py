@@ -50,16 +50,16 @@ PIPELINE = [
 def test_sums_are_those_of_the_definition(run):
     listed = make_stages(trials=9, segments=5, found=("dcgan", "split"))
     info = sharing_info(read_run(add_stages(run, trials=9, segments=5, found=("dcgan", "split"))))
-    assert info["needed"] == pytest.approx(sum(s.seconds * s.needs for s in listed))
-    assert info["computed"] == pytest.approx(sum(s.seconds for s in listed if not s.found))
-    assert info["found"] == pytest.approx(sum(s.seconds for s in listed if s.found))
-    assert info["needed"] == pytest.approx(info["computed"] + info["found"] + info["shared"])
-    assert info["factor"] == pytest.approx(info["needed"] / info["computed"])
+    assert info.needed == pytest.approx(sum(s.seconds * s.needs for s in listed))
+    assert info.computed == pytest.approx(sum(s.seconds for s in listed if not s.found))
+    assert info.found == pytest.approx(sum(s.seconds for s in listed if s.found))
+    assert info.needed == pytest.approx(info.computed + info.found + info.shared)
+    assert info.factor == pytest.approx(info.needed / info.computed)
     for name in ("stages", "needed", "computed", "found", "shared"):
         assert sum(getattr(row, name) for row in info.kinds) == pytest.approx(getattr(info, name))
-    kinds = [row["kind"] for row in info["kinds"]]
+    kinds = [row.kind for row in info.kinds]
     assert kinds == ["split", "dcgan", "srgan", "synthesis", "classifier", "prediction"]
-    assert info["kinds"][1]["factor"] is None  # nothing of it was computed
+    assert info.kinds[1].factor is None  # nothing of it was computed
 
 
 def test_the_page_says_what_was_computed(run):

@@ -71,7 +71,7 @@ def test_only_seeds_that_ran_both_ways_are_compared(synthetic_run):
 def test_validation_images_stand_in_for_a_missing_test_part(synthetic_run):
     for path in (synthetic_run / "predictions").rglob("test-*.csv"):
         path.unlink()
-    assert synthetic_gain_info(read_run(synthetic_run))["part"] == "validation"
+    assert synthetic_gain_info(read_run(synthetic_run)).part == "validation"
     html, info = read(synthetic_run)
     assert "macro-F1 on the validation images" in html
     assert "validation_only" in info["verdict"]["cautions"]
@@ -275,7 +275,7 @@ def test_a_search_that_chose_none_says_so(run):
 
 
 GAPS = [
-    ("predictions/without-synthetic", "What the synthetic images are worth is not known"),
+    ("predictions/without-synthetic", "The gain from synthetic images is not known"),
     ("synthetic/quality.json", "The quality of the synthetic images has not been measured yet"),
     ("synthetic/examples", "There are no synthetic images to show yet"),
     ("metrics.jsonl", "No epoch of a generator has ended yet"),
