@@ -9,10 +9,11 @@ from typing import Any
 
 import pandas as pd
 
+from reports.estimates import Estimate
 from reports.report import write_report
 from reports.run import read_run
-from reports.sections.comparison import comparison_info
-from reports.sections.results import results_info
+from reports.sections.comparison import RowMetrics, comparison_info
+from reports.sections.results import OverallMetrics, results_info
 from thyroid.recipe import Recipe, read_recipe
 from thyroid.run_files.config_json import RECIPE, began_with, not_understood, read_config
 from thyroid.run_files.trials_csv import read_trials
@@ -73,18 +74,15 @@ class Run:
         results = results_info(read)
         if results is None:
             return pd.DataFrame(columns=["recipe", "kind", "part", "images", "seeds", *METRICS])
-        tables = (comparison_info(read, results) or {"tables": []})["tables"]
-        others = [row for table in tables for row in table["rows"][1:]]
-        method = {"metrics": results["overall"], "seeds": len(results["seeds"])}
-        listed = []
-        for row in [{"name": METHOD, "kind": METHOD} | method, *others]:
-            named = {"recipe": row["name"], "kind": row["kind"], "part": results["part"]}
-            named |= {"images": results["images"], "seeds": row["seeds"]}
-            for metric in METRICS:
-                named |= _columns(metric, row["metrics"][metric])
-            if "difference" in row:
-                named |= _columns("difference", row["difference"]) | {"p_value": row["p_value"]}
-            listed.append(named)
+        compared = comparison_info(read, results)
+        others = [row for table in compared.tables for row in table.others] if compared else []
+        every = {"part": results.part, "images": results.images}
+        method: dict[str, Any] = {"recipe": METHOD, "kind": METHOD, **every}
+        listed = [method | {"seeds": len(results.seeds)} | _metrics(results.overall)]
+        for row in others:
+            named: dict[str, Any] = {"recipe": row.name, "kind": row.kind, **every}
+            named |= {"seeds": row.seeds} | _metrics(row.metrics)
+            listed.append(named | _columns("difference", row.difference) | {"p_value": row.p_value})
         return pd.DataFrame(listed)
 
     @property
@@ -122,7 +120,10 @@ class Run:
         return f"<p><b>{named}</b>: {html.escape(about)}</p>{shown}"
 
 
-def _columns(name: str, estimate: dict[str, float] | None) -> dict[str, float | None]:
-    """An estimate, and the ends of its interval."""
-    sides = {"": "value", "_low": "low", "_high": "high"}
-    return {name + end: estimate[side] if estimate else None for end, side in sides.items()}
+def _metrics(metrics: OverallMetrics | RowMetrics) -> dict[str, float | None]:
+    return _columns("macro_f1", metrics.macro_f1) | _columns("accuracy", metrics.accuracy)
+
+
+def _columns(name: str, estimate: Estimate | None) -> dict[str, float | None]:
+    value, low, high = (estimate.value, estimate.low, estimate.high) if estimate else (None,) * 3
+    return {name: value, f"{name}_low": low, f"{name}_high": high}
