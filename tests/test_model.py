@@ -19,7 +19,7 @@ from sklearn.metrics import accuracy_score, f1_score, log_loss
 
 from reports.model_card import model_card, model_card_info, text
 from reports.run import read_run
-from tests.test_cli import FEW
+from tests.short_trainings import FEW
 from tests.toy import CLASSES, PRECISION, toy_recipe, write_toy
 from thyroid.cli import main
 from thyroid.data.dataset import Dataset

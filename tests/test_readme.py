@@ -24,7 +24,7 @@ import pytest
 import yaml
 
 import thyroid
-from tests.test_cli import FEW, MIXED, TINY
+from tests.short_trainings import FEW, MIXED, TINY
 from thyroid.cli import SUMMARIES, main
 from thyroid.data import data_checks
 from thyroid.data.data_checks import NAMED_FLAGS

@@ -23,7 +23,7 @@ from tests.reports.conftest import (
     make_run,
 )
 from tests.reports.test_comparison import shown
-from tests.test_cli import FEW
+from tests.short_trainings import FEW
 from tests.toy import write_toy
 from thyroid.cli import main
 from thyroid.data.dataset import Dataset

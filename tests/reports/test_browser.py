@@ -19,7 +19,7 @@ from reports.inspect_page import write_inspection
 from reports.report import write_report
 from tests.data.make_dicom import save_nm
 from tests.reports import conftest as made
-from tests.test_cli import MIXED, cross_data
+from tests.short_trainings import MIXED, cross_data
 from thyroid.data.dataset import Dataset
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]

@@ -20,7 +20,7 @@ import ray
 from rich.console import Console
 
 from tests.execution.test_stage_scheduler import ENDLESS, segments, until, within
-from tests.test_cli import FEW, TINY
+from tests.short_trainings import FEW, TINY
 from tests.toy import toy_generators, toy_recipe, where
 from thyroid import pipeline, progress
 from thyroid.configuration import to_json

@@ -1,0 +1,54 @@
+"""`thyroid search`: trials, the best recipe, and the run that it leaves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.columns import documented_as_written
+from tests.runs.test_tensorboard import same_as_metrics, scalars
+from tests.short_trainings import FEW, TINY
+from thyroid.cli import main
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_search_writes_trials_and_the_best_recipe(
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    command = ["search", str(toy), str(run), "--space", "augmentation", *FEW, *TINY]
+    command += ["--trials", "2", "--final-seeds", "1"]
+    assert main(command) == 0
+    told = capsys.readouterr()
+    assert "trial 0: macro-F1" in told.err
+    assert f"best recipe: {run / 'recipe.json'}" in told.out
+    table = pd.read_csv(run / "trials.csv")
+    assert list(table["state"]) == ["complete", "complete"]
+    best = table.loc[table["chosen"].idxmax()]
+    assert best["raced_macro_f1"] == table["raced_macro_f1"].max()
+    recipe = json.loads((run / "recipe.json").read_text())
+    assert recipe["augmentation"]["mirror"] == best["param_mirror"]
+    assert recipe["augmentation"]["rotation_deg"] == pytest.approx(10 * best["param_magnitude"])
+    page = (run / "report.html").read_text()
+    assert "Search" in page
+    assert "What was computed" in page
+    stages = json.loads((run / "stages.json").read_text())["stages"]
+    assert {user for stage in stages for user in stage["users"]} >= {"trial 0", "trial 1", "seed 0"}
+    assert not any(stage["found"] for stage in stages)
+    assert "computed" in told.err.splitlines()[-1]
+    assert documented_as_written(run) >= {"trials.csv", "stages.json", "usage.json"}
+    assert same_as_metrics(run, seeds=1)
+    outcome = scalars(run / "tensorboard" / "search")
+    assert outcome["search/macro_f1", 1] == pytest.approx(table["macro_f1"][1], rel=1e-6)
+
+    assert main(["train", str(toy), str(tmp_path / "again"), "--recipe", str(run / "recipe.json"),
+                 "--seeds", "1", "--store", str(run / "store")]) == 0  # fmt: skip
+    stages = json.loads((tmp_path / "again" / "stages.json").read_text())["stages"]
+    assert all(stage["found"] for stage in stages)
+    assert main([*command, "--objectives", "macro_f1,compute"]) == 2
+    assert "whose --objectives was ['macro_f1']" in capsys.readouterr().err
+    again = pd.read_csv(tmp_path / "again" / "predictions" / "test-seed0.csv")
+    assert again.equals(pd.read_csv(run / "predictions" / "test-seed0.csv"))

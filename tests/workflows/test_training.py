@@ -1,0 +1,228 @@
+"""`thyroid train`: what it writes, what it refuses, and that the same command resumes."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.runs.test_tensorboard import same_as_metrics
+from tests.short_trainings import FEW, RETRAIN, artifacts, cross_data
+from tests.toy import write_toy
+from thyroid.cli import main
+from thyroid.data.dataset import Dataset, write_dataset
+from thyroid.errors import InputError
+
+
+@pytest.mark.usefixtures("ray_here")  # trains both seeds side by side
+def test_train_reports_and_the_same_command_again_computes_nothing(
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    command = ["train", str(toy), str(run), "--seeds", "2", *FEW]
+    assert main(command) == 0
+    told = capsys.readouterr().out
+    assert re.search(r"macro-F1 0\.\d{3} \(95 % interval .*\) on 18 test images, mean of 2", told)
+    config = json.loads((run / "config.json").read_text())
+    assert config["dataset"]["digest"] == Dataset.open(toy).digest
+    assert config["recipe"]["input"]["size"] == 32
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [(m["seed"], m["epoch"]) for m in lines] == [(s, e) for s in (0, 1) for e in (1, 2, 3)]
+    test = pd.read_csv(run / "predictions" / "test-seed0.csv")
+    parts = pd.read_csv(run / "split.csv").set_index("image_id")["part"]
+    assert set(parts[test["image_id"]]) == {"test"}
+    assert (run / "model" / "model.safetensors").exists()
+
+    made = artifacts(run)
+    page = (run / "report.html").read_bytes()
+    assert main(command) == 0
+    assert artifacts(run) == made
+    assert (run / "report.html").read_bytes() == page
+
+
+@pytest.mark.parametrize(
+    ("seeds", "room", "asked"), [("2", 2, True), ("1", 2, False), ("2", 1, False)]
+)
+def test_trainings_of_several_seeds_go_on_side_by_side_where_there_is_room(
+    seeds: str, room: int, asked: bool, toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    joined: list[str | None] = []
+
+    def connected(address: str | None) -> None:
+        joined.append(address)
+        raise InputError("no Ray today")
+
+    monkeypatch.setattr("thyroid.workflows.cluster.connected", connected)
+    monkeypatch.setattr(
+        "thyroid.workflows.training.at_once", lambda execution, gpus_per_worker: room
+    )
+    command = ["train", str(toy), str(tmp_path / "run"), "--seeds", seeds, *FEW]
+    assert main(command) == (2 if asked else 0)
+    assert joined == ([None] if asked else [])
+
+
+def test_a_dry_run_shows_the_recipe_and_what_is_to_do_and_writes_nothing(
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", str(toy), str(tmp_path / "run"), "--seeds", "1", *FEW]
+    assert main([*command, "--dry-run"]) == 0
+    told = capsys.readouterr().out
+    assert '"size": 32' in told
+    assert "auto" not in told
+    assert len(re.findall(r"^[0-9a-f]{8}  \w+ +to do", told, re.M)) == 7
+    assert not (tmp_path / "run").exists()
+    assert main(command) == 0
+    assert main([*command, "--dry-run"]) == 0
+    assert len(re.findall(r"in the store", capsys.readouterr().out)) == 7
+
+
+def test_a_run_folder_takes_no_other_run(
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = str(tmp_path / "run")
+    assert main(["train", str(toy), run, "--seeds", "1", *FEW]) == 0
+    config = (tmp_path / "run" / "config.json").read_bytes()
+    other = write_toy(tmp_path / "other", seed=1).folder
+    for command, sentence in [
+        (["train", str(other), run, "--seeds", "1", *FEW], "holds a run on other data"),
+        (["train", str(toy), run, *FEW, "--split.seed", "7"], "split.seed was 0 and not 7"),
+        (["search", str(toy), run, "--space", "augmentation", *FEW], "command was train and not"),
+    ]:
+        assert main(command) == 2
+        assert sentence in capsys.readouterr().err
+    assert (tmp_path / "run" / "config.json").read_bytes() == config
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_fewer_seeds_leave_no_results_of_others(
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", str(toy), str(tmp_path / "run"), *FEW, "--seeds"]
+    assert main([*command, "2"]) == 0
+    assert main([*command, "1"]) == 0
+    assert "1 seed" in capsys.readouterr().out.splitlines()[-2]
+    names = {p.name for p in (tmp_path / "run" / "predictions").iterdir()}
+    assert names == {"validation-seed0.csv", "test-seed0.csv"}
+    assert same_as_metrics(tmp_path / "run", seeds=1)
+
+
+def test_data_with_a_fault_that_makes_results_untrue_are_refused(
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same picture under two patients could be trained on and tested on."""
+    original = Dataset.open(toy)
+    counts = original.counts.copy()
+    counts[6] = counts[0]
+    info = original.info
+    twins = write_dataset(
+        tmp_path / "twins",
+        name=info.name,
+        classes=info.classes,
+        size=info.size,
+        pixel_mm=info.pixel_mm,
+        kind=info.kind,
+        source=info.source,
+        licence=info.licence,
+        images=original.images,
+        counts=np.ascontiguousarray(counts),
+    )
+    assert main(["train", str(twins.folder), str(tmp_path / "run"), *FEW]) == 2
+    assert "cannot be trained on" in capsys.readouterr().err
+
+
+def test_a_retrained_run_keeps_what_it_knew_before_its_cross_phase(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, run = cross_data(tmp_path / "data"), tmp_path / "run"
+    command = ["train", str(data), str(run), "--seeds", "1", *RETRAIN]
+    command += ["--network.cross-feature", "input", "--cross.superposed", "0.5"]
+    assert main(command) == 0
+    names = {"validation-seed0.csv", "test-seed0.csv"}
+    before = {p.name: p.read_bytes() for p in (run / "predictions" / "before-cross").iterdir()}
+    assert set(before) == names
+    for name in names:
+        assert (run / "predictions" / name).read_bytes() != before[name]
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["phase"] for line in lines] == ["single", "cross", "cross"]
+    card = json.loads((run / "model" / "model.json").read_text())
+    assert card["network"]["cross_feature"] == "input"
+    made = artifacts(run)
+
+    # Another cross phase takes the single phase from the store, and its networks are the same
+    other = tmp_path / "other"
+    store = ["--store", str(run / "store")]
+    assert main(["train", str(data), str(other), "--seeds", "1", *RETRAIN, *store]) == 0
+    assert made.items() <= artifacts(run).items()
+    for name in names:
+        again = other / "predictions" / "before-cross" / name
+        assert again.read_bytes() == before[name]
+    assert not (other / "store").exists()
+
+    # Another order leaves nothing of it behind
+    assert main([*command, "--cross.order", "never"]) == 2
+    assert "cross.order was retrain and not never" in capsys.readouterr().err
+
+
+def test_without_cross_images_there_is_no_cross_phase_and_a_line_says_so(
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    command = ["train", str(toy), str(run), "--seeds", "1", *RETRAIN]
+    assert main(command) == 0
+    assert "there is no cross phase" in capsys.readouterr().err
+    recipe = json.loads((run / "recipe.json").read_text())
+    assert recipe["cross"]["order"] == "mixed"
+    assert {p.name for p in (run / "predictions").iterdir()} == {
+        "validation-seed0.csv",
+        "test-seed0.csv",
+    }
+
+
+def test_training_starts_from_the_users_weights(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In colour, with a head of other classes; a learning rate of nothing leaves them."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    from thyroid.networks.build import build
+    from thyroid.recipe import NetworkConfig
+
+    torch.manual_seed(5)
+    given = build(NetworkConfig(name="resnet_small", width=4), classes=9).state_dict()
+    given["conv1.weight"] = torch.rand(4, 3, 3, 3)
+    file, other = tmp_path / "weights.safetensors", tmp_path / "other.safetensors"
+    save_file(given, file)
+    save_file(given | {"fc.bias": torch.ones(9)}, other)
+
+    data, run = cross_data(tmp_path / "data"), tmp_path / "run"
+    still = [*RETRAIN, "--optimiser.learning-rate", "1e-8", "--network.cross-feature", "input"]
+    command = ["train", str(data), str(run), "--seeds", "1", *still]
+    assert main([*command, "--weights", str(file)]) == 0
+    trained = load_file(run / "model" / "model.safetensors")
+    kept = [name for name in given if name.endswith(".weight") and not name.startswith("fc.")]
+    expected = given | {"conv1.weight": given["conv1.weight"].sum(1, keepdim=True)}
+    for name in kept:
+        torch.testing.assert_close(trained[name], expected[name], atol=1e-5, rtol=0)
+    assert trained["fc.weight"].shape == (3, 2 * 4 * 8)
+
+    made = artifacts(run)
+    assert main([*command, "--weights", str(file)]) == 0  # again: nothing is computed
+    assert artifacts(run) == made
+    capsys.readouterr()
+    again = ["train", str(data), str(tmp_path / "again"), "--recipe", str(run / "recipe.json")]
+    for changed, sentence in [
+        (again, "The recipe takes weights: give --weights FILE"),
+        ([*again, "--weights", str(other)], "other.safetensors is not the file of the recipe"),
+        ([*again, "--weights", str(tmp_path / "none")], "is no file"),
+        ([*command, "--weights", __file__], "does not hold the weights of resnet_small"),
+    ]:
+        assert main(changed) == 2, changed
+        told = capsys.readouterr().err
+        assert sentence in told, told
+        assert told.count("\n") == 1, told
+        assert not (tmp_path / "again").exists()
