@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -92,13 +93,13 @@ def imports() -> dict[str, dict[str, set[str]]]:
     return found
 
 
-def named(node: ast.AST) -> list[str]:
-    """Modules that an import statement names."""
+def named(node: ast.AST, package: str = "thyroid") -> list[str]:
+    """Modules that an import statement names; those of a package one by one."""
     if isinstance(node, ast.Import):
         return [alias.name for alias in node.names]
     if isinstance(node, ast.ImportFrom) and node.module:
-        if node.module == "thyroid":
-            return [f"thyroid.{alias.name}" for alias in node.names]
+        if node.module == package:
+            return [f"{package}.{alias.name}" for alias in node.names]
         return [node.module]
     return []
 
@@ -150,6 +151,34 @@ def test_no_two_parts_import_each_other() -> None:
 
     for part in MAY_IMPORT:
         beyond(part, ())
+
+
+class RuntimeImports(ast.NodeVisitor):
+    """Collects the modules that a file of a package imports, but for type checking."""
+
+    def __init__(self, path: Path, package: str) -> None:
+        self.found: set[str] = set()
+        self._package = package
+        self.visit(ast.parse(path.read_text(encoding="utf-8")))
+
+    def visit_If(self, node: ast.If) -> None:
+        if ast.unparse(node.test) != "TYPE_CHECKING":
+            self.generic_visit(node)
+
+    def generic_visit(self, node: ast.AST) -> None:
+        self.found.update(named(node, self._package))
+        super().generic_visit(node)
+
+
+def test_no_two_modules_of_a_package_import_each_other() -> None:
+    """Imports within a function count, too."""
+    for package in {path.parent for path in (ROOT / "thyroid").rglob("*/__init__.py")}:
+        prefix = ".".join(package.relative_to(ROOT).parts)
+        imported = {
+            f"{prefix}.{path.stem}": RuntimeImports(path, prefix).found
+            for path in package.glob("*.py")
+        }
+        TopologicalSorter({m: f & set(imported) - {m} for m, f in imported.items()}).prepare()
 
 
 PACKAGES = [*(ROOT / "thyroid").glob("*/__init__.py")]

@@ -1,4 +1,4 @@
-"""What a reader of the README gets wrong in a search space of his own is told in one sentence."""
+"""A mistake in a user's search space is reported in one sentence."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ AT_A_TRIAL = {
     "return recipe if trial.number < 3 else None": "trial 3: .* space returned None and not",
     "raise SystemExit(3)": "line 4: SystemExit: 3",
     "raise optuna.TrialPruned": "line 4: TrialPruned$",
-    "return trial.study.best_params": "line 4: AttributeError: 'DetachedTrial'",
+    "return trial.study.best_params": "line 4: ValueError: No trials are completed yet",
 }
 
 
@@ -50,9 +50,9 @@ def test_a_space_that_fails_at_one_of_the_first_trials(
     (tmp_path / "own.py").write_text(f"{HEAD}def space(trial, recipe):\n    {line}\n")
     monkeypatch.chdir(tmp_path)
     space = load_space("own.py")  # as the README names it
-    with pytest.raises(InputError) as told:
+    with pytest.raises(InputError) as error:
         validate_space(space, toy_recipe(), Dataset.open(toy), 4, 0)
-    assert re.search(AT_A_TRIAL[line], str(told.value).rstrip("."))
+    assert re.search(AT_A_TRIAL[line], str(error.value).rstrip("."))
 
 
 @pytest.mark.parametrize("command", ["search", "compare"])
@@ -67,7 +67,7 @@ def test_it_is_refused_before_ray_starts_and_anything_is_written(
     )
     wrong = [command, str(toy), str(run), "--space", str(space), "--input.size", "16", *more]
     assert main(wrong) == 2
-    told = capsys.readouterr().err
-    assert "line 2: AttributeError: 'Recipe' object has no attribute 'unknown'." in told
-    assert "Traceback" not in told
+    shown = capsys.readouterr().err
+    assert "line 2: AttributeError: 'Recipe' object has no attribute 'unknown'." in shown
+    assert "Traceback" not in shown
     assert not run.exists()

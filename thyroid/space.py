@@ -14,16 +14,16 @@ from thyroid.errors import InputError
 from thyroid.recipe import Recipe
 
 Space = Callable[[BaseTrial, Recipe], Recipe]
-"""space(trial, recipe): one proposal, starting from `recipe`."""
+"""A function space(trial, recipe) that proposes a recipe, starting from `recipe`."""
 
 
 def space_file(name: str) -> Path:
-    """`tune_spaces/NAME.py`, or the file that NAME is.
+    """Return the file of a space: `tune_spaces/NAME.py`, or NAME itself if it ends in `.py`.
 
     Raises
     ------
     InputError
-        When there is none.
+        When there is no such file.
     """
     if name.endswith(".py"):
         path = Path(name)
@@ -41,8 +41,9 @@ def space_file(name: str) -> Path:
 
 
 def load_space(name: str) -> Space:
-    """The function `space` of a space's file; whatever it raises is told as an InputError that
-    names file and line.
+    """Return the function `space` of a space's file.
+
+    Whatever that function raises becomes an InputError that names file and line.
 
     Raises
     ------
@@ -56,10 +57,10 @@ def load_space(name: str) -> Space:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as wrong:
+    except (Exception, SystemExit) as error:
         raise InputError(
-            f"The search space {path} cannot be imported: {_told(wrong, path)}."
-        ) from wrong
+            f"The search space {path} cannot be imported: {_sentence(error, path)}."
+        ) from error
     space = getattr(module, "space", None)
     try:
         inspect.signature(space).bind("trial", "recipe")  # type: ignore[arg-type]  # may be None
@@ -72,8 +73,8 @@ def load_space(name: str) -> Space:
     def guarded(trial: BaseTrial, recipe: Recipe) -> Recipe:
         try:
             proposed: Recipe = space(trial, recipe)  # type: ignore[misc]  # bound above
-        except (Exception, SystemExit) as wrong:
-            raise InputError(f"{_told(wrong, path)}.") from wrong
+        except (Exception, SystemExit) as error:
+            raise InputError(f"{_sentence(error, path)}.") from error
         if not isinstance(proposed, Recipe):
             raise InputError(f"{path}: space returned {proposed!r} and not a Recipe.")
         return proposed
@@ -81,14 +82,14 @@ def load_space(name: str) -> Space:
     return guarded
 
 
-def _told(wrong: BaseException, path: Path) -> str:
-    """What was raised, and at which line of the file."""
-    if isinstance(wrong, SyntaxError):
-        return f"{path}, line {wrong.lineno}: {wrong.msg}"
+def _sentence(error: BaseException, path: Path) -> str:
+    """Return an error as text, with the line of the file that raised it."""
+    if isinstance(error, SyntaxError):
+        return f"{path}, line {error.lineno}: {error.msg}"
     file = str(path.absolute())  # as importlib names it
-    lines = [f.lineno for f in traceback.extract_tb(wrong.__traceback__) if f.filename == file]
+    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
     place = f"{path}, line {lines[-1]}" if lines else str(path)
-    said = " ".join(str(wrong).split()).rstrip(".")
-    if not isinstance(wrong, InputError):  # which is a sentence of ours
-        said = f"{type(wrong).__name__}: {said}" if said else type(wrong).__name__
-    return f"{place}: {said}"
+    message = " ".join(str(error).split()).rstrip(".")
+    if not isinstance(error, InputError):  # whose message is a sentence already
+        message = f"{type(error).__name__}: {message}" if message else type(error).__name__
+    return f"{place}: {message}"

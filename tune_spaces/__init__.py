@@ -1,5 +1,5 @@
 """Search spaces, one per file: `space(trial, recipe) -> Recipe`, define-by-run.
 
-May import optuna, and of thyroid `networks`, `pipeline` and `recipe`; what imports torch only
-within a function, as trial drivers must not, and never ray.
+They may import optuna and thyroid's `networks`, `pipeline` and `recipe`, never ray; modules that
+import torch are imported within a function, because trial drivers must not import torch.
 """

@@ -1,9 +1,9 @@
-"""How to enlarge the training set: synthetic scintigrams, geometry, shorter acquisitions.
+"""The augmentation space: synthetic scintigrams, geometry, shorter acquisitions.
 
-Asked in the order of the stages that depend on the answers: generators, the filter, what every
-epoch of a classifier sees, its length. Trials that agree on the first answers share the first
-stages. The grids are coarse: a step that no validation set of hundreds of images can tell from its
-neighbour would only keep trials from sharing.
+Parameters are suggested in the order of the stages that depend on them: generators, label filter,
+the augmentation of every epoch, the length of the training. Trials that agree on the first ones
+share the first stages. The grids are coarse: steps too small to make a difference on a validation
+set of hundreds of images would only keep trials from sharing stages.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from thyroid.recipe import Recipe, override
 
 
 def space(trial: optuna.Trial, recipe: Recipe) -> Recipe:
-    """One proposal, starting from `recipe`."""
+    """Propose a recipe, starting from `recipe`."""
     fields = generators(trial, recipe)
     if fields:
         fields |= mixing(trial, recipe.cross.order)
@@ -30,7 +30,7 @@ NO_SYNTHETIC = {"mixing.synthetic_share": 0.0, "mixing.final_share": 0.0}
 
 
 def generators(trial: optuna.Trial, recipe: Recipe) -> dict[str, Any]:
-    """How synthetic images are made; nothing where there are none."""
+    """Suggest how synthetic images are made; return no field where there are none."""
     if trial.suggest_categorical("synthetic", ["none", "mixed", "first"]) == "none":
         return {}
     scales = [scale for scale in (1, 2, 4) if recipe.input.size // scale in DCGAN_SIZES[1:]]
@@ -41,10 +41,10 @@ def generators(trial: optuna.Trial, recipe: Recipe) -> dict[str, Any]:
 
 
 def mixing(trial: optuna.Trial, order: str) -> dict[str, Any]:
-    """Which of them, how many, and when: throughout, or first and then real ones alone.
+    """Suggest how many synthetic images to use, and when: throughout, or before real ones alone.
 
-    Where the cross phase comes last it brings its own; before it `first` means no real ones, and
-    there are no crosses to share out.
+    With the order `retrain` no cross image is mixed in here, as the cross phase comes last and has
+    synthetic crosses of its own; before it, `first` means synthetic images alone.
     """
     first, mixed = trial.params["synthetic"] == "first", order == "mixed"
     alone = first and (not mixed or trial.suggest_categorical("synthetic_alone", [False, True]))
@@ -66,7 +66,7 @@ def mixing(trial: optuna.Trial, order: str) -> dict[str, Any]:
 
 
 def real(trial: optuna.Trial, recipe: Recipe) -> dict[str, Any]:
-    """How much images are changed in every epoch."""
+    """Suggest how much images are changed in every epoch."""
     magnitude = trial.suggest_float("magnitude", 0.0, 2.0, step=0.5)
     mirror = trial.suggest_categorical("mirror", [0.0, 0.5])
     thinning = trial.suggest_float("thinning", 0.0, 1.0, step=0.5)
@@ -82,7 +82,7 @@ def real(trial: optuna.Trial, recipe: Recipe) -> dict[str, Any]:
 
 
 def geometry(recipe: Recipe, magnitude: float) -> dict[str, Any]:
-    """The recipe's geometric changes, so many times as strong."""
+    """Multiply the recipe's geometric changes by a magnitude."""
     names = ("rotation_deg", "shift", "zoom", "anisotropy")
     return {
         f"augmentation.{name}": getattr(recipe.augmentation, name) * magnitude for name in names
@@ -90,7 +90,10 @@ def geometry(recipe: Recipe, magnitude: float) -> dict[str, Any]:
 
 
 def length(trial: optuna.Trial, recipe: Recipe) -> dict[str, Any]:
-    """Epochs at the constant rate: whole segments, so that longer trials continue shorter ones."""
+    """Suggest the epochs at the constant learning rate.
+
+    They are whole segments, so that longer trials continue shorter ones.
+    """
     segment = recipe.schedule.segment_epochs
     most = -(-recipe.schedule.constant_epochs // segment)
     if not most:

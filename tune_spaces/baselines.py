@@ -1,7 +1,6 @@
-"""What `thyroid compare` tunes of every network, the method's included: optimiser and geometry.
+"""The space that `thyroid compare` tunes for every network: optimiser and geometry.
 
-The networks differ in what learning rate they bear, and a comparison at one network's rate would
-be no comparison.
+The best learning rate differs between networks; comparing all at the rate of one would be unfair.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from tune_spaces.augmentation import geometry
 
 
 def space(trial: optuna.Trial, recipe: Recipe) -> Recipe:
-    """One proposal, starting from `recipe`."""
+    """Propose a recipe, starting from `recipe`."""
     magnitude = trial.suggest_categorical("magnitude", [1.0, 0.5, 2.0])
     return override(
         recipe,

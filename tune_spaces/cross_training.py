@@ -1,8 +1,8 @@
-"""When and how to retrain on cross images, and whether with x_i.
+"""The cross-training space: when and how to retrain on cross images, with or without x_i.
 
-Asked in the order of the stages that depend on the answers: how long the single phase is, then the
-cross phase. Lengths are multiples of a segment, so that trials share their single phase, whatever
-follows it.
+Parameters are suggested in the order of the stages that depend on them: the length of the single
+phase, then the cross phase. Lengths are multiples of a segment, so that trials share their single
+phase, whatever follows it.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from tune_spaces.augmentation import length
 
 
 def space(trial: optuna.Trial, recipe: Recipe) -> Recipe:
-    """One proposal, starting from `recipe`."""
+    """Propose a recipe, starting from `recipe`."""
     fields = order(trial, recipe) | length(trial, recipe)
     return override(recipe, fields | cross_phase(trial, recipe, fields))
 
 
 def order(trial: optuna.Trial, recipe: Recipe) -> dict[str, Any]:
-    """Whether there is a cross phase, and x_i, which nothing before the first cross image sees.
+    """Suggest the order of single and cross images, and the source of x_i.
 
-    The shortest schedule that `length` proposes must leave an epoch before that phase.
+    A cross phase needs an epoch before it, even in the shortest schedule that `length` proposes.
     """
     from thyroid.networks.build import is_residual  # imports torch, as drivers must not
 
@@ -41,10 +41,10 @@ def order(trial: optuna.Trial, recipe: Recipe) -> dict[str, Any]:
 
 
 def cross_phase(trial: optuna.Trial, recipe: Recipe, fields: dict[str, Any]) -> dict[str, Any]:
-    """The end of the training, after the `fields` of `order` and `length`.
+    """Suggest the cross phase, given the `fields` of `order` and `length`.
 
-    The phase begins with the decay of the learning rate, or some segments earlier: few, as no trial
-    shares the epochs of its cross phase.
+    It begins with the decay of the learning rate, or a few segments earlier: only a few, as trials
+    do not share the epochs of a cross phase.
     """
     from thyroid.networks.build import is_residual
 

@@ -1,4 +1,4 @@
-"""What a search of minutes can try: how many synthetic images, and how much geometry.
+"""The space of `thyroid demo`: the number of synthetic images, and the strength of geometry.
 
 All trials share one pair of generators and one pool of synthetic images.
 """
@@ -12,7 +12,7 @@ from tune_spaces.augmentation import geometry
 
 
 def space(trial: optuna.Trial, recipe: Recipe) -> Recipe:
-    """One proposal, starting from `recipe`."""
+    """Propose a recipe, starting from `recipe`."""
     share = trial.suggest_float("synthetic_share", 0.0, 0.5, step=0.125)
     magnitude = trial.suggest_float("magnitude", 0.5, 2.0, step=0.5)
     return override(

@@ -1,8 +1,8 @@
-"""Augmentation and cross-training together: for a cluster, or for patience.
+"""The joint space, augmentation and cross-training: for a cluster, or for long searches.
 
-Asked from what the first stages depend on to what only the last ones do: the generators, then what
-every epoch sees, then the length, then the cross phase. A trial that differs from another in its
-last answers alone takes over all that comes before.
+Parameters are suggested in the order of the stages that depend on them: generators, augmentation,
+length, cross phase. A trial that differs from another in the last ones alone reuses all stages
+before them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tune_spaces import augmentation, cross_training
 
 
 def space(trial: optuna.Trial, recipe: Recipe) -> Recipe:
-    """One proposal, starting from `recipe`."""
+    """Propose a recipe, starting from `recipe`."""
     generators = augmentation.generators(trial, recipe)
     fields = generators | cross_training.order(trial, recipe)
     order = fields["cross.order"]

@@ -32,8 +32,9 @@ from thyroid.space import load_space
 from thyroid.stage import Stage
 from thyroid.storage.store import Store
 from thyroid.tuning.search_config import SearchConfig
-from thyroid.tuning.study import finished, outcome
+from thyroid.tuning.study import finished
 from thyroid.tuning.trial_driver import last_metrics
+from thyroid.tuning.trial_result import stored_result
 from thyroid.tuning.tune_search import Search
 
 TRIALS = 32
@@ -98,13 +99,13 @@ def usage(done: Search) -> dict[str, float]:
     for trial in finished(done.study):
         recipe = from_json(Recipe, json.loads(trial.user_attrs["recipe"]))
         segments = {stage.key for stage in pipeline.classifier(recipe, done.dataset.digest, 0)}
-        seconds = {key: _seconds(done.store, key) for key in outcome(trial)["stages"].split()}
+        seconds = {key: _seconds(done.store, key) for key in stored_result(trial).stages.split()}
         classifier = sum(s for key, s in seconds.items() if key in segments)
         once |= seconds
         generators |= {key: s for key, s in seconds.items() if key not in segments}
         alone += sum(seconds.values())
         own += classifier
-        unstopped += classifier * recipe.schedule.epochs / outcome(trial)["epoch"]
+        unstopped += classifier * recipe.schedule.epochs / stored_result(trial).epoch
     shared = sum(generators.values())
     return {
         "alone": alone,
@@ -155,7 +156,7 @@ def test_sharing_saves_most_of_the_stage_seconds_and_changes_no_result(
         done = search(tmp_path / "shared", dataset)
         done.best()
         wall = time.monotonic() - began
-        trials = [t for t in finished(done.study) if outcome(t).get("epoch")]
+        trials = [t for t in finished(done.study) if stored_result(t).epoch]
         began = time.monotonic()
         plain = tune.Tuner(
             tune.with_resources(whole(tmp_path, dataset.folder, dataset.digest), {"cpu": 1}),
@@ -165,7 +166,7 @@ def test_sharing_saves_most_of_the_stage_seconds_and_changes_no_result(
                         {
                             "number": trial.number,
                             "recipe": trial.user_attrs["recipe"],
-                            "epoch": outcome(trial)["epoch"],
+                            "epoch": stored_result(trial).epoch,
                         }
                         for trial in trials
                     ]
@@ -177,7 +178,7 @@ def test_sharing_saves_most_of_the_stage_seconds_and_changes_no_result(
         plain_wall = time.monotonic() - began
 
     values = {result.metrics["number"]: result.metrics["value"] for result in plain}
-    assert values == {trial.number: outcome(trial)["macro_f1"] for trial in trials}
+    assert values == {trial.number: stored_result(trial).macro_f1 for trial in trials}
     assert len(values) == TRIALS
     plain_seconds = sum(result.metrics["seconds"] for result in plain)
     spent = usage(done)
@@ -211,7 +212,8 @@ from tests.benchmarks import stubs
 stubs.install()
 from tests.benchmarks.test_search import search
 from tests.toy import write_toy
-from thyroid.tuning.study import finished, outcome
+from thyroid.tuning.study import finished
+from thyroid.tuning.trial_result import stored_result
 from dataclasses import replace
 
 def memory():
@@ -228,7 +230,7 @@ early = memory()
 made = replace(made, config=replace(made.config, trials=trials))
 made.best()
 ended = [
-    {"at": t.datetime_complete.timestamp(), "computed": outcome(t)["computed"]}
+    {"at": t.datetime_complete.timestamp(), "computed": stored_result(t).computed}
     for t in finished(made.study)
 ]
 print(json.dumps({"trials": ended, "early": early, "late": memory()}))

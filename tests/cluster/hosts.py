@@ -23,13 +23,13 @@ REPOSITORY = Path(__file__).parents[2]
 BIN = Path(sys.prefix) / "bin"
 
 HOME = "/mnt/home"
-"""Of root on each host, and nobody else's."""
+"""Root's home folder, another one on each host."""
 SHARED = "/mnt/thyroid"
 """One folder that all hosts see, as if it were NFS."""
 BUCKETS = "10.77.0.1:9000"
 """Where each host looks for buckets; a test starts `python -m tests.buckets` there, on the head."""
 HIDDEN = ("/tmp", "/mnt", "/run")
-"""What each host has of its own."""
+"""Folders that each host has for itself."""
 
 ALONE = ["setpriv", "--pdeathsig", "KILL", "unshare", "--fork", "--kill-child", "--mount-proc"]
 ALONE += ["--net", "--pid", "--mount", "--uts"]
@@ -54,7 +54,7 @@ mkdir /run/sshd
 echo up
 wait
 """
-"""What the first process of a host does; bash, as it also reaps orphans."""
+"""Script of a host's first process; bash, as it also reaps orphans."""
 
 
 class Host:
@@ -119,7 +119,7 @@ class Host:
         run(["nsenter", "--target", str(self._init), "--net", "ip", *words.split()])
 
     def run(self, command: str, timeout_s: float = 120) -> str:
-        """What the command prints; see `Command.wait`."""
+        """Run a command; return its output, as `Command.wait`."""
         return self.begin(command).wait(timeout_s)
 
     def begin(self, command: str) -> Command:
@@ -178,7 +178,7 @@ class Cluster:
     """The cluster file on the laptop."""
 
     def ray(self, *words: str, timeout_s: float = 240) -> str:
-        """What `ray ...` prints, called on the laptop in the repository."""
+        """Run `ray ...` on the laptop in the repository; return its output."""
         return self.begin(*words).wait(timeout_s)
 
     def begin(self, *words: str) -> Command:
@@ -278,11 +278,11 @@ class Command:
         )
 
     def ended(self) -> bool:
-        """Whether it has come to its end."""
+        """Return True if the command has ended."""
         return self._process.poll() is not None
 
     def wait(self, timeout_s: float = 120) -> str:
-        """What it has printed when it ends. To be called once.
+        """Wait for the command's end and return its output. Call it once.
 
         Raises
         ------
@@ -300,12 +300,12 @@ class Command:
 
 
 def content(file: int) -> str:
-    """All that was written to an open file, which is closed."""
+    """Return the content of an open file, and close it."""
     with os.fdopen(file, "rb") as written:
         written.seek(0)
         return written.read().decode(errors="replace")
 
 
 def run(words: list[str]) -> str:
-    """What a command prints."""
+    """Run a command; return its output."""
     return Command(words).wait()

@@ -95,7 +95,7 @@ def look(run: Path, early: list[float]) -> None:
 
 
 def memory_mb() -> float:
-    """Of this process, resident."""
+    """Return the resident memory of this process in MB."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGESIZE") / 2**20
 

@@ -1,4 +1,4 @@
-"""What a search came to, apart from when and where it was computed."""
+"""The outcome of a search without the columns that depend on time and place."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Outcome = tuple[pd.DataFrame, bytes]
 
 
 def outcome(run: Path) -> Outcome:
-    """Of a run's folder."""
+    """Read the outcome from a run's folder."""
     trials = pd.read_csv(run / "trials.csv").drop(columns=SPENT)
     return trials, (run / "predictions" / "test-seed0.csv").read_bytes()
 
 
 def require_same(found: Outcome, wanted: Outcome) -> None:
-    """To the last bit."""
+    """Require equality to the last bit."""
     pd.testing.assert_frame_equal(found[0], wanted[0], check_exact=True)
     assert found[1] == wanted[1]

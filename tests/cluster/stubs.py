@@ -31,7 +31,7 @@ class Built:
     """Its first 16 digits."""
     node: str
     gpus: str
-    """Of the node, such as `0`."""
+    """Ids of the GPUs that it held on the node, such as `0`."""
     began: float
     ended: float
 

@@ -29,7 +29,7 @@ def launched(name: str) -> dict[str, Any]:
 
 
 def documents(name: str) -> dict[str, dict[str, Any]]:
-    """What a file of Kubernetes describes, by kind."""
+    """Return the documents of a Kubernetes file, by kind."""
     found = yaml.safe_load_all((CLUSTER / f"{name}.yaml").read_text())
     return {document["kind"]: document for document in found}
 
@@ -196,7 +196,7 @@ def test_the_image_holds_what_is_sent_elsewhere() -> None:
 
 
 def dockerfile() -> str:
-    """Of the image that the files of Kubernetes name."""
+    """Return the Dockerfile of the image that the Kubernetes files name."""
     return (CLUSTER / "Dockerfile").read_text()
 
 

@@ -19,12 +19,13 @@ from tests.cluster.load import nodes
 from tests.cluster.stubs import PYTHONPATH, built
 from tests.toy import write_toy
 from thyroid.storage.store import Store
-from thyroid.tuning.study import finished, open_study, outcome
+from thyroid.tuning.study import finished, open_study
+from thyroid.tuning.trial_result import stored_result
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 NODES, AT_ONCE = 32, 16
-"""Of the thousand trials."""
+"""Nodes of the cluster, and trials that run at the same time."""
 
 
 def begin(
@@ -45,8 +46,8 @@ def ended(process: subprocess.Popen[str], folder: Path, name: str) -> dict[str, 
     assert process.returncode == 0, (folder / f"{name}.txt").read_text()[-3000:]
     # Ray writes its warnings to the same output, before and after
     (line,) = [line for line in printed.splitlines() if line.startswith("{")]
-    told: dict[str, float] = json.loads(line)
-    return told
+    figures: dict[str, float] = json.loads(line)
+    return figures
 
 
 def require_whole(folder: Path, name: str, trials: int) -> set[str]:
@@ -57,7 +58,7 @@ def require_whole(folder: Path, name: str, trials: int) -> set[str]:
     study = open_study(folder / name / "study.journal")
     assert len(study.get_trials(deepcopy=False)) == trials
     store = Store(folder / "store")
-    keys = {key for trial in finished(study) for key in outcome(trial)["stages"].split()}
+    keys = {key for trial in finished(study) for key in stored_result(trial).stages.split()}
     assert keys
     assert all(key in store for key in keys)
     return keys
@@ -91,10 +92,10 @@ def test_stages_share_gpus_by_fraction(share: float, most: int, tmp_path: Path) 
 def test_a_thousand_trials_on_many_nodes(tmp_path: Path) -> None:
     write_toy(tmp_path / "toy", crosses=20)
     with nodes(NODES) as address:
-        told = ended(begin(address, tmp_path, "one", 1000, AT_ONCE), tmp_path, "one")
+        figures = ended(begin(address, tmp_path, "one", 1000, AT_ONCE), tmp_path, "one")
     on_node = require_built_once(tmp_path, require_whole(tmp_path, "one", 1000))
     assert len(on_node) >= AT_ONCE // 2  # Ray fills a node before it takes the next
-    assert told["late_mb"] - told["early_mb"] < 0.25 * 900  # a quarter of a megabyte a trial
+    assert figures["late_mb"] - figures["early_mb"] < 0.25 * 900  # a quarter of a megabyte a trial
 
 
 def test_many_searches_at_once_on_one_store(tmp_path: Path) -> None:

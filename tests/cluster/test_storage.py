@@ -20,7 +20,8 @@ import pytest
 from tests.buckets import NAME, bucket_server, contents
 from tests.cluster.outcomes import Outcome, outcome, require_same
 from tests.toy import toy_generators
-from tests.tuning.test_kills import kill_processes, named, until
+from tests.tuning.test_kills import kill_processes, named
+from tests.waiting import wait_until
 from thyroid.configuration import to_json
 from thyroid.storage.bucket import Bucket
 
@@ -61,7 +62,7 @@ def searching(
 
 
 def ended(process: subprocess.Popen[bytes], output: Path, status: int = 0) -> str:
-    """What the search said when it ended so."""
+    """Return the output of a search that ended with an error."""
     assert process.wait(240) == status, output.read_text()[-3000:]
     return output.read_text()
 
@@ -111,7 +112,7 @@ def test_a_search_in_a_bucket_goes_on_on_another_machine(
     monkeypatch.setenv("THYROID_CACHE", str(tmp_path / "one"))
     with bucket_server():
         with searching(toy, URL, recipe, tmp_path / "killed.txt") as process:
-            until(lambda: b"\n1," in (Bucket(URL).get("trials.csv") or b""), process)
+            wait_until(lambda: b"\n1," in (Bucket(URL).get("trials.csv") or b""), process)
             os.killpg(process.pid, signal.SIGKILL)
         before = pd.read_csv(BytesIO(Bucket(URL).get("trials.csv") or b""))
         monkeypatch.setenv("THYROID_CACHE", str(tmp_path / "other"))
@@ -158,7 +159,7 @@ def test_a_damaged_artifact_is_found_computed_again_and_told(
 ) -> None:
     run, output = tmp_path / "run", tmp_path / "output.txt"
     with searching(toy, run, recipe, output) as process:
-        until((run / "trials.csv").exists, process)
+        wait_until((run / "trials.csv").exists, process)
         os.killpg(process.pid, signal.SIGKILL)
     damaged = next((run / "store" / "artifacts").glob("*/*/split.csv"))  # all need it
     content = bytearray(damaged.read_bytes())

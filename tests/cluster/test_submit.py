@@ -42,7 +42,7 @@ def fetched(cluster: Cluster, run: str, folder: Path) -> Path:
 def submitted(
     cluster: Cluster, toy: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[str, Path]:
-    """What `ray submit` printed, and the run that was fetched."""
+    """Return the output of `ray submit`, and the folder of the fetched run."""
     shutil.copytree(toy, cluster.laptop.home / "dataset")
     cluster.ray("rsync-up", cluster.file, f"{HOME}/dataset/", f"{DATASET}/")
     (cluster.shared / "recipe.json").write_text(json.dumps(to_json(toy_generators())))

@@ -1,4 +1,4 @@
-"""What happens to a search when a host is off the network for a while, or gone: nothing."""
+"""A search is the same when a host loses its network for a while, or dies."""
 
 from __future__ import annotations
 

@@ -62,3 +62,21 @@ def test_ray_starts_as_a_whole_and_leaves_sigterm_to_its_owner(
         for number, handler in zip(numbers, own, strict=True):
             signal.signal(number, handler)
     assert done == ["started", *([] if stopped else ["used"]), "shut down"]
+
+
+@pytest.mark.parametrize("by_environment", [False, True])
+def test_an_address_of_ray_client_is_refused(
+    monkeypatch: pytest.MonkeyPatch, by_environment: bool
+) -> None:
+    def refuse(**_: object) -> None:
+        raise AssertionError("Ray was asked")
+
+    monkeypatch.setattr(ray, "init", refuse)
+    address = "ray://head:10001"
+    if by_environment:
+        monkeypatch.setenv("RAY_ADDRESS", address)
+    with (
+        pytest.raises(InputError, match=r"'ray://head:10001' is .* with `ray submit` or `ray job"),
+        connected(None if by_environment else address),
+    ):
+        pytest.fail("connected")

@@ -3,9 +3,7 @@
 import sys
 import time
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import ray
@@ -13,15 +11,14 @@ import torch
 from safetensors.torch import load_file
 
 from tests.toy import toy_recipe, where
+from tests.waiting import wait_until
 from thyroid import pipeline
 from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError, ProcessLost, StageFailed, TooLarge
-from thyroid.execution import ray_task
-from thyroid.execution.connection import connected
+from thyroid.execution import nodes, ray_task
 from thyroid.execution.in_process import Runner, in_process
-from thyroid.execution.ray_task import gpus_each, require_room, resources
 from thyroid.execution.stage_scheduler import on_ray
-from thyroid.recipe import ExecutionConfig, Recipe
+from thyroid.recipe import Recipe
 from thyroid.stage import Stage
 from thyroid.storage.store import Store
 
@@ -127,10 +124,10 @@ def test_a_runner_that_keeps_going_leaves_out_what_fails_and_all_that_needs_it(
     assert [m["epoch"] for m in metrics if m.get("learning_rate", 10) <= rate] == [1, 2, 3, 4]
 
 
-def runner_that_meets(
+def runner_that_raises(
     failure: Exception, folder: Path, toy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Runner:
-    """One that keeps going, whose every stage meets the same failure of Ray's."""
+    """Return a runner with `keep_going` whose every stage raises the same error of Ray."""
 
     async def met(*_: object, **__: object) -> AsyncIterator[object]:
         raise failure
@@ -143,8 +140,8 @@ def runner_that_meets(
 def test_a_runner_that_keeps_going_does_not_blame_a_recipe_for_a_lost_process(
     toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runner = runner_that_meets(ray.exceptions.NodeDiedError("gone"), tmp_path, toy, monkeypatch)
-    with pytest.raises(ProcessLost, match="the same command goes on"):
+    runner = runner_that_raises(ray.exceptions.NodeDiedError("gone"), tmp_path, toy, monkeypatch)
+    with pytest.raises(ProcessLost, match="run the same command again"):
         list(runner([trained(toy_recipe(), toy)]))
 
 
@@ -163,7 +160,7 @@ def test_a_runner_that_keeps_going_leaves_out_what_is_killed_alone_on_a_node(
         yield
 
     monkeypatch.setattr(ray_task, "start", killed)
-    monkeypatch.setattr(ray_task, "dead_nodes", lambda: dead.pop(0))
+    monkeypatch.setattr(nodes, "dead_nodes", lambda: dead.pop(0))
     stage = trained(toy_recipe(), toy).inputs["split"]
     assert list(on_ray(Store(tmp_path), where(toy), keep_going=True)([stage])) == []
     assert alone == [False, False, True]
@@ -193,83 +190,6 @@ def test_a_users_mistake_on_ray_is_the_users_sentence(
         list(on_ray(Store(tmp_path), where(toy))([stage]))
 
 
-def test_a_stage_of_several_workers_holds_nothing_itself() -> None:
-    cpu = ExecutionConfig(device="cpu", precision="fp32", threads=3)
-    gpu = ExecutionConfig(device="cuda", precision="bf16")
-    assert resources(cpu, 0) == {"num_cpus": 3, "num_gpus": 0}
-    assert resources(gpu, 0) == {"num_cpus": 1, "num_gpus": 1}
-    assert resources(gpu, 0.25) == {"num_cpus": 1, "num_gpus": 0.25}
-    several = ExecutionConfig(device="cpu", precision="fp32", workers=2)
-    assert resources(several, 0) == {"num_cpus": 0}
-
-
-def test_each_of_several_workers_takes_a_whole_gpu() -> None:
-    gpu = ExecutionConfig(device="cuda", precision="bf16")
-    assert gpus_each(gpu, 0.25) == 0.25
-    assert gpus_each(replace(gpu, workers=2), 0.25) == 1
-    assert gpus_each(ExecutionConfig(device="cpu", precision="fp32", workers=2), 0.25) == 0
-
-
-@pytest.mark.parametrize(
-    ("nodes", "execution", "gpus_per_worker", "sentence"),
-    [
-        ([{"CPU": 4.0}, {"CPU": 4.0}], {"threads": 4, "workers": 2}, 0.0, None),
-        ([{"CPU": 4.0}, {"CPU": 4.0}], {"threads": 5}, 0.0, "A worker takes 5 CPUs, .* has 4 on"),
-        ([{"CPU": 4.0}], {"threads": 4, "workers": 2}, 0.0, "2 workers takes 8 CPUs, .* has 4:"),
-        ([{"CPU": 3.0}, {"CPU": 3.0}], {"threads": 2, "workers": 3}, 0.0, "nodes have room for 2:"),
-        ([], {}, 0.0, "A worker takes 1 CPUs, and Ray has 0 on"),
-        ([{"CPU": 8.0, "GPU": 1.0}], {"device": "cuda"}, 0.25, None),
-        (
-            [{"CPU": 8.0, "GPU": 1.0}],
-            {"device": "cuda", "workers": 2},
-            0.25,
-            "2 workers takes 2 GPUs, and Ray has 1:",
-        ),
-        ([{"CPU": 2.0, "GPU": 2.0}], {"device": "cuda", "workers": 2}, 0.25, None),
-        (
-            [{"CPU": 8.0}, {"CPU": 1.0, "GPU": 1.0}],
-            {"device": "cuda", "threads": 2},
-            0.0,
-            "1 workers of 2 CPUs and 1 GPUs each, and Ray's nodes have room for 0:",
-        ),
-    ],
-)
-def test_what_no_living_node_has_room_for_is_refused(
-    monkeypatch: pytest.MonkeyPatch,
-    nodes: list[dict[str, float]],
-    execution: dict[str, Any],
-    gpus_per_worker: float,
-    sentence: str | None,
-) -> None:
-    listed = [{"Alive": True, "Resources": node} for node in nodes]
-    listed.append({"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}})
-    monkeypatch.setattr(ray, "nodes", lambda: listed)
-    config = ExecutionConfig(**{"device": "cpu", "precision": "fp32"} | execution)
-    if sentence is None:
-        require_room(config, gpus_per_worker)
-    else:
-        with pytest.raises(InputError, match=sentence):
-            require_room(config, gpus_per_worker)
-
-
-@pytest.mark.parametrize("by_environment", [False, True])
-def test_an_address_of_ray_client_is_refused(
-    monkeypatch: pytest.MonkeyPatch, by_environment: bool
-) -> None:
-    def refuse(**_: object) -> None:
-        raise AssertionError("Ray was asked")
-
-    monkeypatch.setattr(ray, "init", refuse)
-    address = "ray://head:10001"
-    if by_environment:
-        monkeypatch.setenv("RAY_ADDRESS", address)
-    with (
-        pytest.raises(InputError, match=r"'ray://head:10001' is .* by `ray submit` or `ray job"),
-        connected(None if by_environment else address),
-    ):
-        pytest.fail("connected")
-
-
 @pytest.mark.usefixtures("ray_here")
 def test_a_task_is_not_cancelled_within_an_import(tmp_path: Path) -> None:
     """Half of torch cannot be imported again: the process would fail every later stage."""
@@ -291,10 +211,7 @@ def test_a_task_is_not_cancelled_within_an_import(tmp_path: Path) -> None:
                 time.sleep(0.01)
 
     cancelled = task.remote()
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "begun").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until((tmp_path / "begun").exists)
     ray.cancel(cancelled)
     with pytest.raises(ray.exceptions.TaskCancelledError):
         ray.get(cancelled, timeout=30)

@@ -50,53 +50,53 @@ def free_processors() -> float:
 
 
 @pytest.mark.usefixtures("ray_here")
-def test_what_two_want_is_computed_once_and_for_the_first(toy: Path, tmp_path: Path) -> None:
-    told: list[EpochMetrics] = []
+def test_a_stage_requested_twice_is_computed_once_for_the_first(toy: Path, tmp_path: Path) -> None:
+    seen: list[EpochMetrics] = []
     store = Store(tmp_path)
-    scheduler = StageScheduler(store, where(toy), tell=told.append)
+    scheduler = StageScheduler(store, where(toy), on_metrics=seen.append)
     short = segments(toy)[1]
     final = segments(toy)[-1]
 
-    async def both_want() -> None:
+    async def both_request() -> None:
         first, second = await asyncio.gather(
-            scheduler.want([short], "first"), scheduler.want([final], "second")
+            scheduler.request([short], "first"), scheduler.request([final], "second")
         )
         assert set(first) == {stage.key for stage in short.lineage()}
         assert set(second) == {s.key for s in final.lineage()} - set(first)
-        assert await scheduler.want([final, short], "third") == []
+        assert await scheduler.request([final, short], "third") == []
 
-    within(60, both_want())
-    assert [m["epoch"] for m in told if "epoch" in m] == [1, 2, 3, 4]
+    within(60, both_request())
+    assert [m["epoch"] for m in seen if "epoch" in m] == [1, 2, 3, 4]
     assert not claims(store)
 
 
 @pytest.mark.usefixtures("ray_here")
-def test_what_nobody_waits_for_any_more_is_cancelled(toy: Path, tmp_path: Path) -> None:
+def test_a_stage_without_subscribers_is_cancelled(toy: Path, tmp_path: Path) -> None:
     store = Store(tmp_path)
     scheduler = StageScheduler(store, where(toy))
     endless = segments(toy, **ENDLESS)[1]
 
     async def come_and_go() -> None:
-        waiting = [asyncio.ensure_future(scheduler.want([endless], name)) for name in "ab"]
+        waiting = [asyncio.ensure_future(scheduler.request([endless], name)) for name in "ab"]
         await until(lambda: claims(store) and claims(store)[0].name == endless.key)
-        scheduler.leave("a")
+        scheduler.unsubscribe("a")
         await asyncio.sleep(0.5)
         assert [claim.name for claim in claims(store)] == [endless.key]  # b still waits
         assert free_processors() == 1
-        scheduler.leave("b")
+        scheduler.unsubscribe("b")
         await until(lambda: not claims(store))
         await until(lambda: free_processors() == 2)
         assert endless.key not in store
         results = await asyncio.gather(*waiting, return_exceptions=True)
         assert all(isinstance(result, asyncio.CancelledError) for result in results)
-        assert await scheduler.want([segments(toy)[-1]], "c")  # and the workers work on
+        assert await scheduler.request([segments(toy)[-1]], "c")  # and the workers work on
 
     within(180, come_and_go())
     assert not list((tmp_path / "building").iterdir())
 
 
 @pytest.mark.usefixtures("ray_here")
-def test_who_waits_for_another_process_holds_no_processor(toy: Path, tmp_path: Path) -> None:
+def test_waiting_for_another_process_holds_no_processor(toy: Path, tmp_path: Path) -> None:
     store = Store(tmp_path)
     stage = segments(toy)[0]
     list(in_process(store, where(toy))([stage.inputs["split"]]))
@@ -105,7 +105,7 @@ def test_who_waits_for_another_process_holds_no_processor(toy: Path, tmp_path: P
         scheduler = StageScheduler(store, where(toy))
         with store.building(stage.key, stage.about) as folder:
             assert folder is not None
-            wanted = asyncio.ensure_future(scheduler.want([stage], "waiter"))
+            wanted = asyncio.ensure_future(scheduler.request([stage], "a"))
             await asyncio.sleep(2)
             assert not wanted.done()
             assert free_processors() == 2
@@ -117,7 +117,7 @@ def test_who_waits_for_another_process_holds_no_processor(toy: Path, tmp_path: P
 
 
 @pytest.mark.usefixtures("ray_here")
-def test_who_waits_for_a_process_that_dies_takes_over(toy: Path, tmp_path: Path) -> None:
+def test_a_stage_of_a_process_that_dies_is_computed_here(toy: Path, tmp_path: Path) -> None:
     store = Store(tmp_path)
     stage = segments(toy)[0]
     list(in_process(store, where(toy))([stage.inputs["split"]]))
@@ -126,7 +126,7 @@ def test_who_waits_for_a_process_that_dies_takes_over(toy: Path, tmp_path: Path)
 
     async def inherit() -> None:
         scheduler = StageScheduler(store, where(toy))
-        wanted = asyncio.ensure_future(scheduler.want([stage], "heir"))
+        wanted = asyncio.ensure_future(scheduler.request([stage], "a"))
         await asyncio.sleep(1)
         assert not wanted.done()
         claim.write_text(f"{lease.here()} 99999999 dead")
@@ -143,7 +143,7 @@ def test_an_input_that_was_damaged_is_made_again(toy: Path, tmp_path: Path) -> N
     (store.artifact(first.key) / "model.safetensors").write_bytes(b"damaged")
 
     async def again() -> None:
-        computed = await StageScheduler(store, where(toy)).want([second], "waiter")
+        computed = await StageScheduler(store, where(toy)).request([second], "a")
         assert set(computed) == {second.key}
 
     within(60, again())
@@ -152,7 +152,7 @@ def test_an_input_that_was_damaged_is_made_again(toy: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.usefixtures("ray_here")
-def test_what_diverged_is_not_computed_again(
+def test_a_stage_that_diverged_is_not_computed_again(
     toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     poison = {"optimiser__learning_rate": 10.0, "optimiser__weight_decay": 10.0}
@@ -161,7 +161,7 @@ def test_what_diverged_is_not_computed_again(
 
     async def fail() -> None:
         with pytest.raises(Diverged, match="Training diverged"):
-            await StageScheduler(store, where(toy)).want([final], "waiter")
+            await StageScheduler(store, where(toy)).request([final], "a")
 
     within(60, fail())
 
@@ -181,11 +181,11 @@ def test_a_stage_of_two_workers_is_cancelled_with_its_workers(toy: Path, tmp_pat
     endless = segments(toy, execution__workers=2, **ENDLESS)[1]
 
     async def come_and_go() -> None:
-        waiting = asyncio.ensure_future(scheduler.want([endless], "a"))
+        waiting = asyncio.ensure_future(scheduler.request([endless], "a"))
         await until(lambda: [c.name for c in claims(store)] == [endless.key], seconds=60)
         await until(lambda: free_processors() == 0, seconds=60)
         await asyncio.sleep(5)  # they train
-        scheduler.leave("a")
+        scheduler.unsubscribe("a")
         await until(lambda: free_processors() == 2, seconds=60)
         await until(lambda: not claims(store), seconds=60)
         with pytest.raises(asyncio.CancelledError):
@@ -198,7 +198,7 @@ def test_a_stage_of_two_workers_is_cancelled_with_its_workers(toy: Path, tmp_pat
 
 
 @pytest.mark.usefixtures("ray_here")
-def test_what_is_missing_before_a_stage_that_is_there_is_made_again(
+def test_missing_inputs_of_a_stage_in_the_store_are_computed_again(
     toy: Path, tmp_path: Path
 ) -> None:
     """All of a training is read in the end, not its last segment alone."""

@@ -20,7 +20,7 @@ from thyroid.run_files.usage_json import HOURS, SearchBudget
 from thyroid.runs.usage import UsageRecord
 from thyroid.stage import EpochMetrics, Stage
 from thyroid.storage.store import Store
-from thyroid.tuning.budget import Budget, Cut
+from thyroid.tuning.budget import Budget, BudgetUsedUp
 
 HOUR = 3600.0
 NODES = [{"CPU": 16.0, "GPU": 2.0}, {"CPU": 8.0}]
@@ -243,6 +243,6 @@ def test_a_runner_ends_with_the_budget(tmp_path: Path) -> None:
     assert [next(runner)["epoch"] for _ in range(3)] == [0, 1, 2]
     assert not ended
     usage.used = lambda part: 2.0  # type: ignore[method-assign,assignment,misc]
-    with pytest.raises(Cut):
+    with pytest.raises(BudgetUsedUp):
         list(runner)
     assert ended

@@ -1,4 +1,4 @@
-"""Stages that take their time and hold what they are given, GPUs that are none included."""
+"""Stages that sleep instead of training, and hold the resources they request, GPUs included."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ EPOCH_S = 0.25
 
 
 def install() -> None:
-    """Put it in the place of every kind of stage, in this process."""
+    """Replace the function of every kind of stage in this process."""
     for kind in list(stage.KINDS):
         slow = stage.Kind(version=0, function="tests.tuning.slow:fit", libraries=())
         stage.KINDS[kind] = slow  # type: ignore[index]
 
 
 def fit(config: Any, inputs: Mapping[str, Path], folder: Path) -> Iterator[dict[str, Any]]:
-    """All are worth the same."""
+    """Sleep for each epoch; every epoch has the same score."""
     (folder / "made.txt").touch()
     first = getattr(config, "first_epoch", 0)
     for epoch in range(first, first + getattr(config, "epochs", 0)):

@@ -1,10 +1,11 @@
-"""Who goes on at a rung."""
+"""Early stopping at rungs."""
 
 from types import SimpleNamespace
 
 import pytest
 
-from thyroid.tuning.asha import AshaScheduler, Report, Rungs
+from thyroid.tuning.asha import AshaScheduler, Rungs
+from thyroid.tuning.trial_result import Report
 
 
 def report(value: float, epoch: int = 4, part: str = "single", training: str = "") -> Report:
@@ -23,7 +24,7 @@ def test_the_better_half_goes_on_and_earlier_trials_count() -> None:
     assert halving.passes("high", report(0.95))
 
 
-def test_one_in_so_many_goes_on() -> None:
+def test_one_trial_in_factor_goes_on() -> None:
     halving = AshaScheduler(Rungs(grace_epochs=4, factor=4))
     halving.replay("all", [])
     for i in range(8):
@@ -32,7 +33,7 @@ def test_one_in_so_many_goes_on() -> None:
     assert halving.passes("y", report(0.53))
 
 
-def test_nobody_is_stopped_before_the_first_rung_or_between_two() -> None:
+def test_no_trial_is_stopped_before_the_first_rung_or_between_two() -> None:
     halving = rungs()
     for epoch in (4, 8):
         halving.replay(f"good-{epoch}", [report(0.9, epoch)])
@@ -50,7 +51,7 @@ def test_parts_of_the_schedule_are_not_compared(part: str) -> None:
     assert not halving.passes("worse", report(0.05))
 
 
-def test_trials_that_share_a_training_count_once_and_fare_alike() -> None:
+def test_trials_that_share_a_training_count_once_and_get_the_same_decision() -> None:
     halving = rungs()
     for i in range(5):
         assert halving.passes(f"{i}", report(0.5, training="the same"))
@@ -59,11 +60,11 @@ def test_trials_that_share_a_training_count_once_and_fare_alike() -> None:
     assert not halving.passes("worse", report(0.4))
 
 
-def test_tune_is_told_and_failures_fill_no_rung() -> None:
+def test_tune_gets_the_decision_and_failures_fill_no_rung() -> None:
     halving = rungs()
     halving.replay("good", [report(0.9)])
-    result = {"epoch": 4, "macro_f1": 0.1, "part": "single", "training": "x"}
+    result = {"number": 1, "epoch": 4, "macro_f1": 0.1, "part": "single", "training": "x"}
     assert halving.on_trial_result(None, SimpleNamespace(trial_id="low"), result) == "STOP"
-    failed = {"epoch": 0, "state": "failed"}
+    failed = {"number": 2, "epoch": 0, "failed": True}
     assert halving.on_trial_result(None, SimpleNamespace(trial_id="nan"), failed) == "CONTINUE"
     assert halving.stopped == {"low"}

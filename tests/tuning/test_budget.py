@@ -1,6 +1,6 @@
 """A search ends with its budget, and goes on with a larger one.
 
-On GPUs that are none: stages that know nothing of torch hold them.
+Its GPUs are resources without hardware; the stages that hold them import no torch.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def searched(toy: Path, run: Path, **settings: Any) -> subprocess.CompletedProce
 
 
 def costs(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The budget, and what the search has used."""
+    """Return the budget, and the hours that the search has used."""
     content = json.loads((run / "usage.json").read_text())
     (part,) = content["parts"]
     return content["budget"], part
@@ -131,8 +131,8 @@ def test_gpu_hours_are_counted_over_commands_and_end_the_search(toy: Path, tmp_p
     assert after["gpu_hours"] >= TRIALS * TRIAL_S / 3600  # some segments were computed twice
 
 
-def test_a_time_budget_ends_the_play_off(toy: Path, tmp_path: Path) -> None:
-    """All recipes are as good, so that only time ends it."""
+def test_a_time_budget_ends_the_seed_race(toy: Path, tmp_path: Path) -> None:
+    """All recipes have the same score, so that only time ends the race."""
     first = searched(toy, tmp_path, trials=2)
     assert first.returncode == 0, first.stderr
     budget, before = costs(tmp_path)

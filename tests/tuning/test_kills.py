@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,6 +19,7 @@ from optuna.trial import FrozenTrial
 from tests.cluster.outcomes import SPENT
 from tests.toy import toy_generators, where
 from tests.tuning.test_tune_search import best_recipe
+from tests.waiting import wait_until
 from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
 from thyroid.space import load_space
@@ -51,7 +51,7 @@ def search(toy: Path, run: Path, concurrent: int) -> None:
 
 
 def table(run: Path) -> pd.DataFrame:
-    """What does not depend on when, or by whom, it was computed."""
+    """Return trials.csv without the columns that depend on time and on reuse."""
     return pd.read_csv(run / "trials.csv").drop(columns=SPENT)
 
 
@@ -86,14 +86,6 @@ def searching(toy: Path, run: Path, concurrent: int = 1) -> Iterator[subprocess.
         process.wait()
 
 
-def until(condition: Callable[[], object], process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert process.poll() is None, "the search ended too early"
-        assert time.monotonic() < deadline, "it never came about"
-        time.sleep(0.01)
-
-
 def trials(run: Path) -> list[FrozenTrial]:
     journal = run / "study.journal"
     with suppress(InputError):  # not yet
@@ -106,13 +98,13 @@ def trials_ended(run: Path) -> int:
 
 
 def has_reported(run: Path) -> bool:
-    """Whether a trial that runs has passed a rung."""
+    """Return True if a running trial has passed a rung."""
     running = [trial for trial in trials(run) if not trial.state.is_finished()]
     return any(trial.intermediate_values for trial in running)
 
 
 def claims(run: Path) -> list[list[str]]:
-    """Host, process and name of who builds something in the run's store."""
+    """Return host, process and name of each process that builds an artifact in the run's store."""
     found = []
     for claim in (run / "store" / "claims").glob("*"):
         with suppress(FileNotFoundError):
@@ -121,7 +113,7 @@ def claims(run: Path) -> list[list[str]]:
 
 
 def named(name: str, session: int) -> list[int]:
-    """Processes of a session whose title or command holds a name."""
+    """Return the processes of a session whose title or command contains a name."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -140,27 +132,27 @@ def kill_processes(processes: Iterable[int]) -> None:
 
 
 def kill_worker(process: subprocess.Popen[bytes], run: Path) -> None:
-    """Who is at a stage."""
-    until(lambda: claims(run), process)
+    """Kill the processes that compute stages."""
+    wait_until(lambda: claims(run), process)
     kill_processes(int(pid) for _, pid, _ in claims(run))
 
 
 def kill_driver(process: subprocess.Popen[bytes], run: Path) -> None:
-    """The process of a trial."""
+    """Kill the process of a trial."""
     if trials_ended(run) > 1:
-        until(lambda: has_reported(run) or trials_ended(run) >= TRIALS, process)
+        wait_until(lambda: has_reported(run) or trials_ended(run) >= TRIALS, process)
     drivers = named("ray::ImplicitFunc", process.pid)
     assert drivers
     kill_processes(drivers)
 
 
-def kill_desk(process: subprocess.Popen[bytes], run: Path) -> None:
-    """Who knows which trial waits for which stage."""
-    (scheduler,) = named("ray::SchedulerActor", process.pid)
+def kill_scheduler(process: subprocess.Popen[bytes], run: Path) -> None:
+    """Kill the stage scheduler."""
+    (scheduler,) = named("ray::StageScheduler", process.pid)
     kill_processes([scheduler])
 
 
-@pytest.mark.parametrize("kill", [kill_worker, kill_driver, kill_desk])
+@pytest.mark.parametrize("kill", [kill_worker, kill_driver, kill_scheduler])
 def test_a_search_survives(
     kill: Callable[[subprocess.Popen[bytes], Path], None],
     toy: Path,
@@ -169,43 +161,43 @@ def test_a_search_survives(
 ) -> None:
     with searching(toy, tmp_path) as process:
         for done in (1, 2):
-            until(lambda done=done: trials_ended(tmp_path) >= done, process)  # type: ignore[misc]
+            wait_until(lambda done=done: trials_ended(tmp_path) >= done, process)  # type: ignore[misc]
             kill(process, tmp_path)
         assert process.wait(120) == 0, (tmp_path / "output.txt").read_text()
     pd.testing.assert_frame_equal(table(tmp_path), undisturbed, check_exact=True)
 
 
 def kill_main(process: subprocess.Popen[bytes]) -> None:
-    """The command alone: its Ray finds out by itself."""
+    """Kill the command alone; its Ray notices by itself."""
     process.kill()
 
 
 def kill_head(process: subprocess.Popen[bytes]) -> None:
-    """Ray's control store."""
+    """Kill Ray's control store."""
     (head,) = named("gcs_server", process.pid)
     kill_processes([head])
 
 
 def kill_node(process: subprocess.Popen[bytes]) -> None:
-    """Ray's node manager, and with it its workers."""
+    """Kill Ray's node manager, and with it its workers."""
     (raylet,) = named("raylet/raylet", process.pid)
     kill_processes([raylet])
 
 
 def kill_all(process: subprocess.Popen[bytes]) -> None:
-    """As when the power goes."""
+    """Kill all processes, as a power cut does."""
     os.killpg(process.pid, signal.SIGKILL)
 
 
 @pytest.mark.parametrize("kill", [kill_main, kill_head, kill_node, kill_all])
-def test_the_same_command_ends_as_if_nothing_had_been(
+def test_the_same_command_ends_as_an_undisturbed_one(
     kill: Callable[[subprocess.Popen[bytes]], None],
     toy: Path,
     tmp_path: Path,
     undisturbed: pd.DataFrame,
 ) -> None:
     with searching(toy, tmp_path) as process:
-        until(lambda: trials_ended(tmp_path) >= 1, process)
+        wait_until(lambda: trials_ended(tmp_path) >= 1, process)
         kill(process)
         process.wait(120)
     assert 1 <= trials_ended(tmp_path) < TRIALS
@@ -217,10 +209,10 @@ def test_of_trials_at_once_none_is_lost_or_doubled(
     toy: Path, tmp_path: Path, undisturbed: pd.DataFrame
 ) -> None:
     with searching(toy, tmp_path, concurrent=2) as process:
-        until(lambda: trials_ended(tmp_path) >= 1, process)
+        wait_until(lambda: trials_ended(tmp_path) >= 1, process)
         kill_worker(process, tmp_path)
         kill_driver(process, tmp_path)
-        until(lambda: trials_ended(tmp_path) >= 2, process)
+        wait_until(lambda: trials_ended(tmp_path) >= 2, process)
         kill_all(process)
     search(toy, tmp_path, concurrent=2)
     after = table(tmp_path)

@@ -1,4 +1,4 @@
-"""Who waits stays small."""
+"""Waiting processes stay small."""
 
 import subprocess
 import sys

@@ -18,12 +18,12 @@ from thyroid.errors import InputError
 from thyroid.recipe import Recipe, override
 from thyroid.storage.store import Store
 from thyroid.tuning.search_config import SearchConfig
-from thyroid.tuning.study import open_study
+from thyroid.tuning.study import open_study, own_trials
 from thyroid.tuning.tune_search import Search
 
 
 def lengths(trial: BaseTrial, recipe: Recipe) -> Recipe:
-    """Shorter and longer trainings, which share their beginnings; some learn too slowly."""
+    """Propose shorter and longer trainings, which share segments; some learn too slowly."""
     epochs = trial.suggest_int("epochs", 1, 6)
     rate = trial.suggest_categorical("rate", [1e-5, 3e-3])
     return override(recipe, {"schedule.constant_epochs": epochs, "optimiser.learning_rate": rate})
@@ -50,7 +50,7 @@ def search(run: Path, dataset: Dataset, store: Store, **settings: Any) -> Search
 
 
 @pytest.mark.usefixtures("ray_here")
-def test_several_objectives_are_told_and_the_first_one_decides(
+def test_several_objectives_are_optimised_and_the_first_one_decides(
     crossed: Dataset, tmp_path: Path
 ) -> None:
     objectives = ("macro_f1", "cross_recall", "compute")
@@ -71,7 +71,7 @@ def test_several_objectives_are_told_and_the_first_one_decides(
     assert best.schedule.constant_epochs == chosen["param_epochs"]
 
 
-def test_objectives_that_cannot_be_are_refused(toy: Path, tmp_path: Path) -> None:
+def test_invalid_objectives_are_refused(toy: Path, tmp_path: Path) -> None:
     for names in (("f1",), ("macro_f1", "macro_f1"), ()):
         with pytest.raises(InputError, match="--objectives"):
             SearchConfig(objectives=names)
@@ -105,8 +105,8 @@ def test_earlier_trials_are_taken_over_as_far_as_the_store_has_them(
     search(old, crossed, store).best()
     config = {"dataset": {"classes": []}, "search": {}, "id": "first"}
     (old / "config.json").write_text(json.dumps(config))
-    told = pd.read_csv(old / "trials.csv")
-    distinct = told.drop_duplicates(["param_epochs", "param_rate"])
+    earlier = pd.read_csv(old / "trials.csv")
+    distinct = earlier.drop_duplicates(["param_epochs", "param_rate"])
 
     again = replace(store, run="second")
     new = search(tmp_path / "new", crossed, again, trials=2, warm_start=(str(old),))
@@ -117,7 +117,7 @@ def test_earlier_trials_are_taken_over_as_far_as_the_store_has_them(
     np.testing.assert_array_equal(known["macro_f1"], distinct["macro_f1"])
     assert (known["computed_stages"] == 0).all()
     assert list(known["reason"]) == [f"warm start from old trial {n}" for n in distinct["number"]]
-    assert len(new.own) == 2
+    assert len(own_trials(new.study)) == 2
     new.best()  # once more: nothing is taken over twice
     assert len(pd.read_csv(tmp_path / "new" / "trials.csv")) == len(distinct) + 2
 

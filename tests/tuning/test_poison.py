@@ -1,11 +1,10 @@
-"""Trials that fail whenever they are tried cost the search nothing but themselves."""
+"""Trials that always fail do not affect the other trials of a search."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from tests.cluster.outcomes import SPENT
 from tests.toy import toy_recipe, where
 from tests.tuning.poison import KILLED, NO_NUMBER, RAISES, TOO_LARGE
 from tests.tuning.test_tune_search import best_recipe
+from tests.waiting import wait_until
 from thyroid.data.dataset import Dataset
 from thyroid.recipe import Recipe, override
 from thyroid.storage.store import Store
@@ -54,7 +54,7 @@ search(Path(sys.argv[1]), Path(sys.argv[2]), POISON)
 
 
 def search(toy: Path, run: Path, poison: Mapping[int, float]) -> None:
-    """Of eight trials, some of which may be poisoned; two at once."""
+    """Run a search of eight trials, two at once; `poison` gives some a harmful weight decay."""
 
     def space(trial: optuna.Trial, recipe: Recipe) -> Recipe:
         number = trial.suggest_int("number", trial.number, trial.number)
@@ -67,16 +67,16 @@ def search(toy: Path, run: Path, poison: Mapping[int, float]) -> None:
 
 
 def table(run: Path) -> pd.DataFrame:
-    """What does not depend on when it was computed, or on others."""
+    """Return trials.csv without the columns that depend on time and on other trials."""
     trials = pd.read_csv(run / "trials.csv").drop(columns=[*SPENT, "chosen"])
     return trials.set_index("number")
 
 
 @pytest.fixture
 def little_memory() -> Iterator[str]:
-    """Of a shell, before it becomes something else: a part of the memory is all that Ray sees.
+    """Return a shell command after which Ray sees a part of the machine's memory only.
 
-    It watches over the whole machine's memory, where others may be at work.
+    Ray watches the whole machine's memory otherwise, which other processes use, too.
     """
     if not MEMORY.is_dir():
         pytest.skip("the limit is set through cgroup v1, which this machine does not have")
@@ -90,16 +90,8 @@ def little_memory() -> Iterator[str]:
     finally:
         for left in (group / "cgroup.procs").read_text().split():
             os.kill(int(left), 9)
-        until_empty(group)
+        wait_until(lambda: not (group / "cgroup.procs").read_text())
         group.rmdir()
-
-
-def until_empty(group: Path) -> None:
-    """Wait for processes that are about to end."""
-    deadline = time.monotonic() + 30
-    while (group / "cgroup.procs").read_text():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 @pytest.mark.usefixtures("ray_here")
@@ -122,8 +114,8 @@ def test_poisoned_trials_fail_with_a_reason_and_the_others_are_as_ever(
     failed = poisoned.loc[list(POISON)]
     assert set(failed["state"]) == {"failed"}
     killed = (
-        "A stage's process was killed 3 times, as when it needs more memory than there is, and its "
-        "machine lived on."
+        "A stage's process was killed 3 times, as happens when it needs more memory than there is; "
+        "its machine stayed alive."
     )
     assert list(failed["reason"]) == [
         "A stage raised KeyError: 'poison'",

@@ -1,4 +1,4 @@
-"""What is shown of a search: the table, the lines, and where they come from."""
+"""The progress of a search: the table, the lines, and the callback that updates them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -22,33 +20,33 @@ from rich.console import Console
 from tests.execution.test_stage_scheduler import ENDLESS, segments, until, within
 from tests.short_trainings import FEW, TINY
 from tests.toy import toy_generators, toy_recipe, where
+from tests.waiting import wait_until
 from thyroid import pipeline, progress
 from thyroid.configuration import to_json
 from thyroid.data.dataset import Dataset
 from thyroid.execution.stage_scheduler import StageScheduler
 from thyroid.runs.usage import UsageRecord
 from thyroid.storage.store import Store
-from thyroid.tuning import progress_table as boards
+from thyroid.tuning import progress_table
 from thyroid.tuning.budget import Budget
-from thyroid.tuning.progress_table import MOST_ROWS, EndedTrial, ProgressTable, RunningTrial
+from thyroid.tuning.progress_table import MOST_ROWS, ProgressTable, RunningTrial
 from thyroid.tuning.search_config import SearchConfig
 from thyroid.tuning.study import finished, open_study
+from thyroid.tuning.trial_result import State, TrialResult
 from thyroid.tuning.tune_callback import SearchCallback
 from thyroid.tuning.tune_search import Search
 
 
-def gone(
-    number: int, state: str = "complete", value: float | None = 0.5, **more: Any
-) -> EndedTrial:
-    return EndedTrial(
-        number=number, state=state, macro_f1=value, **{"reused": 5, "computed": 2} | more
-    )
+def ended(
+    number: int, state: State = "complete", value: float | None = 0.5
+) -> tuple[TrialResult, State]:
+    return TrialResult(number=number, macro_f1=value, reused_stages=5, computed_stages=2), state
 
 
 def busy() -> ProgressTable:
-    """Of 16 trials four have ended, ten run."""
+    """A table of 16 trials: four have ended, ten are running."""
     table = ProgressTable(16)
-    table.begin([gone(0), gone(1, "pruned", 0.9), gone(2, "failed", None), gone(3)])
+    table.begin([ended(0), ended(1, "pruned", 0.9), ended(2, "failed", None), ended(3)])
     for number in range(4, 14):
         at = f"dcgan {number}"
         table.running[f"id{number}"] = RunningTrial(number=number, epochs=40, epoch=number, at=at)
@@ -81,9 +79,9 @@ def test_the_table_says_it_all_on_every_terminal(width: int) -> None:
 
 def test_a_round_begins_with_what_the_study_knows() -> None:
     table = busy()
-    table.end("id4", gone(4, value=0.8))
+    table.end("id4", *ended(4, value=0.8))
     assert table.standing == "best 0.800, 5/16"
-    table.begin([gone(number) for number in range(5)] + [gone(9, value=0.7, own=False)])
+    table.begin([ended(number) for number in range(5)], [ended(9, value=0.7)[0]])
     assert table.standing == "best 0.700, 5/16"  # a trial from another run has not ended here
     assert table.line().startswith("search: 5/16 trials, best 0.700 (trial 9), 5 complete")
     assert "10 stages computed, 25 reused" in table.line()
@@ -91,33 +89,33 @@ def test_a_round_begins_with_what_the_study_knows() -> None:
 
 def test_time_left_follows_the_pace_and_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr(boards.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(progress_table.time, "monotonic", lambda: now[0])
     free, bound = ProgressTable(16), ProgressTable(16, budget_s=100)
     for table in (free, bound):
-        table.begin([gone(number) for number in range(8)])  # of an earlier command
+        table.begin([ended(number) for number in range(8)])  # of an earlier command
     now[0] = 40
     assert free.line().endswith("reused, 40 s")
     assert bound.line().endswith("40 s, about 1 min 00 s left")
     for table in (free, bound):
         for number in (8, 9):
-            table.end("", gone(number))
+            table.end("", *ended(number))
     assert free.line().endswith("40 s, about 2 min 00 s left")
     assert bound.line().endswith("40 s, about 1 min 00 s left")
     for number in range(10, 16):
-        bound.end("", gone(number))
+        bound.end("", *ended(number))
     assert bound.line().endswith("reused, 40 s")  # nothing is left to do
 
 
 def test_in_a_pipe_there_is_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     written, now = io.StringIO(), [0.0]
     monkeypatch.setattr(progress, "console", Console(file=written, force_terminal=False))
-    monkeypatch.setattr(boards.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(progress_table.time, "monotonic", lambda: now[0])
     table = busy()
     with table.shown():
         for _ in range(100):
             now[0] += 0.25
             table.tick()
-        table.end("id4", gone(4, value=0.8))
+        table.end("id4", *ended(4, value=0.8))
     lines = written.getvalue().splitlines()
     assert len(lines) == 3
     assert lines[0].startswith("search: 4/16 trials, best 0.500 (trial 0), 10 running, 2 complete")
@@ -136,7 +134,7 @@ def test_a_terminal_is_left_clean_also_by_an_interruption(monkeypatch: pytest.Mo
     def interrupted() -> None:
         with table.shown():
             progress.say("trial 4 has ended")
-            table.end("id4", gone(4, value=0.8))
+            table.end("id4", *ended(4, value=0.8))
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -152,30 +150,30 @@ def test_a_terminal_is_left_clean_also_by_an_interruption(monkeypatch: pytest.Mo
 
 
 @pytest.mark.usefixtures("ray_here")
-def test_what_is_computed_for_whom_is_known(toy: Path, tmp_path: Path) -> None:
+def test_the_scheduler_says_what_it_computes_for_each_subscriber(toy: Path, tmp_path: Path) -> None:
     scheduler = StageScheduler(Store(tmp_path), where(toy))
     endless = segments(toy, **ENDLESS)[1]
     made = pipeline.classifier(toy_generators(dcgan__epochs=5000), Dataset.open(toy).digest, 0)
 
     async def come_and_go() -> None:
-        own = asyncio.create_task(scheduler.want([endless], "own"))
-        at_work = await until(lambda: scheduler.at_work().get("own", {}).get("validation_macro_f1"))
+        own = asyncio.create_task(scheduler.request([endless], "own"))
+        at_work = await until(lambda: scheduler.running().get("own", {}).get("validation_macro_f1"))
         assert at_work > 0
-        found = scheduler.at_work()["own"]
+        found = scheduler.running()["own"]
         assert (found["stage"], found["own"]) == ("classifier", True)
-        scheduler.leave("own")
-        other = asyncio.create_task(scheduler.want([made[-1]], "other"))
-        found = await until(lambda: scheduler.at_work().get("other"))
-        assert not found["own"]  # a generator, or its judge
-        scheduler.leave("other")
-        assert scheduler.at_work() == {}
+        scheduler.unsubscribe("own")
+        other = asyncio.create_task(scheduler.request([made[-1]], "other"))
+        found = await until(lambda: scheduler.running().get("other"))
+        assert not found["own"]  # a generator, or its label filter
+        scheduler.unsubscribe("other")
+        assert scheduler.running() == {}
         await asyncio.gather(own, other, return_exceptions=True)
 
     within(60, come_and_go())
 
 
 @pytest.mark.usefixtures("ray_here")
-def test_the_watcher_tells_the_board_and_writes_once_a_trial_has_ended(
+def test_the_callback_updates_the_table_and_writes_once_a_trial_has_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written = io.StringIO()
@@ -183,22 +181,25 @@ def test_the_watcher_tells_the_board_and_writes_once_a_trial_has_ended(
     answer = {"t": {"stage": "classifier", "epoch": 3, "validation_macro_f1": 0.4, "own": True}}
     left: list[str] = []
     scheduler = SimpleNamespace(
-        at_work=SimpleNamespace(remote=lambda: ray.put(answer)),
-        leave=SimpleNamespace(remote=left.append),
+        running=SimpleNamespace(remote=lambda: ray.put(answer)),
+        unsubscribe=SimpleNamespace(remote=left.append),
     )
-    table, writings = ProgressTable(2), []
+    table, writings = ProgressTable(2), list[int]()
     table.begin([])
     budget = Budget(None, 2.0, UsageRecord(tmp_path, list))
-    callback = SearchCallback(table, scheduler, lambda: writings.append(1), None, budget)
+    stopped = set[str]()
+    callback = SearchCallback(table, scheduler, stopped, lambda: writings.append(1), None, budget)
     recipe = toy_recipe()
     trial = SimpleNamespace(
         trial_id="t", config={"number": 7, "recipe": json.dumps(to_json(recipe))}
     )
     callback.on_trial_start(1, [], trial)
-    deadline = time.monotonic() + 30
-    while table.running["t"].epoch != 3:
+
+    def has_answer() -> bool:
         callback.on_step_end(1, [])
-        assert time.monotonic() < deadline
+        return table.running["t"].epoch == 3
+
+    wait_until(has_answer)
     running = table.running["t"]
     assert (running.number, running.epochs, running.macro_f1) == (7, recipe.schedule.epochs, 0.4)
     assert not writings
@@ -219,15 +220,23 @@ def test_the_watcher_tells_the_board_and_writes_once_a_trial_has_ended(
     assert callback.end.stop_all()
     callback.on_trial_complete(2, [], trial)
     assert not table.running
-    assert table.done == 1  # it is cut, not stopped: it goes on some day
+    assert table.done == 1  # it was interrupted: the same command runs it again
+
+    callback.on_trial_start(3, [], trial)
+    stopped.add("t")
+    callback.on_trial_complete(3, [], trial)
+    assert table.done == 2
+    assert written.getvalue().endswith(
+        "trial 7: stopped at epoch 3 of 4, macro-F1 0.500 (best 0.625, 2/2)\n"
+    )
 
 
-def test_what_an_interrupted_search_knew_is_written(tmp_path: Path) -> None:
-    """And the interruption is what is told, also where writing fails."""
+def test_an_interrupted_search_writes_its_files(tmp_path: Path) -> None:
+    """The interruption is the error that is raised, even if writing fails."""
     written: list[str] = []
 
     class Interrupted(SimpleNamespace):
-        def _tune(self, _: Budget) -> None:
+        def _run_trials(self, _: Budget) -> None:
             raise KeyboardInterrupt
 
         def write(self) -> None:
@@ -261,7 +270,7 @@ def test_a_report_is_there_while_the_search_goes_on_and_nothing_stays(
     )
 
     def seen() -> bool:
-        """Whether the page shows a trial that has ended, and what was computed for it."""
+        """Return True once the page shows a trial that has ended, and its computed stages."""
         try:
             page = json.loads((run / "report.json").read_text())
         except FileNotFoundError:
@@ -269,20 +278,16 @@ def test_a_report_is_there_while_the_search_goes_on_and_nothing_stays(
         return bool(page["search"]["ended"]) and page["sharing"] is not None
 
     try:
-        deadline = time.monotonic() + 180
-        while not seen():
-            assert process.poll() is None, process.communicate()[1]
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_until(seen, process, 180)
         os.kill(process.pid, signal.SIGINT)
-        _, told = process.communicate(timeout=120)
+        _, shown = process.communicate(timeout=120)
     finally:
         process.kill()
         process.wait()
     assert process.returncode == 130
-    assert f"report so far: {run / 'report.html'}" in told
-    assert "could not be rebuilt" not in told
-    assert "search: " in told
+    assert f"report so far: {run / 'report.html'}" in shown
+    assert "could not be rebuilt" not in shown
+    assert "search: " in shown
     ended = finished(open_study(run / "study.journal", ("macro_f1",)))
     assert 0 < len(pd.read_csv(run / "trials.csv")) == len(ended) < 10000
     for about in Path("/proc").glob("[0-9]*/cmdline"):

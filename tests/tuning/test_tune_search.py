@@ -5,17 +5,16 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import optuna
 import pandas as pd
 import pytest
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tests.toy import toy_generators, toy_recipe, where
+from tests.waiting import wait_until
 from thyroid.configuration import to_json
 from thyroid.data.dataset import Dataset
 from thyroid.data.splits import LeakError
@@ -28,16 +27,16 @@ from thyroid.errors import (
     TooLarge,
     Vanished,
 )
-from thyroid.execution.ray_task import require_room
-from thyroid.recipe import ExecutionConfig, Recipe, override
+from thyroid.recipe import Recipe, override
 from thyroid.space import Space, load_space
 from thyroid.storage.store import Store
 from thyroid.tuning import detached_trial
 from thyroid.tuning.asha import AshaScheduler, Rungs
 from thyroid.tuning.detached_trial import tpe_trial
 from thyroid.tuning.search_config import SearchConfig
-from thyroid.tuning.study import Proposal, StudySearch, open_study
-from thyroid.tuning.trial_driver import is_own
+from thyroid.tuning.study import open_study
+from thyroid.tuning.study_search import StudySearch
+from thyroid.tuning.trial_driver import is_recipes_fault
 from thyroid.tuning.tune_search import Search
 
 
@@ -62,7 +61,7 @@ def best_recipe(
 
 
 def rates(trial: optuna.Trial, recipe: Recipe) -> Recipe:
-    """Learning rates, of which the first is poisonous."""
+    """Propose learning rates; the first one makes the training diverge."""
     if trial.number == 0:
         poison = {
             "optimiser.learning_rate": 10.0,
@@ -110,13 +109,13 @@ def test_a_trial_left_running_by_a_dead_process_runs_again_under_its_number(
     study = open_study(tmp_path / "study.journal")
     recipe = json.dumps(to_json(toy_generators()))
     for magnitude in (0.25, 0.75):
-        orphan = optuna.trial.create_trial(
+        orphan = create_trial(
             state=TrialState.RUNNING,
             params={"magnitude": magnitude},
             distributions={"magnitude": optuna.distributions.FloatDistribution(0, 2)},
             user_attrs={"recipe": recipe},
         )
-        study._storage.create_new_trial(study._study_id, orphan)
+        study.add_trial(orphan)
     config = SearchConfig(trials=3, max_seeds=1, grace_epochs=99, concurrent=1)
     space = load_space("augmentation")
     store = Store(tmp_path / "store")
@@ -141,7 +140,7 @@ with connected(cpus=1):
 
 
 def undisturbed(toy: Path, run: Path) -> pd.DataFrame:
-    """A sequential search of five trials; its table without times and reuse."""
+    """Run a sequential search of five trials; return its table without times and reuse."""
     config = SearchConfig(trials=5, max_seeds=1, concurrent=1, grace_epochs=2, reduction_factor=2)
     base = toy_generators(schedule__constant_epochs=4)
     space = load_space("augmentation")
@@ -163,11 +162,7 @@ def test_a_killed_search_ends_as_an_undisturbed_one(toy: Path, tmp_path: Path) -
         stderr=subprocess.DEVNULL,
     )
     try:
-        deadline = time.monotonic() + 120
-        while not (run / "trials.csv").exists():
-            assert process.poll() is None, "the search ended before it could be killed"
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_until((run / "trials.csv").exists, process)
     finally:
         # Ray's own processes are in the session of the one that is killed: all die at once.
         os.killpg(process.pid, signal.SIGKILL)
@@ -200,7 +195,7 @@ def test_a_trial_whose_generator_fails_counts_as_failed_and_the_search_goes_on(
     assert list(table["state"]) == ["failed", "complete", "complete"]
     assert "The DCGAN collapsed in epoch 1" in table["reason"][0]
     assert best.dcgan.generator_rate == base.dcgan.generator_rate
-    # split, two of the DCGAN, two of the judge, two of the SRGAN, synthesis, three of its own
+    # split, DCGAN (2), label filter (2), SRGAN (2), synthesis, its own segments (3)
     assert table["computed_stages"][1] + table["reused_stages"][1] == 11
     assert table["reused_stages"][2] >= 8  # all but its own segments
 
@@ -225,14 +220,14 @@ def test_proposals_learn_and_leave_no_trace() -> None:
     assert study.get_trials() == before
 
 
-def test_what_proposals_learn_from_does_not_grow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(detached_trial, "MEMORY", 5)
+def test_the_trials_that_proposals_learn_from_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(detached_trial, "REMEMBERED_TRIALS", 5)
     study = optuna.create_study(direction="maximize")
     for i in range(40):
         study.tell(study.ask(), float(i % 20))
     running = study.ask()
-    seen = detached_trial._Remembered(study, 41)._trials
-    assert [t.number for t in seen] == [17, 18, 19, 35, 36, 37, 38, 39, running.number]
+    seen = detached_trial._remembered(study, study.trials)
+    assert seen == {17, 18, 19, 35, 36, 37, 38, 39, running.number}
 
 
 @pytest.mark.usefixtures("ray_here")
@@ -275,11 +270,11 @@ def test_a_disk_that_fails_costs_no_trial(toy: Path, tmp_path: Path) -> None:
     assert list(pd.read_csv(tmp_path / "trials.csv")["state"]) == ["complete"] * 4
 
 
-def test_only_what_is_its_recipes_own_fault_fails_a_trial() -> None:
+def test_only_a_fault_of_the_recipe_fails_a_trial() -> None:
     own = [Diverged("x"), TooLarge("x"), InputError("x"), RuntimeError("x")]
     others = [ProcessLost("x"), Vanished("x"), StageFailed("x"), StorageError("x"), OSError("x")]
-    assert all(map(is_own, own))
-    assert not any(map(is_own, [*others, ImportError("x"), LeakError("x")]))
+    assert all(map(is_recipes_fault, own))
+    assert not any(map(is_recipes_fault, [*others, ImportError("x"), LeakError("x")]))
 
 
 @pytest.mark.usefixtures("ray_here")
@@ -296,25 +291,19 @@ def test_a_search_cut_by_its_time_budget_goes_on(toy: Path, tmp_path: Path) -> N
     assert set(table["state"]) <= {"complete", "pruned"}
 
 
-@pytest.mark.usefixtures("ray_here")
-def test_what_ray_has_no_room_for_is_refused() -> None:
-    cpu = ExecutionConfig(device="cpu", precision="fp32", threads=2)
-    require_room(cpu, 0)
-    with pytest.raises(InputError, match=r"takes 3 CPUs, and Ray has 2"):
-        require_room(replace(cpu, threads=3), 0)
-    with pytest.raises(InputError, match=r"takes 1 GPUs, and Ray has 0"):
-        require_room(replace(cpu, device="cuda"), 0)
-
-
 def test_a_trial_enters_the_study_whole_and_an_orphan_is_taken_up(tmp_path: Path) -> None:
     def search(journal: Path) -> StudySearch:
         study = open_study(journal)
 
-        def propose(number: int) -> Proposal:
+        def propose(number: int) -> FrozenTrial:
             trial = tpe_trial(study, number, seed=7)
             trial.suggest_float("a", 0, 1)
-            recipe = json.dumps(trial.params)
-            return Proposal(params=trial.params, distributions=trial.distributions, recipe=recipe)
+            return create_trial(
+                state=TrialState.RUNNING,
+                params=trial.params,
+                distributions=trial.distributions,
+                user_attrs={"recipe": json.dumps(trial.params)},
+            )
 
         asha = AshaScheduler(Rungs(grace_epochs=1, factor=2))
         return StudySearch(propose, study, ["macro_f1"], asha)
@@ -342,7 +331,7 @@ def test_half_a_line_at_the_journals_end_is_cut_off(tmp_path: Path) -> None:
     assert journal.read_bytes().startswith(whole)
 
 
-def test_a_space_that_cannot_be_is_refused(tmp_path: Path) -> None:
+def test_a_space_that_cannot_be_loaded_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="choose augmentation"):
         load_space("augmentations")
     with pytest.raises(InputError, match="is no file"):
@@ -353,7 +342,7 @@ def test_a_space_that_cannot_be_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("ray_here")
-def test_a_space_that_proposes_what_cannot_be_is_told_so(toy: Path, tmp_path: Path) -> None:
+def test_a_space_that_proposes_an_invalid_recipe_is_refused(toy: Path, tmp_path: Path) -> None:
     def broken(trial: optuna.Trial, recipe: Recipe) -> Recipe:
         return override(recipe, {"input.size": 3})
 
@@ -362,7 +351,7 @@ def test_a_space_that_proposes_what_cannot_be_is_told_so(toy: Path, tmp_path: Pa
         best_recipe(tmp_path, dataset, toy_recipe(), broken, config, store, where(toy))
 
 
-def test_a_journal_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_no_journal_is_refused(tmp_path: Path) -> None:
     (tmp_path / "study.journal").write_text("not a journal\nat all\n")
     with pytest.raises(InputError, match="is no Optuna journal"):
         open_study(tmp_path / "study.journal")

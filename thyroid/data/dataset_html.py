@@ -1,14 +1,18 @@
 """A data set as a notebook shows it: counts by class, centres, a scintigram of each class."""
 
+from __future__ import annotations
+
 import base64
 import html
 import io
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
-from thyroid.data.dataset import Dataset
+if TYPE_CHECKING:  # dataset.py imports this module
+    from thyroid.data.dataset import Dataset
 
 
 def dataset_html(dataset: Dataset) -> str:

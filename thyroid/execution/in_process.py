@@ -1,4 +1,4 @@
-"""Run a stage in this process: find its artifact by key, or make it."""
+"""Computing a stage in this process: its artifact is found by its key, or made."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from thyroid.storage.store import Busy, Store
 METRICS = "metrics.jsonl"
 
 Datasets = Mapping[str, Path]
-"""Where each data set, and each weights file of the user's, lies: by its digest."""
+"""Paths of data sets and of the user's weights files, by their digests."""
 
 Runner = Callable[[Sequence[Stage]], Iterator[EpochMetrics]]
-"""Brings about the artifacts of some stages and of all that they need, yielding metrics."""
+"""Makes the artifacts of some stages and of all that they need, yielding metrics."""
 
 
 def in_process(store: Store, datasets: Datasets) -> Runner:
-    """A runner that computes one stage after the other, here."""
+    """Return a runner that computes one stage after the other in this process."""
 
     def run(wanted: Sequence[Stage]) -> Iterator[EpochMetrics]:
         done: set[str] = set()
@@ -38,7 +38,7 @@ def in_process(store: Store, datasets: Datasets) -> Runner:
 
 
 def bring_about(wanted: Sequence[Stage], runner: Runner) -> None:
-    """Make the artifacts of `wanted` and of all that they need, with a bar."""
+    """Make the artifacts of `wanted` and of all that they need, showing a progress bar."""
     total = _epochs(wanted)
     with progress.bar("training", "epochs") as advance:
         done = 0
@@ -49,7 +49,7 @@ def bring_about(wanted: Sequence[Stage], runner: Runner) -> None:
 
 
 def _epochs(wanted: Sequence[Stage]) -> int:
-    """Epochs of all the stages that `wanted` need."""
+    """Count the epochs of all stages that `wanted` need."""
     stages = {stage.key: stage for final in wanted for stage in final.lineage()}
     return sum(getattr(stage.config, "epochs", 0) for stage in stages.values())
 
@@ -57,14 +57,14 @@ def _epochs(wanted: Sequence[Stage]) -> int:
 def execute(stage: Stage, store: Store, datasets: Datasets) -> Iterator[EpochMetrics]:
     """Make one stage's artifact from inputs that the store has, yielding each epoch's metrics.
 
-    An artifact that is there already is read, not made: the same metrics, with `reused` true.
-    While another process makes it, this one waits.
+    An artifact that exists is read instead: the same metrics, with `reused` true. While another
+    process makes it, this one waits.
 
     Parameters
     ----------
-    stage : what is wanted; its inputs have been executed
-    store : where artifacts are
-    datasets : where data sets are
+    stage : a stage whose inputs have been executed
+    store : holds the artifacts
+    datasets : paths of data sets
 
     Raises
     ------
@@ -82,7 +82,7 @@ def execute(stage: Stage, store: Store, datasets: Datasets) -> Iterator[EpochMet
 
 
 def execute_unless_busy(stage: Stage, store: Store, datasets: Datasets) -> Iterator[EpochMetrics]:
-    """`execute` that does not wait.
+    """Act as `execute`, but raise `Busy` instead of waiting.
 
     Raises
     ------
@@ -102,12 +102,12 @@ def execute_unless_busy(stage: Stage, store: Store, datasets: Datasets) -> Itera
 
 @contextlib.contextmanager
 def claimed(stage: Stage, store: Store) -> Iterator[Path | None]:
-    """`store.building` for a stage; what diverges once is not tried again.
+    """Wrap `store.building` so that a stage that diverged is not computed again.
 
     Raises
     ------
     Diverged
-        Also where the stage diverged before.
+        Also when the stage diverged before.
     """
     reason = store.failure(stage.key)
     if reason is not None:
@@ -121,7 +121,7 @@ def claimed(stage: Stage, store: Store) -> Iterator[Path | None]:
 
 
 def artifacts(stage: Stage, store: Store, datasets: Datasets) -> dict[str, Path]:
-    """The folders that the stage's function reads, by the names it knows them under.
+    """Return the folders that the stage's function reads, by the names of its inputs.
 
     Raises
     ------
@@ -138,7 +138,7 @@ def artifacts(stage: Stage, store: Store, datasets: Datasets) -> dict[str, Path]
 
 
 def recorded(stage: Stage, fit: Iterator[EpochMetrics], folder: Path) -> Iterator[EpochMetrics]:
-    """Pass on what `fit` yields, and keep it with the artifact."""
+    """Yield the metrics of `fit`, and write them into the artifact's folder."""
     with cannot_write(folder), (folder / METRICS).open("w") as file:
         for metrics in fit:
             line = {"stage": stage.kind, **metrics}
@@ -147,18 +147,18 @@ def recorded(stage: Stage, fit: Iterator[EpochMetrics], folder: Path) -> Iterato
 
 
 def reread(folder: Path) -> Iterator[EpochMetrics]:
-    """The metrics that were yielded when the artifact was made."""
+    """Yield the metrics of the stage that made an artifact, read from its folder."""
     for line in (folder / METRICS).read_text().splitlines():
         yield {**json.loads(line), "reused": True}
 
 
 def opened(stage: Stage, store: Store) -> Path:
-    """The artifact of a stage that has been executed.
+    """Return the artifact's folder of a stage that has been executed.
 
     Raises
     ------
     Vanished
-        When it has gone, or been damaged, in the meantime.
+        When the artifact was deleted or damaged in the meantime.
     """
     folder = store.open(stage.key)
     if folder is None:

@@ -15,17 +15,17 @@ from thyroid.storage.store import Store
 
 @dataclass(frozen=True, kw_only=True)
 class UsedHours:
-    """What a meter shows, in hours."""
+    """A meter's reading, in hours."""
 
     meter: str
-    """Its name: after a restart it begins at zero, under another one."""
+    """The meter's name; a restarted meter begins at zero under another name."""
     stage_hours: float = 0.0
     processor_hours: float = 0.0
     gpu_hours: float = 0.0
 
 
 class Meter:
-    """Counts how long stages run, and how much they hold meanwhile."""
+    """Counts how long stages run, and the processors and GPUs that they hold meanwhile."""
 
     def __init__(self) -> None:
         self._name = uuid.uuid4().hex
@@ -34,19 +34,19 @@ class Meter:
         self._running: dict[str, tuple[float, float, float]] = {}
 
     def begin(self, stage: str, processors: float, gpus: float) -> None:
-        """A stage has started, and holds this."""
+        """Count a stage that has started, and what it holds."""
         with self._lock:
             self._running[stage] = (time.monotonic(), processors, gpus)
 
     def end(self, stage: str, *, counts: bool = True) -> None:
-        """It has ended, however; of one that has not started nothing is counted."""
+        """Stop counting a stage that has ended in any way; one that never began counts nothing."""
         with self._lock:
             began = self._running.pop(stage, None)
             if began is not None and counts:
                 self._past = _added(self._past, began)
 
     def used(self) -> UsedHours:
-        """So far, by stages that still run, too."""
+        """Return the hours so far, running stages included."""
         with self._lock:
             total = self._past
             for began in self._running.values():
@@ -66,7 +66,7 @@ def _added(
 
 
 def in_process_metered(store: Store, datasets: Datasets, meter: Meter) -> Runner:
-    """`in_process`, counted."""
+    """Return `in_process` with its stages counted by a meter."""
 
     def run(wanted: Sequence[Stage]) -> Iterator[EpochMetrics]:
         executions = [stage.execution for final in wanted for stage in final.lineage()]

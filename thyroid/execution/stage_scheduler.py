@@ -1,7 +1,7 @@
-"""Who waits for which stage: each is computed once, whoever asks for it and however often.
+"""The stage scheduler: each stage is computed once, however many trials need it.
 
-Within one command the scheduler below see to that; between commands and machines the store's claims
-do. Who waits holds no processor. Everything here happens in one asyncio loop.
+Within one command the scheduler below ensures that; between commands and machines the store's
+claims do. Subscribers hold no processor while they wait. Everything here runs in one asyncio loop.
 """
 
 from __future__ import annotations
@@ -10,44 +10,47 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import ray
 
 from thyroid.errors import Diverged, TooLarge, Vanished
-from thyroid.execution import ray_task
+from thyroid.execution import nodes, ray_task
 from thyroid.execution.in_process import Datasets, Runner, opened, reread
+from thyroid.execution.lost_processes import KILLED, RETRIES, stage_error, too_large
 from thyroid.execution.meter import Meter, UsedHours
 from thyroid.execution.transfer import Absent, packed
 from thyroid.stage import EpochMetrics, Stage
 from thyroid.storage.store import Busy, Store
 
 RESTARTS_AFTER_S = (0, 0, 10, 60)
-"""When a stage is started again because its inputs vanished: a file server may be a minute late."""
+"""Pauses before a stage starts, and starts again because its inputs vanished: a file server may
+show a new file a minute late."""
 
 
 @dataclass(eq=False)
 class _PendingStage:
-    """A stage on its way into the store."""
+    """A stage that was requested and is not in the store yet."""
 
     task: asyncio.Task[bool]
-    """True once it was computed here; False where it came to be elsewhere."""
+    """Its result is True if the stage was computed here, False if another process did it."""
     first: str
-    """The waiter who asked first."""
-    waiters: set[str] = field(default_factory=set)
+    """The subscriber that requested it first."""
+    subscribers: set[str] = field(default_factory=set)
     own: set[str] = field(default_factory=set)
-    """Those of them whose own training it is, rather than something that this needs."""
+    """Subscribers whose own training the stage is part of, not only something it needs."""
     latest: EpochMetrics | None = None
-    """What the stage has yielded last; None before its task was asked for."""
+    """The stage's latest metrics; None before its task was submitted."""
 
 
 class StageScheduler:
-    """Brings stages and all that they need about, each once, those ready at the same time.
+    """Computes requested stages and all that they need, each once, independent ones in parallel.
 
     Parameters
     ----------
     store, datasets : as for `thyroid.execution.in_process.execute`
     gpus_per_worker : share of a GPU that a stage of one worker takes
-    tell : called with each epoch's metrics as they come
+    on_metrics : called with each epoch's metrics as they arrive
     meter : counts how long stages run
     """
 
@@ -56,89 +59,97 @@ class StageScheduler:
         store: Store,
         datasets: Datasets,
         gpus_per_worker: float = 0.0,
-        tell: Callable[[EpochMetrics], None] = lambda _: None,
+        on_metrics: Callable[[EpochMetrics], None] = lambda _: None,
         meter: Meter | None = None,
     ) -> None:
         self._store, self._datasets, self._gpus = store, datasets, gpus_per_worker
-        self._tell = tell
-        self.meter = meter or Meter()
+        self._on_metrics = on_metrics
+        self._meter = meter or Meter()
         self._dead: frozenset[str] = frozenset()
-        """Nodes that had died when a stage alone on one was last killed."""
+        """Nodes that were dead when a stage that ran alone on its node was last killed."""
         self._pending: dict[str, _PendingStage] = {}
         self._transfers: dict[str, ray.ObjectRef] = {}
 
-    async def want(self, stages: Sequence[Stage], waiter: str) -> list[str]:
-        """Return when all are in the store: the keys of what was computed because of this waiter.
+    async def request(self, stages: Sequence[Stage], subscriber: str) -> list[str]:
+        """Wait until all stages are in the store; return the keys computed for this subscriber.
 
         Raises
         ------
         StageFailed, InputError
-            The first error of a stage; what else was started goes on until `leave`.
+            The first error of a stage; other requested stages run on until `unsubscribe`.
         """
-        joined = [pending for stage in stages for pending in self._join(stage, waiter)]
+        joined = [pending for stage in stages for pending in self._join(stage, subscriber)]
         final = [self._pending[s.key].task for s in stages if s.key in self._pending]
         await asyncio.gather(*map(asyncio.shield, final))
-        mine = {key: pending.task for key, pending in joined if pending.first == waiter}
+        mine = {key: pending.task for key, pending in joined if pending.first == subscriber}
         return sorted(key for key, task in mine.items() if task.done() and task.result())
 
-    def at_work(self) -> dict[str, EpochMetrics]:
-        """Waiter -> the last metrics of a stage that is computed for it, with `own`: whether it is
-        of the waiter's own training, which comes before what that needs.
+    def running(self) -> dict[str, EpochMetrics]:
+        """Return, for each subscriber, the latest metrics of one stage that is computed for it.
+
+        `own` is True where the stage is part of the subscriber's own training; such a stage is
+        preferred to those that the training needs.
         """
         found: dict[str, EpochMetrics] = {}
         for pending in self._pending.values():
-            for waiter in pending.waiters if pending.latest else ():
-                own = waiter in pending.own
-                if own or waiter not in found:
-                    found[waiter] = {**(pending.latest or {}), "own": own}
+            for subscriber in pending.subscribers if pending.latest else ():
+                own = subscriber in pending.own
+                if own or subscriber not in found:
+                    found[subscriber] = {**(pending.latest or {}), "own": own}
         return found
 
-    def leave(self, waiter: str) -> None:
-        """The waiter wants nothing any more: what nobody else waits for is cancelled."""
+    def unsubscribe(self, subscriber: str) -> None:
+        """End a subscriber's requests, and cancel the stages that no other subscriber needs."""
         for key, pending in list(self._pending.items()):
-            pending.waiters.discard(waiter)
-            if not pending.waiters:
+            pending.subscribers.discard(subscriber)
+            if not pending.subscribers:
                 del self._pending[key]
                 pending.task.cancel()
 
+    def used(self) -> UsedHours:
+        """Return the hours that the stages have used."""
+        return self._meter.used()
+
     def close(self) -> None:
-        """Nobody wants anything any more."""
-        for waiter in {name for pending in self._pending.values() for name in pending.waiters}:
-            self.leave(waiter)
+        """Cancel all stages."""
+        for pending in self._pending.values():
+            pending.task.cancel()
+        self._pending.clear()
 
     def _join(
-        self, wanted: Stage, waiter: str, *, own: bool = True
+        self, requested: Stage, subscriber: str, *, own: bool = True
     ) -> list[tuple[str, _PendingStage]]:
-        """Wait for a stage that is not in the store, and so for what it needs of others."""
+        """Subscribe to a stage that is not in the store, and to what it needs."""
         joined = []
-        waiting = [(wanted, own)]
-        while waiting:  # a chain may be too long to be followed by calls
+        waiting = [(requested, own)]
+        while waiting:  # no recursion: a chain may be longer than Python's call stack
             stage, own = waiting.pop()
             pending = self._pending.get(stage.key)
             if pending is None:
                 if stage.key in self._store:
                     continue
-                pending = _PendingStage(asyncio.ensure_future(self._fly(stage)), first=waiter)
+                task = asyncio.ensure_future(self._bring_about(stage))
+                pending = _PendingStage(task, first=subscriber)
                 self._pending[stage.key] = pending
-                pending.task.add_done_callback(partial(self._land, stage.key))
-            elif waiter in pending.waiters:
+                task.add_done_callback(partial(self._forget, stage.key))
+            elif subscriber in pending.subscribers:
                 continue
-            pending.waiters.add(waiter)
+            pending.subscribers.add(subscriber)
             if own:
-                pending.own.add(waiter)
+                pending.own.add(subscriber)
             joined.append((stage.key, pending))
             needed = reversed(list(stage.inputs.values()))
             waiting += [(each, own and each.kind == stage.kind) for each in needed]
         return joined
 
-    def _land(self, key: str, task: asyncio.Task[bool]) -> None:
+    def _forget(self, key: str, task: asyncio.Task[bool]) -> None:
         if not task.cancelled():
-            task.exception()  # whoever still waits is told; nobody may
+            task.exception()  # marks it as retrieved, as there may be no subscriber left
         if key in self._pending and self._pending[key].task is task:
             del self._pending[key]
 
-    async def _fly(self, stage: Stage) -> bool:
-        """Bring one stage about; whether it was computed here."""
+    async def _bring_about(self, stage: Stage) -> bool:
+        """Compute one stage after its inputs; return True if it was computed here."""
         for pause_s in RESTARTS_AFTER_S:
             await asyncio.sleep(pause_s)
             reason = self._store.failure(stage.key)
@@ -153,81 +164,81 @@ class StageScheduler:
         raise vanished
 
     def _inputs(self, stage: Stage) -> list[asyncio.Task[bool]]:
-        """The inputs' scheduler; those that are needed again have this pending's waiters."""
+        """Return the tasks of the inputs that the store lacks, requested for all subscribers."""
         needed = []
         for upstream in stage.inputs.values():
             if upstream.key not in self._store:
-                for waiter in self._pending[stage.key].waiters:
-                    self._join(upstream, waiter, own=False)
+                for subscriber in self._pending[stage.key].subscribers:
+                    self._join(upstream, subscriber, own=False)
             if upstream.key in self._pending:
                 needed.append(self._pending[upstream.key].task)
         return needed
 
     async def _compute(self, stage: Stage) -> bool:
-        """Run the stage as a task, or wait for the process that is at it.
+        """Run the stage as a task, or wait for the process that builds it.
 
-        Where its process is killed again and again, it is alone on a node the last time: a
-        neighbour may have needed the memory.
+        After `RETRIES` deaths the stage gets a node for itself, as it may have been another
+        stage on the same node that used up the memory.
 
         Raises
         ------
         TooLarge
-            When it was killed there, too, and it was not the node that died.
+            When it is killed there, too, and the node lives on.
         """
         watch, deaths = self._store.watch(stage.key), 0
         while stage.key not in self._store:
             self._note(stage, {"stage": stage.kind})
             transfers = {d: r for d, r in self._transfers.items() if d == stage.dataset}
-            alone = deaths >= ray_task.RETRIES
             metrics = ray_task.start(
-                stage, self._store, self._datasets, transfers, self._gpus, alone=alone
+                stage, self._store, self._datasets, transfers, self._gpus, alone=deaths >= RETRIES
             )
             computed, died = True, 1
             try:
                 async for reference in metrics:
                     epoch: EpochMetrics = await reference
-                    if epoch == ray_task.BEGUN:
-                        self.meter.begin(stage.key, *ray_task.held(stage.execution, self._gpus))
-                    elif epoch == ray_task.DONE:
+                    if epoch == ray_task.STARTED:
+                        held = nodes.held_resources(stage.execution, self._gpus)
+                        self._meter.begin(stage.key, *held)
+                    elif epoch == ray_task.FINISHED:
                         return computed
                     else:
                         computed = not epoch["reused"]
                         self._note(stage, epoch)
-                        self._tell(epoch)
+                        self._on_metrics(epoch)
             except asyncio.CancelledError:
                 ray.cancel(metrics)
                 raise
-            except ray_task.KILLED:
+            except KILLED:
                 pass
             except ray.exceptions.RayError as failure:
-                own = ray_task.own_error(failure)
-                if isinstance(own, Absent):
-                    self._ship(stage.dataset)
+                error = stage_error(failure)
+                if isinstance(error, Absent):
+                    self._send(stage.dataset)
                     died = 0
-                elif not isinstance(own, Busy):
-                    raise own from None
+                elif not isinstance(error, Busy):
+                    raise error from None
             finally:
-                self.meter.end(stage.key)
+                self._meter.end(stage.key)
             while watch.busy():
                 await asyncio.sleep(self._store.poll_seconds)
-            # It was killed, unless another process has made it: Ray has started the task again,
-            # which found itself at work.
+            # Without an artifact it counts as a death, even after `Busy`: a task that Ray started
+            # again may have found the claim of its own first process.
             deaths += died
-            if deaths > ray_task.RETRIES and stage.key not in self._store:
+            if deaths > RETRIES and stage.key not in self._store:
                 if not self._node_died():
-                    raise TooLarge(ray_task.TOO_LARGE)
-                deaths = ray_task.RETRIES
+                    raise too_large()
+                deaths = RETRIES
         for epoch in reread(opened(stage, self._store)):
-            self._tell(epoch)
+            self._on_metrics(epoch)
         return False
 
     def _node_died(self) -> bool:
-        """Whether one did since this was asked last: its end may have killed a process, too."""
-        before, self._dead = self._dead, ray_task.dead_nodes()
+        """Return True if a node died since the last call, which may have killed the process."""
+        before, self._dead = self._dead, nodes.dead_nodes()
         return self._dead != before
 
-    def _ship(self, digest: str) -> None:
-        """Have what some machine lacks sent to each that asks for it."""
+    def _send(self, digest: str) -> None:
+        """Put a data set that some machine lacks into Ray's object store."""
         if digest not in self._transfers:
             self._transfers[digest] = ray.put(packed(self._datasets[digest], digest))
 
@@ -244,10 +255,12 @@ def on_ray(
     keep_going: bool = False,
     meter: Meter | None = None,
 ) -> Runner:
-    """A runner that computes stages on the cluster, those that do not need each other at once.
+    """Return a runner that computes stages on the cluster, independent ones in parallel.
 
-    With `keep_going`, a stage that diverges or needs too much memory is left out with all that
-    need it; what is no fault of its recipe still ends the run.
+    Parameters
+    ----------
+    keep_going : skip a stage that diverges or needs too much memory, and all stages that need it;
+        any other error still ends the run
     """
 
     def run(wanted: Sequence[Stage]) -> Iterator[EpochMetrics]:
@@ -256,69 +269,41 @@ def on_ray(
             folder = store.open(stage.key)
             if folder is not None:
                 yield from reread(folder)
-        told: asyncio.Queue[EpochMetrics | None] = asyncio.Queue()
+        arrived: asyncio.Queue[EpochMetrics | None] = asyncio.Queue()
         loop = asyncio.new_event_loop()
-        scheduler = StageScheduler(store, datasets, gpus_per_worker, told.put_nowait, meter)
+        scheduler = StageScheduler(store, datasets, gpus_per_worker, arrived.put_nowait, meter)
 
         async def bring_one_about(stage: Stage) -> None:
             try:
-                # What it needs, too, where only the stage itself is there: all of it will be read
-                await scheduler.want(list(stage.lineage()), stage.key)
+                # The whole lineage, as a stage may be in the store without the inputs it was
+                # computed from, and all of it will be read.
+                await scheduler.request(list(stage.lineage()), stage.key)
             except (Diverged, TooLarge):
                 if not keep_going:
                     raise
-                scheduler.leave(stage.key)
+                scheduler.unsubscribe(stage.key)
 
         async def bring_about() -> None:
             try:
                 await asyncio.gather(*map(bring_one_about, wanted))
             finally:
-                told.put_nowait(None)
+                arrived.put_nowait(None)
 
         work = loop.create_task(bring_about())
         try:
-            while (metrics := loop.run_until_complete(told.get())) is not None:
+            while (metrics := loop.run_until_complete(arrived.get())) is not None:
                 yield metrics
             loop.run_until_complete(work)
         finally:
-            _end(loop)
+            left = asyncio.all_tasks(loop)
+            for task in left:
+                task.cancel()
+            if left:
+                loop.run_until_complete(asyncio.wait(left))
+            loop.close()
 
     return run
 
 
-def _end(loop: asyncio.AbstractEventLoop) -> None:
-    """Cancel what is left, and wait for that."""
-    left = asyncio.all_tasks(loop)
-    for task in left:
-        task.cancel()
-    if left:
-        loop.run_until_complete(asyncio.wait(left))
-    loop.close()
-
-
-@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
-class SchedulerActor:
-    """The scheduler of one search, in a process of their own: trials come and go, and may die."""
-
-    def __init__(self, store: Store, datasets: Datasets, gpus_per_worker: float) -> None:
-        self._pending = StageScheduler(store, datasets, gpus_per_worker)
-
-    async def want(self, stages: Sequence[Stage], waiter: str) -> list[str]:
-        """As `StageScheduler.want`."""
-        return await self._pending.want(stages, waiter)
-
-    async def at_work(self) -> dict[str, EpochMetrics]:
-        """As `StageScheduler.at_work`."""
-        return self._pending.at_work()
-
-    async def used(self) -> UsedHours:
-        """What its stages have used."""
-        return self._pending.meter.used()
-
-    async def leave(self, waiter: str) -> None:
-        """As `StageScheduler.leave`."""
-        self._pending.leave(waiter)
-
-    async def close(self) -> None:
-        """Cancel everything."""
-        self._pending.close()
+SchedulerActor: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(StageScheduler)
+"""A search's scheduler in a process of its own, which outlives the trials that die."""

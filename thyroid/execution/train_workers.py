@@ -1,4 +1,4 @@
-"""One stage on several workers, through Ray Train: DDP with NCCL on GPUs and gloo on CPUs."""
+"""A stage on several workers, through Ray Train: DDP with NCCL on GPUs and gloo on CPUs."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import Any
 import ray.train
 from ray.train import ControllerError, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchConfig, TorchTrainer
-from ray.train.v2._internal.exceptions import RayTrainError
 
-from thyroid.errors import InputError, ProcessLost, StageFailed, TooLarge
-from thyroid.execution import ray_task
+from thyroid.errors import InputError, ProcessLost, StageFailed
 from thyroid.execution.in_process import artifacts, claimed, opened, recorded, reread
+from thyroid.execution.lost_processes import RETRIES, too_large
+from thyroid.execution.nodes import dead_nodes, on_this_node
 from thyroid.execution.transfer import Absent, Transfers, here
 from thyroid.stage import EpochMetrics, Stage
 from thyroid.storage.store import Store
@@ -25,29 +25,28 @@ from thyroid.storage.store import Store
 
 @dataclass(frozen=True, kw_only=True)
 class _Job:
-    """What every worker is told."""
+    """The configuration that every worker gets."""
 
     stage: Stage
     store: Store
     path: Path
     transfers: Transfers
     folder: Path
-    """Of the artifact; on the machine where the trainer was started, and on those that see it."""
+    """The artifact's folder on the machine that started the trainer; others may not see it."""
     inbox: Any
-    """Handle of the `_Inbox` that writes there for those that do not."""
+    """Handle of the `_Inbox` that writes there for workers that do not see the folder."""
 
 
 def execute_on_workers(
     stage: Stage, store: Store, path: Path, transfers: Transfers
 ) -> Iterator[EpochMetrics]:
-    """`execute_unless_busy` for a stage of several workers; the metrics come at the end.
+    """Act as `execute_unless_busy` for a stage of several workers; metrics come at the end.
 
-    The claim on the artifact is held here, in the process that started the workers, so that all
-    of them run or none.
+    This process, which starts the workers, holds the claim on the artifact.
 
     Parameters
     ----------
-    path, transfers : the data set, as for `shipping.here`
+    path, transfers : the data set, as for `transfer.here`
     """
     built = False
     if store.open(stage.key) is None:
@@ -70,28 +69,28 @@ def execute_on_workers(
 
 
 def _train_again_when_lost(job: _Job) -> None:
-    dead = ray_task.dead_nodes()
-    for _ in range(ray_task.RETRIES):
+    dead = dead_nodes()
+    for _ in range(RETRIES):
         try:
             return _train(job)
         except ProcessLost:
-            for path in job.folder.iterdir():  # what was half-written
+            for path in job.folder.iterdir():  # unfinished files
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
     try:
         return _train(job)
     except ProcessLost as lost:
         cause = lost.__cause__
-        if ray_task.dead_nodes() != dead or cause is None or isinstance(cause, ControllerError):
+        if dead_nodes() != dead or cause is None or isinstance(cause, ControllerError):
             raise
         if isinstance(cause, TrainingFailedError):
-            raise TooLarge(ray_task.TOO_LARGE) from None
+            raise too_large() from None
         raise cause from None
 
 
 def _train(job: _Job) -> None:
     execution = job.stage.execution
     gpu = execution.device == "cuda"
-    with tempfile.TemporaryDirectory() as scratch:  # for Ray's state; what counts is the artifact
+    with tempfile.TemporaryDirectory() as scratch:  # Ray's state; the result is the artifact
         trainer = TorchTrainer(
             _work,
             train_loop_config={"job": job},
@@ -112,15 +111,15 @@ def _train(job: _Job) -> None:
             for cause in causes:
                 if isinstance(cause, StageFailed | InputError | Absent):
                     raise cause from None
-            died = any(isinstance(c, ray.exceptions.RayError | RayTrainError) for c in causes)
+            died = any(type(cause).__module__.startswith("ray.") for cause in causes)
             raise ProcessLost(
-                f"A worker of the {job.stage.kind} stage was lost; the same command goes on: "
+                f"A worker of the {job.stage.kind} stage was lost; run the same command again: "
                 f"{causes[0]}"
-            ) from (failure if died else causes[0])  # which a lost connection may have raised, too
+            ) from (failure if died else causes[0])  # the latter may be a lost connection, too
 
 
 def _work(config: dict[str, _Job]) -> None:
-    """What each worker runs: the same generator as in process; rank 0 writes the artifact."""
+    """Run the stage's generator in one worker; rank 0 writes the artifact."""
     job = config["job"]
     inputs = artifacts(job.stage, job.store, here(job.stage, job.path, job.transfers))
     with tempfile.TemporaryDirectory() as own:
@@ -139,7 +138,7 @@ def _work(config: dict[str, _Job]) -> None:
 
 @ray.remote(num_cpus=0)
 class _Inbox:
-    """A folder that other machines do not see."""
+    """Writes files into a folder that other machines do not see."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -153,8 +152,8 @@ class _Inbox:
 
 @contextlib.contextmanager
 def _inbox(folder: Path) -> Iterator[Any]:
-    """An `_Inbox` on this machine."""
-    inbox: Any = _Inbox.options(scheduling_strategy=ray_task.this_node()).remote(folder)  # type: ignore[attr-defined]
+    """Run an `_Inbox` on this machine within the block."""
+    inbox: Any = _Inbox.options(scheduling_strategy=on_this_node()).remote(folder)  # type: ignore[attr-defined]
     try:
         yield inbox
     finally:

@@ -1,8 +1,7 @@
-"""Bringing data sets and weights files to the machines that read them.
+"""Sending data sets and weights files to the machines that read them.
 
-A machine that has the command's file under the same path reads it there. To any other it is sent
-through Ray's object store when it first asks, and kept in a cache for what follows: once for each
-machine, whatever the number of trials.
+A machine that has the command's file under the same path reads it there. Any other machine gets
+it once through Ray's object store, when it first needs it, and keeps it in a cache.
 """
 
 from __future__ import annotations
@@ -31,20 +30,20 @@ Content = dict[str, npt.NDArray[np.uint8]]
 """Bytes by file name; the name of a single file is empty."""
 
 Transfers = Mapping[str, Any]
-"""Digest -> reference to its `Content`, of what was asked for."""
+"""References to the `Content` of what machines lacked, by digest."""
 
 
 class Absent(Exception):
-    """A machine does not have what a stage reads, and was not sent it."""
+    """A machine lacks the data set or file that a stage reads, and no transfer has it."""
 
 
 def packed(path: Path, digest: str) -> Content:
-    """What is to be sent.
+    """Read a data set or file to be sent.
 
     Raises
     ------
-    InputError
-        When it has gone, or is no longer what it was.
+    StorageError
+        When it is gone or was changed.
     """
     if _digest(path) != digest:
         raise StorageError(
@@ -55,18 +54,18 @@ def packed(path: Path, digest: str) -> Content:
 
 
 def here(stage: Stage, path: Path, transfers: Transfers) -> Datasets:
-    """Where this machine has what a stage reads, now if not before.
+    """Return where this machine has what a stage reads, unpacking it first if it was sent.
 
     Parameters
     ----------
-    path : where the machine of the command has it
+    path : its place on the machine that runs the command
 
     Raises
     ------
     Absent
-        When it is neither here nor in the transfers.
+        When it is neither here nor in `transfers`.
     Vanished
-        When the transfers is lost.
+        When the sent content was lost.
     """
     digest = stage.dataset
     if _digest(path) == digest:
@@ -77,7 +76,7 @@ def here(stage: Stage, path: Path, transfers: Transfers) -> Datasets:
     if digest not in transfers:
         raise Absent(digest)
     with cannot_write(kept), kept.with_name(f".{digest}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # of a machine's processes one unpacks
+        fcntl.flock(lock, fcntl.LOCK_EX)  # one process of a machine unpacks
         if not _intact(kept, digest):
             try:
                 content: Content = ray.get(transfers[digest])
@@ -88,7 +87,7 @@ def here(stage: Stage, path: Path, transfers: Transfers) -> Datasets:
 
 
 def _digest(path: Path) -> str | None:
-    """Of a data set or file; None where there is none."""
+    """Return the digest of a data set or file; None where there is none."""
     try:
         return sha256_of(path) if path.is_file() else Dataset.open(path, verify=False).digest
     except (InputError, OSError):
@@ -96,7 +95,7 @@ def _digest(path: Path) -> str | None:
 
 
 def _intact(kept: Path, digest: str) -> bool:
-    """Whether the cache has it as it was sent."""
+    """Return True if the cache holds it undamaged."""
     if _digest(kept) != digest:
         return False
     return kept.is_file() or _verified(kept, (kept / FILES[-1]).stat().st_mtime_ns)
@@ -104,7 +103,7 @@ def _intact(kept: Path, digest: str) -> bool:
 
 @cache
 def _verified(kept: Path, written: int) -> bool:
-    """Whether its counts are sound; a process reads them all once, not for every stage."""
+    """Verify a data set's counts, once per process and time of writing, not for every stage."""
     try:
         Dataset.open(kept)
     except InputError:
@@ -113,14 +112,14 @@ def _verified(kept: Path, written: int) -> bool:
 
 
 def _unpack(content: Content, target: Path) -> None:
-    """Write all of it, or nothing."""
+    """Write all files, or none if one fails."""
     unfinished = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     try:
         for name, written in content.items():
             file = unfinished / name if name else unfinished
             file.parent.mkdir(parents=True, exist_ok=True)
             written.tofile(file)
-        shutil.rmtree(target, ignore_errors=True)  # what was damaged
+        shutil.rmtree(target, ignore_errors=True)  # a damaged copy
         os.replace(unfinished, target)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)

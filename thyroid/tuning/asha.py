@@ -10,29 +10,18 @@ from typing import Any
 import numpy as np
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-
-@dataclass(frozen=True, kw_only=True)
-class Report:
-    """What a trial has reached at the end of a segment."""
-
-    epoch: int
-    value: float
-    """Higher is better."""
-    part: str
-    """Of the schedule, such as `single` or `mixed-decay`: values are compared within one."""
-    training: str
-    """Key of the segment (of every seed's): trials that share it are one training."""
+from thyroid.tuning.trial_result import Report, TrialResult
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rungs:
-    """Where the rungs are: at `grace_epochs`, then at `factor` times as many, and so on."""
+    """The first rung is at `grace_epochs`, each further one at `factor` times as many epochs."""
 
     grace_epochs: int
     factor: float
 
     def rung(self, epoch: int) -> int:
-        """Number of the highest rung at or below an epoch; -1 below the first."""
+        """Return the number of the highest rung at or below an epoch; -1 below the first."""
         rung = -1
         while self.grace_epochs * self.factor ** (rung + 1) <= epoch:
             rung += 1
@@ -40,13 +29,13 @@ class Rungs:
 
 
 class AshaScheduler(FIFOScheduler):  # type: ignore[misc]  # ray ships no types
-    """ASHA (Li 2020): who reaches a rung goes on if it is among the best of those that did before,
-    one in `rungs.factor` of them.
+    """ASHA (Li 2020): a trial at a rung goes on if it is among the best 1 / `rungs.factor` there.
 
-    Differs from Ray's in what it compares: trainings rather than trials, since many trials share
-    one; and only within one part of the schedule, since macro-F1 jumps when cross images come and
-    when the learning rate decays: a trial that mixes them from the start would look better than
-    one that is about to see them, and a short one better than a long one.
+    It is compared with the trials that reached the rung before. Differs from Ray's ASHA in what
+    it compares: trainings rather than trials, since many trials share one; and only within one
+    part of the schedule, since macro-F1 jumps when cross images come and when the learning rate
+    decays: a trial that mixes them from the start would look better than one that is about to see
+    them, and a short one better than a long one.
     """
 
     def __init__(self, rungs: Rungs) -> None:
@@ -55,10 +44,10 @@ class AshaScheduler(FIFOScheduler):  # type: ignore[misc]  # ray ships no types
         self._reached: dict[tuple[str, int], dict[str, float]] = defaultdict(dict)
         self._last: dict[str, int] = {}
         self.stopped: set[str] = set()
-        """Ids of the trials that were."""
+        """Tune's ids of the trials that were stopped."""
 
     def passes(self, trial: str, report: Report) -> bool:
-        """Whether the trial goes on; the value is kept for those that come after."""
+        """Return True if the trial goes on; its value is kept for later comparisons."""
         rung = self._rungs.rung(report.epoch)
         if rung <= self._last.get(trial, -1):
             return True
@@ -71,26 +60,14 @@ class AshaScheduler(FIFOScheduler):  # type: ignore[misc]  # ray ships no types
         return bool(report.value >= np.quantile(others, 1 - 1 / self._rungs.factor))
 
     def replay(self, trial: str, reports: Iterable[Report]) -> None:
-        """Know what a trial of an earlier command reached."""
+        """Keep the values of a trial that an earlier command ran."""
         for report in reports:
             self.passes(trial, report)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """Tune's question after each report."""
-        report = report_of(result)
+        """Tell Tune, after each report, whether the trial goes on."""
+        report = TrialResult.read(result).report
         if report is None or self.passes(trial.trial_id, report):
             return str(TrialScheduler.CONTINUE)
         self.stopped.add(trial.trial_id)
         return str(TrialScheduler.STOP)
-
-
-def report_of(result: dict[str, Any]) -> Report | None:
-    """What a trial's result says, unless it failed."""
-    if "training" not in result:
-        return None
-    return Report(
-        epoch=result["epoch"],
-        value=result["macro_f1"],
-        part=result["part"],
-        training=result["training"],
-    )

@@ -1,4 +1,4 @@
-"""What a search may use."""
+"""The budget of a search: seconds, and GPU-hours."""
 
 from __future__ import annotations
 
@@ -13,52 +13,52 @@ from thyroid.runs.usage import UsageRecord
 from thyroid.stage import EpochMetrics, Stage
 
 
-class Cut(Exception):
-    """The budget was used up before all that was wanted was there."""
+class BudgetUsedUp(Exception):
+    """The budget was used up before all requested stages were computed."""
 
 
 class Budget:
-    """Seconds from now on, and GPU-hours of the whole search; None: no limit.
+    """The limits of a search, and whether they are reached.
 
-    GPU-hours count on when the search is interrupted and the same command run again, seconds begin
-    anew. `usage` counts them.
+    Parameters
+    ----------
+    seconds : limit from now on, for each command anew; None: no limit
+    gpu_hours : limit of the whole search, interrupted commands included; None: no limit
+    usage : counts the GPU-hours, and keeps the budget in usage.json
     """
 
     def __init__(self, seconds: float | None, gpu_hours: float | None, usage: UsageRecord) -> None:
         self._began = time.monotonic()
         self._seconds, self._gpu_hours, self._usage = seconds, gpu_hours, usage
         hours = None if seconds is None else seconds / 3600
-        self._told = SearchBudget(time_hours=hours, gpu_hours=gpu_hours)
-        usage.budget = self._told
+        self._budget = SearchBudget(time_hours=hours, gpu_hours=gpu_hours)
+        usage.budget = self._budget
 
     def over(self) -> bool:
-        """Whether something of it is used up; the usage then says what, and it stays so."""
-        if self._told.ended is None:
+        """Return True once a limit is reached; usage.json says which one."""
+        if self._budget.ended is None:
             taken = time.monotonic() - self._began
             if self._gpu_hours is not None and self._usage.used("search") >= self._gpu_hours:
-                self._told = replace(self._told, ended="gpu_hours")
+                self._budget = replace(self._budget, ended="gpu_hours")
             elif self._seconds is not None and taken >= self._seconds:
-                self._told = replace(self._told, ended="time_hours")
-            self._usage.budget = self._told
-        return self._told.ended is not None
+                self._budget = replace(self._budget, ended="time_hours")
+            self._usage.budget = self._budget
+        return self._budget.ended is not None
 
     def spent(self) -> str:
-        """Such as `0.42 of 2 GPU-hours`; empty without such a limit."""
+        """Return such as `0.42 of 2 GPU-hours`; empty without a limit of GPU-hours."""
         if self._gpu_hours is None:
             return ""
         return f"{self._usage.used('search'):.2f} of {self._gpu_hours:g} GPU-hours"
 
     def limited(self, runner: Runner) -> Runner:
-        """The runner, ended at the first metrics after the budget is.
-
-        It raises `Cut` where it was.
-        """
+        """Return a runner that raises `BudgetUsedUp` at the first metrics after the limit."""
 
         def run(wanted: Sequence[Stage]) -> Iterator[EpochMetrics]:
             with contextlib.closing(runner(wanted)) as metrics:  # type: ignore[type-var]
                 for epoch in metrics:
                     yield epoch
                     if self.over():
-                        raise Cut
+                        raise BudgetUsedUp
 
         return run

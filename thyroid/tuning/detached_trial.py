@@ -1,75 +1,76 @@
-"""A trial before it is one: the space is run on a sketch, which no study knows of."""
+"""Proposals: the space runs on a trial of a study in memory, before the real study knows of it."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
+from optuna.samplers import BaseSampler, TPESampler
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
-MEMORY = 64
-"""So many of the best, and of the latest, trials are learned from: what a proposal costs then does
-not grow with the study."""
-
-Draw = Callable[[str, BaseDistribution], Any]
-"""A parameter's value, from its name and distribution."""
+REMEMBERED_TRIALS = 64
+"""TPE learns from this many of the best and as many of the latest trials, so that the cost of a
+proposal does not grow with the study."""
 
 
-class DetachedTrial(FixedTrial):
-    """A trial outside of any study, whose parameters are drawn as the space asks for them."""
+class _IndependentTPE(BaseSampler):
+    """TPE (Bergstra 2011) for each parameter by itself, seeded by (seed, trial number, name)."""
 
-    def __init__(self, number: int, draw: Draw) -> None:
-        super().__init__({}, number)
-        self._draw = draw
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
 
-    def _suggest(self, name: str, distribution: BaseDistribution) -> Any:
-        if name not in self._params:
-            self._params[name] = self._draw(name, distribution)
-        return super()._suggest(name, distribution)
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """Return no parameter: none is sampled together with others."""
+        return {}
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Return no value."""
+        return {}
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        """Sample one parameter with a TPE sampler of its own."""
+        tpe = TPESampler(seed=proposal_seed(self._seed, trial.number, param_name))
+        return tpe.sample_independent(study, trial, param_name, param_distribution)
 
 
-def tpe_trial(study: optuna.Study, number: int, seed: int) -> DetachedTrial:
-    """A sketch whose values are drawn by TPE (Bergstra 2011), each parameter by itself.
+def tpe_trial(study: optuna.Study, number: int, seed: int) -> Trial:
+    """Return a trial, outside of the study, whose parameters TPE draws as the space asks for them.
 
-    They follow from the seed, the number and the study's other trials alone.
+    They follow from the seed, the number and the study's trials before that number alone.
     """
-    remembered = _Remembered(study, number)
-    itself = create_trial(state=TrialState.RUNNING)
-    itself.number = number
-
-    def draw(name: str, distribution: BaseDistribution) -> Any:
-        tpe = optuna.samplers.TPESampler(seed=proposal_seed(seed, number, name), multivariate=False)
-        return tpe.sample_independent(remembered, itself, name, distribution)  # type: ignore[arg-type]
-
-    return DetachedTrial(number, draw)
+    trials = study.get_trials(deepcopy=False)[:number]
+    kept = _remembered(study, trials)
+    memory = optuna.create_study(directions=study.directions, sampler=_IndependentTPE(seed))
+    unseen = create_trial(state=TrialState.FAIL)  # keeps the numbers; TPE skips failed trials
+    for before in range(number):
+        memory.add_trial(trials[before] if before in kept else unseen)
+    return memory.ask()
 
 
-class _Remembered:
-    """A study of which only some trials are seen."""
-
-    def __init__(self, study: optuna.Study, number: int) -> None:
-        self._study = study
-        trials = [t for t in study.get_trials(deepcopy=False) if t.number != number]
-        running = [t for t in trials if not t.state.is_finished()]
-        ended = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
-        if len(ended) > 2 * MEMORY:
-            best = sorted(ended, key=lambda t: first_value(study, t), reverse=True)[:MEMORY]
-            kept = {t.number for t in best} | {t.number for t in ended[-MEMORY:]}
-            ended = [t for t in ended if t.number in kept]
-        self._trials = sorted(ended + running, key=lambda t: t.number)
-
-    def _get_trials(self, deepcopy: bool, states: Any, use_cache: bool) -> list[FrozenTrial]:
-        return [t for t in self._trials if t.state in states]
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._study, name)
+def _remembered(study: optuna.Study, trials: list[FrozenTrial]) -> set[int]:
+    """Return the numbers of the trials that TPE learns from."""
+    running = {t.number for t in trials if not t.state.is_finished()}
+    ended = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+    if len(ended) > 2 * REMEMBERED_TRIALS:
+        best = sorted(ended, key=lambda t: _first_value(study, t), reverse=True)
+        ended = best[:REMEMBERED_TRIALS] + ended[-REMEMBERED_TRIALS:]
+    return running | {t.number for t in ended}
 
 
-def first_value(study: optuna.Study, trial: FrozenTrial) -> float:
-    """The first objective of a trial, higher being better; of a pruned one the last value."""
+def _first_value(study: optuna.Study, trial: FrozenTrial) -> float:
+    """Return a trial's first objective, higher being better; its last report if it was pruned."""
     if trial.values:
         value: float = trial.values[0]
     elif trial.intermediate_values:
@@ -80,6 +81,6 @@ def first_value(study: optuna.Study, trial: FrozenTrial) -> float:
 
 
 def proposal_seed(*place: int | str) -> int:
-    """A 32-bit seed of a place such as (seed, number, parameter)."""
+    """Return a 32-bit seed derived from a place such as (seed, number, parameter)."""
     digest = hashlib.sha256("/".join(map(str, place)).encode()).digest()
     return int.from_bytes(digest[:4], "big")

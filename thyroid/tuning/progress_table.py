@@ -1,6 +1,6 @@
-"""What a search shows while it runs: a table at a terminal's bottom, or a line now and then.
+"""The progress of a search: a table at a terminal's bottom, or a line now and then.
 
-Knows nothing of Ray: `callback.py` tells it what happens.
+It imports no ray: `tune_callback.py` updates it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import contextlib
 import math
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -19,52 +19,38 @@ from rich.text import Text
 
 from thyroid import progress
 from thyroid.progress import duration
+from thyroid.tuning.trial_result import State, TrialResult
 
 MOST_ROWS = 8
-"""RunningTrial trials that the table names: it is to leave room for what scrolls above it."""
-STATES = {"complete": "complete", "pruned": "stopped", "failed": "failed"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class EndedTrial:
-    """A trial that has ended."""
-
-    number: int
-    state: str
-    """complete | pruned | failed"""
-    macro_f1: float | None
-    reused: int
-    """Stages that it needed and others had computed."""
-    computed: int
-    """Stages that were computed for it."""
-    own: bool = True
-    """Whether it ran in this search, rather than coming from another (warm start)."""
+"""Running trials that the table lists, so that there is room for the lines above it."""
+WORDS = {"complete": "complete", "pruned": "stopped", "failed": "failed"}
 
 
 @dataclass(kw_only=True)
 class RunningTrial:
-    """A trial at work."""
+    """A running trial."""
 
     number: int
     epochs: int
-    """Of its whole schedule."""
+    """Epochs of its whole schedule."""
     epoch: int = 0
     macro_f1: float | None = None
-    """Mean over its seeds at its last rung, or of one of them since then."""
+    """Mean over its seeds at its last rung, or a later value of one of them."""
     at: str = ""
     """The stage that is computed for it, such as `dcgan 3`."""
     reused: int = 0
+    """Stages reused up to its last report."""
     computed: int = 0
-    """As far as it has reported."""
+    """Stages computed up to its last report."""
 
 
 class ProgressTable:
-    """Where a search stands.
+    """Counts a search's trials, and draws itself.
 
     Parameters
     ----------
-    total : trials that the search shall come to
-    budget_s : seconds after which it ends; None: none
+    total : trials that the search runs in all
+    budget_s : seconds after which it ends; None: no limit
     """
 
     def __init__(self, total: int, budget_s: float | None = None) -> None:
@@ -75,15 +61,15 @@ class ProgressTable:
         self._reused = self._computed = 0
         self._best: tuple[float, int] | None = None
         self.running: dict[str, RunningTrial] = {}
-        """By the name that Tune gives a trial."""
+        """Running trials by Tune's ids."""
         self.tick: progress.Tick = lambda: None
-        """To be called often."""
+        """Redraws the table when it is due; call it often."""
         self.spent = ""
-        """Of a budget that is none of seconds, such as `0.42 of 2 GPU-hours`."""
+        """Used part of a budget of GPU-hours, such as `0.42 of 2 GPU-hours`."""
 
     @contextlib.contextmanager
     def shown(self) -> Iterator[None]:
-        """Be seen within the block; its last state stays, as a line."""
+        """Show the table within the block; its last state stays as a line."""
         try:
             with progress.live(self, self.line) as self.tick:
                 yield
@@ -92,43 +78,56 @@ class ProgressTable:
             if self.done > (self._before or 0):
                 progress.say(self.line())
 
-    def begin(self, ended: Sequence[EndedTrial]) -> None:
-        """A round begins: these trials have ended so far, and none runs."""
+    def begin(
+        self, ended: Iterable[tuple[TrialResult, State]], known: Iterable[TrialResult] = ()
+    ) -> None:
+        """Begin a round, in which no trial runs yet.
+
+        Parameters
+        ----------
+        ended : trials of this search that have ended
+        known : complete trials of other runs, which count for the best value alone
+        """
         self._states, self._best, self._reused, self._computed = Counter(), None, 0, 0
         self.running.clear()
-        for trial in ended:
-            self._count(trial)
+        for result, state in ended:
+            self._count(result, state)
+        for result in known:
+            self._compare(result)
         if self._before is None:
             self._before = self.done
 
-    def end(self, name: str, trial: EndedTrial) -> None:
-        """A running trial has ended."""
+    def end(self, name: str, result: TrialResult, state: State) -> None:
+        """Count a running trial that has ended."""
         self.running.pop(name, None)
-        self._count(trial)
+        self._count(result, state)
 
-    def _count(self, trial: EndedTrial) -> None:
-        if trial.own:
-            self._states[trial.state] += 1
-            self._reused += trial.reused
-            self._computed += trial.computed
-        if trial.state == "complete" and trial.macro_f1 is not None:
-            mine = (trial.macro_f1, -trial.number)
+    def _count(self, result: TrialResult, state: State) -> None:
+        self._states[state] += 1
+        self._reused += result.reused_stages
+        self._computed += result.computed_stages
+        if state == "complete":
+            self._compare(result)
+
+    def _compare(self, result: TrialResult) -> None:
+        if result.macro_f1 is not None:
+            mine = (result.macro_f1, -result.number)
             self._best = mine if self._best is None else max(self._best, mine)
 
     @property
     def done(self) -> int:
-        """Trials that have ended."""
+        """The number of trials that have ended."""
         return self._states.total()
 
     @property
     def standing(self) -> str:
-        """Such as `best 0.843, 12/16`."""
+        """The best value and the trials so far, such as `best 0.843, 12/16`."""
         found = self._best
         best = "none complete yet" if found is None else f"best {found[0]:.3f}"
         return f"{best}, {self.done}/{self._total}"
 
     def line(self) -> str:
-        """All but the running trials, in one line."""
+        """Return all but the running trials in one line."""
         running = [f"{len(self.running)} running"] if self.running else []
         trials, states, *others = self._facts()
         return f"search: {', '.join([trials, *running, states, *others])}"
@@ -143,14 +142,14 @@ class ProgressTable:
         taken, left = duration(time.monotonic() - self._began), self._left_s()
         return [
             f"{self.done}/{self._total} trials{best}",
-            ", ".join(f"{self._states[state]} {word}" for state, word in STATES.items()),
+            ", ".join(f"{self._states[state]} {word}" for state, word in WORDS.items()),
             f"{computed} stages computed, {reused} reused",
             taken if left is None else f"{taken}, about {duration(left)} left",
             *([self.spent] if self.spent else []),
         ]
 
     def _left_s(self) -> float | None:
-        """Seconds left at the pace so far, no more than the budget; None: none or not known."""
+        """Return the seconds left at the pace so far, at most the budget's; None: not known."""
         if self.done >= self._total:
             return None
         taken = time.monotonic() - self._began
@@ -182,7 +181,7 @@ class ProgressTable:
 
 
 def _filled(facts: Sequence[str], width: int) -> list[str]:
-    """As many of them in a line as fit."""
+    """Join as many facts in each line as fit."""
     lines = [facts[0]]
     for fact in facts[1:]:
         longer = f"{lines[-1]} · {fact}"

@@ -1,4 +1,4 @@
-"""How long to search, and how trials are compared: what is no part of a recipe. Imports no ray."""
+"""Settings of a search that are not part of a recipe. Imports no ray."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ OBJECTIVES: dict[str, Literal["maximize", "minimize"]] = {
     "cross_recall": "maximize",
     "compute": "minimize",
 }
-"""What a search may optimise, over the seeds of a trial: mean validation macro-F1 at the last
-epoch; mean share of the validation part's cross images whose primary finding is recognised; and
-the seconds of all stages that the trial needs, as if nothing were shared."""
+"""Objectives of a search: validation macro-F1 at the last epoch, and share of the validation part's
+cross images whose primary finding is recognised, both means over a trial's seeds; seconds of all
+stages that the trial needs, as if nothing were shared."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +84,6 @@ class SearchConfig:
         unknown = [name for name in self.objectives if name not in OBJECTIVES]
         if unknown or not self.objectives or len(set(self.objectives)) < len(self.objectives):
             raise InputError(
-                f"--objectives {','.join(self.objectives)} cannot be: name each once, of "
+                f"--objectives {','.join(self.objectives)} is invalid: name each once, of "
                 f"{', '.join(OBJECTIVES)}."
             )

@@ -1,19 +1,96 @@
-"""More seeds for the recipes whose order the seeds so far leave open."""
+"""The seed race: more seeds for the best recipes while their order is open."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from statistics import fmean
 
-FIELD = 6
-"""So many of the best take part."""
+from optuna.trial import FrozenTrial
 
-UNKNOWN = 4
-"""So many of them get a second seed while nobody has one: what seeds do is not known yet."""
+from thyroid import pipeline
+from thyroid.execution.in_process import Datasets, bring_about
+from thyroid.execution.meter import Meter
+from thyroid.execution.stage_scheduler import on_ray
+from thyroid.progress import say
+from thyroid.stage import Stage
+from thyroid.storage.store import Store
+from thyroid.tuning.budget import Budget, BudgetUsedUp
+from thyroid.tuning.search_config import SearchConfig
+from thyroid.tuning.study import recipe_of
+from thyroid.tuning.trial_driver import last_metrics
+
+ENTRANTS = 6
+"""The race begins with this many of the best recipes."""
+
+SECOND_SEEDS = 4
+"""This many of them get a second seed while none has one and the spread of seeds is unknown."""
 
 Values = dict[int, list[float]]
-"""Trial number to the values of its seeds 0, 1, ..."""
+"""Macro-F1 of seeds 0, 1, ... by trial number."""
+
+
+@dataclass(kw_only=True)
+class SeedRace:
+    """Trains the best recipes with more seeds on Ray."""
+
+    config: SearchConfig
+    dataset: str
+    """Digest of the data set."""
+    store: Store
+    datasets: Datasets
+    added: dict[str, list[Stage]] = field(default_factory=dict)
+    """The trainings of further seeds, by a description such as `trial 3, seed 1`."""
+
+    def run(self, ranked: Sequence[FrozenTrial], budget: Budget, meter: Meter) -> Values:
+        """Return the macro-F1 of every seed in the race; empty where there is no race.
+
+        Parameters
+        ----------
+        ranked : complete trials, the best first
+        """
+        if self.config.max_seeds <= self.config.seeds or self.config.objectives[0] != "macro_f1":
+            return {}
+        first_of_recipe: dict[str, FrozenTrial] = {}
+        for trial in ranked:
+            first_of_recipe.setdefault(trial.user_attrs["recipe"], trial)
+        entrants = {t.number: recipe_of(t) for t in list(first_of_recipe.values())[:ENTRANTS]}
+        if len(entrants) < 2 or budget.over():
+            return {}
+
+        def train(trainings: Sequence[tuple[int, int]]) -> list[float] | None:
+            stages = [
+                pipeline.classifier(entrants[number], self.dataset, seed)[-1]
+                for number, seed in trainings
+            ]
+            for (number, seed), stage in zip(trainings, stages, strict=True):
+                if seed >= self.config.seeds:
+                    self.added[f"trial {number}, seed {seed}"] = [stage]
+            runner = on_ray(
+                self.store,
+                self.datasets,
+                self.config.gpus_per_worker,
+                keep_going=True,
+                meter=meter,
+            )
+            try:
+                bring_about(stages, budget.limited(runner))
+            except BudgetUsedUp:
+                return None
+            return [self._macro_f1(stage) for stage in stages]
+
+        say(f"giving the best {len(entrants)} recipes more seeds while they are too close to call")
+        seeds = range(self.config.seeds)
+        known = {number: train([(number, seed) for seed in seeds]) for number in entrants}
+        trained = {number: values for number, values in known.items() if values is not None}
+        return race_seeds(trained, train, self.config.max_seeds) if trained else {}
+
+    def _macro_f1(self, stage: Stage) -> float:
+        """Return the macro-F1 at a training's end; 0 for one that diverged."""
+        metrics = last_metrics(self.store, stage)
+        value = math.nan if metrics is None else float(metrics["validation_macro_f1"])
+        return value if math.isfinite(value) else 0.0
 
 
 def race_seeds(
@@ -21,15 +98,16 @@ def race_seeds(
     more: Callable[[Sequence[tuple[int, int]]], Sequence[float] | None],
     max_seeds: int,
 ) -> Values:
-    """Give contenders one more seed, again and again, until the best one stands apart from the
-    others by a standard error of their difference, or all contenders have `max_seeds`.
+    """Give contenders one more seed, repeatedly, until one contender is left or all have most.
 
-    A racing rule after Maron & Moore 1994: seeds go where they may change the choice.
+    A recipe is a contender while its mean is within a standard error of the best one's. This is a
+    racing rule after Maron & Moore 1994: seeds go where they may change the choice.
 
     Parameters
     ----------
-    values : of the trials that take part, each with at least one seed
-    more : the values of some (trial, seed), which it computes; None ends it, with what is known
+    values : macro-F1 of the entrants, at least one seed of each
+    more : computes the values of some (trial, seed); None ends the race
+    max_seeds : seeds that a recipe may get
     """
     known = {number: list(given) for number, given in values.items()}
     while True:
@@ -46,15 +124,14 @@ def race_seeds(
 
 
 def contenders(values: Mapping[int, Sequence[float]]) -> list[int]:
-    """The trials that may be the best one, which comes first.
+    """Return the trials that may be the best one; that with the highest mean comes first.
 
-    The spread among seeds is taken to be the same for all, and pooled; a single seed each says
-    nothing about it.
+    The spread among seeds is assumed to be the same for all recipes, and pooled.
     """
     ranked = sorted(values, key=lambda number: (-fmean(values[number]), number))
     spread = seed_spread(values.values())
     if spread is None:
-        return ranked[:UNKNOWN]
+        return ranked[:SECOND_SEEDS]
     best = ranked[0]
 
     def close(number: int) -> bool:
@@ -65,7 +142,7 @@ def contenders(values: Mapping[int, Sequence[float]]) -> list[int]:
 
 
 def seed_spread(values: Iterable[Sequence[float]]) -> float | None:
-    """Standard deviation among the seeds of one recipe, pooled; None without two of any."""
+    """Return the pooled standard deviation among seeds; None where no recipe has two."""
     groups = [group for group in values if len(group) > 1]
     if not groups:
         return None

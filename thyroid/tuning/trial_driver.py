@@ -1,6 +1,6 @@
-"""What Ray Tune runs for each trial: a driver that asks for stages, waits, and reports.
+"""The function that Ray Tune runs for each trial: it requests stages, waits, and reports.
 
-It imports no torch and holds no processor: what it asks for is computed elsewhere.
+It imports no torch and holds no processor: stages are computed by other processes.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, replace
 from statistics import fmean
 from typing import Any
 
@@ -20,11 +21,12 @@ from thyroid.configuration import from_json
 from thyroid.data.splits import LeakError
 from thyroid.errors import Diverged, InputError, StageFailed, StorageError, TooLarge
 from thyroid.execution.in_process import METRICS
-from thyroid.execution.ray_task import own_error
+from thyroid.execution.lost_processes import stage_error
 from thyroid.recipe import Recipe
 from thyroid.stage import EpochMetrics, Stage
 from thyroid.storage.store import Store
 from thyroid.tuning.asha import Rungs
+from thyroid.tuning.trial_result import TrialResult
 
 Level = tuple[Stage, ...]
 """The same segment of every seed."""
@@ -33,13 +35,9 @@ Level = tuple[Stage, ...]
 def driver(
     store: Store, dataset: str, seeds: int, rungs: Rungs, scheduler: Any
 ) -> Callable[[dict[str, Any]], None]:
-    """The function that Tune calls with each proposal.
+    """Return the function that Tune calls with each proposal.
 
-    It reports at each rung and at the end: number, epoch, epochs (in all), the means over seeds of
-    macro_f1 and cross_recall, part and training (see `Report`), compute (seconds of all stages
-    so far, as if nothing were shared), computed (those of them that were made for this trial),
-    reused_stages, computed_stages, stages (their keys), seconds (of waiting). A trial that cannot
-    finish reports the state `failed` with its reason; `broken` is what was no fault of its recipe.
+    It reports a `TrialResult`, as a dictionary, at each rung and at the end.
 
     Parameters
     ----------
@@ -50,36 +48,33 @@ def driver(
     def drive(proposal: dict[str, Any]) -> None:
         began = time.monotonic()
         recipe = from_json(Recipe, json.loads(proposal["recipe"]))
-        runs = [pipeline.classifier(recipe, dataset, seed) for seed in range(seeds)]
-        name = tune.get_context().get_trial_id()
+        subscriber = tune.get_context().get_trial_id()
 
-        def ask(level: Sequence[Stage]) -> list[str]:
+        def compute(level: Sequence[Stage]) -> list[str]:
             try:
-                computed: list[str] = ray.get(scheduler.want.remote(level, name))
+                computed: list[str] = ray.get(scheduler.request.remote(level, subscriber))
             except ray.exceptions.RayError as failure:
-                raise own_error(failure) from None
+                raise stage_error(failure) from None
             return computed
 
-        trial = Progress(store, ask)
-        about = {"number": proposal["number"], "epochs": recipe.schedule.epochs}
-        for level in stops(list(zip(*runs, strict=True)), rungs):
+        trial = TrialProgress(store, compute, proposal["number"], recipe.schedule.epochs)
+        for level in reported_levels(levels_of(recipe, dataset, seeds), rungs):
             try:
-                reached = trial.reach(level)
+                result = trial.reach(level)
             except Exception as failure:
-                if not is_own(failure):
-                    tune.report({"epoch": 0, "broken": str(failure)} | about)
-                    return
-                reached = {"state": "failed", "reason": reason(failure)}
-            waited = {"seconds": time.monotonic() - began}
-            tune.report({"epoch": 0} | about | trial.spent() | reached | waited)
-            if "epoch" not in reached:
+                if is_recipes_fault(failure):
+                    result = trial.result(failed=True, reason=reason(failure))
+                else:
+                    result = trial.result(fault=str(failure))
+            tune.report(asdict(replace(result, seconds=time.monotonic() - began)))
+            if result.macro_f1 is None:
                 return
 
     return drive
 
 
-def is_own(failure: Exception) -> bool:
-    """Whether it is the recipe that fails, and would fail again, rather than a machine."""
+def is_recipes_fault(failure: Exception) -> bool:
+    """Return True if the recipe itself fails, and would again; False for a fault of a machine."""
     if isinstance(failure, (Diverged, TooLarge)):
         return True
     elsewhere = (OSError, ImportError, StorageError, StageFailed, LeakError)
@@ -87,18 +82,21 @@ def is_own(failure: Exception) -> bool:
 
 
 def reason(failure: Exception) -> str:
-    """A sentence, of an exception that is not meant to be read, too."""
+    """Return an exception as a sentence."""
     if isinstance(failure, (StageFailed, InputError)):
         return str(failure)
-    said = " ".join(str(failure).split())
-    return f"A stage raised {type(failure).__name__}{': ' if said else ''}{said}"
+    message = " ".join(str(failure).split())
+    return f"A stage raised {type(failure).__name__}{': ' if message else ''}{message}"
 
 
-def stops(levels: Sequence[Level], rungs: Rungs) -> Iterator[Level]:
-    """The levels at whose end there is something to decide: the first at each rung, and the last.
+def levels_of(recipe: Recipe, dataset: str, seeds: int) -> list[Level]:
+    """Return the segments of a recipe's trainings, those of all seeds together."""
+    trainings = [pipeline.classifier(recipe, dataset, seed) for seed in range(seeds)]
+    return list(zip(*trainings, strict=True))
 
-    What lies between them is computed without asking.
-    """
+
+def reported_levels(levels: Sequence[Level], rungs: Rungs) -> Iterator[Level]:
+    """Yield the first level at each rung, and the last one: early stopping needs no others."""
     passed = -1
     for level in levels:
         config = level[0].config
@@ -108,21 +106,30 @@ def stops(levels: Sequence[Level], rungs: Rungs) -> Iterator[Level]:
             yield level
 
 
-class Progress:
-    """What one trial has come to, and spent.
+class TrialProgress:
+    """Computes the stages of one trial, level by level, and adds up what it has used.
 
     Parameters
     ----------
-    ask : brings stages about, and gives the keys of what was computed for that
+    compute : computes stages, and returns the keys of what was computed for this trial
+    epochs : epochs of the whole schedule
     """
 
-    def __init__(self, store: Store, ask: Callable[[Sequence[Stage]], Iterable[str]]) -> None:
-        self._store, self._ask = store, ask
+    def __init__(
+        self,
+        store: Store,
+        compute: Callable[[Sequence[Stage]], Iterable[str]],
+        number: int,
+        epochs: int,
+    ) -> None:
+        self._store, self._compute = store, compute
+        self._number, self._epochs = number, epochs
         self._needed: dict[str, float] = {}
+        """Seconds of each stage so far, by its key."""
         self._computed: set[str] = set()
 
-    def reach(self, level: Level) -> dict[str, Any]:
-        """Have the same segment of every seed computed, and look at it."""
+    def reach(self, level: Level) -> TrialResult:
+        """Compute the same segment of every seed; return the result at its end."""
         self._bring_about(level)
         last = [self._metrics(stage) for stage in level]
         config = level[0].config
@@ -130,28 +137,31 @@ class Progress:
         macro_f1 = fmean(metrics["validation_macro_f1"] for metrics in last)
         if not math.isfinite(macro_f1):
             raise Diverged(f"Validation macro-F1 was {macro_f1} after epoch {last[0]['epoch']}.")
-        return {
-            "epoch": last[0]["epoch"],
-            "macro_f1": macro_f1,
-            "cross_recall": None if None in recalls else fmean(recalls),
-            "part": config.phase + ("-decay" if config.rate.stop < config.rate.start else ""),
-            "training": " ".join(stage.key for stage in level),
-        }
+        return self.result(
+            epoch=last[0]["epoch"],
+            macro_f1=macro_f1,
+            cross_recall=None if None in recalls else fmean(recalls),
+            part=config.phase + ("-decay" if config.rate.stop < config.rate.start else ""),
+            training=" ".join(stage.key for stage in level),
+        )
 
-    def spent(self) -> dict[str, Any]:
-        """Seconds and stages so far."""
-        return {
-            "compute": sum(self._needed.values()),
-            "computed": sum(self._needed.get(key, 0.0) for key in self._computed),
-            "reused_stages": len(self._needed.keys() - self._computed),
-            "computed_stages": len(self._computed),
-            "stages": " ".join(self._needed),
-        }
+    def result(self, **values: Any) -> TrialResult:
+        """Return a result with these values, and with what the trial has used so far."""
+        return TrialResult(
+            number=self._number,
+            epochs=self._epochs,
+            compute=sum(self._needed.values()),
+            computed=sum(self._needed.get(key, 0.0) for key in self._computed),
+            reused_stages=len(self._needed.keys() - self._computed),
+            computed_stages=len(self._computed),
+            stages=" ".join(self._needed),
+            **values,
+        )
 
     def _bring_about(self, level: Sequence[Stage]) -> None:
         try:
-            self._computed.update(self._ask(level))
-        finally:  # also what was made before something failed
+            self._computed.update(self._compute(level))
+        finally:  # also count the stages that finished before one failed
             for needed in {s.key: s for stage in level for s in stage.lineage()}.values():
                 manifest = self._store.manifest(needed.key)
                 if manifest is not None:  # else it failed, or was pruned
@@ -159,7 +169,7 @@ class Progress:
 
     def _metrics(self, stage: Stage) -> EpochMetrics:
         metrics = last_metrics(self._store, stage)
-        if metrics is None:  # damaged, and set aside: once more
+        if metrics is None:  # it was damaged, and set aside: compute it once more
             self._bring_about([stage])
             metrics = last_metrics(self._store, stage)
         if metrics is None:
@@ -168,7 +178,7 @@ class Progress:
 
 
 def last_metrics(store: Store, stage: Stage) -> EpochMetrics | None:
-    """Of a segment's last epoch; None where the store does not have it."""
+    """Return the metrics of a segment's last epoch; None where the store does not have it."""
     content = store.read(stage.key, METRICS)
     if content is None:
         return None

@@ -5,21 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Literal
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from thyroid.run_files import trials_csv
 from thyroid.run_files.trials_csv import Trial
 from thyroid.tuning.search_config import OBJECTIVES
-from thyroid.tuning.study import finished, outcome
+from thyroid.tuning.study import finished
+from thyroid.tuning.trial_result import STATES, stored_result
 
-STATES: dict[TrialState, Literal["complete", "pruned", "failed"]] = {
-    TrialState.COMPLETE: "complete",
-    TrialState.PRUNED: "pruned",
-    TrialState.FAIL: "failed",
-}
 SPENT = ("seconds", "computed", "reused_stages", "computed_stages")
 
 
@@ -41,15 +36,15 @@ def write_trials(
 
 
 def _record(trial: FrozenTrial, raced: Mapping[int, Sequence[float]], chosen: int | None) -> Trial:
-    found, seeds = outcome(trial), raced.get(trial.number)
+    result, seeds = stored_result(trial), raced.get(trial.number)
     return Trial(
         number=trial.number,
         state=STATES[trial.state],
-        epochs=found.get("epoch", 0),
-        **{name: found.get(name) for name in (*OBJECTIVES, *SPENT)},
+        epochs=result.epoch,
+        **{name: getattr(result, name) for name in (*OBJECTIVES, *SPENT)},
         raced_seeds=None if seeds is None else len(seeds),
         raced_macro_f1=None if seeds is None else fmean(seeds),
         chosen=int(trial.number == chosen),
-        reason=found.get("reason", ""),
+        reason=result.reason,
         parameters=trial.params,
     )

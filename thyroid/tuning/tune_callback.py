@@ -1,15 +1,14 @@
-"""Follows a running search: updates the progress table, the run's files and the live report."""
+"""Ray Tune's callbacks: update the progress table, the run's files and the live report."""
 
 from __future__ import annotations
 
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any
 
 import ray
-from optuna.trial import FrozenTrial
 from ray import tune
 
 from thyroid import progress
@@ -17,41 +16,37 @@ from thyroid.configuration import from_json
 from thyroid.recipe import Recipe
 from thyroid.runs.live_report import LiveReport
 from thyroid.tuning.budget import Budget
-from thyroid.tuning.progress_table import EndedTrial, ProgressTable, RunningTrial
-from thyroid.tuning.study import outcome
-from thyroid.tuning.trial_records import STATES
+from thyroid.tuning.progress_table import ProgressTable, RunningTrial
+from thyroid.tuning.trial_result import TrialResult
 
 WRITE_EVERY_S = 5.0
-"""At least, between two writings of the files, which grow with the trials."""
+"""Minimum seconds between two writings of the files, which grow with the trials."""
 WRITE_SHARE = 0.02
-"""Of the time, at most, that goes into writing them."""
+"""Maximum share of the time that goes into writing them."""
 ASK_EVERY_S = 1.0
-"""Between two questions to the scheduler what is computed for which trial."""
+"""Seconds between two requests to the scheduler for what it computes."""
 
 
 class StopSearch(tune.Stopper):  # type: ignore[misc]  # ray ships no types
-    """Ends a search in which no trial can go on, or may, before further ones are proposed."""
+    """Stops the search on a fault outside the recipe, or when the budget is used up."""
 
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
-        self.reason: str | None = None
+        self.fault: str | None = None
         """Why no trial can go on."""
-        self.cut = False
-        """Whether the budget was over, and running trials end with it."""
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune keeps a copy that nobody reads."""
+        """Return nothing: Tune stores a copy that is never read."""
         return {}
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Tune's question after each report: whether the trial shall end here."""
-        self.reason = self.reason or result.get("broken")
-        return self.reason is not None
+        """Tell Tune, after each report, whether the trial must end."""
+        self.fault = self.fault or TrialResult.read(result).fault
+        return self.fault is not None
 
     def stop_all(self) -> bool:
-        """Tune's question in between: whether everything shall."""
-        self.cut = self.cut or self._budget.over()
-        return self.cut or self.reason is not None
+        """Tell Tune, between reports, whether all trials must end."""
+        return self.fault is not None or self._budget.over()
 
 
 class SearchCallback(tune.Callback):  # type: ignore[misc]  # ray ships no types
@@ -59,22 +54,25 @@ class SearchCallback(tune.Callback):  # type: ignore[misc]  # ray ships no types
 
     Parameters
     ----------
-    table : what is shown
+    table : shows the progress
     scheduler : handle of the search's `SchedulerActor`
+    stopped : ids of the trials that early stopping ended, as the round goes on
     write : writes trials.csv and stages.json
-    report : what is rebuilt meanwhile
-    budget : of the search
+    report : is rebuilt while trials run
+    budget : budget of the search
     """
 
     def __init__(
         self,
         table: ProgressTable,
         scheduler: Any,
+        stopped: Container[str],
         write: Callable[[], None],
         report: LiveReport | None,
         budget: Budget,
     ) -> None:
-        self._table, self._scheduler, self._write, self._report = table, scheduler, write, report
+        self._table, self._scheduler, self._stopped = table, scheduler, stopped
+        self._write, self._report = write, report
         self._asked: Any = None
         self._ask_after = self._write_after = -math.inf
         self._stale = False
@@ -82,11 +80,11 @@ class SearchCallback(tune.Callback):  # type: ignore[misc]  # ray ships no types
         self.end = StopSearch(budget)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune keeps a copy that nobody reads."""
+        """Return nothing: Tune stores a copy that is never read."""
         return {}
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        """A trial's driver begins."""
+        """Show a trial whose driver has begun."""
         schedule = from_json(Recipe, json.loads(trial.config["recipe"])).schedule
         self._table.running[trial.trial_id] = RunningTrial(
             number=trial.config["number"], epochs=schedule.epochs
@@ -95,40 +93,39 @@ class SearchCallback(tune.Callback):  # type: ignore[misc]  # ray ships no types
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
     ) -> None:
-        """A trial has reached a rung."""
-        running = self._table.running.get(trial.trial_id)
-        if running is not None and "macro_f1" in result:
-            running.epoch, running.macro_f1 = result["epoch"], result["macro_f1"]
-            running.reused = result["reused_stages"]
-            running.computed = result["computed_stages"]
+        """Show a trial's report."""
+        running, reached = self._table.running.get(trial.trial_id), TrialResult.read(result)
+        if running is not None and reached.macro_f1 is not None:
+            running.epoch, running.macro_f1 = reached.epoch, reached.macro_f1
+            running.reused, running.computed = reached.reused_stages, reached.computed_stages
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        """A trial has ended, or was stopped."""
-        self._scheduler.leave.remote(trial.trial_id)
-        result = trial.last_result
-        if self.end.reason or not result:
+        """Count a trial that has ended, and print a line about it."""
+        self._scheduler.unsubscribe.remote(trial.trial_id)
+        if self.end.fault or not trial.last_result:
             return
-        if self.end.cut and result["epoch"] < result["epochs"] and "state" not in result:
+        result = TrialResult.read(trial.last_result)
+        state = result.state(stopped=trial.trial_id in self._stopped)
+        if state == "interrupted":
             self._table.running.pop(trial.trial_id, None)
             return
-        state, reached = "complete", f"macro-F1 {result.get('macro_f1') or 0.0:.3f}"
-        if result.get("state") == "failed":
-            state, reached = "failed", f"failed: {result['reason']}"
-        elif result["epoch"] < result["epochs"]:
-            state = "pruned"
-            reached = f"stopped at epoch {result['epoch']} of {result['epochs']}, {reached}"
-        self._table.end(trial.trial_id, _ended(result["number"], state, result))
-        progress.say(f"trial {result['number']}: {reached} ({self._table.standing})")
+        outcome = f"macro-F1 {result.macro_f1 or 0.0:.3f}"
+        if state == "failed":
+            outcome = f"failed: {result.reason}"
+        elif state == "pruned":
+            outcome = f"stopped at epoch {result.epoch} of {result.epochs}, {outcome}"
+        self._table.end(trial.trial_id, result, state)
+        progress.say(f"trial {result.number}: {outcome} ({self._table.standing})")
         self._stale = True
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        """A trial's driver died too often; the next round takes the trial up."""
-        self._scheduler.leave.remote(trial.trial_id)
+        """Remove a trial whose driver died; the next round runs it again."""
+        self._scheduler.unsubscribe.remote(trial.trial_id)
         self._table.running.pop(trial.trial_id, None)
-        progress.say(f"a trial's process ended with an error ({self._table.standing})")
+        progress.say(f"a trial's process died; the trial starts again ({self._table.standing})")
 
     def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
-        """Several times a second."""
+        """Refresh all that is shown; Tune calls this several times a second."""
         self._ask()
         self._table.spent = self._budget.spent()
         due = self._report is not None and self._report.due()
@@ -142,40 +139,24 @@ class SearchCallback(tune.Callback):  # type: ignore[misc]  # ray ships no types
         self._table.tick()
 
     def _ask(self) -> None:
-        """Ask the scheduler what it has at work; its answer is taken when it is there."""
+        """Ask the scheduler what it computes, without waiting for the answer."""
         if self._asked is None:
             if time.monotonic() >= self._ask_after:
                 self._ask_after = time.monotonic() + ASK_EVERY_S
-                self._asked = self._scheduler.at_work.remote()
+                self._asked = self._scheduler.running.remote()
             return
         answered, _ = ray.wait([self._asked], timeout=0)
         if not answered:
             return
         try:
-            at_work = ray.get(self._asked)
-        except ray.exceptions.RayError:  # the scheduler is being started again
-            at_work = {}
+            latest = ray.get(self._asked)
+        except ray.exceptions.RayError:  # the scheduler is starting again
+            latest = {}
         self._asked = None
         for name, running in list(self._table.running.items()):
-            metrics = at_work.get(name, {})
+            metrics = latest.get(name, {})
             epoch = metrics.get("epoch", 0)
             running.at = f"{metrics.get('stage', '')} {epoch or ''}".strip()
             if metrics.get("own") and epoch > running.epoch:
                 running.at = metrics["stage"]
                 running.epoch, running.macro_f1 = epoch, metrics["validation_macro_f1"]
-
-
-def ended(trial: FrozenTrial, *, own: bool) -> EndedTrial:
-    """What the table is told of a trial that the study knows as finished."""
-    return _ended(trial.number, STATES[trial.state], outcome(trial), own=own)
-
-
-def _ended(number: int, state: str, result: dict[str, Any], *, own: bool = True) -> EndedTrial:
-    return EndedTrial(
-        number=number,
-        state=state,
-        macro_f1=result.get("macro_f1"),
-        reused=result.get("reused_stages", 0),
-        computed=result.get("computed_stages", 0),
-        own=own,
-    )

@@ -1,119 +1,97 @@
-"""Trials of other runs, for a new search to learn from: as far as the store has their stages."""
+"""Warm start: a new search begins with trials of other runs whose stages are in the store."""
 
 from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution
-from optuna.trial import FixedTrial, TrialState, create_trial
+from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
 
-from thyroid import pipeline
 from thyroid.configuration import to_json
 from thyroid.errors import InputError
 from thyroid.progress import say
 from thyroid.recipe import Recipe
 from thyroid.storage.store import Store
-from thyroid.tuning.asha import Rungs, report_of
-from thyroid.tuning.study import find_study, finished, kept
-from thyroid.tuning.trial_driver import Progress, stops
-
-SOURCE = "warm_started_from"
-"""Name, in the study, of what says which run a trial is from, and which number it had there."""
+from thyroid.tuning.asha import Rungs
+from thyroid.tuning.search_config import SearchConfig
+from thyroid.tuning.study import WARM_STARTED_FROM, find_study, finished
+from thyroid.tuning.trial_driver import TrialProgress, levels_of, reported_levels
+from thyroid.tuning.trial_result import stored
 
 
 @dataclass(frozen=True, kw_only=True)
-class KnownTrial:
-    """A trial of another run, as it would have ended here."""
+class WarmStart:
+    """Makes trials of other runs into trials of this search."""
 
-    source: str
-    params: dict[str, Any]
-    distributions: dict[str, BaseDistribution]
-    recipe: Recipe
-    results: list[dict[str, Any]]
-    """At each rung and at the end."""
+    config: SearchConfig
+    propose: Callable[[FixedTrial], Recipe]
+    """Applies this search's space to a trial."""
+    dataset: str
+    """Digest of the data set."""
+    rungs: Rungs
+    store: Store
 
+    def known_trials(self) -> list[FrozenTrial]:
+        """Return the complete trials of the runs `config.warm_start` that fit this search.
 
-def trials(
-    runs: Sequence[Path | str],
-    propose: Callable[[FixedTrial], Recipe],
-    dataset: str,
-    seeds: int,
-    rungs: Rungs,
-    store: Store,
-) -> list[KnownTrial]:
-    """The complete trials of other runs whose parameters make, in this search, a recipe that the
-    store has trained: no value is taken over, each is read from the stages that this search would
-    have made.
+        A trial fits if its parameters make, in this search's space, a recipe whose stages are all
+        in the store. No value is copied from the other run: each is read from those stages.
 
-    Raises
-    ------
-    InputError
-        When a folder holds no search.
-    """
-    known = []
-    for run in runs:
-        complete = [t for t in finished(find_study(Path(run))) if t.state is TrialState.COMPLETE]
-        found = []
-        for trial in complete:
-            fixed = FixedTrial(trial.params, trial.number)
-            try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # out of range: see `drawable`
-                    recipe = propose(fixed)
-            except (ValueError, InputError):
-                continue  # of another space
-            levels = list(
-                zip(*(pipeline.classifier(recipe, dataset, s) for s in range(seeds)), strict=True)
-            )
-            drawable = all(
-                distribution._contains(distribution.to_internal_repr(fixed.params[name]))
-                for name, distribution in fixed.distributions.items()
-            )
-            needed = [stage for final in levels[-1] for stage in final.lineage()]
-            if drawable and all(stage.key in store for stage in needed):
-                progress = Progress(store, lambda _: [])
-                results = [
-                    progress.reach(level) | progress.spent() for level in stops(levels, rungs)
-                ]
-                found.append(
-                    KnownTrial(
-                        source=f"{run} trial {trial.number}",
-                        params=fixed.params,
-                        distributions=fixed.distributions,
-                        recipe=recipe,
-                        results=results,
-                    )
-                )
-        say(f"{run}: {len(found)} of {len(complete)} complete trials are known to the store")
-        known += found
-    return known
+        Raises
+        ------
+        InputError
+            When a folder holds no search.
+        """
+        known = []
+        for run in self.config.warm_start:
+            ended = finished(find_study(Path(run)))
+            complete = [trial for trial in ended if trial.state is TrialState.COMPLETE]
+            adopted = [self._adopt(trial, f"{run} trial {trial.number}") for trial in complete]
+            found = [trial for trial in adopted if trial is not None]
+            say(f"{run}: {len(found)} of {len(complete)} complete trials are known to the store")
+            known += found
+        return known
 
-
-def tell(study: optuna.Study, known: Sequence[KnownTrial], objectives: Sequence[str]) -> None:
-    """Add them to a study, as complete: each recipe once, and none that was told before."""
-    recipes = {trial.user_attrs["recipe"] for trial in study.get_trials(deepcopy=False)}
-    for trial in known:
-        recipe = json.dumps(to_json(trial.recipe))
-        if recipe in recipes:
-            continue
-        recipes.add(recipe)
-        came_to = kept(trial.results[-1], filter(None, map(report_of, trial.results)))
-        study.add_trial(
+    def _adopt(self, trial: FrozenTrial, source: str) -> FrozenTrial | None:
+        """Return a trial of another run as it would have ended here; None if it does not fit."""
+        fixed = FixedTrial(trial.params, trial.number)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # `create_trial` refuses values out of range
+                recipe = self.propose(fixed)
             create_trial(
-                state=TrialState.COMPLETE,
-                params=trial.params,
-                distributions=trial.distributions,
-                values=[trial.results[-1][name] for name in objectives],
-                user_attrs={
-                    "recipe": recipe,
-                    "outcome": came_to | {"reason": f"warm start from {Path(trial.source).name}"},
-                    SOURCE: trial.source,
-                },
+                state=TrialState.RUNNING, params=fixed.params, distributions=fixed.distributions
             )
+        except (ValueError, InputError):
+            return None
+        levels = levels_of(recipe, self.dataset, self.config.seeds)
+        if any(s.key not in self.store for final in levels[-1] for s in final.lineage()):
+            return None
+        progress = TrialProgress(self.store, lambda _: [], trial.number, recipe.schedule.epochs)
+        results = [progress.reach(level) for level in reported_levels(levels, self.rungs)]
+        last = replace(results[-1], reason=f"warm start from {Path(source).name}")
+        reports = [asdict(result.report) for result in results if result.report]
+        return create_trial(
+            state=TrialState.COMPLETE,
+            params=fixed.params,
+            distributions=fixed.distributions,
+            values=[getattr(last, name) for name in self.config.objectives],
+            user_attrs={
+                "recipe": json.dumps(to_json(recipe)),
+                "outcome": stored(last) | {"reports": reports},
+                WARM_STARTED_FROM: source,
+            },
         )
+
+
+def add_once(study: optuna.Study, trials: Iterable[FrozenTrial]) -> None:
+    """Add trials to a study, each recipe once, and none that the study has."""
+    recipes = {trial.user_attrs["recipe"] for trial in study.get_trials(deepcopy=False)}
+    for trial in trials:
+        if trial.user_attrs["recipe"] not in recipes:
+            recipes.add(trial.user_attrs["recipe"])
+            study.add_trial(trial)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from thyroid.execution.connection import connected, patience
-from thyroid.execution.ray_task import require_room
+from thyroid.execution.connection import connected, growth_seconds
+from thyroid.execution.nodes import require_room
 from thyroid.recipe import ExecutionConfig
 from thyroid.workflows.options import RunOptions
 
@@ -21,5 +21,5 @@ def ray_with_room(execution: ExecutionConfig, options: RunOptions) -> Iterator[N
         When no cluster answers, or none of its machines is large enough.
     """
     with connected(options.address):
-        require_room(execution, options.gpus_per_worker, patience(options.address))
+        require_room(execution, options.gpus_per_worker, growth_seconds(options.address))
         yield

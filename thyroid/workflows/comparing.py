@@ -9,7 +9,7 @@ import functools
 from thyroid.configuration import to_json
 from thyroid.errors import InputError
 from thyroid.execution.in_process import bring_about
-from thyroid.execution.ray_task import resources_there
+from thyroid.execution.nodes import node_resources
 from thyroid.execution.stage_scheduler import on_ray
 from thyroid.files import sha256_of
 from thyroid.precision import resolve_precision
@@ -71,7 +71,7 @@ def compare_recipe(inputs: Inputs, options: CompareOptions) -> Run:
     with contextlib.ExitStack() as stack:
         stack.enter_context(ray_with_room(base.execution, options))
         store = stack.enter_context(at_work(run, method, "compare", setup.store, about))
-        usage = UsageRecord(run, resources_there)
+        usage = UsageRecord(run, node_resources)
         on_cluster = functools.partial(on_ray, store, setup.where, options.gpus_per_worker)
         needs: dict[str, list[Stage]] = {}
         if options.trials_per_model > 1:

@@ -42,12 +42,12 @@ def train_recipe(inputs: Inputs, options: TrainOptions) -> Run:
             there, runner_in = resources, in_process_metered
         else:
             # A training in this process needs no Ray.
-            from thyroid.execution.ray_task import resources_there
+            from thyroid.execution.nodes import node_resources
             from thyroid.execution.stage_scheduler import on_ray
             from thyroid.workflows.cluster import ray_with_room
 
             stack.enter_context(ray_with_room(recipe.execution, options))
-            there = resources_there
+            there = node_resources
             runner_in = functools.partial(on_ray, gpus_per_worker=options.gpus_per_worker)
         store = stack.enter_context(at_work(run, experiment, "train", setup.store))
         write_config(run, experiment, "train")

@@ -1,0 +1,109 @@
+"""The cluster's nodes: what each has, what a stage takes, and whether there is room for it."""
+
+from __future__ import annotations
+
+import time
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from thyroid.errors import InputError
+from thyroid.progress import duration, say
+from thyroid.recipe import ExecutionConfig
+
+
+def on_this_node() -> NodeAffinitySchedulingStrategy:
+    """Return the strategy that keeps an actor on this machine."""
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+
+
+def share_of_this_node() -> dict[str, float]:
+    """Return the resources that keep a Tune trial, which takes no strategy, on this machine."""
+    return {f"node:{ray.util.get_node_ip_address()}": 0.0001}
+
+
+def node_resources() -> list[dict[str, float]]:
+    """Return the resources of every node that is alive."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def dead_nodes() -> frozenset[str]:
+    """Return the ids of the nodes that have died."""
+    return frozenset(node["NodeID"] for node in ray.nodes() if not node["Alive"])
+
+
+def most_processors(gpus: float) -> float:
+    """Return the processors of the largest node with at least this many GPUs."""
+    nodes = [node for node in node_resources() if node.get("GPU", 0.0) >= gpus]
+    return max((node.get("CPU", 1.0) for node in nodes), default=1.0)
+
+
+def worker_gpus(execution: ExecutionConfig, gpus_per_worker: float) -> float:
+    """Return the GPUs of one worker: a whole one each if there are several, as NCCL requires."""
+    if execution.device != "cuda":
+        return 0.0
+    return 1.0 if execution.workers > 1 else gpus_per_worker or 1.0
+
+
+def task_resources(execution: ExecutionConfig, gpus_per_worker: float) -> dict[str, float]:
+    """Return what a stage's task requests; the trainer of several workers requests theirs."""
+    if execution.workers > 1:
+        return {"num_cpus": 0}
+    return {"num_cpus": execution.threads, "num_gpus": worker_gpus(execution, gpus_per_worker)}
+
+
+def held_resources(execution: ExecutionConfig, gpus_per_worker: float) -> tuple[float, float]:
+    """Return the processors and GPUs that all workers of a stage hold together."""
+    gpus = worker_gpus(execution, gpus_per_worker)
+    return float(execution.threads * execution.workers), gpus * execution.workers
+
+
+def require_room(execution: ExecutionConfig, gpus_per_worker: float, wait_s: float = 0.0) -> None:
+    """Refuse a stage that the cluster has no room for: its tasks would wait forever.
+
+    Parameters
+    ----------
+    wait_s : seconds that the cluster may take to grow until there is room
+
+    Raises
+    ------
+    InputError
+        When a worker's processors or GPUs are more than any node has, or all workers' more than
+        there are.
+    """
+    deadline = time.monotonic() + wait_s
+    announced = False
+    while (shortage := _shortage(execution, gpus_per_worker)) is not None:
+        if time.monotonic() >= deadline:
+            raise InputError(f"{shortage}: lower execution.threads, workers or --gpus-per-worker.")
+        if not announced:
+            say(f"waiting up to {duration(wait_s)} for the cluster to grow. {shortage}")
+        announced = True
+        time.sleep(1)
+
+
+def _shortage(execution: ExecutionConfig, gpus_per_worker: float) -> str | None:
+    """Say what the cluster has too little of now; None if there is room."""
+    nodes = node_resources()
+    gpus = worker_gpus(execution, gpus_per_worker)
+    takes = {"CPU": float(execution.threads)} | ({"GPU": gpus} if gpus else {})
+    for name, each in takes.items():
+        available = [node.get(name, 0.0) for node in nodes]
+        largest, needed = max(available, default=0.0), each * execution.workers
+        if each > largest:
+            return f"A worker takes {each:g} {name}s, and Ray has {largest:g} on its largest node"
+        if needed > sum(available):
+            return (
+                f"A training of {execution.workers} workers takes {needed:g} {name}s, and Ray has "
+                f"{sum(available):g}"
+            )
+    room = sum(
+        min(int(node.get(name, 0.0) / each) for name, each in takes.items()) for node in nodes
+    )
+    if room >= execution.workers:
+        return None
+    each_takes = " and ".join(f"{each:g} {name}s" for name, each in takes.items())
+    return (  # enough in all, but spread over nodes that are too small
+        f"A training takes {execution.workers} workers of {each_takes} each, and Ray's nodes "
+        f"have room for {room}"
+    )

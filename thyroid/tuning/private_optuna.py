@@ -1,0 +1,14 @@
+"""Optuna 5.0's one private name that this project needs.
+
+tests/tuning/test_tune_search.py guards it: trials left running by a dead process run again.
+"""
+
+from __future__ import annotations
+
+import optuna
+from optuna.trial import FrozenTrial, Trial
+
+
+def running_trial(study: optuna.Study, trial: FrozenTrial) -> Trial:
+    """Return a study's running trial as one that can report; `Study.ask` makes new ones only."""
+    return Trial(study, trial._trial_id)
