@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 FILES = (Path(__file__).parents[1] / "reports" / "FILES.md").read_text()
-LISTS = {"rows.json": "rows", "stages.json": "stages", "usage.json": "parts"}
+LISTS = {"rows.json": "rows", "stages.json": "stages", "usage.json": "purposes"}
 STAGES = ("classifier", "dcgan", "srgan", "synthesis")
 
 

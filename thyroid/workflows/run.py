@@ -23,7 +23,7 @@ METRICS = ("macro_f1", "accuracy")
 
 
 class Run:
-    """What train, search or compare made; files are read when they are asked for.
+    """What train, search or compare made; files are read when asked for.
 
     Parameters
     ----------
@@ -68,7 +68,8 @@ class Run:
         there is no test part), `images`, `seeds`, `macro_f1` and `accuracy` with `_low` and `_high`
         (95 % intervals over patients and seeds), and of other rows `difference` (the method's
         macro-F1 less the row's), `difference_low`, `difference_high` and `p_value`, corrected by
-        Holm's method. Empty while the run has no predictions.
+        Holm's method. Empty while the run has no predictions. Computed once: open a run that was
+        at work again.
         """
         read = read_run(self.folder)
         results = results_info(read)
