@@ -5,17 +5,14 @@ from __future__ import annotations
 import base64
 import html
 import io
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
-if TYPE_CHECKING:  # dataset.py imports this module
-    from thyroid.data.dataset import Dataset
 
-
-def dataset_html(dataset: Dataset) -> str:
+def dataset_html(dataset: Any) -> str:  # a Dataset, whose module imports this one
     """HTML of a data set's name, kind, classes and centres; names are escaped."""
     info, images = dataset.info, dataset.images
     classes = pd.DataFrame(
@@ -42,7 +39,7 @@ def dataset_html(dataset: Dataset) -> str:
     )
 
 
-def _one_of_each(dataset: Dataset) -> str:
+def _one_of_each(dataset: Any) -> str:
     """Data URI of the first image of each class, side by side in inverted grey."""
     _, rows = np.unique(dataset.labels, return_index=True)
     shown = dataset.counts[rows].astype(np.float64)  # (C, H, H)
