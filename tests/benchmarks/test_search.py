@@ -90,7 +90,7 @@ def usage(done: Search) -> dict[str, float]:
     """Stage-seconds of the trials.
 
     `alone`: each trial by itself, up to where it was stopped. `generators once`: generators and
-    judges once, every classifier from its beginning to where it was stopped; `unstopped`: to its
+    label filters once, every classifier from its beginning to where it was stopped; `unstopped`: to its
     end, at the seconds per epoch that it had. `spent`: each stage once, as it was.
     """
     once: dict[str, float] = {}
