@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-import json
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from reports.case_files import Cases, read_cases
-from reports.synthetic import Quality, read_examples, read_quality
 from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
+from thyroid.run_files import cases_json, quality_json
+from thyroid.run_files.cases_json import Cases, read_cases
 from thyroid.run_files.config_json import read_config
+from thyroid.run_files.metrics_jsonl import (
+    ClassifierEpoch,
+    DcganEpoch,
+    SrganEpoch,
+    SynthesisedGroup,
+    read_metrics,
+)
 from thyroid.run_files.predictions_csv import Predictions, read_predictions
+from thyroid.run_files.quality_json import Quality, read_quality
 from thyroid.run_files.rows_json import FOLDER, ComparedRow, read_rows
 from thyroid.run_files.split_csv import read_split
 from thyroid.run_files.stages_json import NeededStage, read_stages
 from thyroid.run_files.trials_csv import Trial, read_trials
 from thyroid.run_files.usage_json import Usage, read_usage
 
-STAGES = {"classifier": "epoch", "dcgan": "epoch", "srgan": "epoch", "synthesis": "findings"}
-"""Stages whose lines of metrics.jsonl are shown, and what a line of a seed is about."""
-TEXTS = ("stage", "phase", "part", "findings")
-"""Fields of such a line that are text."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -44,10 +47,11 @@ class Run:
     config: dict[str, Any]
     """config.json"""
     classes: tuple[str, ...]
-    epochs: list[dict[str, Any]]
-    """The classifier's lines of metrics.jsonl."""
-    generators: dict[str, list[dict[str, Any]]]
-    """dcgan, srgan, synthesis -> its lines of metrics.jsonl."""
+    epochs: list[ClassifierEpoch]
+    """metrics.jsonl has these four."""
+    dcgan: list[DcganEpoch]
+    srgan: list[SrganEpoch]
+    synthesised: list[SynthesisedGroup]
     predictions: dict[str, dict[int, Predictions]]
     """Part (validation, test) -> seed -> predictions, of the same images in the same order."""
     without_synthetic: dict[str, dict[int, Predictions]]
@@ -106,7 +110,10 @@ def read_run(folder: Path) -> Run:
     config = read_config(folder)
     classes = tuple(config["dataset"]["classes"])
     dataset, state = _dataset(folder, config["dataset"])
-    stages = _stages(folder / "metrics.jsonl")
+    metrics = read_metrics(folder)
+
+    def of(kind: type[T]) -> list[T]:
+        return [line for line in metrics if isinstance(line, kind)]
 
     def predicted(place: str = "") -> dict[str, dict[int, Predictions]]:
         return {
@@ -119,15 +126,17 @@ def read_run(folder: Path) -> Run:
         folder=folder,
         config=config,
         classes=classes,
-        epochs=stages.pop("classifier"),
-        generators=stages,
+        epochs=of(ClassifierEpoch),
+        dcgan=of(DcganEpoch),
+        srgan=of(SrganEpoch),
+        synthesised=of(SynthesisedGroup),
         predictions=predictions,
         without_synthetic=predicted("without-synthetic"),
         before_cross=predicted("before-cross"),
         rows=_rows(folder, _part(predictions), classes),
-        quality=read_quality(folder / "synthetic" / "quality.json"),
-        examples=read_examples(folder / "synthetic" / "examples", classes),
-        cases=read_cases(folder, classes),
+        quality=read_quality(folder / quality_json.FOLDER),
+        examples=_examples(folder / quality_json.FOLDER / "examples", classes),
+        cases=read_cases(folder / cases_json.FOLDER, classes),
         trials=read_trials(folder),
         stages=read_stages(folder),
         usage=read_usage(folder),
@@ -153,36 +162,21 @@ def _dataset(run: Path, recorded: dict[str, Any]) -> tuple[Dataset | None, str]:
     return None, "missing"
 
 
-def _stages(path: Path) -> dict[str, list[dict[str, Any]]]:
-    """Each stage's rows, sorted by seed and epoch (or findings); of a repeated one the last."""
-    rows: dict[str, dict[tuple[int, Any], dict[str, Any]]] = {stage: {} for stage in STAGES}
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    for number, line in enumerate(lines, start=1):
-        try:
-            row = json.loads(line)
-            stage = row.get("stage", "classifier")
-            if stage in rows:
-                rows[stage][_place(row, STAGES[stage])] = row
-        except (ValueError, TypeError, KeyError, AttributeError):
-            if number == len(lines):  # being written at this moment
-                continue
-            raise InputError(
-                f"{path}, line {number} is no line of a training run: run the command again."
-            ) from None
-    return {stage: [found[key] for key in sorted(found)] for stage, found in rows.items()}
-
-
-def _place(row: dict[str, Any], about: str) -> tuple[int, Any]:
-    """Which seed and epoch (or findings) a line is of; ValueError where a number of it is none."""
-    for name, value in row.items():
-        if name in TEXTS or value is None:
-            continue
-        if not math.isfinite(value):
-            raise ValueError
-    if about == "epoch":
-        return int(row["seed"]), int(row["epoch"])
-    int(row["made"]), int(row["dropped"])
-    return int(row["seed"]), str(row[about])
+def _examples(folder: Path, classes: tuple[str, ...]) -> Dataset | None:
+    """The data set of synthetic images; None where there is none."""
+    if not folder.exists():
+        return None
+    try:
+        examples = Dataset.open(folder)
+    except InputError as error:
+        raise InputError(
+            f"The synthetic examples cannot be shown: run the command that made them again. {error}"
+        ) from None
+    if examples.info.classes != classes:
+        raise InputError(
+            f"{folder} has other classes than this run: run the command that made it again."
+        )
+    return examples
 
 
 def _predictions(folder: Path, part: str, classes: tuple[str, ...]) -> dict[int, Predictions]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from reports.case_files import WHY
 from reports.run import Run
 from reports.scintigrams import LEAST_SCALE, colour_map, data_uri, inverted_grey, summed
+from thyroid.run_files.cases_json import Why
 
 TOP = 3
 """Number of classes that are shown with their probabilities."""
@@ -77,19 +78,19 @@ def cases_info(run: Run) -> CasesOfRun | None:
     errs = (answers != first.labels).sum(axis=0)
     cases = []
     for case, heat in zip(run.cases.listed, run.cases.heat, strict=True) if run.cases else ():
-        order = np.argsort(-np.array(case["probabilities"]), kind="stable")[:TOP]
-        row = rows.get(case["image_id"])
+        order = np.argsort(-np.array(case.probabilities), kind="stable")[:TOP]
+        row = rows.get(case.image_id)
         cases.append(
             Case(
-                image_id=case["image_id"],
-                why=case["why"],
-                label=case["label"],
-                findings=case["findings"],
-                named=case["named"],
+                image_id=case.image_id,
+                why=case.why,
+                label=case.label,
+                findings=case.findings,
+                named=case.named,
                 wrong=None if row is None else int(errs[row]),
                 faded=math.exp(-_scale(heat)),
                 likeliest=[
-                    StatedClass(name=run.classes[c], value=case["probabilities"][c]) for c in order
+                    StatedClass(name=run.classes[c], value=case.probabilities[c]) for c in order
                 ],
             )
         )
@@ -98,7 +99,9 @@ def cases_info(run: Run) -> CasesOfRun | None:
         part=run.part,
         seed=next(iter(predictions)),
         seeds=len(predictions),
-        groups=[CaseGroup(why=why, cases=[c for c in cases if c.why == why]) for why in WHY],
+        groups=[
+            CaseGroup(why=why, cases=[c for c in cases if c.why == why]) for why in get_args(Why)
+        ],
     )
 
 
@@ -107,7 +110,7 @@ def case_pictures(run: Run) -> dict[str, dict[str, str]]:
     if run.part is None or run.cases is None:
         return {}
     return {
-        case["image_id"]: {
+        case.image_id: {
             "scintigram": data_uri(inverted_grey(summed(image, _side(len(image))))),
             "heat": data_uri(colour_map(heat.astype(np.float64), _scale(heat))),
         }

@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
 
 from reports.run import Run
 from reports.scintigrams import SidesOfGroup, contact_sheet, side_by_side
 from reports.sections.data import training_sheet
 from reports.sections.synthetic_gain import uses_synthetic
-from reports.sections.training import Values, by_seed, columns
-from reports.synthetic import WAYS, MeasuredQuality, Quality, SuperResolution
+from reports.sections.training import Epoch, Values, by_seed, columns
+from thyroid.run_files.metrics_jsonl import DcganEpoch, SrganEpoch, SynthesisedGroup
+from thyroid.run_files.quality_json import EVERYTHING, WAYS, Quality, QualityRow, SuperResolution
 
 DCGAN = ("discriminator_loss", "generator_loss", "real_score", "fake_score", "diversity")
 SRGAN = ("validation_psnr_db", "bicubic_psnr_db", "pixel_loss")
-EVERYTHING = "all"
-"""The group of all images in quality.json."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +108,7 @@ class QualityTables:
     about: list[str]
     images: dict[str, int]
     """Number of train, validation and synthetic images."""
-    overall: list[MeasuredQuality]
+    overall: list[QualityRow]
     measures: list[str]
     """That some findings have."""
     by_group: list[GroupQuality]
@@ -195,9 +193,9 @@ def generators_info(run: Run) -> Generators | None:
         scale=recipe.get("srgan", {}).get("scale", 1),
         rejection=recipe.get("synthesis", {}).get("rejection", 1.0),
         examples=None if run.examples is None else len(run.examples),
-        dcgan=_dcgan(run.generators["dcgan"]),
-        srgan=_srgan(run.generators["srgan"]),
-        filter=_filter(run.generators["synthesis"], run.classes),
+        dcgan=_dcgan(run.dcgan),
+        srgan=_srgan(run.srgan),
+        filter=_filter(run.synthesised, run.classes),
         quality=None if quality is None else _quality(quality, run.classes),
         super_resolution=_enlarged(quality.super_resolution) if quality else None,
         costs=_costs(run),
@@ -212,28 +210,28 @@ def real_and_synthetic(run: Run) -> list[SidesOfGroup]:
     return side_by_side(training_sheet(run, run.examples.info.size), made)
 
 
-def _dcgan(rows: Sequence[dict[str, Any]]) -> Dcgan | None:
+def _dcgan(rows: Sequence[DcganEpoch]) -> Dcgan | None:
     seeds = [DcganTraining(seed=s, **columns(own, DCGAN)) for s, own in by_seed(rows).items()]
     return Dcgan(seeds=seeds) if seeds else None
 
 
-def _srgan(rows: Sequence[dict[str, Any]]) -> Srgan | None:
+def _srgan(rows: Sequence[SrganEpoch]) -> Srgan | None:
     seeds = [SrganTraining(seed=s, **columns(own, SRGAN)) for s, own in by_seed(rows).items()]
-    begins = min((r["epoch"] for r in rows if r.get("part") == "adversarial"), default=None)
+    begins = min((row.epoch for row in rows if row.part == "adversarial"), default=None)
     return Srgan(seeds=seeds, adversarial_from=begins) if seeds else None
 
 
-def _filter(rows: Sequence[dict[str, Any]], classes: Sequence[str]) -> LabelFilter | None:
+def _filter(rows: Sequence[SynthesisedGroup], classes: Sequence[str]) -> LabelFilter | None:
     if not rows:
         return None
-    named = sorted({row["findings"] for row in rows}, key=lambda text: _order(text, classes))
+    named = sorted({row.findings for row in rows}, key=lambda text: _order(text, classes))
     sums = []
     for name in (None, *named):
-        own = [row for row in rows if name in (None, row["findings"])]
-        made, dropped = (sum(int(row[count]) for row in own) for count in ("made", "dropped"))
+        own = [row for row in rows if name in (None, row.findings)]
+        made, dropped = (sum(getattr(row, count) for row in own) for count in ("made", "dropped"))
         share = dropped / made if made else None
         sums.append(FilteredImages(name=name, made=made, dropped=dropped, share=share))
-    return LabelFilter(seeds=len({row["seed"] for row in rows}), all=sums[0], rows=sums[1:])
+    return LabelFilter(seeds=len({row.seed for row in rows}), all=sums[0], rows=sums[1:])
 
 
 def _quality(quality: Quality, classes: Sequence[str]) -> QualityTables:
@@ -248,8 +246,8 @@ def _quality(quality: Quality, classes: Sequence[str]) -> QualityTables:
     known = {measure for _group, measure in cells}
     measures = [m for m in dict.fromkeys(row.measure for row in rows) if m in known]
     return QualityTables(
-        about=quality.about,
-        images=quality.images,
+        about=list(quality.about),
+        images=vars(quality.images),
         overall=[row for row in rows if row.group == EVERYTHING],
         measures=measures,
         by_group=[
@@ -282,24 +280,23 @@ def _less(above: float | None, below: float | None) -> float | None:
 
 
 def _costs(run: Run) -> list[TrainingCost]:
-    parts = {
-        "dcgan": run.generators["dcgan"],
-        "srgan_pixel": [r for r in run.generators["srgan"] if r.get("part") != "adversarial"],
-        "srgan_adversarial": [r for r in run.generators["srgan"] if r.get("part") == "adversarial"],
+    parts: dict[str, Sequence[Epoch]] = {
+        "dcgan": run.dcgan,
+        "srgan_pixel": [row for row in run.srgan if row.part == "pixel"],
+        "srgan_adversarial": [row for row in run.srgan if row.part == "adversarial"],
         "classifier": run.epochs,
     }
     costs = []
     for name, rows in parts.items():
         if rows:
-            seeds = len({row["seed"] for row in rows})
-            speeds = [row["images_per_second"] for row in rows if row.get("images_per_second")]
+            seeds = len({row.seed for row in rows})
             costs.append(
                 TrainingCost(
                     name=name,
                     seeds=seeds,
                     epochs=len(rows) / seeds,
-                    seconds=sum(row.get("train_seconds") or 0.0 for row in rows) / seeds,
-                    images_per_second=median(speeds) if speeds else None,
+                    seconds=sum(row.train_seconds for row in rows) / seeds,
+                    images_per_second=median(row.images_per_second for row in rows),
                 )
             )
     return costs

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from reports.run import Run
+from thyroid.run_files.metrics_jsonl import ClassifierEpoch, DcganEpoch, SrganEpoch
 
 CURVES = ("train_loss", "validation_loss", "validation_accuracy", "validation_macro_f1")
+Epoch = ClassifierEpoch | DcganEpoch | SrganEpoch
+E = TypeVar("E", ClassifierEpoch, DcganEpoch, SrganEpoch)
 Values = list[float | None]
 """A value of each epoch."""
 
@@ -47,30 +50,30 @@ def training_info(run: Run) -> Training | None:
         return None
     seeds = []
     for seed, rows in by_seed(run.epochs).items():
-        speeds = sorted(row["images_per_second"] for row in rows if row.get("images_per_second"))
+        speeds = sorted(row.images_per_second for row in rows)
         seeds.append(
             SeedTraining(
                 seed=seed,
                 **columns(rows, CURVES),
-                train_seconds=sum(row.get("train_seconds") or 0.0 for row in rows),
-                images_per_second=speeds[len(speeds) // 2] if speeds else None,
+                train_seconds=sum(row.train_seconds for row in rows),
+                images_per_second=speeds[len(speeds) // 2],
             )
         )
-    crossed = [row["epoch"] for row in run.epochs if row.get("phase") == "cross"]
+    crossed = [row.epoch for row in run.epochs if row.phase == "cross"]
     return Training(seeds=seeds, cross_from=min(crossed, default=None))
 
 
-def by_seed(rows: Iterable[dict[str, Any]]) -> dict[int, list[dict[str, Any]]]:
+def by_seed(rows: Iterable[E]) -> dict[int, list[E]]:
     """Lines of metrics.jsonl by their seed."""
-    found: dict[int, list[dict[str, Any]]] = {}
+    found: dict[int, list[E]] = {}
     for row in rows:
-        found.setdefault(row["seed"], []).append(row)
+        found.setdefault(row.seed, []).append(row)
     return dict(sorted(found.items()))
 
 
-def columns(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, Any]:
+def columns(rows: Sequence[Epoch], names: Sequence[str]) -> dict[str, Any]:
     """Lines of one seed as the fields `epoch`, each of `names`, and `last`."""
     every = ("epoch", *names)
-    return {name: [row.get(name) for row in rows] for name in every} | {
-        "last": {name: rows[-1].get(name) for name in every}
+    return {name: [getattr(row, name) for row in rows] for name in every} | {
+        "last": {name: getattr(rows[-1], name) for name in every}
     }

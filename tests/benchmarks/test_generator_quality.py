@@ -13,7 +13,7 @@ from thyroid.commands.phantom import phantom
 from thyroid.data.dataset import Dataset
 from thyroid.execution.in_process import in_process
 from thyroid.recipe import RECIPES, override
-from thyroid.stages.measure_quality import FILE
+from thyroid.run_files.quality_json import FILE
 from thyroid.storage.store import Store
 
 

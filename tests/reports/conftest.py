@@ -10,13 +10,29 @@ import pandas as pd
 import pytest
 
 from thyroid.data.dataset import Dataset, write_dataset
+from thyroid.run_files.cases_json import Cases, write_cases
+from thyroid.run_files.metrics_jsonl import (
+    ClassifierEpoch,
+    DcganEpoch,
+    SrganEpoch,
+    SynthesisedGroup,
+    read_metrics,
+    write_metrics,
+)
 from thyroid.run_files.predictions_csv import Predictions, read_predictions, write_predictions
+from thyroid.run_files.quality_json import (
+    ImageNumbers,
+    Quality,
+    QualityRow,
+    SuperResolution,
+    write_quality,
+)
 from thyroid.run_files.rows_json import ComparedRow, write_rows
 from thyroid.run_files.split_csv import SplitImage, write_split
 from thyroid.run_files.stages_json import NeededStage, write_stages
 from thyroid.run_files.trials_csv import Trial, read_trials, write_trials
 from thyroid.run_files.usage_json import Hours, SearchBudget, Usage, write_usage
-from thyroid.stages.find_cases import chosen
+from thyroid.stages.find_cases import case_of, chosen
 
 CLASSES = ("normal", "graves", "hot_nodule", "cold_nodule")
 CROSSES = ("graves;cold_nodule", "graves;hot_nodule")
@@ -105,23 +121,9 @@ def make_run(folder: Path, dataset: Dataset, seeds=(0, 1, 2), trials=24, epochs=
         "machine": {"cpu": "Example CPU 3000", "cores": 2, "python": "3.11.7", "torch": "2.14.1"},
     }
     (folder / "config.json").write_text(json.dumps(config))
-    with (folder / "metrics.jsonl").open("w") as file:
-        for seed in seeds:
-            for epoch in range(1, epochs + 1):
-                left = np.exp(-epoch / 4) + 0.03 * rng.random()
-                row = {
-                    "stage": "classifier",
-                    "seed": seed,
-                    "epoch": epoch,
-                    "learning_rate": 2e-3,
-                    "train_loss": 0.4 + left,
-                    "validation_loss": 0.55 + 0.9 * left,
-                    "validation_accuracy": 0.83 - 0.5 * left,
-                    "validation_macro_f1": 0.82 - 0.5 * left,
-                    "train_seconds": 1.5 + rng.random(),
-                    "images_per_second": 300 + 50 * rng.random(),
-                }
-                file.write(json.dumps(row) + "\n")
+    write_metrics(
+        folder, [classifier_epoch(rng, s, e) for s in seeds for e in range(1, epochs + 1)]
+    )
     (folder / "predictions").mkdir()
     for part in ("validation", "test"):
         rows = np.flatnonzero(parts == part)
@@ -139,31 +141,70 @@ def make_run(folder: Path, dataset: Dataset, seeds=(0, 1, 2), trials=24, epochs=
     return add_cases(folder, dataset)
 
 
+def classifier_epoch(rng, seed, epoch) -> ClassifierEpoch:
+    left = np.exp(-epoch / 4) + 0.03 * rng.random()
+    return ClassifierEpoch(
+        seed=seed,
+        epoch=epoch,
+        phase="mixed",
+        learning_rate=2e-3,
+        train_loss=0.4 + left,
+        validation_loss=0.55 + 0.9 * left,
+        validation_accuracy=0.83 - 0.5 * left,
+        validation_cross_recall=None,
+        validation_macro_f1=0.82 - 0.5 * left,
+        train_seconds=1.5 + rng.random(),
+        images_per_second=300 + 50 * rng.random(),
+        reused=False,
+    )
+
+
+def dcgan_epoch(rng, seed, epoch) -> DcganEpoch:
+    settled = 1 - np.exp(-epoch / 3) + 0.03 * rng.random()
+    return DcganEpoch(
+        seed=seed,
+        epoch=epoch,
+        discriminator_loss=1.9 - 0.4 * settled,
+        generator_loss=0.1 + 0.4 * settled,
+        real_score=0.3 * settled,
+        fake_score=-0.3 * settled,
+        diversity=0.2 + 0.7 * settled,
+        train_seconds=8 + rng.random(),
+        images_per_second=600 + 50 * rng.random(),
+        reused=False,
+    )
+
+
+def srgan_epoch(rng, seed, epoch) -> SrganEpoch:
+    late = epoch > 4
+    return SrganEpoch(
+        seed=seed,
+        epoch=epoch,
+        part="adversarial" if late else "pixel",
+        pixel_loss=0.2 + 0.1 / epoch,
+        perceptual_loss=0.5 if late else None,
+        adversarial_loss=0.7 if late else None,
+        discriminator_loss=1.3 if late else None,
+        validation_psnr_db=17.2 - np.exp(-epoch) - 0.3 * late + 0.05 * rng.random(),
+        bicubic_psnr_db=16.9,
+        train_seconds=(6 if late else 3) + rng.random(),
+        images_per_second=(200 if late else 450) + 20 * rng.random(),
+        reused=False,
+    )
+
+
 def add_cases(run: Path, dataset: Dataset, part="test", most=2) -> Path:
     """The cases that the final evaluation leaves."""
     rng = np.random.default_rng(4)
     classes = dataset.info.classes
     seed = min(int(path.stem.rpartition("seed")[2]) for path in run.glob("predictions/test-*"))
     predicted = read_predictions(run / "predictions" / f"{part}-seed{seed}.csv", classes)
-    cases = chosen(predicted, most)
-    ids = predicted.images["image_id"].iloc[[row for row, _ in cases]].tolist()
-    listed = [
-        {
-            "image_id": name,
-            "why": why,
-            "label": predicted.images["label"].iloc[row],
-            "findings": predicted.images["findings"].iloc[row],
-            "named": classes[int(predicted.probabilities[row].argmax())],
-            "probabilities": predicted.probabilities[row].tolist(),
-        }
-        for name, (row, why) in zip(ids, cases, strict=True)
-    ]
+    listed = tuple(case_of(predicted, row, why) for row, why in chosen(predicted, most))
+    ids = dataset.images["image_id"].tolist()
+    images = dataset.counts[[ids.index(case.image_id) for case in listed]]
+    heat = rng.normal(size=(len(listed), 8, 8)).repeat(4, axis=1).repeat(4, axis=2)
     (run / "cases").mkdir(exist_ok=True)
-    (run / "cases" / "cases.json").write_text(json.dumps({"cases": listed}))
-    rows = [dataset.images["image_id"].tolist().index(name) for name in ids]
-    np.save(run / "cases" / "images.npy", dataset.counts[rows])
-    heat = rng.normal(size=(len(rows), 8, 8)).repeat(4, axis=1).repeat(4, axis=2)
-    np.save(run / "cases" / "heat.npy", heat.astype(np.float16))
+    write_cases(run / "cases", Cases(listed=listed, images=images, heat=heat.astype(np.float16)))
     return run
 
 
@@ -177,54 +218,21 @@ def add_synthetic(run: Path, dataset: Dataset, *, new_crosses=(), size=16, skill
     findings = list(dict.fromkeys(dataset.images["findings"]))
     made = [*findings, *new_crosses]
 
-    lines = []
+    metrics = read_metrics(run)
     for seed in config["seeds"]:
-        for epoch in range(1, 11):
-            settled = 1 - np.exp(-epoch / 3) + 0.03 * rng.random()
-            lines.append(
-                {
-                    "stage": "dcgan",
-                    "seed": seed,
-                    "epoch": epoch,
-                    "discriminator_loss": 1.9 - 0.4 * settled,
-                    "generator_loss": 0.1 + 0.4 * settled,
-                    "real_score": 0.3 * settled,
-                    "fake_score": -0.3 * settled,
-                    "diversity": 0.2 + 0.7 * settled,
-                    "train_seconds": 8 + rng.random(),
-                    "images_per_second": 600 + 50 * rng.random(),
-                }
-            )
-        for epoch in range(1, 9):
-            late = epoch > 4
-            lines.append(
-                {
-                    "stage": "srgan",
-                    "seed": seed,
-                    "epoch": epoch,
-                    "part": "adversarial" if late else "pixel",
-                    "pixel_loss": 0.2 + 0.1 / epoch,
-                    "perceptual_loss": 0.5 if late else None,
-                    "adversarial_loss": 0.7 if late else None,
-                    "discriminator_loss": 1.3 if late else None,
-                    "validation_psnr_db": 17.2 - np.exp(-epoch) - 0.3 * late + 0.05 * rng.random(),
-                    "bicubic_psnr_db": 16.9,
-                    "train_seconds": (6 if late else 3) + rng.random(),
-                    "images_per_second": (200 if late else 450) + 20 * rng.random(),
-                }
-            )
+        metrics += [dcgan_epoch(rng, seed, epoch) for epoch in range(1, 11)]
+        metrics += [srgan_epoch(rng, seed, epoch) for epoch in range(1, 9)]
         for name in made:
             dropped = int(rng.integers(0, 20))
-            line = {"seed": seed, "findings": name, "made": 120, "dropped": dropped}
-            lines.append({"stage": "synthesis", **line})
-        lines.append({"stage": "quality", "seed": seed, "super_resolution": {"images": 36}})
-    with (run / "metrics.jsonl").open("a") as file:
-        file.writelines(json.dumps(line) + "\n" for line in lines)
+            metrics.append(
+                SynthesisedGroup(seed=seed, findings=name, made=120, dropped=dropped, reused=False)
+            )
+    write_metrics(run, metrics)
 
     guess(run, dataset, run / "predictions" / "without-synthetic", rng, skill)
 
     (run / "synthetic").mkdir()
-    (run / "synthetic" / "quality.json").write_text(json.dumps(make_quality(made)))
+    write_quality(run / "synthetic", make_quality(made))
     examples = run / "synthetic" / "examples"
     make_dataset(examples, dataset.info.classes, made[4:], per_group=6, size=size, seed=4)
     return run
@@ -239,11 +247,15 @@ def add_cross_phase(run: Path, dataset: Dataset, *, switch=9, skill=(1.9, -0.5))
     config = json.loads((run / "config.json").read_text())
     config["recipe"]["cross"] = {"order": "retrain", "epochs": 4, "synthetic": 0.0}
     (run / "config.json").write_text(json.dumps(config))
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    for line in lines:
-        if line["stage"] == "classifier":
-            line["phase"] = "cross" if line["epoch"] >= switch else "single"
-    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    write_metrics(
+        run,
+        [
+            replace(line, phase="cross" if line.epoch >= switch else "single")
+            if isinstance(line, ClassifierEpoch)
+            else line
+            for line in read_metrics(run)
+        ],
+    )
     guess(run, dataset, run / "predictions" / "before-cross", rng, skill)
     return run
 
@@ -321,41 +333,41 @@ def guessed(rng, own: Predictions, skill) -> Predictions:
     return replace(own, probabilities=p / p.sum(axis=1, keepdims=True))
 
 
-def make_quality(findings: list[str]) -> dict:
-    """What the quality stage writes."""
+def make_quality(findings: list[str]) -> Quality:
     rng = np.random.default_rng(5)
     better = dict.fromkeys(
         ("precision", "recall", "coverage", "classification_accuracy", "label_fidelity"), "higher"
     )
     better |= {"frechet_distance": "lower", "kernel_distance": "lower"}
     better |= {"neighbour_dispersion": "equal", "nearest_training_distance": "equal"}
-    rows = [
-        {
-            "measure": measure,
-            "group": group,
-            "synthetic": float(0.5 + 0.4 * rng.random()),
-            "real": float(0.7 + 0.3 * rng.random()),
-            "better": direction,
-            "images": 500 if group == "all" else 20,
-        }
-        for group in ("all", *findings)
-        for measure, direction in better.items()
-    ]
-    for row in rows:
-        if row["measure"] == "frechet_distance" and row["group"] != "all":
-            row |= {"synthetic": None, "real": None}  # too few images
-    return {
-        "format_version": 1,
-        "about": ["The yardstick is as many real training images."],
-        "images": {"train": 108, "validation": 36, "synthetic": 700},
-        "rows": rows,
-        "super_resolution": {
-            "psnr_db": {"bicubic": 16.9, "pixel": 17.3, "adversarial": 17.1},
-            "ssim": {"bicubic": 0.61, "pixel": 0.66, "adversarial": 0.63},
-            "kernel_distance": {"bicubic": 0.031, "pixel": 0.027, "adversarial": 0.009},
-            "images": 36,
-        },
-    }
+    rows = []
+    for group in ("all", *findings):
+        for measure, direction in better.items():
+            few = measure == "frechet_distance" and group != "all"
+            values = float(0.5 + 0.4 * rng.random()), float(0.7 + 0.3 * rng.random())
+            synthetic, real = (None, None) if few else values
+            images = 500 if group == "all" else 20
+            rows.append(
+                QualityRow(
+                    measure=measure,
+                    group=group,
+                    synthetic=synthetic,
+                    real=real,
+                    better=direction,
+                    images=images,
+                )
+            )
+    return Quality(
+        about=("The yardstick is as many real training images.",),
+        images=ImageNumbers(train=108, validation=36, synthetic=700),
+        rows=tuple(rows),
+        super_resolution=SuperResolution(
+            psnr_db={"bicubic": 16.9, "pixel": 17.3, "adversarial": 17.1},
+            ssim={"bicubic": 0.61, "pixel": 0.66, "adversarial": 0.63},
+            kernel_distance={"bicubic": 0.031, "pixel": 0.027, "adversarial": 0.009},
+            images=36,
+        ),
+    )
 
 
 def make_trials(n: int) -> list[Trial]:

@@ -231,13 +231,6 @@ def test_a_run_that_has_only_begun_has_a_report(run):
     assert html.count('class="pending"') == 3
 
 
-def test_a_line_being_written_is_left_for_the_next_report(run):
-    with (run / "metrics.jsonl").open("a") as file:
-        file.write('{"stage": "classifier", "seed": 0, "ep')
-    _, info = read(run)
-    assert len(info["training"]["seeds"][0]["epoch"]) == 12
-
-
 def test_without_the_data_set_the_section_says_so(run):
     config = json.loads((run / "config.json").read_text())
     config["dataset"]["folder"] = "gone/away"

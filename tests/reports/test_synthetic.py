@@ -121,19 +121,19 @@ def test_curves_are_of_each_seed_and_stage(content):
 
 def test_dropped_images_are_summed_over_seeds(content):
     info = generators_info(content).filter
-    lines = content.generators["synthesis"]
+    lines = content.synthesised
     assert [row.name for row in info.rows] == [
         *content.classes,
         "graves;cold_nodule",
         "graves;hot_nodule",
         "hot_nodule;cold_nodule",
     ]
-    normal = [line["dropped"] for line in lines if line["findings"] == "normal"]
+    normal = [line.dropped for line in lines if line.findings == "normal"]
     assert info.rows[0] == FilteredImages(
         name="normal", made=600, dropped=sum(normal), share=sum(normal) / 600
     )
     assert info.all.made == 5 * 7 * 120
-    assert info.all.dropped == sum(line["dropped"] for line in lines)
+    assert info.all.dropped == sum(line.dropped for line in lines)
 
 
 def test_quality_overall_and_by_combination(content):
@@ -157,7 +157,7 @@ def test_costs_are_means_over_seeds(content):
     costs = {row.name: row for row in generators_info(content).costs}
     assert list(costs) == ["dcgan", "srgan_pixel", "srgan_adversarial", "classifier"]
     assert [row.epochs for row in costs.values()] == [10, 4, 4, 12]
-    seconds = sum(line["train_seconds"] for line in content.generators["dcgan"])
+    seconds = sum(line.train_seconds for line in content.dcgan)
     assert costs["dcgan"].seconds == pytest.approx(seconds / 5)
 
 

@@ -6,13 +6,14 @@ import json
 import math
 import struct
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
 
+from thyroid.run_files.metrics_jsonl import ClassifierEpoch, write_metrics
 from thyroid.run_files.trials_csv import Trial, write_trials
 from thyroid.runs.tensorboard import write_tensorboard
 
@@ -69,10 +70,20 @@ def same_as_metrics(run: Path, seeds: int) -> bool:
     return True
 
 
-def line(**changes: Any) -> str:
-    kept = {"stage": "classifier", "seed": 0, "epoch": 1, "phase": "mixed", "train_loss": 0.5}
-    kept |= {"validation_cross_recall": None, "train_seconds": 2.0, "reused": True}
-    return json.dumps(kept | changes) + "\n"
+LINE = ClassifierEpoch(
+    seed=0,
+    epoch=1,
+    phase="mixed",
+    learning_rate=0.1,
+    train_loss=0.5,
+    validation_loss=0.6,
+    validation_accuracy=0.7,
+    validation_cross_recall=None,
+    validation_macro_f1=0.7,
+    train_seconds=2.0,
+    images_per_second=9.0,
+    reused=True,
+)
 
 
 TRIALS = [
@@ -84,7 +95,7 @@ TRIALS = [
 
 
 def test_what_is_written_again_is_the_same_and_not_doubled(tmp_path: Path) -> None:
-    (tmp_path / "metrics.jsonl").write_text(line() + line(epoch=2) + line(seed=1))
+    write_metrics(tmp_path, [LINE, replace(LINE, epoch=2), replace(LINE, seed=1)])
     write_tensorboard(tmp_path)
     assert same_as_metrics(tmp_path, seeds=2)
     assert [event.wall_time for event in events(tmp_path / "tensorboard" / "seed-0")] == [2.0, 4.0]
@@ -92,14 +103,14 @@ def test_what_is_written_again_is_the_same_and_not_doubled(tmp_path: Path) -> No
     write_tensorboard(tmp_path)
     after = {p: p.read_bytes() for p in (tmp_path / "tensorboard").rglob("*") if p.is_file()}
     assert after == before
-    (tmp_path / "metrics.jsonl").write_text(line())
+    write_metrics(tmp_path, [LINE])
     write_tensorboard(tmp_path)
     assert same_as_metrics(tmp_path, seeds=1)
     assert {path.name for path in tmp_path.iterdir()} == {"metrics.jsonl", "tensorboard"}
 
 
 def test_trials_are_there_by_number_and_with_their_parameters(tmp_path: Path) -> None:
-    (tmp_path / "metrics.jsonl").write_text(line())
+    write_metrics(tmp_path, [LINE])
     write_trials(tmp_path, TRIALS)
     write_tensorboard(tmp_path)
     found = scalars(tmp_path / "tensorboard" / "search")

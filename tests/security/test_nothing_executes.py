@@ -17,7 +17,6 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from reports.case_files import read_cases
 from tests.toy import made, toy_generators, toy_recipe
 from thyroid import pipeline
 from thyroid.cli import main
@@ -28,6 +27,7 @@ from thyroid.files import sha256_of
 from thyroid.model.model_folder import read_model
 from thyroid.networks.build import build
 from thyroid.recipe import NetworkConfig, Recipe
+from thyroid.run_files.cases_json import read_cases
 from thyroid.stage import Stage
 from thyroid.storage.store import MANIFEST, Store
 
@@ -206,12 +206,12 @@ def test_in_a_run(planted: bytes, tmp_path: Path) -> None:
     for name in ("images.npy", "heat.npy", "cases.json"):
         cases.mkdir()
         (cases / "cases.json").write_text('{"format_version": 1, "cases": []}')
-        for sound in ("images.npy", "heat.npy"):
-            np.save(cases / sound, np.zeros((0, 8, 8), np.uint16))
-        assert read_cases(tmp_path, ("a", "b")) is not None
+        for sound, dtype in (("images.npy", np.uint16), ("heat.npy", np.float16)):
+            np.save(cases / sound, np.zeros((0, 8, 8), dtype))
+        assert read_cases(cases, ("a", "b")) is not None
         (cases / name).write_bytes(planted)
         with pytest.raises(InputError, match="cases is damaged"):
-            read_cases(tmp_path, ("a", "b"))
+            read_cases(cases, ("a", "b"))
         shutil.rmtree(cases)
 
 

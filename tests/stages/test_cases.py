@@ -59,8 +59,8 @@ def test_the_stage_keeps_images_maps_and_probabilities_of_the_test_part(tmp_path
     folder, before = store.open(stage.key), store.open(stage.inputs["prediction"].key)
     assert folder is not None
     assert before is not None
-    listed = json.loads((folder / find_cases.FILE).read_text())["cases"]
-    images, heat = (np.load(folder / name) for name in (find_cases.IMAGES, find_cases.HEAT))
+    listed = json.loads((folder / "cases.json").read_text())["cases"]
+    images, heat = (np.load(folder / name) for name in ("images.npy", "heat.npy"))
     assert 6 <= len(listed) <= 12
     assert len(images) == len(heat) == len(listed)
     assert heat.shape[1:] == (recipe.input.size,) * 2

@@ -35,7 +35,7 @@ def read_json(kind: type[T], path: Path, advice: str = AGAIN) -> T | None:
         When the file cannot be read, or a field is missing, unknown or wrong.
     """
     try:
-        plain = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+        plain = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
         return from_json(kind, plain)
     except FileNotFoundError:
         return None
@@ -45,5 +45,6 @@ def read_json(kind: type[T], path: Path, advice: str = AGAIN) -> T | None:
         raise InputError(f"{path} is damaged: {advice}") from None
 
 
-def _refuse(constant: str) -> Any:
+def refuse(constant: str) -> Any:
+    """Raise ValueError for NaN and infinity, which JSON does not have and Python's reader takes."""
     raise ValueError(f"{constant} is no number")

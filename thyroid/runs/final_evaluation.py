@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from thyroid import pipeline
 from thyroid.execution.in_process import Runner, bring_about, opened, reread
-from thyroid.files import cannot_write, remove_at_once, replace_file, replace_text
-from thyroid.run_files import split_csv
+from thyroid.files import cannot_write, remove_at_once, replace_file
+from thyroid.run_files import cases_json, quality_json, split_csv
+from thyroid.run_files.metrics_jsonl import metrics_of, write_metrics
 from thyroid.runs.experiment import Experiment
 from thyroid.runs.tensorboard import write_tensorboard
 from thyroid.stage import Stage
@@ -38,8 +38,6 @@ def evaluate(run: Path, experiment: Experiment, store: Store, runner: Runner) ->
 
 def write_results(run: Path, experiment: Experiment, store: Store) -> None:
     """Fill the run folder from the artifacts of the experiment's stages."""
-    from thyroid.stages import find_cases  # needs scipy, which is slow to import
-
     folder, recipe = run / "predictions", experiment.recipe
     with cannot_write(run):
         _write_metrics(run, experiment, store)
@@ -50,8 +48,8 @@ def write_results(run: Path, experiment: Experiment, store: Store) -> None:
         _copy(opened(model, store), (WEIGHTS, MODEL), run / "model")
         _copy(
             opened(experiment.cases(), store),
-            (find_cases.IMAGES, find_cases.HEAT, find_cases.FILE),
-            run / "cases",
+            (cases_json.IMAGES, cases_json.HEAT, cases_json.FILE),
+            run / cases_json.FOLDER,
         )
         if recipe.cross.order == "retrain":
             before = experiment.predictions(before_cross=True)
@@ -81,8 +79,8 @@ def _write_metrics(run: Path, experiment: Experiment, store: Store) -> None:
             made = pipeline.synthesis(recipe, digest, seed)
             stages = [s for s in made.lineage() if s.kind in GENERATORS] + stages
         for stage in stages:
-            lines += [json.dumps(metrics) + "\n" for metrics in reread(opened(stage, store))]
-    replace_text(run / "metrics.jsonl", "".join(lines))
+            lines += [metrics_of(line) for line in reread(opened(stage, store))]
+    write_metrics(run, lines)
     write_tensorboard(run)
 
 
@@ -97,13 +95,9 @@ def copy_predictions(stages: Sequence[Stage], store: Store, folder: Path) -> Non
 
 def _copy_synthetic(run: Path, measured: Stage, store: Store) -> None:
     """The quality table, and some of the images that it is about."""
-    from thyroid.stages import (
-        measure_quality,  # needs torchmetrics, which takes two seconds to import
-    )
-
-    folder = run / "synthetic"
+    folder = run / quality_json.FOLDER
     remove_at_once(folder)
     folder.mkdir()
-    replace_file(opened(measured, store) / measure_quality.FILE, folder / measure_quality.FILE)
+    replace_file(opened(measured, store) / quality_json.FILE, folder / quality_json.FILE)
     made = opened(measured.inputs["synthetic"], store)
     synthesise.write_examples(made, folder / "examples", EXAMPLES)

@@ -12,7 +12,6 @@ the `;` between findings, and takes 38 s for 1,000 trials, which take 3 s here.
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import shutil
 import uuid
@@ -21,7 +20,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from thyroid.configuration import to_json
 from thyroid.files import cannot_write, remove_at_once
+from thyroid.run_files.metrics_jsonl import read_metrics
 from thyroid.run_files.trials_csv import COLUMNS, Trial, read_trials
 
 FOLDER = "tensorboard"
@@ -42,7 +43,7 @@ def write_tensorboard(run: Path) -> None:
     StorageError
         When it cannot be written.
     """
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    lines = [to_json(metrics) for metrics in read_metrics(run)]
     new = run / f".{FOLDER}.{uuid.uuid4().hex[:8]}"
     with cannot_write(run / FOLDER):
         try:

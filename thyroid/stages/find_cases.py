@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from thyroid.data.dataset import Dataset
 from thyroid.evaluate.occlusion import occlusion
+from thyroid.run_files.cases_json import Case, Cases, Why, write_cases
 from thyroid.run_files.predictions_csv import Predictions, read_predictions
 from thyroid.stage_config import CasesConfig
 from thyroid.stages import predict_part
@@ -21,16 +21,9 @@ from thyroid.stages.checkpoint import load_model
 from thyroid.stages.compute import start
 from thyroid.stages.images import images
 
-FILE, IMAGES, HEAT = "cases.json", "images.npy", "heat.npy"
-
 
 def fit(config: CasesConfig, inputs: Mapping[str, Path], folder: Path) -> Iterator[dict[str, Any]]:
-    """Write cases.json, images.npy and heat.npy, a row for each case in the order of `chosen`.
-
-    images.npy : (K, H, H) uint16, as the data set has them
-    heat.npy : (K, S, S) float16, S the network's input, by how much log p of the named class falls
-    when a place is covered (see `occlusion`)
-    """
+    """Write cases.json, images.npy and heat.npy, a row for each case in the order of `chosen`."""
     on = start(config.execution)
     dataset = Dataset.open(inputs["dataset"], verify=False)
     network, card, input_config = load_model(inputs["model"], on)
@@ -52,24 +45,25 @@ def fit(config: CasesConfig, inputs: Mapping[str, Path], folder: Path) -> Iterat
             probabilities, counts, torch.from_numpy(named), patch=patch, stride=patch // 2
         )
         heat = falls.cpu().numpy().astype(np.float16)
-    np.save(folder / HEAT, heat)
-    np.save(folder / IMAGES, dataset.counts[rows])
-    listed = [
-        {
-            "image_id": str(predicted.images["image_id"].iloc[row]),
-            "why": why,
-            "label": str(predicted.images["label"].iloc[row]),
-            "findings": str(predicted.images["findings"].iloc[row]),
-            "named": predicted.classes[c],
-            "probabilities": predicted.probabilities[row].tolist(),
-        }
-        for (row, why), c in zip(cases, named, strict=True)
-    ]
-    (folder / FILE).write_text(json.dumps({"format_version": 1, "cases": listed}, indent=1))
+    listed = tuple(case_of(predicted, row, why) for row, why in cases)
+    write_cases(folder, Cases(listed=listed, images=dataset.counts[rows], heat=heat))
     yield {"cases": len(cases)}
 
 
-def chosen(predicted: Predictions, most: int) -> list[tuple[int, str]]:
+def case_of(predicted: Predictions, row: int, why: Why) -> Case:
+    """Return the case of a row of the predictions."""
+    image, p = predicted.images.iloc[row], predicted.probabilities[row]
+    return Case(
+        image_id=str(image["image_id"]),
+        why=why,
+        label=str(image["label"]),
+        findings=str(image["findings"]),
+        named=predicted.classes[int(p.argmax())],
+        probabilities=tuple(p.tolist()),
+    )
+
+
+def chosen(predicted: Predictions, most: int) -> list[tuple[int, Why]]:
     """Select the most confident errors, then the most uncertain of the other images.
 
     Confident is a high probability of what is named, uncertain a small distance between the two

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +15,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from thyroid.acquisition import stabilised
+from thyroid.configuration import to_json
 from thyroid.data.dataset import Dataset
 from thyroid.evaluate.case_mix import draw_same_mix, mix_weights
 from thyroid.evaluate.generator_quality import (
@@ -33,6 +33,13 @@ from thyroid.evaluate.generator_quality import (
 )
 from thyroid.evaluate.metrics import macro_f1
 from thyroid.networks.resnet import ResNet
+from thyroid.run_files.quality_json import (
+    EVERYTHING,
+    ImageNumbers,
+    Quality,
+    QualityRow,
+    write_quality,
+)
 from thyroid.stage_config import QualityConfig
 from thyroid.stages import split, synthesise
 from thyroid.stages.checkpoint import load_model
@@ -44,13 +51,10 @@ from thyroid.stages.super_resolution import super_resolution
 
 Floats = npt.NDArray[np.float64]
 
-FILE = "quality.json"
-EVERYTHING = "all"
-"""The group of all images, in the validation part's mix."""
 THUMBNAIL = 32
 """Side in pixels of the pictures among which copies are looked for."""
 
-MEASURES: Mapping[str, str] = {
+MEASURES: Mapping[str, Literal["lower", "higher", "equal"]] = {
     "frechet_distance": "lower",
     "kernel_distance": "lower",
     "precision": "higher",
@@ -96,9 +100,7 @@ def fit(
 ) -> Iterator[dict[str, Any]]:
     """Write quality.json: every measure, overall and for each combination of findings.
 
-    A row holds measure, group, synthetic, real (the yardstick), better, and images (measured on the
-    synthetic side); a value is null where images are too few. What the yardstick is, and how it
-    errs, is said in `ABOUT`, which the file repeats.
+    What the yardstick is, and how it errs, is said in `ABOUT`, which the file repeats.
 
     Yields
     ------
@@ -132,7 +134,7 @@ def fit(
     # Overall, then each combination of findings
     shared = set(made.groups) & set(held_out.groups)
     every = sorted(set(made.groups) | set(held_out.groups), key=lambda text: (";" in text, text))
-    rows: list[dict[str, Any]] = []
+    rows: list[QualityRow] = []
     for group, members in {EVERYTHING: shared, **{text: {text} for text in every}}.items():
         own = np.random.default_rng(seed_of(config.seed, "quality", group))
         tested = np.isin(held_out.groups, [group]) | (group == EVERYTHING)
@@ -144,26 +146,21 @@ def fit(
         if group == EVERYTHING:
             found |= _macro_f1(held_out.labels, by_synthetic, by_real, len(dataset.info.classes))
         rows += [
-            {"measure": name, "group": group, **found[name]._asdict(), "better": better}
+            QualityRow(measure=name, group=group, **found[name]._asdict(), better=better)
             for name, better in MEASURES.items()
             if name in found
         ]
 
     enlarged = super_resolution(inputs, dataset, parts, feature_network, config, on)
-    content = {
-        "format_version": 1,
-        "about": ABOUT,
-        "images": {"train": len(train), "validation": len(held_out), "synthetic": len(made)},
-        "rows": rows,
-        "super_resolution": enlarged,
-    }
-    (folder / FILE).write_text(json.dumps(content, indent=2, allow_nan=False))
-    overall = [row for row in rows if row["group"] == EVERYTHING]
+    numbers = ImageNumbers(train=len(train), validation=len(held_out), synthetic=len(made))
+    quality = Quality(about=ABOUT, images=numbers, rows=tuple(rows), super_resolution=enlarged)
+    write_quality(folder, quality)
+    overall = [row for row in rows if row.group == EVERYTHING]
     yield {
         "seed": config.seed,
-        **{row["measure"]: row["synthetic"] for row in overall},
-        **{f"real_{row['measure']}": row["real"] for row in overall},
-        "super_resolution": enlarged,
+        **{row.measure: row.synthetic for row in overall},
+        **{f"real_{row.measure}": row.real for row in overall},
+        "super_resolution": None if enlarged is None else to_json(enlarged),
     }
 
 

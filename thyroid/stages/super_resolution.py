@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +17,7 @@ from thyroid.evaluate.generator_quality import FEWEST_KERNEL, kernel_distance
 from thyroid.network_input import sum_pixels
 from thyroid.networks.resnet import ResNet
 from thyroid.networks.srgan import bicubic
+from thyroid.run_files.quality_json import SuperResolution, Way
 from thyroid.stage_config import QualityConfig
 from thyroid.stages.compute import Compute
 from thyroid.stages.feature_network import features_and_classes
@@ -32,20 +32,13 @@ def super_resolution(
     feature_network: ResNet,
     config: QualityConfig,
     on: Compute,
-) -> dict[str, Any] | None:
+) -> SuperResolution | None:
     """Compare enlarged validation images with their targets; None without an SRGAN.
 
     The photons of each image are dealt to two: one is made coarse and enlarged again, the other,
     which is independent of it, is the target (pictures without photons are their own target).
     PSNR and SSIM compare stabilised expected counts with the target, whose noise bounds both. The
     kernel distance compares counts drawn from the enlarged image with the target's.
-
-    Returns
-    -------
-    dict
-        psnr_db, ssim and kernel_distance, each by way to enlarge (bicubic, pixel, adversarial: the
-        SRGAN after either part of its training), and images, their number. The kernel distance is
-        None where images are too few.
     """
     if "srgan" not in inputs:
         return None
@@ -59,24 +52,24 @@ def super_resolution(
     low = sum_pixels(source, config.input.size // card["scale"])  # (N, s, s)
     wanted, _ = features_and_classes(feature_network, target, config.input.normalisation)
 
-    ways = {
+    ways: dict[Way, Tensor] = {
         "bicubic": bicubic(low, card["scale"]),
         "pixel": upscale(load_upscaler(inputs["srgan_pixel"], on), low, on),
         "adversarial": upscale(load_upscaler(inputs["srgan"], on), low, on),
     }  # (N, S, S) each, mean 1
-    distances = {}
+    distances: dict[Way, float | None] = {}
     for way, activity in ways.items():
         photons = on.generator(config.seed, "quality", "photons")
         made = detected(activity, target.sum((1, 2)), kind, photons)
         features, _ = features_and_classes(feature_network, made, config.input.normalisation)
         enough = n >= FEWEST_KERNEL
         distances[way] = kernel_distance(features, wanted, paired=True) if enough else None
-    return {
-        "psnr_db": {way: psnr_db(activity, target) for way, activity in ways.items()},
-        "ssim": {way: _ssim(activity, target) for way, activity in ways.items()},
-        "kernel_distance": distances,
-        "images": n,
-    }
+    return SuperResolution(
+        psnr_db={way: psnr_db(activity, target) for way, activity in ways.items()},
+        ssim={way: _ssim(activity, target) for way, activity in ways.items()},
+        kernel_distance=distances,
+        images=n,
+    )
 
 
 def _ssim(activity: Tensor, target: Tensor) -> float:

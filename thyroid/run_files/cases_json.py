@@ -1,0 +1,99 @@
+"""RUN/cases: the first seed's confident errors and uncertain images, and where its network looked.
+
+cases.json   the cases
+images.npy   (K, H, H) uint16, counts as the data set has them
+heat.npy     (K, S, S) float16, S the network's input: mean fall of the log probability of the class
+             that was named, in nats, over the patches that cover a pixel
+
+The cases stage's artifact has the same files.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from thyroid.errors import InputError
+from thyroid.files import replace_text
+from thyroid.run_files.json_file import AGAIN, read_json, text_of
+
+FOLDER = "cases"
+FILE, IMAGES, HEAT = "cases.json", "images.npy", "heat.npy"
+
+Why = Literal["error", "uncertain"]
+"""Why an image is kept: a confident error, or two classes that are nearly as likely."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One image, and what the network says of it."""
+
+    image_id: str
+    """Of the image in its data set."""
+    why: Why
+    label: str
+    """The true class."""
+    findings: str
+    """All true classes, joined by `;`."""
+    named: str
+    """The class that the network names."""
+    probabilities: tuple[float, ...]
+    """Of each class, in the data set's order."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Cases:
+    """What the folder holds."""
+
+    listed: tuple[Case, ...]
+    images: npt.NDArray[np.uint16]
+    """(K, H, H)"""
+    heat: npt.NDArray[np.float16]
+    """(K, S, S)"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Content:
+    format_version: int = 1
+    cases: tuple[Case, ...]
+
+
+def write_cases(folder: Path, cases: Cases) -> None:
+    """Write cases.json, images.npy and heat.npy."""
+    np.save(folder / HEAT, cases.heat)
+    np.save(folder / IMAGES, cases.images)
+    replace_text(folder / FILE, text_of(_Content(cases=cases.listed)))
+
+
+def read_cases(folder: Path, classes: tuple[str, ...]) -> Cases | None:
+    """Return the cases of a folder; None where there is no cases.json.
+
+    Raises
+    ------
+    InputError
+        When a file is damaged or missing, or names another class.
+    """
+    damaged = InputError(f"{folder} is damaged: {AGAIN}")
+    try:
+        content = read_json(_Content, folder / FILE)
+        if content is None:
+            return None
+        images = np.load(folder / IMAGES, allow_pickle=False)
+        heat = np.load(folder / HEAT, allow_pickle=False)
+    except (InputError, OSError, ValueError, EOFError):
+        raise damaged from None
+    square = all(a.ndim == 3 and a.shape[1] == a.shape[2] for a in (images, heat))
+    if not square or images.dtype != np.uint16 or heat.dtype != np.float16:
+        raise damaged
+    whole = len(images) == len(heat) == len(content.cases) and np.isfinite(heat).all()
+    known = all(
+        {case.label, case.named} <= set(classes) and len(case.probabilities) == len(classes)
+        for case in content.cases
+    )
+    if not (whole and known):
+        raise damaged
+    return Cases(listed=content.cases, images=images, heat=heat)

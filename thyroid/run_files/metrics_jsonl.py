@@ -1,0 +1,190 @@
+"""RUN/metrics.jsonl: what the final trainings yielded, a line for each seed and epoch.
+
+Of each seed the generators, where the recipe has synthetic images, then the classifier. The
+classifier that the label filter uses is not listed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from thyroid.configuration import from_json, to_json
+from thyroid.errors import InputError
+from thyroid.files import replace_text
+from thyroid.run_files.json_file import refuse
+
+FILE = "metrics.jsonl"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierEpoch:
+    """An epoch of the classifier."""
+
+    stage: Literal["classifier"] = "classifier"
+    seed: int
+    """Of the training."""
+    epoch: int
+    """From 1."""
+    phase: Literal["single", "cross", "mixed"]
+    """See cross.order."""
+    learning_rate: float
+    """Of AdamW in this epoch."""
+    train_loss: float
+    """Nats: mean cross-entropy over the epoch's batches."""
+    validation_loss: float
+    """Nats: mean cross-entropy over validation images."""
+    validation_accuracy: float
+    """Share of the validation images that are recognised."""
+    validation_cross_recall: float | None
+    """The same of those that show several diseases, by their primary finding; None without any."""
+    validation_macro_f1: float
+    """F1 averaged over classes."""
+    train_seconds: float
+    """That the epoch's steps took."""
+    images_per_second: float
+    """In these seconds."""
+    reused: bool
+    """Whether it was read from the store."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DcganEpoch:
+    """An epoch of the DCGAN."""
+
+    stage: Literal["dcgan"] = "dcgan"
+    seed: int
+    """Of the training."""
+    epoch: int
+    """From 1."""
+    discriminator_loss: float
+    """Mean over the epoch, of the loss that dcgan.loss names."""
+    generator_loss: float
+    """The same of the generator."""
+    real_score: float
+    """Mean of the discriminator's output (a logit) for real images."""
+    fake_score: float
+    """The same for generated images."""
+    diversity: float
+    """Spread of generated pictures of the same findings, as a multiple of the real ones'."""
+    train_seconds: float
+    """That the epoch's steps took."""
+    images_per_second: float
+    """In these seconds."""
+    reused: bool
+    """Whether it was read from the store."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratorFit:
+    """The training of another generator than the DCGAN."""
+
+    stage: Literal["generator"] = "generator"
+    seed: int
+    """Of the training."""
+    images: int
+    """Training images that it was handed."""
+    reused: bool
+    """Whether it was read from the store."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SrganEpoch:
+    """An epoch of the SRGAN."""
+
+    stage: Literal["srgan"] = "srgan"
+    seed: int
+    """Of the training."""
+    epoch: int
+    """From 1."""
+    part: Literal["pixel", "adversarial"]
+    """pixel, then adversarial."""
+    pixel_loss: float
+    """Squared error over the variance of a Poisson count, mean over the epoch."""
+    perceptual_loss: float | None
+    """Mean squared distance of features, as a share of the target's; None in the pixel part."""
+    adversarial_loss: float | None
+    """Nats: -log of the discriminator's probability that enlarged pictures are real; None in the
+    pixel part."""
+    discriminator_loss: float | None
+    """Nats: cross-entropy of the discriminator, of real and of enlarged pictures; None in the
+    pixel part."""
+    validation_psnr_db: float
+    """dB: peak signal-to-noise ratio of enlarged validation images."""
+    bicubic_psnr_db: float
+    """dB: the same of bicubic interpolation."""
+    train_seconds: float
+    """That the epoch's steps took."""
+    images_per_second: float
+    """In these seconds."""
+    reused: bool
+    """Whether it was read from the store."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SynthesisedGroup:
+    """The synthetic images of one combination of findings."""
+
+    stage: Literal["synthesis"] = "synthesis"
+    seed: int
+    """Of the generators."""
+    findings: str
+    """Classes that the images show, joined by `;`."""
+    made: int
+    """Images that were made."""
+    dropped: int
+    """Images of them that the label filter refused."""
+    reused: bool
+    """Whether it was read from the store."""
+
+
+Metrics = ClassifierEpoch | DcganEpoch | GeneratorFit | SrganEpoch | SynthesisedGroup
+
+KINDS: dict[str, type[Metrics]] = {
+    "classifier": ClassifierEpoch,
+    "dcgan": DcganEpoch,
+    "generator": GeneratorFit,
+    "srgan": SrganEpoch,
+    "synthesis": SynthesisedGroup,
+}
+
+
+def metrics_of(line: Mapping[str, Any]) -> Metrics:
+    """Return the record of what a stage yielded.
+
+    Raises
+    ------
+    InputError, KeyError, TypeError
+        When a field is missing, unknown or of another type.
+    """
+    return from_json(KINDS[line["stage"]], line)
+
+
+def write_metrics(run: Path, metrics: Iterable[Metrics]) -> None:
+    """Write RUN/metrics.jsonl."""
+    lines = [json.dumps(to_json(each), allow_nan=False) + "\n" for each in metrics]
+    replace_text(run / FILE, "".join(lines))
+
+
+def read_metrics(run: Path) -> list[Metrics]:
+    """Return the lines of RUN/metrics.jsonl; none where there is no such file.
+
+    Raises
+    ------
+    InputError
+        When a line is damaged.
+    """
+    path = run / FILE
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    metrics = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            metrics.append(metrics_of(json.loads(line, parse_constant=refuse)))
+        except (InputError, ValueError, TypeError, KeyError, AttributeError):
+            raise InputError(
+                f"{path}, line {number} is no line of a training run: run the command again."
+            ) from None
+    return metrics
