@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.columns import documented_as_written
+from tests.run_files.test_files_md import all_named
 from tests.short_trainings import FEW, RETRAIN, artifacts, cross_data
 from thyroid import pipeline
 from thyroid.cli import main
@@ -65,7 +65,7 @@ def test_compare_fills_a_row_for_every_network_and_ablation_and_resumes(
         seen.add((folder / "test-seed0.csv").read_bytes())
     assert len(seen) == len(rows)
     assert (run / "report.html").exists()
-    assert "rows.json" in documented_as_written(run)
+    assert all_named(run)
 
     made, content = artifacts(run), (run / "rows.json").read_bytes()
     assert main(command) == 0  # again: nothing is computed

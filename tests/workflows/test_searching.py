@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.columns import documented_as_written
+from tests.run_files.test_files_md import all_named
 from tests.runs.test_tensorboard import same_as_metrics, scalars
 from tests.short_trainings import FEW, TINY
 from thyroid.cli import main
@@ -39,7 +39,7 @@ def test_search_writes_trials_and_the_best_recipe(
     assert {user for stage in stages for user in stage["users"]} >= {"trial 0", "trial 1", "seed 0"}
     assert not any(stage["found"] for stage in stages)
     assert "computed" in told.err.splitlines()[-1]
-    assert documented_as_written(run) >= {"trials.csv", "stages.json", "usage.json"}
+    assert all_named(run)
     assert same_as_metrics(run, seeds=1)
     outcome = scalars(run / "tensorboard" / "search")
     assert outcome["search/macro_f1", 1] == pytest.approx(table["macro_f1"][1], rel=1e-6)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.columns import documented_as_written
+from tests.run_files.test_files_md import all_named
 from tests.runs.test_tensorboard import same_as_metrics
 from tests.short_trainings import FEW, MIXED
 from tests.toy import write_toy
@@ -83,8 +83,7 @@ def test_training_with_synthetic_images_shows_what_they_are_worth(tmp_path: Path
     )
     assert (run / "report.html").exists()
     assert same_as_metrics(run, seeds=1)
-    documented = documented_as_written(run)
-    assert documented >= {"classifier", "dcgan", "srgan", "synthesis", "split.csv", "predictions"}
+    assert all_named(run)
 
 
 def test_what_cannot_be_synthesised_is_said_before_anything_is_written(
