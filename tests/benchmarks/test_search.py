@@ -90,8 +90,8 @@ def usage(done: Search) -> dict[str, float]:
     """Stage-seconds of the trials.
 
     `alone`: each trial by itself, up to where it was stopped. `generators once`: generators and
-    label filters once, every classifier from its beginning to where it was stopped; `unstopped`: to its
-    end, at the seconds per epoch that it had. `spent`: each stage once, as it was.
+    label filters once, every classifier from its beginning to where it was stopped; `unstopped`: to
+    its end, at the seconds per epoch that it had. `spent`: each stage once, as it was.
     """
     once: dict[str, float] = {}
     generators: dict[str, float] = {}
