@@ -90,7 +90,7 @@ def searched(toy: Path, run: Path, **settings: Any) -> subprocess.CompletedProce
 def costs(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the budget, and the hours that the search has used."""
     content = json.loads((run / "usage.json").read_text())
-    (part,) = content["parts"]
+    (part,) = content["purposes"]
     return content["budget"], part
 
 
