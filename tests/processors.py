@@ -37,7 +37,7 @@ def run(processor: str, precision: str, arguments: list[str], measures: Path) ->
     """Pytest's exit status; the results are added to `measures`."""
     pretended = dict(zip(LIMITS, PROCESSORS[processor], strict=True))
     pretended |= {"TOY_PRECISION": precision, "TOY_SEEDS": str(SEEDS), "MEASURES": str(measures)}
-    chosen = ["-m", "processors and not cluster and not browser", "--durations=0"]
+    chosen = ["-m", "processors and not cluster and not browser", "--durations=0", "--timeout=0"]
     command = [sys.executable, "-m", "pytest", *chosen, *arguments]
     return subprocess.run(command, env=os.environ | pretended, check=False).returncode
 

@@ -98,7 +98,6 @@ def test_five_steps_give_the_losses_they_gave_before(
 def test_it_learns(toy: Path, tmp_path: Path, seed: int, measured: Callable[..., None]) -> None:
     recipe = toy_recipe(network__width=8, schedule__constant_epochs=6, schedule__decay_epochs=3)
     _, metrics = train(recipe, toy, tmp_path, seed)
-    measured("first macro-F1", metrics[0]["validation_macro_f1"], below=0.8)
     measured("last macro-F1", metrics[-1]["validation_macro_f1"], above=0.95)
     measured("fall of the loss", metrics[0]["train_loss"] - metrics[-1]["train_loss"], above=0.3)
 
