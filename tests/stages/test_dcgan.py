@@ -169,7 +169,7 @@ def test_the_published_form_learns_too(
         dcgan__width=8,
         dcgan__batch_size=32,
         dcgan__epochs=1,
-        dcgan__steps_per_epoch=300,
+        dcgan__steps_per_epoch=600,
         dcgan__generator_rate=2e-3,
         dcgan__discriminator_rate=2e-3,
     )
