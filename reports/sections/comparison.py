@@ -279,7 +279,9 @@ def comparison_info(run: Run, results: Results | None) -> Comparison | None:
     tables = [] if results is None or method is None else _tables(run, method, results)
     levels = [row.difference.level for table in tables for row in table.others]
     estimates = [e for table in tables for row in table.rows for e in vars(row.metrics).values()]
-    verdict = comparison_verdict(plan, tables)
+    verdict = ComparisonVerdict(state="running")
+    if results is not None and method is not None:
+        verdict = comparison_verdict(plan, tables)
     best = verdict.best if isinstance(verdict, AgainstBaselines) else None
     return Comparison(
         plan=plan,
@@ -466,7 +468,7 @@ def comparison_verdict(plan: Sequence[PlannedRow], tables: Sequence[Table]) -> C
     """The method against the baselines, as soon as all have predictions."""
     planned = [row for row in plan if row.kind == "baseline"]
     table = next((table for table in tables if table.kind == "baseline"), None)
-    if plan and not planned:
+    if not planned:
         return ComparisonVerdict(state="none")
     if table is None or not all(row.done for row in planned):
         return ComparisonVerdict(state="running")

@@ -222,7 +222,7 @@ def test_ablations_alone_have_the_methods_budget(compared_run):
 
 
 def test_verdict_without_baselines():
-    assert verdict_of() == {"state": "none"}
+    assert verdict_of().state == "none"
 
 
 def compare(tmp_path, dataset, skills, seeds=5):
