@@ -40,7 +40,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session", params=range(int(os.environ.get("TOY_SEEDS", "1"))))
 def seed(request: pytest.FixtureRequest) -> int:
-    """Of a training whose result is tested: 0, and more where `tests.processors` asks for them."""
+    """Seed of a training whose result is tested: 0, and more where `tests.processors` asks."""
     number: int = request.param
     return number
 

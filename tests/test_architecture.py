@@ -200,3 +200,16 @@ def test_the_map_names_every_package_and_module() -> None:
     there = [path for path in (ROOT / "thyroid").iterdir() if not path.name.startswith("_")]
     names = [f"{p.name}/" if p.is_dir() else p.name for p in there if p.name != "py.typed"]
     assert not [name for name in names if f"`{name}`" not in text]
+
+
+@pytest.mark.parametrize("folder", ["thyroid", "reports", "tune_spaces", "tests"])
+def test_docstrings_begin_with_a_subject_or_a_verb(folder: str) -> None:
+    """`What`, `Whether` and `Of` make a reader guess the sentence."""
+    puzzles = []
+    for path in (ROOT / folder).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            match node:
+                case ast.Expr(value=ast.Constant(value=str(text))):
+                    if re.match(r"\s*(What|Whether|Of)\b", text):
+                        puzzles.append(f"{path}:{node.lineno}")
+    assert not puzzles

@@ -22,7 +22,7 @@ CLASSES = ("left", "right", "below")
 PLACES = {"left": (8, 8), "right": (8, 24), "below": (24, 16)}
 CROSSES = ("left;right", "right;below")
 PRECISION = os.environ.get("TOY_PRECISION", "fp32")
-"""Of what is trained; `tests.processors` tries another."""
+"""Precision of trainings; `tests.processors` tries another."""
 
 
 def write_toy(

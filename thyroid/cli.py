@@ -90,7 +90,7 @@ def _interruptible() -> None:
 
 
 def _handle(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
-    """Of Ctrl-C and of a batch system's stop, where this is the main thread."""
+    """Set the handler of Ctrl-C and of a batch system's stop, in the main thread."""
     with contextlib.suppress(ValueError):
         for each in (signal.SIGINT, signal.SIGTERM):
             if signal.getsignal(each) != signal.SIG_IGN:  # as of a job in a script's background

@@ -1,4 +1,4 @@
-"""What a user would write otherwise, to be measured against: torchvision's ImageFolder of PNG
+"""A user's alternative, to measure against: torchvision's ImageFolder of PNG
 files, transforms.v2, a DataLoader with workers, and a plain loop, or Lightning's Trainer.
 
 Same network, batch, optimiser, loss and learning rates as ours. As users have them: float32, the
@@ -76,7 +76,7 @@ def transforms(size: int, change: AugmentationConfig | None) -> v2.Compose:
 
 
 def loaders(pngs: Path, recipe: Recipe, workers: int) -> tuple[DataLoader[Any], DataLoader[Any]]:
-    """Of `pngs`/train, shuffled and changed, and of `pngs`/validation."""
+    """Loaders of `pngs`/train, shuffled and augmented, and of `pngs`/validation."""
     size, batch = recipe.input.size, recipe.optimiser.batch_size
     keep: dict[str, Any] = {"num_workers": workers, "persistent_workers": workers > 0}
     training = ImageFolder(str(pngs / "train"), transforms(size, recipe.augmentation))

@@ -108,7 +108,7 @@ def _stacked(count: int, threads: int) -> float:
 
 
 def test_small_trainings_side_by_side_use_the_machine_best(benchmark: BenchmarkFixture) -> None:
-    """What the platform does, one thread per stage and as many stages as processors, is fastest."""
+    """One thread per stage and as many stages as processors, as the platform does, is fastest."""
     cores = machine.cores()
     if cores < 2:
         pytest.skip("one processor")

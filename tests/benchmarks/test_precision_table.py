@@ -27,7 +27,7 @@ from thyroid.stages.compute import start
 BATCH, SIZE, CLASSES = 32, 64, 7
 ROUNDS, SECONDS = 8, 20.0
 ASKED = 0.9
-"""Of the fastest way's speed."""
+"""Least share of the fastest way's speed."""
 WAYS = list(itertools.product(("bf16", "fp32"), ("channels_last", "contiguous")))
 
 

@@ -1,4 +1,4 @@
-"""What a search saves by sharing, and what it costs beside its stages: one table.
+"""Savings of a search by sharing stages, and its own costs: one table.
 
 `make bench` runs it on a machine with nothing else to do; on two processors it takes about a
 quarter of an hour.
@@ -45,10 +45,10 @@ TENTH = {
     "synthesis.images_per_cross": 24,
     "execution.device": "cpu",
 }
-"""Of `small`, for a tenth of thyroid7's images: each part costs about a tenth of the real thing."""
+"""Changes of `small` for a tenth of thyroid7's images: each part costs about a tenth."""
 
 ROWS: list[tuple[str, str, str]] = []
-"""What was measured, its figure, what was asked for."""
+"""Name of a measurement, its figure, the figure asked for."""
 
 
 @pytest.fixture(scope="module", autouse=True)

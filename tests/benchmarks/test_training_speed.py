@@ -29,7 +29,7 @@ from thyroid.storage.store import Store
 EPOCHS = 6
 ASKED = 0.97
 STAGE = 0.85
-"""Of some seconds: reading, building and storing cost the same where it is longer."""
+"""Least share for a stage of seconds: reading, building and storing weigh less in longer ones."""
 
 
 @pytest.fixture(scope="module")

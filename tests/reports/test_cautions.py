@@ -1,4 +1,4 @@
-"""What a reader must know stands beside the figure, on the page and in the numbers."""
+"""Cautions stand beside the figure, on the page and in the numbers."""
 
 import json
 from hashlib import sha256

@@ -26,7 +26,7 @@ def claims(training=None, results=None, comparison=None, gain=None, state=None, 
 
 
 def training(*seeds):
-    """Of these accuracies and losses."""
+    """A training with these accuracies and losses."""
     last = [
         {"epoch": 100, "validation_accuracy": accuracy, "validation_loss": loss}
         for accuracy, loss in seeds

@@ -152,7 +152,7 @@ def test_only_seeds_of_both_are_compared(compared_run):
 
 
 def verdict_of(*states):
-    """Of baselines with these states, the last the best."""
+    """The verdict on baselines with these states, the last the best."""
     rows = [
         SimpleNamespace(
             title=f"network {i}",

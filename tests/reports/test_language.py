@@ -77,7 +77,7 @@ def test_a_translation_has_the_same_values_and_markup(chinese):
 
 
 def words(text: str) -> set[str]:
-    """Of at least two Latin letters."""
+    """Words of at least two Latin letters."""
     return set(re.findall(r"[A-Za-z]{2,}", text))
 
 

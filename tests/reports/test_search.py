@@ -1,4 +1,4 @@
-"""What the search's figures draw: importance, and where trials lie in the space."""
+"""The search's figures: importance, and the trials in the space."""
 
 import re
 import time

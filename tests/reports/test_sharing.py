@@ -1,4 +1,4 @@
-"""What a run computed and shared, and the tree of its stages."""
+"""Stages that a run computed and shared, and their tree."""
 
 import json
 import re

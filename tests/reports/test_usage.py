@@ -11,7 +11,7 @@ from thyroid.errors import InputError
 
 
 def text(html: str) -> str:
-    """Of the section, without its markup."""
+    """Text of the section, without its markup."""
     section = html[html.index('id="usage-title"') : html.index('id="data-title"')]
     return " ".join(re.sub(r"<[^>]*>", "", section).replace("\N{NO-BREAK SPACE}", " ").split())
 

@@ -1,4 +1,4 @@
-"""What a comparison compares, and what it tries; the spaces' proposals can be trained."""
+"""Rows of a comparison, the recipes it tries; the spaces' proposals can be trained."""
 
 from __future__ import annotations
 
@@ -216,7 +216,7 @@ def test_no_space_makes_a_baseline_of_another_kind_or_another_length(name: str, 
 
 
 def test_recipes_that_train_the_same_network_count_once() -> None:
-    """Of a plain network nothing is left of a space of cross phases."""
+    """A space of cross phases changes nothing of a plain network."""
     method = method_row(BASES["small"])
     (plain,) = baseline_rows(method.recipe, ("lenet5",))
     space = load_space("cross_training")
@@ -392,7 +392,7 @@ def predicted(right: int, lost: int = 0) -> Predictions:
 
 
 def test_a_proposal_is_taken_where_it_is_better_by_more_than_a_standard_error() -> None:
-    """Of g images gained and l lost, the difference is g - l and its error sqrt(g + l)."""
+    """With g images gained and l lost, the difference is g - l and its error sqrt(g + l)."""
     own = predicted(90)
     assert chosen([own, predicted(96, lost=4)]) == 0  # 2 +- 3.2
     assert chosen([own, predicted(99)]) == 1  # 9 +- 3

@@ -1,4 +1,4 @@
-"""What a run needed, computed and found."""
+"""Stages that a run needed, computed and found."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What several commands take, and how they read it."""
+"""Options that several commands share, and their reading."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def base_recipe(argv: Sequence[str]) -> Recipe:
 def filling(
     dataset: Path, run: Path, recipe: str, fields: Recipe, options: Options
 ) -> Iterator[tuple[Inputs, Options]]:
-    """What a workflow is given; of a run in a bucket a copy, and its store is in the bucket.
+    """Inputs of a workflow. A run in a bucket is worked on as a copy, with its store in the bucket.
 
     Parameters
     ----------

@@ -69,7 +69,7 @@ def predict(
 
 
 def _sum_up(found: list[Prediction], out: Path, explain: Path | None) -> None:
-    """What came out of it all, in a line or two.
+    """Print a summary of all predictions.
 
     Raises
     ------

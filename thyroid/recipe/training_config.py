@@ -29,7 +29,7 @@ class NetworkConfig:
     """`auto`: the faster on this machine's processor, by precision.py's table; an
     execution.precision that is not the machine's own choice wins."""
     layout: Literal["auto", Layout] = "auto"
-    """Of its pictures in memory; `auto`: channels_last."""
+    """Memory layout of its pictures; `auto`: channels_last."""
     compile: Literal["off", "on"] = "off"
     """Training through torch.compile, on a GPU with CUDA graphs, for small networks whose kernels
     are done before the next is launched; on a processor it takes longer than it saves."""

@@ -33,7 +33,7 @@ class Case:
     """One image, and what the network says of it."""
 
     image_id: str
-    """Of the image in its data set."""
+    """Identifier of the image in its data set."""
     why: Why
     label: str
     """The true class."""
@@ -42,12 +42,12 @@ class Case:
     named: str
     """The class that the network names."""
     probabilities: tuple[float, ...]
-    """Of each class, in the data set's order."""
+    """Probability of each class, in the data set's order."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Cases:
-    """What the folder holds."""
+    """Content of RUN/cases."""
 
     listed: tuple[Case, ...]
     images: npt.NDArray[np.uint16]

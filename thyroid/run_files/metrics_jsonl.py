@@ -26,13 +26,13 @@ class ClassifierEpoch:
 
     stage: Literal["classifier"] = "classifier"
     seed: int
-    """Of the training."""
+    """Seed of the training."""
     epoch: int
     """From 1."""
     phase: Literal["single", "cross", "mixed"]
     """See cross.order."""
     learning_rate: float
-    """Of AdamW in this epoch."""
+    """AdamW's learning rate in this epoch."""
     train_loss: float
     """Nats: mean cross-entropy over the epoch's batches."""
     validation_loss: float
@@ -48,7 +48,7 @@ class ClassifierEpoch:
     images_per_second: float
     """In these seconds."""
     reused: bool
-    """Whether it was read from the store."""
+    """True: it was read from the store."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ class DcganEpoch:
 
     stage: Literal["dcgan"] = "dcgan"
     seed: int
-    """Of the training."""
+    """Seed of the training."""
     epoch: int
     """From 1."""
     discriminator_loss: float
@@ -75,7 +75,7 @@ class DcganEpoch:
     images_per_second: float
     """In these seconds."""
     reused: bool
-    """Whether it was read from the store."""
+    """True: it was read from the store."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,11 +84,11 @@ class GeneratorFit:
 
     stage: Literal["generator"] = "generator"
     seed: int
-    """Of the training."""
+    """Seed of the training."""
     images: int
     """Training images that it was handed."""
     reused: bool
-    """Whether it was read from the store."""
+    """True: it was read from the store."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +97,7 @@ class SrganEpoch:
 
     stage: Literal["srgan"] = "srgan"
     seed: int
-    """Of the training."""
+    """Seed of the training."""
     epoch: int
     """From 1."""
     part: Literal["pixel", "adversarial"]
@@ -121,7 +121,7 @@ class SrganEpoch:
     images_per_second: float
     """In these seconds."""
     reused: bool
-    """Whether it was read from the store."""
+    """True: it was read from the store."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +130,7 @@ class SynthesisedGroup:
 
     stage: Literal["synthesis"] = "synthesis"
     seed: int
-    """Of the generators."""
+    """Seed of the generators."""
     findings: str
     """Classes that the images show, joined by `;`."""
     made: int
@@ -138,7 +138,7 @@ class SynthesisedGroup:
     dropped: int
     """Images of them that the label filter refused."""
     reused: bool
-    """Whether it was read from the store."""
+    """True: it was read from the store."""
 
 
 Metrics = ClassifierEpoch | DcganEpoch | GeneratorFit | SrganEpoch | SynthesisedGroup

@@ -29,13 +29,13 @@ class QualityRow:
     group: str
     """Findings joined by `;`, or `all`."""
     synthetic: float | None
-    """Of synthetic images; None where images are too few."""
+    """Value of synthetic images; None: too few images."""
     real: float | None
-    """Of real images, the yardstick; None where images are too few."""
+    """Value of real images, the yardstick; None: too few images."""
     images: int
     """Measured on the synthetic side."""
     better: Literal["lower", "higher", "equal"]
-    """What is good: lower, higher, or equal to the yardstick."""
+    """The better direction: lower, higher, or equal to the yardstick."""
 
 
 @dataclass(frozen=True, kw_only=True)

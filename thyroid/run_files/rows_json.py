@@ -19,24 +19,24 @@ class ComparedRow:
     """One recipe of a comparison."""
 
     name: str
-    """Of the row, and of its folder in RUN/rows: letters, digits, `_` and `-`."""
+    """Name of the row and of its folder in RUN/rows: letters, digits, `_` and `-`."""
     kind: Literal["method", "baseline", "ablation"]
     title: str
     """For a reader."""
     changes: dict[str, Any]
     """Dotted fields of the recipe that differ from the method's, and their values."""
     parameters: int
-    """Of its network that are trained."""
+    """Number of trained parameters of its network."""
     trials: int
     """Recipes that its own was chosen among, each of which trains another network; of the method
     with those of the earlier runs that found its recipe; 0: as given, or follows from the
     method's."""
     train_seconds: float
-    """Of training one classifier, mean over seeds; 0 until it is trained."""
+    """Seconds of training one classifier, mean over seeds; 0 until it is trained."""
     epochs: int
-    """Of its schedule."""
+    """Epochs of its schedule."""
     done: bool
-    """Whether it is trained."""
+    """True: it is trained."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[\w-]+", self.name):

@@ -19,7 +19,7 @@ class SplitImage:
     """One image of the data set."""
 
     image_id: str
-    """Of the image in its data set."""
+    """Identifier of the image in its data set."""
     part: Literal["train", "validation", "test"]
     """A patient's images are in one part."""
 

@@ -22,23 +22,23 @@ class NeededStage:
     kind: str
     """Such as `dcgan`, `classifier` or `prediction`."""
     seconds: float
-    """Of its one computation."""
+    """Seconds of its one computation."""
     inputs: tuple[str, ...]
     """Keys of the stages that it reads."""
     seed: int | None
-    """Of its random numbers; None where it has none."""
+    """Seed of its random numbers; None: it has none."""
     first_epoch: int | None
     """Epochs that were trained before it; None where it trains nothing."""
     epochs: int | None
     """Epochs that it trains for; None where it trains nothing."""
     phase: str | None
-    """Of a classifier: single, cross or mixed."""
+    """Phase of a classifier: single, cross or mixed."""
     users: tuple[str, ...]
     """Such as `trial 3` or `seed 0`: at least one."""
     found: bool
-    """Whether an earlier run had left it in the store."""
+    """True: an earlier run left it in the store."""
     again: bool = False
-    """Whether this run computed it after it was found damaged in the store."""
+    """True: this run computed it again because the store's was damaged."""
 
     def __post_init__(self) -> None:
         if min(self.seconds, self.seed or 0, self.first_epoch or 0, self.epochs or 0) < 0:

@@ -21,7 +21,7 @@ PARAMETER = "param_"
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """What a trial came to."""
+    """Outcome of one trial."""
 
     number: int
     """From 0."""
@@ -53,7 +53,7 @@ class Trial:
     reason: str = ""
     """Why it was stopped or failed, or which run it was recalled from."""
     parameters: dict[str, Any]
-    """What the space asked for in this trial, by name: a column `param_NAME` each."""
+    """Parameters of the trial by name; each is a column `param_NAME`."""
 
     @property
     def row(self) -> dict[str, Any]:

@@ -24,19 +24,19 @@ class Hours:
     hours: float = 0.0
     """For which commands worked on it."""
     node_hours: float = 0.0
-    """Of all nodes that lived meanwhile."""
+    """Hours of all nodes that lived meanwhile."""
     gpu_node_hours: float = 0.0
-    """Of those of them that have GPUs."""
+    """Hours of the nodes that have GPUs."""
     there_processor_hours: float = 0.0
-    """Of the nodes' processors."""
+    """Hours of the nodes' processors."""
     there_gpu_hours: float = 0.0
-    """Of the nodes' GPUs."""
+    """Hours of the nodes' GPUs."""
     stage_hours: float = 0.0
     """For which stages ran, also those that failed or were cut."""
     processor_hours: float = 0.0
-    """Of the processors that they held: threads times workers."""
+    """Hours of the processors that stages held: threads times workers."""
     gpu_hours: float = 0.0
-    """Of the GPUs that they held."""
+    """Hours of the GPUs that stages held."""
 
     def __post_init__(self) -> None:
         if min(getattr(self, name) for name in HOURS) < 0:

@@ -1,4 +1,4 @@
-"""What a comparison compares: the method, plain networks, and the method less one of its parts.
+"""The recipes of a comparison: the method, plain networks, and the method less one part.
 
 A row is a change of the method's recipe; data, split, schedule and steps are the same for all.
 Imports no ray.
@@ -32,13 +32,12 @@ PLAIN: dict[str, Any] = {
 }
 """A baseline: a network on all real training images from the start."""
 SHARED = ("split.", "input.size", "schedule.", "optimiser.batch_size", "network.name", "execution.")
-"""What all rows have as the method was given it, whatever a space proposes: the same images, and as
-many steps."""
+"""Fields that all rows share with the method, whatever a space proposes: same images and steps."""
 NOT_OF_BASELINES = (
     *("network.cross_feature", "cross.", "mixing."),
     *("generator", "dcgan.", "srgan.", "synthesis.", "label_filter."),
 )
-"""What no space gives a baseline, which would be one no more, or would be told of what it lacks."""
+"""Fields that a space must not set for a baseline: they belong to the method or its generators."""
 
 ABLATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "no-gan": (
@@ -140,7 +139,7 @@ def ablation_rows(recipe: Recipe) -> list[Row]:
 
 
 def _trained(recipe: Recipe) -> str:
-    """What the recipe trains, whatever the data: it may say what nothing reads."""
+    """Key of the classifier that the recipe trains; recipes that train the same one share it."""
     return pipeline.classifier(recipe, "", 0)[-1].key
 
 
@@ -203,6 +202,6 @@ def chosen(validated: Sequence[Predictions | None]) -> int | None:
 
 
 def changes_of(method: Recipe, other: Recipe) -> dict[str, Any]:
-    """What differs, by dotted field."""
+    """Fields of `other` that differ from the method's, by dotted name."""
     before, after = dotted_fields(to_json(method)), dotted_fields(to_json(other))
     return {name: value for name, value in after.items() if value != before[name]}

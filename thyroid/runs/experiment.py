@@ -35,16 +35,16 @@ class Experiment:
         return self.of(without_synthetic(self.recipe))
 
     def stages(self) -> list[Stage]:
-        """What the final evaluation needs."""
+        """All stages of the final evaluation."""
         return [stage for stages in self.needs().values() for stage in stages]
 
     def needs(self) -> dict[str, list[Stage]]:
-        """What the final evaluation needs, by what needs it.
+        """Stages of the final evaluation, by their user, such as `seed 0`.
 
-        A recipe with synthetic images has a twin without them, so that what they are worth is
-        measured; and the first seed's images are compared with real ones. Where there is a cross
-        phase, the networks are tested before it, too, so that what they forget is measured. The
-        first seed's errors are looked at closely.
+        A recipe with synthetic images is also trained without them, which measures their gain, and
+        the first seed's synthetic images are compared with real ones. With a cross phase, the
+        networks are also tested before it, which measures what they forget. The first seed's
+        errors are looked at closely.
         """
         needs: dict[str, list[Stage]] = {}
         for seed in self.seeds:
@@ -61,9 +61,10 @@ class Experiment:
         return needs
 
     def predictions(self, *, before_cross: bool = False) -> list[Stage]:
-        """Of every seed, for validation and, where there is one, test part: nothing else reads it.
+        """Predictions of every seed for the validation part and, if there is one, the test part.
 
-        With `before_cross`, of the networks at the end of their single phase.
+        Nothing else reads the test part. With `before_cross`, the networks are those at the end of
+        their single phase.
         """
         recipe, digest = self.recipe, self.dataset.digest
         parts = ["validation"]
@@ -84,11 +85,11 @@ class Experiment:
         ]
 
     def quality(self) -> Stage:
-        """Of the first seed's synthetic images."""
+        """Quality of the first seed's synthetic images."""
         return pipeline.quality(self.recipe, self.dataset.digest, self.seeds[0])
 
     def cases(self) -> Stage:
-        """Of the first seed, on test images where there are some, else on validation images."""
+        """Cases of the first seed, on test images if there are any, else on validation images."""
         return pipeline.cases(dataclasses.replace(self, seeds=self.seeds[:1]).predictions()[-1])
 
 

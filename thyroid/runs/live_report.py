@@ -33,7 +33,7 @@ class LiveReport:
         self._told: set[str] = set()
 
     def due(self) -> bool:
-        """Whether it is time for the next one, and none is being made."""
+        """True if it is time for the next report, and none is being made."""
         self._look()
         return self._process is None and time.monotonic() >= self._next
 
@@ -60,7 +60,7 @@ class LiveReport:
             self._tell(refusal.strerror or str(refusal))
 
     def _look(self) -> None:
-        """Whether the one that is being made has ended, and how."""
+        """Check on the report being made, and tell how it ended."""
         if self._process is None or self._complaints is None or self._process.poll() is None:
             return
         if self._process.returncode == 0:

@@ -1,4 +1,4 @@
-"""What cannot work is found before anything is written."""
+"""Checks of an experiment before anything is written."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def preflight(experiment: Experiment) -> None:
 def _require_phases(
     dataset: Dataset, parts: Split, recipe: Recipe, segments: Sequence[Stage]
 ) -> None:
-    """Whether each phase has images of its own to train on."""
+    """Require that each phase has images of its own to train on."""
     is_cross = dataset.is_cross[parts.train]
     phases = {segment.config.phase for segment in segments}
     if "single" in phases and is_cross.all():
@@ -77,7 +77,7 @@ def _require_phases(
 def _require_drawable(
     dataset: Dataset, parts: Split, recipe: Recipe, segments: Sequence[Stage]
 ) -> None:
-    """Whether the images that would be made are those that would be drawn."""
+    """Require that the synthetic images made are those that training draws."""
     each = recipe.synthesis
     made = [
         ";".join(findings)
@@ -92,7 +92,7 @@ def _require_drawable(
 
 
 def _require_apart(dataset: Dataset, test_set: Dataset) -> None:
-    """Whether a test set that lies elsewhere is of the same kind, and of other patients."""
+    """Require that a separate test set is of the same kind, and of other patients."""
     for name in ("classes", "kind", "size", "pixel_mm"):
         own, other = getattr(dataset.info, name), getattr(test_set.info, name)
         if own != other:

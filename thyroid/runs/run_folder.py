@@ -40,7 +40,7 @@ SETTINGS = (
     "reduction_factor",
     "storage",
 )
-"""What a search or a comparison may not change when it goes on."""
+"""Settings of a search or a comparison that must stay the same when it continues."""
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from thyroid.tuning.search_config import SearchConfig
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """What train, search and compare have in common."""
+    """Options that train, search and compare share."""
 
     test_set: Path | str | None = None
     """A data set that is the test part, such as other centres' images; default: some patients of

@@ -23,11 +23,11 @@ METRICS = ("macro_f1", "accuracy")
 
 
 class Run:
-    """What train, search or compare made; files are read when asked for.
+    """The result of train, search or compare; its files are read on demand.
 
     Parameters
     ----------
-    folder : of the run
+    folder : the run's folder
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What train, search and compare begin with: data, run folder, and the recipe, resolved."""
+"""The beginning of train, search and compare: data, run folder and resolved recipe."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from thyroid.workflows.run import Run
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """What a workflow is given beside its options."""
+    """Inputs of a workflow, beside its options."""
 
     dataset: Dataset
     run: Path
@@ -47,7 +47,7 @@ class Inputs:
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """What a workflow works with, once files are read and the machine is known."""
+    """Resolved inputs of a workflow: files are read and the machine is known."""
 
     dataset: Dataset
     run: Path

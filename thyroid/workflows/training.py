@@ -60,7 +60,7 @@ def train_recipe(inputs: Inputs, options: TrainOptions) -> Run:
 def _side_by_side(
     setup: Setup, experiment: Experiment, options: TrainOptions, known: Store
 ) -> bool:
-    """Whether Ray makes it faster: there are several workers, or seeds, and room for them."""
+    """True if Ray makes it faster: several workers or seeds, and room for them."""
     execution = setup.recipe.execution
     return execution.workers > 1 or (
         options.seeds > 1
