@@ -28,6 +28,12 @@ class Estimate:
     high: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class Range:
+    low: float
+    high: float
+
+
 def rounded(value: Any) -> float:
     """Twelve decimals: further ones depend on the processor."""
     return round(float(value), 12)

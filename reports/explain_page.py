@@ -22,8 +22,6 @@ PIXELS = MOST_IMAGES * 128**2
 
 @dataclass(frozen=True, kw_only=True)
 class AboutModel:
-    """The model that predicted."""
-
     name: str
     kind: str
     """counts | display"""
@@ -38,8 +36,6 @@ class AboutModel:
 
 @dataclass(frozen=True, kw_only=True)
 class StatedClass:
-    """A class and its probability."""
-
     name: str
     value: float
     credible: bool
@@ -47,8 +43,6 @@ class StatedClass:
 
 @dataclass(frozen=True, kw_only=True)
 class ExplainedImage:
-    """An image and its prediction."""
-
     file: str
     outcome: str
     credible: list[str]
@@ -61,17 +55,7 @@ class ExplainedImage:
 
 
 @dataclass(frozen=True, kw_only=True)
-class UnreadableFile:
-    """A file that no image could be read from."""
-
-    file: str
-    reason: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class Explanation:
-    """The numbers of the page."""
-
     format_version: int = 1
     model: AboutModel
     files: int
@@ -81,7 +65,8 @@ class Explanation:
     """Number of files by outcome."""
     images: list[ExplainedImage]
     """Those that are shown."""
-    unreadable: list[UnreadableFile]
+    unreadable: list[dict[str, str]]
+    """file and reason"""
     unreadable_files: int
 
 
@@ -115,9 +100,7 @@ def explanation_info(
         images=[
             _explained(model, one, scale) for one, scale in zip(readable, scales, strict=False)
         ],
-        unreadable=[
-            UnreadableFile(file=one.file, reason=one.reason) for one in unreadable[:MOST_IMAGES]
-        ],
+        unreadable=[{"file": one.file, "reason": one.reason} for one in unreadable[:MOST_IMAGES]],
         unreadable_files=len(unreadable),
     )
 

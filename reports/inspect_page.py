@@ -21,8 +21,8 @@ def inspection_lines(dataset: Dataset) -> list[str]:
     if data.total_counts:
         spread = data.total_counts
         lines.append(
-            f"counts per image: median {spread.median:,.0f} "
-            f"({spread.minimum:,.0f} to {spread.maximum:,.0f})"
+            f"counts per image: median {spread['median']:,.0f} "
+            f"({spread['minimum']:,.0f} to {spread['maximum']:,.0f})"
         )
     tables = {"class": data.classes_table, "cross": data.crosses, "centre": data.centres}
     for heading, rows in tables.items():

@@ -27,8 +27,6 @@ OPACITY = 0.8
 
 @dataclass(frozen=True, kw_only=True)
 class SheetGroup:
-    """Images of one class or cross on a contact sheet."""
-
     name: str
     """Its findings."""
     cross: bool

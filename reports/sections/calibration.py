@@ -21,15 +21,6 @@ CREDIBLE_LEVEL = 0.95
 
 
 @dataclass(frozen=True, kw_only=True)
-class Temperature:
-    """Fitted temperatures over seeds; above one, probabilities were too bold."""
-
-    mean: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, kw_only=True)
 class CalibrationErrors:
     """Errors of the probabilities, mean over seeds."""
 
@@ -81,8 +72,6 @@ class SeedCalibration:
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """Calibration, measured or not."""
-
     state: str
     """no_test (what is fitted on validation images cannot be tested on them) | done"""
 
@@ -96,7 +85,8 @@ class MeasuredCalibration(Calibration):
     validation_images: int
     images: int
     seeds: int
-    temperature: Temperature
+    temperature: dict[str, float]
+    """mean, low and high over seeds; above one, probabilities were too bold."""
     rows: list[CalibrationErrors]
     """As trained, and tempered."""
     curves: dict[str, list[ReliabilityBin]]
@@ -137,11 +127,11 @@ def calibration_info(run: Run) -> Calibration | None:
         validation_images=len(known),
         images=len(labels),
         seeds=len(seeds),
-        temperature=Temperature(
-            mean=rounded(np.mean(temperatures)),
-            low=rounded(min(temperatures)),
-            high=rounded(max(temperatures)),
-        ),
+        temperature={
+            "mean": rounded(np.mean(temperatures)),
+            "low": rounded(min(temperatures)),
+            "high": rounded(max(temperatures)),
+        },
         rows=rows,
         curves={name: _curve(labels, p) for name, p in ways.items()},
         sets=CredibleSets(level=CREDIBLE_LEVEL, **found),

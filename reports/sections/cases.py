@@ -21,8 +21,6 @@ SHOWN = 128
 
 @dataclass(frozen=True, kw_only=True)
 class StatedClass:
-    """A class and its probability."""
-
     name: str
     value: float
 
@@ -47,16 +45,12 @@ class Case:
 
 @dataclass(frozen=True, kw_only=True)
 class CaseGroup:
-    """The cases that were chosen for one reason."""
-
     why: str
     cases: list[Case]
 
 
 @dataclass(frozen=True, kw_only=True)
 class CasesOfRun:
-    """Cases to look at."""
-
     state: str
     """missing (a run of an earlier version has none) | done"""
     part: str

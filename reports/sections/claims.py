@@ -53,8 +53,6 @@ class ValidationClaim:
 
 @dataclass(frozen=True, kw_only=True)
 class LowestClass:
-    """The class of the lowest value of a metric."""
-
     name: str
     estimate: Estimate
 
@@ -100,8 +98,6 @@ class KeptClaim:
 
 @dataclass(frozen=True, kw_only=True)
 class Claims:
-    """A row for each claim."""
-
     claimed_epochs: int
     at_least: float
     """Claimed of every metric."""

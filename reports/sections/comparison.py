@@ -14,6 +14,7 @@ from reports.estimates import (
     RESAMPLES,
     Direction,
     Estimate,
+    Range,
     direction,
     estimate,
     gain,
@@ -67,8 +68,6 @@ METRICS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """A field of the recipe that differs from the method's."""
-
     field: str
     value: object
 
@@ -104,8 +103,6 @@ class RowMetrics:
 
 @dataclass(frozen=True, kw_only=True)
 class MethodRow:
-    """The method in a table."""
-
     name: str
     kind: str
     title: str
@@ -167,8 +164,6 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True)
 class Budgets:
-    """Recipes that were tried for each network."""
-
     method: int
     fewest: int
     """Least of a baseline."""
@@ -180,8 +175,6 @@ class Budgets:
 
 @dataclass(frozen=True, kw_only=True)
 class ComparisonVerdict:
-    """The method against the baselines."""
-
     state: str
     """none (there is no baseline) | running (some baseline has no predictions yet) | a `Direction`:
     of the method against the best baseline"""
@@ -210,33 +203,12 @@ class AgainstBaselines(ComparisonVerdict):
 
 @dataclass(frozen=True, kw_only=True)
 class BaselineConfusion(Confusion):
-    """The confusion matrix of a baseline."""
-
     title: str
     seeds: int
 
 
 @dataclass(frozen=True, kw_only=True)
-class Resamples:
-    """Bootstrap resamples."""
-
-    method: int
-    row: int
-    difference: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Levels:
-    """Range of the levels of the differences' intervals."""
-
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """The method compared with other recipes."""
-
     plan: list[PlannedRow]
     rows: int
     waiting: int
@@ -248,10 +220,12 @@ class Comparison:
     """test | validation; None where nothing is predicted yet, as the next two."""
     images: int | None
     patients: int | None
-    resamples: Resamples
+    resamples: dict[str, int]
+    """Bootstrap resamples for the method, a row and a difference."""
     tables: list[Table]
     """Baselines, then ablations, as soon as one is done."""
-    levels: Levels | None
+    levels: Range | None
+    """Of the differences' intervals."""
     flat_intervals: bool
     """True: some interval has no width."""
     verdict: ComparisonVerdict
@@ -292,9 +266,13 @@ def comparison_info(run: Run, results: Results | None) -> Comparison | None:
         part=results.part if results else None,
         images=results.images if results else None,
         patients=results.patients if results else None,
-        resamples=Resamples(method=RESAMPLES, row=ROW_RESAMPLES, difference=DIFFERENCE_RESAMPLES),
+        resamples={
+            "method": RESAMPLES,
+            "row": ROW_RESAMPLES,
+            "difference": DIFFERENCE_RESAMPLES,
+        },
         tables=tables,
-        levels=Levels(low=min(levels), high=max(levels)) if levels else None,
+        levels=Range(low=min(levels), high=max(levels)) if levels else None,
         flat_intervals=has_flat_interval(estimates),
         verdict=verdict,
         best_confusion=_confusion(run, best),

@@ -41,8 +41,6 @@ class Curves:
 
 @dataclass(frozen=True, kw_only=True)
 class ClassCurves:
-    """Curves of one class, of the method and of the best baseline."""
-
     name: str
     share: float
     """Share of the images that are of the class: the precision of a guess."""

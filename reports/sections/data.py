@@ -19,8 +19,6 @@ PARTS = ("train", "validation", "test")
 
 @dataclass(frozen=True, kw_only=True)
 class CountedRow:
-    """Images of a class, a cross or a centre."""
-
     name: str
     images: list[int]
     """A number for each of the columns."""
@@ -29,18 +27,7 @@ class CountedRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ColumnTotal:
-    """All images of a column."""
-
-    images: int
-    patients: int
-    cross: int
-
-
-@dataclass(frozen=True, kw_only=True)
 class QualityFlag:
-    """A finding of the quality checks."""
-
     kind: str
     severity: str
     """error | warning | note | info"""
@@ -49,18 +36,7 @@ class QualityFlag:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CountSpread:
-    """Photon counts per image."""
-
-    minimum: float
-    median: float
-    maximum: float
-
-
-@dataclass(frozen=True, kw_only=True)
 class SeparateTestSet:
-    """The data set that is the test part."""
-
     name: str | None
     images: int | None
     patients: int | None
@@ -96,7 +72,8 @@ class Data:
     cross_images: int | None = None
     columns: list[str] = field(default_factory=list)
     """Parts that are counted each; `all` where there are none."""
-    column_totals: list[ColumnTotal] = field(default_factory=list)
+    column_totals: list[dict[str, int]] = field(default_factory=list)
+    """images, patients and cross (images) of each column."""
     classes_table: list[CountedRow] = field(default_factory=list)
     crosses: list[CountedRow] = field(default_factory=list)
     centres: list[CountedRow] = field(default_factory=list)
@@ -106,8 +83,8 @@ class Data:
     unnamed_patients: int = 0
     """Images whose patients nothing names."""
     quality: list[QualityFlag] = field(default_factory=list)
-    total_counts: CountSpread | None = None
-    """None of display-scaled pictures."""
+    total_counts: dict[str, float] | None = None
+    """minimum, median, maximum of the photon counts; None of display-scaled pictures."""
 
 
 RECORDED = ("name", "kind", "size", "pixel_mm", "source", "licence", "images", "patients", "digest")
@@ -190,11 +167,11 @@ def dataset_info(dataset: Dataset, parts: Mapping[str, str] | None = None) -> Da
         cross_images=int(cross.sum()),
         columns=columns,
         column_totals=[
-            ColumnTotal(
-                images=int((part == p).sum()),
-                patients=int(images.loc[part == p, "patient_id"].nunique()),
-                cross=int(((part == p) & cross).sum()),
-            )
+            {
+                "images": int((part == p).sum()),
+                "patients": int(images.loc[part == p, "patient_id"].nunique()),
+                "cross": int(((part == p) & cross).sum()),
+            }
             for p in columns
         ],
         classes_table=rows(images["label"], list(info.classes)),
@@ -252,6 +229,6 @@ def centre_relation(data: Data) -> str:
     return "mixed" if test & train else "other"
 
 
-def _spread(values: pd.Series) -> CountSpread:
+def _spread(values: pd.Series) -> dict[str, float]:
     low, median, high = np.percentile(values.to_numpy(), (0, 50, 100))
-    return CountSpread(minimum=float(low), median=float(median), maximum=float(high))
+    return {"minimum": float(low), "median": float(median), "maximum": float(high)}

@@ -30,8 +30,6 @@ class FrontPoint:
 
 @dataclass(frozen=True, kw_only=True)
 class Front:
-    """The Pareto front of the complete trials."""
-
     objectives: list[str]
     """Those that some trial has a value of."""
     without: list[str]

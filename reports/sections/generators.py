@@ -20,8 +20,6 @@ SRGAN = ("validation_psnr_db", "bicubic_psnr_db", "pixel_loss")
 
 @dataclass(frozen=True, kw_only=True)
 class DcganTraining:
-    """The DCGAN of one seed."""
-
     seed: int
     epoch: list[int]
     discriminator_loss: Values
@@ -37,15 +35,11 @@ class DcganTraining:
 
 @dataclass(frozen=True, kw_only=True)
 class Dcgan:
-    """The DCGANs of all seeds."""
-
     seeds: list[DcganTraining]
 
 
 @dataclass(frozen=True, kw_only=True)
 class SrganTraining:
-    """The SRGAN of one seed."""
-
     seed: int
     epoch: list[int]
     validation_psnr_db: Values
@@ -57,8 +51,6 @@ class SrganTraining:
 
 @dataclass(frozen=True, kw_only=True)
 class Srgan:
-    """The SRGANs of all seeds."""
-
     seeds: list[SrganTraining]
     adversarial_from: int | None
     """First epoch of the adversarial part; None before it."""
@@ -85,19 +77,9 @@ class LabelFilter:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MeasuredPair:
-    """A measure of synthetic and of real images."""
-
-    synthetic: float | None
-    real: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
 class GroupQuality:
-    """Measures of the images of some findings."""
-
     name: str
-    cells: list[MeasuredPair | None]
+    cells: list[MeasuredQuality | None]
     """For each of the table's measures."""
 
 
@@ -116,8 +98,6 @@ class QualityTables:
 
 @dataclass(frozen=True, kw_only=True)
 class EnlargedImages:
-    """Images that were enlarged in one way."""
-
     way: str
     """bicubic | pixel | adversarial"""
     psnr_db: float | None
@@ -127,8 +107,6 @@ class EnlargedImages:
 
 @dataclass(frozen=True, kw_only=True)
 class Enlargement:
-    """Super-resolution against bicubic interpolation."""
-
     images: int
     rows: list[EnlargedImages]
     psnr_gain_db: float | None
@@ -239,7 +217,7 @@ def _quality(quality: Quality, classes: Sequence[str]) -> QualityTables:
     names = {row.group for row in rows} - {EVERYTHING}
     groups = sorted(names, key=lambda text: _order(text, classes))
     cells = {
-        (row.group, row.measure): MeasuredPair(synthetic=row.synthetic, real=row.real)
+        (row.group, row.measure): row
         for row in rows
         if row.group != EVERYTHING and row.synthetic is not None
     }

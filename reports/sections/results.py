@@ -46,8 +46,6 @@ class OverallMetrics:
 
 @dataclass(frozen=True, kw_only=True)
 class SubsetMetrics(OverallMetrics):
-    """Metrics of the single or of the cross images."""
-
     name: str
     """single | cross"""
     images: int
@@ -71,8 +69,6 @@ class ClassMetrics:
 
 @dataclass(frozen=True, kw_only=True)
 class SeedMetrics:
-    """Metrics of one seed."""
-
     seed: int
     macro_f1: float
     accuracy: float
@@ -113,8 +109,6 @@ class Chance:
 
 @dataclass(frozen=True, kw_only=True)
 class Results:
-    """Metrics of the method."""
-
     part: str
     """test | validation"""
     images: int

@@ -12,8 +12,6 @@ from thyroid.evaluate.paired import accuracy_difference
 
 @dataclass(frozen=True, kw_only=True)
 class ChangedAccuracy:
-    """Accuracy on the single or on the cross images."""
-
     name: str
     """single | cross"""
     images: int

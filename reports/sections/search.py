@@ -25,8 +25,6 @@ REASONS = 20
 
 @dataclass(frozen=True, kw_only=True)
 class HistoryPoint:
-    """A trial in the order of their numbers."""
-
     number: int
     state: str
     """complete | pruned | failed"""
@@ -52,8 +50,6 @@ class Choice:
 
 @dataclass(frozen=True, kw_only=True)
 class EndReason:
-    """Trials that ended for the same reason."""
-
     reason: str
     numbers: list[int]
     """The first of them."""
@@ -61,17 +57,7 @@ class EndReason:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MoreReasons:
-    """Numbers of reasons that are not named."""
-
-    stopped: int
-    failed: int
-
-
-@dataclass(frozen=True, kw_only=True)
 class Search:
-    """A search and its trials so far."""
-
     space: str | None
     trials: int | None
     """That were asked for."""
@@ -107,7 +93,8 @@ class Search:
     front: Front | None
     stopped: list[EndReason]
     failed: list[EndReason]
-    more_reasons: MoreReasons
+    more_reasons: dict[str, int]
+    """stopped, failed -> number of reasons that are not named."""
 
 
 def search_info(run: Run) -> Search | None:
@@ -155,7 +142,7 @@ def search_info(run: Run) -> Search | None:
         front=front_info(ranked, objectives, chosen),
         stopped=stopped[:REASONS],
         failed=failed[:REASONS],
-        more_reasons=MoreReasons(stopped=len(stopped[REASONS:]), failed=len(failed[REASONS:])),
+        more_reasons={"stopped": len(stopped[REASONS:]), "failed": len(failed[REASONS:])},
     )
 
 

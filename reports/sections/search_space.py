@@ -25,8 +25,6 @@ NEAR = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class ParameterAxis:
-    """The axis of a parameter."""
-
     name: str
     kind: str
     """number | log | word"""
@@ -56,8 +54,6 @@ class ParameterAxis:
 
 @dataclass(frozen=True, kw_only=True)
 class TrialLine:
-    """A trial that is drawn."""
-
     number: int
     state: str
     macro_f1: float

@@ -42,15 +42,11 @@ class StageSeconds:
 
 @dataclass(frozen=True, kw_only=True)
 class KindSeconds(StageSeconds):
-    """Stage-seconds of one kind of stage."""
-
     kind: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sharing(StageSeconds):
-    """Stage-seconds of a run."""
-
     kinds: list[KindSeconds]
     tree: StageTree | None
 

@@ -48,8 +48,6 @@ class _Node:
 
 @dataclass(frozen=True, kw_only=True)
 class Box:
-    """A stage that is drawn."""
-
     role: str
     """classifier | label_filter | dcgan | srgan | synthesis"""
     follows: int | None

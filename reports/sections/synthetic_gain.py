@@ -18,8 +18,6 @@ from thyroid.recipe import Recipe
 
 @dataclass(frozen=True, kw_only=True)
 class SeedGain:
-    """Macro-F1 of one seed."""
-
     seed: int
     with_synthetic: float
     without_synthetic: float

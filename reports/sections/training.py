@@ -18,8 +18,6 @@ Values = list[float | None]
 
 @dataclass(frozen=True, kw_only=True)
 class SeedTraining:
-    """The training of one seed."""
-
     seed: int
     epoch: list[int]
     train_loss: Values
@@ -37,8 +35,6 @@ class SeedTraining:
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """The trainings of all seeds."""
-
     seeds: list[SeedTraining]
     cross_from: int | None
     """First epoch of the cross phase; None where there is none (yet)."""

@@ -30,8 +30,6 @@ class UsedHours:
 
 @dataclass(frozen=True, kw_only=True)
 class UsageOfRun:
-    """Hours that a run has used."""
-
     purposes: list[UsedHours]
     all: UsedHours
     budget: SearchBudget | None

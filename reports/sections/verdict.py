@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reports.estimates import ENOUGH_SEEDS, Estimate, direction
+from reports.estimates import ENOUGH_SEEDS, Estimate, Range, direction
 from reports.sections.comparison import Comparison, ComparisonVerdict
 from reports.sections.data import Data, centre_relation
 from reports.sections.results import Chance, ClassMetrics, Guess, Results
@@ -14,25 +14,19 @@ from reports.sections.synthetic_gain import SyntheticGain, uses_synthetic
 
 ENOUGH_IMAGES = 100
 ENOUGH_PER_CLASS = 10
+ENOUGH = {
+    "seeds": ENOUGH_SEEDS,
+    "images": ENOUGH_IMAGES,
+    "images_per_class": ENOUGH_PER_CLASS,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class SyntheticVerdict:
-    """Effect of synthetic images."""
-
     state: str | None
     """See `synthetic_state`."""
     difference: Estimate | None
     """Macro-F1 with synthetic images less that without."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Enough:
-    """Numbers from which on there is no caution."""
-
-    seeds: int = ENOUGH_SEEDS
-    images: int = ENOUGH_IMAGES
-    images_per_class: int = ENOUGH_PER_CLASS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,25 +43,10 @@ class Verdict:
     """The centre that was left out."""
     synthetic: SyntheticVerdict
     comparison: ComparisonVerdict | None
-    enough: Enough
+    enough: dict[str, int]
+    """Numbers from which on there is no caution."""
     cautions: list[str]
     """Names of what the reader must know; the template has a sentence for each."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SeedRange:
-    """Lowest and highest macro-F1 of a seed."""
-
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class StrongestClass:
-    """The class of highest F1."""
-
-    name: str
-    f1: Estimate | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,22 +58,13 @@ class TakenFor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WeakestClass:
-    """The class of lowest F1."""
-
-    name: str
-    f1: Estimate | None
-    recall: Estimate | None
+class WeakestClass(ClassMetrics):
     taken_for: TakenFor | None
     """The class that its images are most often taken for."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class FewestImages:
-    """The class of the fewest images."""
-
-    name: str
-    images: int
+class FewestImages(ClassMetrics):
     share: float
     """By which one image moves its recall."""
 
@@ -110,14 +80,15 @@ class ResultsVerdict(Verdict):
     classes: int
     """With images."""
     seeds: int
-    seed_range: SeedRange
+    seed_range: Range
+    """Macro-F1 of the single seeds."""
     images: int
     patients: int
     guess: Guess
     chance: Chance
     learned: bool
     """True: the macro-F1 is above chance. Else no difference is called a gain."""
-    strongest: StrongestClass | None
+    strongest: ClassMetrics | None
     weakest: WeakestClass | None
     fewest: FewestImages
 
@@ -149,7 +120,7 @@ def verdict_info(
             difference=gain.difference if gain else None,
         ),
         "comparison": comparison.verdict if comparison else None,
-        "enough": Enough(),
+        "enough": ENOUGH,
     }
     if results is None:
         return Verdict(state="running", cautions=[], **common)
@@ -178,7 +149,6 @@ def verdict_info(
         "weights": bool(config.get("recipe", {}).get("network", {}).get("weights")),
         "display": data.kind == "display",
     }
-    best = ranked[0][-1] if ranked else None
     return ResultsVerdict(
         **common,
         state="done" if results.part == "test" else "validated",
@@ -188,15 +158,15 @@ def verdict_info(
         accuracy=results.overall.accuracy,
         classes=len(with_images),
         seeds=len(values),
-        seed_range=SeedRange(low=min(values), high=max(values)),
+        seed_range=Range(low=min(values), high=max(values)),
         images=results.images,
         patients=results.patients,
         guess=results.guess,
         chance=results.chance,
         learned=results.learned,
-        strongest=StrongestClass(name=best.name, f1=best.f1) if best else None,
+        strongest=ranked[0][-1] if ranked else None,
         weakest=_weakest(ranked[-1][-1], results) if len(ranked) > 1 else None,
-        fewest=FewestImages(name=fewest.name, images=fewest.images, share=1 / fewest.images),
+        fewest=FewestImages(**vars(fewest), share=1 / fewest.images),
     )
 
 
@@ -208,7 +178,7 @@ def _weakest(row: ClassMetrics, results: Results) -> WeakestClass:
     if others:
         share, j = max(others)
         taken = TakenFor(name=confusion.classes[-j], share=share)
-    return WeakestClass(name=row.name, f1=row.f1, recall=row.recall, taken_for=taken)
+    return WeakestClass(**vars(row), taken_for=taken)
 
 
 def synthetic_state(

@@ -51,7 +51,7 @@ def test_temperature_is_fitted_on_validation_images_of_each_seed(content, info):
         want = best_temperature(p.labels, p.probabilities)
         assert row.temperature == pytest.approx(want, rel=1e-3)
     temperatures = [row.temperature for row in info.by_seed]
-    assert info.temperature.mean == pytest.approx(np.mean(temperatures))
+    assert info.temperature["mean"] == pytest.approx(np.mean(temperatures))
 
 
 def test_errors_are_of_test_images_and_means_over_seeds(content, info):

@@ -10,7 +10,7 @@ from sklearn.metrics import f1_score, recall_score
 from reports.page import p_value, points, signed
 from reports.report import write_report
 from reports.run import read_run
-from reports.sections.data import ColumnTotal, centre_relation, data_info, dataset_info
+from reports.sections.data import centre_relation, data_info, dataset_info
 from reports.sections.provenance import command, dotted_fields, training_command, without_folder
 from reports.sections.results import results_info
 from reports.sections.search import search_info
@@ -79,7 +79,7 @@ def test_the_guess_names_the_most_frequent_class(content):
 def test_data_are_counted_by_part(content):
     info = data_info(content)
     assert info.columns == ["train", "validation", "test"]
-    assert [t.images for t in info.column_totals] == [108, 36, 36]
+    assert [t["images"] for t in info.column_totals] == [108, 36, 36]
     assert sum(row.total for row in info.classes_table) == info.images == 180
     graves = next(row for row in info.classes_table if row.name == "graves")
     assert (graves.total, graves.patients) == (90, 45)
@@ -93,7 +93,7 @@ def test_data_are_counted_by_part(content):
 def test_a_data_set_alone_is_counted_whole(dataset):
     info = dataset_info(dataset)
     assert info.columns == ["all"]
-    assert info.column_totals == [ColumnTotal(images=180, patients=90, cross=60)]
+    assert info.column_totals == [{"images": 180, "patients": 90, "cross": 60}]
 
 
 @pytest.mark.parametrize(

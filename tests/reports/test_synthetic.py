@@ -17,7 +17,6 @@ from reports.run import read_run
 from reports.scintigrams import SheetGroup, inverted_grey, side_by_side
 from reports.sections.generators import (
     FilteredImages,
-    MeasuredPair,
     generators_info,
     real_and_synthetic,
 )
@@ -143,7 +142,7 @@ def test_quality_overall_and_by_combination(content):
     assert [g.name for g in info.by_group][:4] == list(content.classes)
     recall = info.measures.index("recall")
     want = next(r for r in rows if (r.group, r.measure) == ("graves", "recall"))
-    assert info.by_group[1].cells[recall] == MeasuredPair(synthetic=want.synthetic, real=want.real)
+    assert info.by_group[1].cells[recall] == want
 
 
 def test_super_resolution_against_bicubic(content):
