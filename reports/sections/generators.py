@@ -79,7 +79,7 @@ class LabelFilter:
 @dataclass(frozen=True, kw_only=True)
 class GroupQuality:
     name: str
-    cells: list[MeasuredQuality | None]
+    cells: list[QualityRow | None]
     """For each of the table's measures."""
 
 
