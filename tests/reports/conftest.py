@@ -1,6 +1,5 @@
 """A small data set and a run's folder, made of fixed random numbers."""
 
-import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.reports.made_searches import add_costs, add_objectives, add_stages, make_trials
 from thyroid.data.dataset import Dataset, write_dataset
 from thyroid.run_files.cases_json import Cases, write_cases
 from thyroid.run_files.metrics_jsonl import (
@@ -29,9 +29,7 @@ from thyroid.run_files.quality_json import (
 )
 from thyroid.run_files.rows_json import ComparedRow, write_rows
 from thyroid.run_files.split_csv import SplitImage, write_split
-from thyroid.run_files.stages_json import NeededStage, write_stages
-from thyroid.run_files.trials_csv import Trial, read_trials, write_trials
-from thyroid.run_files.usage_json import Hours, SearchBudget, Usage, write_usage
+from thyroid.run_files.trials_csv import write_trials
 from thyroid.stages.find_cases import case_of, chosen
 
 CLASSES = ("normal", "graves", "hot_nodule", "cold_nodule")
@@ -368,146 +366,6 @@ def make_quality(findings: list[str]) -> Quality:
             images=36,
         ),
     )
-
-
-def make_trials(n: int) -> list[Trial]:
-    rng = np.random.default_rng(2)
-    states = rng.choice(["complete", "complete", "pruned", "failed"], n).tolist()
-    values = (0.55 + 0.25 * rng.random(n) ** 0.5).tolist()
-    reasons = {
-        "complete": "",
-        "pruned": "stopped by the scheduler",
-        "failed": "out of memory: the batch is too large",
-    }
-    thinnings = rng.choice([0.0, 0.25, 0.5], n).tolist()
-    epochs, seconds = rng.integers(2, 13, n).tolist(), (60 * rng.random(n)).tolist()
-    reused, computed = rng.integers(0, 4, n).tolist(), rng.integers(1, 4, n).tolist()
-    rotations, rates = rng.choice([0.0, 10.0, 20.0], n).tolist(), rng.uniform(-4, -2, n)
-    return [
-        Trial(
-            number=i,
-            state=states[i],
-            macro_f1=None if states[i] == "failed" else values[i],
-            epochs=epochs[i],
-            seconds=seconds[i],
-            reused_stages=reused[i],
-            computed_stages=computed[i],
-            reason=reasons[states[i]],
-            parameters={
-                "augmentation.rotation_deg": rotations[i],
-                "augmentation.thinning": thinnings[i],
-                **({"augmentation.thinning_floor": 0.3} if thinnings[i] else {}),
-                "optimiser.learning_rate": float(10 ** rates[i]),
-            },
-        )
-        for i in range(n)
-    ]
-
-
-def make_stages(
-    trials=1, segments=3, *, generators=True, seeds=(0,), found=(), spread=1
-) -> list[NeededStage]:
-    """The stages of a search; `found` are the kinds that were in the store.
-
-    Trials differ in their pool of synthetic images, in the rate (`spread` times two of them), and
-    in how long it stays constant; some are stopped early.
-    """
-    rng = np.random.default_rng(8)
-    stages: dict[str, NeededStage] = {}
-
-    def need(user, kind, inputs=(), seed=None, first=None, epochs=None, phase=None, what=()) -> str:
-        text = json.dumps([kind, sorted(inputs), seed, first, epochs, phase, *map(str, what)])
-        key = hashlib.sha256(text.encode()).hexdigest()
-        new = NeededStage(
-            key=key,
-            kind=kind,
-            seconds=0.5 + (epochs or 2) * (1 + rng.random()),
-            inputs=tuple(inputs),
-            seed=seed,
-            first_epoch=first,
-            epochs=epochs,
-            phase=phase,
-            users=(user,),
-            found=kind in found,
-        )
-        known = stages.get(key, new)
-        stages[key] = replace(known, users=tuple(dict.fromkeys((*known.users, user))))
-        return key
-
-    def chain(user, kind, count, epochs, inputs, seed, what=(), phase=None) -> str:
-        last = []
-        for i in range(count):
-            own = what[: 1 if i < count - 2 else None]  # what is last differs at the end
-            last = [need(user, kind, (*inputs, *last), seed, i * epochs, epochs, phase, own)]
-        return last[0]
-
-    for trial in range(trials):
-        user = f"trial {trial}"
-        scale, rejection = rng.choice([0, 2, 4]), rng.choice([0.3, 0.7, 1.0])
-        rate, length = int(rng.integers(2 * spread)), int(rng.integers(max(2, segments // 2)))
-        stopped = trial and rng.random() < 0.5
-        for seed in seeds:
-            split = need(user, "split")
-            inputs = [split]
-            if generators and scale:
-                judge = chain(user, "classifier", 1, 6, inputs, seed)
-                made = [chain(user, "dcgan", 4, 10, inputs, seed, (scale,)), judge]
-                made.append(chain(user, "srgan", 2, 5, (split, judge), seed, (scale,)))
-                inputs.append(need(user, "synthesis", (split, *made), seed, what=(rejection,)))
-            count = max(1, segments // 3) if stopped else max(2, segments - length)
-            what = (rate,) if stopped else (rate, length)
-            model = chain(user, "classifier", count, 4, inputs, seed, what, "mixed")
-            need(user, "prediction", (split, model))
-    return list(stages.values())
-
-
-def add_stages(run: Path, **about) -> Path:
-    """Give a run the stages.json of `make_stages`."""
-    write_stages(run, make_stages(**about))
-    return run
-
-
-def add_costs(run: Path, *, gpus=True, ended=None, **limits) -> Path:
-    """Give a run the usage.json of a search and its final trainings, on a node or two."""
-    purposes = tuple(
-        Hours(
-            purpose=purpose,
-            hours=hours,
-            node_hours=2 * hours,
-            gpu_node_hours=hours * gpus,
-            there_processor_hours=24 * hours,
-            there_gpu_hours=4 * hours * gpus,
-            stage_hours=3 * hours,
-            processor_hours=6 * hours,
-            gpu_hours=3.5 * hours * gpus,
-        )
-        for purpose, hours in (("search", 1.25), ("final", 0.75))
-    )
-    write_usage(run, Usage(budget=SearchBudget(ended=ended, **limits), purposes=purposes))
-    return run
-
-
-def add_objectives(run: Path, *objectives: str, playoff=0) -> Path:
-    """Turn a search into one of several objectives, the best `playoff` trials with more seeds."""
-    config = json.loads((run / "config.json").read_text())
-    config["search"] |= {"objectives": list(objectives), "max_seeds": 5}
-    (run / "config.json").write_text(json.dumps(config))
-    rng = np.random.default_rng(9)
-    trials = read_trials(run)
-    recalls, times = np.round(rng.beta(4, 3, len(trials)), 2), 40 * (1 + rng.random(len(trials)))
-    for i, trial in enumerate(trials):
-        failed = trial.state == "failed"
-        recall, compute = (None, 0.0) if failed else (recalls[i], times[i] * trial.epochs)
-        trials[i] = replace(trial, cross_recall=recall, compute=compute)
-    complete = [trial for trial in trials if trial.state == "complete"]
-    ranked = sorted(complete, key=lambda trial: -trial.macro_f1)
-    for place, trial in enumerate(ranked[:playoff]):
-        value = 0.7 + (0.01 if place == 1 else -0.01 * place)
-        trials[trial.number] = replace(trial, raced_seeds=5, raced_macro_f1=value)
-    best = ranked[1 if playoff > 1 else 0].number
-    trials[best] = replace(trials[best], chosen=1)
-    write_trials(run, trials)
-    return run
 
 
 @pytest.fixture(scope="session")

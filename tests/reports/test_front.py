@@ -10,7 +10,8 @@ import pytest
 from reports.run import read_run
 from reports.sections.front import AIMS, front_info, non_dominated
 from reports.sections.search import search_info
-from tests.reports.conftest import add_objectives, make_run
+from tests.reports.conftest import make_run
+from tests.reports.made_searches import add_objectives
 from tests.reports.test_report import read
 from thyroid.run_files.trials_csv import Trial, read_trials, write_trials
 

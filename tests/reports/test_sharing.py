@@ -9,7 +9,7 @@ from reports.run import read_run
 from reports.sections.sharing import sharing_info
 from reports.sections.stage_tree import MOST_ROWS, MOST_STAGES, stage_tree_info
 from reports.sections.stage_tree_figures import tree_chart
-from tests.reports.conftest import add_stages, make_stages
+from tests.reports.made_searches import add_stages, make_stages
 from tests.reports.test_report import read
 from thyroid.errors import InputError
 from thyroid.run_files.stages_json import NeededStage, read_stages, write_stages

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from tests.reports.conftest import add_costs, add_stages
+from tests.reports.made_searches import add_costs, add_stages
 from tests.reports.test_report import read
 from thyroid.errors import InputError
 
