@@ -115,7 +115,8 @@ def test_every_command_and_every_row_of_a_comparison_follows_the_table(
         if recipe.network.name in ("lenet5", DEPTHWISE):
             raise InputError("enough")
 
-    monkeypatch.setattr("thyroid.runs.preflight.preflight", preflight)
+    for workflow in ("training", "searching", "comparing"):
+        monkeypatch.setattr(f"thyroid.workflows.{workflow}.preflight", preflight)
     place = [str(toy), str(tmp_path / "run"), "--input.size", "32", "--execution.device", "cpu"]
     assert main(["train", *place, "--network.name", "lenet5"]) == 2
     assert main(["search", *place, "--space", "joint", "--network.name", "lenet5"]) == 2

@@ -253,7 +253,7 @@ def test_the_chart_tells_in_words_what_colours_tell():
 
 def test_what_is_not_shown_is_said():
     tree = stage_tree_info(make_stages(**SIZES["nothing alike"]))
-    assert f"and {tree['hidden_roots']:,} more stages" in tree_chart(tree)
+    assert f"and {tree.hidden_roots:,} more stages" in tree_chart(tree)
 
 
 def test_a_judge_of_synthetic_images_stands_with_the_classifiers():

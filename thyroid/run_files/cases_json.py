@@ -86,7 +86,8 @@ def read_cases(folder: Path, classes: tuple[str, ...]) -> Cases | None:
         heat = np.load(folder / HEAT, allow_pickle=False)
     except (InputError, OSError, ValueError, EOFError):
         raise damaged from None
-    square = all(a.ndim == 3 and a.shape[1] == a.shape[2] for a in (images, heat))
+    arrays = [a for a in (images, heat) if isinstance(a, np.ndarray) and a.ndim == 3]
+    square = len(arrays) == 2 and all(a.shape[1] == a.shape[2] for a in arrays)
     if not square or images.dtype != np.uint16 or heat.dtype != np.float16:
         raise damaged
     whole = len(images) == len(heat) == len(content.cases) and np.isfinite(heat).all()
