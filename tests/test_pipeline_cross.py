@@ -184,7 +184,7 @@ def test_the_phases_have_synthetic_images_of_their_own() -> None:
 
 
 @pytest.mark.parametrize("field", [*CROSS_ALONE, "cross__order", "cross__epochs"])
-def test_judge_and_generators_do_not_depend_on_cross_training(field: str) -> None:
+def test_label_filter_and_generators_do_not_depend_on_cross_training(field: str) -> None:
     values = {**CROSS_ALONE, "cross__order": "never", "cross__epochs": 7}
     recipe = toy_generators(**RETRAIN, cross__synthetic=0.25)
     changed = toy_generators(**{**RETRAIN, "cross__synthetic": 0.25, field: values[field]})

@@ -68,7 +68,7 @@ SEARCHED = {
 
 
 @pytest.mark.parametrize("field", SEARCHED)
-def test_trials_share_judge_generators_and_pool(field: str) -> None:
+def test_trials_share_filter_generators_and_pool(field: str) -> None:
     recipe, changed = toy_generators(), toy_generators(**{field: SEARCHED[field]})
     assert (
         pipeline.label_filter(recipe, DIGEST, 0).key
@@ -156,7 +156,7 @@ def test_srgan_segments_come_in_two_parts() -> None:
     assert pipeline.synthesis(recipe, DIGEST, 0).inputs["srgan"].key == stages[2].key
 
 
-def test_vgg19_takes_the_judges_place_in_the_perceptual_loss() -> None:
+def test_vgg19_takes_the_label_filters_place_in_the_perceptual_loss() -> None:
     recipe = toy_generators(srgan__vgg19="f" * 64)
     final = pipeline.srgan(recipe, DIGEST, 0)[-1]
     assert "label_filter" not in final.inputs
@@ -176,7 +176,7 @@ def test_who_measures_has_not_filtered() -> None:
         [s.config.epochs for s in side.lineage() if s.kind == "classifier"]
         for side in (stage.inputs["trained_on_real"], on_synthetic)
     ]
-    assert lengths[0] == lengths[1][-2:]  # the filter's judge stands first in its lineage
+    assert lengths[0] == lengths[1][-2:]  # the label filter stands first in its lineage
 
 
 def test_what_is_not_trained_takes_one_worker() -> None:

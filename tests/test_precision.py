@@ -131,4 +131,4 @@ def test_the_classifier_alone_computes_in_it() -> None:
     network, execution = computed_in(recipe)
     assert (execution.precision, execution.layout) == ("fp32", "contiguous")
     assert network == recipe_of().network  # so what it is called says nothing of it
-    assert recipe.execution.precision == "bf16"  # the generators' and the judge's
+    assert recipe.execution.precision == "bf16"  # the generators' and the label filter's

@@ -88,7 +88,7 @@ class MeasuredCalibration(Calibration):
     temperature: dict[str, float]
     """mean, low and high over seeds; above one, probabilities were too bold."""
     rows: list[CalibrationErrors]
-    """As trained, and tempered."""
+    """Errors of the probabilities as trained, and after temperature scaling."""
     curves: dict[str, list[ReliabilityBin]]
     """trained, tempered -> the bins that are not empty."""
     sets: CredibleSets

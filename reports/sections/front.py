@@ -35,7 +35,7 @@ class Front:
     without: list[str]
     """The other objectives."""
     trials: int
-    """With a value of each objective."""
+    """Number of trials with a value of each objective."""
     left_out: int
     """Without."""
     size: int

@@ -92,7 +92,7 @@ class QualityTables:
     """Number of train, validation and synthetic images."""
     overall: list[QualityRow]
     measures: list[str]
-    """That some findings have."""
+    """Names of the measures that at least one group of findings has."""
     by_group: list[GroupQuality]
 
 

@@ -45,7 +45,7 @@ class Importance:
     """few (trials) | flat (all reached the same) | none_shared (no parameter that all have varies)
     | done"""
     trials: int
-    """That were used."""
+    """Number of trials used."""
     enough: int
     """Least trials for a statement."""
     resamples: int

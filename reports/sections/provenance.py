@@ -21,12 +21,12 @@ class Provenance:
     thyroid: str | None
     """Version."""
     command: str
-    """That made the run."""
+    """The command that made the run."""
     training_command: str
-    """That trains the recipe alone."""
+    """The command that trains the recipe without a search."""
     seeds: list[int]
     recipe: dict[str, object]
-    """By dotted field."""
+    """Recipe, by dotted field."""
     machine: dict[str, object]
 
 

@@ -99,8 +99,8 @@ class Chance:
 
     macro_f1: float
     p_value: float
-    """That the macro-F1 is luck. Bonferroni's where the images chose among several recipes, as the
-    best of many is lucky on the images that chose it."""
+    """Probability of such a macro-F1 by luck. Bonferroni-corrected if the images chose among
+    several recipes, as the best of many is lucky on the images that chose it."""
     exchanges: int
     """Number of exchanges of predictions among patients."""
     tried: int

@@ -60,7 +60,7 @@ class EndReason:
 class Search:
     space: str | None
     trials: int | None
-    """That were asked for."""
+    """Number of trials asked for."""
     seeds: int | None
     """Trainings of a trial."""
     objectives: list[str]

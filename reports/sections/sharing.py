@@ -33,7 +33,7 @@ class StageSeconds:
     """Sum over all trainings, had each computed its own stages."""
     computed: float
     found: float
-    """In the store, left there by earlier runs."""
+    """Seconds of stages that earlier runs left in the store."""
     shared: float
     """Within the run."""
     factor: float | None

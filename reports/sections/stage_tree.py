@@ -39,7 +39,7 @@ class _Node:
     shown: list[_Node] = field(default_factory=list)
     """Children that are drawn."""
     stages: int = 1
-    """With all that follow."""
+    """Number of stages, all that follow included."""
     needed: float = 0.0
     """Stage-seconds without sharing, with all that follow."""
     row: int = 0

@@ -41,7 +41,7 @@ class SyntheticGain:
     """Mean over seeds."""
     without_synthetic: float
     difference: Estimate
-    """With less without."""
+    """Macro-F1 with synthetic images minus macro-F1 without."""
     p_value: float
     by_seed: list[SeedGain]
 

@@ -66,7 +66,7 @@ class WeakestClass(ClassMetrics):
 @dataclass(frozen=True, kw_only=True)
 class FewestImages(ClassMetrics):
     share: float
-    """By which one image moves its recall."""
+    """Change of the class's recall by one image."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,7 @@ class ResultsVerdict(Verdict):
     macro_f1: Estimate | None
     accuracy: Estimate | None
     classes: int
-    """With images."""
+    """Number of classes that have images."""
     seeds: int
     seed_range: Range
     """Macro-F1 of the single seeds."""

@@ -28,9 +28,9 @@ class ClassifierEpoch:
     seed: int
     """Seed of the training."""
     epoch: int
-    """From 1."""
+    """Epoch, from 1."""
     phase: Literal["single", "cross", "mixed"]
-    """See cross.order."""
+    """Phase of the training, as cross.order says."""
     learning_rate: float
     """AdamW's learning rate in this epoch."""
     train_loss: float
@@ -44,9 +44,9 @@ class ClassifierEpoch:
     validation_macro_f1: float
     """F1 averaged over classes."""
     train_seconds: float
-    """That the epoch's steps took."""
+    """Seconds that the epoch's steps took."""
     images_per_second: float
-    """In these seconds."""
+    """Images per second of these steps."""
     reused: bool
     """True: it was read from the store."""
 
@@ -59,11 +59,11 @@ class DcganEpoch:
     seed: int
     """Seed of the training."""
     epoch: int
-    """From 1."""
+    """Epoch, from 1."""
     discriminator_loss: float
     """Mean over the epoch, of the loss that dcgan.loss names."""
     generator_loss: float
-    """The same of the generator."""
+    """Mean over the epoch, of the generator's loss."""
     real_score: float
     """Mean of the discriminator's output (a logit) for real images."""
     fake_score: float
@@ -71,9 +71,9 @@ class DcganEpoch:
     diversity: float
     """Spread of generated pictures of the same findings, as a multiple of the real ones'."""
     train_seconds: float
-    """That the epoch's steps took."""
+    """Seconds that the epoch's steps took."""
     images_per_second: float
-    """In these seconds."""
+    """Images per second of these steps."""
     reused: bool
     """True: it was read from the store."""
 
@@ -99,7 +99,7 @@ class SrganEpoch:
     seed: int
     """Seed of the training."""
     epoch: int
-    """From 1."""
+    """Epoch, from 1."""
     part: Literal["pixel", "adversarial"]
     """pixel, then adversarial."""
     pixel_loss: float
@@ -117,9 +117,9 @@ class SrganEpoch:
     bicubic_psnr_db: float
     """dB: the same of bicubic interpolation."""
     train_seconds: float
-    """That the epoch's steps took."""
+    """Seconds that the epoch's steps took."""
     images_per_second: float
-    """In these seconds."""
+    """Images per second of these steps."""
     reused: bool
     """True: it was read from the store."""
 

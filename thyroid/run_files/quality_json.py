@@ -56,7 +56,7 @@ class SuperResolution:
     ssim: dict[Way, float | None]
     """Structural similarity, to 1."""
     kernel_distance: dict[Way, float | None]
-    """None where images are too few."""
+    """None: too few images."""
     images: int
 
     def __post_init__(self) -> None:

@@ -24,7 +24,7 @@ class Trial:
     """Outcome of one trial."""
 
     number: int
-    """From 0."""
+    """Number of the trial, from 0."""
     state: Literal["complete", "pruned", "failed"]
     """pruned: stopped at a rung."""
     macro_f1: float | None = None
@@ -35,9 +35,9 @@ class Trial:
     compute: float | None = None
     """Stage-seconds of all its stages, as if nothing were shared."""
     epochs: int
-    """That its classifiers were trained for."""
+    """Epochs that its classifiers were trained for."""
     seconds: float | None = None
-    """From its beginning to its end, waiting included; None of a recalled trial."""
+    """Seconds from beginning to end, waiting included; None: a trial of a warm start."""
     computed: float | None = None
     """Stage-seconds of the stages that were computed for it."""
     reused_stages: int | None = None
@@ -51,7 +51,7 @@ class Trial:
     chosen: int = 0
     """1: its recipe was taken; else 0."""
     reason: str = ""
-    """Why it was stopped or failed, or which run it was recalled from."""
+    """Why it was stopped or failed, or the run that a warm start took it from."""
     parameters: dict[str, Any]
     """Parameters of the trial by name; each is a column `param_NAME`."""
 

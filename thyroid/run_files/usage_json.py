@@ -68,7 +68,7 @@ class Usage:
 
     format_version: int = 1
     budget: SearchBudget | None
-    """None unless something was searched by `thyroid search` or `demo`."""
+    """Limits of a search; None: nothing was searched."""
     purposes: tuple[Hours, ...]
 
 

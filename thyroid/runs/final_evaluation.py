@@ -69,7 +69,7 @@ def _copy(artifact: Path, names: Sequence[str], folder: Path) -> None:
 
 def _write_metrics(run: Path, experiment: Experiment, store: Store) -> None:
     """Write metrics.jsonl and tensorboard/: of each seed's generators and classifier, but not of
-    its judge.
+    its label filter.
     """
     recipe, digest = experiment.recipe, experiment.dataset.digest
     lines = []
