@@ -225,7 +225,7 @@ class Comparison:
     tables: list[Table]
     """Baselines, then ablations, as soon as one is done."""
     levels: Range | None
-    """Of the differences' intervals."""
+    """Levels of the differences' intervals."""
     flat_intervals: bool
     """True: some interval has no width."""
     verdict: ComparisonVerdict
