@@ -8,7 +8,7 @@ from tests.toy import write_toy
 
 SHORT = ["--input.size", "32", "--network.width", "4", "--schedule.warmup-epochs", "0"]
 SHORT += ["--schedule.constant-epochs", "2", "--schedule.decay-epochs", "1"]
-SHORT += ["--schedule.segment-epochs", "1"]
+SHORT += ["--schedule.segment-epochs", "1", "--split.folds", "1"]
 FEW = [*SHORT, "--mixing.synthetic-share", "0", "--mixing.final-share", "0"]
 
 TINY = ["--dcgan.latent", "8", "--dcgan.width", "4", "--dcgan.batch-size", "16"]

@@ -39,8 +39,9 @@ DCGAN_SIZES = (8, 16, 32, 64, 128)
 
 
 def split(config: SplitConfig, dataset: str) -> Stage:
-    """The patients of each part."""
-    return Stage(kind="split", config=config, dataset=dataset)
+    """The patients of each part, where one fold is the validation part."""
+    counted = dataclasses.replace(config, folds=config.folds or 1)
+    return Stage(kind="split", config=counted, dataset=dataset)
 
 
 def classifier(recipe: Recipe, dataset: str, seed: int) -> list[Stage]:

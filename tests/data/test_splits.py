@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.data.make import dataset_in_memory
 from thyroid.data.dataset import Dataset
-from thyroid.data.splits import PARTS, LeakError, Split, assert_disjoint, make_split
+from thyroid.data.splits import PARTS, LeakError, Split, assert_disjoint, make_split, with_folds
 from thyroid.errors import InputError
 from thyroid.recipe import SplitConfig
 
@@ -157,3 +157,70 @@ def test_planted_leaks_are_caught():
         assert_disjoint(dataset, moved)
     with pytest.raises(LeakError, match="row 60 of 60"):
         assert_disjoint(dataset, replace(split, test=np.array([60])))
+
+
+@given(
+    rows=_rows(), folds=st.integers(2, 6), test=st.sampled_from([0.0, 0.2]), seed=st.integers(0, 99)
+)
+@settings(max_examples=60, deadline=None)
+def test_each_patient_is_validated_in_one_fold(rows, folds, test, seed):
+    dataset = _dataset(rows)
+    config = SplitConfig(folds=folds, test=test, seed=seed)
+    try:
+        splits = [make_split(dataset, replace(config, fold=fold)) for fold in range(folds)]
+    except InputError as refusal:  # a class whose patients outside of the test part are one
+        assert "has no patient in the training part" in str(refusal)
+        return
+    validated = [p for split in splits for p in _patients(dataset, split.validation)]
+    tested = [_patients(dataset, split.test) for split in splits]
+    assert all(each == tested[0] for each in tested)
+    assert len(validated) == len(set(validated))
+    assert set(validated) | tested[0] == set(dataset.patients)
+    sizes = [len(_patients(dataset, split.validation)) for split in splits]
+    assert max(sizes) - min(sizes) <= 1
+    reordered = _dataset(rows[::-1])
+    for fold, split in enumerate(splits):
+        other = make_split(reordered, replace(config, fold=fold))
+        for name in PARTS:
+            own = _patients(dataset, getattr(split, name))
+            assert _patients(reordered, getattr(other, name)) == own
+
+
+def test_folds_have_as_many_patients_of_each_kind():
+    rows = [(f"{f}{i}", "c", f) for f in FINDINGS for i in range(20)]
+    dataset = _dataset(rows)
+    for fold in range(5):
+        split = make_split(dataset, SplitConfig(folds=5, fold=fold, test=0.0))
+        assert dataset.images["findings"][
+            split.validation
+        ].value_counts().to_dict() == dict.fromkeys(FINDINGS, 4)
+
+
+def test_centres_are_folds():
+    rows = [(f"{k}{i}", f"centre-{i % 3}", k) for k in "abc" for i in range(30)]
+    dataset = _dataset(rows)
+    config = with_folds(dataset, SplitConfig(folds_by="centre", test=0.0))
+    assert config.folds == 3
+    for fold in range(3):
+        split = make_split(dataset, replace(config, fold=fold))
+        assert set(dataset.images["centre"][split.validation]) == {f"centre-{fold}"}
+        assert f"centre-{fold}" not in set(dataset.images["centre"][split.train])
+    left_out = with_folds(dataset, replace(config, folds=None, leave_out_centre="centre-1"))
+    assert left_out.folds == 2
+    travelling = _dataset([*rows, ("a0", "centre-1", "a")])
+    with pytest.raises(InputError, match=r"'a0' was seen at centres 'centre-0', 'centre-1'"):
+        make_split(travelling, config)
+    with pytest.raises(InputError, match="needs patients of two centres"):
+        with_folds(_dataset([(p, "c", k) for p, _, k in rows]), SplitConfig(folds_by="centre"))
+
+
+def test_five_folds_where_each_leaves_a_training_patient_of_each_class():
+    def folds(patients, **config):
+        rows = [(f"{k}{i}", "c", k) for k in "abc" for i in range(patients)]
+        return with_folds(_dataset(rows), SplitConfig(**config)).folds
+
+    assert folds(10) == 5
+    assert folds(3) == 5  # a class has two patients outside of the test part
+    assert folds(2) == 1
+    assert folds(2, test=0.0) == 5
+    assert folds(10, folds=3) == 3

@@ -40,7 +40,7 @@ def train(
     with filling(dataset, run, recipe, fields, options) as (given, options):
         if dry_run:
             setup = set_up(given, options)
-            _tell_plan(setup.experiment(options.seeds), open_store(setup.store))
+            _tell_plan(setup.experiment(options.seeds, of_one_split=3), open_store(setup.store))
         else:
             tell_report(train_recipe(given, options).folder)
 

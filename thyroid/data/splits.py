@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter, defaultdict
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,9 @@ from thyroid.errors import InputError
 from thyroid.recipe import SplitConfig
 
 PARTS = ("train", "validation", "test")
+
+DEFAULT_FOLDS = 5
+"""Folds of a run that is not told how many, where there are patients enough."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,45 +33,118 @@ class LeakError(AssertionError):
 def make_split(dataset: Dataset, config: SplitConfig) -> Split:
     """Deal patients to parts, class by class, with single and cross images alike.
 
-    Fractions are shares of patients. Each class gets a training patient first, then a test patient,
-    then a validation patient, then as many as the fractions say (largest remainder). A patient with
-    images of several labels is dealt once, under the rarest label. With `leave_out_centre`, the
-    test part is everyone ever seen at that centre, and the others are dealt to the other two parts.
+    With one fold, fractions are shares of patients. Each class gets a training patient first, then
+    a test patient, then a validation patient, then as many as the fractions say (largest
+    remainder). With several folds, the test part is dealt likewise, and the other patients, those
+    of each class in turn, to the folds; fold `config.fold` is the validation part, and the other
+    folds are the training part. With `folds_by` centre, the patients of a centre are one fold.
 
-    The result depends on the seed and the patients, not on the order of rows.
+    A patient with images of several labels is dealt once, under the rarest label. With
+    `leave_out_centre`, the test part is everyone ever seen at that centre.
+
+    The result depends on the seed and the patients, not on the order of rows. The test part is the
+    same in every fold.
 
     Raises
     ------
     InputError : there is only one class, a class has fewer than two patients or no training
-        patient, or the centre is unknown.
+        patient, the centre is unknown, or a patient belongs to the folds of two centres.
     """
     _require_learnable(dataset)
-    shares = {"validation": config.validation, "test": config.test}
+    several = (config.folds or 1) > 1
+    shares = {"validation": 0.0 if several else config.validation, "test": config.test}
     part_of: dict[str, str] = {}
     if config.leave_out_centre is not None:
         part_of = dict.fromkeys(_patients_at(dataset, config.leave_out_centre), "test")
         shares["test"] = 0.0
-    for patients in _strata(dataset, config.seed).values():
+    strata = _strata(dataset, config.seed)
+    for patients in strata.values():
         free = [patient for patient in patients if patient not in part_of]
         part_of.update(zip(free, _deal(len(free), shares), strict=True))
+    if several:
+        developing = [p for patients in strata.values() for p in patients if part_of[p] == "train"]
+        fold_of = _folds(dataset, developing, config)
+        part_of |= {p: "validation" for p in developing if fold_of[p] == config.fold}
 
     parts = np.array([part_of[patient] for patient in dataset.patients])
     split = Split(**{name: np.flatnonzero(parts == name) for name in PARTS})
     untrained = set(range(len(dataset.info.classes))) & set(dataset.labels.tolist())
     untrained -= set(dataset.labels[split.train].tolist())
     if untrained:
-        where = (
-            f"all patients of this class are seen at centre {config.leave_out_centre!r}; "
-            "leave out another centre"
-            if config.leave_out_centre is not None
-            else "its patients also show rarer classes; choose another split seed or add patients"
-        )
+        if config.leave_out_centre is not None:
+            where = (
+                f"all patients of this class are seen at centre {config.leave_out_centre!r}; "
+                "leave out another centre"
+            )
+        elif several:
+            where = f"all its patients are in fold {config.fold}; choose fewer folds, or --folds 1"
+        else:
+            where = (
+                "its patients also show rarer classes; choose another split seed or add patients"
+            )
         raise InputError(
             f"class {dataset.info.classes[min(untrained)]!r} has no patient in the training part: "
             + where
         )
     assert_disjoint(dataset, split)
     return split
+
+
+def with_folds(dataset: Dataset, config: SplitConfig) -> SplitConfig:
+    """Decide how many folds there are, where the configuration leaves it open.
+
+    Raises
+    ------
+    InputError : folds by centre are asked for, and the patients are of one centre, or of more
+        centres than the folds asked for.
+    """
+    if config.folds_by == "centre":
+        test = set(make_split(dataset, replace(config, folds=1, folds_by="patient")).test.tolist())
+        developing = [row for row in range(len(dataset)) if row not in test]
+        centres = sorted(set(dataset.images["centre"].iloc[developing]))
+        if len(centres) < 2:
+            raise InputError(
+                f"--folds centre needs patients of two centres: data set {dataset.info.name!r} "
+                f"has those of {', '.join(map(repr, centres))} outside of the test part"
+            )
+        return replace(config, folds=len(centres))
+    if config.folds is not None:
+        return config
+    return replace(config, folds=DEFAULT_FOLDS if _can_be_validated(dataset, config) else 1)
+
+
+def _can_be_validated(dataset: Dataset, config: SplitConfig) -> bool:
+    """Return True if the default number of folds leaves each class something to train on."""
+    try:
+        for fold in range(DEFAULT_FOLDS):
+            parts = make_split(dataset, replace(config, folds=DEFAULT_FOLDS, fold=fold))
+            if not len(parts.validation):
+                return False
+    except InputError:
+        return False
+    return True
+
+
+def _folds(dataset: Dataset, patients: list[str], config: SplitConfig) -> dict[str, int]:
+    """Return the fold of each patient; `patients` has those of a class after one another."""
+    assert config.folds is not None
+    if config.folds_by == "patient":
+        return {patient: place % config.folds for place, patient in enumerate(patients)}
+    chosen = set(patients)
+    seen_at: dict[str, set[str]] = defaultdict(set)
+    for patient, centre in zip(dataset.patients, dataset.images["centre"], strict=True):
+        if patient in chosen:
+            seen_at[patient].add(centre)
+    travelled = [patient for patient in patients if len(seen_at[patient]) > 1]
+    if travelled:
+        raise InputError(
+            f"patient {travelled[0]!r} was seen at centres "
+            f"{', '.join(map(repr, sorted(seen_at[travelled[0]])))}, which are folds of their own: "
+            "use --folds 5"
+        )
+    centres = sorted({centre for of_patient in seen_at.values() for centre in of_patient})
+    number = {centre: place for place, centre in enumerate(centres)}
+    return {patient: number[min(seen_at[patient])] for patient in patients}
 
 
 def assert_disjoint(dataset: Dataset, split: Split) -> None:

@@ -13,8 +13,16 @@ from thyroid.errors import InputError
 class SplitConfig:
     """The split of patients into training, validation and test part."""
 
+    folds: int | None = None
+    """Parts of the patients that are validated in turn, each by a network that was trained on the
+    others; 1: one split, by `validation`; default: 5 where every fold leaves a training patient of
+    each class, else 1."""
+    folds_by: Literal["patient", "centre"] = "patient"
+    """`centre`: each centre is one fold, validated by a network that never saw it."""
+    fold: int = 0
+    """The fold that is the validation part. A run sets it: it trains a network for each."""
     validation: float = 0.2
-    """Share of patients used to choose between recipes, 0 to 0.9."""
+    """Share of patients used to choose between recipes where there is one split, 0 to 0.9."""
     test: float = 0.2
     """Share of patients read once, by the final evaluation; 0 when the test set lies elsewhere."""
     seed: int = 0
@@ -24,6 +32,8 @@ class SplitConfig:
 
     def __post_init__(self) -> None:
         require_within("split", self, validation=(0.01, 0.9), test=(0, 0.9))
+        if self.folds is not None:
+            require_within("split", self, folds=(1, 1000), fold=(0, self.folds - 1))
         if self.leave_out_centre is None and self.validation + self.test >= 1:
             raise InputError(
                 f"split.validation {self.validation} and split.test {self.test} leave no patient "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -42,6 +42,15 @@ class Recipe:
     """Training of the label filter, a small network on real training images alone. It filters
     synthetic images by label; super-resolution and quality compare its features."""
     execution: ExecutionConfig = field(default_factory=ExecutionConfig)
+
+    @property
+    def folds(self) -> int:
+        """Number of folds, of each of which one network is trained."""
+        return self.split.folds or 1
+
+    def in_fold(self, fold: int) -> Recipe:
+        """Return the recipe of the network that this fold validates."""
+        return replace(self, split=replace(self.split, fold=fold))
 
     @property
     def synthetic(self) -> bool:

@@ -1,7 +1,7 @@
-"""RUN/metrics.jsonl: what the final trainings yielded, a line for each seed and epoch.
+"""RUN/metrics.jsonl: what the final trainings yielded, a line for each network and epoch.
 
-Of each seed the generators, where the recipe has synthetic images, then the classifier. The
-classifier that the label filter uses is not listed.
+Of each fold and seed the generators, where the recipe has synthetic images, then the classifier.
+The classifier that the label filter uses is not listed.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ class ClassifierEpoch:
     stage: Literal["classifier"] = "classifier"
     seed: int
     """Seed of the training."""
+    fold: int = 0
+    """Fold that validates the network; 0 where there is one split."""
     epoch: int
     """Epoch, from 1."""
     phase: Literal["single", "cross", "mixed"]
@@ -58,6 +60,8 @@ class DcganEpoch:
     stage: Literal["dcgan"] = "dcgan"
     seed: int
     """Seed of the training."""
+    fold: int = 0
+    """Fold that validates the network; 0 where there is one split."""
     epoch: int
     """Epoch, from 1."""
     discriminator_loss: float
@@ -85,6 +89,8 @@ class GeneratorFit:
     stage: Literal["generator"] = "generator"
     seed: int
     """Seed of the training."""
+    fold: int = 0
+    """Fold that validates the network; 0 where there is one split."""
     images: int
     """Training images that it was handed."""
     reused: bool
@@ -98,6 +104,8 @@ class SrganEpoch:
     stage: Literal["srgan"] = "srgan"
     seed: int
     """Seed of the training."""
+    fold: int = 0
+    """Fold that validates the network; 0 where there is one split."""
     epoch: int
     """Epoch, from 1."""
     part: Literal["pixel", "adversarial"]
@@ -131,6 +139,8 @@ class SynthesisedGroup:
     stage: Literal["synthesis"] = "synthesis"
     seed: int
     """Seed of the generators."""
+    fold: int = 0
+    """Fold that validates the network; 0 where there is one split."""
     findings: str
     """Classes that the images show, joined by `;`."""
     made: int

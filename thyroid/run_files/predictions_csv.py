@@ -1,8 +1,16 @@
-"""RUN/predictions/PART-seedS.csv: a model's probabilities of some images, beside the truth."""
+"""RUN/predictions: probabilities of some images, beside the truth.
+
+validation-seedS.csv            each image of a validation part, predicted by the network that was
+                                not trained on it: with several folds, all but the test images
+test-seedS.csv                  the test part; with several folds, the mean of their networks
+networks/test-foldF-seedS.csv   the test part, predicted by one network
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +34,8 @@ class Predictions:
     """The columns image_id, patient_id, centre, label (a class) and findings (";"-joined)."""
     probabilities: Floats
     """(N, C), rows summing to 1, columns in the order of `classes`."""
+    folds: Ints | None = None
+    """(N,) fold whose network predicted the image; None: one network, or all of them, did."""
 
     @property
     def labels(self) -> Ints:
@@ -39,8 +49,10 @@ class Predictions:
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
-    """Write CSV: the image's columns, then p_CLASS of each class in full precision."""
+    """Write CSV: the image's columns, its fold, and p_CLASS of each class in full precision."""
     table = predictions.images[list(COLUMNS)].copy()
+    if predictions.folds is not None:
+        table["fold"] = predictions.folds
     for c, name in enumerate(predictions.classes):
         table[f"p_{name}"] = predictions.probabilities[:, c]
     table.to_csv(path, index=False, lineterminator="\n")
@@ -83,4 +95,69 @@ def read_predictions(path: Path, classes: tuple[str, ...]) -> Predictions:
             f"{path}, row {wrong[0] + 2}: the probabilities are not at least 0 with sum 1: "
             "run the command that made it again."
         )
-    return Predictions(classes=classes, images=table[list(COLUMNS)], probabilities=probabilities)
+    return Predictions(
+        classes=classes,
+        images=table[list(COLUMNS)],
+        probabilities=probabilities,
+        folds=_folds(path, table) if "fold" in table else None,
+    )
+
+
+def out_of_fold(by_fold: Sequence[Predictions]) -> Predictions:
+    """Put the validation parts of all folds behind one another.
+
+    >>> images = pd.DataFrame({name: ["x"] for name in COLUMNS})
+    >>> one = Predictions(classes=("x",), images=images, probabilities=np.ones((1, 1)))
+    >>> out_of_fold([one, one]).folds
+    array([0, 1])
+    """
+    if len(by_fold) == 1:
+        return by_fold[0]
+    return Predictions(
+        classes=by_fold[0].classes,
+        images=pd.concat([p.images for p in by_fold], ignore_index=True),
+        probabilities=np.concatenate([p.probabilities for p in by_fold]),
+        folds=np.repeat(np.arange(len(by_fold)), [len(p.images) for p in by_fold]),
+    )
+
+
+def ensemble(networks: Sequence[Predictions]) -> Predictions:
+    """Average the probabilities of networks that predict the same images."""
+    probabilities = np.mean([p.probabilities for p in networks], axis=0)
+    return replace(networks[0], probabilities=probabilities)
+
+
+def network_file(seed: int, fold: int) -> str:
+    """Return the name of the file in networks/ that holds one network's test predictions."""
+    return f"test-fold{fold}-seed{seed}.csv"
+
+
+def read_networks(folder: Path, classes: tuple[str, ...]) -> dict[tuple[int, int], Predictions]:
+    """Return the test predictions of each network in predictions/networks, by (seed, fold).
+
+    Raises
+    ------
+    InputError
+        When a file cannot be read, or two are of different images.
+    """
+    found = {}
+    for path in folder.glob("test-fold*-seed*.csv"):
+        match = re.fullmatch(r"test-fold(\d+)-seed(\d+)\.csv", path.name)
+        if match:
+            found[int(match[2]), int(match[1])] = read_predictions(path, classes)
+    ordered = {network: found[network] for network in sorted(found)}
+    tables = [predictions.images for predictions in ordered.values()]
+    if any(not table.equals(tables[0]) for table in tables):
+        raise InputError(
+            f"{folder}: the networks' test images differ: run the command that made them again."
+        )
+    return ordered
+
+
+def _folds(path: Path, table: pd.DataFrame) -> Ints:
+    try:
+        return table["fold"].to_numpy(dtype=np.int64)
+    except (ValueError, TypeError, OverflowError):
+        raise InputError(
+            f"{path} has a fold that is no number: run the command that made it again."
+        ) from None

@@ -1,4 +1,7 @@
-"""RUN/split.csv: the part of each image. The split stage's artifact has the same file."""
+"""RUN/split.csv: the part of each image, and its fold where there are several.
+
+The split stage's artifact has the same file, about one fold.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +23,10 @@ class SplitImage:
 
     image_id: str
     """Identifier of the image in its data set."""
-    part: Literal["train", "validation", "test"]
-    """A patient's images are in one part."""
+    part: Literal["train", "validation", "test", "development"]
+    """A patient's images are in one part; `development`: in the folds of a run with several."""
+    fold: int | None = None
+    """The fold that validates the image; None: of a run with one fold, or a test image."""
 
 
 COLUMNS = tuple(field.name for field in fields(SplitImage))
@@ -49,8 +54,13 @@ def read_split(folder: Path) -> list[SplitImage]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             header, *rows = csv.reader(file)
-        return [from_json(SplitImage, dict(zip(header, row, strict=True))) for row in rows]
-    except (OSError, ValueError, TypeError, csv.Error, InputError):
+        return [_image(dict(zip(header, row, strict=True))) for row in rows]
+    except (OSError, ValueError, TypeError, csv.Error, KeyError, InputError):
         raise InputError(
             f"{path} is no table of image_id and part: run the command that made it again."
         ) from None
+
+
+def _image(row: dict[str, str]) -> SplitImage:
+    fold = int(row["fold"]) if row["fold"] else None
+    return from_json(SplitImage, {**row, "fold": fold})

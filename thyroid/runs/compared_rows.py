@@ -14,7 +14,7 @@ from thyroid.files import cannot_write, remove_at_once
 from thyroid.networks.build import parameters
 from thyroid.recipe import Recipe
 from thyroid.run_files import rows_json
-from thyroid.run_files.predictions_csv import read_predictions
+from thyroid.run_files.predictions_csv import Predictions, out_of_fold, read_predictions
 from thyroid.run_files.rows_json import ComparedRow
 from thyroid.runs.compared_recipes import Row, changes_of, chosen
 from thyroid.runs.experiment import Experiment
@@ -31,31 +31,41 @@ def tuned(
     store: Store,
     runner: Runner,
 ) -> tuple[list[Row], dict[str, list[Stage]]]:
-    """Each row with the one of its recipes that the first seed's validation images choose (see
-    `chosen`); and the stages that could be made of what was tried, by the proposal.
+    """Each row with the one of its recipes that the first seed's networks choose by the images that
+    they were not trained on (see `chosen`); and the stages that could be made of what was tried, by
+    the proposal.
 
     Parameters
     ----------
     tried : of each row, as `candidates` has them: the row's own recipe first
     """
-    validated = [
-        [pipeline.prediction(recipe, dataset.digest, 0, "validation") for recipe in recipes]
-        for recipes in tried
-    ]
-    bring_about([stage for of_row in validated for stage in of_row], runner)
+
+    def in_each_fold(recipe: Recipe) -> list[Stage]:
+        return [
+            pipeline.prediction(recipe.in_fold(fold), dataset.digest, 0, "validation")
+            for fold in range(recipe.folds)
+        ]
+
+    def held_out(stages: Sequence[Stage]) -> Predictions | None:
+        folders = [store.open(stage.key) for stage in stages]
+        found = [read_predictions(f / FILE, classes) for f in folders if f is not None]
+        return out_of_fold(found) if len(found) == len(stages) else None  # None: one diverged
+
+    classes = dataset.info.classes
+    validated = [[in_each_fold(recipe) for recipe in recipes] for recipes in tried]
+    bring_about([s for of_row in validated for stages in of_row for s in stages], runner)
     better = []
     needs: dict[str, list[Stage]] = {}
-    for row, recipes, stages in zip(rows, tried, validated, strict=True):
-        folders = [store.open(stage.key) for stage in stages]  # None: it diverged
-        classes = dataset.info.classes
-        best = chosen([None if f is None else read_predictions(f / FILE, classes) for f in folders])
+    for row, recipes, of_recipe in zip(rows, tried, validated, strict=True):
+        predicted = [held_out(stages) for stages in of_recipe]
+        best = chosen(predicted)
         if best is None:
             raise InputError(f"No recipe of {row.title} could be trained: lower its learning rate.")
         among = max(1, row.trials) + len(recipes) - 1  # what was given counts once
         better.append(dataclasses.replace(row, recipe=recipes[best], trials=among))
-        for number, (stage, folder) in enumerate(zip(stages, folders, strict=True)):
-            if folder is not None and number != best:  # that one is trained with every seed
-                needs[f"{row.name}, recipe {number}"] = [stage]
+        for number, (stages, found) in enumerate(zip(of_recipe, predicted, strict=True)):
+            if found is not None and number != best:  # that one is trained with every seed
+                needs[f"{row.name}, recipe {number}"] = stages
     return better, needs
 
 
@@ -64,8 +74,9 @@ def copy_rows(run: Path, method: Experiment, rows: Sequence[Row], store: Store) 
     with cannot_write(run):
         remove_at_once(run / rows_json.FOLDER)
         for row in rows[1:]:
-            predicted = method.of(row.recipe).predictions()
-            copy_predictions(predicted, store, run / rows_json.FOLDER / row.name / "predictions")
+            own = method.of(row.recipe)
+            folder = run / rows_json.FOLDER / row.name / "predictions"
+            copy_predictions(own.predictions(), own, store, folder)
 
 
 def write_rows(run: Path, method: Experiment, rows: Sequence[Row], store: Store | None) -> None:
@@ -73,12 +84,15 @@ def write_rows(run: Path, method: Experiment, rows: Sequence[Row], store: Store 
     digest, classes = method.dataset.digest, len(method.dataset.info.classes)
     listed = []
     for row in rows:
-        trainings = [pipeline.classifier(row.recipe, digest, seed) for seed in method.seeds]
+        networks = method.of(row.recipe).networks
+        trainings = [
+            pipeline.classifier(row.recipe.in_fold(fold), digest, seed) for seed, fold in networks
+        ]
         seconds = 0.0
         if store is not None:
             for stage in (stage for stages in trainings for stage in stages):
                 metrics = reread(opened(stage, store))
-                seconds += sum(m["train_seconds"] for m in metrics) / len(method.seeds)
+                seconds += sum(m["train_seconds"] for m in metrics) / len(networks)
         listed.append(
             ComparedRow(
                 name=row.name,

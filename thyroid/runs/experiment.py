@@ -1,10 +1,11 @@
-"""A recipe, the images that it is trained and tested on, and the seeds: what a run evaluates."""
+"""A recipe, the images that it is trained and tested on, its folds and seeds."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from thyroid import pipeline
 from thyroid.data.dataset import Dataset
@@ -12,9 +13,28 @@ from thyroid.recipe import MixingConfig, Recipe
 from thyroid.stage import Stage
 
 
+class Network(NamedTuple):
+    """One training of a recipe."""
+
+    seed: int
+    fold: int
+    """The fold that validates it; 0 where there is one split."""
+
+    @property
+    def name(self) -> str:
+        """Name of its files: `fold2-seed0`."""
+        return f"fold{self.fold}-seed{self.seed}"
+
+
+def network_of(predicted: Stage) -> Network:
+    """Return the network whose predictions a stage makes."""
+    model = predicted.inputs["model"]
+    return Network(seed=model.config.seed, fold=model.inputs["split"].config.fold)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Experiment:
-    """One recipe, trained once with each seed; `recipe.execution` is resolved."""
+    """One recipe, trained once for each fold and seed; `recipe.execution` is resolved."""
 
     dataset: Dataset
     recipe: Recipe
@@ -34,63 +54,76 @@ class Experiment:
         """The same on real images alone, of as many steps."""
         return self.of(without_synthetic(self.recipe))
 
+    @property
+    def networks(self) -> list[Network]:
+        """The trainings, those of the first seed first."""
+        return [Network(s, fold) for s in self.seeds for fold in range(self.recipe.folds)]
+
     def stages(self) -> list[Stage]:
         """All stages of the final evaluation."""
         return [stage for stages in self.needs().values() for stage in stages]
 
     def needs(self) -> dict[str, list[Stage]]:
-        """Stages of the final evaluation, by their user, such as `seed 0`.
+        """Stages of the final evaluation, by their user, such as `seed 0` or `seed 0, fold 2`.
 
         A recipe with synthetic images is also trained without them, which measures their gain, and
-        the first seed's synthetic images are compared with real ones. With a cross phase, the
-        networks are also tested before it, which measures what they forget. The first seed's
+        the first network's synthetic images are compared with real ones. With a cross phase, the
+        networks are also tested before it, which measures what they forget. The first network's
         errors are looked at closely.
         """
         needs: dict[str, list[Stage]] = {}
-        for seed in self.seeds:
-            one = dataclasses.replace(self, seeds=[seed])
-            needs[f"seed {seed}"] = one.predictions()
+        for network in self.networks:
+            named = self.name_of(network)
+            needs[named] = self.predictions([network])
             if self.recipe.cross.order == "retrain":
-                needs[f"seed {seed}"] += one.predictions(before_cross=True)
+                needs[named] += self.predictions([network], before_cross=True)
             if self.recipe.synthetic:
-                needs[f"seed {seed}, without synthetic images"] = one.real_only.predictions()
-        first = needs[f"seed {self.seeds[0]}"]
+                needs[f"{named}, without synthetic images"] = self.real_only.predictions([network])
+        first = needs[self.name_of(self.networks[0])]
         if self.recipe.synthetic:
             first.append(self.quality())
         first.append(self.cases())
         return needs
 
-    def predictions(self, *, before_cross: bool = False) -> list[Stage]:
-        """Predictions of every seed for the validation part and, if there is one, the test part.
+    def name_of(self, network: Network) -> str:
+        """Return a network's name for readers: `seed 0`, or `seed 0, fold 2`."""
+        fold = f", fold {network.fold}" if self.recipe.folds > 1 else ""
+        return f"seed {network.seed}{fold}"
+
+    def predictions(
+        self, networks: Sequence[Network] | None = None, *, before_cross: bool = False
+    ) -> list[Stage]:
+        """Predictions of networks for their validation part and, if there is one, the test part.
 
         Nothing else reads the test part. With `before_cross`, the networks are those at the end of
         their single phase.
+
+        Parameters
+        ----------
+        networks : default: all
         """
-        recipe, digest = self.recipe, self.dataset.digest
+        digest, split = self.dataset.digest, self.recipe.split
         parts = ["validation"]
-        split = recipe.split
         if self.test_set is not None or split.test > 0 or split.leave_out_centre is not None:
             parts.append("test")
-        return [
-            pipeline.prediction(
-                recipe,
-                digest,
-                seed,
-                part,
-                model=pipeline.before_cross(recipe, digest, seed) if before_cross else None,
-                test_set=None if self.test_set is None else self.test_set.digest,
-            )
-            for seed in self.seeds
-            for part in parts
-        ]
+        found = []
+        for seed, fold in self.networks if networks is None else networks:
+            recipe = self.recipe.in_fold(fold)
+            model = pipeline.before_cross(recipe, digest, seed) if before_cross else None
+            test_set = None if self.test_set is None else self.test_set.digest
+            found += [
+                pipeline.prediction(recipe, digest, seed, part, model=model, test_set=test_set)
+                for part in parts
+            ]
+        return found
 
     def quality(self) -> Stage:
-        """Quality of the first seed's synthetic images."""
-        return pipeline.quality(self.recipe, self.dataset.digest, self.seeds[0])
+        """Quality of the first network's synthetic images."""
+        return pipeline.quality(self.recipe.in_fold(0), self.dataset.digest, self.seeds[0])
 
     def cases(self) -> Stage:
-        """Cases of the first seed, on test images if there are any, else on validation images."""
-        return pipeline.cases(dataclasses.replace(self, seeds=self.seeds[:1]).predictions()[-1])
+        """Cases of the first network, on test images if there are any, else on validation ones."""
+        return pipeline.cases(self.predictions(self.networks[:1])[-1])
 
 
 def without_synthetic(recipe: Recipe) -> Recipe:

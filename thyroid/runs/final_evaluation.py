@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from thyroid import pipeline
 from thyroid.execution.in_process import Runner, bring_about, opened, reread
 from thyroid.files import cannot_write, remove_at_once, replace_file
-from thyroid.run_files import cases_json, quality_json, split_csv
+from thyroid.run_files import cases_json, quality_json
 from thyroid.run_files.metrics_jsonl import metrics_of, write_metrics
-from thyroid.runs.experiment import Experiment
+from thyroid.run_files.predictions_csv import (
+    ensemble,
+    network_file,
+    out_of_fold,
+    read_predictions,
+    write_predictions,
+)
+from thyroid.run_files.split_csv import SplitImage, read_split, write_split
+from thyroid.runs.experiment import Experiment, network_of
 from thyroid.runs.tensorboard import write_tensorboard
 from thyroid.stage import Stage
 from thyroid.stages import predict_part, synthesise
@@ -23,7 +33,8 @@ EXAMPLES = 6
 
 
 def evaluate(run: Path, experiment: Experiment, store: Store, runner: Runner) -> None:
-    """Train the recipe with every seed, predict validation and test, and fill the run folder.
+    """Train the recipe in every fold with every seed, predict validation and test, and fill the
+    run folder.
 
     Raises
     ------
@@ -42,10 +53,11 @@ def write_results(run: Path, experiment: Experiment, store: Store) -> None:
     with cannot_write(run):
         _write_metrics(run, experiment, store)
         predicted = experiment.predictions()
-        copy_predictions(predicted, store, folder)
-        parts, model = predicted[0].inputs["split"], predicted[0].inputs["model"]
-        replace_file(opened(parts, store) / split_csv.FILE, run / split_csv.FILE)
-        _copy(opened(model, store), (WEIGHTS, MODEL), run / "model")
+        copy_predictions(predicted, experiment, store, folder)
+        _write_split(run, predicted, experiment, store)
+        for stage in predicted:
+            model = opened(stage.inputs["model"], store)
+            _copy(model, (WEIGHTS, MODEL), run / "model" / network_of(stage).name)
         _copy(
             opened(experiment.cases(), store),
             (cases_json.IMAGES, cases_json.HEAT, cases_json.FILE),
@@ -53,44 +65,84 @@ def write_results(run: Path, experiment: Experiment, store: Store) -> None:
         )
         if recipe.cross.order == "retrain":
             before = experiment.predictions(before_cross=True)
-            copy_predictions(before, store, folder / "before-cross")
+            copy_predictions(before, experiment, store, folder / "before-cross")
         if recipe.synthetic:
-            copy_predictions(
-                experiment.real_only.predictions(), store, folder / "without-synthetic"
-            )
+            real_only = experiment.real_only.predictions()
+            copy_predictions(real_only, experiment, store, folder / "without-synthetic")
             _copy_synthetic(run, experiment.quality(), store)
 
 
 def _copy(artifact: Path, names: Sequence[str], folder: Path) -> None:
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for name in names:
         replace_file(artifact / name, folder / name)
 
 
+def _write_split(
+    run: Path, predicted: Sequence[Stage], experiment: Experiment, store: Store
+) -> None:
+    """Write split.csv: the parts of the one split, or of each image its fold."""
+    parts = [
+        read_split(opened(stage.inputs["split"], store))
+        for stage in predicted
+        if stage.config.part == "validation" and network_of(stage).seed == experiment.seeds[0]
+    ]
+    if experiment.recipe.folds == 1:
+        write_split(run, parts[0])
+        return
+    images = []
+    for of_image in zip(*parts, strict=True):
+        fold = next((f for f, image in enumerate(of_image) if image.part == "validation"), None)
+        part: Literal["test", "development"] = "test" if fold is None else "development"
+        images.append(SplitImage(image_id=of_image[0].image_id, part=part, fold=fold))
+    write_split(run, images)
+
+
 def _write_metrics(run: Path, experiment: Experiment, store: Store) -> None:
-    """Write metrics.jsonl and tensorboard/: of each seed's generators and classifier, but not of
-    its label filter.
+    """Write metrics.jsonl and tensorboard/: of each network and its generators, but not of its
+    label filter.
     """
-    recipe, digest = experiment.recipe, experiment.dataset.digest
+    digest = experiment.dataset.digest
     lines = []
-    for seed in experiment.seeds:
+    for seed, fold in experiment.networks:
+        recipe = experiment.recipe.in_fold(fold)
         stages = pipeline.classifier(recipe, digest, seed)
         if recipe.synthetic:
             made = pipeline.synthesis(recipe, digest, seed)
             stages = [s for s in made.lineage() if s.kind in GENERATORS] + stages
         for stage in stages:
-            lines += [metrics_of(line) for line in reread(opened(stage, store))]
+            yielded = reread(opened(stage, store))
+            lines += [dataclasses.replace(metrics_of(line), fold=fold) for line in yielded]
     write_metrics(run, lines)
     write_tensorboard(run)
 
 
-def copy_predictions(stages: Sequence[Stage], store: Store, folder: Path) -> None:
-    """Write each as {validation,test}-seedS.csv."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for stage in stages:
-        part = "validation" if stage.config.part == "validation" else "test"
-        name = f"{part}-seed{stage.inputs['model'].config.seed}.csv"
-        replace_file(opened(stage, store) / predict_part.FILE, folder / name)
+def copy_predictions(
+    stages: Sequence[Stage], experiment: Experiment, store: Store, folder: Path
+) -> None:
+    """Write the predictions of an experiment's networks.
+
+    validation-seedS.csv has each image of the validation parts of all folds, predicted by the
+    network that was not trained on it; test-seedS.csv has the mean of the folds' probabilities; and
+    networks/test-foldF-seedS.csv those of each network.
+    """
+    classes = experiment.dataset.info.classes
+    found = {
+        (stage.config.part == "validation", *network_of(stage)): read_predictions(
+            opened(stage, store) / predict_part.FILE, classes
+        )
+        for stage in stages
+    }
+    (folder / "networks").mkdir(parents=True, exist_ok=True)
+    for seed in experiment.seeds:
+        held_out = [p for (own, s, _), p in found.items() if own and s == seed]
+        tested = [p for (own, s, _), p in found.items() if not own and s == seed]
+        write_predictions(folder / f"validation-seed{seed}.csv", out_of_fold(held_out))
+        if tested:
+            write_predictions(folder / f"test-seed{seed}.csv", ensemble(tested))
+    for (held, seed, fold), predictions in found.items():
+        if not held:
+            write_predictions(folder / "networks" / network_file(seed, fold), predictions)
 
 
 def _copy_synthetic(run: Path, measured: Stage, store: Store) -> None:

@@ -41,7 +41,7 @@ def preflight(experiment: Experiment) -> None:
             raise InputError(f"{dataset.folder} cannot be trained on: {flag.sentence}")
     if experiment.test_set is not None:
         _require_apart(dataset, experiment.test_set)
-    parts = make_split(dataset, recipe.split)
+    splits = [make_split(dataset, recipe.in_fold(f).split) for f in range(recipe.folds)]
     sum_pixels(torch.from_numpy(dataset.counts[:1].astype("float32")), recipe.input.size)
     require_size(recipe.network, recipe.input.size)
     with torch.random.fork_rng():
@@ -50,10 +50,12 @@ def preflight(experiment: Experiment) -> None:
     if recipe.cross.order == "retrain":
         freeze(network, recipe.cross.trainable)
     segments = pipeline.classifier(recipe, dataset.digest, 0)
-    _require_phases(dataset, parts, recipe, segments)
     if recipe.synthetic:
         pipeline.synthesis(recipe, dataset.digest, 0)
-        _require_drawable(dataset, parts, recipe, segments)
+    for parts in splits:
+        _require_phases(dataset, parts, recipe, segments)
+        if recipe.synthetic:
+            _require_drawable(dataset, parts, recipe, segments)
 
 
 def _require_phases(

@@ -1,6 +1,6 @@
 """Writes metrics.jsonl and trials.csv as event files that TensorBoard reads.
 
-RUN/tensorboard/seed-S/           each stage's metrics by epoch, such as `classifier/train_loss`
+RUN/tensorboard/seed-S/fold-F/    each stage's metrics by epoch, such as `classifier/train_loss`
 RUN/tensorboard/search/           searches only: each trial's outcome by its number
 RUN/tensorboard/trials/N/         searches only: trial N's parameters and outcome (HPARAMS)
 
@@ -28,7 +28,7 @@ from thyroid.run_files.trials_csv import COLUMNS, Trial, read_trials
 FOLDER = "tensorboard"
 FILE = "events.out.tfevents.0"
 """TensorBoard looks for `tfevents` in a file's name."""
-ABOUT = ("seed", "epoch")
+ABOUT = ("seed", "fold", "epoch")
 """Numbers of a line of metrics.jsonl that say where it belongs."""
 
 Point = tuple[int, float, dict[str, float]]
@@ -47,9 +47,11 @@ def write_tensorboard(run: Path) -> None:
     new = run / f".{FOLDER}.{uuid.uuid4().hex[:8]}"
     with cannot_write(run / FOLDER):
         try:
-            for seed in dict.fromkeys(line["seed"] for line in lines):
-                points = training_points(line for line in lines if line["seed"] == seed)
-                _write(new / f"seed-{seed}", points)
+            of_network = defaultdict(list)
+            for line in lines:
+                of_network[line["seed"], line["fold"]].append(line)
+            for (seed, fold), own in of_network.items():
+                _write(new / f"seed-{seed}" / f"fold-{fold}", training_points(own))
             _write_trials(new, read_trials(run))
             remove_at_once(run / FOLDER)
             if new.exists():
@@ -59,7 +61,7 @@ def write_tensorboard(run: Path) -> None:
 
 
 def training_points(lines: Iterable[Mapping[str, Any]]) -> list[Point]:
-    """Return one seed's `stage/metric` by epoch, and `synthesis/metric/findings` at step 0."""
+    """Return one network's `stage/metric` by epoch, and `synthesis/metric/findings` at step 0."""
     seconds: dict[str, float] = defaultdict(float)
     points = []
     for line in lines:

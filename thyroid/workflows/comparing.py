@@ -51,7 +51,7 @@ def compare_recipe(inputs: Inputs, options: CompareOptions) -> Run:
     """
     setup = set_up(inputs, options)
     run, base = setup.run, setup.recipe
-    method = setup.experiment(options.seeds)
+    method = setup.experiment(options.seeds, of_one_split=5)
     rows = _rows(setup, options)
     propose = load_space(options.space)
     tried = [candidates(row, propose, options.trials_per_model, seed=0) for row in rows]
@@ -82,7 +82,7 @@ def compare_recipe(inputs: Inputs, options: CompareOptions) -> Run:
         method = method.of(rows[0].recipe)
         write_config(run, method, "compare", about)
         rows += ablation_rows(method.recipe) if options.ablations else []
-        say(f"training {len(rows)} recipes with {options.seeds} seeds each")
+        say(f"training {len(rows)} recipes, each {len(method.networks)} times")
         needs |= _needs(method, rows)
         write_rows(run, method, rows, None)
         with usage.counting("final") as meter:
@@ -107,9 +107,9 @@ def _needs(method: Experiment, rows: list[Row]) -> dict[str, list[Stage]]:
     """The stages of the final comparison, by what needs them."""
     needs = method.needs()
     for row in rows[1:]:
-        for stage in method.of(row.recipe).predictions():
-            seed = stage.inputs["model"].config.seed
-            needs.setdefault(f"{row.name}, seed {seed}", []).append(stage)
+        own = method.of(row.recipe)
+        for network in own.networks:
+            needs[f"{row.name}, {own.name_of(network)}"] = own.predictions([network])
     return needs
 
 

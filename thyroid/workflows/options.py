@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from thyroid.errors import InputError
 from thyroid.quantities import seconds
@@ -19,6 +20,10 @@ from thyroid.tuning.search_config import SearchConfig
 class RunOptions:
     """Options that train, search and compare share."""
 
+    folds: str | int | None = None
+    """Parts of the patients that are validated in turn, each by a network trained on the others;
+    `centre`: each centre is one; 1: one split; default: the recipe's, else 5 where there are
+    patients enough."""
     test_set: Path | str | None = None
     """A data set that is the test part, such as other centres' images; default: some patients of
     DATASET."""
@@ -35,13 +40,32 @@ class RunOptions:
     gpus_per_worker: float = 0.0
     """Share of a GPU per worker, for instance 0.25 or 1."""
 
+    @property
+    def split(self) -> dict[str, Any]:
+        """Changes of the recipe that `folds` asks for.
+
+        Raises
+        ------
+        InputError
+            When it is neither a number from 1 nor `centre`.
+        """
+        if self.folds is None:
+            return {}
+        if self.folds == "centre":
+            return {"split.folds": None, "split.folds_by": "centre"}
+        text = str(self.folds)
+        if not text.isascii() or not text.isdigit() or int(text) < 1:
+            raise InputError(f"--folds is {self.folds} but must be a number from 1, or centre.")
+        return {"split.folds": int(text), "split.folds_by": "patient"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions(RunOptions):
     """Options of train."""
 
-    seeds: int = 3
-    """Trainings, which differ in their random numbers only."""
+    seeds: int | None = None
+    """Trainings of each fold, which differ in their random numbers only; default: 1, or 3 where
+    there is one split."""
 
     def __post_init__(self) -> None:
         _require_some(self, "seeds")
@@ -54,8 +78,9 @@ class SearchOptions(RunOptions, SearchConfig):
     space: str
     """A file of tune_spaces by its name (augmentation, cross_training, joint, baselines), or
     FILE.py of your own."""
-    final_seeds: int = 3
-    """Trainings of the best recipe for the final evaluation."""
+    final_seeds: int | None = None
+    """Trainings of the best recipe in each fold for the final evaluation; default: 1, or 3 where
+    there is one split."""
     report_every: str | None = None
     """Such as 60s, after which the report is rebuilt, and again, while the search runs; by a
     process of low priority."""
@@ -90,8 +115,9 @@ class CompareOptions(RunOptions):
     space: str = "baselines"
     """Search space of these recipes, a file of tune_spaces by its name or FILE.py; the recipe comes
     first. Schedule, batch size, split and network stay, and other networks stay plain."""
-    seeds: int = 5
-    """Trainings of every row for the final comparison."""
+    seeds: int | None = None
+    """Trainings of every row in each fold for the final comparison; default: 1, or 5 where there is
+    one split."""
 
     def __post_init__(self) -> None:
         _require_some(self, "seeds", "trials_per_model")
@@ -114,6 +140,7 @@ def named_recipe(name: str) -> Recipe:
 
 def _require_some(options: RunOptions, *names: str) -> None:
     for name in names:
-        if getattr(options, name) < 1:
+        asked = getattr(options, name)
+        if asked is not None and asked < 1:
             option = f"--{name.replace('_', '-')}"
-            raise InputError(f"{option} is {getattr(options, name)} but must be at least 1.")
+            raise InputError(f"{option} is {asked} but must be at least 1.")

@@ -52,7 +52,7 @@ def search_recipes(inputs: Inputs, options: SearchOptions, command: str = "searc
         raise InputError(
             "--gpu-hours limits GPUs, and the recipe trains on the processor: use --time-budget."
         )
-    first = setup.experiment(options.final_seeds)
+    first = setup.experiment(options.final_seeds, of_one_split=3)
     open_store(setup.store)  # refused before anything is written
     about = {
         "space": options.space,
@@ -90,8 +90,8 @@ def search_recipes(inputs: Inputs, options: SearchOptions, command: str = "searc
             best = search.best()
         found = first.of(best)
         write_config(run, found, command, about)
-        number = len(found.seeds)
-        say(f"training the best recipe with {number} seed{'s' if number > 1 else ''}")
+        number = len(found.networks)
+        say(f"training the best recipe{f' {number} times' if number > 1 else ''}")
         with search.usage.counting("final") as meter:
             runner = on_ray(store, setup.where, config.gpus_per_worker, meter=meter)
             evaluate(run, found, store, runner)

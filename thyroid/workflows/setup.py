@@ -14,6 +14,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 import torch
 
 from thyroid.data.dataset import Dataset
+from thyroid.data.splits import with_folds
 from thyroid.errors import InputError
 from thyroid.execution.in_process import Datasets
 from thyroid.files import sha256_of
@@ -60,12 +61,19 @@ class Setup:
     store: Path
     """Folder or bucket of the artifacts."""
 
-    def experiment(self, seeds: int) -> Experiment:
-        """The recipe with so many seeds."""
+    def experiment(self, seeds: int | None, of_one_split: int) -> Experiment:
+        """The recipe with so many seeds.
+
+        Parameters
+        ----------
+        seeds : default: 1, since each fold has a network of its own
+        of_one_split : the default where there is one split
+        """
+        default = of_one_split if self.recipe.folds == 1 else 1
         return Experiment(
             dataset=self.dataset,
             recipe=self.recipe,
-            seeds=range(seeds),
+            seeds=range(default if seeds is None else seeds),
             test_set=self.test_set,
             searched=self.searched,
         )
@@ -115,7 +123,7 @@ def set_up(given: Inputs, options: RunOptions) -> Setup:
         made with.
     """
     dataset = given.dataset
-    recipe = _resolved(given, options.gpus_per_worker)
+    recipe = override(_resolved(given, options.gpus_per_worker), options.split)
     where = {dataset.digest: dataset.folder}
     test_set = None
     if options.test_set is not None:
@@ -134,10 +142,12 @@ def set_up(given: Inputs, options: RunOptions) -> Setup:
         load_pretrained(build(recipe.network, len(dataset.info.classes)), file, recipe.network)
         where[digest] = file
         recipe = override(recipe, {"network.weights": digest})
+    if recipe.split.fold:
+        raise InputError("split.fold is set by a run, which trains a network for each fold.")
     return Setup(
         dataset=dataset,
         run=given.run,
-        recipe=recipe,
+        recipe=dataclasses.replace(recipe, split=with_folds(dataset, recipe.split)),
         searched=given.searched,
         test_set=test_set,
         where=where,

@@ -1,4 +1,4 @@
-"""Train one recipe over several seeds and evaluate it."""
+"""Train one recipe in several folds, or over several seeds, and evaluate it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from thyroid.workflows.setup import Inputs, Setup, set_up, with_keywords
 
 
 def train_recipe(inputs: Inputs, options: TrainOptions) -> Run:
-    """Train one recipe over several seeds and evaluate it; the same call again resumes.
+    """Train one recipe in every fold and evaluate it; the same call again resumes.
 
     Raises
     ------
@@ -33,7 +33,7 @@ def train_recipe(inputs: Inputs, options: TrainOptions) -> Run:
     """
     setup = set_up(inputs, options)
     run, recipe = setup.run, setup.recipe
-    experiment = setup.experiment(options.seeds)
+    experiment = setup.experiment(options.seeds, of_one_split=3)
     known = open_store(setup.store)
     preflight(experiment)
     with contextlib.ExitStack() as stack:
@@ -60,10 +60,10 @@ def train_recipe(inputs: Inputs, options: TrainOptions) -> Run:
 def _side_by_side(
     setup: Setup, experiment: Experiment, options: TrainOptions, known: Store
 ) -> bool:
-    """True if Ray makes it faster: several workers or seeds, and room for them."""
+    """True if Ray makes it faster: several workers or networks, and room for them."""
     execution = setup.recipe.execution
     return execution.workers > 1 or (
-        options.seeds > 1
+        len(experiment.networks) > 1
         and at_once(execution, options.gpus_per_worker) > 1
         and any(stage.key not in known for stage in experiment.stages())
     )
