@@ -45,15 +45,15 @@ def scalars(folder: Path) -> dict[tuple[str, int], float]:
 
 
 def numbers_of_metrics(run: Path, seed: int) -> dict[tuple[str, int], float]:
-    """Return what the event file of a seed must hold."""
+    """Return what the event file of a seed's first network must hold."""
     found = {}
     for line in map(json.loads, (run / "metrics.jsonl").read_text().splitlines()):
-        if line["seed"] != seed:
+        if (line["seed"], line["fold"]) != (seed, 0):
             continue
         of = f"/{line['findings']}" if "findings" in line else ""
         for name, value in line.items():
             is_number = isinstance(value, float | int) and not isinstance(value, bool)
-            if is_number and name not in ("seed", "epoch"):
+            if is_number and name not in ("seed", "fold", "epoch"):
                 found[f"{line['stage']}/{name}{of}", line.get("epoch", 0)] = value
     return found
 
@@ -64,8 +64,8 @@ def same_as_metrics(run: Path, seeds: int) -> bool:
     assert [folder.name for folder in folders] == [f"seed-{seed}" for seed in range(seeds)]
     for seed, folder in enumerate(folders):
         asked = numbers_of_metrics(run, seed)
-        assert scalars(folder) == pytest.approx(asked, rel=1e-6)
-        seconds = [event.wall_time for event in events(folder)]
+        assert scalars(folder / "fold-0") == pytest.approx(asked, rel=1e-6)
+        seconds = [event.wall_time for event in events(folder / "fold-0")]
         assert all(map(math.isfinite, seconds))
     return True
 
@@ -98,7 +98,8 @@ def test_what_is_written_again_is_the_same_and_not_doubled(tmp_path: Path) -> No
     write_metrics(tmp_path, [LINE, replace(LINE, epoch=2), replace(LINE, seed=1)])
     write_tensorboard(tmp_path)
     assert same_as_metrics(tmp_path, seeds=2)
-    assert [event.wall_time for event in events(tmp_path / "tensorboard" / "seed-0")] == [2.0, 4.0]
+    first = tmp_path / "tensorboard" / "seed-0" / "fold-0"
+    assert [event.wall_time for event in events(first)] == [2.0, 4.0]
     before = {p: p.read_bytes() for p in (tmp_path / "tensorboard").rglob("*") if p.is_file()}
     write_tensorboard(tmp_path)
     after = {p: p.read_bytes() for p in (tmp_path / "tensorboard").rglob("*") if p.is_file()}

@@ -35,7 +35,7 @@ def test_train_reports_and_the_same_command_again_computes_nothing(
     test = pd.read_csv(run / "predictions" / "test-seed0.csv")
     parts = pd.read_csv(run / "split.csv").set_index("image_id")["part"]
     assert set(parts[test["image_id"]]) == {"test"}
-    assert (run / "model" / "model.safetensors").exists()
+    assert (run / "model" / "fold0-seed1" / "model.safetensors").exists()
 
     made = artifacts(run)
     page = (run / "report.html").read_bytes()
@@ -148,7 +148,7 @@ def test_a_retrained_run_keeps_what_it_knew_before_its_cross_phase(
         assert (run / "predictions" / name).read_bytes() != before[name]
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [line["phase"] for line in lines] == ["single", "cross", "cross"]
-    card = json.loads((run / "model" / "model.json").read_text())
+    card = json.loads((run / "model" / "fold0-seed0" / "model.json").read_text())
     assert card["network"]["cross_feature"] == "input"
     made = artifacts(run)
 
@@ -203,7 +203,7 @@ def test_training_starts_from_the_users_weights(
     still = [*RETRAIN, "--optimiser.learning-rate", "1e-8", "--network.cross-feature", "input"]
     command = ["train", str(data), str(run), "--seeds", "1", *still]
     assert main([*command, "--weights", str(file)]) == 0
-    trained = load_file(run / "model" / "model.safetensors")
+    trained = load_file(run / "model" / "fold0-seed0" / "model.safetensors")
     kept = [name for name in given if name.endswith(".weight") and not name.startswith("fc.")]
     expected = given | {"conv1.weight": given["conv1.weight"].sum(1, keepdim=True)}
     for name in kept:

@@ -48,7 +48,8 @@ def make_split(dataset: Dataset, config: SplitConfig) -> Split:
     Raises
     ------
     InputError : there is only one class, a class has fewer than two patients or no training
-        patient, the centre is unknown, or a patient belongs to the folds of two centres.
+        patient, the centre is unknown, there are more folds than patients, or a patient belongs to
+        the folds of two centres.
     """
     _require_learnable(dataset)
     several = (config.folds or 1) > 1
@@ -63,6 +64,11 @@ def make_split(dataset: Dataset, config: SplitConfig) -> Split:
         part_of.update(zip(free, _deal(len(free), shares), strict=True))
     if several:
         developing = [p for patients in strata.values() for p in patients if part_of[p] == "train"]
+        if config.folds_by == "patient" and len(developing) < (config.folds or 1):
+            raise InputError(
+                f"{config.folds} folds are more than the {len(developing)} patients outside of the "
+                "test part; choose fewer, or --folds 1"
+            )
         fold_of = _folds(dataset, developing, config)
         part_of |= {p: "validation" for p in developing if fold_of[p] == config.fold}
 
@@ -117,9 +123,7 @@ def _can_be_validated(dataset: Dataset, config: SplitConfig) -> bool:
     """Return True if the default number of folds leaves each class something to train on."""
     try:
         for fold in range(DEFAULT_FOLDS):
-            parts = make_split(dataset, replace(config, folds=DEFAULT_FOLDS, fold=fold))
-            if not len(parts.validation):
-                return False
+            make_split(dataset, replace(config, folds=DEFAULT_FOLDS, fold=fold))
     except InputError:
         return False
     return True

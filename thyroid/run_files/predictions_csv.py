@@ -3,7 +3,7 @@
 validation-seedS.csv            each image of a validation part, predicted by the network that was
                                 not trained on it: with several folds, all but the test images
 test-seedS.csv                  the test part; with several folds, the mean of their networks
-networks/test-foldF-seedS.csv   the test part, predicted by one network
+networks/test-foldF-seedS.csv   with several folds only: the test part, predicted by one network
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from thyroid.errors import InputError
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
+NETWORKS = "networks"
+"""Folder of the single networks' predictions."""
 COLUMNS = ("image_id", "patient_id", "centre", "label", "findings")
 
 
@@ -133,7 +135,7 @@ def network_file(seed: int, fold: int) -> str:
 
 
 def read_networks(folder: Path, classes: tuple[str, ...]) -> dict[tuple[int, int], Predictions]:
-    """Return the test predictions of each network in predictions/networks, by (seed, fold).
+    """Return the test predictions of each network below `folder`, by (seed, fold).
 
     Raises
     ------
@@ -141,10 +143,12 @@ def read_networks(folder: Path, classes: tuple[str, ...]) -> dict[tuple[int, int
         When a file cannot be read, or two are of different images.
     """
     found = {}
-    for path in folder.glob("test-fold*-seed*.csv"):
-        match = re.fullmatch(r"test-fold(\d+)-seed(\d+)\.csv", path.name)
-        if match:
+    for path in folder.glob(f"{NETWORKS}/*.csv"):
+        if match := re.fullmatch(r"test-fold(\d+)-seed(\d+)\.csv", path.name):
             found[int(match[2]), int(match[1])] = read_predictions(path, classes)
+    for path in [] if found else folder.glob("test-seed*.csv"):  # there is one fold
+        if match := re.fullmatch(r"test-seed(\d+)\.csv", path.name):
+            found[int(match[1]), 0] = read_predictions(path, classes)
     ordered = {network: found[network] for network in sorted(found)}
     tables = [predictions.images for predictions in ordered.values()]
     if any(not table.equals(tables[0]) for table in tables):

@@ -13,6 +13,7 @@ from thyroid.files import cannot_write, remove_at_once, replace_file
 from thyroid.run_files import cases_json, quality_json
 from thyroid.run_files.metrics_jsonl import metrics_of, write_metrics
 from thyroid.run_files.predictions_csv import (
+    NETWORKS,
     ensemble,
     network_file,
     out_of_fold,
@@ -123,8 +124,8 @@ def copy_predictions(
     """Write the predictions of an experiment's networks.
 
     validation-seedS.csv has each image of the validation parts of all folds, predicted by the
-    network that was not trained on it; test-seedS.csv has the mean of the folds' probabilities; and
-    networks/test-foldF-seedS.csv those of each network.
+    network that was not trained on it, and test-seedS.csv the mean of the folds' probabilities.
+    Where there are several folds, networks/test-foldF-seedS.csv has those of each network.
     """
     classes = experiment.dataset.info.classes
     found = {
@@ -133,7 +134,7 @@ def copy_predictions(
         )
         for stage in stages
     }
-    (folder / "networks").mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for seed in experiment.seeds:
         held_out = [p for (own, s, _), p in found.items() if own and s == seed]
         tested = [p for (own, s, _), p in found.items() if not own and s == seed]
@@ -141,8 +142,9 @@ def copy_predictions(
         if tested:
             write_predictions(folder / f"test-seed{seed}.csv", ensemble(tested))
     for (held, seed, fold), predictions in found.items():
-        if not held:
-            write_predictions(folder / "networks" / network_file(seed, fold), predictions)
+        if not held and experiment.recipe.folds > 1:
+            (folder / NETWORKS).mkdir(exist_ok=True)
+            write_predictions(folder / NETWORKS / network_file(seed, fold), predictions)
 
 
 def _copy_synthetic(run: Path, measured: Stage, store: Store) -> None:
