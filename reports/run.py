@@ -22,6 +22,7 @@ from thyroid.run_files.metrics_jsonl import (
 )
 from thyroid.run_files.predictions_csv import Predictions, read_predictions
 from thyroid.run_files.quality_json import Quality, read_quality
+from thyroid.run_files.race_json import RacedRecipe, read_race
 from thyroid.run_files.rows_json import FOLDER, ComparedRow, read_rows
 from thyroid.run_files.split_csv import read_split
 from thyroid.run_files.stages_json import NeededStage, read_stages
@@ -68,6 +69,8 @@ class Run:
     """cases/"""
     trials: list[Trial]
     """trials.csv; empty where nothing was searched, or no trial has ended."""
+    race: list[RacedRecipe]
+    """race.json, the chosen recipe first; empty where there was no race."""
     stages: list[NeededStage] | None
     """stages.json; None where the run has none."""
     usage: Usage | None
@@ -138,6 +141,7 @@ def read_run(folder: Path) -> Run:
         examples=_examples(folder / quality_json.FOLDER / "examples", classes),
         cases=read_cases(folder / cases_json.FOLDER, classes),
         trials=read_trials(folder),
+        race=read_race(folder),
         stages=read_stages(folder),
         usage=read_usage(folder),
         parts={image.image_id: image.part for image in read_split(folder)},

@@ -11,6 +11,7 @@ from reports.sections.front import Front, front_info
 from reports.sections.importance import Importance, importance_info
 from reports.sections.provenance import without_folder
 from reports.sections.search_space import SearchSpace, search_space_info
+from thyroid.run_files.race_json import RacedRecipe
 from thyroid.run_files.trials_csv import Trial
 
 TOP = 10
@@ -31,21 +32,6 @@ class HistoryPoint:
     macro_f1: float | None
     best_so_far: float | None
     """Highest macro-F1 of a complete trial up to here."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Choice:
-    """How the first of the best trials came to be chosen."""
-
-    number: int
-    contenders: int
-    """Trials of the seed race; 0 where there was none."""
-    seeds: int | None
-    """Trainings that the chosen trial got in the seed race."""
-    mean: float | None
-    """Mean of its macro-F1 over them."""
-    is_best: bool
-    """True: its mean is the best of the seed race; without one, its macro-F1 is the best of all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,8 +74,11 @@ class Search:
     best: Trial | None
     """The chosen trial, or else the best one."""
     top: list[Trial]
-    """The chosen trial, the others of the seed race, and the best of the rest."""
-    choice: Choice | None
+    """The chosen trial, and the best of the rest."""
+    chosen: int | None
+    """Number of the chosen trial; None before the choice, or where the given recipe stays."""
+    race: list[RacedRecipe]
+    """The recipes that were compared at the end, the chosen one first; empty without a race."""
     front: Front | None
     stopped: list[EndReason]
     failed: list[EndReason]
@@ -138,7 +127,8 @@ def search_info(run: Run) -> Search | None:
         trials_in_all=len(trials),
         best=ranked[0] if ranked else None,
         top=ranked[:TOP],
-        choice=None if chosen is None else _choice(ranked),
+        chosen=chosen,
+        race=run.race,
         front=front_info(ranked, objectives, chosen),
         stopped=stopped[:REASONS],
         failed=failed[:REASONS],
@@ -158,27 +148,9 @@ def _history(trials: Sequence[Trial]) -> list[HistoryPoint]:
     return history
 
 
-def _rank(trial: Trial) -> tuple[bool, bool, float, int]:
-    """The chosen trial first, then the others of the seed race, then the rest."""
-    mean = trial.raced_macro_f1
-    value = trial.macro_f1 if mean is None else mean
-    return not trial.chosen, mean is None, -(value or 0.0), trial.number
-
-
-def _choice(ranked: Sequence[Trial]) -> Choice:
-    chosen = ranked[0]
-    means = [t.raced_macro_f1 for t in ranked if t.raced_macro_f1 is not None]
-    if chosen.raced_macro_f1 is None:
-        is_best = chosen.macro_f1 == max(t.macro_f1 or 0.0 for t in ranked)
-    else:
-        is_best = chosen.raced_macro_f1 == max(means)
-    return Choice(
-        number=chosen.number,
-        contenders=len(means),
-        seeds=chosen.raced_seeds,
-        mean=chosen.raced_macro_f1,
-        is_best=is_best,
-    )
+def _rank(trial: Trial) -> tuple[bool, float, int]:
+    """The chosen trial first, then the best."""
+    return not trial.chosen, -(trial.macro_f1 or 0.0), trial.number
 
 
 def _listed(trials: Sequence[Trial], chosen: int | None) -> list[Trial]:

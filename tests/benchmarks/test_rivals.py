@@ -24,9 +24,8 @@ from thyroid.execution.in_process import in_process, opened
 from thyroid.phantom.write_files import write_phantom
 from thyroid.precision import resolve_precision
 from thyroid.recipe import RECIPES, Recipe, override
-from thyroid.run_files.predictions_csv import read_predictions
+from thyroid.run_files.predictions_csv import ARTIFACT, read_predictions
 from thyroid.runs.experiment import Experiment, without_synthetic
-from thyroid.stages.predict_part import FILE
 from thyroid.storage.store import Store
 
 SEEDS = range(5)
@@ -133,7 +132,7 @@ def test_as_accurate_within_the_seeds_spread(tmp_path: Path, benchmark: Benchmar
         experiment = Experiment(dataset=dataset, recipe=recipe, seeds=[seed], test_set=fresh)
         stage = experiment.predictions()[-1]
         list(in_process(store, where)([stage]))
-        said = read_predictions(opened(stage, store) / FILE, dataset.info.classes)
+        said = read_predictions(opened(stage, store) / ARTIFACT, dataset.info.classes)
         return float(f1_score(said.labels, said.probabilities.argmax(1), average="macro"))
 
     def theirs(seed: int) -> float:

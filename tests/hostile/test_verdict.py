@@ -20,11 +20,10 @@ from thyroid.data.dataset import Dataset, write_dataset
 from thyroid.evaluate.paired import macro_f1_difference
 from thyroid.execution.in_process import bring_about, in_process, opened
 from thyroid.recipe import Recipe
-from thyroid.run_files.predictions_csv import read_predictions
+from thyroid.run_files.predictions_csv import ARTIFACT, read_predictions
 from thyroid.runs.experiment import Experiment
 from thyroid.runs.final_evaluation import evaluate
 from thyroid.runs.run_folder import at_work
-from thyroid.stages.predict_part import FILE
 from thyroid.storage.store import Store
 
 
@@ -133,7 +132,7 @@ def test_two_equal_methods_are_told_apart_one_time_in_twenty_at_most(
     )
     stages = [s for s in experiment.predictions() if s.config.part == "all"]
     bring_about(stages, in_process(store, where))
-    found = [read_predictions(opened(s, store) / FILE, tested.info.classes) for s in stages]
+    found = [read_predictions(opened(s, store) / ARTIFACT, tested.info.classes) for s in stages]
     named = np.stack([each.probabilities.argmax(axis=1) for each in found])  # (10 R, N)
     spread = [float(np.mean(row == found[0].labels)) for row in named]
     measured("spread", np.std(spread), above=0.02)  # seeds do differ

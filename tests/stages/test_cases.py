@@ -12,9 +12,9 @@ from tests.toy import CLASSES, toy_recipe, write_toy
 from thyroid import pipeline
 from thyroid.data.dataset import Dataset
 from thyroid.execution.in_process import bring_about, in_process
-from thyroid.run_files.predictions_csv import Predictions, read_predictions
+from thyroid.run_files.predictions_csv import ARTIFACT, Predictions, read_predictions
 from thyroid.runs.experiment import Experiment
-from thyroid.stages import find_cases, predict_part
+from thyroid.stages import find_cases
 from thyroid.storage.store import Store
 
 
@@ -66,7 +66,7 @@ def test_the_stage_keeps_images_maps_and_probabilities_of_the_test_part(tmp_path
     assert heat.shape[1:] == (recipe.input.size,) * 2
     assert heat.dtype == np.float16
     assert np.abs(heat).max() > 0
-    tested = read_predictions(before / predict_part.FILE, CLASSES)
+    tested = read_predictions(before / ARTIFACT, CLASSES)
     known = dict(zip(tested.images["image_id"], tested.probabilities.tolist(), strict=True))
     whole = Dataset.open(dataset.folder)
     for case, image in zip(listed, images, strict=True):

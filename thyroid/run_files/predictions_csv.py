@@ -22,6 +22,8 @@ from thyroid.errors import InputError
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
+ARTIFACT = "predictions.csv"
+"""The file in the artifact of a prediction stage."""
 NETWORKS = "networks"
 """Folder of the single networks' predictions."""
 COLUMNS = ("image_id", "patient_id", "centre", "label", "findings")

@@ -28,7 +28,11 @@ class Trial:
     state: Literal["complete", "pruned", "failed"]
     """pruned: stopped at a rung."""
     macro_f1: float | None = None
-    """F1 on validation images at the last epoch, averaged over classes, mean over seeds."""
+    """F1 averaged over classes, of the validation images of all its folds together, each predicted
+    by a network that was not trained on it; mean over seeds. Of a trial that was stopped: mean of
+    its networks' at the last epoch."""
+    standard_error: float | None = None
+    """Standard error of macro_f1 over patients; None: of a trial that was stopped."""
     cross_recall: float | None = None
     """Share of the validation images of several diseases whose primary finding is recognised, mean
     over seeds; None where there is no such image."""
@@ -44,12 +48,8 @@ class Trial:
     """Stages that it needed and found in the store or shared with another trial."""
     computed_stages: int | None = None
     """Stages that were computed for it."""
-    raced_seeds: int | None = None
-    """Trainings that it got in the seed race, those of the search included; None: not in it."""
-    raced_macro_f1: float | None = None
-    """Mean of macro-F1 over these."""
     chosen: int = 0
-    """1: its recipe was taken; else 0."""
+    """1: its recipe was taken; else 0. race.json has what decided."""
     reason: str = ""
     """Why it was stopped or failed, or the run that a warm start took it from."""
     parameters: dict[str, Any]

@@ -14,13 +14,12 @@ from thyroid.files import cannot_write, remove_at_once
 from thyroid.networks.build import parameters
 from thyroid.recipe import Recipe
 from thyroid.run_files import rows_json
-from thyroid.run_files.predictions_csv import Predictions, out_of_fold, read_predictions
+from thyroid.run_files.predictions_csv import ARTIFACT, Predictions, out_of_fold, read_predictions
 from thyroid.run_files.rows_json import ComparedRow
 from thyroid.runs.compared_recipes import Row, changes_of, chosen
 from thyroid.runs.experiment import Experiment
 from thyroid.runs.final_evaluation import copy_predictions
 from thyroid.stage import Stage
-from thyroid.stages.predict_part import FILE
 from thyroid.storage.store import Store
 
 
@@ -48,7 +47,7 @@ def tuned(
 
     def held_out(stages: Sequence[Stage]) -> Predictions | None:
         folders = [store.open(stage.key) for stage in stages]
-        found = [read_predictions(f / FILE, classes) for f in folders if f is not None]
+        found = [read_predictions(f / ARTIFACT, classes) for f in folders if f is not None]
         return out_of_fold(found) if len(found) == len(stages) else None  # None: one diverged
 
     classes = dataset.info.classes

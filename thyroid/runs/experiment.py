@@ -130,3 +130,8 @@ def without_synthetic(recipe: Recipe) -> Recipe:
     """The same recipe on real images alone."""
     cross = dataclasses.replace(recipe.cross, synthetic=0.0)
     return dataclasses.replace(recipe, mixing=MixingConfig(), cross=cross)
+
+
+def grid(seeds: int, folds: int) -> list[Network]:
+    """Return the networks of the first seeds in the first folds."""
+    return [Network(seed, fold) for seed in range(seeds) for fold in range(folds)]

@@ -13,6 +13,7 @@ from thyroid.files import cannot_write, remove_at_once, replace_file
 from thyroid.run_files import cases_json, quality_json
 from thyroid.run_files.metrics_jsonl import metrics_of, write_metrics
 from thyroid.run_files.predictions_csv import (
+    ARTIFACT,
     NETWORKS,
     ensemble,
     network_file,
@@ -24,7 +25,7 @@ from thyroid.run_files.split_csv import SplitImage, read_split, write_split
 from thyroid.runs.experiment import Experiment, network_of
 from thyroid.runs.tensorboard import write_tensorboard
 from thyroid.stage import Stage
-from thyroid.stages import predict_part, synthesise
+from thyroid.stages import synthesise
 from thyroid.stages.checkpoint import MODEL, WEIGHTS
 from thyroid.storage.store import Store
 
@@ -130,7 +131,7 @@ def copy_predictions(
     classes = experiment.dataset.info.classes
     found = {
         (stage.config.part == "validation", *network_of(stage)): read_predictions(
-            opened(stage, store) / predict_part.FILE, classes
+            opened(stage, store) / ARTIFACT, classes
         )
         for stage in stages
     }

@@ -14,7 +14,7 @@ from torch import Tensor
 from thyroid.data.dataset import Dataset
 from thyroid.evaluate.occlusion import occlusion
 from thyroid.run_files.cases_json import Case, Cases, Why, write_cases
-from thyroid.run_files.predictions_csv import Predictions, read_predictions
+from thyroid.run_files.predictions_csv import ARTIFACT, Predictions, read_predictions
 from thyroid.stage_config import CasesConfig
 from thyroid.stages import predict_part
 from thyroid.stages.checkpoint import load_model
@@ -27,7 +27,7 @@ def fit(config: CasesConfig, inputs: Mapping[str, Path], folder: Path) -> Iterat
     on = start(config.execution)
     dataset = Dataset.open(inputs["dataset"], verify=False)
     network, card, input_config = load_model(inputs["model"], on)
-    predicted = read_predictions(inputs["prediction"] / predict_part.FILE, tuple(card["classes"]))
+    predicted = read_predictions(inputs["prediction"] / ARTIFACT, tuple(card["classes"]))
     cases = chosen(predicted, config.most)
     names = predicted.images["image_id"].iloc[[row for row, _ in cases]]
     rows = dataset.images.reset_index().set_index("image_id")["index"].loc[names].to_numpy()

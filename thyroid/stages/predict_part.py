@@ -13,14 +13,12 @@ from torch import Tensor, nn
 from thyroid.data.dataset import Dataset
 from thyroid.data.splits import LeakError
 from thyroid.network_input import network_input
-from thyroid.run_files.predictions_csv import Predictions, write_predictions
+from thyroid.run_files.predictions_csv import ARTIFACT, Predictions, write_predictions
 from thyroid.stage_config import PredictionConfig
 from thyroid.stages import split
 from thyroid.stages.checkpoint import load_model
 from thyroid.stages.compute import Compute, start
 from thyroid.stages.images import Images, chunks, images
-
-FILE = "predictions.csv"
 
 
 def fit(
@@ -51,7 +49,7 @@ def fit(
         images=dataset.images.iloc[rows],
         probabilities=p.double().numpy(),
     )
-    write_predictions(folder / FILE, predictions)
+    write_predictions(folder / ARTIFACT, predictions)
     yield {"part": config.part, "images": len(rows)}
 
 

@@ -15,9 +15,10 @@ OBJECTIVES: dict[str, Literal["maximize", "minimize"]] = {
     "cross_recall": "maximize",
     "compute": "minimize",
 }
-"""Objectives of a search: validation macro-F1 at the last epoch, and share of the validation part's
-cross images whose primary finding is recognised, both means over a trial's seeds; seconds of all
-stages that the trial needs, as if nothing were shared."""
+"""Objectives of a search: macro-F1 of the validation images of a trial's folds together, each
+predicted by a network that was not trained on it, and share of their cross images whose primary
+finding is recognised, both means over the trial's seeds; seconds of all stages that the trial
+needs, as if nothing were shared."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,11 +31,15 @@ class SearchConfig:
     """Optimised values, one or several of macro_f1, cross_recall (of validation images that show
     several diseases) and compute (stage-seconds); trials are stopped early, and the best one is
     chosen, by the first."""
-    seeds: int = 1
-    """Trainings per trial, whose mean is compared."""
-    max_seeds: int = 3
-    """Trainings that the best trials by macro-F1, where that is the first objective, get at the end
+    first_folds: int = 2
+    """Folds in which each trial is trained. At the end the best trials by macro-F1, where that is
+    the first objective, and the recipe that the search started from are trained in further folds,
     while they are too close to call."""
+    seeds: int = 1
+    """Trainings of a trial in each fold, whose mean is compared."""
+    max_seeds: int | None = None
+    """Trainings in each fold, after the last fold, of recipes that are still too close to call;
+    default: 1, or 3 where there is one split."""
     seed: int = 0
     """Seed of the proposals."""
     concurrent: int | None = None
@@ -59,6 +64,18 @@ class SearchConfig:
     warm_start: tuple[Path | str, ...] = ()
     """Runs of earlier searches, whose trials count where the store has their stages."""
 
+    def first_level(self, folds: int) -> tuple[int, int]:
+        """Return the seeds and folds in which each trial is trained, of so many folds."""
+        return self.seeds, min(self.first_folds, folds)
+
+    def race_levels(self, folds: int) -> list[tuple[int, int]]:
+        """Return the seeds and folds of the final race, level by level: more folds, then seeds."""
+        seeds, first = self.first_level(folds)
+        default = 1 if folds > 1 else 3
+        most = max(seeds, default if self.max_seeds is None else self.max_seeds)
+        further = [(seeds, number) for number in range(first, folds + 1)]
+        return further + [(number, folds) for number in range(seeds + 1, most + 1)]
+
     @property
     def time_budget_s(self) -> float | None:
         """Seconds of `time_budget`."""
@@ -70,17 +87,17 @@ class SearchConfig:
             raise InputError(f"--gpu-hours is {self.gpu_hours} but must be above zero.")
         bounds = {
             "trials": (1, 10**6),
+            "first_folds": (1, 1000),
             "seeds": (1, 1000),
             "max_seeds": (1, 1000),
             "grace_epochs": (1, 10**6),
             "gpus_per_worker": (0, 1),
         }
         for name, (least, most) in bounds.items():
-            if not least <= getattr(self, name) <= most:
+            value = getattr(self, name)
+            if value is not None and not least <= value <= most:
                 option = f"--{name.replace('_', '-')}"
-                raise InputError(
-                    f"{option} is {getattr(self, name)} but must be from {least} to {most}."
-                )
+                raise InputError(f"{option} is {value} but must be from {least} to {most}.")
         unknown = [name for name in self.objectives if name not in OBJECTIVES]
         if unknown or not self.objectives or len(set(self.objectives)) < len(self.objectives):
             raise InputError(

@@ -23,17 +23,24 @@ from thyroid.errors import Diverged, InputError, StageFailed, StorageError, TooL
 from thyroid.execution.in_process import METRICS
 from thyroid.execution.lost_processes import stage_error
 from thyroid.recipe import Recipe
+from thyroid.runs.experiment import Network
 from thyroid.stage import EpochMetrics, Stage
 from thyroid.storage.store import Store
 from thyroid.tuning.asha import Rungs
+from thyroid.tuning.held_out import held_out, validations
 from thyroid.tuning.trial_result import TrialResult
 
 Level = tuple[Stage, ...]
-"""The same segment of every seed."""
+"""The same segment of every network of a trial."""
 
 
 def driver(
-    store: Store, dataset: str, seeds: int, rungs: Rungs, scheduler: Any
+    store: Store,
+    dataset: str,
+    classes: tuple[str, ...],
+    networks: Sequence[Network],
+    rungs: Rungs,
+    scheduler: Any,
 ) -> Callable[[dict[str, Any]], None]:
     """Return the function that Tune calls with each proposal.
 
@@ -42,6 +49,8 @@ def driver(
     Parameters
     ----------
     dataset : digest of the data set
+    classes : names of its classes
+    networks : trainings of each trial
     scheduler : handle of a `SchedulerActor`
     """
 
@@ -57,10 +66,11 @@ def driver(
                 raise stage_error(failure) from None
             return computed
 
-        trial = TrialProgress(store, compute, proposal["number"], recipe.schedule.epochs)
-        for level in reported_levels(levels_of(recipe, dataset, seeds), rungs):
+        trial = TrialProgress(store, compute, proposal["number"], recipe.schedule.epochs, classes)
+        predicted = validations(recipe, dataset, networks)
+        for level in reported_levels(levels_of(recipe, dataset, networks), rungs):
             try:
-                result = trial.reach(level)
+                result = trial.reach(level, predicted)
             except Exception as failure:
                 if is_recipes_fault(failure):
                     result = trial.result(failed=True, reason=reason(failure))
@@ -89,9 +99,9 @@ def reason(failure: Exception) -> str:
     return f"A stage raised {type(failure).__name__}{': ' if message else ''}{message}"
 
 
-def levels_of(recipe: Recipe, dataset: str, seeds: int) -> list[Level]:
-    """Return the segments of a recipe's trainings, those of all seeds together."""
-    trainings = [pipeline.classifier(recipe, dataset, seed) for seed in range(seeds)]
+def levels_of(recipe: Recipe, dataset: str, networks: Sequence[Network]) -> list[Level]:
+    """Return the segments of a recipe's trainings, those of all networks together."""
+    trainings = [pipeline.classifier(recipe.in_fold(f), dataset, seed) for seed, f in networks]
     return list(zip(*trainings, strict=True))
 
 
@@ -113,6 +123,7 @@ class TrialProgress:
     ----------
     compute : computes stages, and returns the keys of what was computed for this trial
     epochs : epochs of the whole schedule
+    classes : names of the data set's classes
     """
 
     def __init__(
@@ -121,15 +132,22 @@ class TrialProgress:
         compute: Callable[[Sequence[Stage]], Iterable[str]],
         number: int,
         epochs: int,
+        classes: tuple[str, ...],
     ) -> None:
-        self._store, self._compute = store, compute
+        self._store, self._compute, self._classes = store, compute, classes
         self._number, self._epochs = number, epochs
         self._needed: dict[str, float] = {}
         """Seconds of each stage so far, by its key."""
         self._computed: set[str] = set()
 
-    def reach(self, level: Level) -> TrialResult:
-        """Compute the same segment of every seed; return the result at its end."""
+    def reach(self, level: Level, predicted: Sequence[Stage]) -> TrialResult:
+        """Compute the same segment of every network; return the result at its end.
+
+        Parameters
+        ----------
+        predicted : predictions of the validation parts by the whole trainings, which are computed
+            at the last level
+        """
         self._bring_about(level)
         last = [self._metrics(stage) for stage in level]
         config = level[0].config
@@ -137,13 +155,35 @@ class TrialProgress:
         macro_f1 = fmean(metrics["validation_macro_f1"] for metrics in last)
         if not math.isfinite(macro_f1):
             raise Diverged(f"Validation macro-F1 was {macro_f1} after epoch {last[0]['epoch']}.")
+        scores: dict[str, float | None] = {
+            "macro_f1": macro_f1,
+            "cross_recall": None if None in recalls else fmean(recalls),
+        }
+        if config.first_epoch + config.epochs == self._epochs:
+            scores = self._final(predicted)
         return self.result(
             epoch=last[0]["epoch"],
-            macro_f1=macro_f1,
-            cross_recall=None if None in recalls else fmean(recalls),
+            rung_macro_f1=macro_f1,
+            **scores,
             part=config.phase + ("-decay" if config.rate.stop < config.rate.start else ""),
             training=" ".join(stage.key for stage in level),
         )
+
+    def _final(self, predicted: Sequence[Stage]) -> dict[str, float | None]:
+        """Return the scores of all held-out images together."""
+        self._bring_about(predicted)
+        found = held_out(self._store, predicted, self._classes)
+        if found is None:  # damaged, and set aside: compute them once more
+            self._bring_about(predicted)
+            found = held_out(self._store, predicted, self._classes)
+        if found is None:
+            raise StorageError(f"{self._store.place} loses what is written there: check the disk.")
+        score = found.macro_f1
+        return {
+            "macro_f1": score.value,
+            "standard_error": score.standard_error,
+            "cross_recall": found.cross_recall,
+        }
 
     def result(self, **values: Any) -> TrialResult:
         """Return a result with these values, and with what the trial has used so far."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
 
 import optuna
 from optuna.trial import FrozenTrial
@@ -21,29 +19,25 @@ SPENT = ("seconds", "computed", "reused_stages", "computed_stages")
 def write_trials(
     run: Path,
     study: optuna.Study,
-    raced: Mapping[int, Sequence[float]] | None = None,
     chosen: int | None = None,
 ) -> None:
     """Write trials.csv.
 
     Parameters
     ----------
-    raced : trial number -> macro-F1 of every seed, of the trials in the seed race
-    chosen : the trial whose recipe is taken
+    chosen : the trial whose recipe is taken; default: none
     """
-    trials = finished(study)
-    trials_csv.write_trials(run, [_record(trial, raced or {}, chosen) for trial in trials])
+    trials_csv.write_trials(run, [_record(trial, chosen) for trial in finished(study)])
 
 
-def _record(trial: FrozenTrial, raced: Mapping[int, Sequence[float]], chosen: int | None) -> Trial:
-    result, seeds = stored_result(trial), raced.get(trial.number)
+def _record(trial: FrozenTrial, chosen: int | None) -> Trial:
+    result = stored_result(trial)
     return Trial(
         number=trial.number,
         state=STATES[trial.state],
         epochs=result.epoch,
+        standard_error=result.standard_error,
         **{name: getattr(result, name) for name in (*OBJECTIVES, *SPENT)},
-        raced_seeds=None if seeds is None else len(seeds),
-        raced_macro_f1=None if seeds is None else fmean(seeds),
         chosen=int(trial.number == chosen),
         reason=result.reason,
         parameters=trial.params,

@@ -30,18 +30,23 @@ class Report:
     part: str
     """Part of the schedule, such as `single` or `mixed-decay`: scores are compared within one."""
     training: str
-    """Keys of the segment, one for each seed: trials that share them are one training."""
+    """Keys of the segment, one for each network: trials that share them are one training."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialResult:
-    """A trial as its driver reports it, at a rung or at the end; scores are means over seeds."""
+    """A trial as its driver reports it, at a rung or at the end."""
 
     number: int
     epochs: int = 0
     """Epochs of the whole schedule; 0 in a result that is read from a study."""
     macro_f1: float | None = None
-    """Validation macro-F1, from 0 to 1; None for a failed trial."""
+    """Mean of its networks' validation macro-F1; at the end macro-F1 of all held-out images of its
+    folds together; from 0 to 1; None for a failed trial."""
+    standard_error: float | None = None
+    """Standard error of the macro-F1 at the end, over patients."""
+    rung_macro_f1: float | None = None
+    """Mean of its networks' validation macro-F1, by which trials are stopped early."""
     cross_recall: float | None = None
     """Share of validation cross images whose primary finding is recognised, from 0 to 1."""
     compute: float = 0.0
@@ -78,9 +83,10 @@ class TrialResult:
     @property
     def report(self) -> Report | None:
         """The score for early stopping; None for a failed trial."""
-        if self.macro_f1 is None:
+        value = self.rung_macro_f1
+        if value is None:
             return None
-        return Report(epoch=self.epoch, value=self.macro_f1, part=self.part, training=self.training)
+        return Report(epoch=self.epoch, value=value, part=self.part, training=self.training)
 
     def state(self, *, stopped: bool) -> State:
         """Decide the state of a trial whose last result this is.

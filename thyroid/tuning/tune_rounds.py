@@ -16,12 +16,14 @@ import optuna
 import ray
 from ray import tune
 
+from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError, StageFailed, StorageError
 from thyroid.execution import nodes
 from thyroid.execution.in_process import Datasets
 from thyroid.execution.meter import UsedHours
 from thyroid.execution.stage_scheduler import SchedulerActor
-from thyroid.recipe import ExecutionConfig
+from thyroid.recipe import Recipe
+from thyroid.runs.experiment import grid
 from thyroid.runs.live_report import LiveReport
 from thyroid.runs.usage import UsageRecord
 from thyroid.storage.store import Store
@@ -46,12 +48,11 @@ class TuneRounds:
     study: optuna.Study
     propose: Propose
     config: SearchConfig
-    execution: ExecutionConfig
-    """Execution of the recipe that the space starts from."""
+    base: Recipe
+    """The recipe that the space starts from."""
     rungs: Rungs
     store: Store
-    dataset: str
-    """Digest of the data set."""
+    dataset: Dataset
     datasets: Datasets
     usage: UsageRecord
     scratch: Path
@@ -103,7 +104,14 @@ class TuneRounds:
         config = self.config
         for trial in finished(self.study):
             asha.replay(f"finished-{trial.number}", reports(trial))
-        drive = driver(self.store, self.dataset, config.seeds, self.rungs, scheduler)
+        drive = driver(
+            self.store,
+            self.dataset.digest,
+            self.dataset.info.classes,
+            grid(*config.first_level(self.base.folds)),
+            self.rungs,
+            scheduler,
+        )
         os.environ |= {
             "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
             "TUNE_DISABLE_SIGINT_HANDLER": "1",
@@ -162,9 +170,10 @@ class TuneRounds:
 
     def _concurrent(self) -> int:
         """Return the number of trials that keep every processor, or every GPU, busy."""
-        processors, gpus = nodes.held_resources(self.execution, self.config.gpus_per_worker)
+        processors, gpus = nodes.held_resources(self.base.execution, self.config.gpus_per_worker)
         if gpus:
             trainings: float = ray.cluster_resources().get("GPU", 1) / gpus
         else:
             trainings = ray.cluster_resources()["CPU"] / processors
-        return max(1, math.ceil(trainings / self.config.seeds))
+        seeds, folds = self.config.first_level(self.base.folds)
+        return max(1, math.ceil(trainings / (seeds * folds)))

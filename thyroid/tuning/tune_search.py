@@ -7,7 +7,6 @@ import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import optuna
@@ -22,6 +21,7 @@ from thyroid.execution.nodes import node_resources
 from thyroid.files import cannot_write
 from thyroid.progress import say
 from thyroid.recipe import Recipe
+from thyroid.run_files.race_json import write_race
 from thyroid.runs.live_report import LiveReport
 from thyroid.runs.stage_sharing import keep_stages, lineages
 from thyroid.runs.usage import UsageRecord
@@ -30,8 +30,8 @@ from thyroid.storage.store import Store
 from thyroid.tuning.asha import Rungs
 from thyroid.tuning.budget import Budget
 from thyroid.tuning.detached_trial import tpe_trial
+from thyroid.tuning.recipe_race import RecipeRace
 from thyroid.tuning.search_config import OBJECTIVES, SearchConfig
-from thyroid.tuning.seed_racing import SeedRace
 from thyroid.tuning.space_validation import proposed
 from thyroid.tuning.study import (
     WARM_STARTED_FROM,
@@ -98,11 +98,15 @@ class Search:
             ranked = self._ranked()
             if not ranked:
                 raise InputError(self._why_none_is_complete(budget))
-            seeds = self._seed_race.run(ranked, budget, meter)
+            raced = self._race.run(ranked, budget, meter) if self._races(budget) else []
         if budget.over():
             say("the search's budget is used up: the same command with a larger one continues")
-        best = min(seeds, key=lambda n: (-fmean(seeds[n]), n)) if seeds else ranked[0].number
-        write_trials(self.run, self.study, seeds, best)
+        best = raced[0].trial if raced else ranked[0].number
+        write_race(self.run, raced)
+        write_trials(self.run, self.study, best)
+        if best is None:
+            say("no trial is better than the given recipe by more than a standard error: it stays")
+            return self.base
         return next(recipe_of(trial) for trial in ranked if trial.number == best)
 
     @cached_property
@@ -118,13 +122,17 @@ class Search:
         return UsageRecord(self.run, node_resources)
 
     @cached_property
-    def _seed_race(self) -> SeedRace:
-        return SeedRace(
+    def _race(self) -> RecipeRace:
+        return RecipeRace(
             config=self.config,
-            dataset=self.dataset.digest,
+            dataset=self.dataset,
+            given=self.base,
             store=self.store,
             datasets=self.datasets,
         )
+
+    def _races(self, budget: Budget) -> bool:
+        return self.config.objectives[0] == "macro_f1" and not budget.over()
 
     def needs(self) -> dict[str, list[str]]:
         """Return the keys of the stages that each trial has needed."""
@@ -132,7 +140,7 @@ class Search:
             f"trial {trial.number}": stored_result(trial).stages.split()
             for trial in own_trials(self.study)
         }
-        return needed | lineages(self._seed_race.added)
+        return needed | lineages(self._race.added)
 
     def write(self) -> None:
         """Write trials.csv and stages.json as of now."""
@@ -144,10 +152,10 @@ class Search:
             study=self.study,
             propose=self._propose,
             config=self.config,
-            execution=self.base.execution,
+            base=self.base,
             rungs=self._rungs,
             store=self.store,
-            dataset=self.dataset.digest,
+            dataset=self.dataset,
             datasets=self.datasets,
             usage=self.usage,
             scratch=self.run / "tune",
@@ -181,8 +189,10 @@ class Search:
         return proposed(self.space, trial, self.base, self.dataset)
 
     def _require_crosses(self) -> None:
-        held_out = make_split(self.dataset, self.base.split).validation
-        if "cross_recall" in self.config.objectives and not self.dataset.is_cross[held_out].any():
+        _, folds = self.config.first_level(self.base.folds)
+        parts = [make_split(self.dataset, self.base.in_fold(f).split) for f in range(folds)]
+        held_out = any(self.dataset.is_cross[each.validation].any() for each in parts)
+        if "cross_recall" in self.config.objectives and not held_out:
             raise InputError(
                 f"{self.dataset.folder} has no cross image in its validation part: leave "
                 "cross_recall out of --objectives."
@@ -192,7 +202,7 @@ class Search:
         warm_start = WarmStart(
             config=self.config,
             propose=self._recipe,
-            dataset=self.dataset.digest,
+            dataset=self.dataset,
             rungs=self._rungs,
             store=self.store,
         )

@@ -12,11 +12,14 @@ import optuna
 from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
 
 from thyroid.configuration import to_json
+from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
 from thyroid.progress import say
 from thyroid.recipe import Recipe
+from thyroid.runs.experiment import grid
 from thyroid.storage.store import Store
 from thyroid.tuning.asha import Rungs
+from thyroid.tuning.held_out import validations
 from thyroid.tuning.search_config import SearchConfig
 from thyroid.tuning.study import WARM_STARTED_FROM, find_study, finished
 from thyroid.tuning.trial_driver import TrialProgress, levels_of, reported_levels
@@ -30,8 +33,7 @@ class WarmStart:
     config: SearchConfig
     propose: Callable[[FixedTrial], Recipe]
     """Applies this search's space to a trial."""
-    dataset: str
-    """Digest of the data set."""
+    dataset: Dataset
     rungs: Rungs
     store: Store
 
@@ -68,11 +70,20 @@ class WarmStart:
             )
         except (ValueError, InputError):
             return None
-        levels = levels_of(recipe, self.dataset, self.config.seeds)
-        if any(s.key not in self.store for final in levels[-1] for s in final.lineage()):
+        digest = self.dataset.digest
+        networks = grid(*self.config.first_level(recipe.folds))
+        predicted = validations(recipe, digest, networks)
+        if any(s.key not in self.store for final in predicted for s in final.lineage()):
             return None
-        progress = TrialProgress(self.store, lambda _: [], trial.number, recipe.schedule.epochs)
-        results = [progress.reach(level) for level in reported_levels(levels, self.rungs)]
+        progress = TrialProgress(
+            self.store,
+            lambda _: [],
+            trial.number,
+            recipe.schedule.epochs,
+            self.dataset.info.classes,
+        )
+        levels = reported_levels(levels_of(recipe, digest, networks), self.rungs)
+        results = [progress.reach(level, predicted) for level in levels]
         last = replace(results[-1], reason=f"warm start from {Path(source).name}")
         reports = [asdict(result.report) for result in results if result.report]
         return create_trial(
