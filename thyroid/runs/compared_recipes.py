@@ -15,7 +15,7 @@ import optuna
 from thyroid import pipeline
 from thyroid.configuration import dotted_fields, to_json
 from thyroid.errors import InputError
-from thyroid.evaluate.paired import Difference, macro_f1_difference
+from thyroid.evaluate.pooled import Estimate, pooled_difference
 from thyroid.networks.build import BASELINES, PUBLISHED
 from thyroid.networks.registry import NETWORKS
 from thyroid.recipe import Recipe, override
@@ -166,30 +166,31 @@ def candidates(row: Row, space: Space, number: int, seed: int) -> list[Recipe]:
 
 
 def chosen(validated: Sequence[Predictions | None]) -> int | None:
-    """Which of the recipes that were tried to take: the best proposal where it is better than the
-    recipe itself, the first, by more than one standard error of their difference; else the recipe.
+    """Choose among recipes that were tried: the best proposal where it is better than the recipe
+    itself, the first, by more than one standard error of their difference; else the recipe.
 
-    A hundred validation images of one seed tell recipes apart by luck: the highest macro-F1 of
-    three cost the method a point on other centres, and moved the networks by as much or more in
-    both directions (tests/benchmarks/RESULTS.md). The standard error is the paired bootstrap's,
-    over patients; the seed's luck is not in it. (After the idea of Breiman et al. 1984, 3.4.3.)
+    A hundred validation images tell recipes apart by luck: the highest macro-F1 of three cost the
+    method a point on other centres, and moved the networks by as much or more in both directions
+    (tests/benchmarks/RESULTS.md). The standard error is over patients, paired; the seed's luck is
+    not in it. (After the idea of Breiman et al. 1984, 3.4.3.)
 
     Parameters
     ----------
-    validated : of the same images; None where a recipe could not be trained. None if all are so.
+    validated : out-of-fold predictions of the same images; None where a recipe could not be
+        trained. None if all are so.
     """
     trained = [i for i, predictions in enumerate(validated) if predictions is not None]
     if not trained:
         return None
 
-    def difference(i: int, j: int) -> Difference:
+    def difference(i: int, j: int) -> Estimate:
         one, other = validated[i], validated[j]
         assert one is not None
         assert other is not None
-        return macro_f1_difference(
+        return pooled_difference(
             one.labels,
-            one.probabilities.argmax(axis=1)[None],
-            other.probabilities.argmax(axis=1)[None],
+            one.probabilities.argmax(axis=1),
+            other.probabilities.argmax(axis=1),
             one.images["patient_id"].to_numpy(dtype=str),
             classes=len(one.classes),
         )
@@ -197,8 +198,7 @@ def chosen(validated: Sequence[Predictions | None]) -> int | None:
     first = trained[0]
     gains = {i: difference(i, first) for i in trained}
     best = max(trained, key=lambda i: gains[i].value)
-    error = float(gains[best].patient_means.std())
-    return best if first != 0 or gains[best].value > error else first
+    return best if first != 0 or gains[best].value > gains[best].standard_error else first
 
 
 def changes_of(method: Recipe, other: Recipe) -> dict[str, Any]:
