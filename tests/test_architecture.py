@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 
 GROUND = {"errors", "files"}
 RECIPES = GROUND | {"configuration", "pipeline", "recipe", "stage"}
-TENSORS = {"acquisition", "augment", "network_input"}
+TENSORS = {"acquisition", "augment", "network_input", "views"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     # of thyroid, beside itself
@@ -33,6 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "acquisition": set(),
     "network_input": {"errors"},
     "augment": {"network_input", "recipe"},
+    "views": {"network_input", "recipe"},
     "data": GROUND | {"__version__", "machine", "progress", "recipe"},
     "phantom": GROUND | {"__version__", "data"},
     "networks": {"acquisition", "errors", "recipe"},
@@ -47,7 +48,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "model": GROUND
     | {"__version__", "configuration", "data", "evaluate", "network_input", "networks"}
     | {"pipeline", "recipe"}
-    | {"run_files", "storage"},
+    | {"run_files", "storage", "views"},
     "runs": RECIPES
     | {"__version__", "data", "evaluate", "execution", "machine", "network_input", "networks"}
     | {"progress", "run_files", "space", "stages", "storage"},
@@ -62,7 +63,7 @@ HEAVY: dict[str, set[str]] = {
     "ray": {"execution", "tuning"},
     "torch": {
         *("acquisition", "augment", "generators", "network_input", "networks", "stages"),
-        *("machine", "workflows"),
+        *("machine", "views", "workflows"),
         *("evaluate.occlusion", "evaluate.generator_quality"),
         *("model.model_folder", "model.onnx_graph", "model.predict_files", "runs.preflight"),
     },

@@ -360,11 +360,11 @@ def prediction(
     trained = classifier(recipe, dataset, seed)[-1] if model is None else model
     execution = _alone(computed_in(recipe)[1])
     if part == "test" and test_set is not None:
-        config = PredictionConfig(execution=execution, part="all")
+        config = PredictionConfig(execution=execution, part="all", views=recipe.allowed_views)
         return Stage(kind="prediction", config=config, dataset=test_set, inputs={"model": trained})
     return Stage(
         kind="prediction",
-        config=PredictionConfig(execution=execution, part=part),
+        config=PredictionConfig(execution=execution, part=part, views=recipe.allowed_views),
         dataset=dataset,
         inputs={"split": split(recipe.split, dataset), "model": trained},
     )

@@ -60,7 +60,7 @@ KINDS: Mapping[str, Kind] = {
         libraries=("torch", "numpy", "scipy", "scikit-learn", "torchmetrics"),
     ),
     "classifier": Kind(version=7, function="thyroid.stages.train_classifier:fit"),
-    "prediction": Kind(version=2, function="thyroid.stages.predict_part:fit"),
+    "prediction": Kind(version=3, function="thyroid.stages.predict_part:fit"),
     "cases": Kind(
         version=1, function="thyroid.stages.find_cases:fit", libraries=("torch", "numpy", "scipy")
     ),

@@ -19,6 +19,7 @@ from thyroid.recipe import (
     OptimiserConfig,
     SrganConfig,
     SynthesisConfig,
+    Views,
 )
 
 
@@ -165,6 +166,8 @@ class PredictionConfig:
     execution: ExecutionConfig
     part: str
     """`validation` or `test`; `all` of a test set that lies elsewhere."""
+    views: Views
+    """Views of an image whose probabilities are averaged."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from thyroid.recipe.training_config import (
     OptimiserConfig,
     Precision,
     ScheduleConfig,
+    Views,
 )
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "SplitConfig",
     "SrganConfig",
     "SynthesisConfig",
+    "Views",
     "for_data",
     "override",
     "read_recipe",

@@ -18,6 +18,7 @@ from thyroid.recipe.training_config import (
     NetworkConfig,
     OptimiserConfig,
     ScheduleConfig,
+    Views,
 )
 
 
@@ -41,6 +42,10 @@ class Recipe:
     label_filter: ScheduleConfig = field(default_factory=ScheduleConfig)
     """Training of the label filter, a small network on real training images alone. It filters
     synthetic images by label; super-resolution and quality compare its features."""
+    views: Views = "mirrored_shifts"
+    """Views of an image whose probabilities a prediction averages: `one`, the image itself;
+    `shifts`, it and its displacements by a pixel (5); or `mirrored_shifts`, these and their mirror
+    images (10), where training mirrors, too (`augmentation.mirror` above 0), else `shifts`."""
     execution: ExecutionConfig = field(default_factory=ExecutionConfig)
 
     @property
@@ -51,6 +56,12 @@ class Recipe:
     def in_fold(self, fold: int) -> Recipe:
         """Return the recipe of the network that this fold validates."""
         return replace(self, split=replace(self.split, fold=fold))
+
+    @property
+    def allowed_views(self) -> Views:
+        """The views that predictions average: no mirror image where training has none."""
+        mirrors = self.augmentation.mirror > 0
+        return self.views if mirrors or self.views != "mirrored_shifts" else "shifts"
 
     @property
     def synthetic(self) -> bool:

@@ -10,6 +10,7 @@ from thyroid.errors import InputError
 
 Precision = Literal["fp32", "bf16"]
 Layout = Literal["channels_last", "contiguous"]
+Views = Literal["one", "shifts", "mirrored_shifts"]
 
 
 @dataclass(frozen=True, kw_only=True)

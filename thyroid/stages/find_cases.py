@@ -23,7 +23,12 @@ from thyroid.stages.images import images
 
 
 def fit(config: CasesConfig, inputs: Mapping[str, Path], folder: Path) -> Iterator[dict[str, Any]]:
-    """Write cases.json, images.npy and heat.npy, a row for each case in the order of `chosen`."""
+    """Write cases.json, images.npy and heat.npy, a row for each case in the order of `chosen`.
+
+    Cases are chosen by the predictions, which average views, and state their probabilities. The
+    maps are of the image as it is: all ten views took ten times as long, and a map already is a
+    mean over squares that are displaced by more than a view is.
+    """
     on = start(config.execution)
     dataset = Dataset.open(inputs["dataset"], verify=False)
     network, card, input_config = load_model(inputs["model"], on)

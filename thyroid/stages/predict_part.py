@@ -13,12 +13,14 @@ from torch import Tensor, nn
 from thyroid.data.dataset import Dataset
 from thyroid.data.splits import LeakError
 from thyroid.network_input import network_input
+from thyroid.recipe import Views
 from thyroid.run_files.predictions_csv import ARTIFACT, Predictions, write_predictions
 from thyroid.stage_config import PredictionConfig
 from thyroid.stages import split
 from thyroid.stages.checkpoint import load_model
 from thyroid.stages.compute import Compute, start
 from thyroid.stages.images import Images, chunks, images
+from thyroid.views import NUMBER, mean_of_views, views_of
 
 
 def fit(
@@ -43,7 +45,7 @@ def fit(
         dataset, parts = split.open_split(inputs)
         rows = getattr(parts, config.part)
     counts = images(dataset, rows, input_config, on)
-    p = probabilities(network, counts, input_config.normalisation, on)
+    p = probabilities(network, counts, input_config.normalisation, on, config.views)
     predictions = Predictions(
         classes=tuple(card["classes"]),
         images=dataset.images.iloc[rows],
@@ -54,13 +56,18 @@ def fit(
 
 
 def probabilities(
-    network: nn.Module, counts: Images | Tensor, normalisation: str, on: Compute
+    network: nn.Module,
+    counts: Images | Tensor,
+    normalisation: str,
+    on: Compute,
+    views: Views = "one",
 ) -> Tensor:
-    """Softmax outputs (N, C) float32 on the CPU for counts (N, S, S)."""
+    """Softmax outputs (N, C) float32 on the CPU for counts (N, S, S), averaged over views."""
     network.eval()
     out = []
     with torch.inference_mode(), on.autocast():
-        for some in chunks(len(counts), 256):
+        for some in chunks(len(counts), 256 // NUMBER[views]):
             x = network_input(counts[some], normalisation)  # (n, 1, S, S)
-            out.append(network(on.arranged(x)).float().softmax(1))
+            p = network(on.arranged(views_of(x, views))).float().softmax(1)  # (V n, C)
+            out.append(mean_of_views(p, views))
     return torch.cat(out).cpu()
