@@ -33,6 +33,7 @@ from thyroid.run_files.predictions_csv import read_predictions
 from thyroid.stages.checkpoint import load_model
 from thyroid.stages.compute import start
 from thyroid.stages.predict_part import probabilities
+from thyroid.views import Viewed
 
 TRAIN = [*FEW, "--execution.precision", PRECISION, "--optimiser.batch-size", "8"]
 TRAIN += ["--schedule.constant-epochs", "5", "--schedule.decay-epochs", "4"]
@@ -77,7 +78,8 @@ def test_the_folder_says_what_it_is(run: Path, exported: Path, data: Path) -> No
     card, opened = card_of(exported), Dataset.open(data)
     own = json.loads((run / "model" / "model.json").read_text())
     assert own.items() <= card.items()
-    assert card["format_version"] == 1
+    assert card["format_version"] == 2
+    assert card["views"] == "mirrored_shifts"
     assert card["data"] == {
         "name": "toy", "digest": opened.digest, "source": "test", "licence": "CC0-1.0",
         "images": 180, "patients": 90,
@@ -199,7 +201,8 @@ def test_onnx_says_what_the_run_s_network_says(run: Path, exported: Path) -> Non
     counts = torch.poisson(30 * torch.rand(7, 32, 32), generator=torch.Generator().manual_seed(3))
     counts[0] = 0
     T = card_of(exported)["calibration"]["temperature"]
-    theirs = tempered(probabilities(network, counts, config.normalisation, on).double().numpy(), T)
+    p = probabilities(network, counts, config.normalisation, on, card_of(exported)["views"])
+    theirs = tempered(p.double().numpy(), T)
 
     session = onnxruntime.InferenceSession(
         exported / "model.onnx", providers=["CPUExecutionProvider"]
@@ -222,13 +225,14 @@ def test_onnx_sums_pixels_and_normalises(normalisation: str, tmp_path: Path) -> 
     for name, parameter in network.named_parameters():
         if name.endswith("gain"):
             torch.nn.init.normal_(parameter)
+    viewed = Viewed(network, config, "mirrored_shifts")
     model = Model(
         name="m", classes=CLASSES, kind="counts", size=64, pixel_mm=2.0, input=config,
         threshold=0.9, level=0.95, total_counts=None,
-        network=Calibrated(network, config, 1.5).eval(), card={"network": {"name": own.name}},
+        network=Calibrated(viewed, 1.5).eval(), card={"network": {"name": own.name}},
     )  # fmt: skip
     assert onnx_graph.write_onnx(model, tmp_path) <= 1e-4
-    warmer = dataclasses.replace(model, network=Calibrated(network, config, 1.6).eval())
+    warmer = dataclasses.replace(model, network=Calibrated(viewed, 1.6).eval())
     assert onnx_graph._difference(warmer, (tmp_path / "model.onnx").read_bytes()) > 1e-3
 
 
@@ -242,13 +246,14 @@ def test_max_of_windows_is_adaptive_max_pooling(side: int) -> None:
 def test_a_network_whose_pooling_onnx_lacks_has_a_graph(tmp_path: Path) -> None:
     """LeNet-5 pools 26 pixels to 5."""
     config = InputConfig(size=64)
+    lenet = build(NetworkConfig(name="lenet5"), 3)
     model = Model(
         name="m", classes=CLASSES, kind="counts", size=64, pixel_mm=2.0, input=config,
         threshold=0.9, level=0.95, total_counts=None, card={"network": {"name": "lenet5"}},
-        network=Calibrated(build(NetworkConfig(name="lenet5"), 3), config, 0.3).eval(),
+        network=Calibrated(Viewed(lenet, config, "shifts"), 0.3).eval(),
     )  # fmt: skip
     assert onnx_graph.write_onnx(model, tmp_path) <= 1e-4
-    assert isinstance(model.network.network.pool, torch.nn.AdaptiveMaxPool2d)
+    assert isinstance(model.network.viewed.network.pool, torch.nn.AdaptiveMaxPool2d)
 
 
 def test_a_graph_that_differs_is_no_model(
@@ -355,7 +360,7 @@ def test_a_damaged_model_is_told(
         (tmp_path, "is no model, it has no model.json"),
         (exported / "README.md", "is no model"),
         (run / "model", f"`thyroid export {run} MODEL` makes a model of it"),
-        (altered("newer", format_version=2), "reads up to 1: install a newer thyroid"),
+        (altered("newer", format_version=3), "reads up to 2: install a newer thyroid"),
         (altered("text", calibration="high"), "is damaged, or was changed"),
         (
             altered("wider", network={"name": "resnet_small", "width": 8}),

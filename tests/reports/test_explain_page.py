@@ -18,6 +18,7 @@ from reports.explain_page import MOST_IMAGES, colour_map, write_explanation
 from thyroid.model.model_folder import Calibrated, Model
 from thyroid.model.predict_files import Prediction, heat_map
 from thyroid.recipe import InputConfig
+from thyroid.views import Viewed
 
 CLASSES = ("spot", "<script>alert(1)</script>")
 
@@ -43,7 +44,7 @@ def model(size: int = 64, side: int = 32) -> Model:
         threshold=0.4,
         level=0.95,
         total_counts=None,
-        network=Calibrated(Corner(), config, 1.0),
+        network=Calibrated(Viewed(Corner(), config, "one"), 1.0),
         card={},
     )
 

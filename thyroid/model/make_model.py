@@ -106,6 +106,7 @@ def model_card(source: Trained) -> dict[str, Any]:
         "name": f"{data['name']}, {own['network']['name']}, seed {source.seed}",
         **own,
         "weights_sha256": sha256_of(source.folder / WEIGHTS),
+        "views": from_json(Recipe, recipe).allowed_views,
         "calibration": _calibration(source),
         "total_counts": _training_counts(source),
         "data": {

@@ -18,34 +18,34 @@ from torch import Tensor, nn
 from thyroid.configuration import from_json
 from thyroid.errors import InputError
 from thyroid.evaluate.conformal import conformal_set
+from thyroid.evaluate.temperature import LEAST
 from thyroid.files import sha256_of
-from thyroid.network_input import network_input, sum_pixels
 from thyroid.networks.build import build
 from thyroid.recipe import InputConfig, NetworkConfig
+from thyroid.views import NUMBER, Viewed
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 WEIGHTS, CARD, README, ONNX = "model.safetensors", "model.json", "README.md", "model.onnx"
 MOST_SIDE = 1024
 """Largest side of a data set's images in pixels."""
 BATCH = 64
-"""Number of images that are predicted at a time."""
+"""Number of images, or views of images, that are predicted at a time."""
 
 
 class Calibrated(nn.Module):
-    """Maps counts to calibrated probabilities: softmax(logits / T) (Guo et al. 2017, eq. 9)."""
+    """Maps counts to calibrated probabilities: softmax(log p / T) (Guo et al. 2017, eq. 9), with p
+    the mean over views.
+    """
 
-    def __init__(self, network: nn.Module, config: InputConfig, temperature: float) -> None:
+    def __init__(self, viewed: Viewed, temperature: float) -> None:
         super().__init__()
-        self.network = network
-        self.config = config
+        self.viewed = viewed
         self.temperature = temperature
 
     def forward(self, counts: Tensor) -> Tensor:
         """(N, H, H) counts, H a multiple of the input size -> (N, C), rows summing to 1."""
-        summed = sum_pixels(counts, self.config.size)  # (N, S, S)
-        logits = self.network(network_input(summed, self.config.normalisation))
-        probabilities: Tensor = (logits / self.temperature).softmax(1)
-        return probabilities
+        p: Tensor = self.viewed(counts)
+        return (p.clamp_min(LEAST).log() / self.temperature).softmax(1)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -78,7 +78,8 @@ class Model:
     def probabilities(self, counts: Tensor) -> Tensor:
         """Predict calibrated probabilities (N, C) float32 from counts (N, H, H)."""
         with torch.inference_mode():
-            return torch.cat([self.network(some) for some in torch.split(counts, BATCH)])
+            batch = BATCH // NUMBER[self.network.viewed.views]
+            return torch.cat([self.network(some) for some in torch.split(counts, batch)])
 
     def credible(self, probabilities: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
         """Return the conformal set of each image, (N, C)."""
@@ -115,7 +116,10 @@ def read_model(folder: Path) -> Model:
             threshold=float(calibration["threshold"]),
             level=float(calibration["level"]),
             total_counts=None if span is None else (int(span[0]), int(span[1])),
-            network=Calibrated(network, config, float(calibration["temperature"])).eval(),
+            network=Calibrated(
+                Viewed(network, config, card.get("views", "one")),  # none before format 2
+                float(calibration["temperature"]),
+            ).eval(),
             card=card,
         )
         _require_sound(model)
@@ -156,6 +160,7 @@ def _require_sound(model: Model) -> None:
         all(name and name.isprintable() for name in model.classes)
         and len(set(model.classes)) == len(model.classes)
         and model.kind in ("counts", "display")
+        and model.network.viewed.views in NUMBER
         and 0 < model.size <= MOST_SIDE
         and model.size % model.input.size == 0
         and (model.pixel_mm is None) == (model.kind == "display")
