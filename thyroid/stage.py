@@ -59,7 +59,7 @@ KINDS: Mapping[str, Kind] = {
         function="thyroid.stages.measure_quality:fit",
         libraries=("torch", "numpy", "scipy", "scikit-learn", "torchmetrics"),
     ),
-    "classifier": Kind(version=7, function="thyroid.stages.train_classifier:fit"),
+    "classifier": Kind(version=8, function="thyroid.stages.train_classifier:fit"),
     "prediction": Kind(version=3, function="thyroid.stages.predict_part:fit"),
     "cases": Kind(
         version=1, function="thyroid.stages.find_cases:fit", libraries=("torch", "numpy", "scipy")

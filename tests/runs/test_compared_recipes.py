@@ -78,7 +78,12 @@ def test_names_of_networks() -> None:
 def test_a_baseline_is_a_plain_network_with_all_else_as_in_the_method(
     names: tuple[str, ...],
 ) -> None:
-    method = paper(network__width=32, cross__secondary=0.25)
+    method = paper(
+        network__width=32,
+        cross__secondary=0.25,
+        optimiser__weight_average=0.95,
+        views="shifts",
+    )
     rows = baseline_rows(method, names)
     assert [row.name for row in rows] == list(names)
     for row in rows:
@@ -91,6 +96,8 @@ def test_a_baseline_is_a_plain_network_with_all_else_as_in_the_method(
         assert final.config.secondary == 0
         for kept in ("split", "input", "augmentation", "optimiser", "schedule", "execution"):
             assert getattr(row.recipe, kept) == getattr(method, kept)
+        assert row.recipe.optimiser.weight_average == 0.95
+        assert row.recipe.allowed_views == "shifts"
 
 
 def test_the_method_is_the_first_row() -> None:

@@ -52,6 +52,8 @@ class OptimiserConfig:
     """Images per step over all workers."""
     label_smoothing: float = 0.1
     """Share of the target spread over all classes."""
+    weight_average: float = 0.99
+    """Decay per step of the moving average of weights, which predicts in their place; 0: none."""
 
     def __post_init__(self) -> None:
         require_within(
@@ -61,6 +63,7 @@ class OptimiserConfig:
             weight_decay=(0, 10),
             batch_size=(2, 65536),
             label_smoothing=(0, 0.99),
+            weight_average=(0, 0.99999),
         )
 
 

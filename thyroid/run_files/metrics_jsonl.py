@@ -22,7 +22,10 @@ FILE = "metrics.jsonl"
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifierEpoch:
-    """An epoch of the classifier."""
+    """An epoch of the classifier.
+
+    The network that is validated has the averaged weights, and sees one view of each image.
+    """
 
     stage: Literal["classifier"] = "classifier"
     seed: int

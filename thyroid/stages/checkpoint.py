@@ -22,6 +22,8 @@ from thyroid.stage_config import SegmentConfig
 from thyroid.stages.compute import Compute
 
 WEIGHTS, OPTIMISER, MODEL = "model.safetensors", "optimiser.safetensors", "model.json"
+TRAINING = "training.safetensors"
+"""Weights that training goes on from, where those of the model are their average."""
 
 
 def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
@@ -74,13 +76,13 @@ def load_optimiser(network: nn.Module, optimiser: torch.optim.Optimizer, path: P
         optimiser.state[parameter][entry] = torch.empty_like(like, dtype=tensor.dtype).copy_(tensor)
 
 
-def load_weights(network: nn.Module, folder: Path) -> None:
-    """Put back the weights in `folder`; x_i, which a plain network does not have, starts anew."""
-    state = load_tensors(folder / WEIGHTS)
+def load_weights(network: nn.Module, path: Path) -> None:
+    """Put back the weights in a file; x_i, which a plain network does not have, starts anew."""
+    state = load_tensors(path)
     missing, unexpected = network.load_state_dict(state, strict=False)
     wrong = [name for name in missing if ".cross." not in name] + unexpected
     if wrong:
-        raise RuntimeError(f"{folder / WEIGHTS} is of another network: {wrong[0]}")
+        raise RuntimeError(f"{path} is of another network: {wrong[0]}")
 
 
 def save_networks(
@@ -127,5 +129,5 @@ def load_model(folder: Path, on: Compute) -> tuple[nn.Module, dict[str, Any], In
     """Load the trained network in `folder`, its card (model.json) and its input configuration."""
     card = json.loads((folder / MODEL).read_text())
     network = on.place(build(from_json(NetworkConfig, card["network"]), len(card["classes"])))
-    load_weights(network, folder)
+    load_weights(network, folder / WEIGHTS)
     return network, card, from_json(InputConfig, card["input"])

@@ -1,0 +1,60 @@
+"""The moving average of a network's weights: it predicts, while the network itself trains on.
+
+Averaging smooths the noise of single steps (Polyak & Juditsky 1992).
+"""
+
+from __future__ import annotations
+
+import copy
+from itertools import chain
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+
+class WeightAverage:
+    """The exponential moving average of a network, W <- d W + (1 - d) w, after each step t.
+
+    The memory is short at first, d = min(decay, (1 + t) / (10 + t)), so that random initial weights
+    are forgotten. t counts from the beginning of the run: a run in segments is the whole run.
+    """
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.network = copy.deepcopy(network).requires_grad_(False)
+        self.decay = decay
+
+    def update(self, network: nn.Module, step: int) -> None:
+        """Take the weights in that the network has after step t, which counts from 0."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        average, current = _tensors(self.network), _tensors(network)
+        whole = [tensor.is_floating_point() for tensor in average]
+        floats = [
+            [t for t, is_float in zip(tensors, whole, strict=True) if is_float]
+            for tensors in (average, current)
+        ]
+        into = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]  # untyped in torch
+        into(*floats, None)
+        for mine, theirs, is_float in zip(average, current, whole, strict=True):
+            if not is_float:  # the number of batches seen
+                mine.copy_(theirs)
+
+    @torch.no_grad()
+    def settle(self, network: nn.Module) -> None:
+        """Give the network's frozen modules their averages, which will not change any more.
+
+        What still trains then learns on the features that it will be used with.
+        """
+        for average, module in zip(self.network.modules(), network.modules(), strict=True):
+            own = list(module.parameters(recurse=False))
+            if own and not any(parameter.requires_grad for parameter in own):
+                for mine, theirs in zip(_own(average), _own(module), strict=True):
+                    theirs.copy_(mine)
+
+
+def _tensors(network: nn.Module) -> list[Tensor]:
+    return [t.detach() for t in chain(network.parameters(), network.buffers())]
+
+
+def _own(module: nn.Module) -> list[Tensor]:
+    return [*module.parameters(recurse=False), *module.buffers(recurse=False)]
