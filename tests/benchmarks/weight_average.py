@@ -5,7 +5,7 @@ Each is tested with three kinds of statistics: averaged like the weights, copied
 that trains, and estimated anew on an epoch of training batches (`torch.optim.swa_utils.update_bn`),
 at the end of every segment. Macro-F1 on another phantom of the same preset, one view.
 
-    python -m tests.benchmarks.weight_average --seeds 3 --epochs 24 > averages.csv
+    python -m tests.benchmarks.weight_average --seeds 3 --epochs 24 --decays 0.98 > averages.csv
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import copy
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,13 +38,13 @@ from thyroid.stages.predict_part import probabilities
 from thyroid.stages.weight_average import WeightAverage
 from thyroid.storage.store import Store
 
-DECAYS = (0.98, 0.99, 0.995, 0.998)
 DATA_SEED, TEST_SEED = 101, 202
 
 
 class Averages(WeightAverage):
     """Averages of all decays through all segments of one training."""
 
+    decays: Sequence[float]
     averages: dict[float, WeightAverage]
     """Averages of the training that is under way, by decay."""
     current: nn.Module
@@ -53,7 +53,7 @@ class Averages(WeightAverage):
     def __init__(self, network: nn.Module, decay: float) -> None:
         super().__init__(network, decay)
         if not Averages.averages:
-            Averages.averages |= {d: WeightAverage(network, d) for d in DECAYS}
+            Averages.averages |= {d: WeightAverage(network, d) for d in Averages.decays}
 
     def update(self, network: nn.Module, step: int) -> None:
         super().update(network, step)
@@ -67,7 +67,9 @@ def main() -> None:
     asked.add_argument("--seeds", type=int, default=3)
     asked.add_argument("--epochs", type=int, default=24)
     asked.add_argument("--decay-epochs", type=int, default=8)
+    asked.add_argument("--decays", type=float, nargs="+", default=[0.95, 0.98, 0.99])
     given = asked.parse_args()
+    Averages.decays = given.decays
     changes = {
         "schedule.constant_epochs": given.epochs - 2 - given.decay_epochs,
         "schedule.decay_epochs": given.decay_epochs,
