@@ -89,9 +89,10 @@ def search(run: Path, dataset: Dataset) -> Search:
 def usage(done: Search) -> dict[str, float]:
     """Stage-seconds of the trials.
 
-    The race at the end is left out. `alone`: each trial by itself, up to where it was stopped. `generators once`: generators and
+    `alone`: each trial by itself, up to where it was stopped. `generators once`: generators and
     label filters once, every classifier from its beginning to where it was stopped; `unstopped`: to
-    its end, at the seconds per epoch that it had. `spent`: each stage once, as it was.
+    its end, at the seconds per epoch that it had. `spent`: each stage once, as it was. What the
+    race at the end computes is left out.
     """
     once: dict[str, float] = {}
     generators: dict[str, float] = {}

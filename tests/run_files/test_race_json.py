@@ -60,5 +60,5 @@ def test_damage_is_refused_with_what_to_do(change: dict[str, Any] | None, tmp_pa
     else:
         content["raced"][0] |= change
     (tmp_path / FILE).write_text(json.dumps(content))
-    with pytest.raises(InputError, match="race.json is damaged: run `thyroid search` again"):
+    with pytest.raises(InputError, match=r"race\.json is damaged: run `thyroid search` again"):
         read_race(tmp_path)
