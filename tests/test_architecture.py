@@ -53,7 +53,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"__version__", "data", "evaluate", "execution", "machine", "network_input", "networks"}
     | {"progress", "run_files", "space", "stages", "storage"},
     "tuning": RECIPES
-    | {"data", "execution", "progress", "quantities", "run_files", "runs", "space", "storage"},
+    | {"data", "evaluate", "execution", "progress", "quantities", "run_files", "runs", "space"}
+    | {"storage"},
     "reports": GROUND | {"configuration", "data", "evaluate", "model", "recipe", "run_files"},
     "tune_spaces": {"networks", "pipeline", "recipe"},
 }

@@ -69,7 +69,7 @@ class Tried:
     predicted: dict[int, HeldOut]
     """Number of folds -> predictions of their validation parts."""
     seconds: list[float]
-    """Of the training in each fold."""
+    """Seconds of the training in each fold."""
     single: float
     """Macro-F1 on the test images, mean over the folds' networks."""
     ensemble: float

@@ -22,6 +22,7 @@ from ray.cluster_utils import Cluster
 from tests.cluster.stubs import PYTHONPATH
 from tests.toy import toy_generators
 from thyroid.data.dataset import Dataset
+from thyroid.runs.stage_sharing import keep_stages
 from thyroid.space import load_space
 from thyroid.storage.store import Store
 from thyroid.tuning.search_config import SearchConfig
@@ -82,6 +83,7 @@ def search(folder: Path, name: str, trials: int, at_once: int, share: float) -> 
     looking = threading.Thread(target=look, args=(made.run, early), daemon=True)
     looking.start()
     made.best()
+    keep_stages(made.run, made.needs(), made.store, {})
     print(json.dumps({"early_mb": (early or [0.0])[0], "late_mb": memory_mb()}))
 
 

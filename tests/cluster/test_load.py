@@ -18,6 +18,7 @@ import pytest
 from tests.cluster.load import nodes
 from tests.cluster.stubs import PYTHONPATH, built
 from tests.toy import write_toy
+from thyroid.run_files.stages_json import read_stages
 from thyroid.storage.store import Store
 from thyroid.tuning.study import finished, open_study
 from thyroid.tuning.trial_result import stored_result
@@ -51,15 +52,17 @@ def ended(process: subprocess.Popen[str], folder: Path, name: str) -> dict[str, 
 
 
 def require_whole(folder: Path, name: str, trials: int) -> set[str]:
-    """All trials ended, and all that they needed is in the store; its keys."""
+    """All trials ended, and all that they and the race needed is in the store; its keys."""
     table = pd.read_csv(folder / name / "trials.csv")
     assert list(table["number"]) == list(range(trials))
     assert set(table["state"]) <= {"complete", "pruned"}
     study = open_study(folder / name / "study.journal")
     assert len(study.get_trials(deepcopy=False)) == trials
     store = Store(folder / "store")
-    keys = {key for trial in finished(study) for key in stored_result(trial).stages.split()}
-    assert keys
+    of_trials = {key for trial in finished(study) for key in stored_result(trial).stages.split()}
+    keys = {stage.key for stage in read_stages(folder / name) or ()}
+    assert keys >= of_trials > set()
+    assert table["macro_f1"].nunique() > 2
     assert all(key in store for key in keys)
     return keys
 

@@ -34,7 +34,7 @@ URL = f"s3://{NAME}/runs/first"
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("recipe") / "recipe.json"
-    path.write_text(json.dumps(to_json(toy_generators())))
+    path.write_text(json.dumps(to_json(toy_generators(split__folds=1))))
     return path
 
 

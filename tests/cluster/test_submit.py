@@ -45,7 +45,7 @@ def submitted(
     """Return the output of `ray submit`, and the folder of the fetched run."""
     shutil.copytree(toy, cluster.laptop.home / "dataset")
     cluster.ray("rsync-up", cluster.file, f"{HOME}/dataset/", f"{DATASET}/")
-    (cluster.shared / "recipe.json").write_text(json.dumps(to_json(toy_generators())))
+    (cluster.shared / "recipe.json").write_text(json.dumps(to_json(toy_generators(split__folds=2))))
     printed = cluster.ray("submit", cluster.file, "cluster/search.py", "--", *words(SUBMITTED))
     return printed, fetched(cluster, SUBMITTED, tmp_path_factory.mktemp("submitted"))
 

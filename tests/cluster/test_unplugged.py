@@ -25,9 +25,10 @@ TRIALS = 3
 def hosts(cluster: Cluster, toy: Path) -> Cluster:
     """The cluster, with a data set on its head and recipes that all hosts see."""
     shutil.copytree(toy, cluster.head.home / "toy")
-    longer = toy_generators(schedule__constant_epochs=8)
+    longer = toy_generators(schedule__constant_epochs=8, split__folds=1)
     one = {"warmup_epochs": 0, "constant_epochs": 1, "decay_epochs": 0}  # segment
-    pair = toy_recipe(execution__workers=2, **{f"schedule__{n}": v for n, v in one.items()})
+    short = {f"schedule__{name}": epochs for name, epochs in one.items()}
+    pair = toy_recipe(execution__workers=2, split__folds=1, **short)
     for name, recipe in (("longer", longer), ("pair", pair)):
         (cluster.shared / f"{name}.json").write_text(json.dumps(to_json(recipe)))
     return cluster

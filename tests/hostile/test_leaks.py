@@ -33,6 +33,15 @@ RECIPE = toy_generators(schedule__constant_epochs=1, schedule__decay_epochs=0)
 OTHER = override(RECIPE, {"split.seed": 1})
 """The same recipe, and another training part."""
 
+IN_FOLDS = override(RECIPE, {"split.folds": 3})
+
+OTHER_IMAGES = {
+    "another split": (RECIPE, OTHER),
+    "another fold": (IN_FOLDS.in_fold(0), IN_FOLDS.in_fold(1)),
+    "one split": (IN_FOLDS.in_fold(0), RECIPE),
+}
+"""A recipe, and the same one with other training images."""
+
 
 def eigen(recipe: Recipe) -> Recipe:
     return override(recipe, {"generator": "eigen"})
@@ -78,14 +87,15 @@ def test_a_patient_in_two_parts_stops_every_stage_at_its_door(
             next(iter(stage.function()(stage.config, inputs, tmp_path / name)))
 
 
+@pytest.mark.parametrize("where", OTHER_IMAGES)
 @pytest.mark.parametrize("name", STAGES)
-def test_what_learned_from_another_split_stops_every_stage_at_its_door(
-    name: str, toy: Path, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+def test_what_learned_from_other_images_stops_every_stage_at_its_door(
+    name: str, where: str, toy: Path, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
 ) -> None:
     """Whichever of its inputs it is; nothing is written."""
     store = tmp_path_factory.getbasetemp() / "leaks"
     digest = Dataset.open(toy).digest
-    own, foreign = (STAGES[name](recipe, digest, 0) for recipe in (RECIPE, OTHER))
+    own, foreign = (STAGES[name](recipe, digest, 0) for recipe in OTHER_IMAGES[where])
     inputs = {what: made(stage, toy, store)[0] for what, stage in own.inputs.items()}
     learned = {what: stage for what, stage in foreign.inputs.items() if what != "split"}
     assert learned or name == "generator"

@@ -63,7 +63,8 @@ def test_trials_that_share_a_training_count_once_and_get_the_same_decision() -> 
 def test_tune_gets_the_decision_and_failures_fill_no_rung() -> None:
     halving = rungs()
     halving.replay("good", [report(0.9)])
-    result = {"number": 1, "epoch": 4, "macro_f1": 0.1, "part": "single", "training": "x"}
+    result = {"number": 1, "epoch": 4, "rung_macro_f1": 0.1, "part": "single", "training": "x"}
+    result["macro_f1"] = 0.95  # of all held-out images: no other trial at a rung has such a score
     assert halving.on_trial_result(None, SimpleNamespace(trial_id="low"), result) == "STOP"
     failed = {"number": 2, "epoch": 0, "failed": True}
     assert halving.on_trial_result(None, SimpleNamespace(trial_id="nan"), failed) == "CONTINUE"

@@ -21,6 +21,7 @@ from tests.toy import toy_recipe, where
 from tests.tuning.slow import EPOCH_S
 from thyroid.data.dataset import Dataset
 from thyroid.recipe import Recipe, override
+from thyroid.run_files.race_json import read_race
 from thyroid.storage.store import Store
 from thyroid.tuning.search_config import SearchConfig
 from thyroid.tuning.study import open_study
@@ -107,7 +108,7 @@ def test_gpu_hours_are_counted_over_commands_and_end_the_search(toy: Path, tmp_p
     assert used["gpu_hours"] < used["there_gpu_hours"]
     assert "the search's budget is used up" in first.stderr
     assert f"of {few:g} GPU-hours" in first.stderr
-    assert "giving the best" not in first.stderr  # no seed race
+    assert "comparing the given recipe" not in first.stderr  # no race
     study = open_study(tmp_path / "study.journal")
     done = [trial.number for trial in study.trials if trial.state is TrialState.COMPLETE]
     cut = [trial.number for trial in study.trials if trial.state is TrialState.RUNNING]
@@ -131,7 +132,7 @@ def test_gpu_hours_are_counted_over_commands_and_end_the_search(toy: Path, tmp_p
     assert after["gpu_hours"] >= TRIALS * TRIAL_S / 3600  # some segments were computed twice
 
 
-def test_a_time_budget_ends_the_seed_race(toy: Path, tmp_path: Path) -> None:
+def test_a_time_budget_ends_the_race(toy: Path, tmp_path: Path) -> None:
     """All recipes have the same score, so that only time ends the race."""
     first = searched(toy, tmp_path, trials=2)
     assert first.returncode == 0, first.stderr
@@ -140,11 +141,15 @@ def test_a_time_budget_ends_the_seed_race(toy: Path, tmp_path: Path) -> None:
     seconds = 15.0
     second = searched(toy, tmp_path, trials=2, max_seeds=1000, time_budget=f"{seconds}s")
     assert second.returncode == 0, second.stderr
-    assert "giving the best 2 recipes more seeds" in second.stderr
+    assert "comparing the given recipe and the best 2 trials" in second.stderr
     budget, after = costs(tmp_path)
     assert budget == {"time_hours": seconds / 3600, "gpu_hours": None, "ended": "time_hours"}
     assert 0 <= 3600 * (after["hours"] - before["hours"]) - seconds < 60
     assert after["gpu_hours"] > before["gpu_hours"]
     table = pd.read_csv(tmp_path / "trials.csv")
-    assert table["raced_seeds"].max() < 1000
-    assert table["chosen"].sum() == 1
+    raced = read_race(tmp_path)
+    assert {r.trial for r in raced} == {None, 0, 1}
+    assert 1 <= raced[0].seeds < 1000
+    assert {(r.seeds, r.behind, r.behind_error) for r in raced} == {(raced[0].seeds, 0, 0)}
+    assert raced[0].trial is None  # none of the others is better
+    assert table["chosen"].sum() == 0

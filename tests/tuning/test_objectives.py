@@ -16,7 +16,10 @@ from tests.tuning.test_tune_search import best_recipe
 from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
 from thyroid.recipe import Recipe, override
+from thyroid.run_files.race_json import read_race
 from thyroid.storage.store import Store
+from thyroid.tuning import study
+from thyroid.tuning.recipe_race import ENTRANTS
 from thyroid.tuning.search_config import SearchConfig
 from thyroid.tuning.study import open_study, own_trials
 from thyroid.tuning.tune_search import Search
@@ -65,10 +68,13 @@ def test_several_objectives_are_optimised_and_the_first_one_decides(
     assert table["cross_recall"].between(0, 1).all()
     same_rate = table[table["param_rate"] == table["param_rate"].iloc[0]]
     assert same_rate.sort_values("param_epochs")["compute"].is_monotonic_increasing
-    assert table["chosen"].sum() == 1
-    chosen = table[table["chosen"] == 1].iloc[0]
-    assert chosen["macro_f1"] == table["macro_f1"].max()
-    assert best.schedule.constant_epochs == chosen["param_epochs"]
+    raced = read_race(tmp_path)  # the given recipe, and the best by the first objective
+    ranked = table.drop_duplicates(["param_epochs", "param_rate"])
+    ranked = ranked.sort_values(["macro_f1", "number"], ascending=[False, True])
+    assert {r.trial for r in raced} <= {None, *ranked["number"][:ENTRANTS]}
+    assert ranked["number"].iloc[0] in {r.trial for r in raced}
+    assert _chosen(table) == raced[0].trial
+    assert best == (found.base if raced[0].trial is None else recipe_of(found, raced[0].trial))
 
 
 def test_invalid_objectives_are_refused(toy: Path, tmp_path: Path) -> None:
@@ -157,29 +163,50 @@ def test_earlier_trials_are_taken_over_as_far_as_the_store_has_them(
 
 
 @pytest.mark.usefixtures("ray_here")
-def test_the_best_get_more_seeds_and_their_mean_decides(crossed: Dataset, tmp_path: Path) -> None:
-    store = Store(tmp_path / "store")
-    best = search(tmp_path, crossed, store, max_seeds=3).best()
+def test_without_macro_f1_first_the_best_trial_is_chosen_and_nothing_is_raced(
+    crossed: Dataset, tmp_path: Path
+) -> None:
+    found = search(tmp_path, crossed, Store(tmp_path / "store"), objectives=("compute",), trials=3)
+    best = found.best()
     table = pd.read_csv(tmp_path / "trials.csv")
-    played = table[table["raced_seeds"].notna()]
-    assert 2 <= len(played) <= 6
-    assert played["raced_seeds"].between(1, 3).all()
-    assert played["raced_seeds"].max() >= 2
-    assert table["macro_f1"].max() in set(played["macro_f1"])
-    single = played[played["raced_seeds"] == 1]
-    np.testing.assert_array_equal(single["raced_macro_f1"], single["macro_f1"])
-    chosen = table[table["chosen"] == 1]
-    assert chosen["raced_macro_f1"].item() == played["raced_macro_f1"].max()
-    assert best.schedule.constant_epochs == chosen["param_epochs"].item()
-    assert (
-        best_recipe(
-            tmp_path,
-            crossed,
-            toy_recipe(network__width=8),
-            lengths,
-            SearchConfig(trials=6, max_seeds=3),
-            store,
-            where(crossed.folder),
-        )
-        == best
-    )
+    assert _chosen(table) == table["compute"].idxmin()
+    assert best == recipe_of(found, int(table["compute"].idxmin()))
+    assert not (tmp_path / "race.json").exists()
+    assert not [user for user in found.needs() if user.startswith("race")]
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_recipes_too_close_to_call_get_more_seeds(crossed: Dataset, tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    found = search(tmp_path, crossed, store, max_seeds=3)
+    best = found.best()
+    table, raced = pd.read_csv(tmp_path / "trials.csv"), read_race(tmp_path)
+    assert 2 <= len(raced) <= ENTRANTS + 1
+    assert {r.folds for r in raced} == {1}
+    assert {r.seeds for r in raced} <= {1, 2, 3}
+    ahead = [r for r in raced if r.state != "dropped"]
+    assert {r.seeds for r in ahead} == {max(r.seeds for r in raced)}
+    assert ahead[0].seeds == 3 or len(ahead) == 1
+    assert all(r.behind <= (r.behind_error or 0) for r in ahead)
+    assert all(r.behind > (r.behind_error or 0) for r in raced if r.state == "dropped")
+    for r in raced:  # of one seed it is the trial's own value
+        if r.seeds == 1 and r.trial is not None:
+            own = table.loc[r.trial]
+            assert (r.macro_f1, r.standard_error) == (own["macro_f1"], own["standard_error"])
+    assert _chosen(table) == raced[0].trial
+    assert best == (found.base if raced[0].trial is None else recipe_of(found, raced[0].trial))
+    again = SearchConfig(trials=6, max_seeds=3)
+    base, data = toy_recipe(network__width=8), where(crossed.folder)
+    assert best_recipe(tmp_path, crossed, base, lengths, again, store, data) == best
+    assert read_race(tmp_path) == raced
+
+
+def _chosen(table: pd.DataFrame) -> int | None:
+    """Return the number of the chosen trial; None where the given recipe stays."""
+    chosen = table["number"][table["chosen"] == 1].tolist()
+    assert len(chosen) <= 1
+    return chosen[0] if chosen else None
+
+
+def recipe_of(found: Search, number: int) -> Recipe:
+    return study.recipe_of(found.study.trials[number])

@@ -28,6 +28,7 @@ from thyroid.errors import (
     Vanished,
 )
 from thyroid.recipe import Recipe, override
+from thyroid.run_files.race_json import read_race
 from thyroid.space import Space, load_space
 from thyroid.storage.store import Store
 from thyroid.tuning import detached_trial
@@ -91,9 +92,14 @@ def test_a_search_finds_counts_and_resumes(toy: Path, tmp_path: Path) -> None:
     assert list(second["number"]) == list(range(7))
     pd.testing.assert_frame_equal(second[:4], first)  # what was finished stays as it was
     complete = second[second["state"] == "complete"]
-    assert best.optimiser.learning_rate in set(
-        complete["param_rate"][complete["macro_f1"] == complete["macro_f1"].max()]
-    )
+    assert complete["standard_error"].notna().all()
+    assert second["standard_error"][second["state"] != "complete"].isna().all()
+    raced = read_race(tmp_path)
+    assert {r.trial for r in raced} - {None} == set(complete["number"])
+    assert (best == base) == (raced[0].trial is None)
+    if best != base:
+        assert best.optimiser.learning_rate == second["param_rate"][raced[0].trial]
+    assert list(second["number"][second["chosen"] == 1]) == [raced[0].trial] * (best != base)
     pruned = second[second["state"] == "pruned"]
     assert (pruned["epochs"] < base.schedule.epochs).all()
     assert (complete["epochs"] == base.schedule.epochs).all()
@@ -195,9 +201,9 @@ def test_a_trial_whose_generator_fails_counts_as_failed_and_the_search_goes_on(
     assert list(table["state"]) == ["failed", "complete", "complete"]
     assert "The DCGAN collapsed in epoch 1" in table["reason"][0]
     assert best.dcgan.generator_rate == base.dcgan.generator_rate
-    # split, DCGAN (2), label filter (2), SRGAN (2), synthesis, its own segments (3)
-    assert table["computed_stages"][1] + table["reused_stages"][1] == 11
-    assert table["reused_stages"][2] >= 8  # all but its own segments
+    # split, DCGAN (2), label filter (2), SRGAN (2), synthesis, its own segments (3), prediction
+    assert table["computed_stages"][1] + table["reused_stages"][1] == 12
+    assert table["reused_stages"][2] >= 8  # all but its own segments and their prediction
 
 
 def test_proposals_depend_on_the_seed_and_the_number_only() -> None:

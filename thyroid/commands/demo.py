@@ -36,7 +36,7 @@ def demo(*, out: Path = Path("runs/demo"), trials: int = 6) -> None:
     from thyroid.workflows.searching import search_recipes
     from thyroid.workflows.setup import inputs
 
-    options = SearchOptions(space="demo", trials=trials, max_seeds=1)  # no seed race: minutes
+    options = SearchOptions(space="demo", trials=trials, max_seeds=1)  # minutes
     if out.is_dir() and any(out.iterdir()) and not (out / "dicom").exists():
         raise InputError(f"{out} holds something else: name a new folder.")
     data = out / "dataset"

@@ -11,6 +11,7 @@ influences are added up to one number per patient, u, and SE^2 = P / (P - 1) sum
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,10 +22,16 @@ from thyroid.evaluate.metrics import Floats, Ints
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """A figure and its standard error over patients; NaN of a single patient."""
+    """A figure and its standard error over patients."""
 
     value: float
     standard_error: float
+    """NaN of a single patient."""
+
+    @property
+    def known_error(self) -> float | None:
+        """The standard error; None of a single patient."""
+        return None if math.isnan(self.standard_error) else self.standard_error
 
 
 def pooled_macro_f1(

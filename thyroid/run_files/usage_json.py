@@ -20,7 +20,7 @@ class Hours:
     """Hours that commands spent for one purpose."""
 
     purpose: Purpose
-    """search: recipes were tried, seed race included; final: the chosen recipe was trained."""
+    """search: recipes were tried, final race included; final: the chosen recipe was trained."""
     hours: float = 0.0
     """For which commands worked on it."""
     node_hours: float = 0.0

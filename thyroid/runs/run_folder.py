@@ -34,6 +34,7 @@ SETTINGS = (
     "space",
     "space_sha256",
     "objectives",
+    "first_folds",
     "seeds",
     "seed",
     "grace_epochs",
@@ -108,19 +109,23 @@ def require_same(
     try:
         used = [(before[name] or {}).get("digest") for name in DATA]
         old = {"command": before["command"]} | dotted_fields(to_json(recipe))
-        old |= {f"--{name}": settings(before).get(name) for name in SETTINGS}
+        old |= {_option(name): settings(before).get(name) for name in SETTINGS}
     except (KeyError, AttributeError):
         raise not_understood(run) from None
     if used != [None if data is None else data.digest for data in _data(experiment)]:
         raise InputError(f"{run} holds a run on other data: choose another run folder.")
     new = {"command": command} | dotted_fields(to_json(experiment.recipe))
-    new |= {f"--{name}": (about or {}).get(name) for name in SETTINGS}
+    new |= {_option(name): (about or {}).get(name) for name in SETTINGS}
     for name, value in new.items():
         if value != old[name]:
             raise InputError(
                 f"{run} holds another run, whose {name} was {old[name]} and not {value}: "
                 "choose another run folder."
             )
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def write_config(

@@ -35,7 +35,7 @@ class RunningTrial:
     """Epochs of its whole schedule."""
     epoch: int = 0
     macro_f1: float | None = None
-    """Mean over its seeds at its last rung, or a later value of one of them."""
+    """Mean over its networks at its last rung, or a later value of one of them."""
     at: str = ""
     """The stage that is computed for it, such as `dcgan 3`."""
     reused: int = 0

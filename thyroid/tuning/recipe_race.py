@@ -64,7 +64,10 @@ class RecipeRace:
             if len(recipes) <= ENTRANTS and recipe not in recipes.values():
                 recipes[trial.number] = recipe
         levels = [grid(*level) for level in self.config.race_levels(self.given.folds)]
-        say(f"racing the given recipe and the best {len(recipes) - 1} others over folds and seeds")
+        say(
+            f"comparing the given recipe and the best {len(recipes) - 1} trials, in more folds and "
+            "seeds while they are too close to call"
+        )
 
         def train(numbers: Sequence[int], networks: Sequence[Network]) -> dict[int, HeldOut] | None:
             stages = {n: validations(recipes[n], self.dataset.digest, networks) for n in numbers}
@@ -125,9 +128,9 @@ def race(
                 folds=len({network.fold for network in networks}),
                 seeds=len({network.seed for network in networks}),
                 macro_f1=value.value,
-                standard_error=value.standard_error,
+                standard_error=value.known_error,
                 behind=behind[number].value,
-                behind_error=behind[number].standard_error,
+                behind_error=behind[number].known_error,
                 state="contender" if number in contenders else "dropped",
             )
         if len(contenders) == 1:

@@ -29,8 +29,8 @@ class SearchConfig:
     """Recipes to try, earlier ones of this run included."""
     objectives: tuple[str, ...] = ("macro_f1",)
     """Optimised values, one or several of macro_f1, cross_recall (of validation images that show
-    several diseases) and compute (stage-seconds); trials are stopped early, and the best one is
-    chosen, by the first."""
+    several diseases) and compute (stage-seconds); the best trial is chosen by the first. Trials
+    are stopped early by macro_f1."""
     first_folds: int = 2
     """Folds in which each trial is trained. At the end the best trials by macro-F1, where that is
     the first objective, and the recipe that the search started from are trained in further folds,

@@ -181,7 +181,7 @@ class TrialProgress:
         score = found.macro_f1
         return {
             "macro_f1": score.value,
-            "standard_error": score.standard_error,
+            "standard_error": score.known_error,
             "cross_recall": found.cross_recall,
         }
 

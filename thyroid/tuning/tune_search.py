@@ -143,7 +143,8 @@ class Search:
         return needed | lineages(self._race.added)
 
     def write(self) -> None:
-        """Write trials.csv and stages.json as of now."""
+        """Write trials.csv and stages.json as of now: nothing is chosen."""
+        write_race(self.run, [])
         write_trials(self.run, self.study)
         keep_stages(self.run, self.needs(), self.store, self._manifests)
 
