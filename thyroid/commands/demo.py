@@ -13,7 +13,7 @@ from thyroid.errors import InputError
 from thyroid.workflows.options import SearchOptions
 
 SHORTER = {
-    "schedule.constant_epochs": 24,
+    "schedule.constant_epochs": 18,
     "schedule.decay_epochs": 12,
     "label_filter.constant_epochs": 12,
     "label_filter.decay_epochs": 6,
@@ -36,7 +36,7 @@ def demo(*, out: Path = Path("runs/demo"), trials: int = 6) -> None:
     from thyroid.workflows.searching import search_recipes
     from thyroid.workflows.setup import inputs
 
-    options = SearchOptions(space="demo", trials=trials, max_seeds=1)  # minutes
+    options = SearchOptions(space="demo", trials=trials, folds=3)
     if out.is_dir() and any(out.iterdir()) and not (out / "dicom").exists():
         raise InputError(f"{out} holds something else: name a new folder.")
     data = out / "dataset"
@@ -53,6 +53,6 @@ def demo(*, out: Path = Path("runs/demo"), trials: int = 6) -> None:
     tell_search(run)
     say("5/6 comparing what was found with two networks as they are, not searched for")
     models, store = "lenet5,googlenet_small", run.folder / "store"
-    compared = compare(data, out / "compared", run, models=models, seeds=3, store=store)
+    compared = compare(data, out / "compared", run, models=models, store=store)
     tell_report(compared.folder)
     say("6/6 done: open the two reports in a browser")
