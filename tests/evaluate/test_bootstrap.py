@@ -124,7 +124,7 @@ def test_few_seeds_and_many_images_hold_the_truth(seeds, monkeypatch):
     held = {}
     for stretched in (True, False):
         if not stretched:
-            monkeypatch.setattr(module, "stretch", lambda seeds, level: 1.0)
+            monkeypatch.setattr(module, "stretch", lambda seeds, level, shared: 1.0)
         rng, held[stretched] = np.random.default_rng(seeds), 0
         for trial in range(300):
             skill = 0.85 + rng.normal(0, 0.02, (seeds, 1))

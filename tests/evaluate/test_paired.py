@@ -78,7 +78,7 @@ def test_without_stretching_five_seeds_hold_it_too_rarely(monkeypatch):
     held = {}
     for stretched in (True, False):
         if not stretched:
-            monkeypatch.setattr(module, "stretch", lambda seeds, level: 1.0)
+            monkeypatch.setattr(module, "stretch", lambda seeds, level, shared: 1.0)
         rng, held[stretched] = np.random.default_rng(0), 0
         for trial in range(150):
             data = simulate(rng, seeds=5, patients=200, seed_luck=0.8, patient_luck=0.0)

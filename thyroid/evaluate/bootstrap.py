@@ -16,6 +16,9 @@ The stretch is too much when models differ only by errors independent of each ot
 variation of patients and of seeds: intervals then always hold the truth and are 1.4 and 2.1 times
 as wide.
 
+Folds are not seeds: their training sets share patients. `training_luck` says what is done for the
+networks of K folds on one test set, and for out-of-fold predictions.
+
 The interval is the percentile one (Efron & Tibshirani, An Introduction to the Bootstrap, 1993,
 chapter 13): it stays within a metric's range (stretched values are clipped), is the same for every
 metric and for differences, and extends to two resampled factors, for which BCa's acceleration is
@@ -36,6 +39,7 @@ import numpy.typing as npt
 from scipy.special import ndtri, stdtrit
 
 from thyroid.evaluate.metrics import RANGES, Floats, Ints, measure
+from thyroid.evaluate.training_luck import overlap, shrinkage, widened
 
 BLOCK = 64
 """Resamples at a time: 64 columns of a thousand images stay in the processor's cache."""
@@ -59,6 +63,9 @@ def bootstrap(
     seed: int = 0,
     pivotal: Collection[str] = (),
     ranges: Mapping[str, tuple[float, float]] = RANGES,
+    folds: int = 1,
+    shared: float | None = None,
+    ensemble: Callable[[Floats], Mapping[str, Floats]] | None = None,
 ) -> dict[str, Interval]:
     """Compute intervals of everything that `statistic` returns, averaged over seeds.
 
@@ -74,6 +81,15 @@ def bootstrap(
         2 value - quantile, at least 0, instead of the quantiles.
     ranges
         Least and greatest value by name; limits are clipped to them. Default: those of metrics.
+    folds
+        Number of folds where images are predicted out of fold. Seeds are not resampled then: each
+        fold has its own.
+    shared
+        Where the rows of `statistic` are single networks instead of seeds: `overlap` of their
+        folds. Their deviations, without the luck of test images, are added to each resample.
+    ensemble
+        With `shared`: returns the same names, (1, ..., B), of the networks' ensemble. Value and
+        resamples are the ensemble's, deviations those of single networks.
 
     Notes
     -----
@@ -81,18 +97,41 @@ def bootstrap(
     """
     groups, member = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
     patient_rng, seed_rng = np.random.default_rng(seed).spawn(2)
-    whole = statistic(np.ones((len(member), 1)))
-    value = {name: v[..., 0].mean(axis=0) for name, v in whole.items()}
-    seeds = len(next(iter(whole.values())))
+    central = ensemble or statistic
+    once = np.ones((len(member), 1))
+    value = {name: v[..., 0].mean(axis=0) for name, v in central(once).items()}
+    whole = {name: v[..., 0] for name, v in statistic(once).items()}
+    rows = len(next(iter(whole.values())))
+    factor = stretch(rows, level, shared or 0.0)
+    of_seeds = factor if shared is None and folds == 1 else 0.0
     drawn: dict[str, list[Floats]] = {name: [] for name in value}
+    alone: dict[str, list[Floats]] = {name: [] for name in value}
+    chosen = []
     for start in range(0, resamples, BLOCK):
         block = min(BLOCK, resamples - start)
+        times = draw(seed_rng, rows, block)  # (S, B)
         # mean over all seeds + stretch (mean over drawn seeds - mean over all), as shares (S, B)
-        shares = (1 + stretch(seeds, level) * (draw(seed_rng, seeds, block) - 1)) / seeds
-        for name, v in statistic(draw(patient_rng, len(groups), block)[member]).items():
-            drawn[name].append(np.einsum("s...b,sb->...b", v, shares))
+        shares = (1 + of_seeds * (times - 1)) / rows
+        weights = draw(patient_rng, len(groups), block)[member]
+        by_row = statistic(weights)
+        if ensemble is None:
+            for name, v in by_row.items():
+                drawn[name].append(np.einsum("s...b,sb->...b", v, shares))
+        else:
+            for name, v in ensemble(weights).items():
+                drawn[name].append(v[0])
+        if shared is not None:
+            for name, v in by_row.items():
+                alone[name].append(v)
+            chosen.append((times - 1) / rows)
+    resampled = {name: widened(np.concatenate(d, axis=-1), folds) for name, d in drawn.items()}
+    if shared is not None:
+        for name, v in whole.items():
+            kept = factor * shrinkage(v, np.concatenate(alone[name], axis=-1))
+            luck = np.einsum("k...,kb->...b", v, np.concatenate(chosen, axis=-1))
+            resampled[name] = resampled[name] + kept[..., None] * luck
     tails = ((1 - level) / 2, (1 + level) / 2)
-    limits = {name: _quantiles(np.concatenate(d, axis=-1), tails) for name, d in drawn.items()}
+    limits = {name: _quantiles(r, tails) for name, r in resampled.items()}
     for name in pivotal:
         limits[name] = np.maximum(2 * value[name] - limits[name][::-1], 0.0)
     for name in value.keys() & ranges.keys():
@@ -108,6 +147,8 @@ def metric_intervals(
     probabilities: Floats,
     patients: npt.ArrayLike,
     *,
+    folds: int = 1,
+    ensemble: bool = False,
     resamples: int = 2000,
     level: float = 0.95,
     seed: int = 0,
@@ -117,17 +158,39 @@ def metric_intervals(
     Parameters
     ----------
     labels : (N,) int
-    probabilities : (S, N, C) float
-        Predictions of S training seeds for the same images.
+    probabilities : (S, N, C) or (K, S, N, C) float
+        Predictions of S training seeds for the same images; with K folds in front, of every single
+        network for the same test images.
     patients : (N,)
+    folds
+        Number of folds where `probabilities` (S, N, C) are out of fold.
+    ensemble
+        Measure the mean of all probabilities instead of single networks.
     """
+    nested = probabilities if probabilities.ndim == 4 else probabilities[None]
+    several = len(nested) > 1
+    rows = nested if several else nested[0][:, None]  # (K, S, N, C), or (S, 1, N, C) of one fold
+    together = nested.mean(axis=(0, 1))
 
     def statistic(weights: Floats) -> dict[str, Floats]:
-        by_seed = [measure(labels, p, weights) for p in probabilities]
-        return {name: np.stack([m[name] for m in by_seed]) for name in by_seed[0]}
+        found = [[measure(labels, p, weights) for p in row] for row in rows]
+        return {
+            name: np.stack([np.mean([m[name] for m in row], axis=0) for row in found])
+            for name in found[0][0]
+        }
+
+    def of_ensemble(weights: Floats) -> dict[str, Floats]:
+        return {name: v[None] for name, v in measure(labels, together, weights).items()}
 
     return bootstrap(
-        statistic, patients, resamples=resamples, level=level, seed=seed, pivotal=("ece",)
+        *(statistic, patients),
+        resamples=resamples,
+        level=level,
+        seed=seed,
+        pivotal=("ece",),
+        folds=folds,
+        shared=overlap(len(nested)) if several or ensemble else None,
+        ensemble=of_ensemble if ensemble else None,
     )
 
 
@@ -138,12 +201,16 @@ def draw(rng: np.random.Generator, n: int, resamples: int) -> Floats:
     )
 
 
-def stretch(seeds: int, level: float) -> float:
-    """Return the factor by which a bootstrap over so few seeds is too narrow."""
+def stretch(seeds: int, level: float, shared: float = 0.0) -> float:
+    """Return the factor by which a bootstrap over so few seeds is too narrow.
+
+    `shared` is `training_luck.overlap` where they are folds.
+    """
     if seeds == 1:
         return 1.0
     above = (1 + level) / 2
-    return math.sqrt(seeds / (seeds - 1)) * float(stdtrit(seeds - 1, above) / ndtri(above))
+    few = math.sqrt(seeds / (seeds - 1) * (1 + seeds * shared))
+    return few * float(stdtrit(seeds - 1, above) / ndtri(above))
 
 
 def _quantiles(drawn: Floats, tails: tuple[float, float]) -> Floats:

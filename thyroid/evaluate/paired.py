@@ -9,6 +9,10 @@ seeds of large variation, 95 % intervals held the truth in 97 % of cases, and in
 stretch; with variation of patients only, in 98 %. One seed has no deviation: then the interval
 covers the variation of patients only.
 
+Folds are no seeds: their training sets share patients, and the difference of two recipes contains
+the luck of training sets. `training_luck` says how that enters; in the simulations there, with five
+folds and equal recipes, COVERAGE
+
 The stretch grows with the level. When several comparisons are corrected for one another, p-values
 far below 0.05 decide. These come from inverting the interval: with five seeds of large variation
 and no difference, 0.7 % of them were below 0.005, against 2.6 % at the stretch of the 95 % level.
@@ -23,9 +27,11 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array
+from scipy.special import ndtri
 
 from thyroid.evaluate.bootstrap import BLOCK, draw, stretch
 from thyroid.evaluate.metrics import Floats, Ints, macro
+from thyroid.evaluate.training_luck import overlap, shrinkage, widened
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -33,18 +39,29 @@ class Difference:
     """The first method's metric minus the second's, with its resampling distribution."""
 
     by_seed: Floats
-    """Difference of each seed, (S,)."""
+    """Difference of each seed, (S,); of each fold's networks, (K,), where they are tested."""
     patient_means: Floats
     """Mean over all seeds in each resample of patients, (resamples,)."""
     seed_deviations: Floats
     """Deviation of the mean over drawn seeds from that, not stretched, (resamples,)."""
     level: float
     """Confidence level of the interval `low` to `high`."""
+    shared: float = 0.0
+    """`training_luck.overlap` where `by_seed` are folds."""
+    of_ensembles: float | None = None
+    """Difference of the ensembles, where these are compared."""
 
     @property
     def value(self) -> float:
-        """Mean over seeds."""
-        return float(self.by_seed.mean())
+        """Mean over seeds, or the difference of the ensembles."""
+        return float(self.by_seed.mean()) if self.of_ensembles is None else self.of_ensembles
+
+    @property
+    def standard_error(self) -> float:
+        """Standard deviation over patients, seeds and training sets, without Student's t."""
+        n = len(self.by_seed)
+        few = n / (n - 1) * (1 + n * self.shared) if n > 1 else 0.0
+        return float(np.sqrt(self.patient_means.var() + few * self.seed_deviations.var()))
 
     @property
     def low(self) -> float:
@@ -89,8 +106,18 @@ class Difference:
 
     def _resampled(self, level: float) -> Floats:
         """Return the difference in each resample, (resamples,)."""
-        stretched = stretch(len(self.by_seed), level) * self.seed_deviations
+        factor = stretch(len(self.by_seed), level, self.shared)
+        stretched = factor * self.seed_deviations
         return (self.patient_means + stretched).clip(-1, 1)
+
+
+def detectable(difference: Difference) -> float:
+    """Return the smallest true difference that would have been found with a power of 80 %.
+
+    "Found" means that the 95 % interval excludes zero: half of its width + 0.84 standard errors.
+    """
+    low, high = difference.interval(0.95)
+    return (high - low) / 2 + float(ndtri(0.8)) * difference.standard_error
 
 
 def macro_f1_difference(
@@ -100,6 +127,8 @@ def macro_f1_difference(
     patients: npt.ArrayLike,
     *,
     classes: int,
+    folds: int = 1,
+    ensembles: tuple[Ints, Ints] | None = None,
     resamples: int = 2000,
     level: float = 0.95,
     seed: int = 0,
@@ -109,10 +138,17 @@ def macro_f1_difference(
     Parameters
     ----------
     labels : (N,) int
-    first, second : (S, N) int
-        Classes that each method predicts; row s of both has the same training seed.
+    first, second : (S, N) or (K, S, N) int
+        Classes that each method predicts; row s of both has the same training seed. With K folds in
+        front: those of every single network for the same test images.
     patients : (N,)
         Patient of each image.
+    folds
+        Number of folds where rows (S, N) are predicted out of fold.
+    ensembles : (N,) int each
+        Classes that the ensemble of all networks of each method predicts. The difference is theirs;
+        the training-set luck that is added is that of single networks, which is an upper bound
+        unless the ensembles vary more than their members.
     """
     groups, member = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
     every = np.ones(len(labels), dtype=bool)
@@ -120,21 +156,24 @@ def macro_f1_difference(
     def counts(named: Ints, chosen: npt.NDArray[np.bool_]) -> csr_array:
         return _counts(member, len(groups), named, classes, chosen)
 
-    actual = counts(labels, every)  # (C, P): TP + FN
-    pairs = [
-        [(counts(labels, labels == named), counts(named, every)) for named in pair]
-        for pair in zip(first, second, strict=True)
-    ]  # TP, and TP + FP
+    def pair(*both: Ints) -> list[tuple[csr_array, csr_array]]:
+        return [(counts(labels, labels == named), counts(named, every)) for named in both]
 
-    def by_seed(times: Floats) -> Floats:
+    actual = counts(labels, every)  # (C, P): TP + FN
+    rows = zip(*(both.reshape(-1, len(labels)) for both in (first, second)), strict=True)
+    pairs = [pair(*both) for both in rows]  # TP, and TP + FP
+    together = [] if ensembles is None else [pair(*ensembles)]
+
+    def difference(times: Floats, of: list[list[tuple[csr_array, csr_array]]]) -> Floats:
         there = actual @ times  # (C, B)
-        f1 = [
-            [_macro_f1(hits @ times, there, taken @ times) for hits, taken in pair]
-            for pair in pairs
-        ]
+        f1 = [[_macro_f1(hits @ times, there, taken @ times) for hits, taken in p] for p in of]
         return np.stack([one - other for one, other in f1])
 
-    return _difference(by_seed, len(groups), resamples, level, seed)
+    return _difference(
+        lambda times: difference(times, pairs),
+        (lambda times: difference(times, together)[0]) if together else None,
+        *(len(groups), _trained(first), folds, resamples, level, seed),
+    )
 
 
 def accuracy_difference(
@@ -143,45 +182,84 @@ def accuracy_difference(
     second: Ints,
     patients: npt.ArrayLike,
     *,
+    folds: int = 1,
+    ensembles: tuple[Ints, Ints] | None = None,
     resamples: int = 2000,
     level: float = 0.95,
     seed: int = 0,
 ) -> Difference:
     """Compute the difference of accuracies; parameters as in `macro_f1_difference`."""
     groups, member = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
-    gained = (first == labels).astype(float) - (second == labels)  # (S, N)
-    of_patient = [np.bincount(member, row, len(groups)) for row in gained]
-    by_patient = csr_array(np.stack(of_patient))  # (S, P)
     images = csr_array(np.bincount(member)[None].astype(float))  # (1, P)
 
-    def by_seed(times: Floats) -> Floats:
+    def gains(one: Ints, other: Ints) -> csr_array:
+        gained = (one == labels).astype(float) - (other == labels)  # (S, N)
+        return csr_array(np.stack([np.bincount(member, row, len(groups)) for row in gained]))
+
+    def share(by_patient: csr_array, times: Floats) -> Floats:  # (S, P) -> (S, B)
         shares: Floats = (by_patient @ times) / (images @ times)
         return shares
 
-    return _difference(by_seed, len(groups), resamples, level, seed)
+    by_row = gains(*(both.reshape(-1, len(labels)) for both in (first, second)))
+    together = None if ensembles is None else gains(*(named[None] for named in ensembles))
+    return _difference(
+        lambda times: share(by_row, times),
+        None if together is None else (lambda times: share(together, times)[0]),
+        *(len(groups), _trained(first), folds, resamples, level, seed),
+    )
+
+
+def _trained(predicted: Ints) -> int:
+    """Return the number of folds whose networks predict the same images."""
+    return len(predicted) if predicted.ndim == 3 else 1
 
 
 def _difference(
-    by_seed: Callable[[Floats], Floats], patients: int, resamples: int, level: float, seed: int
+    by_network: Callable[[Floats], Floats],
+    of_ensembles: Callable[[Floats], Floats] | None,
+    patients: int,
+    trained: int,
+    folds: int,
+    resamples: int,
+    level: float,
+    seed: int,
 ) -> Difference:
-    """Resample patients and seeds.
+    """Resample patients and seeds, or patients and folds.
 
-    `by_seed` maps how often each patient is drawn, (P, B), to differences (S, B).
+    `by_network` maps how often each patient is drawn, (P, B), to differences (K S, B), of which
+    those of one of the `trained` folds follow each other; `of_ensembles` maps it to (B,).
     """
+
+    def by_row(times: Floats) -> Floats:  # (P, B) -> (S, B) of seeds, or (K, B) of folds
+        differences = by_network(times)
+        if trained == 1:
+            return differences
+        of_folds: Floats = differences.reshape(trained, -1, times.shape[1]).mean(axis=1)
+        return of_folds
+
     patient_rng, seed_rng = np.random.default_rng(seed).spawn(2)
-    alone = by_seed(np.ones((patients, 1)))[:, 0]
-    means, deviations = [], []
+    once = np.ones((patients, 1))
+    alone = by_row(once)[:, 0]
+    as_networks = trained > 1 or of_ensembles is not None
+    means, deviations, rows = [], [], []
     for start in range(0, resamples, BLOCK):
         block = min(BLOCK, resamples - start)
-        differences = by_seed(draw(patient_rng, patients, block))
-        times = draw(seed_rng, len(alone), block)  # (S, B)
-        means.append(differences.mean(axis=0))
-        deviations.append((differences * (times - 1)).mean(axis=0))
+        times = draw(patient_rng, patients, block)
+        differences = by_row(times)
+        drawn = draw(seed_rng, len(alone), block) - 1  # (S, B)
+        means.append(of_ensembles(times) if of_ensembles else differences.mean(axis=0))
+        each = alone[:, None] if as_networks else differences
+        deviations.append((each * drawn).mean(axis=0))
+        if as_networks:
+            rows.append(differences)
+    kept = shrinkage(alone, np.concatenate(rows, axis=-1)) if as_networks else 1.0
     return Difference(
         by_seed=alone,
-        patient_means=np.concatenate(means),
-        seed_deviations=np.concatenate(deviations),
+        patient_means=widened(np.concatenate(means), folds),
+        seed_deviations=kept * np.concatenate(deviations) * (folds == 1),
         level=level,
+        shared=overlap(trained),
+        of_ensembles=float(of_ensembles(once)[0]) if of_ensembles else None,
     )
 
 

@@ -11,31 +11,25 @@ influences are added up to one number per patient, u, and SE^2 = P / (P - 1) sum
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from thyroid.evaluate.metrics import Floats, Ints
+from thyroid.evaluate.training_luck import widening
 
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """A figure and its standard error over patients."""
+    """A figure and its standard error; NaN of a single patient."""
 
     value: float
     standard_error: float
-    """NaN of a single patient."""
-
-    @property
-    def known_error(self) -> float | None:
-        """The standard error; None of a single patient."""
-        return None if math.isnan(self.standard_error) else self.standard_error
 
 
 def pooled_macro_f1(
-    labels: Ints, predicted: Ints, patients: npt.ArrayLike, *, classes: int
+    labels: Ints, predicted: Ints, patients: npt.ArrayLike, *, classes: int, folds: int = 1
 ) -> Estimate:
     """Compute macro-F1 over all images together, mean over training seeds.
 
@@ -47,13 +41,22 @@ def pooled_macro_f1(
         network of its fold. May be the images of some folds only.
     patients : (N,)
         Patient of each image.
+    folds
+        Number K of folds that patients were dealt to, of which some may be missing here: with
+        several, the standard error contains the luck of training sets (`training_luck.widening`).
     """
     value, influence = _macro_f1(labels, predicted, classes)
-    return Estimate(value=value, standard_error=_standard_error(influence, patients))
+    return Estimate(value=value, standard_error=_standard_error(influence, patients, folds))
 
 
 def pooled_difference(
-    labels: Ints, first: Ints, second: Ints, patients: npt.ArrayLike, *, classes: int
+    labels: Ints,
+    first: Ints,
+    second: Ints,
+    patients: npt.ArrayLike,
+    *,
+    classes: int,
+    folds: int = 1,
 ) -> Estimate:
     """Compute the macro-F1 of one recipe minus another's, on the same images of the same folds.
 
@@ -62,7 +65,7 @@ def pooled_difference(
     """
     one, of_first = _macro_f1(labels, first, classes)
     other, of_second = _macro_f1(labels, second, classes)
-    error = _standard_error(of_first - of_second, patients)
+    error = _standard_error(of_first - of_second, patients, folds)
     return Estimate(value=one - other, standard_error=error)
 
 
@@ -83,9 +86,9 @@ def _macro_f1(labels: Ints, predicted: Ints, classes: int) -> tuple[float, Float
     return float(np.mean(values)), np.mean(influences, axis=0)
 
 
-def _standard_error(influence: Floats, patients: npt.ArrayLike) -> float:
+def _standard_error(influence: Floats, patients: npt.ArrayLike, folds: int) -> float:
     groups, member = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
     if len(groups) == 1:
         return float("nan")
     of_patient = np.bincount(member, influence)
-    return float(np.sqrt(len(groups) / (len(groups) - 1) * (of_patient**2).sum()))
+    return widening(folds) * float(np.sqrt(len(groups) / (len(groups) - 1) * (of_patient**2).sum()))
