@@ -1,6 +1,7 @@
 """Trials, stages and hours of a search, made of fixed random numbers."""
 
 import hashlib
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -47,7 +48,7 @@ def make_trials(n: int) -> list[Trial]:
 
 
 def make_stages(
-    trials=1, segments=3, *, generators=True, seeds=(0,), found=(), spread=1
+    trials=1, segments=3, *, generators=True, seeds=(0,), found=(), spread=1, folds=1
 ) -> list[NeededStage]:
     """The stages of a search; `found` are the kinds that were in the store.
 
@@ -57,7 +58,10 @@ def make_stages(
     rng = np.random.default_rng(8)
     stages: dict[str, NeededStage] = {}
 
+    fold: int | None = None
+
     def need(user, kind, inputs=(), seed=None, first=None, epochs=None, phase=None, what=()) -> str:
+        what = (*what, fold) if kind == "split" else what
         text = json.dumps([kind, sorted(inputs), seed, first, epochs, phase, *map(str, what)])
         key = hashlib.sha256(text.encode()).hexdigest()
         new = NeededStage(
@@ -66,6 +70,7 @@ def make_stages(
             seconds=0.5 + (epochs or 2) * (1 + rng.random()),
             inputs=tuple(inputs),
             seed=seed,
+            fold=fold,
             first_epoch=first,
             epochs=epochs,
             phase=phase,
@@ -88,7 +93,8 @@ def make_stages(
         scale, rejection = rng.choice([0, 2, 4]), rng.choice([0.3, 0.7, 1.0])
         rate, length = int(rng.integers(2 * spread)), int(rng.integers(max(2, segments // 2)))
         stopped = trial and rng.random() < 0.5
-        for seed in seeds:
+        for seed, own in itertools.product(seeds, range(folds) if folds > 1 else (None,)):
+            fold = own
             split = need(user, "split")
             inputs = [split]
             if generators and scale:

@@ -33,7 +33,7 @@ RECORDS: dict[str, Any] = {
 COLUMNS = {
     **{section: [field.name for field in fields(record)] for section, record in RECORDS.items()},
     "trials.csv": [*trials_csv.COLUMNS, "param_NAME"],
-    "predictions": [*predictions_csv.COLUMNS, "p_CLASS"],
+    "predictions": [*predictions_csv.COLUMNS, "fold", "p_CLASS"],
 }
 
 
