@@ -20,7 +20,12 @@ from thyroid.run_files.metrics_jsonl import (
     SynthesisedGroup,
     read_metrics,
 )
-from thyroid.run_files.predictions_csv import Predictions, read_networks, read_predictions
+from thyroid.run_files.predictions_csv import (
+    NETWORKS,
+    Predictions,
+    read_networks,
+    read_predictions,
+)
 from thyroid.run_files.quality_json import Quality, read_quality
 from thyroid.run_files.race_json import RacedRecipe, read_race
 from thyroid.run_files.rows_json import FOLDER, ComparedRow, read_rows
@@ -149,7 +154,7 @@ def read_run(folder: Path) -> Run:
         }
 
     def networks(place: str = "") -> ByNetwork:
-        return _networks(folder / "predictions" / place, config, classes)
+        return _networks(folder / "predictions" / place, classes)
 
     predictions, split = predicted(), read_split(folder)
     return Run(
@@ -166,7 +171,7 @@ def read_run(folder: Path) -> Run:
         networks_without_synthetic=networks("without-synthetic"),
         before_cross=predicted("before-cross"),
         networks_before_cross=networks("before-cross"),
-        rows=_rows(folder, _part(predictions), config, classes),
+        rows=_rows(folder, _part(predictions), classes),
         quality=read_quality(folder / quality_json.FOLDER),
         examples=_examples(folder / quality_json.FOLDER / "examples", classes),
         cases=read_cases(folder / cases_json.FOLDER, classes),
@@ -230,19 +235,16 @@ def _predictions(folder: Path, part: str, classes: tuple[str, ...]) -> dict[int,
     return {seed: found[seed] for seed in seeds if len(found[seed].images)}
 
 
-def _networks(folder: Path, config: Mapping[str, Any], classes: tuple[str, ...]) -> ByNetwork:
+def _networks(folder: Path, classes: tuple[str, ...]) -> ByNetwork:
     """Predictions of single networks; none with one fold, where test-seedS.csv has them."""
-    several = isinstance(config.get("folds"), int) and config["folds"] > 1
-    return read_networks(folder / "networks", classes) if several else {}
+    return read_networks(folder, classes) if (folder / NETWORKS).is_dir() else {}
 
 
 def _part(predictions: Mapping[str, Any]) -> str | None:
     return next((part for part in ("test", "validation") if predictions[part]), None)
 
 
-def _rows(
-    run: Path, part: str | None, config: Mapping[str, Any], classes: tuple[str, ...]
-) -> list[PredictedRow]:
+def _rows(run: Path, part: str | None, classes: tuple[str, ...]) -> list[PredictedRow]:
     rows = []
     for row in read_rows(run):
         folder = run / FOLDER / row.name / "predictions"
@@ -251,7 +253,7 @@ def _rows(
             PredictedRow(
                 **vars(row),
                 predictions=_predictions(folder, part, classes) if part and other else {},
-                networks=_networks(folder, config, classes) if other and part == "test" else {},
+                networks=_networks(folder, classes) if other and part == "test" else {},
             )
         )
     return rows

@@ -21,6 +21,7 @@ from thyroid.run_files.metrics_jsonl import (
     write_metrics,
 )
 from thyroid.run_files.predictions_csv import (
+    NETWORKS,
     Predictions,
     ensemble,
     network_file,
@@ -173,7 +174,7 @@ def make_run(
 def predict_in_folds(run: Path, dataset: Dataset, fold_of, seeds, rng) -> None:
     """Predictions of a network for each fold and seed, out of its fold and of the test images."""
     folder = run / "predictions"
-    (folder / "networks").mkdir()
+    (folder / NETWORKS).mkdir()
     for seed in seeds:
         held_out, tested = [], []
         for fold in range(fold_of.max() + 1):
@@ -182,7 +183,7 @@ def predict_in_folds(run: Path, dataset: Dataset, fold_of, seeds, rng) -> None:
                 even = np.full((len(images), len(dataset.info.classes)), 1.0)
                 blank = Predictions(classes=dataset.info.classes, images=images, probabilities=even)
                 listed.append(guessed(rng, blank, 2.0))
-            write_predictions(folder / "networks" / network_file(seed, fold), tested[-1])
+            write_predictions(folder / NETWORKS / network_file(seed, fold), tested[-1])
         write_predictions(folder / f"validation-seed{seed}.csv", out_of_fold(held_out))
         write_predictions(folder / f"test-seed{seed}.csv", ensemble(tested))
 
@@ -239,14 +240,12 @@ def srgan_epoch(rng, seed, epoch) -> SrganEpoch:
     )
 
 
-def add_cases(run: Path, dataset: Dataset, part="test", most=2) -> Path:
+def add_cases(run: Path, dataset: Dataset, most=2) -> Path:
     """The cases that the final evaluation leaves."""
     rng = np.random.default_rng(4)
     classes = dataset.info.classes
     seed = min(int(path.stem.rpartition("seed")[2]) for path in run.glob("predictions/test-*"))
-    networks = read_networks(run / "predictions" / "networks", classes)
-    predicted = read_predictions(run / "predictions" / f"{part}-seed{seed}.csv", classes)
-    predicted = networks.get((seed, 0), predicted)
+    predicted = read_networks(run / "predictions", classes)[seed, 0]
     listed = tuple(case_of(predicted, row, why) for row, why in chosen(predicted, most))
     ids = dataset.images["image_id"].tolist()
     images = dataset.counts[[ids.index(case.image_id) for case in listed]]
@@ -368,13 +367,14 @@ def guess(run: Path, dataset: Dataset, folder: Path, rng, skill, part="") -> Non
     """
     single, cross = skill if isinstance(skill, tuple) else (skill, skill)
     folder.mkdir(parents=True, exist_ok=True)
-    networks = read_networks(run / "predictions" / "networks", dataset.info.classes)
+    networks = read_networks(run / "predictions", dataset.info.classes)
     tested: dict[int, list[Predictions]] = {}
-    for (seed, fold), own in networks.items() if part in ("", "test") else ():
+    several = (run / "predictions" / NETWORKS).is_dir() and part in ("", "test")
+    for (seed, fold), own in networks.items() if several else ():
         other = guessed(rng, own, np.where(own.is_cross, cross, single))
         tested.setdefault(seed, []).append(other)
-        (folder / "networks").mkdir(exist_ok=True)
-        write_predictions(folder / "networks" / network_file(seed, fold), other)
+        (folder / NETWORKS).mkdir(exist_ok=True)
+        write_predictions(folder / NETWORKS / network_file(seed, fold), other)
     for path in sorted((run / "predictions").glob(f"{part}*.csv")):
         own = read_predictions(path, dataset.info.classes)
         seed = int(path.stem.rpartition("seed")[2])
@@ -466,6 +466,6 @@ def folded_run(tmp_path, dataset) -> Path:
 def shared_run(tmp_path, dataset) -> Path:
     """A search with three objectives, a seed race, the stages that it computed, and its costs."""
     run = make_run(tmp_path / "run4", dataset)
-    add_objectives(run, "macro_f1", "cross_recall", "compute", playoff=3)
+    add_objectives(run, "macro_f1", "cross_recall", "compute", raced=3)
     add_costs(run, time_hours=2.0, gpu_hours=4.375, ended="gpu_hours")
     return add_stages(run, trials=24, segments=6, found=("dcgan",))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from thyroid.run_files.race_json import RacedRecipe, write_race
 from thyroid.run_files.stages_json import NeededStage, write_stages
 from thyroid.run_files.trials_csv import Trial, read_trials, write_trials
 from thyroid.run_files.usage_json import Hours, SearchBudget, Usage, write_usage
@@ -31,6 +32,7 @@ def make_trials(n: int) -> list[Trial]:
             number=i,
             state=states[i],
             macro_f1=None if states[i] == "failed" else values[i],
+            standard_error=0.02 + i / 10_000 if states[i] == "complete" else None,
             epochs=epochs[i],
             seconds=seconds[i],
             reused_stages=reused[i],
@@ -135,10 +137,12 @@ def add_costs(run: Path, *, gpus=True, ended=None, **limits) -> Path:
     return run
 
 
-def add_objectives(run: Path, *objectives: str, playoff=0) -> Path:
-    """Turn a search into one of several objectives, the best `playoff` trials with more seeds."""
+def add_objectives(run: Path, *objectives: str, raced=0) -> Path:
+    """Turn a search into one of several objectives, whose best `raced` trials were in the final
+    race; the second of them won.
+    """
     config = json.loads((run / "config.json").read_text())
-    config["search"] |= {"objectives": list(objectives), "max_seeds": 5}
+    config["search"] |= {"objectives": list(objectives), "first_folds": 2, "max_seeds": 5}
     (run / "config.json").write_text(json.dumps(config))
     rng = np.random.default_rng(9)
     trials = read_trials(run)
@@ -149,10 +153,25 @@ def add_objectives(run: Path, *objectives: str, playoff=0) -> Path:
         trials[i] = replace(trial, cross_recall=recall, compute=compute)
     complete = [trial for trial in trials if trial.state == "complete"]
     ranked = sorted(complete, key=lambda trial: -trial.macro_f1)
-    for place, trial in enumerate(ranked[:playoff]):
-        value = 0.7 + (0.01 if place == 1 else -0.01 * place)
-        trials[trial.number] = replace(trial, raced_seeds=5, raced_macro_f1=value)
-    best = ranked[1 if playoff > 1 else 0].number
+    best = ranked[1 if raced > 1 else 0].number
     trials[best] = replace(trials[best], chosen=1)
     write_trials(run, trials)
+    numbers = [best, *(trial.number for trial in ranked[:raced] if trial.number != best), None]
+    states = ["chosen", "contender", *["dropped"] * len(numbers)]
+    places = enumerate(zip(numbers, states, strict=False))
+    write_race(run, [raced_recipe(*each) for each in places] if raced else [])
     return run
+
+
+def raced_recipe(place: int, about: tuple[int | None, str]) -> RacedRecipe:
+    trial, state = about
+    return RacedRecipe(
+        trial=trial,
+        folds=5 if state != "dropped" else 2,
+        seeds=1,
+        macro_f1=0.71 - 0.01 * place,
+        standard_error=0.021 + 0.001 * place,
+        behind=0.01 * place,
+        behind_error=0.012 if state != "dropped" else 0.007,
+        state=state,
+    )
