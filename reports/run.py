@@ -20,7 +20,12 @@ from thyroid.run_files.metrics_jsonl import (
     SynthesisedGroup,
     read_metrics,
 )
-from thyroid.run_files.predictions_csv import Predictions, read_predictions
+from thyroid.run_files.predictions_csv import (
+    NETWORKS,
+    Predictions,
+    read_networks,
+    read_predictions,
+)
 from thyroid.run_files.quality_json import Quality, read_quality
 from thyroid.run_files.race_json import RacedRecipe, read_race
 from thyroid.run_files.rows_json import FOLDER, ComparedRow, read_rows
@@ -30,6 +35,8 @@ from thyroid.run_files.trials_csv import Trial, read_trials
 from thyroid.run_files.usage_json import Usage, read_usage
 
 T = TypeVar("T")
+ByNetwork = dict[tuple[int, int], Predictions]
+"""Seed and fold of a network -> its predictions of the test images."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,6 +45,8 @@ class PredictedRow(ComparedRow):
 
     predictions: dict[int, Predictions]
     """Seed -> predictions of the part that the run's results are on; the method's are the run's."""
+    networks: ByNetwork
+    """Test predictions of single networks, in a run with several folds."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -54,11 +63,17 @@ class Run:
     srgan: list[SrganEpoch]
     synthesised: list[SynthesisedGroup]
     predictions: dict[str, dict[int, Predictions]]
-    """Part (validation, test) -> seed -> predictions, of the same images in the same order."""
+    """Part (validation, test) -> seed -> predictions, of the same images in the same order. With
+    several folds, the validation images are those of all folds, each predicted by the network that
+    was not trained on it, and the test predictions are the mean of the folds' networks."""
+    networks: ByNetwork
+    """Test predictions of single networks, with several folds; with one, `predictions` are so."""
     without_synthetic: dict[str, dict[int, Predictions]]
-    """The same, of the recipe without its synthetic images."""
+    """As `predictions`, of the recipe without its synthetic images."""
+    networks_without_synthetic: ByNetwork
     before_cross: dict[str, dict[int, Predictions]]
-    """The same, of the networks before their cross phase."""
+    """As `predictions`, of the networks before their cross phase."""
+    networks_before_cross: ByNetwork
     rows: list[PredictedRow]
     """rows.json and rows/, in their order."""
     quality: Quality | None
@@ -76,12 +91,26 @@ class Run:
     usage: Usage | None
     """usage.json; None where the run has none."""
     parts: dict[str, str]
-    """split.csv: image_id -> train, validation or test."""
+    """split.csv: image_id -> train, validation or test; with several folds development or test."""
+    fold_of: dict[str, int]
+    """split.csv: image_id -> the fold that validates it; of development images alone."""
     dataset: Dataset | None
     dataset_state: str
     """open | missing (no such folder) | changed (not the data of this run)"""
     test_set: Dataset | None = None
     """The data set that is the test part, where there is one and it is there still."""
+
+    @property
+    def folds(self) -> int:
+        """Number of folds; 1: one split, as all runs of earlier versions have."""
+        folds = self.config.get("folds")
+        return folds if isinstance(folds, int) and folds > 1 else 1
+
+    @property
+    def by_centre(self) -> bool:
+        """True: each fold is a centre."""
+        split = self.config.get("recipe", {}).get("split", {})
+        return self.folds > 1 and split.get("folds_by") == "centre"
 
     @property
     def part(self) -> str | None:
@@ -124,7 +153,10 @@ def read_run(folder: Path) -> Run:
             for part in ("validation", "test")
         }
 
-    predictions = predicted()
+    def networks(place: str = "") -> ByNetwork:
+        return _networks(folder / "predictions" / place, classes)
+
+    predictions, split = predicted(), read_split(folder)
     return Run(
         folder=folder,
         config=config,
@@ -134,8 +166,11 @@ def read_run(folder: Path) -> Run:
         srgan=of(SrganEpoch),
         synthesised=of(SynthesisedGroup),
         predictions=predictions,
+        networks=networks(),
         without_synthetic=predicted("without-synthetic"),
+        networks_without_synthetic=networks("without-synthetic"),
         before_cross=predicted("before-cross"),
+        networks_before_cross=networks("before-cross"),
         rows=_rows(folder, _part(predictions), classes),
         quality=read_quality(folder / quality_json.FOLDER),
         examples=_examples(folder / quality_json.FOLDER / "examples", classes),
@@ -144,7 +179,8 @@ def read_run(folder: Path) -> Run:
         race=read_race(folder),
         stages=read_stages(folder),
         usage=read_usage(folder),
-        parts={image.image_id: image.part for image in read_split(folder)},
+        parts={image.image_id: image.part for image in split},
+        fold_of={image.image_id: image.fold for image in split if image.fold is not None},
         dataset=dataset,
         dataset_state=state,
         test_set=_dataset(folder, config["test_set"])[0] if config.get("test_set") else None,
@@ -199,17 +235,25 @@ def _predictions(folder: Path, part: str, classes: tuple[str, ...]) -> dict[int,
     return {seed: found[seed] for seed in seeds if len(found[seed].images)}
 
 
+def _networks(folder: Path, classes: tuple[str, ...]) -> ByNetwork:
+    """Predictions of single networks; none with one fold, where test-seedS.csv has them."""
+    return read_networks(folder, classes) if (folder / NETWORKS).is_dir() else {}
+
+
 def _part(predictions: Mapping[str, Any]) -> str | None:
     return next((part for part in ("test", "validation") if predictions[part]), None)
 
 
 def _rows(run: Path, part: str | None, classes: tuple[str, ...]) -> list[PredictedRow]:
-    return [
-        PredictedRow(
-            **vars(row),
-            predictions=_predictions(run / FOLDER / row.name / "predictions", part, classes)
-            if part and row.kind != "method"
-            else {},
+    rows = []
+    for row in read_rows(run):
+        folder = run / FOLDER / row.name / "predictions"
+        other = part is not None and row.kind != "method"
+        rows.append(
+            PredictedRow(
+                **vars(row),
+                predictions=_predictions(folder, part, classes) if part and other else {},
+                networks=_networks(folder, classes) if other and part == "test" else {},
+            )
         )
-        for row in read_rows(run)
-    ]
+    return rows

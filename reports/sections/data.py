@@ -14,7 +14,9 @@ from reports.scintigrams import SheetGroup, contact_sheet
 from thyroid.data.data_checks import check, look_alikes
 from thyroid.data.dataset import Dataset
 
-PARTS = ("train", "validation", "test")
+PARTS = ("train", "validation", "development", "test")
+LEARNED_FROM = ("train", "development")
+"""Parts whose images networks learn from; those of `development` are in folds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +35,15 @@ class QualityFlag:
     """error | warning | note | info"""
     sentence: str
     images: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class CountedFold:
+    fold: int
+    images: int
+    patients: int
+    centres: list[str]
+    """Named ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +88,8 @@ class Data:
     classes_table: list[CountedRow] = field(default_factory=list)
     crosses: list[CountedRow] = field(default_factory=list)
     centres: list[CountedRow] = field(default_factory=list)
+    folds: list[CountedFold] = field(default_factory=list)
+    """None where there is one split."""
     sources: dict[str, int] = field(default_factory=dict)
     """Images by where they come from: import | phantom."""
     simulated_images: int = 0
@@ -97,7 +110,11 @@ def data_info(run: Run) -> Data:
         known = {name: recorded.get(name) for name in RECORDED}
         info = Data(**known, classes=list(run.classes))
     else:
-        info = replace(dataset_info(run.dataset, run.parts), digest=recorded.get("digest"))
+        info = replace(
+            dataset_info(run.dataset, run.parts),
+            folds=_folds(run.dataset, run.fold_of),
+            digest=recorded.get("digest"),
+        )
     return replace(
         info,
         test_set=_test_set(run.config.get("test_set"), recorded.get("patients_key")),
@@ -115,8 +132,36 @@ def _look_alikes(run: Run) -> int | None:
             return None
         trained = np.flatnonzero(pd.notna(part))
         return look_alikes(run.dataset, trained, run.test_set, np.arange(len(run.test_set)))
-    trained, tested = np.flatnonzero(part == "train"), np.flatnonzero(part == run.part)
-    return look_alikes(run.dataset, trained, run.dataset, tested)
+    learned = np.isin(part.astype(str), LEARNED_FROM)
+    if run.part == "test" or run.folds == 1:
+        trained, tested = np.flatnonzero(learned), np.flatnonzero(part == run.part)
+        return look_alikes(run.dataset, trained, run.dataset, tested)
+    fold = run.dataset.images["image_id"].map(run.fold_of).to_numpy(dtype=float)
+    return sum(
+        look_alikes(
+            run.dataset,
+            np.flatnonzero(learned & (fold != held_out)),
+            run.dataset,
+            np.flatnonzero(learned & (fold == held_out)),
+        )
+        for held_out in range(run.folds)
+    )
+
+
+def _folds(dataset: Dataset, fold_of: Mapping[str, int]) -> list[CountedFold]:
+    column = dataset.images["image_id"].map(fold_of)
+    found = []
+    for fold in sorted(set(fold_of.values())):
+        own = dataset.images[column == fold]
+        found.append(
+            CountedFold(
+                fold=fold,
+                images=len(own),
+                patients=int(own["patient_id"].nunique()),
+                centres=sorted(set(own["centre"]) - {""}),
+            )
+        )
+    return found
 
 
 def _test_set(recorded: dict[str, Any] | None, key: str | None) -> SeparateTestSet | None:
@@ -198,7 +243,7 @@ def training_sheet(run: Run, size: int | None = None) -> list[SheetGroup]:
     if run.dataset is None or not run.parts:
         return []
     part = run.dataset.images["image_id"].map(run.parts)
-    return contact_sheet(run.dataset, (part == "train").to_numpy(), per_group=3, size=size)
+    return contact_sheet(run.dataset, part.isin(LEARNED_FROM).to_numpy(), per_group=3, size=size)
 
 
 def _flagged(images: pd.DataFrame, flag: str) -> int:
@@ -212,13 +257,14 @@ def centre_relation(data: Data) -> str:
     none (no centre is named) | one (a single centre) | other (no centre in common) |
     same (every test centre also gave training images) | mixed | unknown
     """
-    if not {"train", "test"} <= set(data.columns):
+    learned = next((part for part in LEARNED_FROM if part in data.columns), None)
+    if learned is None or "test" not in data.columns:
         return "unknown"
     if {c.name for c in data.centres} == {"unknown"}:
         return "none"
     train, test = (
         {c.name for c in data.centres if c.images[data.columns.index(part)]}
-        for part in ("train", "test")
+        for part in (learned, "test")
     )
     if not train or not test:
         return "none"

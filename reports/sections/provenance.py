@@ -66,12 +66,14 @@ def command(config: dict[str, Any], run: str) -> str:
     options = {
         "--space": without_folder(search.get("space")),
         "--trials": search.get("trials"),
+        "--first-folds": search.get("first_folds"),
         "--seeds": search.get("seeds"),
         "--max-seeds": search.get("max_seeds"),
         "--objectives": ",".join(search.get("objectives") or []) or None,
         "--final-seeds": len(config.get("seeds", [])) or None,
         "--seed": search.get("seed"),
         "--grace-epochs": search.get("grace_epochs"),
+        "--reduction-factor": search.get("reduction_factor"),
     }
     earlier = [str(without_folder(run)) for run in search.get("warm_start") or []]
     words = ["--warm-start", *earlier] if earlier else []

@@ -1,5 +1,6 @@
 """A small data set and a run's folder, made of fixed random numbers."""
 
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,16 @@ from thyroid.run_files.metrics_jsonl import (
     read_metrics,
     write_metrics,
 )
-from thyroid.run_files.predictions_csv import Predictions, read_predictions, write_predictions
+from thyroid.run_files.predictions_csv import (
+    NETWORKS,
+    Predictions,
+    ensemble,
+    network_file,
+    out_of_fold,
+    read_networks,
+    read_predictions,
+    write_predictions,
+)
 from thyroid.run_files.quality_json import (
     ImageNumbers,
     Quality,
@@ -73,7 +83,9 @@ def make_dataset(
     )
 
 
-def make_run(folder: Path, dataset: Dataset, seeds=(0, 1, 2), trials=24, epochs=12) -> Path:
+def make_run(
+    folder: Path, dataset: Dataset, seeds=(0, 1, 2), trials=24, epochs=12, folds=1
+) -> Path:
     """All that a finished search writes, as the contract has it."""
     rng = np.random.default_rng(1)
     folder.mkdir()
@@ -81,8 +93,17 @@ def make_run(folder: Path, dataset: Dataset, seeds=(0, 1, 2), trials=24, epochs=
     parts = np.array(["train", "train", "train", "validation", "test"])[
         (np.arange(len(dataset)) // 2) % 5
     ]
-    names = dataset.images["image_id"]
-    write_split(folder, [SplitImage(image_id=i, part=p) for i, p in zip(names, parts, strict=True)])
+    fold_of = np.full(len(dataset), -1)
+    if folds > 1:
+        parts = np.where(parts == "test", "test", "development")
+        patient = np.arange(len(dataset)) // 2
+        dealt = patient // 5 * 4 + patient % 5
+        fold_of = np.where(parts == "test", -1, dealt % folds)
+    rows = zip(dataset.images["image_id"], parts, fold_of.tolist(), strict=True)
+    write_split(
+        folder,
+        [SplitImage(image_id=i, part=p, fold=None if f < 0 else f) for i, p, f in rows],
+    )
     config = {
         "command": "search",
         "thyroid": "0.1.0",
@@ -109,6 +130,7 @@ def make_run(folder: Path, dataset: Dataset, seeds=(0, 1, 2), trials=24, epochs=
             "schedule": {"warmup_epochs": 2, "constant_epochs": 6, "decay_epochs": 4},
         },
         "seeds": list(seeds),
+        **({"folds": folds} if folds > 1 else {}),  # as a run of an earlier version
         "search": {
             "space": "augmentation",
             "trials": trials,
@@ -119,11 +141,21 @@ def make_run(folder: Path, dataset: Dataset, seeds=(0, 1, 2), trials=24, epochs=
         "machine": {"cpu": "Example CPU 3000", "cores": 2, "python": "3.11.7", "torch": "2.14.1"},
     }
     (folder / "config.json").write_text(json.dumps(config))
+    networks = [(seed, fold) for seed in seeds for fold in range(folds)]
     write_metrics(
-        folder, [classifier_epoch(rng, s, e) for s in seeds for e in range(1, epochs + 1)]
+        folder,
+        [
+            replace(classifier_epoch(rng, s, e), fold=f)
+            for s, f in networks
+            for e in range(1, epochs + 1)
+        ],
     )
     (folder / "predictions").mkdir()
-    for part in ("validation", "test"):
+    if folds > 1:
+        config["recipe"]["split"] |= {"folds": folds, "folds_by": "patient", "fold": 0}
+        (folder / "config.json").write_text(json.dumps(config))
+        predict_in_folds(folder, dataset, fold_of, seeds, rng)
+    for part in ("validation", "test") if folds == 1 else ():
         rows = np.flatnonzero(parts == part)
         for seed in seeds:
             logits = rng.normal(size=(len(rows), len(classes)))
@@ -137,6 +169,23 @@ def make_run(folder: Path, dataset: Dataset, seeds=(0, 1, 2), trials=24, epochs=
             write_predictions(folder / "predictions" / f"{part}-seed{seed}.csv", predictions)
     write_trials(folder, make_trials(trials))
     return add_cases(folder, dataset)
+
+
+def predict_in_folds(run: Path, dataset: Dataset, fold_of, seeds, rng) -> None:
+    """Predictions of a network for each fold and seed, out of its fold and of the test images."""
+    folder = run / "predictions"
+    (folder / NETWORKS).mkdir()
+    for seed in seeds:
+        held_out, tested = [], []
+        for fold in range(fold_of.max() + 1):
+            for listed, rows in ((held_out, fold_of == fold), (tested, fold_of < 0)):
+                images = dataset.images[rows].reset_index(drop=True)
+                even = np.full((len(images), len(dataset.info.classes)), 1.0)
+                blank = Predictions(classes=dataset.info.classes, images=images, probabilities=even)
+                listed.append(guessed(rng, blank, 2.0))
+            write_predictions(folder / NETWORKS / network_file(seed, fold), tested[-1])
+        write_predictions(folder / f"validation-seed{seed}.csv", out_of_fold(held_out))
+        write_predictions(folder / f"test-seed{seed}.csv", ensemble(tested))
 
 
 def classifier_epoch(rng, seed, epoch) -> ClassifierEpoch:
@@ -191,12 +240,12 @@ def srgan_epoch(rng, seed, epoch) -> SrganEpoch:
     )
 
 
-def add_cases(run: Path, dataset: Dataset, part="test", most=2) -> Path:
+def add_cases(run: Path, dataset: Dataset, most=2) -> Path:
     """The cases that the final evaluation leaves."""
     rng = np.random.default_rng(4)
     classes = dataset.info.classes
     seed = min(int(path.stem.rpartition("seed")[2]) for path in run.glob("predictions/test-*"))
-    predicted = read_predictions(run / "predictions" / f"{part}-seed{seed}.csv", classes)
+    predicted = read_networks(run / "predictions", classes)[seed, 0]
     listed = tuple(case_of(predicted, row, why) for row, why in chosen(predicted, most))
     ids = dataset.images["image_id"].tolist()
     images = dataset.counts[[ids.index(case.image_id) for case in listed]]
@@ -217,14 +266,15 @@ def add_synthetic(run: Path, dataset: Dataset, *, new_crosses=(), size=16, skill
     made = [*findings, *new_crosses]
 
     metrics = read_metrics(run)
-    for seed in config["seeds"]:
-        metrics += [dcgan_epoch(rng, seed, epoch) for epoch in range(1, 11)]
-        metrics += [srgan_epoch(rng, seed, epoch) for epoch in range(1, 9)]
+    for seed, fold in itertools.product(config["seeds"], range(config.get("folds", 1))):
+        lines = [dcgan_epoch(rng, seed, epoch) for epoch in range(1, 11)]
+        lines += [srgan_epoch(rng, seed, epoch) for epoch in range(1, 9)]
         for name in made:
             dropped = int(rng.integers(0, 20))
-            metrics.append(
+            lines.append(
                 SynthesisedGroup(seed=seed, findings=name, made=120, dropped=dropped, reused=False)
             )
+        metrics += [replace(line, fold=fold) for line in lines]
     write_metrics(run, metrics)
 
     guess(run, dataset, run / "predictions" / "without-synthetic", rng, skill)
@@ -317,9 +367,21 @@ def guess(run: Path, dataset: Dataset, folder: Path, rng, skill, part="") -> Non
     """
     single, cross = skill if isinstance(skill, tuple) else (skill, skill)
     folder.mkdir(parents=True, exist_ok=True)
+    networks = read_networks(run / "predictions", dataset.info.classes)
+    tested: dict[int, list[Predictions]] = {}
+    several = (run / "predictions" / NETWORKS).is_dir() and part in ("", "test")
+    for (seed, fold), own in networks.items() if several else ():
+        other = guessed(rng, own, np.where(own.is_cross, cross, single))
+        tested.setdefault(seed, []).append(other)
+        (folder / NETWORKS).mkdir(exist_ok=True)
+        write_predictions(folder / NETWORKS / network_file(seed, fold), other)
     for path in sorted((run / "predictions").glob(f"{part}*.csv")):
         own = read_predictions(path, dataset.info.classes)
-        other = guessed(rng, own, np.where(own.is_cross, cross, single))
+        seed = int(path.stem.rpartition("seed")[2])
+        if path.stem.startswith("test") and seed in tested:
+            other = ensemble(tested[seed])
+        else:
+            other = guessed(rng, own, np.where(own.is_cross, cross, single))
         write_predictions(folder / path.name, other)
 
 
@@ -393,9 +455,17 @@ def compared_run(tmp_path, dataset) -> Path:
 
 
 @pytest.fixture
+def folded_run(tmp_path, dataset) -> Path:
+    """Five folds and one seed; everything that a comparison can have."""
+    run = make_run(tmp_path / "run5", dataset, seeds=(0,), folds=5)
+    add_synthetic(add_cross_phase(run, dataset), dataset)
+    return add_stages(add_comparison(run, dataset), trials=1, folds=5)
+
+
+@pytest.fixture
 def shared_run(tmp_path, dataset) -> Path:
     """A search with three objectives, a seed race, the stages that it computed, and its costs."""
     run = make_run(tmp_path / "run4", dataset)
-    add_objectives(run, "macro_f1", "cross_recall", "compute", playoff=3)
+    add_objectives(run, "macro_f1", "cross_recall", "compute", raced=3)
     add_costs(run, time_hours=2.0, gpu_hours=4.375, ended="gpu_hours")
     return add_stages(run, trials=24, segments=6, found=("dcgan",))

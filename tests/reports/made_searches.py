@@ -1,12 +1,14 @@
 """Trials, stages and hours of a search, made of fixed random numbers."""
 
 import hashlib
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from thyroid.run_files.race_json import RacedRecipe, write_race
 from thyroid.run_files.stages_json import NeededStage, write_stages
 from thyroid.run_files.trials_csv import Trial, read_trials, write_trials
 from thyroid.run_files.usage_json import Hours, SearchBudget, Usage, write_usage
@@ -30,6 +32,7 @@ def make_trials(n: int) -> list[Trial]:
             number=i,
             state=states[i],
             macro_f1=None if states[i] == "failed" else values[i],
+            standard_error=0.02 + i / 10_000 if states[i] == "complete" else None,
             epochs=epochs[i],
             seconds=seconds[i],
             reused_stages=reused[i],
@@ -47,7 +50,7 @@ def make_trials(n: int) -> list[Trial]:
 
 
 def make_stages(
-    trials=1, segments=3, *, generators=True, seeds=(0,), found=(), spread=1
+    trials=1, segments=3, *, generators=True, seeds=(0,), found=(), spread=1, folds=1
 ) -> list[NeededStage]:
     """The stages of a search; `found` are the kinds that were in the store.
 
@@ -57,7 +60,10 @@ def make_stages(
     rng = np.random.default_rng(8)
     stages: dict[str, NeededStage] = {}
 
+    fold: int | None = None
+
     def need(user, kind, inputs=(), seed=None, first=None, epochs=None, phase=None, what=()) -> str:
+        what = (*what, fold) if kind == "split" else what
         text = json.dumps([kind, sorted(inputs), seed, first, epochs, phase, *map(str, what)])
         key = hashlib.sha256(text.encode()).hexdigest()
         new = NeededStage(
@@ -66,6 +72,7 @@ def make_stages(
             seconds=0.5 + (epochs or 2) * (1 + rng.random()),
             inputs=tuple(inputs),
             seed=seed,
+            fold=fold,
             first_epoch=first,
             epochs=epochs,
             phase=phase,
@@ -88,7 +95,8 @@ def make_stages(
         scale, rejection = rng.choice([0, 2, 4]), rng.choice([0.3, 0.7, 1.0])
         rate, length = int(rng.integers(2 * spread)), int(rng.integers(max(2, segments // 2)))
         stopped = trial and rng.random() < 0.5
-        for seed in seeds:
+        for seed, own in itertools.product(seeds, range(folds) if folds > 1 else (None,)):
+            fold = own
             split = need(user, "split")
             inputs = [split]
             if generators and scale:
@@ -129,10 +137,12 @@ def add_costs(run: Path, *, gpus=True, ended=None, **limits) -> Path:
     return run
 
 
-def add_objectives(run: Path, *objectives: str, playoff=0) -> Path:
-    """Turn a search into one of several objectives, the best `playoff` trials with more seeds."""
+def add_objectives(run: Path, *objectives: str, raced=0) -> Path:
+    """Turn a search into one of several objectives, whose best `raced` trials were in the final
+    race; the second of them won.
+    """
     config = json.loads((run / "config.json").read_text())
-    config["search"] |= {"objectives": list(objectives), "max_seeds": 5}
+    config["search"] |= {"objectives": list(objectives), "first_folds": 2, "max_seeds": 5}
     (run / "config.json").write_text(json.dumps(config))
     rng = np.random.default_rng(9)
     trials = read_trials(run)
@@ -143,10 +153,25 @@ def add_objectives(run: Path, *objectives: str, playoff=0) -> Path:
         trials[i] = replace(trial, cross_recall=recall, compute=compute)
     complete = [trial for trial in trials if trial.state == "complete"]
     ranked = sorted(complete, key=lambda trial: -trial.macro_f1)
-    for place, trial in enumerate(ranked[:playoff]):
-        value = 0.7 + (0.01 if place == 1 else -0.01 * place)
-        trials[trial.number] = replace(trial, raced_seeds=5, raced_macro_f1=value)
-    best = ranked[1 if playoff > 1 else 0].number
+    best = ranked[1 if raced > 1 else 0].number
     trials[best] = replace(trials[best], chosen=1)
     write_trials(run, trials)
+    numbers = [best, *(trial.number for trial in ranked[:raced] if trial.number != best), None]
+    states = ["chosen", "contender", *["dropped"] * len(numbers)]
+    places = enumerate(zip(numbers, states, strict=False))
+    write_race(run, [raced_recipe(*each) for each in places] if raced else [])
     return run
+
+
+def raced_recipe(place: int, about: tuple[int | None, str]) -> RacedRecipe:
+    trial, state = about
+    return RacedRecipe(
+        trial=trial,
+        folds=5 if state != "dropped" else 2,
+        seeds=1,
+        macro_f1=0.71 - 0.01 * place,
+        standard_error=0.021 + 0.001 * place,
+        behind=0.01 * place,
+        behind_error=0.012 if state != "dropped" else 0.007,
+        state=state,
+    )

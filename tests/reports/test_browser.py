@@ -70,7 +70,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     dataset = made.make_dataset(folder / "made")
     full = made.make_run(folder / "full", dataset, seeds=range(5), trials=200)
     made.add_synthetic(full, dataset)
-    made.add_objectives(full, "macro_f1", "cross_recall", "compute", playoff=3)
+    made.add_objectives(full, "macro_f1", "cross_recall", "compute", raced=3)
     made.add_stages(full, trials=24, segments=6, found=("dcgan",))
     compared = made.make_run(folder / "compared", dataset, seeds=range(5))
     made.add_comparison(made.add_cross_phase(compared, dataset), dataset)

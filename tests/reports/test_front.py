@@ -12,7 +12,9 @@ from reports.sections.front import AIMS, front_info, non_dominated
 from reports.sections.search import search_info
 from tests.reports.conftest import make_run
 from tests.reports.made_searches import add_objectives
+from tests.reports.test_comparison import shown
 from tests.reports.test_report import read
+from thyroid.run_files.race_json import read_race, write_race
 from thyroid.run_files.trials_csv import Trial, read_trials, write_trials
 
 
@@ -107,10 +109,9 @@ def test_the_page_shows_the_front(run, objectives):
 def test_a_single_objective_shows_nothing_of_it(run):
     html, info = read(run)
     assert info["search"]["front"] is None
-    assert info["search"]["choice"] is None
+    assert info["search"]["chosen"] is None
     assert "Several objectives" not in html
-    assert "seed race" not in html
-    assert "mean over them" not in html
+    assert "What decided" not in html
 
 
 def test_no_cross_images_and_no_other_objective_is_said(run):
@@ -124,42 +125,35 @@ def test_no_cross_images_and_no_other_objective_is_said(run):
 
 def test_the_best_is_the_chosen_one(run):
     before = search_info(read_run(run))
-    html, info = read(add_objectives(run, "macro_f1", playoff=3))
+    html, info = read(add_objectives(run, "macro_f1", raced=3))
     search = info["search"]
-    assert search["best"]["number"] == before.top[1].number == search["choice"]["number"]
-    assert [t["raced_seeds"] for t in search["top"]] == [5, 5, 5] + [None] * (
-        len(search["top"]) - 3
-    )
-    assert search["choice"] == {
-        "number": before.top[1].number,
-        "contenders": 3,
-        "seeds": 5,
-        "mean": pytest.approx(0.71),
-        "is_best": True,
-    }
-    rest = [t["macro_f1"] for t in search["top"][3:]]
+    assert search["best"]["number"] == before.top[1].number == search["chosen"]
+    assert [r["trial"] for r in search["race"]][:2] == [before.top[1].number, before.top[0].number]
+    assert [r["state"] for r in search["race"]] == ["chosen", "contender", "dropped", "dropped"]
+    rest = [t["macro_f1"] for t in search["top"][1:]]
     assert rest == sorted(rest, reverse=True)
     assert "The chosen trial, number" in html
-    assert "mean over them" in html
-    assert "trained with further seeds in a seed race" in html
+    assert "it is better than the recipe that the search started from" in shown(html)
+    assert "Recipes that are too close to call are trained in further folds" in shown(html)
     assert search["front"] is None
 
 
-def test_without_a_play_off_the_choice_is_the_highest(run):
-    html, info = read(add_objectives(run, "macro_f1"))
-    assert info["search"]["choice"]["seeds"] is None
-    assert info["search"]["choice"]["is_best"]
-    assert "which has the highest validation macro-F1." in html
-    assert "seed race" not in html
-
-
-def test_a_choice_that_is_not_the_highest_is_not_called_so(run):
-    add_objectives(run, "macro_f1", playoff=3)
-    trials = read_trials(run)
-    write_trials(run, [replace(t, raced_macro_f1=0.1) if t.chosen else t for t in trials])
+def test_the_given_recipe_may_stay(run):
+    add_objectives(run, "macro_f1", raced=3)
+    raced = read_race(run)
+    given = replace(raced[0], trial=None)
+    write_race(run, [given, *(replace(r, state="contender") for r in raced[:1])])
+    write_trials(run, [replace(trial, chosen=0) for trial in read_trials(run)])
     html, info = read(run)
-    assert not info["search"]["choice"]["is_best"]
-    assert "which has a mean validation macro-F1 of" in html
+    assert info["search"]["chosen"] is None
+    assert "The recipe that the search started from stays" in shown(html)
+
+
+def test_without_a_race_the_choice_is_named(run):
+    html, info = read(add_objectives(run, "macro_f1"))
+    assert info["search"]["race"] == []
+    assert f"The recipe is that of trial {info['search']['chosen']}." in shown(html)
+    assert "What decided" not in html
 
 
 def test_old_trials_have_no_new_columns(run):
@@ -171,7 +165,8 @@ def test_old_trials_have_no_new_columns(run):
 
 def test_the_command_names_objectives_and_seeds(run):
     _, info = read(add_objectives(run, "macro_f1", "compute"))
-    assert "--seeds 1 --max-seeds 5 --objectives macro_f1,compute" in info["provenance"]["command"]
+    command = info["provenance"]["command"]
+    assert "--first-folds 2 --seeds 1 --max-seeds 5 --objectives macro_f1,compute" in command
 
 
 def test_a_search_that_failed_throughout_has_no_front(tmp_path, dataset):

@@ -13,6 +13,7 @@ from thyroid.run_files import predictions_csv, trials_csv
 from thyroid.run_files.cases_json import Case
 from thyroid.run_files.metrics_jsonl import KINDS
 from thyroid.run_files.quality_json import QualityRow
+from thyroid.run_files.race_json import RacedRecipe
 from thyroid.run_files.rows_json import ComparedRow
 from thyroid.run_files.split_csv import SplitImage
 from thyroid.run_files.stages_json import NeededStage
@@ -22,6 +23,7 @@ FILES = (Path(__file__).parents[2] / "reports" / "FILES.md").read_text()
 RECORDS: dict[str, Any] = {
     **KINDS,
     "split.csv": SplitImage,
+    "race.json": RacedRecipe,
     "rows.json": ComparedRow,
     "stages.json": NeededStage,
     "usage.json": Hours,
@@ -33,7 +35,7 @@ RECORDS: dict[str, Any] = {
 COLUMNS = {
     **{section: [field.name for field in fields(record)] for section, record in RECORDS.items()},
     "trials.csv": [*trials_csv.COLUMNS, "param_NAME"],
-    "predictions": [*predictions_csv.COLUMNS, "p_CLASS"],
+    "predictions": [*predictions_csv.COLUMNS, "fold", "p_CLASS"],
 }
 
 

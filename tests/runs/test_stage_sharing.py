@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.toy import toy_generators, where
+from tests.toy import toy_generators, toy_recipe, where
 from thyroid import pipeline
 from thyroid.data.dataset import Dataset
 from thyroid.execution.in_process import in_process
@@ -43,6 +43,20 @@ def test_what_trials_share_is_needed_twice_and_computed_once(toy: Path, tmp_path
         sum(row.seconds for row in rows.values())
     )
     assert told["needed"] > told["computed"] + told["found"]
+
+
+def test_stages_of_a_fold_bear_its_number(toy: Path, tmp_path: Path) -> None:
+    recipe, store = toy_recipe(split__folds=2), Store(tmp_path / "store", "own")
+    digest = Dataset.open(toy).digest
+    finals = [pipeline.classifier(recipe.in_fold(fold), digest, 0)[-1] for fold in (0, 1)]
+    one_split = pipeline.classifier(toy_recipe(), digest, 0)[-1]
+    list(in_process(store, where(toy))([*finals, one_split]))
+    tell_stages(tmp_path, lineages({"x": [*finals, one_split]}), store)
+
+    folds = {stage.key: stage.fold for stage in read_stages(tmp_path)}
+    for fold, final in enumerate(finals):
+        assert {folds[stage.key] for stage in final.lineage()} == {fold}
+    assert {folds[stage.key] for stage in one_split.lineage()} == {None}
 
 
 def test_what_is_there_no_longer_is_left_out(tmp_path: Path) -> None:

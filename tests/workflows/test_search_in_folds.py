@@ -27,13 +27,22 @@ pytestmark = pytest.mark.ray
 
 IN_ORDER = ["--folds", "3", "--grace-epochs", "99", "--concurrent", "1"]
 
+SPACE = """
+from thyroid.recipe import override
+
+def space(trial, recipe):
+    rate = trial.suggest_float("rate", 1e-4, 1e-2, log=True)
+    return override(recipe, {"optimiser.learning_rate": rate})
+"""
+
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory: pytest.TempPathFactory, ray_here: None) -> list[str]:
     """The command of a search over three folds, which has ended."""
     folder = tmp_path_factory.mktemp("search-in-folds")
-    data, run = cross_data(folder / "data"), folder / "run"
-    command = ["search", str(data), str(run), "--space", "augmentation", "--trials", "2"]
+    data, run, space = cross_data(folder / "data"), folder / "run", folder / "own.py"
+    space.write_text(SPACE)
+    command = ["search", str(data), str(run), "--space", str(space), "--trials", "2"]
     command += [*FEW, *IN_ORDER]
     assert main(command) == 0
     return command

@@ -32,7 +32,7 @@ class ComparedRow:
     with those of the earlier runs that found its recipe; 0: as given, or follows from the
     method's."""
     train_seconds: float
-    """Seconds of training one classifier, mean over seeds; 0 until it is trained."""
+    """Seconds of training one classifier, mean over networks; 0 until it is trained."""
     epochs: int
     """Epochs of its schedule."""
     done: bool

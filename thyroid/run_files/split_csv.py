@@ -62,5 +62,5 @@ def read_split(folder: Path) -> list[SplitImage]:
 
 
 def _image(row: dict[str, str]) -> SplitImage:
-    fold = int(row["fold"]) if row["fold"] else None
+    fold = int(row["fold"]) if row.get("fold") else None  # earlier versions had none
     return from_json(SplitImage, {**row, "fold": fold})

@@ -27,6 +27,8 @@ class NeededStage:
     """Keys of the stages that it reads."""
     seed: int | None
     """Seed of its random numbers; None: it has none."""
+    fold: int | None = None
+    """Fold that validates what it trains or splits; None: there is one split, or it has none."""
     first_epoch: int | None
     """Epochs that were trained before it; None where it trains nothing."""
     epochs: int | None
@@ -41,7 +43,8 @@ class NeededStage:
     """True: this run computed it again because the store's was damaged."""
 
     def __post_init__(self) -> None:
-        if min(self.seconds, self.seed or 0, self.first_epoch or 0, self.epochs or 0) < 0:
+        numbers = (self.seconds, self.seed, self.fold, self.first_epoch, self.epochs)
+        if min(number or 0 for number in numbers) < 0:
             raise ValueError("a number below zero")
         if not self.users:
             raise ValueError("a stage that nobody needs")

@@ -45,12 +45,21 @@ def keep_stages(
     for user, keys in needs.items():
         for key in keys:
             users.setdefault(key, []).append(user)
+
+    def manifest_of(key: str) -> dict[str, Any] | None:
+        manifest = known.get(key) or store.manifest(key)
+        if manifest is not None:
+            known[key] = manifest
+        return manifest
+
     stages, damaged = [], store.damaged()
     for key, wanted_by in users.items():
-        manifest = known.get(key) or store.manifest(key)
+        manifest = manifest_of(key)
         if manifest is None:
             continue
-        known[key] = manifest
+        split = manifest if manifest["kind"] == "split" else None
+        if "split" in manifest["inputs"]:
+            split = manifest_of(manifest["inputs"]["split"])
         config, found = manifest["config"], manifest.get("run") != store.run
         stages.append(
             NeededStage(
@@ -59,6 +68,7 @@ def keep_stages(
                 seconds=manifest.get("seconds", 0.0),
                 inputs=tuple(manifest["inputs"].values()),
                 seed=config.get("seed"),
+                fold=_fold(split),
                 first_epoch=config.get("first_epoch"),
                 epochs=config.get("epochs"),
                 phase=config.get("phase"),
@@ -69,6 +79,12 @@ def keep_stages(
         )
     write_stages(run, stages)
     return stages
+
+
+def _fold(split: Mapping[str, Any] | None) -> int | None:
+    """Return the fold of a split's manifest; None where there is one fold, or no split."""
+    config = {} if split is None else split["config"]
+    return config.get("fold") if (config.get("folds") or 1) > 1 else None
 
 
 def totals(stages: Sequence[NeededStage]) -> dict[str, float]:
