@@ -50,6 +50,7 @@ class Recipes:
             patients=np.arange(PATIENTS * len(folds)),
             is_cross=np.zeros(PATIENTS * len(folds), dtype=bool),
             classes=2,
+            folds=1,
         )
 
 

@@ -11,6 +11,7 @@ influences are added up to one number per patient, u, and SE^2 = P / (P - 1) sum
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,11 @@ class Estimate:
 
     value: float
     standard_error: float
+
+    @property
+    def known_error(self) -> float | None:
+        """The standard error; None of a single patient."""
+        return None if math.isnan(self.standard_error) else self.standard_error
 
 
 def pooled_macro_f1(

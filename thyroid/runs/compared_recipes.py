@@ -171,8 +171,8 @@ def chosen(validated: Sequence[Predictions | None]) -> int | None:
 
     A hundred validation images tell recipes apart by luck: the highest macro-F1 of three cost the
     method a point on other centres, and moved the networks by as much or more in both directions
-    (tests/benchmarks/RESULTS.md). The standard error is over patients, paired; the seed's luck is
-    not in it. (After the idea of Breiman et al. 1984, 3.4.3.)
+    (tests/benchmarks/RESULTS.md). The standard error is paired, over patients and, with folds,
+    training sets; the seed's luck is not in it. (After the idea of Breiman et al. 1984, 3.4.3.)
 
     Parameters
     ----------
@@ -193,6 +193,7 @@ def chosen(validated: Sequence[Predictions | None]) -> int | None:
             other.probabilities.argmax(axis=1),
             one.images["patient_id"].to_numpy(dtype=str),
             classes=len(one.classes),
+            folds=1 if one.folds is None else int(one.folds.max()) + 1,
         )
 
     first = trained[0]

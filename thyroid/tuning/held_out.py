@@ -30,11 +30,15 @@ class HeldOut:
     is_cross: np.ndarray
     """(N,) bool: the image shows several diseases."""
     classes: int
+    folds: int
+    """Folds that patients were dealt to, of which these are some or all."""
 
     @property
     def macro_f1(self) -> Estimate:
         """Macro-F1 of all images together, mean over seeds, and its standard error."""
-        return pooled_macro_f1(self.labels, self.predicted, self.patients, classes=self.classes)
+        return pooled_macro_f1(
+            self.labels, self.predicted, self.patients, classes=self.classes, folds=self.folds
+        )
 
     @property
     def cross_recall(self) -> float | None:
@@ -46,7 +50,12 @@ class HeldOut:
     def less(self, other: HeldOut) -> Estimate:
         """Return this macro-F1 minus another recipe's on the same images."""
         return pooled_difference(
-            self.labels, self.predicted, other.predicted, self.patients, classes=self.classes
+            self.labels,
+            self.predicted,
+            other.predicted,
+            self.patients,
+            classes=self.classes,
+            folds=self.folds,
         )
 
 
@@ -82,4 +91,5 @@ def held_out(store: Store, stages: Sequence[Stage], classes: tuple[str, ...]) ->
         patients=first.images["patient_id"].to_numpy(dtype=str),
         is_cross=first.is_cross,
         classes=len(classes),
+        folds=stages[0].inputs["split"].config.folds,
     )
