@@ -2,10 +2,11 @@
 
 Of each of five phantoms (other patients of thyroid7, 30 images per class and 10 per cross), the
 default recipe and proposals drawn at random are trained in five folds, on real images of 32 pixels,
-and tested on fresh images of other centres. From this table searches are replayed, which spend equal stage-seconds: the best of all
-proposals by one split; as many as two folds each and the race afford; the same without the rule
-that the given recipe stays unless another is better by more than a standard error. Each is replayed
-in random orders of the proposals. Random proposals are what TPE makes of its first ten.
+and tested on fresh images of other centres. From this table searches are replayed, which spend
+equal stage-seconds: the best of all proposals by one split; as many as two folds each and the race
+afford; the same without the rule that the given recipe stays unless another is better by more than
+a standard error. Each is replayed in random orders of the proposals. Random proposals are what TPE
+makes of its first ten.
 
 About an hour on two processors. What is trained is kept in build/search-gain, so that the same
 command goes on.
