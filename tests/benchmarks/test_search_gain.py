@@ -8,7 +8,7 @@ afford; the same without the rule that the given recipe stays unless another is 
 a standard error. Each is replayed in random orders of the proposals. Random proposals are what TPE
 makes of its first ten.
 
-About an hour on two processors. What is trained is kept in build/search-gain, so that the same
+About a quarter of an hour on two processors. What is trained is kept in build/search-gain, so that the same
 command goes on.
 """
 
@@ -47,7 +47,7 @@ from tune_spaces.augmentation import length, real
 FOLDER = Path("build/search-gain")
 PHANTOMS = (101, 102, 103, 104, 105)
 """Seeds; those of the test images are 1,000 more."""
-PROPOSALS = 11
+PROPOSALS = 7
 FOLDS = 5
 ORDERS = 200
 """Random orders of the proposals in which a search is replayed."""
@@ -57,8 +57,8 @@ CHANGES = {
     "split.test": 0.0,
     "mixing.synthetic_share": 0.0,
     "mixing.final_share": 0.0,
-    "schedule.constant_epochs": 24,
-    "schedule.decay_epochs": 12,
+    "schedule.constant_epochs": 12,
+    "schedule.decay_epochs": 8,
     "execution.device": "cpu",
 }
 
