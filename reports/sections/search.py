@@ -47,6 +47,8 @@ class Search:
     space: str | None
     trials: int | None
     """Number of trials asked for."""
+    folds: int
+    """Folds in which each trial was trained."""
     seeds: int | None
     """Trainings of a trial."""
     objectives: list[str]
@@ -109,6 +111,7 @@ def search_info(run: Run) -> Search | None:
     return Search(
         space=without_folder(planned.get("space")),
         trials=planned.get("trials"),
+        folds=min(planned.get("first_folds") or 1, run.folds),
         seeds=planned.get("seeds"),
         objectives=objectives,
         ended=len(own),

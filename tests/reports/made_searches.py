@@ -172,6 +172,6 @@ def raced_recipe(place: int, about: tuple[int | None, str]) -> RacedRecipe:
         macro_f1=0.71 - 0.01 * place,
         standard_error=0.021 + 0.001 * place,
         behind=0.01 * place,
-        behind_error=0.012 if state != "dropped" else 0.007,
+        behind_error={"chosen": 0.0, "contender": 0.012, "dropped": 0.007}[state],
         state=state,
     )

@@ -133,8 +133,9 @@ def test_the_best_is_the_chosen_one(run):
     rest = [t["macro_f1"] for t in search["top"][1:]]
     assert rest == sorted(rest, reverse=True)
     assert "The chosen trial, number" in html
-    assert "it is better than the recipe that the search started from" in shown(html)
-    assert "Recipes that are too close to call are trained in further folds" in shown(html)
+    assert "the best of those that did not drop out" in shown(html)
+    assert "the recipe that the search started from did." in shown(html)
+    assert "the others are trained in further folds, then with further seeds" in shown(html)
     assert search["front"] is None
 
 
@@ -147,12 +148,24 @@ def test_the_given_recipe_may_stay(run):
     html, info = read(run)
     assert info["search"]["chosen"] is None
     assert "The recipe that the search started from stays" in shown(html)
+    assert "The best trial, number" in html
+    assert "The chosen trial" not in html
+    assert "the best trial so far" not in html
+
+
+def test_a_given_recipe_that_could_not_be_trained_is_said_so(run):
+    add_objectives(run, "macro_f1", raced=3)
+    write_race(run, [raced for raced in read_race(run) if raced.trial is not None])
+    text = shown(read(run)[0])
+    assert "the recipe that the search started from could not be trained." in text
+    assert "the recipe that the search started from did." not in text
 
 
 def test_without_a_race_the_choice_is_named(run):
     html, info = read(add_objectives(run, "macro_f1"))
     assert info["search"]["race"] == []
-    assert f"The recipe is that of trial {info['search']['chosen']}." in shown(html)
+    chosen = info["search"]["chosen"]
+    assert f"The recipe is that of trial {chosen}; it was not compared" in shown(html)
     assert "What decided" not in html
 
 

@@ -12,6 +12,7 @@ from tests.run_files.test_files_md import all_named
 from tests.runs.test_tensorboard import same_as_metrics, scalars
 from tests.short_trainings import FEW, TINY
 from thyroid.cli import main
+from thyroid.run_files.race_json import read_race
 
 
 @pytest.mark.usefixtures("ray_here")
@@ -27,11 +28,21 @@ def test_search_writes_trials_and_the_best_recipe(
     assert f"best recipe: {run / 'recipe.json'}" in told.out
     table = pd.read_csv(run / "trials.csv")
     assert list(table["state"]) == ["complete", "complete"]
-    best = table.loc[table["chosen"].idxmax()]
-    assert best["raced_macro_f1"] == table["raced_macro_f1"].max()
     recipe = json.loads((run / "recipe.json").read_text())
-    assert recipe["augmentation"]["mirror"] == best["param_mirror"]
-    assert recipe["augmentation"]["rotation_deg"] == pytest.approx(10 * best["param_magnitude"])
+    raced = read_race(run)
+    assert {r.trial for r in raced} == {None, 0, 1}
+    assert list(table["number"][table["chosen"] == 1]) == [
+        r.trial for r in raced[:1] if r.trial is not None
+    ]
+    if raced[0].trial is None:
+        assert recipe == json.loads((run / "config.json").read_text())["search"]["base"]
+        assert "it stays" in told.err
+        assert told.out.splitlines()[2] == "  nothing"
+    else:
+        best = table.loc[raced[0].trial]
+        assert recipe["augmentation"]["mirror"] == best["param_mirror"]
+        assert recipe["augmentation"]["rotation_deg"] == pytest.approx(10 * best["param_magnitude"])
+        assert f"trial {raced[0].trial} is chosen: macro-F1 {raced[0].macro_f1:.3f}" in told.err
     page = (run / "report.html").read_text()
     assert "Search" in page
     assert "What was computed" in page

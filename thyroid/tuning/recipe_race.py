@@ -142,6 +142,17 @@ def race(
     return sorted(raced.values(), key=lambda r: (places[r.state], -r.folds * r.seeds, r.behind))
 
 
+def decision(chosen: RacedRecipe) -> str:
+    """Return a sentence about the recipe that a race has chosen."""
+    if chosen.trial is None:
+        return "no trial is better than the given recipe by more than a standard error: it stays"
+    folds = f" of {chosen.folds} folds" if chosen.folds > 1 else ""
+    return (
+        f"trial {chosen.trial} is chosen: macro-F1 {chosen.macro_f1:.3f} of the held-out "
+        f"images{folds}"
+    )
+
+
 def is_close(behind: Estimate) -> bool:
     """Return True if a recipe is behind the best one by at most a standard error."""
     return not behind.value > behind.standard_error  # of a single patient it is not a number

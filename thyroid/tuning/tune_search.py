@@ -30,7 +30,7 @@ from thyroid.storage.store import Store
 from thyroid.tuning.asha import Rungs
 from thyroid.tuning.budget import Budget
 from thyroid.tuning.detached_trial import tpe_trial
-from thyroid.tuning.recipe_race import RecipeRace
+from thyroid.tuning.recipe_race import RecipeRace, decision
 from thyroid.tuning.search_config import OBJECTIVES, SearchConfig
 from thyroid.tuning.space_validation import proposed
 from thyroid.tuning.study import (
@@ -104,8 +104,9 @@ class Search:
         best = raced[0].trial if raced else ranked[0].number
         write_race(self.run, raced)
         write_trials(self.run, self.study, best)
+        if raced:
+            say(decision(raced[0]))
         if best is None:
-            say("no trial is better than the given recipe by more than a standard error: it stays")
             return self.base
         return next(recipe_of(trial) for trial in ranked if trial.number == best)
 

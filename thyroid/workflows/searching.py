@@ -91,7 +91,7 @@ def search_recipes(inputs: Inputs, options: SearchOptions, command: str = "searc
         found = first.of(best)
         write_config(run, found, command, about)
         number = len(found.networks)
-        say(f"training the best recipe{f' {number} times' if number > 1 else ''}")
+        say(f"training the chosen recipe{f' {number} times' if number > 1 else ''}")
         with search.usage.counting("final") as meter:
             runner = on_ray(store, setup.where, config.gpus_per_worker, meter=meter)
             evaluate(run, found, store, runner)
