@@ -32,6 +32,8 @@ class AboutModel:
     """Least probability of a credible class."""
     input_size: int
     """Side in pixels."""
+    networks: int
+    """Number of networks whose probabilities are averaged."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +50,10 @@ class ExplainedImage:
     credible: list[str]
     flags: list[str]
     likeliest: str
+    agreeing: int | None
+    """Number of networks that name the likeliest class; None where there is one network."""
+    distance: float | None
+    """Distance from the training images: above 1, the image is unlike them; None without a gate."""
     faded: float
     """Factor on the probability where the map's colour is full."""
     probabilities: list[StatedClass]
@@ -56,7 +62,7 @@ class ExplainedImage:
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
-    format_version: int = 1
+    format_version: int = 2
     model: AboutModel
     files: int
     most_images: int
@@ -92,6 +98,7 @@ def explanation_info(
             learned=model.learned,
             least_credible=1 - model.threshold,
             input_size=model.input.size,
+            networks=model.networks,
         ),
         files=len(predictions),
         most_images=MOST_IMAGES,
@@ -113,6 +120,8 @@ def _explained(model: Model, one: Prediction, scale: float) -> ExplainedImage:
         credible=list(one.credible),
         flags=list(one.flags),
         likeliest=model.classes[order[0]],
+        agreeing=None if one.agreement is None else round(one.agreement * model.networks),
+        distance=one.distance,
         faded=math.exp(-scale),
         probabilities=[
             StatedClass(

@@ -6,7 +6,7 @@ import dataclasses
 import re
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -50,7 +50,11 @@ class CardInfo:
     part: str
     """test | validation"""
     results: Results
-    """Results of this one network."""
+    """Results of the model or, without a test part, of the networks that were not trained on the
+    images."""
+    out_of_fold: bool
+    """True: each image was predicted by the networks that were not trained on it, not by the whole
+    model."""
     cautions: list[str]
     sets: DecidedShares
     onnx_difference: float | None
@@ -58,16 +62,26 @@ class CardInfo:
 
 
 def model_card_info(
-    run: Run, seed: int, card: dict[str, Any], onnx_difference: float | None = None
+    run: Run,
+    part: Literal["test", "validation"],
+    predictions: Predictions,
+    card: dict[str, Any],
+    onnx_difference: float | None = None,
 ) -> CardInfo:
-    """Content of the card; `card` is model.json, without metrics."""
+    """Content of the card.
+
+    Parameters
+    ----------
+    part : of the predictions, which are those before calibration
+    card : model.json, without metrics
+    """
     calibration = card["calibration"]
-    part = "test" if seed in run.predictions["test"] else "validation"
-    raw = run.predictions[part][seed]
-    p = tempered(raw.probabilities, calibration["temperature"])
-    calibrated = dataclasses.replace(raw, probabilities=p)
+    fitted = part == "validation"  # by fewer networks than the model may have
+    temperature = calibration["fitted_temperature" if fitted else "temperature"]
+    p = tempered(predictions.probabilities, temperature)
+    calibrated = dataclasses.replace(predictions, probabilities=p)
     alone = dataclasses.replace(
-        run, predictions={"validation": {}, "test": {}} | {part: {seed: calibrated}}
+        run, predictions={"validation": {}, "test": {}} | {part: {0: calibrated}}
     )
     data, results = data_info(run), results_info(alone)
     assert results is not None
@@ -77,6 +91,7 @@ def model_card_info(
         test_set=run.config.get("test_set"),
         part=part,
         results=results,
+        out_of_fold=fitted and calibration["part"] == "out of fold",
         cautions=verdict_info(run.config, data, results, None).cautions,
         sets=_sets(calibrated, calibration["threshold"]),
         onnx_difference=onnx_difference,
@@ -116,7 +131,10 @@ def metrics(info: CardInfo) -> dict[str, Any]:
     """The metrics of model.json."""
     results = dataclasses.asdict(info.results)
     names = ("part", "images", "patients", "level", "learned", "overall", "per_class")
-    return {name: results[name] for name in names} | {"sets": dataclasses.asdict(info.sets)}
+    return {name: results[name] for name in names} | {
+        "out_of_fold": info.out_of_fold,
+        "sets": dataclasses.asdict(info.sets),
+    }
 
 
 def model_card(info: CardInfo) -> str:

@@ -38,7 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "phantom": GROUND | {"__version__", "data"},
     "networks": {"acquisition", "errors", "recipe"},
     "generators": GROUND | {"acquisition"},
-    "run_files": GROUND | {"configuration", "recipe"},
+    "run_files": GROUND | {"configuration", "evaluate", "recipe"},
     "evaluate": set(),
     "stages": GROUND
     | TENSORS
@@ -66,7 +66,8 @@ HEAVY: dict[str, set[str]] = {
         *("acquisition", "augment", "generators", "network_input", "networks", "stages"),
         *("machine", "views", "workflows"),
         *("evaluate.occlusion", "evaluate.generator_quality"),
-        *("model.model_folder", "model.onnx_graph", "model.predict_files", "runs.preflight"),
+        *("model.ensemble", "model.model_folder", "model.onnx_graph", "model.predict_files"),
+        "runs.preflight",
     },
     "optuna": {"tuning", "runs", "space", "tune_spaces", "reports"},
     "jinja2": {"reports"},

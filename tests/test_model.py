@@ -23,20 +23,24 @@ from tests.short_trainings import FEW
 from tests.toy import CLASSES, PRECISION, toy_recipe, write_toy
 from thyroid.cli import main
 from thyroid.data.dataset import Dataset
-from thyroid.evaluate.temperature import tempered
+from thyroid.evaluate.metrics import macro_f1
+from thyroid.evaluate.novelty import FeatureReference
+from thyroid.evaluate.temperature import fit_temperature, tempered
 from thyroid.files import sha256_of
 from thyroid.model import onnx_graph
-from thyroid.model.model_folder import Calibrated, Model, read_model
+from thyroid.model.ensemble import Ensemble
+from thyroid.model.gate import gate_of
+from thyroid.model.model_folder import Model, member_files, read_model
 from thyroid.networks.build import build
 from thyroid.recipe import InputConfig, NetworkConfig
-from thyroid.run_files.predictions_csv import read_predictions
+from thyroid.run_files.predictions_csv import Predictions, read_predictions
 from thyroid.stages.checkpoint import load_model
 from thyroid.stages.compute import start
 from thyroid.stages.predict_part import probabilities
 from thyroid.views import Viewed
 
 TRAIN = [*FEW, "--execution.precision", PRECISION, "--optimiser.batch-size", "8"]
-TRAIN += ["--schedule.constant-epochs", "5", "--schedule.decay-epochs", "4"]
+TRAIN += ["--schedule.constant-epochs", "5", "--schedule.decay-epochs", "4", "--views", "shifts"]
 """Long enough to be right for most images and sure of some: else calibration has nothing to do."""
 IMAGES = 180
 """Images of the toy: with fewer than 19 for validation, every 95 % set would hold all classes."""
@@ -50,9 +54,10 @@ def data(tmp_path_factory: pytest.TempPathFactory, seed: int) -> Path:
 
 @pytest.fixture(scope="module")
 def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of two seeds. Not to be written to."""
+    """A finished run of two folds and two seeds. Not to be written to."""
     folder = tmp_path_factory.mktemp("model") / "run"
-    assert main(["train", str(data), str(folder), "--seeds", "2", *TRAIN]) == 0
+    command = ["train", str(data), str(folder), *TRAIN, "--folds", "2", "--seeds", "2"]
+    assert main(command) == 0
     return folder
 
 
@@ -64,22 +69,48 @@ def exported(run: Path) -> Path:
     return folder
 
 
+NETWORKS = ((0, 0), (1, 0), (0, 1), (1, 1))
+"""Fold and seed of each network of the run, in the order of its model."""
+
+
 def card_of(folder: Path) -> dict:
     return json.loads((folder / "model.json").read_text())
 
 
+def mean_of(run: Path, names: list[str]) -> Predictions:
+    """The mean of some tables of predictions of the same images."""
+    read = [read_predictions(run / "predictions" / name, CLASSES) for name in names]
+    p = np.mean([each.probabilities for each in read], axis=0)
+    return dataclasses.replace(read[0], probabilities=p)
+
+
+def held_out(run: Path) -> Predictions:
+    return mean_of(run, ["validation-seed0.csv", "validation-seed1.csv"])
+
+
+def of_test_part(run: Path) -> Predictions:
+    return mean_of(run, [f"networks/test-fold{f}-seed{s}.csv" for f, s in NETWORKS])
+
+
 def test_the_folder_says_what_it_is(run: Path, exported: Path, data: Path) -> None:
     assert {path.name for path in exported.iterdir()} == {
-        "model.safetensors", "model.json", "README.md", "model.onnx",
+        "members", "model.json", "README.md", "model.onnx",
     }  # fmt: skip
-    assert sha256_of(exported / "model.safetensors") == sha256_of(
-        run / "model" / "model.safetensors"
-    )
     card, opened = card_of(exported), Dataset.open(data)
-    own = json.loads((run / "model" / "model.json").read_text())
+    assert [(member["fold"], member["seed"]) for member in card["members"]] == list(NETWORKS)
+    for member in card["members"]:
+        fold, seed = member["fold"], member["seed"]
+        stored = [exported / name for name in member_files(fold, seed)]
+        source = run / "model" / f"fold{fold}-seed{seed}"
+        assert stored[0].read_bytes() == (source / "model.safetensors").read_bytes()
+        assert stored[1].read_bytes() == (source / "features.safetensors").read_bytes()
+        hashes = [member["weights_sha256"], member["features_sha256"]]
+        assert [sha256_of(path) for path in stored] == hashes
+    assert len(list((exported / "members").iterdir())) == 2 * len(NETWORKS)
+    own = json.loads((run / "model" / "fold0-seed0" / "model.json").read_text())
     assert own.items() <= card.items()
     assert card["format_version"] == 2
-    assert card["views"] == "mirrored_shifts"
+    assert card["views"] == "shifts"
     assert card["data"] == {
         "name": "toy", "digest": opened.digest, "source": "test", "licence": "CC0-1.0",
         "images": 180, "patients": 90,
@@ -87,7 +118,7 @@ def test_the_folder_says_what_it_is(run: Path, exported: Path, data: Path) -> No
     assert card["recipe"] == json.loads((run / "recipe.json").read_text())
     assert card["calibration"]["level"] == 0.95
     parts = pd.read_csv(run / "split.csv").set_index("image_id")["part"]
-    totals = opened.images.set_index("image_id")["total_counts"][parts == "train"]
+    totals = opened.images.set_index("image_id")["total_counts"][parts == "development"]
     assert card["total_counts"] == [totals.min(), totals.max()]
     assert str(run.parent) not in (exported / "model.json").read_text()
     assert str(data) not in (exported / "model.json").read_text()
@@ -98,23 +129,28 @@ def test_the_folder_says_what_it_is(run: Path, exported: Path, data: Path) -> No
 
 
 @pytest.mark.processors
-def test_temperature_and_threshold_are_those_of_the_validation_images(
+def test_temperature_and_threshold_are_those_of_out_of_fold_predictions(
     run: Path, exported: Path, measured: Callable[..., None]
 ) -> None:
     calibration = card_of(exported)["calibration"]
-    validation = read_predictions(run / "predictions" / "validation-seed0.csv", CLASSES)
+    validation = held_out(run)
     labels, raw = validation.labels, validation.probabilities
-    assert calibration["images"] == len(labels)
+    parts = pd.read_csv(run / "split.csv")
+    assert calibration["images"] == len(labels) == (parts["part"] == "development").sum()
+    assert (calibration["part"], calibration["networks"]) == ("out of fold", 2)
 
     def loss(temperature: float) -> float:
         scaled = raw ** (1 / temperature)
         p = scaled / scaled.sum(axis=1, keepdims=True)
         return log_loss(labels, p, labels=range(3))
 
-    T = calibration["temperature"]
+    T = calibration["fitted_temperature"]
     measured("least temperature", T, above=0.1)
     measured("most temperature", T, below=10)
     assert loss(T) <= min(loss(0.97 * T), loss(T / 0.97))
+    # Held-out predictions are the mean of two networks, the model's of four
+    expected = T * (1 - 0.13 * 3 / 4) / (1 - 0.13 / 2)
+    assert calibration["temperature"] == pytest.approx(expected)
 
     # The ceil((n + 1) level)-th smallest score 1 - p_label (Sadinle et al. 2019); none: all classes
     scores = np.sort(1 - tempered(raw, T)[np.arange(len(labels)), labels])
@@ -129,8 +165,7 @@ def test_test_predictions_take_no_part_in_calibration(
     calibration = card_of(exported)["calibration"]
     other = tmp_path / "other"
     shutil.copytree(run, other, ignore=shutil.ignore_patterns("store"))
-    for seed in (0, 1):
-        path = other / "predictions" / f"test-seed{seed}.csv"
+    for path in (other / "predictions").rglob("test-*.csv"):
         table = pd.read_csv(path)
         table[[f"p_{name}" for name in CLASSES]] = np.eye(3)[np.arange(len(table)) % 3]
         table.to_csv(path, index=False)
@@ -138,25 +173,30 @@ def test_test_predictions_take_no_part_in_calibration(
     assert card_of(tmp_path / "corrupted")["calibration"] == calibration
     assert card_of(tmp_path / "corrupted")["metrics"] != card_of(exported)["metrics"]
 
-    for path in (other / "predictions").glob("test-*.csv"):
+    for path in (other / "predictions").rglob("test-*.csv"):
         path.unlink()
     assert main(["export", str(other), str(tmp_path / "without")]) == 0
     card = card_of(tmp_path / "without")
     assert card["calibration"] == calibration
-    assert card["metrics"]["part"] == "validation"
-    assert "There was no test part" in (tmp_path / "without" / "README.md").read_text()
+    assert (card["metrics"]["part"], card["metrics"]["out_of_fold"]) == ("validation", True)
+    validation = held_out(run)
+    accuracy = accuracy_score(validation.labels, validation.probabilities.argmax(axis=1))
+    assert card["metrics"]["overall"]["accuracy"]["value"] == pytest.approx(accuracy)
+    text = (tmp_path / "without" / "README.md").read_text()
+    assert "There was no test part" in text
+    assert "**These are results of single networks**" in text
 
 
 @pytest.mark.processors
 def test_the_model_card_has_the_metrics_of_calibrated_test_predictions(
     run: Path, exported: Path, measured: Callable[..., None]
 ) -> None:
-    test = read_predictions(run / "predictions" / "test-seed0.csv", CLASSES)
+    test = of_test_part(run)
     calibration, metrics = card_of(exported)["calibration"], card_of(exported)["metrics"]
     p = tempered(test.probabilities, calibration["temperature"])
     named = p.argmax(axis=1)
     overall = metrics["overall"]
-    assert metrics["part"] == "test"
+    assert (metrics["part"], metrics["out_of_fold"]) == ("test", False)
     assert metrics["images"] == len(test.labels)
     assert overall["accuracy"]["value"] == pytest.approx(accuracy_score(test.labels, named))
     assert overall["macro_f1"]["value"] == pytest.approx(
@@ -178,6 +218,9 @@ def test_the_model_card_has_the_metrics_of_calibrated_test_predictions(
     card = (exported / "README.md").read_text()
     assert f"| macro-F1 | {overall['macro_f1']['value']:.3f} (" in card
     assert "**Not for clinical use.**" in card
+    assert "from all 4 networks of a run of `thyroid train`" in card
+    assert "1 % of 144 validation images exceed it" in card
+    assert "**It has no gate**" in card
     assert "**The images are simulated.**" in card
     assert "| licence | CC0-1.0 |" in card
     assert "| left |" in card
@@ -187,22 +230,29 @@ def test_the_model_card_has_the_metrics_of_calibrated_test_predictions(
 
 def test_names_from_outside_cannot_become_markup(run: Path, exported: Path) -> None:
     card = card_of(exported) | {"name": "toy <script>|x|\n# heading"}
-    info = model_card_info(read_run(run), 0, card)
+    info = model_card_info(read_run(run), "test", of_test_part(run), card)
     first = model_card(info).splitlines()[0]
     assert first == r"# toy \<script\>\|x\| \# heading"
     assert text("a_b*c") == r"a\_b\*c"
 
 
-def test_onnx_says_what_the_run_s_network_says(run: Path, exported: Path) -> None:
-    """Against the network and the code of the prediction stage, not the exported module."""
+def test_onnx_says_what_the_run_s_networks_say(run: Path, exported: Path) -> None:
+    """Against the networks and the code of the prediction stage, not the exported module."""
     recipe = toy_recipe()
     on = start(recipe.execution)
-    network, _, config = load_model(run / "model", on)
     counts = torch.poisson(30 * torch.rand(7, 32, 32), generator=torch.Generator().manual_seed(3))
     counts[0] = 0
+    of_networks = []
+    for fold, seed in NETWORKS:
+        network, _, config = load_model(run / "model" / f"fold{fold}-seed{seed}", on)
+        p = probabilities(network, counts, config.normalisation, on, "shifts")
+        of_networks.append(p.double().numpy())
     T = card_of(exported)["calibration"]["temperature"]
-    p = probabilities(network, counts, config.normalisation, on, card_of(exported)["views"])
-    theirs = tempered(p.double().numpy(), T)
+    theirs = tempered(np.mean(of_networks, axis=0), T)
+    answers = read_model(exported).answers(counts)
+    np.testing.assert_allclose(answers.probabilities, theirs, atol=1e-5)
+    agree = np.stack(of_networks).argmax(2) == theirs.argmax(1)
+    np.testing.assert_allclose(answers.agreement, agree.mean(axis=0))
 
     session = onnxruntime.InferenceSession(
         exported / "model.onnx", providers=["CPUExecutionProvider"]
@@ -213,6 +263,8 @@ def test_onnx_says_what_the_run_s_network_says(run: Path, exported: Path) -> Non
     about = {p.key: p.value for p in onnx.load(exported / "model.onnx").metadata_props}
     assert json.loads(about["classes"]) == list(CLASSES)
     assert json.loads(about["threshold"]) == card_of(exported)["calibration"]["threshold"]
+    assert json.loads(about["networks"]) == 4
+    assert about["gate"].startswith("none")
 
 
 @pytest.mark.parametrize("normalisation", ["log_mean", "maximum"])
@@ -221,18 +273,21 @@ def test_onnx_sums_pixels_and_normalises(normalisation: str, tmp_path: Path) -> 
     config = InputConfig(size=32, normalisation=normalisation)
     torch.manual_seed(0)
     own = NetworkConfig(name="resnet_small", width=4, cross_feature="input")
-    network = build(own, 3)
-    for name, parameter in network.named_parameters():
-        if name.endswith("gain"):
-            torch.nn.init.normal_(parameter)
-    viewed = Viewed(network, config, "mirrored_shifts")
+    networks = [build(own, 3) for _ in range(2)]
+    for network in networks:
+        for name, parameter in network.named_parameters():
+            if name.endswith("gain"):
+                torch.nn.init.normal_(parameter)
+    viewed = [Viewed(network, config, "mirrored_shifts") for network in networks]
     model = Model(
         name="m", classes=CLASSES, kind="counts", size=64, pixel_mm=2.0, input=config,
-        threshold=0.9, level=0.95, total_counts=None,
-        network=Calibrated(viewed, 1.5).eval(), card={"network": {"name": own.name}},
+        threshold=0.9, level=0.95, total_counts=None, gate=None,
+        network=Ensemble(viewed, 1.5).eval(), card={"network": {"name": own.name}},
     )  # fmt: skip
     assert onnx_graph.write_onnx(model, tmp_path) <= 1e-4
-    warmer = dataclasses.replace(model, network=Calibrated(viewed, 1.6).eval())
+    fewer = dataclasses.replace(model, network=Ensemble(viewed[:1], 1.5).eval())
+    assert onnx_graph._difference(fewer, (tmp_path / "model.onnx").read_bytes()) > 1e-3
+    warmer = dataclasses.replace(model, network=Ensemble(viewed, 1.6).eval())
     assert onnx_graph._difference(warmer, (tmp_path / "model.onnx").read_bytes()) > 1e-3
 
 
@@ -250,10 +305,10 @@ def test_a_network_whose_pooling_onnx_lacks_has_a_graph(tmp_path: Path) -> None:
     model = Model(
         name="m", classes=CLASSES, kind="counts", size=64, pixel_mm=2.0, input=config,
         threshold=0.9, level=0.95, total_counts=None, card={"network": {"name": "lenet5"}},
-        network=Calibrated(Viewed(lenet, config, "shifts"), 0.3).eval(),
+        network=Ensemble([Viewed(lenet, config, "shifts")], 0.3).eval(), gate=None,
     )  # fmt: skip
     assert onnx_graph.write_onnx(model, tmp_path) <= 1e-4
-    assert isinstance(model.network.viewed.network.pool, torch.nn.AdaptiveMaxPool2d)
+    assert isinstance(lenet.pool, torch.nn.AdaptiveMaxPool2d)
 
 
 def test_a_graph_that_differs_is_no_model(
@@ -279,30 +334,72 @@ def test_without_the_extra_a_sentence_names_it(
     assert not list(tmp_path.iterdir())
 
 
-def test_another_seed_comes_from_the_store(
-    run: Path, exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    second = tmp_path / "second"
-    assert main(["export", str(run), str(second), "--seed", "1"]) == 0
-    assert card_of(second)["weights_sha256"] != card_of(exported)["weights_sha256"]
-    assert card_of(second)["calibration"] != card_of(exported)["calibration"]
-    images = Dataset.open(json.loads((run / "config.json").read_text())["dataset"]["folder"])
-    said = read_predictions(run / "predictions" / "test-seed1.csv", CLASSES)
-    rows = images.images["image_id"].isin(said.images["image_id"]).to_numpy()
-    model = read_model(second)
-    p = model.probabilities(torch.from_numpy(images.counts[rows].astype(np.float32)))
-    of = dict(zip(images.images["image_id"][rows], p.numpy(), strict=True))
-    expected = tempered(said.probabilities, card_of(second)["calibration"]["temperature"])
-    np.testing.assert_allclose(
-        np.stack([of[name] for name in said.images["image_id"]]), expected, atol=1e-4
-    )
+def test_the_best_network_is_chosen_on_its_own_fold(run: Path, tmp_path: Path) -> None:
+    values = {}
+    for fold, seed in NETWORKS:
+        of_seed = read_predictions(run / "predictions" / f"validation-seed{seed}.csv", CLASSES)
+        own = of_seed.folds == fold
+        named = of_seed.probabilities[own].argmax(axis=1)
+        values[fold, seed] = macro_f1(of_seed.labels[own], named, len(CLASSES))
+    assert main(["export", str(run), str(tmp_path / "best"), "--members", "best"]) == 0
+    card = card_of(tmp_path / "best")
+    (member,) = card["members"]
+    best = member["fold"], member["seed"]
+    assert values[best] == max(values.values())
 
-    capsys.readouterr()
-    empty = tmp_path / "empty"
-    command = ["export", str(run), str(tmp_path / "third"), "--seed", "1", "--store"]
-    assert main([*command, str(empty)]) == 2
-    assert f"The network of seed 1 is not in {empty}" in capsys.readouterr().err
-    assert main([*command, str(run / "store")]) == 0
+    # Calibrated on each image by the network that was not trained on it: its own for its fold's
+    of_seed = read_predictions(run / "predictions" / f"validation-seed{best[1]}.csv", CLASSES)
+    fitted = fit_temperature(of_seed.labels, of_seed.probabilities)
+    calibration = card["calibration"]
+    assert calibration["temperature"] == calibration["fitted_temperature"] == pytest.approx(fitted)
+    assert (calibration["images"], calibration["networks"]) == (len(of_seed.labels), 1)
+    name = f"networks/test-fold{best[0]}-seed{best[1]}.csv"
+    alone = read_predictions(run / "predictions" / name, CLASSES)
+    expected = accuracy_score(alone.labels, alone.probabilities.argmax(axis=1))
+    assert card["metrics"]["overall"]["accuracy"]["value"] == pytest.approx(expected)
+    assert "the best of 4 networks" in (tmp_path / "best" / "README.md").read_text()
+    assert card["gate"]["images"] == (of_seed.folds == best[0]).sum()
+    parts = pd.read_csv(run / "split.csv").set_index("image_id")
+    training = (parts["part"] == "development") & (parts["fold"] != best[0])
+    data = Dataset.open(json.loads((run / "config.json").read_text())["dataset"]["folder"])
+    totals = data.images.set_index("image_id")["total_counts"][training]
+    assert card["total_counts"] == [totals.min(), totals.max()]
+
+
+def test_the_gate_weighs_networks_by_their_held_out_distances() -> None:
+    """Two folds, the second with two networks, whose distances of an image are averaged."""
+    one = FeatureReference(
+        means=np.array([[1.0, 0.0]]), directions=np.eye(2), deviations=np.ones(2), floor=1.0
+    )
+    first, second = np.arange(1.0, 100.0), np.arange(101.0, 200.0)
+    gate = gate_of([one] * 3, [first, 2 * second, 4 * second], [0, 1, 1])
+    assert gate.scales == (50, 300, 600)
+    scaled = np.concatenate([first / 50, second / 150])
+    rank = int(np.ceil((len(scaled) + 1) * 0.99))
+    assert gate.threshold == pytest.approx(np.sort(scaled)[rank - 1])
+    # At a right angle to the mean, features of length 1 are the square root of 2 away from it
+    features = [np.array([[3.0, 0.0], [0.0, 7.0]])] * 3
+    far = np.sqrt(2) * np.mean([1 / 50, 1 / 300, 1 / 600]) / gate.threshold
+    np.testing.assert_allclose(gate.distances(features), [0, far], atol=1e-12)
+
+
+def test_a_model_of_one_network_from_before_there_were_several_is_read(
+    exported: Path, tmp_path: Path
+) -> None:
+    older, card = tmp_path / "older", card_of(exported)
+    older.mkdir()
+    first = card["members"][0]
+    shutil.copyfile(exported / member_files(0, 0)[0], older / "model.safetensors")
+    for name in ("members", "gate", "views"):
+        del card[name]
+    card |= {"format_version": 1, "seed": 0, "weights_sha256": first["weights_sha256"]}
+    (older / "model.json").write_text(json.dumps(card))
+    counts = torch.poisson(30 * torch.rand(3, 32, 32), generator=torch.Generator().manual_seed(3))
+    whole, model = read_model(exported), read_model(older)
+    answers = model.answers(counts)
+    alone = Ensemble(whole.network.of_one_view().viewed[:1], whole.network.temperature)
+    torch.testing.assert_close(torch.from_numpy(answers.probabilities).float(), alone(counts))
+    assert np.isnan(answers.distances).all()
 
 
 def test_what_cannot_be_exported_is_one_sentence_and_leaves_nothing(
@@ -313,10 +410,16 @@ def test_what_cannot_be_exported_is_one_sentence_and_leaves_nothing(
         return tmp_path / name
 
     unfinished, damaged, ambiguous = altered("unfinished"), altered("damaged"), altered("named")
-    older = altered("older")  # its network was built otherwise
-    card = json.loads((older / "model" / "model.json").read_text())
-    card["network"] |= {"name": "resnet_small", "width": 8}
-    (older / "model" / "model.json").write_text(json.dumps(card))
+    older = altered("older")  # its networks were built otherwise
+    for path in older.glob("model/*/model.json"):
+        card = json.loads(path.read_text())
+        card["network"] |= {"name": "resnet_small", "width": 8}
+        path.write_text(json.dumps(card))
+    lacking, untested = altered("lacking"), altered("untested")
+    (lacking / "model" / "fold1-seed1" / "features.safetensors").unlink()
+    (untested / "predictions" / "networks" / "test-fold1-seed0.csv").unlink()
+    planted = altered("planted")
+    (planted / "model" / "fold1-seed1" / "features.safetensors").write_bytes(b"planted")
     (unfinished / "predictions" / "validation-seed0.csv").unlink()
     (damaged / "config.json").write_text("{")
     config = json.loads((run / "config.json").read_text())
@@ -326,10 +429,12 @@ def test_what_cannot_be_exported_is_one_sentence_and_leaves_nothing(
     for arguments, sentence in [
         ([str(tmp_path / "none"), "m"], "is no run, it has no config.json"),
         ([str(unfinished), "m"], "is not finished"),
+        ([str(lacking), "m"], "is not finished"),
+        ([str(untested), "m"], "is not finished"),
+        ([str(planted), "m"], "features.safetensors is damaged"),
         ([str(damaged), "m"], "cannot be understood"),
         ([str(ambiguous), "m"], "is called 'uncertain'"),
         ([str(older), "m"], "are not those of the network that this thyroid builds: train it"),
-        ([str(run), "m", "--seed", "7"], "--seed 7 is none of the run's seeds: choose one of 0, 1"),
         ([str(run), str(exported)], "exists already"),
         ([str(run), "/proc/model"], "annot write /proc/model"),
     ]:
@@ -350,16 +455,21 @@ def test_a_damaged_model_is_told(
         (folder / "model.json").write_text(json.dumps(card_of(exported) | changes))
         return folder
 
-    weights = altered("weights") / "model.safetensors"
-    content = bytearray(weights.read_bytes())
-    content[-1] ^= 1
-    weights.write_bytes(content)
-    missing = altered("missing")
-    (missing / "model.safetensors").unlink()
+    def damaged(name: str, file: str) -> Path:
+        path = altered(name) / file
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 1
+        path.write_bytes(content)
+        return path.parents[1]
+
+    members, missing = card_of(exported)["members"], altered("missing")
+    (missing / member_files(1, 1)[0]).unlink()
+    escaping = [members[0] | {"fold": "../fold0"}]
     for folder, sentence in [
         (tmp_path, "is no model, it has no model.json"),
         (exported / "README.md", "is no model"),
-        (run / "model", f"`thyroid export {run} MODEL` makes a model of it"),
+        (run / "model", "is no model"),
+        (run / "model" / "fold0-seed0", f"`thyroid export {run} MODEL` makes a model of the run"),
         (altered("newer", format_version=3), "reads up to 2: install a newer thyroid"),
         (altered("text", calibration="high"), "is damaged, or was changed"),
         (
@@ -367,8 +477,15 @@ def test_a_damaged_model_is_told(
             "not those of the network",
         ),
         (altered("unknown", network={"name": "resnet19"}), "is damaged"),
-        (weights.parent, "is damaged"),
+        (damaged("weights", member_files(1, 0)[0]), "is damaged"),
+        (damaged("features", member_files(1, 0)[1]), "is damaged"),
         (missing, "is damaged"),
+        (altered("none", members=[]), "is damaged"),
+        (altered("twice", members=members[:1] * 2), "is damaged"),
+        (altered("escaping", members=escaping), "is damaged"),
+        (altered("scale", members=[members[0] | {"distance_scale": 0}]), "is damaged"),
+        (altered("gate", gate={"threshold": -1, "level": 0.99}), "is damaged"),
+        (altered("views", views="all"), "is damaged"),
     ]:
         out = ["--out", str(tmp_path / "out.csv")]
         assert main(["predict", str(folder), str(folder), *out]) == 2, folder

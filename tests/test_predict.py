@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from tests.data.make_dicom import save_nm
 from tests.test_model import IMAGES
@@ -22,6 +23,8 @@ from thyroid.cli import main
 from thyroid.data.dataset import Dataset
 from thyroid.evaluate.conformal import conformal_set
 from thyroid.evaluate.temperature import tempered
+from thyroid.files import sha256_of
+from thyroid.model.model_folder import member_files
 from thyroid.run_files.predictions_csv import Predictions, read_predictions
 
 TRAIN = [*RECIPE, "--seeds", "1"]
@@ -70,10 +73,12 @@ def numbers(rows: list[dict[str, str]]) -> np.ndarray:
     return np.array([[float(row[f"p_{name}"]) for name in CLASSES] for row in rows])
 
 
-def with_threshold(model: Path, threshold: float, folder: Path) -> Path:
+def with_threshold(model: Path, threshold: float, folder: Path, gate: float = 1e6) -> Path:
+    """The model with other thresholds; by default, nothing is unlike the training images."""
     shutil.copytree(model, folder)
     card = json.loads((folder / "model.json").read_text())
     card["calibration"]["threshold"] = threshold
+    card["gate"]["threshold"] = gate
     (folder / "model.json").write_text(json.dumps(card))
     return folder
 
@@ -97,6 +102,10 @@ def test_a_file_gets_the_probabilities_that_the_run_gave_its_image(
     measured("least share of uncertain images", uncertain.mean(), above=0)
     measured("most share of uncertain images", uncertain.mean(), below=1)
     for row, p, are in zip(rows, expected, credible, strict=True):
+        assert row["agreement"] == ""  # there is one network
+        if float(row["distance"]) > 1:  # one of some forty images like them is expected to be
+            assert (row["outcome"], row["credible"]) == ("unlike_training", "")
+            continue
         order = np.argsort(-p, kind="stable")
         names = [CLASSES[c] for c in order if are[c]]
         assert row["credible"] == ";".join(names)
@@ -141,9 +150,59 @@ def test_none_or_several_credible_classes_are_uncertain(
         assert row["outcome"] == "uncertain"
         assert len(row["credible"].split(";") if row["credible"] else []) == credible
     told = capsys.readouterr().out
-    assert "2 files: 0 decided, 2 uncertain, 0 unreadable" in told
+    assert "2 files: 0 decided, 2 uncertain, 0 unlike all training images, 0 unreadable" in told
     assert ("no class is credible, not even " if credible == 0 else " or ") in told
     assert ("no class is credible" if credible == 0 else "are credible") in page.read_text()
+
+
+def test_an_image_unlike_all_training_images_gets_no_diagnosis(
+    data: Path, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """However sure the networks are: every class but the first is incredible here."""
+    _, matrices = of_test_part(data, place / "run")
+    files = as_dicom(tmp_path / "files", matrices[:2])
+    model = with_threshold(place / "model", 0.7, tmp_path / "model", gate=1e-6)
+    out, page = tmp_path / "out.csv", tmp_path / "page.html"
+    command = ["predict", str(model), *map(str, files), "--out", str(out), "--explain", str(page)]
+    assert main(command) == 0
+    for row in rows_of(out):
+        assert (row["outcome"], row["credible"]) == ("unlike_training", "")
+        assert float(row["distance"]) > 1
+        assert sum(float(row[f"p_{name}"]) for name in CLASSES) == pytest.approx(1, abs=1e-5)
+    told = capsys.readouterr().out
+    assert told.count("unlike all training images: no diagnosis") == 2
+    assert "2 files: 0 decided, 0 uncertain, 2 unlike all training images, 0 unreadable" in told
+    assert "unlike all training images" in page.read_text()
+    assert "(credible)" not in page.read_text()
+
+
+def test_agreement_is_the_share_of_networks_that_name_the_class(
+    data: Path, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A second member whose answers are the first's, with the first two classes exchanged."""
+    model = with_threshold(place / "model", 1e-9, tmp_path / "model")
+    first, features = (model / name for name in member_files(0, 0))
+    second = model / member_files(1, 0)[0]
+    weights = load_file(first)
+    for name in ("fc.weight", "fc.bias"):
+        weights[name] = weights[name][[1, 0, 2]]
+    save_file(weights, second)
+    shutil.copyfile(features, model / member_files(1, 0)[1])
+    card = json.loads((model / "model.json").read_text())
+    other = card["members"][0] | {"fold": 1, "weights_sha256": sha256_of(second)}
+    card["members"].append(other)
+    card["calibration"]["threshold"] = 0.999999  # every class that has any probability
+    (model / "model.json").write_text(json.dumps(card))
+    _, matrices = of_test_part(data, place / "run")
+    files = as_dicom(tmp_path / "files", matrices[:12])
+    out = tmp_path / "out.csv"
+    assert main(["predict", str(model), *map(str, files), "--out", str(out)]) == 0
+    one, rows = tmp_path / "one.csv", rows_of(out)
+    assert main(["predict", str(place / "model"), *map(str, files), "--out", str(one)]) == 0
+    alone = numbers(rows_of(one)).argmax(axis=1)
+    shares = [float(row["agreement"]) for row in rows]
+    assert shares == [1.0 if named == 2 else 0.5 for named in alone]
+    assert set(shares) == {0.5, 1.0}
 
 
 def test_what_cannot_be_used_has_a_reason_and_the_rest_is_predicted(
@@ -175,11 +234,12 @@ def test_what_cannot_be_used_has_a_reason_and_the_rest_is_predicted(
         "picture.png": "it is a picture, whose pixel size and counts are unknown",
     }
     assert set(rows) == {"000.dcm", *reasons}
-    assert rows["000.dcm"]["outcome"] in (*CLASSES, "uncertain")
+    assert rows["000.dcm"]["outcome"] in (*CLASSES, "uncertain", "unlike_training")
     for name, reason in reasons.items():
         assert rows[name]["outcome"] == "unreadable"
         assert rows[name]["reason"].startswith(reason)
         assert rows[name]["reason"]
+        assert {rows[name][c] for c in ("agreement", "distance")} == {""}
         assert {rows[name][f"p_{c}"] for c in CLASSES} == {""}
     told = capsys.readouterr().out
     assert "none.dcm: unreadable: there is no such file" in told

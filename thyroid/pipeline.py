@@ -23,6 +23,7 @@ from thyroid.stage_config import (
     CasesConfig,
     CrossPhase,
     DcganSegmentConfig,
+    DistancesConfig,
     GeneratorConfig,
     PredictionConfig,
     QualityConfig,
@@ -367,6 +368,19 @@ def prediction(
         config=PredictionConfig(execution=execution, part=part, views=recipe.allowed_views),
         dataset=dataset,
         inputs={"split": split(recipe.split, dataset), "model": trained},
+    )
+
+
+def distances(recipe: Recipe, dataset: str, seed: int) -> Stage:
+    """How far the trained classifier's validation images lie from its training images."""
+    return Stage(
+        kind="distances",
+        config=DistancesConfig(execution=_alone(computed_in(recipe)[1])),
+        dataset=dataset,
+        inputs={
+            "split": split(recipe.split, dataset),
+            "model": classifier(recipe, dataset, seed)[-1],
+        },
     )
 
 

@@ -177,3 +177,12 @@ class CasesConfig:
     execution: ExecutionConfig
     most: int = 6
     """Maximum of confident errors, and of uncertain images."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistancesConfig:
+    """The distances of validation images from training images, in a network's features."""
+
+    execution: ExecutionConfig
+    most: int = 1000
+    """Maximum of training images; more are drawn from."""

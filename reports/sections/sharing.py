@@ -19,6 +19,7 @@ KINDS = (
     "quality",
     "classifier",
     "prediction",
+    "distances",
     "cases",
 )
 """In the order of the pipeline; what is not named here comes last."""

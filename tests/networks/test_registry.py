@@ -22,6 +22,7 @@ from thyroid.networks.build import (
     require_fit,
     require_size,
 )
+from thyroid.networks.last_layer import features, width
 from thyroid.networks.registry import NETWORKS, classifier
 from thyroid.networks.resnet import ResNet
 from thyroid.recipe import NetworkConfig
@@ -52,6 +53,25 @@ def test_every_network_gives_finite_logits_and_gradients(name: str, size: int) -
         assert values.grad is not None, parameter
         assert values.grad.isfinite().all(), parameter
     assert logits.isfinite().all()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_features_are_what_the_last_linear_layer_makes_logits_of(name: str) -> None:
+    network = network_of(name).eval()
+    x = torch.rand(2, 1, NETWORKS[name].smallest, NETWORKS[name].smallest)
+    linear = [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
+    with torch.inference_mode():
+        seen = features(network, x)
+        assert seen.shape == (2, width(network, classes=5))
+        torch.testing.assert_close(linear(seen), network(x))
+    assert not linear._forward_pre_hooks
+
+
+def test_a_network_without_a_linear_layer_has_its_logits_for_features() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 5, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    x = torch.rand(2, 1, 16, 16)
+    torch.testing.assert_close(features(network, x), network(x))
+    assert width(network, classes=5) == 5
 
 
 @pytest.mark.parametrize("name", NETWORKS)

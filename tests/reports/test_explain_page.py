@@ -15,7 +15,8 @@ from PIL import Image
 from torch import nn
 
 from reports.explain_page import MOST_IMAGES, colour_map, write_explanation
-from thyroid.model.model_folder import Calibrated, Model
+from thyroid.model.ensemble import Ensemble
+from thyroid.model.model_folder import Model
 from thyroid.model.predict_files import Prediction, heat_map
 from thyroid.recipe import InputConfig
 from thyroid.views import Viewed
@@ -32,7 +33,7 @@ class Corner(nn.Module):
         return torch.stack([4 * (inside - 1), torch.zeros_like(inside)], dim=1)
 
 
-def model(size: int = 64, side: int = 32) -> Model:
+def model(size: int = 64, side: int = 32, networks: int = 1) -> Model:
     config = InputConfig(size=side, normalisation="mean")
     return Model(
         name="a <b>model</b>",
@@ -44,9 +45,24 @@ def model(size: int = 64, side: int = 32) -> Model:
         threshold=0.4,
         level=0.95,
         total_counts=None,
-        network=Calibrated(Viewed(Corner(), config, "one"), 1.0),
+        network=Ensemble([Viewed(Corner(), config, "one")] * networks, 1.0),
+        gate=None,
         card={},
     )
+
+
+def test_networks_that_disagree_and_images_unlike_all_others_are_told(tmp_path):
+    ours = model(networks=5)
+    torn = image(0, agreement=0.6, distance=0.5)
+    unlike = image(1, outcome="unlike_training", credible=(), agreement=1.0, distance=3.25)
+    maps = [heat_map(ours, one) for one in (torn, unlike)]
+    html = write_explanation(ours, [torn, unlike], maps, tmp_path / "page.html").read_text()
+    read = re.sub(r"<[^>]*>", "", html)
+    assert "3 of 5 networks name spot." in read
+    assert "5 of 5" not in read
+    assert "unlike all training images: 3.250 times as far from them as the limit" in read
+    shown = json.loads((tmp_path / "page.json").read_text())
+    assert [(one["agreeing"], one["distance"]) for one in shown["images"]] == [(3, 0.5), (5, 3.25)]
 
 
 def test_a_model_that_learned_nothing_is_said_to_be_one(tmp_path):

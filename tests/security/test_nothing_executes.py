@@ -22,12 +22,15 @@ from thyroid import pipeline
 from thyroid.cli import main
 from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
+from thyroid.evaluate.novelty import feature_reference
 from thyroid.execution.in_process import in_process
 from thyroid.files import sha256_of
-from thyroid.model.model_folder import read_model
+from thyroid.model.model_folder import member_files, read_model
 from thyroid.networks.build import build
+from thyroid.networks.last_layer import width
 from thyroid.recipe import NetworkConfig, Recipe
 from thyroid.run_files.cases_json import read_cases
+from thyroid.run_files.features_file import FILE, NetworkFeatures, write_features
 from thyroid.stage import Stage
 from thyroid.storage.store import MANIFEST, Store
 
@@ -181,13 +184,17 @@ def test_in_weights(
 
 def test_in_a_model(planted: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = write_model(tmp_path / "model")
-    (model / "model.safetensors").write_bytes(planted)
     image = str(tmp_path / "image.dcm")
-    refused(["predict", str(model), image], capsys, "damaged, or was changed")
-    card = json.loads((model / "model.json").read_text())
-    card["weights_sha256"] = sha256_of(model / "model.safetensors")
-    (model / "model.json").write_text(json.dumps(card))
-    refused(["predict", str(model), image], capsys, "damaged, or was changed")
+    sound = json.loads((model / "model.json").read_text())
+    for name, digest in zip(member_files(0, 0), ("weights_sha256", "features_sha256"), strict=True):
+        before = (model / name).read_bytes()
+        (model / name).write_bytes(planted)
+        refused(["predict", str(model), image], capsys, "damaged, or was changed")
+        member = sound["members"][0] | {digest: sha256_of(model / name)}
+        (model / "model.json").write_text(json.dumps(sound | {"members": [member]}))
+        refused(["predict", str(model), image], capsys, "damaged, or was changed")
+        (model / name).write_bytes(before)
+        (model / "model.json").write_text(json.dumps(sound))
     (model / "model.json").write_bytes(planted)
     refused(["predict", str(model), image], capsys, "is damaged: export the model again")
 
@@ -257,12 +264,19 @@ def test_in_a_store_with_a_checksum_that_is_right(
 
 def write_model(folder: Path, **changes: Any) -> Path:
     """A model as `thyroid export` writes it, of a network that was never trained."""
-    folder.mkdir()
+    (folder / "members").mkdir(parents=True)
     network = toy_recipe().network
     torch.manual_seed(0)
-    save_file(build(network, 3).state_dict(), folder / "model.safetensors")
+    built = build(network, 3)
+    weights, features = (folder / name for name in member_files(0, 0))
+    save_file(built.state_dict(), weights)
+    seen = np.random.default_rng(0).random((20, width(built, 3)))
+    reference = feature_reference(seen, np.arange(20) % 3)
+    write_features(folder, NetworkFeatures(reference=reference, held_out=np.ones(4)))
+    (folder / FILE).rename(features)
+    hashes = {"weights_sha256": sha256_of(weights), "features_sha256": sha256_of(features)}
     card = {
-        "format_version": 1,
+        "format_version": 2,
         "name": "toy",
         "classes": ["left", "right", "below"],
         "kind": "counts",
@@ -272,7 +286,9 @@ def write_model(folder: Path, **changes: Any) -> Path:
         "input": {"size": 32, "normalisation": "sqrt_mean"},
         "network": {"name": network.name, "width": network.width, "cross_feature": "none"},
         "calibration": {"temperature": 1.0, "threshold": 0.9, "level": 0.95},
-        "weights_sha256": sha256_of(folder / "model.safetensors"),
+        "views": "shifts",
+        "members": [{"fold": 0, "seed": 0, "distance_scale": 1.0, **hashes}],
+        "gate": {"threshold": 2.0, "level": 0.99},
     }
     (folder / "model.json").write_text(json.dumps(card | changes))
     return folder
@@ -302,6 +318,17 @@ def test_a_card_that_asks_for_more_than_its_weights_hold(tmp_path: Path) -> None
         {"calibration": []},
         {"network": {"name": "../../etc/passwd"}},
         {"total_counts": 5},
+        {"views": "every"},
+        {"members": []},
+        {"members": "all"},
+        {"members": [{"fold": "../../x", "seed": 0, "weights_sha256": ""}]},
+        {"members": [{"fold": -1, "seed": 0, "weights_sha256": ""}]},
+        {"members": [{"fold": True, "seed": 0, "weights_sha256": ""}]},
+        {"members": [{"fold": 0, "seed": 10**4000, "weights_sha256": ""}]},
+        {"gate": {"threshold": 0}},
+        {"gate": {"threshold": float("inf")}},
+        {"gate": "open"},
+        {"format_version": 1},  # whose weights are elsewhere
     ],
 )
 def test_a_card_that_says_what_no_export_writes(changes: dict[str, Any], tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
@@ -14,40 +14,41 @@ def export(
     run: RunPath,
     model: Annotated[Positional[Path], arg(metavar="MODEL")],
     *,
+    members: Literal["all", "best"] = "all",
     onnx: bool = False,
-    seed: int | None = None,
-    store: Path | None = None,
 ) -> None:
-    """Make a model of a run's network, calibrated, that `thyroid predict` applies.
+    """Make a model of a run's networks, calibrated, that `thyroid predict` applies.
 
     Args:
         run: folder that train, search or compare has filled.
         model: new folder to write.
+        members: all networks of the run, whose probabilities are averaged, or the best one, by
+            macro-F1 on its own fold.
         onnx: also write model.onnx, for other programs, after checking it against torch.
-        seed: which of the run's networks; default: the first.
-        store: where the run keeps its artifacts, for other seeds than the first; default:
-            RUN/store.
     """
     from thyroid.workflows import exporting
 
     with run_here(run, alone=False) as folder:
-        made = exporting.export(folder, model, onnx=onnx, seed=seed, store=store or run / "store")
+        made = exporting.export(folder, model, members=members, onnx=onnx)
     reached, calibration = made.card["metrics"], made.card["calibration"]
     f1, sets = reached["overall"]["macro_f1"], reached["sets"]
+    number = made.network.networks
     print(
-        f"{model}: seed {made.card['seed']}, calibrated on {calibration['images']} validation "
-        f"images (temperature {calibration['temperature']:.2f})"
+        f"{model}: {number} network{'s' if number > 1 else ''}, calibrated on "
+        f"{calibration['images']} {calibration['part'].replace(' ', '-')} images (temperature "
+        f"{calibration['temperature']:.2f})"
     )
+    single = ", by networks not trained on them" if reached["out_of_fold"] else ""
     print(
-        f"on {reached['images']} {reached['part']} images: macro-F1 {f1['value']:.3f}; "
+        f"on {reached['images']} {reached['part']} images{single}: macro-F1 {f1['value']:.3f}; "
         f"one class is credible for {sets['named']['value']:.0%}, the true class among the "
         f"credible for {sets['coverage']['value']:.0%}"
     )
     level, calibrated = calibration["level"], calibration["images"]
     if calibrated < level / (1 - level):
         print(
-            f"{calibrated} validation images are too few to say which classes are credible: every "
-            "outcome will be 'uncertain'"
+            f"{calibrated} images are too few to say which classes are credible: every outcome "
+            "will be 'uncertain'"
         )
     if not reached["learned"]:
         print("nothing was learned: that is no more than luck")

@@ -31,7 +31,8 @@ def predict(
     Args:
         model: folder that export wrote.
         images: NM DICOM files, PNG, JPEG or TIFF pictures, or folders of them.
-        out: CSV to write: outcome, credible classes and probabilities of each file.
+        out: CSV to write: outcome, credible classes, agreement of the networks, distance from the
+            training images, and probabilities of each file.
         explain: page to write with each image, its probabilities, and where the model looked.
         lang: of that page, English or Chinese.
         threads: processor threads that compute.
@@ -76,18 +77,18 @@ def _sum_up(found: list[Prediction], out: Path, explain: Path | None) -> None:
     InputError
         When no file could be used.
     """
-    from thyroid.model.predict_files import UNCERTAIN, UNREADABLE
+    from thyroid.model.predict_files import UNCERTAIN, UNLIKE, UNREADABLE
 
     outcomes = Counter(one.outcome for one in found)
     if outcomes[UNREADABLE] == len(found):
         if len(found) == 1:
             raise InputError(f"{found[0].file} cannot be used: {found[0].reason}.")
         raise InputError(f"None of the {len(found)} files can be used: {out} has the reasons.")
-    named = len(found) - outcomes[UNREADABLE] - outcomes[UNCERTAIN]
+    named = len(found) - outcomes[UNREADABLE] - outcomes[UNCERTAIN] - outcomes[UNLIKE]
     print(
         f"{len(found)} file{'s' if len(found) > 1 else ''}: {named} decided, "
-        f"{outcomes[UNCERTAIN]} uncertain, {outcomes[UNREADABLE]} unreadable; see {out}"
-        + (f" and {explain}" if explain else "")
+        f"{outcomes[UNCERTAIN]} uncertain, {outcomes[UNLIKE]} unlike all training images, "
+        f"{outcomes[UNREADABLE]} unreadable; see {out}" + (f" and {explain}" if explain else "")
     )
     unlike = sum(bool({"few_counts", "many_counts"} & set(one.flags)) for one in found)
     if unlike:

@@ -1,138 +1,245 @@
-"""Makes a model folder from a run: one seed's network, calibrated on the validation images.
+"""Makes a model folder from a run: an ensemble of its networks, calibrated on out-of-fold images.
 
-The temperature (Guo et al. 2017) is fitted on the validation part, then the threshold of the
-conformal sets on the same images at that temperature. Test images are not used.
+An image of the validation part of a fold is predicted by the networks that were not trained on it:
+the run's predictions/validation-seedS.csv. The temperature (Guo et al. 2017) is fitted on these, as
+is the threshold of the conformal sets. They are the predictions of single networks, or of a seed
+each; of the ensemble there are none for images outside its training parts, but for test images,
+which are not used. So the ensemble's temperature is estimated (`ensemble_temperature`), and its
+sets are a little wider than they need to be.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from thyroid import __version__, pipeline
+import numpy as np
+
+from thyroid import __version__
 from thyroid.configuration import from_json
 from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
 from thyroid.evaluate.conformal import conformal_threshold
-from thyroid.evaluate.temperature import fit_temperature, tempered
+from thyroid.evaluate.metrics import macro_f1
+from thyroid.evaluate.temperature import ensemble_temperature, fit_temperature, tempered
 from thyroid.files import sha256_of
-from thyroid.model.model_folder import CARD, FORMAT_VERSION, WEIGHTS
-from thyroid.model.predict_files import UNCERTAIN, UNREADABLE
+from thyroid.model.gate import LEVEL as GATE_LEVEL
+from thyroid.model.gate import gate_of
+from thyroid.model.model_folder import CARD, FORMAT_VERSION, MEMBERS, member_files
+from thyroid.model.predict_files import OUTCOMES
 from thyroid.recipe import Recipe
+from thyroid.run_files import features_file
 from thyroid.run_files.config_json import not_understood, read_config
-from thyroid.run_files.predictions_csv import Predictions, read_predictions
+from thyroid.run_files.predictions_csv import (
+    Predictions,
+    ensemble,
+    read_networks,
+    read_predictions,
+)
 from thyroid.run_files.split_csv import read_split
-from thyroid.storage.open_store import open_store
 
 LEVEL = 0.95
+WEIGHTS = "model.safetensors"
+Members = Literal["best", "all"]
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class Member:
+    """A network of a run."""
+
+    fold: int
+    seed: int
+
+    def folder(self, run: Path) -> Path:
+        """Return the folder of its files in the run."""
+        return run / "model" / f"fold{self.fold}-seed{self.seed}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """The network of one seed of a finished run."""
+    """The networks of a finished run that become a model."""
 
     run: Path
     config: dict[str, Any]
     """config.json of the run."""
-    seed: int
-    folder: Path
-    """Folder of weights and card."""
+    recipe: Recipe
     classes: tuple[str, ...]
+    networks: int
+    """Number of networks of the run."""
+    members: tuple[Member, ...]
+    held_out: Predictions
+    """Predictions of images that a network was not trained on; with several seeds, the mean over
+    the networks of those that the model has."""
 
-    def predictions(self, part: str) -> Predictions | None:
-        """Read its predictions for `validation` or `test`; None if that part has no images."""
-        path = self.run / "predictions" / f"{part}-seed{self.seed}.csv"
-        found = read_predictions(path, self.classes) if path.exists() else None
-        return found if found is not None and len(found.images) else None
+    @property
+    def single(self) -> bool:
+        """True if the held-out predictions are by fewer networks than the model has."""
+        return self.seeds < len(self.members)
+
+    @property
+    def seeds(self) -> int:
+        """Number of networks whose mean each held-out prediction is."""
+        return len({member.seed for member in self.members})
+
+    def tested(self) -> Predictions | None:
+        """Return the model's predictions of the test part, before calibration; None if the run has
+        no such part.
+        """
+        networks = read_networks(self.run / "predictions", self.classes)
+        if not networks:
+            return None
+        try:
+            return ensemble([networks[member.seed, member.fold] for member in self.members])
+        except KeyError:
+            raise not_finished(self.run) from None
 
 
-def trained(run: Path, seed: int | None, store: Path | None) -> Trained:
-    """Find the network of a seed, by default the run's first.
+def not_finished(run: Path) -> InputError:
+    """Return the error of a run that lacks files of its final evaluation."""
+    return InputError(f"{run} is not finished: run the command that fills it again.")
+
+
+def trained(run: Path, members: Members = "all") -> Trained:
+    """Find the networks that become a model.
+
+    Parameters
+    ----------
+    members
+        `all` of the run's; or the `best`, the network whose macro-F1 on the validation images of
+        its own fold is highest. What these images chose looks too good on them, so it is calibrated
+        on the out-of-fold predictions of all networks of its seed, of which its own are one fold's.
 
     Raises
     ------
     InputError
-        When the folder holds no finished run, or the network of that seed is missing.
+        When the folder holds no finished run, or a network is missing.
     """
     config = read_config(run)
     try:
-        seeds, classes = list(config["seeds"]), tuple(config["dataset"]["classes"])
+        seeds, classes = list(map(int, config["seeds"])), tuple(config["dataset"]["classes"])
         recipe = from_json(Recipe, config["recipe"])
-    except (KeyError, TypeError, InputError):
+    except (KeyError, TypeError, ValueError, InputError):
         raise not_understood(run) from None
-    chosen = seeds[0] if seed is None else seed
-    if chosen not in seeds:
-        known = ", ".join(map(str, seeds))
-        raise InputError(f"--seed {chosen} is none of the run's seeds: choose one of {known}.")
-    named = run / "predictions" / f"validation-seed{chosen}.csv"
-    if not named.is_file() or not (run / "model" / WEIGHTS).is_file():
-        raise InputError(f"{run} is not finished: run the command that fills it again.")
-    reserved = {UNCERTAIN, UNREADABLE} & set(classes)
+    every = [Member(fold=fold, seed=seed) for seed in seeds for fold in range(recipe.folds)]
+    files = [run / "predictions" / f"validation-seed{seed}.csv" for seed in seeds]
+    files += [m.folder(run) / name for m in every for name in (WEIGHTS, CARD, features_file.FILE)]
+    if not every or not all(file.is_file() for file in files):
+        raise not_finished(run)
+    reserved = set(OUTCOMES) & set(classes)
     if reserved:
         raise InputError(
             f"A class of {run} is called '{reserved.pop()}', which is what an outcome is called: "
             "give it another name in the data set."
         )
-    folder = run / "model"
-    if chosen != seeds[0]:  # the run folder has only the first seed's network
-        stage = pipeline.classifier(recipe, config["dataset"]["digest"], chosen)[-1]
-        where = store or run / "store"
-        kept = open_store(where).open(stage.key)
-        if kept is None:
-            raise InputError(
-                f"The network of seed {chosen} is not in {where}: name the run's store with "
-                "--store, or run its command again."
-            )
-        folder = kept
-    return Trained(run=run, config=config, seed=chosen, folder=folder, classes=classes)
+    by_seed = {
+        seed: read_predictions(run / "predictions" / f"validation-seed{seed}.csv", classes)
+        for seed in seeds
+    }
+    if not all(len(predictions.images) for predictions in by_seed.values()):
+        raise InputError(f"{run} has no validation image to calibrate its networks on.")
+    chosen = tuple(every) if members == "all" else (_best(every, by_seed),)
+    held_out = ensemble([by_seed[seed] for seed in sorted({member.seed for member in chosen})])
+    return Trained(
+        run=run,
+        config=config,
+        recipe=recipe,
+        classes=classes,
+        networks=len(every),
+        members=chosen,
+        held_out=held_out,
+    )
+
+
+def _best(members: Sequence[Member], by_seed: Mapping[int, Predictions]) -> Member:
+    """Return the first network of the highest macro-F1 on its own validation images."""
+
+    def value(member: Member) -> float:
+        predictions = by_seed[member.seed]
+        own = (
+            np.ones(len(predictions.images), dtype=bool)
+            if predictions.folds is None
+            else predictions.folds == member.fold
+        )
+        named = predictions.probabilities[own].argmax(axis=1)
+        return macro_f1(predictions.labels[own], named, len(predictions.classes))
+
+    return max(members, key=value)
 
 
 def model_card(source: Trained) -> dict[str, Any]:
-    """Return the content of model.json, except metrics.
-
-    Raises
-    ------
-    InputError
-        When there is no validation image to calibrate on.
-    """
-    own = json.loads((source.folder / CARD).read_text(encoding="utf-8"))
-    data, recipe = source.config["dataset"], source.config["recipe"]
+    """Return the content of model.json, except metrics."""
+    own = json.loads((source.members[0].folder(source.run) / CARD).read_text(encoding="utf-8"))
+    data = source.config["dataset"]
+    number = len(source.members)
+    of = f"{number} networks" if number > 1 else "1 network"
+    members, gate = _members(source)
     return {
         "format_version": FORMAT_VERSION,
         "thyroid": __version__,
-        "name": f"{data['name']}, {own['network']['name']}, seed {source.seed}",
+        "name": f"{data['name']}, {own['network']['name']}, {of}",
         **own,
-        "weights_sha256": sha256_of(source.folder / WEIGHTS),
-        "views": from_json(Recipe, recipe).allowed_views,
+        "views": source.recipe.allowed_views,
+        "members": members,
+        "networks_of_the_run": source.networks,
         "calibration": _calibration(source),
+        "gate": gate,
         "total_counts": _training_counts(source),
         "data": {
             name: data[name]
             for name in ("name", "digest", "source", "licence", "images", "patients")
         },
         "command": source.config["command"],
-        "seed": source.seed,
-        "recipe": recipe,
+        "recipe": source.config["recipe"],
+    }
+
+
+def _members(source: Trained) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Return `members` and `gate` of the card."""
+    folders = [member.folder(source.run) for member in source.members]
+    files = [features_file.read_features(folder / features_file.FILE) for folder in folders]
+    gate = gate_of(
+        [file.reference for file in files],
+        [file.held_out for file in files],
+        [member.fold for member in source.members],
+    )
+    members = [
+        {
+            "fold": member.fold,
+            "seed": member.seed,
+            "weights_sha256": sha256_of(folder / WEIGHTS),
+            "features_sha256": sha256_of(folder / features_file.FILE),
+            "distance_scale": scale,
+        }
+        for member, folder, scale in zip(source.members, folders, gate.scales, strict=True)
+    ]
+    held_out = {
+        member.fold: len(file.held_out) for member, file in zip(source.members, files, strict=True)
+    }
+    return members, {
+        "threshold": gate.threshold,
+        "level": GATE_LEVEL,
+        "images": sum(held_out.values()),
     }
 
 
 def _calibration(source: Trained) -> dict[str, Any]:
-    validation = source.predictions("validation")
-    if validation is None:
-        raise InputError(f"{source.run} has no validation image to calibrate its network on.")
-    temperature = fit_temperature(validation.labels, validation.probabilities)
-    p = tempered(validation.probabilities, temperature)
-    threshold = conformal_threshold(validation.labels, p, LEVEL)
+    labels, stated = source.held_out.labels, source.held_out.probabilities
+    temperature = fit_temperature(labels, stated)
+    threshold = conformal_threshold(labels, tempered(stated, temperature), LEVEL)
+    members = len(source.members)
     return {
-        "temperature": float(temperature),
+        "temperature": ensemble_temperature(temperature, averaged=source.seeds, members=members),
+        "fitted_temperature": temperature,
         "threshold": min(float(threshold), 1.0),  # at 1 every class is credible
         "level": LEVEL,
-        "part": "validation",
-        "images": len(validation.images),
-        "patients": int(validation.images["patient_id"].nunique()),
+        "part": "validation" if source.recipe.folds == 1 else "out of fold",
+        "networks": source.seeds,
+        "images": len(source.held_out.images),
+        "patients": int(source.held_out.images["patient_id"].nunique()),
         "precision": source.config["recipe"]["execution"]["precision"],
     }
 
@@ -144,10 +251,15 @@ def _training_counts(source: Trained) -> list[int] | None:
         return None
     try:
         opened = Dataset.open(Path(data["folder"]), verify=False)
-        parts = read_split(source.run)
+        images = read_split(source.run)
     except InputError:
         return None
-    training = {image.image_id for image in parts if image.part == "train"}
+    folds = {member.fold for member in source.members}
+    training = {
+        image.image_id
+        for image in images
+        if image.part == "train" or (image.part == "development" and folds != {image.fold})
+    }
     totals = opened.images.loc[opened.images["image_id"].isin(training), "total_counts"]
     if opened.digest != data["digest"] or not len(totals):
         return None
@@ -155,7 +267,11 @@ def _training_counts(source: Trained) -> list[int] | None:
 
 
 def write_model(source: Trained, card: dict[str, Any], folder: Path) -> None:
-    """Write weights and model.json into an existing folder."""
+    """Write networks and model.json into an existing folder."""
     text = json.dumps(card, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    shutil.copyfile(source.folder / WEIGHTS, folder / WEIGHTS)
+    (folder / MEMBERS).mkdir(exist_ok=True)
+    for member in source.members:
+        names = member_files(member.fold, member.seed)
+        for name, stored in zip((WEIGHTS, features_file.FILE), names, strict=True):
+            shutil.copyfile(member.folder(source.run) / name, folder / stored)
     (folder / CARD).write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Reads a model folder: a network with its input transform and calibrated probabilities."""
+"""Reads a model folder: networks with their input transform, calibrated probabilities, a gate."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,39 +18,45 @@ from torch import Tensor, nn
 from thyroid.configuration import from_json
 from thyroid.errors import InputError
 from thyroid.evaluate.conformal import conformal_set
-from thyroid.evaluate.temperature import LEAST
 from thyroid.files import sha256_of
+from thyroid.model.ensemble import Ensemble
+from thyroid.model.gate import Gate
 from thyroid.networks.build import build
+from thyroid.networks.last_layer import width
 from thyroid.recipe import InputConfig, NetworkConfig
+from thyroid.run_files.features_file import read_features
 from thyroid.views import NUMBER, Viewed
 
 FORMAT_VERSION = 2
-WEIGHTS, CARD, README, ONNX = "model.safetensors", "model.json", "README.md", "model.onnx"
+CARD, README, ONNX, MEMBERS = "model.json", "README.md", "model.onnx", "members"
+WEIGHTS_OF_FORMAT_1 = "model.safetensors"
 MOST_SIDE = 1024
 """Largest side of a data set's images in pixels."""
-BATCH = 64
-"""Number of images, or views of images, that are predicted at a time."""
+
+Floats = npt.NDArray[np.float64]
 
 
-class Calibrated(nn.Module):
-    """Maps counts to calibrated probabilities: softmax(log p / T) (Guo et al. 2017, eq. 9), with p
-    the mean over views.
-    """
+def member_files(fold: int, seed: int) -> tuple[str, str]:
+    """Return the files of a network's weights and features in a model folder."""
+    name = f"{MEMBERS}/fold{fold}-seed{seed}"
+    return f"{name}.safetensors", f"{name}-features.safetensors"
 
-    def __init__(self, viewed: Viewed, temperature: float) -> None:
-        super().__init__()
-        self.viewed = viewed
-        self.temperature = temperature
 
-    def forward(self, counts: Tensor) -> Tensor:
-        """(N, H, H) counts, H a multiple of the input size -> (N, C), rows summing to 1."""
-        p: Tensor = self.viewed(counts)
-        return (p.clamp_min(LEAST).log() / self.temperature).softmax(1)
+class Answers(NamedTuple):
+    """A model's answers about N images."""
+
+    probabilities: Floats
+    """(N, C) calibrated probabilities, float64."""
+    agreement: Floats
+    """(N,) share of the networks that name the most probable class."""
+    distances: Floats
+    """(N,) distance from all training images, as a multiple of the gate's threshold: above 1, an
+    image is unlike them; NaN without a gate."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Model:
-    """A network that predicts, and everything that it needs."""
+    """An ensemble that predicts, and everything that it needs."""
 
     name: str
     classes: tuple[str, ...]
@@ -66,7 +72,9 @@ class Model:
     """Expected share of images whose class is credible, for images like the calibration images."""
     total_counts: tuple[int, int] | None
     """Least and most counts of a training image; None if unknown."""
-    network: Calibrated
+    network: Ensemble
+    gate: Gate | None
+    """None: of a model that was exported before there were gates."""
     card: dict[str, Any]
     """Content of model.json."""
 
@@ -75,13 +83,35 @@ class Model:
         """False if its results were no better than chance."""
         return bool(self.card.get("metrics", {}).get("learned", True))
 
+    @property
+    def networks(self) -> int:
+        """Number of networks that are averaged."""
+        return len(self.network.members)
+
     def probabilities(self, counts: Tensor) -> Tensor:
         """Predict calibrated probabilities (N, C) float32 from counts (N, H, H)."""
         with torch.inference_mode():
-            batch = BATCH // NUMBER[self.network.viewed.views]
-            return torch.cat([self.network(some) for some in torch.split(counts, batch)])
+            parts = torch.split(counts, self.network.batch)
+            return torch.cat([self.network(some) for some in parts])
 
-    def credible(self, probabilities: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    def answers(self, counts: Tensor) -> Answers:
+        """Predict from counts (N, H, H)."""
+        p, agreement, seen = [], [], []
+        with torch.inference_mode():
+            for some in torch.split(counts, self.network.batch):
+                of_members = self.network.of_members(some)  # (M, n, C)
+                p.append(self.network.calibrated(of_members))
+                named = of_members.argmax(2) == p[-1].argmax(1)  # (M, n)
+                agreement.append(named.double().mean(0))
+                if self.gate is not None:
+                    seen.append(self.network.features(some))
+        distances = np.full(len(counts), np.nan)
+        if self.gate is not None:
+            features = [torch.cat(of_one).double().numpy() for of_one in zip(*seen, strict=True)]
+            distances = self.gate.distances(features)
+        return Answers(torch.cat(p).double().numpy(), torch.cat(agreement).numpy(), distances)
+
+    def credible(self, probabilities: Floats) -> npt.NDArray[np.bool_]:
         """Return the conformal set of each image, (N, C)."""
         return conformal_set(probabilities, self.threshold)
 
@@ -100,11 +130,10 @@ def read_model(folder: Path) -> Model:
         calibration, classes = card["calibration"], card["classes"]
         config = from_json(InputConfig, card["input"])
         architecture = from_json(NetworkConfig, card["network"])
-        if sha256_of(folder / WEIGHTS) != card["weights_sha256"]:
-            raise ValueError
-        weights = load_file(folder / WEIGHTS)
+        weights = [load_file(file) for file in _verified(folder, card, "weights")]
         with torch.device("meta"):  # the card may describe a network larger than the memory
-            network = build(architecture, len(classes))
+            networks = [build(architecture, len(classes)) for _ in weights]
+        members = [Viewed(network, config, card["views"]) for network in networks]
         span = card["total_counts"]
         model = Model(
             name=str(card["name"]),
@@ -116,10 +145,8 @@ def read_model(folder: Path) -> Model:
             threshold=float(calibration["threshold"]),
             level=float(calibration["level"]),
             total_counts=None if span is None else (int(span[0]), int(span[1])),
-            network=Calibrated(
-                Viewed(network, config, card.get("views", "one")),  # none before format 2
-                float(calibration["temperature"]),
-            ).eval(),
+            network=Ensemble(members, float(calibration["temperature"])).eval(),
+            gate=_gate(folder, card),
             card=card,
         )
         _require_sound(model)
@@ -128,23 +155,83 @@ def read_model(folder: Path) -> Model:
         ValueError,
         TypeError,
         LookupError,
+        AttributeError,
         RuntimeError,
         SafetensorError,
         InputError,
     ):
-        raise InputError(
-            f"{folder} is damaged, or was changed after it was exported: export it again."
-        ) from None
+        raise _damaged(folder) from None
+    for network, stored in zip(networks, weights, strict=True):
+        _load(network, stored, model.name)
+    references = model.gate.references if model.gate else ()
+    dimensions = width(networks[0], len(model.classes))
+    if any(reference.means.shape[1] != dimensions for reference in references):
+        raise _damaged(folder)
+    return model
+
+
+def _damaged(folder: Path) -> InputError:
+    return InputError(
+        f"{folder} is damaged, or was changed after it was exported: export it again."
+    )
+
+
+def _load(network: nn.Module, weights: dict[str, Tensor], name: str) -> None:
     try:
-        if any(weights[name].dtype != like.dtype for name, like in network.state_dict().items()):
+        if any(weights[key].dtype != like.dtype for key, like in network.state_dict().items()):
             raise ValueError
         network.load_state_dict(weights, assign=True)
     except (KeyError, ValueError, RuntimeError):  # intact, but with other names or shapes
         raise InputError(
-            f"{model.name}: its weights are not those of the network that this thyroid builds: "
+            f"{name}: its weights are not those of the network that this thyroid builds: "
             "train it again, or use the thyroid that it was trained with."
         ) from None
-    return model
+
+
+def _verified(
+    folder: Path, card: dict[str, Any], what: Literal["weights", "features"]
+) -> list[Path]:
+    """Return a file of each network, whose content is the one that was exported.
+
+    Raises
+    ------
+    ValueError
+        When it is not, or there is no network.
+    """
+    found = []
+    for member in card["members"]:
+        fold, seed = member["fold"], member["seed"]
+        if type(fold) is not int or type(seed) is not int or min(fold, seed) < 0:
+            raise ValueError
+        name = member_files(fold, seed)[what == "features"]
+        path = folder / (WEIGHTS_OF_FORMAT_1 if card["format_version"] == 1 else name)
+        if path in found or sha256_of(path) != member[f"{what}_sha256"]:
+            raise ValueError
+        found.append(path)
+    if not found:
+        raise ValueError
+    return found
+
+
+def _gate(folder: Path, card: dict[str, Any]) -> Gate | None:
+    """Read the gate.
+
+    Raises
+    ------
+    ValueError
+        When a number is not positive.
+    """
+    if card["gate"] is None:
+        return None
+    read = [read_features(file) for file in _verified(folder, card, "features")]
+    gate = Gate(
+        references=tuple(one.reference for one in read),
+        scales=tuple(float(member["distance_scale"]) for member in card["members"]),
+        threshold=float(card["gate"]["threshold"]),
+    )
+    if not all(0 < x < math.inf for x in (*gate.scales, gate.threshold)):
+        raise ValueError
+    return gate
 
 
 def _require_sound(model: Model) -> None:
@@ -160,7 +247,7 @@ def _require_sound(model: Model) -> None:
         all(name and name.isprintable() for name in model.classes)
         and len(set(model.classes)) == len(model.classes)
         and model.kind in ("counts", "display")
-        and model.network.viewed.views in NUMBER
+        and model.network.viewed[0].views in NUMBER
         and 0 < model.size <= MOST_SIDE
         and model.size % model.input.size == 0
         and (model.pixel_mm is None) == (model.kind == "display")
@@ -187,12 +274,15 @@ def _read_card(folder: Path) -> dict[str, Any]:
         raise InputError(f"{path} is damaged: export the model again.") from None
     if version is None:
         raise InputError(
-            f"{folder} is a run's own network, which is not calibrated: "
-            f"`thyroid export {folder.parent} MODEL` makes a model of it."
+            f"{folder} is a network of a run, which is not calibrated: "
+            f"`thyroid export {folder.parent.parent} MODEL` makes a model of the run."
         )
-    if type(version) is not int or version > FORMAT_VERSION:
+    if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
         raise InputError(
             f"{path} has format version {version} and this thyroid reads up to {FORMAT_VERSION}: "
             "install a newer thyroid."
         )
+    if version == 1:  # one network, without views and gate
+        network = {"fold": 0, "seed": 0, "weights_sha256": card.get("weights_sha256")}
+        card |= {"members": [network], "views": "one", "gate": None}
     return dict(card)

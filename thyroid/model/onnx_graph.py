@@ -73,8 +73,9 @@ def write_onnx(model: Model, folder: Path) -> float:
     """Write model.onnx and compare it with torch.
 
     Its input `counts` is (images, size, size) float32 on the model's grid, its output
-    `probabilities` (images, classes) float32, calibrated: pixel summing, normalisation and
-    temperature are part of the graph. Its metadata name classes, pixel size, threshold and level.
+    `probabilities` (images, classes) float32, calibrated: pixel summing, normalisation, views, all
+    networks and temperature are part of the graph. Its metadata name classes, pixel size, threshold
+    and level, and say that it has no gate.
 
     Returns
     -------
@@ -115,6 +116,8 @@ def write_onnx(model: Model, folder: Path) -> float:
         "pixel_mm": json.dumps(model.pixel_mm),
         "threshold": json.dumps(model.threshold),
         "level": json.dumps(model.level),
+        "networks": json.dumps(model.networks),
+        "gate": "none: a picture unlike all training images gets probabilities, too",
         "use": "not for clinical use",
     }
     onnx.helper.set_model_props(graph, about)

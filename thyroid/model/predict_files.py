@@ -2,14 +2,18 @@
 
 The credible classes are a split conformal set (Sadinle et al. 2019): on images like those that the
 model was calibrated on, the true class is among them as often as the model's level says. The
-outcome is a class if only this one is credible, and `uncertain` if several or none are.
+outcome is a class if only this one is credible, and `uncertain` if several or none are. An image
+that is farther from all training images than these are from each other is `unlike_training`:
+whatever its probabilities, no class is credible.
 """
 
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import itertools
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +26,17 @@ from thyroid.data.labels import NOT_IMAGES
 from thyroid.data.reader import read_scintigram
 from thyroid.data.scintigram import StoredImage, UnusableFile, bring_to_grid
 from thyroid.errors import InputError
-from thyroid.model.model_folder import BATCH, Model
+from thyroid.model.ensemble import BATCH
+from thyroid.model.model_folder import Model
 from thyroid.network_input import sum_pixels
 
-UNCERTAIN, UNREADABLE = "uncertain", "unreadable"
+Floats = npt.NDArray[np.float64]
+
+UNCERTAIN, UNLIKE, UNREADABLE = "uncertain", "unlike_training", "unreadable"
+OUTCOMES = (UNCERTAIN, UNLIKE, UNREADABLE)
+"""Outcomes beside the classes."""
+MEASURES = ("agreement", "distance")
+"""Columns of numbers beside the probabilities."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,11 +46,18 @@ class Prediction:
     file: str
     """Path as the user gave it, or below a folder that the user gave."""
     outcome: str
-    """A class, UNCERTAIN or UNREADABLE."""
+    """A class, UNCERTAIN, UNLIKE or UNREADABLE."""
     credible: tuple[str, ...] = ()
     """Credible classes, the most probable first."""
     probabilities: tuple[float, ...] = ()
-    """Probabilities in the order of the model's classes; empty for an unreadable file."""
+    """Probabilities in the order of the model's classes; empty for an unreadable file. Of an image
+    that is unlike the training images they say nothing."""
+    agreement: float | None = None
+    """Share of the networks that name the most probable class; None for an unreadable file, and
+    where there is one network."""
+    distance: float | None = None
+    """Distance from all training images, as a multiple of that from which on an image is unlike
+    them; None for an unreadable file, or without a gate."""
     flags: tuple[str, ...] = ()
     """Keys of thyroid.data.dataset.FLAGS, and few_counts or many_counts: fewer or more counts than
     any training image."""
@@ -71,14 +89,13 @@ def predict(model: Model, files: Iterable[Path]) -> Iterator[Prediction]:
     while some := list(itertools.islice(remaining, BATCH)):
         read = [_read(path, model) for path in some]
         matrices = [one.matrix for one in read if isinstance(one, StoredImage)]
-        p = np.empty((0, len(model.classes)))
+        answers: Iterator[tuple[Floats, float, float]] = iter(())
         if matrices:
             counts = torch.from_numpy(np.stack(matrices).astype(np.float32))  # (n, H, H)
-            p = model.probabilities(counts).double().numpy()  # (n, C)
-        rows = iter(zip(p, model.credible(p), strict=True))
+            answers = zip(*model.answers(counts), strict=True)
         for path, one in zip(some, read, strict=True):
             if isinstance(one, StoredImage):
-                yield _prediction(model, path, one, *next(rows))
+                yield _prediction(model, path, one, *next(answers))
             else:
                 yield Prediction(file=str(path), outcome=UNREADABLE, reason=one)
 
@@ -109,16 +126,23 @@ def _prediction(
     model: Model,
     path: Path,
     image: StoredImage,
-    p: npt.NDArray[np.float64],
-    is_credible: npt.NDArray[np.bool_],
+    p: Floats,
+    agreement: float,
+    distance: float,
 ) -> Prediction:
     order = np.argsort(-p, kind="stable")
+    (is_credible,) = model.credible(p[None])
     credible = tuple(model.classes[c] for c in order if is_credible[c])
+    outcome = credible[0] if len(credible) == 1 else UNCERTAIN
+    if distance > 1:
+        outcome, credible = UNLIKE, ()
     return Prediction(
         file=str(path),
-        outcome=credible[0] if len(credible) == 1 else UNCERTAIN,
+        outcome=outcome,
         credible=credible,
         probabilities=tuple(map(float, p)),
+        agreement=float(agreement) if model.networks > 1 else None,
+        distance=None if math.isnan(distance) else float(distance),
         flags=(*image.flags, *_unusual(model, int(image.matrix.sum()))),
         image=image.matrix,
     )
@@ -137,6 +161,8 @@ def heat_map(model: Model, prediction: Prediction) -> npt.NDArray[np.float32]:
     """Map how much log p of the most probable class falls when a region is covered, (S, S).
 
     Patches are an eighth of the image, the size of a nodule or a lobe's pole, and overlap by half.
+    The networks see the covered image as it is: other views would tell the same, and take as many
+    times as long.
     """
     from thyroid.evaluate.occlusion import occlusion  # needs scipy, which is slow to import
 
@@ -146,21 +172,26 @@ def heat_map(model: Model, prediction: Prediction) -> npt.NDArray[np.float32]:
     patch = max(side // 8, 2)
 
     summed = sum_pixels(counts, side)  # (1, S, S)
-    fall = occlusion(model.probabilities, summed, likeliest, patch=patch, stride=patch // 2)
+    one_view = dataclasses.replace(model, network=model.network.of_one_view())
+    fall = occlusion(one_view.probabilities, summed, likeliest, patch=patch, stride=patch // 2)
     heat: npt.NDArray[np.float32] = fall[0].numpy().astype(np.float32)
     return heat
 
 
 def table(model: Model, predictions: Iterable[Prediction]) -> str:
-    """Format predictions as CSV: file, outcome, credible, p_CLASS of each class, flags, reason."""
+    """Format predictions as CSV: file, outcome, credible, agreement, distance, p_CLASS of each
+    class, flags, reason.
+    """
     text = io.StringIO()
     out = csv.writer(text, lineterminator="\n")
     named = [f"p_{name}" for name in model.classes]
-    out.writerow(["file", "outcome", "credible", *named, "flags", "reason"])
+    out.writerow(["file", "outcome", "credible", *MEASURES, *named, "flags", "reason"])
     for one in predictions:
         numbers = [f"{p:.6g}" for p in one.probabilities] or [""] * len(named)
         credible, flags = ";".join(one.credible), ";".join(one.flags)
-        out.writerow([one.file, one.outcome, credible, *numbers, flags, one.reason])
+        measures = ["" if x is None else f"{x:.6g}" for x in (one.agreement, one.distance)]
+        row = [one.file, one.outcome, credible, *measures, *numbers, flags, one.reason]
+        out.writerow(row)
     return text.getvalue()
 
 
@@ -169,9 +200,14 @@ def line(model: Model, prediction: Prediction) -> str:
     file = prediction.file if prediction.file.isprintable() else ascii(prediction.file)
     if prediction.outcome == UNREADABLE:
         return f"{file}: unreadable: {prediction.reason}"
+    if prediction.outcome == UNLIKE:
+        return f"{file}: unlike all training images: no diagnosis"
     of = dict(zip(model.classes, prediction.probabilities, strict=True))
     if prediction.outcome != UNCERTAIN:
-        return f"{file}: {prediction.outcome} ({of[prediction.outcome]:.2f})"
+        agreeing = ""
+        if prediction.agreement is not None:
+            agreeing = f", {prediction.agreement * model.networks:.0f} of {model.networks} networks"
+        return f"{file}: {prediction.outcome} ({of[prediction.outcome]:.2f}{agreeing})"
     if prediction.credible:
         several = " or ".join(f"{name} ({of[name]:.2f})" for name in prediction.credible)
         return f"{file}: uncertain: {several}"

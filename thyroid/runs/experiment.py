@@ -69,12 +69,14 @@ class Experiment:
         A recipe with synthetic images is also trained without them, which measures their gain, and
         the first network's synthetic images are compared with real ones. With a cross phase, the
         networks are also tested before it, which measures what they forget. The first network's
-        errors are looked at closely.
+        errors are looked at closely. Distances are for the exported model, which tells an image
+        that is unlike all others.
         """
         needs: dict[str, list[Stage]] = {}
         for network in self.networks:
             named = self.name_of(network)
             needs[named] = self.predictions([network])
+            needs[named].append(self.distances(network))
             if self.recipe.cross.order == "retrain":
                 needs[named] += self.predictions([network], before_cross=True)
             if self.recipe.synthetic:
@@ -116,6 +118,11 @@ class Experiment:
                 for part in parts
             ]
         return found
+
+    def distances(self, network: Network) -> Stage:
+        """Distances of a network's validation images from its training images."""
+        recipe = self.recipe.in_fold(network.fold)
+        return pipeline.distances(recipe, self.dataset.digest, network.seed)
 
     def quality(self) -> Stage:
         """Quality of the first network's synthetic images."""

@@ -10,7 +10,7 @@ from typing import Literal
 from thyroid import pipeline
 from thyroid.execution.in_process import Runner, bring_about, opened, reread
 from thyroid.files import cannot_write, remove_at_once, replace_file
-from thyroid.run_files import cases_json, quality_json
+from thyroid.run_files import cases_json, features_file, quality_json
 from thyroid.run_files.metrics_jsonl import metrics_of, write_metrics
 from thyroid.run_files.predictions_csv import (
     ARTIFACT,
@@ -57,9 +57,10 @@ def write_results(run: Path, experiment: Experiment, store: Store) -> None:
         predicted = experiment.predictions()
         copy_predictions(predicted, experiment, store, folder)
         _write_split(run, predicted, experiment, store)
-        for stage in predicted:
-            model = opened(stage.inputs["model"], store)
-            _copy(model, (WEIGHTS, MODEL), run / "model" / network_of(stage).name)
+        for network in experiment.networks:
+            distances, place = experiment.distances(network), run / "model" / network.name
+            _copy(opened(distances.inputs["model"], store), (WEIGHTS, MODEL), place)
+            _copy(opened(distances, store), (features_file.FILE,), place)
         _copy(
             opened(experiment.cases(), store),
             (cases_json.IMAGES, cases_json.HEAT, cases_json.FILE),

@@ -1,4 +1,4 @@
-"""Make a calibrated model of a run's network."""
+"""Make a calibrated model of a run's networks."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from reports.model_card import metrics, model_card, model_card_info
 from reports.run import read_run
 from thyroid.files import new_folder
 from thyroid.model import make_model
+from thyroid.model.make_model import Members
 from thyroid.model.model_folder import README, read_model
 from thyroid.model.onnx_graph import require_onnx, write_onnx
 from thyroid.workflows.predicting import Model
@@ -19,35 +20,38 @@ def export(
     run: Run | Path | str,
     model: Path | str,
     *,
+    members: Members = "all",
     onnx: bool = False,
-    seed: int | None = None,
-    store: Path | str | None = None,
 ) -> Model:
-    """Make a model of a run's network, calibrated on validation images.
+    """Make a model of a run's networks, calibrated on images that they were not trained on.
 
     Parameters
     ----------
     run : or its folder
     model : new folder to write
+    members : `all` networks, whose probabilities are averaged, or the `best` one of them
     onnx : also write model.onnx, for other programs, after checking it against torch
-    seed : of the network; default: the run's first
-    store : folder of the run's artifacts, for other seeds than the first; default: RUN/store
 
     Raises
     ------
     InputError
-        When the run is not finished, has no network of that seed, or the folder exists.
+        When the run is not finished, lacks a network, or the folder exists.
     """
     if onnx:
         require_onnx()
     folder = run.folder if isinstance(run, Run) else Path(run)
-    source = make_model.trained(folder, seed, None if store is None else Path(store))
+    source = make_model.trained(folder, members)
     with new_folder(Path(model)) as made:
         card = make_model.model_card(source)
         make_model.write_model(source, card, made)
         readable = read_model(made)  # the run may be of a thyroid that built another network
         difference = write_onnx(readable, made) if onnx else None
-        info = model_card_info(read_run(folder), source.seed, card, difference)
+        tested = source.tested()
+        reached = read_run(folder)
+        if tested is None:
+            info = model_card_info(reached, "validation", source.held_out, card, difference)
+        else:
+            info = model_card_info(reached, "test", tested, card, difference)
         make_model.write_model(source, card | {"metrics": metrics(info)}, made)
         (made / README).write_text(model_card(info), encoding="utf-8")
     return dataclasses.replace(Model.open(model), onnx_difference=difference)

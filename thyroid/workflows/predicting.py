@@ -29,7 +29,7 @@ class Model:
 
     folder: Path
     network: model_folder.Model
-    """The network behind its input, with calibrated probabilities."""
+    """The networks behind their input, with calibrated probabilities."""
     onnx_difference: float | None = None
     """Largest difference of model.onnx's probabilities, where export has just written it."""
 
@@ -67,8 +67,10 @@ class Model:
         Returns
         -------
         DataFrame
-            The columns of predictions.csv: `file`, `outcome` (a class, `uncertain` or
-            `unreadable`), `credible` (classes, ";"-joined), `p_CLASS` of each class, `flags`,
+            The columns of predictions.csv: `file`, `outcome` (a class, `uncertain`,
+            `unlike_training` or `unreadable`), `credible` (classes, ";"-joined), `agreement`
+            (share of the networks that name the most probable class), `distance` (from all
+            training images; above 1 the image is unlike them), `p_CLASS` of each class, `flags`,
             `reason` (why a file is unreadable).
 
         Raises
@@ -78,9 +80,10 @@ class Model:
         """
         import pandas as pd  # which the command does without
 
-        named = [images] if isinstance(images, Path | str) else images
-        found, _ = predict(self, [Path(each) for each in named], threads=threads)
-        numbers = {f"p_{name}": [""] for name in self.classes}
+        given = [images] if isinstance(images, Path | str) else images
+        found, _ = predict(self, [Path(each) for each in given], threads=threads)
+        named = [*predict_files.MEASURES, *(f"p_{name}" for name in self.classes)]
+        numbers = {column: [""] for column in named}
         table = io.StringIO(predict_files.table(self.network, found))
         return pd.read_csv(table, keep_default_na=False, na_values=numbers)
 
@@ -90,13 +93,16 @@ class Model:
     def _repr_html_(self) -> str:
         data, reached = self.card["data"], self.card["metrics"]
         f1 = reached["overall"]["macro_f1"]
+        calibration, single = self.card["calibration"], reached.get("out_of_fold", False)
+        part = calibration["part"].replace(" ", "-")
         facts = {
-            "network": self.network.name,
+            "model": self.network.name,
             "classes": ", ".join(self.classes),
             "trained on": f"{data['name']}, {data['images']} images of {data['patients']} patients",
-            "calibrated on": f"{self.card['calibration']['images']} validation images",
+            "calibrated on": f"{calibration['images']} {part} images",
             "macro-F1": f"{f1['value']:.3f} ({f1['low']:.3f} to {f1['high']:.3f}) "
-            f"on {reached['images']} {reached['part']} images",
+            f"on {reached['images']} {reached['part']} images"
+            + (", by networks not trained on them" if single else ""),
         }
         rows = "".join(f"<tr><th>{n}</th><td>{html.escape(v)}</td></tr>" for n, v in facts.items())
         note = "" if self.network.learned else "<p>It learned nothing: its answers are luck.</p>"

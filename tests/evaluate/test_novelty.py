@@ -1,0 +1,57 @@
+"""Distances in feature space: against scikit-learn's covariance, and what they tell apart."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.covariance import LedoitWolf
+from sklearn.metrics import roc_auc_score
+
+from thyroid.evaluate.novelty import feature_distances, feature_reference, novelty_threshold
+
+CENTRES = np.random.default_rng(7).random((4, 60))
+
+
+def drawn(n: int, rng: np.random.Generator, centres: np.ndarray = CENTRES) -> tuple:
+    """Features (n, D) of positive directions around a centre for each class, and labels."""
+    labels = rng.integers(0, len(centres), n)
+    spread = rng.standard_normal((n, 5)) @ np.random.default_rng(8).random((5, centres.shape[1]))
+    features = centres[labels] + 0.1 * spread + 0.02 * rng.standard_normal((n, centres.shape[1]))
+    return features * rng.uniform(0.5, 2, (n, 1)), labels
+
+
+@pytest.mark.parametrize("n", [25, 400], ids=["fewer images than features", "more"])
+def test_the_distance_is_mahalanobis_by_the_covariance_of_ledoit_and_wolf(n: int) -> None:
+    rng = np.random.default_rng(n)
+    features, labels = drawn(n, rng)
+    new, _ = drawn(30, rng)
+    unit, new_unit = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (features, new))
+    means = np.stack([unit[labels == c].mean(axis=0) for c in range(len(CENTRES))])
+    precision = LedoitWolf(assume_centered=True).fit(unit - means[labels]).precision_
+    gaps = new_unit[:, None] - means  # (N, C, D)
+    expected = np.sqrt(np.einsum("ncd,de,nce->nc", gaps, precision, gaps).min(axis=1))
+    reference = feature_reference(features, labels)
+    np.testing.assert_allclose(feature_distances(reference, new), expected, rtol=1e-6)
+
+
+def test_what_is_new_lies_farther() -> None:
+    rng = np.random.default_rng(0)
+    reference = feature_reference(*drawn(200, rng))
+    known = feature_distances(reference, drawn(500, rng)[0])
+    other = feature_distances(reference, drawn(500, rng, rng.random((9, 60)))[0])
+    truth = np.repeat([0, 1], 500)
+    assert roc_auc_score(truth, np.concatenate([known, other])) > 0.999
+
+
+def test_features_that_are_all_the_same_or_zero_have_distances() -> None:
+    same = feature_reference(np.ones((6, 3)), np.array([0, 0, 0, 1, 1, 1]))
+    near, far, nothing = feature_distances(same, np.array([[2.0, 2, 2], [1, 0, 0], [0, 0, 0]]))
+    assert near == pytest.approx(0, abs=1e-6)
+    assert np.isfinite([far, nothing]).all()
+    assert far > 1000
+
+
+@pytest.mark.parametrize(("n", "rank"), [(10, 10), (99, 99), (199, 198), (1000, 991)])
+def test_the_threshold_is_that_of_conformal_prediction_or_the_largest(n: int, rank: int) -> None:
+    distances = np.random.default_rng(n).permutation(np.arange(1.0, n + 1))
+    assert novelty_threshold(distances, 0.99) == rank

@@ -1,0 +1,112 @@
+"""The distances stage: features of every network, and distances of images that it has not seen."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.toy import made, toy_recipe, where, with_other_pixels
+from thyroid import pipeline
+from thyroid.data.dataset import Dataset
+from thyroid.data.splits import LeakError
+from thyroid.errors import InputError
+from thyroid.evaluate.novelty import feature_distances, feature_reference
+from thyroid.network_input import network_input, sum_pixels
+from thyroid.networks.last_layer import features
+from thyroid.run_files.features_file import FILE, read_features
+from thyroid.runs.experiment import Experiment
+from thyroid.stages import measure_distances, split
+from thyroid.stages.checkpoint import load_model
+from thyroid.stages.compute import start
+
+
+@pytest.fixture(scope="module")
+def artifacts(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders of the stage and of its inputs. Not to be written to."""
+    store = tmp_path_factory.mktemp("distances")
+    stage = pipeline.distances(toy_recipe(), Dataset.open(toy).digest, 0)
+    folders = {name: made(each, toy, store)[0] for name, each in stage.inputs.items()}
+    return folders | {"distances": made(stage, toy, store)[0], "dataset": toy}
+
+
+def inputs_of(artifacts: dict[str, Path], **changes: Path) -> dict[str, Path]:
+    return {name: artifacts[name] for name in ("dataset", "split", "model")} | changes
+
+
+def test_distances_are_of_the_validation_part_from_the_training_part(
+    artifacts: dict[str, Path],
+) -> None:
+    found = read_features(artifacts["distances"] / FILE)
+    dataset, parts = split.open_split(inputs_of(artifacts))
+    network, _, config = load_model(artifacts["model"], start(toy_recipe().execution))
+    network.eval()
+
+    def seen(rows: np.ndarray) -> np.ndarray:
+        counts = torch.from_numpy(dataset.counts[rows].astype(np.float32))
+        x = network_input(sum_pixels(counts, config.size), config.normalisation)
+        with torch.inference_mode():
+            return features(network, x).double().numpy()
+
+    reference = feature_reference(seen(parts.train), dataset.labels[parts.train])
+    expected = feature_distances(reference, seen(parts.validation))
+    np.testing.assert_allclose(found.held_out, expected, rtol=1e-3)
+    again = feature_distances(found.reference, seen(parts.validation))
+    np.testing.assert_allclose(found.held_out, again, rtol=1e-3)
+    # Images that the network was trained on are nearer: no threshold may rest on them
+    near = feature_distances(found.reference, seen(parts.train))
+    assert np.median(near) < np.median(found.held_out)
+
+
+def test_test_images_take_no_part(artifacts: dict[str, Path], tmp_path: Path) -> None:
+    dataset, parts = split.open_split(inputs_of(artifacts))
+    other = with_other_pixels(dataset, parts.test, tmp_path / "other")
+    stage = pipeline.distances(toy_recipe(), dataset.digest, 0)
+    (tmp_path / "made").mkdir()
+    inputs = inputs_of(artifacts, dataset=other.folder)
+    list(measure_distances.fit(stage.config, inputs, tmp_path / "made"))
+    assert (tmp_path / "made" / FILE).read_bytes() == (artifacts["distances"] / FILE).read_bytes()
+
+
+def test_a_network_of_another_split_is_refused(
+    artifacts: dict[str, Path], toy: Path, tmp_path: Path
+) -> None:
+    """Its validation images would be among those that the network was trained on."""
+    digest = Dataset.open(toy).digest
+    stage = pipeline.distances(toy_recipe(split__folds=3, split__fold=1), digest, 0)
+    folder, _ = made(stage.inputs["split"], toy, tmp_path / "store")
+    with pytest.raises(LeakError, match="input 'model' comes from other images"):
+        list(measure_distances.fit(stage.config, inputs_of(artifacts, split=folder), tmp_path))
+
+
+def test_few_of_many_training_images_suffice(artifacts: dict[str, Path], tmp_path: Path) -> None:
+    stage = pipeline.distances(toy_recipe(), where(artifacts["dataset"]).popitem()[0], 0)
+    config = dataclasses.replace(stage.config, most=20)
+    (metrics,) = measure_distances.fit(config, inputs_of(artifacts), tmp_path)
+    assert metrics["training"] == 20
+    assert len(read_features(tmp_path / FILE).reference.directions) <= 20
+
+
+def test_every_network_of_a_run_has_distances(toy: Path) -> None:
+    experiment = Experiment(
+        dataset=Dataset.open(toy), recipe=toy_recipe(split__folds=2), seeds=(0, 1)
+    )
+    stages = [s for s in experiment.stages() if s.kind == "distances"]
+    classifiers = {s.inputs["model"].key for s in experiment.predictions()}
+    assert [s.inputs["model"].key for s in stages] == list(dict.fromkeys(
+        s.inputs["model"].key for s in experiment.predictions()
+    ))  # fmt: skip
+    assert len(classifiers) == 4
+
+
+def test_a_damaged_file_is_told(artifacts: dict[str, Path], tmp_path: Path) -> None:
+    content = (artifacts["distances"] / FILE).read_bytes()
+    for damaged in (b"", content[:-40], content[:9], content[:-4] + b"\xff\xff\xff\x7f"):
+        (tmp_path / FILE).write_bytes(damaged)
+        with pytest.raises(InputError, match=r"features.safetensors is damaged"):
+            read_features(tmp_path / FILE)
+    with pytest.raises(InputError, match="is damaged"):
+        read_features(tmp_path / "none")

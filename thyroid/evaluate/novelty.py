@@ -1,0 +1,107 @@
+"""The distance of an image from all training images, in the space of a network's features.
+
+Of a network's features, scaled to unit length, each class of training images has its mean, and all
+classes share one covariance: the distance is Mahalanobis's to the nearest class (Lee et al. 2018).
+With fewer images than features the covariance is singular, so it is shrunk towards a multiple of
+the identity (Ledoit & Wolf 2004).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FeatureReference:
+    """The training images' features, as far as distances need them."""
+
+    means: Floats
+    """(C, D) of each class."""
+    directions: Floats
+    """(R, D) orthonormal rows: all directions in which images of a class differ."""
+    deviations: Floats
+    """(R,) standard deviation along each, shrunk."""
+    floor: float
+    """Standard deviation along every other direction; above 0."""
+
+
+def feature_reference(features: Floats, labels: Ints) -> FeatureReference:
+    """Summarise the features of training images.
+
+    Parameters
+    ----------
+    features : (N, D)
+    labels : (N,) int
+    """
+    unit = _unit(features)
+    means = np.stack([unit[labels == c].mean(axis=0) for c in np.unique(labels)])
+    centred = unit - means[np.unique(labels, return_inverse=True)[1]]
+    _, singular, directions = np.linalg.svd(centred, full_matrices=False)
+    n, dimensions = centred.shape
+    variances = singular**2 / n
+    mean = max(float(variances.sum()) / dimensions, 1e-12)  # identical images have none
+    weight = _shrinkage(centred, variances, mean)
+    return FeatureReference(
+        means=means,
+        directions=directions,
+        deviations=np.sqrt((1 - weight) * variances + weight * mean),
+        floor=math.sqrt(max(weight * mean, 1e-12)),
+    )
+
+
+def _shrinkage(centred: Floats, variances: Floats, mean: float) -> float:
+    """Return the weight of the identity (Ledoit & Wolf 2004, section 3.2), in [0, 1]."""
+    n, dimensions = centred.shape
+    square = float((variances**2).sum())  # of the covariance's elements
+    spread = (square - dimensions * mean**2) / dimensions
+    noise = (float(((centred**2).sum(axis=1) ** 2).sum()) / n - square) / (n * dimensions)
+    return 1.0 if spread <= 0 else float(np.clip(noise / spread, 0, 1))
+
+
+def feature_distances(reference: FeatureReference, features: Floats) -> Floats:
+    """Measure each image's distance from the nearest class.
+
+    Parameters
+    ----------
+    features : (N, D)
+
+    Returns
+    -------
+    (N,)
+    """
+    unit = _unit(features)
+    squared = []
+    for mean in reference.means:
+        from_mean = unit - mean
+        along = from_mean @ reference.directions.T  # (N, R)
+        rest = from_mean - along @ reference.directions
+        squared.append(
+            ((along / reference.deviations) ** 2).sum(axis=1)
+            + ((rest / reference.floor) ** 2).sum(axis=1)
+        )
+    distances: Floats = np.sqrt(np.min(squared, axis=0))
+    return distances
+
+
+def novelty_threshold(held_out: Floats, level: float) -> float:
+    """Find the distance that a share `level` of images like the held-out ones does not exceed.
+
+    It is the ceil((n + 1) level)-th smallest of n held-out distances, as in conformal prediction,
+    or the largest where there are fewer than level / (1 - level).
+    """
+    rank = math.ceil(round((len(held_out) + 1) * level, 9))
+    return float(np.sort(held_out)[min(rank, len(held_out)) - 1])
+
+
+def _unit(features: Floats) -> Floats:
+    """Scale rows to length 1; a row of zeros stays."""
+    length = np.linalg.norm(features, axis=1, keepdims=True)
+    unit: Floats = features / np.maximum(length, 1e-12)
+    return unit

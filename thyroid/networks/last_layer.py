@@ -1,0 +1,39 @@
+"""Features of images: the input of a network's last linear layer, whichever network it is."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+def width(network: nn.Module, classes: int) -> int:
+    """Return the number of a network's features, D."""
+    linear = _linear(network)
+    return linear[-1].in_features if linear else classes
+
+
+def features(network: nn.Module, x: Tensor) -> Tensor:
+    """Return the input of the last linear layer, or the logits of a network without such a layer.
+
+    Parameters
+    ----------
+    x : (N, 1, H, W) float32
+
+    Returns
+    -------
+    (N, D) float32
+    """
+    linear = _linear(network)
+    seen: list[Tensor] = []
+    if not linear:
+        return torch.as_tensor(network(x)).flatten(1)
+    hook = linear[-1].register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    try:
+        network(x)
+    finally:
+        hook.remove()
+    return seen[-1].flatten(1)
+
+
+def _linear(network: nn.Module) -> list[nn.Linear]:
+    return [module for module in network.modules() if isinstance(module, nn.Linear)]

@@ -1,0 +1,88 @@
+"""RUN/model/foldF-seedS/features.safetensors: how far images lie from a network's training images.
+
+It has no image's features, only means and directions of the training images', and distances of
+validation images, which the network was not trained on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+
+from thyroid.errors import InputError
+from thyroid.evaluate.novelty import FeatureReference
+from thyroid.files import cannot_write
+
+FILE = "features.safetensors"
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class NetworkFeatures:
+    """Content of features.safetensors."""
+
+    reference: FeatureReference
+    """Of the network's training images."""
+    held_out: Floats
+    """(N,) distances of its validation images, in the order of the data set."""
+
+
+def write_features(folder: Path, features: NetworkFeatures) -> None:
+    """Write features.safetensors, in single precision.
+
+    Raises
+    ------
+    InputError
+        When it cannot be written.
+    """
+    reference = features.reference
+    tensors = {
+        "means": reference.means,
+        "directions": reference.directions,
+        "deviations": reference.deviations,
+        "floor": np.array([reference.floor]),
+        "held_out": features.held_out,
+    }
+    single = {name: np.ascontiguousarray(t, dtype=np.float32) for name, t in tensors.items()}
+    with cannot_write(folder):
+        (folder / FILE).write_bytes(save(single))
+
+
+def read_features(path: Path) -> NetworkFeatures:
+    """Read what `write_features` wrote.
+
+    Raises
+    ------
+    InputError
+        When the file is missing or damaged.
+    """
+    try:
+        stored = load_file(path)
+        if any(t.dtype != np.float32 or not np.isfinite(t).all() for t in stored.values()):
+            raise ValueError
+        t = {name: values.astype(np.float64) for name, values in stored.items()}
+        (floor,) = t["floor"].tolist()
+        (_, dimensions), (number, sides) = t["means"].shape, t["directions"].shape
+        sound = (
+            dimensions == sides
+            and t["deviations"].shape == (number,)
+            and t["held_out"].ndim == 1
+            and floor > 0
+            and (t["deviations"] > 0).all()
+        )
+        if not sound:
+            raise ValueError
+    except (OSError, ValueError, KeyError, SafetensorError):
+        raise InputError(f"{path} is damaged: run the command that made it again.") from None
+    return NetworkFeatures(
+        reference=FeatureReference(
+            means=t["means"], directions=t["directions"], deviations=t["deviations"], floor=floor
+        ),
+        held_out=t["held_out"],
+    )
