@@ -27,11 +27,12 @@ class RacedRecipe:
     """Macro-F1 of all validation images of these folds, each predicted by a network that was not
     trained on it; mean over seeds."""
     standard_error: float | None
-    """Standard error of macro_f1, over patients; None of a single patient."""
+    """Standard error of macro_f1, over patients and, with several folds, training sets; None of a
+    single patient."""
     behind: float
     """Macro-F1 of the best recipe there less its own."""
     behind_error: float | None
-    """Standard error of `behind`, over patients, paired; None of a single patient."""
+    """Standard error of `behind`, paired, over the same; None of a single patient."""
     state: Literal["chosen", "contender", "dropped"]
     """contender: not worse than the best by more than a standard error, and not chosen."""
 

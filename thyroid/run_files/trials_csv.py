@@ -32,7 +32,8 @@ class Trial:
     by a network that was not trained on it; mean over seeds. Of a trial that was stopped: mean of
     its networks' at the last epoch."""
     standard_error: float | None = None
-    """Standard error of macro_f1 over patients; None: of a trial that was stopped."""
+    """Standard error of macro_f1 over patients and, with several folds, training sets; None: of a
+    trial that was stopped, or of a single patient."""
     cross_recall: float | None = None
     """Share of the validation images of several diseases whose primary finding is recognised, mean
     over seeds; None where there is no such image."""

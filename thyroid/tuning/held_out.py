@@ -91,5 +91,5 @@ def held_out(store: Store, stages: Sequence[Stage], classes: tuple[str, ...]) ->
         patients=first.images["patient_id"].to_numpy(dtype=str),
         is_cross=first.is_cross,
         classes=len(classes),
-        folds=stages[0].inputs["split"].config.folds,
+        folds=stages[0].inputs["split"].config.folds or 1,
     )

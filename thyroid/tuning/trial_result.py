@@ -44,7 +44,7 @@ class TrialResult:
     """Mean of its networks' validation macro-F1; at the end macro-F1 of all held-out images of its
     folds together; from 0 to 1; None for a failed trial."""
     standard_error: float | None = None
-    """Standard error of the macro-F1 at the end, over patients."""
+    """Standard error of the macro-F1 at the end, over patients and training sets."""
     rung_macro_f1: float | None = None
     """Mean of its networks' validation macro-F1, by which trials are stopped early."""
     cross_recall: float | None = None
