@@ -163,9 +163,9 @@ class Setting:
     folds: int = 5
     seeds: int = 1
     patients: int = 60
-    """Of a class, for development."""
+    """Number in each class, for development."""
     test_patients: int = 60
-    """Of a class."""
+    """Number in each class."""
     population: Population = Population()
 
     def train(
