@@ -8,8 +8,8 @@ afford; the same without the rule that the given recipe stays unless another is 
 a standard error. Each is replayed in random orders of the proposals. Random proposals are what TPE
 makes of its first ten.
 
-About a quarter of an hour on two processors. What is trained is kept in build/search-gain, so that the same
-command goes on.
+About a quarter of an hour on two processors. What is trained is kept in build/search-gain, so that
+the same command goes on.
 """
 
 from __future__ import annotations
