@@ -9,14 +9,14 @@ from typing import Any, Literal
 import numpy as np
 
 from thyroid.evaluate.bootstrap import Interval
-from thyroid.evaluate.paired import Difference
+from thyroid.evaluate.paired import Difference, detectable
 
 LEVEL = 0.95
 RESAMPLES = 2000
-ENOUGH_SEEDS = 5
-"""Seeds of each method that a comparison needs for a verdict."""
+ENOUGH_NETWORKS = 5
+"""Networks of each method that a comparison needs for a verdict, of several seeds or folds."""
 
-Direction = Literal["higher", "lower", "undecided", "luck", "selected", "few_seeds"]
+Direction = Literal["higher", "lower", "undecided", "luck", "selected", "few_networks"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,14 +65,24 @@ def gain(difference: Difference, level: float | None = None) -> Estimate:
     return Estimate(value=rounded(difference.value), low=rounded(low), high=rounded(high))
 
 
+def smallest_found(difference: Difference, level: float = LEVEL) -> float:
+    """The smallest true difference that would have been shown at a level with a power of 80 %."""
+
+    def half(level: float) -> float:
+        low, high = difference.interval(level)
+        return (high - low) / 2
+
+    return rounded(detectable(difference) + half(level) - half(LEVEL))
+
+
 def direction(
-    gained: Estimate, p_value: float, seeds: int, learned: bool = True, tried: int = 1
+    gained: Estimate, p_value: float, networks: int, learned: bool = True, tried: int = 1
 ) -> Direction:
     """Name what a difference shows.
 
     Returns
     -------
-    few_seeds
+    few_networks
         No verdict, whatever the interval.
     undecided
         The interval holds zero, or p is too large.
@@ -84,8 +94,8 @@ def direction(
     higher, lower
         The difference is shown.
     """
-    if seeds < ENOUGH_SEEDS:
-        return "few_seeds"
+    if networks < ENOUGH_NETWORKS:
+        return "few_networks"
     if p_value > 1 - LEVEL or gained.low <= 0 <= gained.high:
         return "undecided"
     if gained.low > 0 and not learned:

@@ -1,4 +1,4 @@
-"""Values per epoch as lines, one for each seed."""
+"""Values per epoch as lines, one for each network."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ from reports.language import gettext as _
 from reports.language import ngettext
 from reports.svg import LEFT, RIGHT, TOP, WIDTH
 
+COLOURS = 8
+"""Most folds that are told apart by colour."""
+
 
 def epoch_chart(
-    seeds: Sequence[Any],
+    networks: Sequence[Any],
     names: Mapping[str, tuple[str, str]],
     y_label: str,
     floor: float | None = None,
@@ -25,12 +28,14 @@ def epoch_chart(
     since: int | None = None,
     since_what: str = "",
 ) -> Markup:
-    """A line for each seed and name, and the name beside its end.
+    """A line for each network and name, and the name beside its end.
+
+    Lines of several folds have their folds' colours, if there are not too many.
 
     Parameters
     ----------
-    seeds
-        Each with `epoch`, and a list of values of each field.
+    networks
+        Each with `fold`, `epoch`, and a list of values of each field.
     names
         Field -> its name on the chart, and its stroke: solid or dashed.
     level
@@ -40,14 +45,15 @@ def epoch_chart(
     """
     lines = {
         field: [
-            [(e, v) for e, v in zip(s.epoch, getattr(s, field), strict=True) if v is not None]
-            for s in seeds
+            [(e, v) for e, v in zip(n.epoch, getattr(n, field), strict=True) if v is not None]
+            for n in networks
         ]
         for field in names
     }
     points = [point for group in lines.values() for line in group for point in line]
     x = svg.axis_x([e for e, _ in points])
     y = svg.axis_y([v for _, v in points] + ([] if level is None else [level]), floor, roof)
+    folds = coloured_folds(networks)
     parts = [svg.frame(x, y, _("epoch"), y_label, whole=True)]
     if level is not None:
         parts.append(svg.line(LEFT, y(level), x.end, y(level), "mean"))
@@ -62,31 +68,39 @@ def epoch_chart(
     ends: list[tuple[float, str, str]] = []
     for field, group in lines.items():
         label, stroke = names[field]
-        drawn = [line for line in group if line]
-        for line in drawn:
+        drawn = [(line, n) for line, n in zip(group, networks, strict=True) if line]
+        for line, network in drawn:
+            kind = f"{stroke} fold{folds.index(network.fold)}" if folds else stroke
             path = "M" + "L".join(f"{x(e)} {y(v)}" for e, v in line)
-            parts.append(Markup('<path class="line {}" d="{}"/>').format(stroke, path))
+            parts.append(Markup('<path class="line {}" d="{}"/>').format(kind, path))
             if len(line) == 1:
                 parts.append(
                     Markup('<circle class="dot {}" cx="{}" cy="{}" r="3"/>').format(
-                        stroke, x(line[0][0]), y(line[0][1])
+                        kind, x(line[0][0]), y(line[0][1])
                     )
                 )
         if drawn:
-            ends.append((sum(y(line[-1][1]) for line in drawn) / len(drawn), label, stroke))
+            end = sum(y(line[-1][1]) for line, _ in drawn) / len(drawn)
+            ends.append((end, label, "" if folds else stroke))
     parts += end_labels(ends)
     alt = ngettext(
-        "{what} per epoch ({shown}), {seeds} seed.",
-        "{what} per epoch ({shown}), {seeds} seeds.",
-        len(seeds),
+        "{what} per epoch ({shown}), {networks} network.",
+        "{what} per epoch ({shown}), {networks} networks.",
+        len(networks),
     ).format(
         what=y_label[0].upper() + y_label[1:],
         shown=", ".join(label for label, _stroke in names.values()),
-        seeds=len(seeds),
+        networks=len(networks),
     )
     if since is not None and since_what:
         alt += " " + _("The {part} begins where the upright line is.").format(part=since_what)
     return svg.picture(parts, alt)
+
+
+def coloured_folds(networks: Sequence[Any]) -> list[int]:
+    """Folds that have colours, in their order; none where there is one, or too many."""
+    folds = sorted({network.fold for network in networks})
+    return folds if 1 < len(folds) <= COLOURS else []
 
 
 def end_labels(ends: Sequence[tuple[float, str, str]]) -> list[Markup]:

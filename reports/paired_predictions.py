@@ -1,4 +1,4 @@
-"""Two methods' predictions of the same images, by models that were trained with the same seeds."""
+"""Two recipes' predictions of the same images, by networks of the same seeds and folds."""
 
 from __future__ import annotations
 
@@ -8,16 +8,26 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from reports.measured import in_folds, whole_seeds
+from reports.run import ByNetwork, Run
 from thyroid.errors import InputError
 from thyroid.evaluate.metrics import Floats, Ints
+from thyroid.evaluate.paired import Difference, accuracy_difference, macro_f1_difference
 from thyroid.run_files.predictions_csv import Predictions
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Pair:
-    """The predictions, row by row: S seeds, N images, C classes."""
+    """The predictions, row by row: K folds, S seeds, N images, C classes.
+
+    Each network of one recipe is paired with that of the other recipe that was trained on the same
+    patients with the same seed.
+    """
 
     seeds: list[int]
+    folds: int
+    out_of_fold: bool
+    """True: the network of its fold predicted each image; no network predicted all."""
     labels: Ints
     """(N,)"""
     patients: npt.NDArray[np.str_]
@@ -25,23 +35,85 @@ class Pair:
     is_cross: npt.NDArray[np.bool_]
     """(N,)"""
     probabilities: tuple[Floats, Floats]
-    """(S, N, C) of the first and of the second method."""
+    """Of the first and of the second recipe: (S, N, C), or (K, S, N, C) of test images."""
+
+    @property
+    def networks(self) -> int:
+        """Number of networks of each recipe."""
+        return self.folds * len(self.seeds)
+
+    @property
+    def of_ensembles(self) -> bool:
+        """True: networks of several folds predict the same images, and are an ensemble."""
+        return self.folds > 1 and not self.out_of_fold
+
+    @property
+    def names(self) -> list[tuple[int, int | None]]:
+        """Seed and fold of each row of `named`; no fold where there is one, or out of fold."""
+        if self.of_ensembles:
+            return [(seed, fold) for fold in range(self.folds) for seed in self.seeds]
+        return [(seed, None) for seed in self.seeds]
 
     @property
     def named(self) -> tuple[Ints, Ints]:
-        """(S, N) each: the classes that the models name."""
-        first, second = (p.argmax(axis=-1) for p in self.probabilities)
+        """Classes that each recipe's single networks name, (R, N) each."""
+        images = len(self.labels)
+        first, second = (p.argmax(axis=-1).reshape(-1, images) for p in self.probabilities)
         return first, second
+
+    @property
+    def together(self) -> tuple[Ints, Ints]:
+        """Classes of the highest mean probability over each recipe's networks, (N,) each."""
+        axes = tuple(range(self.probabilities[0].ndim - 2))
+        first, second = (p.mean(axis=axes).argmax(axis=-1) for p in self.probabilities)
+        return first, second
+
+    def macro_f1_difference(
+        self, *, level: float, resamples: int, ensembles: bool = False
+    ) -> Difference:
+        """Macro-F1 of the first recipe less the second's, mean over networks.
+
+        Parameters
+        ----------
+        ensembles : compare the ensembles in place of single networks
+        """
+        first, second = (p.argmax(axis=-1) for p in self.probabilities)
+        return macro_f1_difference(
+            self.labels,
+            first,
+            second,
+            self.patients,
+            classes=self.probabilities[0].shape[-1],
+            folds=self.folds if self.out_of_fold else 1,
+            ensembles=self.together if ensembles else None,
+            level=level,
+            resamples=resamples,
+        )
+
+    def accuracy_difference(
+        self, chosen: npt.NDArray[np.bool_], *, level: float, resamples: int
+    ) -> Difference:
+        """Accuracy of the first recipe less the second's on some images, mean over networks."""
+        first, second = (p[..., chosen, :].argmax(axis=-1) for p in self.probabilities)
+        return accuracy_difference(
+            self.labels[chosen],
+            first,
+            second,
+            self.patients[chosen],
+            folds=self.folds if self.out_of_fold else 1,
+            level=level,
+            resamples=resamples,
+        )
 
 
 def paired(
-    first: Mapping[int, Predictions], second: Mapping[int, Predictions], where: str
+    run: Run, by_seed: Mapping[int, Predictions], networks: ByNetwork, where: str
 ) -> Pair | None:
-    """The seeds that both have; None where there is no such seed.
+    """The run's predictions and another recipe's, of the seeds that both have; None without one.
 
     Parameters
     ----------
-    first, second : by seed
+    by_seed, networks : the other recipe's, of the part of the run's results
     where : the folder and the images, for the error's text
 
     Raises
@@ -49,19 +121,33 @@ def paired(
     InputError
         When the two have predicted different images.
     """
-    seeds = [seed for seed in first if seed in second]
-    if not seeds:
+    if run.part is None:
         return None
-    one = first[seeds[0]]
-    if not one.images.equals(second[seeds[0]].images):
+    own = run.predictions[run.part]
+    in_both = [seed for seed in own if seed in by_seed]
+    tested = run.part == "test" and run.folds > 1
+    if tested:
+        known = [whole_seeds(each, run.folds) for each in (run.networks, networks)]
+        in_both = [seed for seed in in_both if all(seed in whole for whole in known)]
+    if not in_both:
+        return None
+    one, other = own[in_both[0]], by_seed[in_both[0]]
+    if not one.images.equals(other.images):
         raise InputError(f"{where} differ: run the command that made them again.")
+    if tested:
+        first, second = (in_folds(each, in_both, run.folds) for each in (run.networks, networks))
+        assert first is not None
+        assert second is not None
+    else:
+        first, second = (
+            np.stack([each[seed].probabilities for seed in in_both]) for each in (own, by_seed)
+        )
     return Pair(
-        seeds=seeds,
+        seeds=in_both,
+        folds=run.folds,
+        out_of_fold=run.folds > 1 and not tested,
         labels=one.labels,
         patients=one.images["patient_id"].to_numpy(dtype=str),
         is_cross=one.is_cross,
-        probabilities=(
-            np.stack([first[seed].probabilities for seed in seeds]),
-            np.stack([second[seed].probabilities for seed in seeds]),
-        ),
+        probabilities=(first, second),
     )

@@ -123,8 +123,11 @@ class Run:
 
         Where they did, the best one owes some of its lead over any other to their luck.
         """
-        if self.part == "test":
-            return 1
+        return 1 if self.part == "test" else self.chosen_among
+
+    @property
+    def chosen_among(self) -> int:
+        """Recipes that the validation images chose the run's among; 1: they chose none."""
         before = self.config.get("searched")
         own = (before if isinstance(before, int) else 0) + len(self.trials)
         compared = [row.trials for row in self.rows if row.kind == "method"]
@@ -237,7 +240,17 @@ def _predictions(folder: Path, part: str, classes: tuple[str, ...]) -> dict[int,
 
 def _networks(folder: Path, classes: tuple[str, ...]) -> ByNetwork:
     """Predictions of single networks; none with one fold, where test-seedS.csv has them."""
-    return read_networks(folder, classes) if (folder / NETWORKS).is_dir() else {}
+    if not (folder / NETWORKS).is_dir():
+        return {}
+    found = read_networks(folder, classes)
+    together = _predictions(folder, "test", classes)
+    for network, seed in zip(list(found)[:1], list(together)[:1], strict=False):
+        if not found[network].images.equals(together[seed].images):
+            raise InputError(
+                f"{folder}: the networks' test images are not those of test-seed{seed}.csv: "
+                "run the command that made them again."
+            )
+    return found
 
 
 def _part(predictions: Mapping[str, Any]) -> str | None:

@@ -1,4 +1,4 @@
-"""Cases to look at: confident errors and uncertain images of the first seed's model."""
+"""Cases to look at: confident errors and uncertain images of the first network."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class StatedClass:
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """An image, and the answer of the first seed's model."""
+    """An image, and the answer of the first network."""
 
     image_id: str
     why: str
@@ -37,7 +37,7 @@ class Case:
     named: str
     """The class that was named."""
     wrong: int | None
-    """Models of all seeds that err on the image."""
+    """Networks that err on the image, of those that were not trained on it."""
     faded: float
     """Factor on the probability of the named class where the map's colour is full."""
     likeliest: list[StatedClass]
@@ -56,8 +56,11 @@ class CasesOfRun:
     part: str
     """test | validation"""
     seed: int
-    """Whose model answered."""
-    seeds: int
+    """Seed of the network that answered."""
+    fold: int | None
+    """Its fold; None where there is one split."""
+    networks: int
+    """Number of networks that predicted an image."""
     groups: list[CaseGroup]
 
 
@@ -68,7 +71,9 @@ def cases_info(run: Run) -> CasesOfRun | None:
     predictions = run.predictions[run.part]
     first = next(iter(predictions.values()))
     rows = {name: i for i, name in enumerate(first.images["image_id"])}
-    answers = np.stack([p.probabilities.argmax(axis=1) for p in predictions.values()])  # (S, N)
+    tested = run.part == "test" and run.networks
+    every = run.networks.values() if tested else predictions.values()
+    answers = np.stack([p.probabilities.argmax(axis=1) for p in every])  # (R, N)
     errs = (answers != first.labels).sum(axis=0)
     cases = []
     for case, heat in zip(run.cases.listed, run.cases.heat, strict=True) if run.cases else ():
@@ -92,7 +97,8 @@ def cases_info(run: Run) -> CasesOfRun | None:
         state="done" if run.cases else "missing",
         part=run.part,
         seed=next(iter(predictions)),
-        seeds=len(predictions),
+        fold=0 if run.folds > 1 else None,
+        networks=len(answers),
         groups=[
             CaseGroup(why=why, cases=[c for c in cases if c.why == why]) for why in get_args(Why)
         ],

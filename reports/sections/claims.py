@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from reports.estimates import ENOUGH_SEEDS, Estimate, rounded
+from reports.estimates import ENOUGH_NETWORKS, Estimate, rounded
 from reports.sections.comparison import AgainstBaselines, Comparison
 from reports.sections.results import Results
 from reports.sections.retention import Retention
@@ -31,14 +31,14 @@ State = Literal["yes", "no", "open", "missing"]
 ENLARGED: dict[str, State] = {
     "raised": "yes",
     "lowered": "no",
-    **dict.fromkeys(("undecided", "luck", "selected", "few_seeds"), "open"),
+    **dict.fromkeys(("undecided", "luck", "selected", "few_networks"), "open"),
 }
 """State of the verdict on synthetic images -> of the claim."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ValidationClaim:
-    """Accuracy or loss on validation images after the last epoch, mean and range over seeds."""
+    """Accuracy or loss on validation images after the last epoch, mean and range over networks."""
 
     name: str
     """validation_accuracy | validation_loss (nats)"""
@@ -47,7 +47,7 @@ class ValidationClaim:
     mean: float | None = None
     low: float | None = None
     high: float | None = None
-    seeds: int | None = None
+    networks: int | None = None
     epochs: int | None = None
 
 
@@ -59,7 +59,7 @@ class LowestClass:
 
 @dataclass(frozen=True, kw_only=True)
 class MetricClaim:
-    """A metric that the publication has above a value, of each class."""
+    """A metric that the publication has above a value, of each class; mean over single networks."""
 
     name: str
     state: State
@@ -149,8 +149,8 @@ def claims_info(
 
 
 def _validation(name: str, claimed: float, training: Training | None) -> ValidationClaim:
-    """Accuracy is to be as high at least, loss as low at most: yes or no where all seeds agree."""
-    last = [seed.last for seed in training.seeds] if training else []
+    """Accuracy is to be as high at least, loss as low at most: yes or no if all networks agree."""
+    last = [network.last for network in training.networks] if training else []
     values = [value for epoch in last if (value := epoch[name]) is not None]
     if not values:
         return ValidationClaim(name=name, claimed=claimed, state="missing")
@@ -162,22 +162,23 @@ def _validation(name: str, claimed: float, training: Training | None) -> Validat
         mean=rounded(np.mean(values)),
         low=rounded(min(values)),
         high=rounded(max(values)),
-        seeds=len(values),
+        networks=len(values),
         epochs=max(int(epoch["epoch"] or 0) for epoch in last),
     )
 
 
 def _metric(name: str, results: Results | None) -> MetricClaim:
     """`all above`, said of a metric, is said of its lowest class."""
-    rows = results.per_class if results else []
+    of = results and (results.single or results)
+    rows = of.per_class if of else []
     known = [(e.value, row.name, e) for row in rows if (e := getattr(row, name)) is not None]
-    if results is None or not known:
+    if of is None or not known:
         return MetricClaim(name=name, state="missing")
     _value, lowest, e = min(known, key=lambda row: row[:2])
     return MetricClaim(
         name=name,
         state="yes" if e.low > AT_LEAST else "no" if e.high < AT_LEAST else "open",
-        macro=getattr(results.overall, f"macro_{name}"),
+        macro=getattr(of.overall, f"macro_{name}"),
         lowest=LowestClass(name=lowest, estimate=e),
     )
 
@@ -209,6 +210,6 @@ def _kept(retention: Retention | None, learned: bool) -> KeptClaim:
     if single.high < -LOSS_ALLOWED or cross.high < 0:
         state = "no"
     selected = retention.tried > 1
-    if retention.seeds < ENOUGH_SEEDS or selected or (state == "yes" and not learned):
+    if retention.networks < ENOUGH_NETWORKS or selected or (state == "yes" and not learned):
         state = "open"
     return KeptClaim(state=state, single=single, cross=cross, level=retention.level)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from reports.estimates import (
-    ENOUGH_SEEDS,
+    ENOUGH_NETWORKS,
     LEVEL,
     RESAMPLES,
     Direction,
@@ -21,24 +21,24 @@ from reports.estimates import (
     has_flat_interval,
     probability,
     rounded,
+    smallest_found,
 )
 from reports.language import later
+from reports.measured import Measured, measured
 from reports.paired_predictions import Pair, paired
 from reports.run import PredictedRow, Run
 from reports.sections.results import Confusion, Results, confusion
-from thyroid.evaluate.bootstrap import bootstrap
 from thyroid.evaluate.metrics import (
     Floats,
-    Ints,
     calibration_error,
     confusion_matrix,
     macro,
+    macro_f1,
     ranking_metrics,
     threshold_metrics,
 )
-from thyroid.evaluate.paired import Difference, macro_f1_difference
+from thyroid.evaluate.paired import Difference
 from thyroid.evaluate.significance import holm, holm_levels, mcnemar
-from thyroid.run_files.predictions_csv import Predictions
 
 ROW_RESAMPLES = 1000
 """For the intervals of each row's metrics; the method's are those of the results."""
@@ -88,7 +88,7 @@ class PlannedRow:
 
 @dataclass(frozen=True, kw_only=True)
 class RowMetrics:
-    """Metrics of a row, mean over seeds; None where undefined."""
+    """Metrics of a row, of an ensemble or mean over seeds; None where undefined."""
 
     macro_recall: Estimate | None
     macro_precision: Estimate | None
@@ -99,6 +99,15 @@ class RowMetrics:
     ece: Estimate | None
     single_accuracy: Estimate | None
     cross_accuracy: Estimate | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SingleMetrics:
+    """Macro-F1 of the single networks of an ensemble: mean, lowest and highest."""
+
+    macro_f1: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,11 +122,13 @@ class MethodRow:
     epochs: int | None
     seeds: int
     metrics: RowMetrics
+    single: SingleMetrics | None
+    """None where metrics are not those of an ensemble."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DifferenceAtLevel(Estimate):
-    """The method's macro-F1 less the row's, of the seeds that both have."""
+    """The method's macro-F1 less the row's, of networks of the same seeds and folds."""
 
     level: float
     """Level of the interval: Holm's in its table."""
@@ -125,7 +136,9 @@ class DifferenceAtLevel(Estimate):
 
 @dataclass(frozen=True, kw_only=True)
 class McNemarTest:
-    """Images on which only one is right; p-values take images as independent."""
+    """Images on which only one is right, by the mean probabilities of all networks; p-values take
+    images as independent.
+    """
 
     only_method: int
     only_row: int
@@ -138,11 +151,17 @@ class McNemarTest:
 class OtherRow(MethodRow):
     """A baseline or an ablation, compared with the method."""
 
-    shared_seeds: int
+    shared_networks: int
+    """Networks of each that are compared."""
     difference: DifferenceAtLevel
+    """Mean over single networks."""
     p_value: float
     """Corrected by Holm's method in its table."""
     uncorrected_p_value: float
+    detectable: float
+    """Smallest true difference that would have been shown with a power of 80 %."""
+    ensembles: DifferenceAtLevel | None
+    """The ensembles' difference; None where there are none."""
     mcnemar: McNemarTest
     state: Direction
     """Meaning of the difference."""
@@ -185,14 +204,19 @@ class AgainstBaselines(ComparisonVerdict):
     """The method against the best baseline, and how many of them it beats."""
 
     best: str
-    """Title of the best baseline."""
-    best_macro_f1: Estimate | None
+    """Title of the best baseline, by the mean of its single networks."""
+    best_macro_f1: float | None
+    """Mean over its single networks."""
     gap: Estimate
     """Macro-F1 of the method less the best baseline's; the reverse where the state is lower."""
     level: float
     """Level of the gap's interval."""
     p_value: float
-    seeds: int
+    detectable: float
+    """Smallest true difference that would have been shown with a power of 80 %."""
+    ensembles: DifferenceAtLevel | None
+    """The method's ensemble less the best baseline's; None where there are none."""
+    networks: int
     tried: Budgets
     baselines: int
     beaten: int
@@ -205,6 +229,7 @@ class AgainstBaselines(ComparisonVerdict):
 class BaselineConfusion(Confusion):
     title: str
     seeds: int
+    """1 of an ensemble."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,7 +240,7 @@ class Comparison:
     """Rows without predictions."""
     level: float
     """Level of the metrics' intervals."""
-    enough_seeds: int
+    enough_networks: int
     part: str | None
     """test | validation; None where nothing is predicted yet, as the next two."""
     images: int | None
@@ -248,7 +273,7 @@ def comparison_info(run: Run, results: Results | None) -> Comparison | None:
     """
     if run.config.get("command") != "compare":
         return None
-    plan = [_planned(row, bool(_shared(run, row))) for row in run.rows]
+    plan = [_planned(row, _done(run, row)) for row in run.rows]
     method = next((row for row in run.rows if row.kind == "method"), None)
     tables = [] if results is None or method is None else _tables(run, method, results)
     levels = [row.difference.level for table in tables for row in table.others]
@@ -262,7 +287,7 @@ def comparison_info(run: Run, results: Results | None) -> Comparison | None:
         rows=len(plan),
         waiting=sum(not row.done for row in plan),
         level=LEVEL,
-        enough_seeds=ENOUGH_SEEDS,
+        enough_networks=ENOUGH_NETWORKS,
         part=results.part if results else None,
         images=results.images if results else None,
         patients=results.patients if results else None,
@@ -280,24 +305,28 @@ def comparison_info(run: Run, results: Results | None) -> Comparison | None:
 
 
 def _tables(run: Run, method: PredictedRow, results: Results) -> list[Table]:
-    own = MethodRow(**_about(method), seeds=len(results.seeds), metrics=_own_metrics(results))
+    own = MethodRow(
+        **_about(method),
+        seeds=len(results.seeds),
+        metrics=_own_metrics(results),
+        single=_range_of([n.macro_f1 for n in results.by_network]) if results.single else None,
+    )
     tables = []
     for kind in KINDS:
-        done = [row for row in run.rows if row.kind == kind and _shared(run, row)]
+        done = [row for row in run.rows if row.kind == kind and _done(run, row)]
         if done:
             tables.append(Table(kind=kind, rows=[own, *_rows(run, done, results.learned)]))
     return tables
 
 
 def _confusion(run: Run, title: str | None) -> BaselineConfusion | None:
-    """Add up the seeds of the baseline of this title."""
+    """Add up the seeds of the baseline of this title, or take its ensemble."""
     found = [r for r in run.rows if r.kind == "baseline" and r.title == title and r.predictions]
     if not found:
         return None
-    matrices = [
-        confusion_matrix(p.labels, p.probabilities.argmax(axis=1), len(run.classes))
-        for p in found[0].predictions.values()
-    ]
+    assert run.part is not None
+    of = measured(run.part, run.folds, found[0].predictions, found[0].networks)
+    matrices = [confusion_matrix(of.labels, row, len(run.classes)) for row in of.named]
     total = confusion(np.sum(matrices, axis=0), run.classes)
     return BaselineConfusion(title=found[0].title, seeds=len(matrices), **vars(total))
 
@@ -314,12 +343,14 @@ def _planned(row: PredictedRow, done: bool) -> PlannedRow:
     )
 
 
-def _shared(run: Run, row: PredictedRow) -> list[int]:
-    """Seeds of which both the row and the method have predictions."""
-    if run.part is None:
-        return []
-    own = run.predictions[run.part]
-    return [seed for seed in own if row.kind == "method" or seed in row.predictions]
+def _pair(run: Run, row: PredictedRow) -> Pair | None:
+    where = f"{run.folder / 'rows' / row.name}: its {run.part} images and the method's"
+    return paired(run, row.predictions, row.networks, where)
+
+
+def _done(run: Run, row: PredictedRow) -> bool:
+    """Return whether there are predictions to compare; of the method, any."""
+    return run.part is not None and (row.kind == "method" or _pair(run, row) is not None)
 
 
 def _own_metrics(results: Results) -> RowMetrics:
@@ -334,44 +365,76 @@ def _own_metrics(results: Results) -> RowMetrics:
 def _rows(run: Run, rows: Sequence[PredictedRow], learned: bool) -> list[OtherRow]:
     """The rows of one table, which are one family of comparisons; `learned`: by the method."""
     assert run.part is not None
-    own = run.predictions[run.part]
-    pairs, differences, tests = [], [], []
+    pairs, differences, of_ensembles, tests = [], [], [], []
     for row in rows:
-        pair = paired(
-            own,
-            row.predictions,
-            f"{run.folder / 'rows' / row.name}: its {run.part} images and the method's",
-        )
+        pair = _pair(run, row)
         assert pair is not None
         pairs.append(pair)
         differences.append(_difference(pair))
-        tests.append(mcnemar(pair.labels, *map(_together, pair.probabilities)))
+        if pair.of_ensembles:
+            of_ensembles.append(_difference(pair, ensembles=True))
+        tests.append(mcnemar(pair.labels, *pair.together))
     raw = [difference.interval_p_value for difference in differences]
     corrected, levels = holm(raw), holm_levels(raw, LEVEL)
     corrected_tests = holm([test.p_value for test in tests])
+    together = _at_levels(of_ensembles)
     found = []
     for i, row in enumerate(rows):
-        difference = gain(differences[i], levels[i])
-        seeds = len(pairs[i].seeds)
+        difference, pair = gain(differences[i], levels[i]), pairs[i]
+        of = measured(run.part, run.folds, row.predictions, row.networks)
         found.append(
             OtherRow(
                 **_about(row),
                 seeds=len(row.predictions),
-                metrics=_metrics(row.predictions),
-                shared_seeds=seeds,
+                metrics=_metrics(of),
+                single=_single(of),
+                shared_networks=pair.networks,
                 difference=DifferenceAtLevel(**vars(difference), level=rounded(levels[i])),
                 p_value=probability(corrected[i]),
                 uncorrected_p_value=probability(raw[i]),
+                detectable=smallest_found(differences[i], levels[i]),
+                ensembles=together[i] if together else None,
                 mcnemar=McNemarTest(
                     only_method=int(tests[i].only_first),
                     only_row=int(tests[i].only_second),
                     p_value=probability(corrected_tests[i]),
                     uncorrected_p_value=probability(tests[i].p_value),
                 ),
-                state=direction(difference, corrected[i], seeds, learned, _tried(run, row)),
+                state=direction(difference, corrected[i], pair.networks, learned, _tried(run, row)),
             )
         )
     return found
+
+
+def _at_levels(differences: Sequence[Difference]) -> list[DifferenceAtLevel]:
+    """Differences of ensembles, at the levels that Holm's method asks of them."""
+    levels = holm_levels([d.interval_p_value for d in differences], LEVEL)
+    return [
+        DifferenceAtLevel(**vars(gain(d, level)), level=rounded(level))
+        for d, level in zip(differences, levels, strict=True)
+    ]
+
+
+def _difference(pair: Pair, *, ensembles: bool = False) -> Difference:
+    return pair.macro_f1_difference(
+        level=LEVEL, resamples=DIFFERENCE_RESAMPLES, ensembles=ensembles
+    )
+
+
+def _single(of: Measured) -> SingleMetrics | None:
+    """Macro-F1 of the members of an ensemble; None where there is none."""
+    if of.networks is None:
+        return None
+    classes, images = of.stated.shape[-1], len(of.labels)
+    named = of.networks.argmax(axis=-1).reshape(-1, images)
+    values = [macro_f1(of.labels, row, classes) for row in named]
+    return _range_of(values)
+
+
+def _range_of(values: Sequence[float]) -> SingleMetrics:
+    return SingleMetrics(
+        macro_f1=rounded(np.mean(values)), low=rounded(min(values)), high=rounded(max(values))
+    )
 
 
 def _tried(run: Run, row: PredictedRow) -> int:
@@ -384,61 +447,37 @@ def _about(row: PredictedRow) -> dict[str, Any]:
     return {name: getattr(row, name) for name in names}
 
 
-def _together(probabilities: Floats) -> Ints:
-    """(S, N, C) -> (N,): the class of the highest mean probability over seeds."""
-    named: Ints = probabilities.mean(axis=0).argmax(axis=-1)
-    return named
+def _metrics(of: Measured, *, single: bool = False) -> RowMetrics:
+    labels, cross = of.labels, of.is_cross
+    classes = of.stated.shape[-1]
 
-
-def _difference(pair: Pair) -> Difference:
-    return macro_f1_difference(
-        pair.labels,
-        *pair.named,
-        pair.patients,
-        classes=pair.probabilities[0].shape[-1],
-        level=LEVEL,
-        resamples=DIFFERENCE_RESAMPLES,
-    )
-
-
-def _metrics(predictions: dict[int, Predictions]) -> RowMetrics:
-    images = next(iter(predictions.values()))
-    labels, patients = images.labels, images.images["patient_id"].to_numpy(dtype=str)
-    probabilities = np.stack([p.probabilities for p in predictions.values()])  # (S, N, C)
-    right = (probabilities.argmax(axis=-1) == labels).astype(float)  # (S, N)
-
-    def every(weights: Floats) -> dict[str, Floats]:
-        rows = [_measured(labels, p, weights) for p in probabilities]
-        accuracy = np.einsum("sn,nb->sb", right, weights) / weights.sum(axis=0)
-        return {name: np.stack([row[name] for row in rows]) for name in rows[0]} | {
-            "accuracy": accuracy
+    def metrics(p: Floats, weights: Floats) -> dict[str, Floats]:
+        named = p.argmax(axis=1)
+        per_class = threshold_metrics(labels, named, classes, weights)
+        per_class["auroc"] = ranking_metrics(labels, p, weights)["auroc"]
+        means = {f"macro_{name}": macro(values) for name, values in per_class.items()}
+        right = (named == labels).astype(float)
+        return means | {
+            "accuracy": right @ weights / weights.sum(axis=0),
+            "ece": calibration_error(labels, p, weights),
         }
 
-    found = bootstrap(every, patients, pivotal=("ece",), resamples=ROW_RESAMPLES, level=LEVEL)
-    cross = images.is_cross
+    found = of.intervals(metrics, resamples=ROW_RESAMPLES, pivotal=("ece",), single=single)
     return RowMetrics(
         **{name: estimate(found[name]) for name in METRICS},
-        single_accuracy=_accuracy(right[:, ~cross], patients[~cross]),
-        cross_accuracy=_accuracy(right[:, cross], patients[cross]),
+        single_accuracy=_accuracy(of.among(~cross), single),
+        cross_accuracy=_accuracy(of.among(cross), single),
     )
 
 
-def _measured(labels: Ints, probabilities: Floats, weights: Floats) -> dict[str, Floats]:
-    """The macro means and the calibration error of one seed, (B,) each."""
-    classes = probabilities.shape[1]
-    per_class = threshold_metrics(labels, probabilities.argmax(axis=1), classes, weights)
-    per_class["auroc"] = ranking_metrics(labels, probabilities, weights)["auroc"]
-    means = {f"macro_{name}": macro(values) for name, values in per_class.items()}
-    return means | {"ece": calibration_error(labels, probabilities, weights)}
+def _accuracy(of: Measured, single: bool) -> Estimate | None:
+    def share(p: Floats, weights: Floats) -> dict[str, Floats]:
+        right = (p.argmax(axis=1) == of.labels).astype(float)
+        return {"accuracy": right @ weights / weights.sum(axis=0)}
 
-
-def _accuracy(right: Floats, patients: Any) -> Estimate | None:
-    def share(weights: Floats) -> dict[str, Floats]:
-        return {"accuracy": np.einsum("sn,nb->sb", right, weights) / weights.sum(axis=0)}
-
-    if not right.size:
+    if not of.labels.size:
         return None
-    found = bootstrap(share, patients, resamples=ROW_RESAMPLES, level=LEVEL)
+    found = of.intervals(share, resamples=ROW_RESAMPLES, single=single)
     return estimate(found["accuracy"])
 
 
@@ -451,7 +490,7 @@ def comparison_verdict(plan: Sequence[PlannedRow], tables: Sequence[Table]) -> C
     if table is None or not all(row.done for row in planned):
         return ComparisonVerdict(state="running")
     rows = table.others
-    best = max(rows, key=lambda row: row.metrics.macro_f1.value if row.metrics.macro_f1 else 0.0)
+    best = max(rows, key=lambda row: _of_networks(row) or 0.0)
     states = [row.state for row in rows]
     d = best.difference
     gap = Estimate(value=d.value, low=d.low, high=d.high)
@@ -460,16 +499,25 @@ def comparison_verdict(plan: Sequence[PlannedRow], tables: Sequence[Table]) -> C
     return AgainstBaselines(
         state=best.state,
         best=best.title,
-        best_macro_f1=best.metrics.macro_f1,
+        best_macro_f1=_of_networks(best),
         gap=gap,
         level=d.level,
         p_value=best.p_value,
-        seeds=best.shared_seeds,
+        detectable=best.detectable,
+        ensembles=best.ensembles,
+        networks=best.shared_networks,
         tried=_budgets(table),
         baselines=len(rows),
         beaten=states.count("higher"),
         beaten_by=states.count("lower"),
     )
+
+
+def _of_networks(row: MethodRow) -> float | None:
+    """Macro-F1 of single networks, mean."""
+    if row.single is not None:
+        return row.single.macro_f1
+    return row.metrics.macro_f1.value if row.metrics.macro_f1 else None
 
 
 def _budgets(table: Table) -> Budgets:

@@ -6,16 +6,15 @@ there, so that the mean of the heights is the area under the curve, exactly that
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from reports.measured import Measured, measured
 from reports.run import Run
 from reports.sections.comparison import AgainstBaselines, Comparison
 from thyroid.evaluate.metrics import Floats
-from thyroid.run_files.predictions_csv import Predictions
 
 STEPS = 100
 """Most steps of a curve; one of fewer images has as many as these."""
@@ -32,7 +31,7 @@ class Steps:
 
 @dataclass(frozen=True, kw_only=True)
 class Curves:
-    """Curves of one class against the others, mean over seeds."""
+    """Curves of one class against the others, of an ensemble or mean over seeds."""
 
     roc: Steps
     recall: Steps
@@ -63,12 +62,13 @@ def curves_info(run: Run, comparison: Comparison | None) -> CurvesOfClasses | No
         return None
     verdict = None if comparison is None else comparison.verdict
     best = verdict.best if isinstance(verdict, AgainstBaselines) else None
-    others: Iterable[Mapping[int, Predictions]] = (
-        row.predictions for row in run.rows if row.kind == "baseline" and row.title == best
+    method = measured(run.part, run.folds, run.predictions[run.part], run.networks)
+    others = (
+        measured(run.part, run.folds, row.predictions, row.networks)
+        for row in run.rows
+        if row.kind == "baseline" and row.title == best and row.predictions
     )
-    other = next(iter(others), None)
-    method = run.predictions[run.part]
-    labels = next(iter(method.values())).labels
+    other, labels = next(others, None), method.labels
     return CurvesOfClasses(
         other=best if other else None,
         classes=[
@@ -84,8 +84,8 @@ def curves_info(run: Run, comparison: Comparison | None) -> CurvesOfClasses | No
     )
 
 
-def _curves(by_seed: Mapping[int, Predictions], c: int) -> Curves:
-    each = [(p.labels == c, p.probabilities[:, c]) for p in by_seed.values()]
+def _curves(of: Measured, c: int) -> Curves:
+    each = [(of.labels == c, p[:, c]) for p in of.stated]
     return Curves(
         roc=_kept(np.mean([roc_steps(*one) for one in each], axis=0)),
         recall=_kept(np.mean([recall_steps(*one) for one in each], axis=0)),

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from reports.line_chart import coloured_folds
 from reports.run import Run
 from reports.scintigrams import SidesOfGroup, contact_sheet, side_by_side
 from reports.sections.data import training_sheet
 from reports.sections.synthetic_gain import uses_synthetic
-from reports.sections.training import Epoch, Values, by_seed, columns
+from reports.sections.training import Epoch, Values, by_network, columns
 from thyroid.run_files.metrics_jsonl import DcganEpoch, SrganEpoch, SynthesisedGroup
 from thyroid.run_files.quality_json import EVERYTHING, WAYS, Quality, QualityRow, SuperResolution
 
@@ -21,6 +22,7 @@ SRGAN = ("validation_psnr_db", "bicubic_psnr_db", "pixel_loss")
 @dataclass(frozen=True, kw_only=True)
 class DcganTraining:
     seed: int
+    fold: int
     epoch: list[int]
     discriminator_loss: Values
     generator_loss: Values
@@ -35,12 +37,15 @@ class DcganTraining:
 
 @dataclass(frozen=True, kw_only=True)
 class Dcgan:
-    seeds: list[DcganTraining]
+    networks: list[DcganTraining]
+    coloured: list[int]
+    """Folds that have colours of their own in the figures."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SrganTraining:
     seed: int
+    fold: int
     epoch: list[int]
     validation_psnr_db: Values
     bicubic_psnr_db: Values
@@ -51,7 +56,9 @@ class SrganTraining:
 
 @dataclass(frozen=True, kw_only=True)
 class Srgan:
-    seeds: list[SrganTraining]
+    networks: list[SrganTraining]
+    coloured: list[int]
+    """As the DCGAN's."""
     adversarial_from: int | None
     """First epoch of the adversarial part; None before it."""
 
@@ -69,9 +76,9 @@ class FilteredImages:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelFilter:
-    """Images that the label filter dropped, over all seeds."""
+    """Images that the label filter dropped, over all networks."""
 
-    seeds: int
+    networks: int
     all: FilteredImages
     rows: list[FilteredImages]
 
@@ -85,7 +92,7 @@ class GroupQuality:
 
 @dataclass(frozen=True, kw_only=True)
 class QualityTables:
-    """Quality of the first seed's synthetic images."""
+    """Quality of the first network's synthetic images."""
 
     about: list[str]
     images: dict[str, int]
@@ -117,11 +124,11 @@ class Enlargement:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingCost:
-    """Training of one network, mean over seeds."""
+    """Training of one network, mean over folds and seeds."""
 
     name: str
     """dcgan | srgan_pixel | srgan_adversarial | classifier"""
-    seeds: int
+    networks: int
     epochs: float
     seconds: float
     images_per_second: float | None
@@ -189,14 +196,24 @@ def real_and_synthetic(run: Run) -> list[SidesOfGroup]:
 
 
 def _dcgan(rows: Sequence[DcganEpoch]) -> Dcgan | None:
-    seeds = [DcganTraining(seed=s, **columns(own, DCGAN)) for s, own in by_seed(rows).items()]
-    return Dcgan(seeds=seeds) if seeds else None
+    networks = [
+        DcganTraining(seed=s, fold=f, **columns(own, DCGAN))
+        for (s, f), own in by_network(rows).items()
+    ]
+    return Dcgan(networks=networks, coloured=coloured_folds(networks)) if networks else None
 
 
 def _srgan(rows: Sequence[SrganEpoch]) -> Srgan | None:
-    seeds = [SrganTraining(seed=s, **columns(own, SRGAN)) for s, own in by_seed(rows).items()]
+    networks = [
+        SrganTraining(seed=s, fold=f, **columns(own, SRGAN))
+        for (s, f), own in by_network(rows).items()
+    ]
     begins = min((row.epoch for row in rows if row.part == "adversarial"), default=None)
-    return Srgan(seeds=seeds, adversarial_from=begins) if seeds else None
+    return (
+        Srgan(networks=networks, coloured=coloured_folds(networks), adversarial_from=begins)
+        if networks
+        else None
+    )
 
 
 def _filter(rows: Sequence[SynthesisedGroup], classes: Sequence[str]) -> LabelFilter | None:
@@ -209,7 +226,8 @@ def _filter(rows: Sequence[SynthesisedGroup], classes: Sequence[str]) -> LabelFi
         made, dropped = (sum(getattr(row, count) for row in own) for count in ("made", "dropped"))
         share = dropped / made if made else None
         sums.append(FilteredImages(name=name, made=made, dropped=dropped, share=share))
-    return LabelFilter(seeds=len({row.seed for row in rows}), all=sums[0], rows=sums[1:])
+    networks = len({(row.seed, row.fold) for row in rows})
+    return LabelFilter(networks=networks, all=sums[0], rows=sums[1:])
 
 
 def _quality(quality: Quality, classes: Sequence[str]) -> QualityTables:
@@ -267,13 +285,13 @@ def _costs(run: Run) -> list[TrainingCost]:
     costs = []
     for name, rows in parts.items():
         if rows:
-            seeds = len({row.seed for row in rows})
+            networks = len({(row.seed, row.fold) for row in rows})
             costs.append(
                 TrainingCost(
                     name=name,
-                    seeds=seeds,
-                    epochs=len(rows) / seeds,
-                    seconds=sum(row.train_seconds for row in rows) / seeds,
+                    networks=networks,
+                    epochs=len(rows) / networks,
+                    seconds=sum(row.train_seconds for row in rows) / networks,
                     images_per_second=median(row.images_per_second for row in rows),
                 )
             )

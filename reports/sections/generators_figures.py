@@ -10,22 +10,22 @@ from reports.sections.generators import Dcgan, Srgan
 
 
 def dcgan_loss_chart(dcgan: Dcgan) -> Markup:
-    """Both networks' losses per epoch, a line for each seed."""
+    """Both networks' losses per epoch, a line for each network."""
     names = {
         "discriminator_loss": (_("discriminator"), "solid"),
         "generator_loss": (_("generator"), "dashed"),
     }
-    return epoch_chart(dcgan.seeds, names, _("loss"))
+    return epoch_chart(dcgan.networks, names, _("loss"))
 
 
 def diversity_chart(dcgan: Dcgan) -> Markup:
     """Diversity of generated pictures per epoch, and a line at that of real ones."""
     return epoch_chart(
-        dcgan.seeds, {"diversity": (_("generated"), "solid")}, _("diversity"), 0.0, level=1.0
+        dcgan.networks, {"diversity": (_("generated"), "solid")}, _("diversity"), 0.0, level=1.0
     )
 
 
 def psnr_chart(srgan: Srgan) -> Markup:
     """PSNR on validation images per epoch, beside bicubic interpolation's."""
     names = {"validation_psnr_db": ("SRGAN", "solid"), "bicubic_psnr_db": (_("bicubic"), "dashed")}
-    return epoch_chart(srgan.seeds, names, "PSNR, dB", since=srgan.adversarial_from)
+    return epoch_chart(srgan.networks, names, "PSNR, dB", since=srgan.adversarial_from)

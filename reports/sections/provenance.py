@@ -57,6 +57,7 @@ def command(config: dict[str, Any], run: str) -> str:
             "--models": compared.get("models"),
             "--trials-per-model": compared.get("trials_per_model"),
             "--space": without_folder(compared.get("space")),
+            "--folds": folds(config),
             "--seeds": len(config.get("seeds", [])) or None,
         }
         words = ["--ablations"] if compared.get("ablations") else []
@@ -66,6 +67,7 @@ def command(config: dict[str, Any], run: str) -> str:
     options = {
         "--space": without_folder(search.get("space")),
         "--trials": search.get("trials"),
+        "--folds": folds(config),
         "--first-folds": search.get("first_folds"),
         "--seeds": search.get("seeds"),
         "--max-seeds": search.get("max_seeds"),
@@ -95,6 +97,7 @@ def _whole(
         if value != preset.get(field)
         and not field.startswith("execution.")
         and field not in ("srgan.vgg19", "network.weights")  # digests; options name the files
+        and field not in ("split.folds", "split.folds_by", "split.fold")  # `--folds` says so
     }
     words = ["thyroid", str(config.get("command")), _dataset(config), run, *flags]
     return _words(words, options | _files(config) | changed)
@@ -104,10 +107,17 @@ def training_command(config: dict[str, Any], run: str) -> str:
     """Train the run's recipe again, in a new folder."""
     options: dict[str, object] = {
         "--recipe": f"{run}/recipe.json",
+        "--folds": folds(config),
         "--seeds": len(config.get("seeds", [])) or None,
     }
     words = ["thyroid", "train", _dataset(config), f"{run}-again"]
     return _words(words, options | _files(config))
+
+
+def folds(config: dict[str, Any]) -> object:
+    """The value of `--folds`: a number or `centre`; None of a run of an earlier version."""
+    by = config.get("recipe", {}).get("split", {}).get("folds_by")
+    return "centre" if by == "centre" else config.get("folds")
 
 
 def without_folder(value: Any) -> Any:

@@ -16,10 +16,21 @@ from reports.estimates import (
     probability,
     rounded,
 )
+from reports.measured import Measured, measured
 from reports.run import Run
-from thyroid.evaluate.bootstrap import Interval, metric_intervals
+from thyroid.evaluate.bootstrap import Interval
 from thyroid.evaluate.chance import against_chance
-from thyroid.evaluate.metrics import OVERALL, PER_CLASS, Ints, confusion_matrix, macro_f1
+from thyroid.evaluate.metrics import (
+    OVERALL,
+    PER_CLASS,
+    Floats,
+    Ints,
+    confusion_matrix,
+    macro,
+    macro_f1,
+    measure,
+    threshold_metrics,
+)
 
 EXCHANGES = 1000
 """Exchanges of predictions among patients, for the test against chance."""
@@ -29,7 +40,10 @@ EXCHANGES_PER_RECIPE = 40
 
 @dataclass(frozen=True, kw_only=True)
 class OverallMetrics:
-    """Metrics of a set of images, mean over seeds; `macro_`: mean over classes."""
+    """Metrics of a set of images, of an ensemble or mean over seeds.
+
+    `macro_`: mean over classes.
+    """
 
     macro_recall: Estimate | None
     macro_precision: Estimate | None
@@ -54,7 +68,9 @@ class SubsetMetrics(OverallMetrics):
 
 @dataclass(frozen=True, kw_only=True)
 class ClassMetrics:
-    """Metrics of one class against all others, mean over seeds; None where undefined."""
+    """Metrics of one class against all others, of an ensemble or mean over seeds; None where
+    undefined.
+    """
 
     name: str
     images: int
@@ -68,15 +84,19 @@ class ClassMetrics:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SeedMetrics:
+class NetworkMetrics:
+    """One network or, out of fold, the networks of one seed, each on the images of its fold."""
+
     seed: int
+    fold: int | None
+    """None where there is one split, or out of fold."""
     macro_f1: float
     accuracy: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class Confusion:
-    """How often each class (row) was taken for each (column), over all seeds."""
+    """How often each class (row) was taken for each (column), by an ensemble or over all seeds."""
 
     classes: tuple[str, ...]
     counts: list[list[int]]
@@ -108,9 +128,40 @@ class Chance:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SingleNetworks:
+    """Metrics of the single networks of an ensemble, mean over folds and seeds."""
+
+    overall: OverallMetrics
+    per_class: list[ClassMetrics]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutOfFold:
+    """Macro-F1 and accuracy on the images outside of the test part, each named by the network that
+    was not trained on it; mean over seeds.
+    """
+
+    images: int
+    patients: int
+    macro_f1: Estimate | None
+    accuracy: Estimate | None
+    tried: int
+    """Recipes that these images chose among."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Results:
     part: str
     """test | validation"""
+    folds: int
+    """1: there is one split."""
+    by_centre: bool
+    """True: each fold is a centre."""
+    ensemble: bool
+    """True: metrics are those of the ensemble of all networks. Else they are of single networks,
+    mean over seeds; with folds, out of fold."""
+    networks: int
+    """Number of networks: folds times seeds."""
     images: int
     patients: int
     cross_images: int
@@ -118,11 +169,15 @@ class Results:
     """Level of all intervals."""
     resamples: int
     seeds: list[int]
-    by_seed: list[SeedMetrics]
+    by_network: list[NetworkMetrics]
     overall: OverallMetrics
     per_class: list[ClassMetrics]
     subsets: list[SubsetMetrics]
     """Single and cross images, where there are any."""
+    single: SingleNetworks | None
+    """Members of the ensemble, if the metrics are of one."""
+    out_of_fold: OutOfFold | None
+    """Beside the metrics of an ensemble."""
     flat_intervals: bool
     """True: some interval has no width."""
     confusion: Confusion
@@ -138,24 +193,13 @@ def results_info(run: Run) -> Results | None:
     if part is None:
         return None
     by_seed = run.predictions[part]
-    first = next(iter(by_seed.values()))
-    labels, patients = first.labels, first.images["patient_id"].to_numpy(dtype=str)
-    probabilities = np.stack([p.probabilities for p in by_seed.values()])  # (S, N, C)
-    predicted = probabilities.argmax(axis=-1)  # (S, N)
-    n_classes = len(run.classes)
-
-    whole = metric_intervals(labels, probabilities, patients, level=LEVEL, resamples=RESAMPLES)
-    counts = sum(confusion_matrix(labels, row, n_classes) for row in predicted)
+    stated = measured(part, run.folds, by_seed, run.networks)
+    labels, patients, n_classes = stated.labels, stated.patients, len(run.classes)
+    whole, overall, per_class = _metrics(stated, run.classes)
     subsets = []
-    for name, chosen in (("single", ~first.is_cross), ("cross", first.is_cross)):
+    for name, chosen in (("single", ~stated.is_cross), ("cross", stated.is_cross)):
         if chosen.any():
-            found = metric_intervals(
-                labels[chosen],
-                probabilities[:, chosen],
-                patients[chosen],
-                level=LEVEL,
-                resamples=RESAMPLES,
-            )
+            found = _intervals(stated.among(chosen))
             subsets.append(
                 SubsetMetrics(
                     name=name,
@@ -164,43 +208,113 @@ def results_info(run: Run) -> Results | None:
                     **_overall(found),
                 )
             )
-    per_class = [
-        ClassMetrics(
-            name=name,
-            images=int((labels == c).sum()),
-            patients=len(np.unique(patients[labels == c])),
-            **{metric: estimate(whole[metric], c) for metric in PER_CLASS},
-        )
-        for c, name in enumerate(run.classes)
-    ]
-    overall = OverallMetrics(**_overall(whole))
+    counts = sum(confusion_matrix(labels, row, n_classes) for row in stated.named)
     intervals = [getattr(row, name) for row in per_class for name in PER_CLASS]
     intervals += [getattr(row, name) for row in (overall, *subsets) for name in _overall(whole)]
-    chance = _chance(labels, predicted, patients, n_classes, run.tried)
+    chance = _chance(labels, stated.named, patients, n_classes, run.tried)
+    ensemble = part == "test" and run.folds > 1
     return Results(
         part=part,
+        folds=run.folds,
+        by_centre=run.by_centre,
+        ensemble=ensemble,
+        networks=run.folds * len(by_seed),
         images=len(labels),
         patients=len(np.unique(patients)),
-        cross_images=int(first.is_cross.sum()),
+        cross_images=int(stated.is_cross.sum()),
         level=LEVEL,
         resamples=RESAMPLES,
         seeds=list(by_seed),
-        by_seed=[
-            SeedMetrics(
-                seed=seed,
-                macro_f1=macro_f1(labels, row, n_classes),
-                accuracy=float(np.mean(labels == row)),
-            )
-            for seed, row in zip(by_seed, predicted, strict=True)
-        ],
+        by_network=_by_network(stated),
         overall=overall,
         per_class=per_class,
         subsets=subsets,
+        single=_single(stated, run.classes),
+        out_of_fold=_out_of_fold(run) if ensemble else None,
         flat_intervals=has_flat_interval(intervals),
         confusion=confusion(np.asarray(counts), run.classes),
         guess=_guess(labels, run.classes),
         chance=chance,
         learned=chance.p_value <= 1 - LEVEL,
+    )
+
+
+def _intervals(of: Measured, *, single: bool = False) -> dict[str, Interval]:
+    return of.intervals(
+        lambda p, weights: measure(of.labels, p, weights),
+        resamples=RESAMPLES,
+        pivotal=("ece",),
+        single=single,
+    )
+
+
+def _metrics(
+    of: Measured, classes: tuple[str, ...], *, single: bool = False
+) -> tuple[dict[str, Interval], OverallMetrics, list[ClassMetrics]]:
+    found = _intervals(of, single=single)
+    per_class = [
+        ClassMetrics(
+            name=name,
+            images=int((of.labels == c).sum()),
+            patients=len(np.unique(of.patients[of.labels == c])),
+            **{metric: estimate(found[metric], c) for metric in PER_CLASS},
+        )
+        for c, name in enumerate(classes)
+    ]
+    return found, OverallMetrics(**_overall(found)), per_class
+
+
+def _by_network(of: Measured) -> list[NetworkMetrics]:
+    """The members of an ensemble; else each seed."""
+    classes = of.stated.shape[-1]
+    named: list[tuple[tuple[int, int | None], Ints]]
+    if of.networks is None:
+        named = [((seed, None), row) for seed, row in zip(of.seeds, of.named, strict=False)]
+    else:
+        named = [
+            ((seed, fold), p.argmax(axis=-1))
+            for fold, of_fold in enumerate(of.networks)
+            for seed, p in zip(of.seeds, of_fold, strict=True)
+        ]
+    return [
+        NetworkMetrics(
+            seed=seed,
+            fold=fold,
+            macro_f1=macro_f1(of.labels, row, classes),
+            accuracy=float(np.mean(of.labels == row)),
+        )
+        for (seed, fold), row in named
+    ]
+
+
+def _single(of: Measured, classes: tuple[str, ...]) -> SingleNetworks | None:
+    if of.networks is None:
+        return None
+    _found, overall, per_class = _metrics(of, classes, single=True)
+    return SingleNetworks(overall=overall, per_class=per_class)
+
+
+def _out_of_fold(run: Run) -> OutOfFold | None:
+    """Development images, each named by the network that was not trained on it."""
+    by_seed = run.predictions["validation"]
+    if not by_seed:
+        return None
+    of = measured("validation", run.folds, by_seed, {})
+    classes = len(run.classes)
+
+    def metrics(p: Floats, weights: Floats) -> dict[str, Floats]:
+        named = p.argmax(axis=1)
+        f1 = threshold_metrics(of.labels, named, classes, weights)["f1"]
+        share = (named == of.labels).astype(float) @ weights / weights.sum(axis=0)
+        return {"macro_f1": macro(f1), "accuracy": share}
+
+    found = of.intervals(metrics, resamples=RESAMPLES)
+    return OutOfFold(
+        images=len(of.labels),
+        patients=len(np.unique(of.patients)),
+        macro_f1=estimate(found["macro_f1"]),
+        accuracy=estimate(found["accuracy"]),
+        tried=run.chosen_among,
     )
 
 

@@ -1,13 +1,12 @@
-"""Retention: accuracy of the same networks before and after the cross phase."""
+"""Retention: accuracy of the same single networks before and after the cross phase."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from reports.estimates import ENOUGH_SEEDS, LEVEL, RESAMPLES, Estimate, gain, rounded
+from reports.estimates import ENOUGH_NETWORKS, LEVEL, RESAMPLES, Estimate, gain, rounded
 from reports.paired_predictions import paired
 from reports.run import Run
-from thyroid.evaluate.paired import accuracy_difference
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,14 +22,15 @@ class ChangedAccuracy:
 
 @dataclass(frozen=True, kw_only=True)
 class Retention:
-    """Accuracy before and after the cross phase, mean over seeds."""
+    """Accuracy before and after the cross phase, mean over networks."""
 
     part: str | None
     """test | validation"""
-    seeds: int
+    networks: int
+    folds: int
     tried: int
     """Recipes that these images chose among."""
-    enough_seeds: int
+    enough_networks: int
     level: float
     resamples: int
     rows: list[ChangedAccuracy]
@@ -49,25 +49,18 @@ def retention_info(run: Run) -> Retention | None:
     if run.part is None:
         return None
     pair = paired(
-        run.predictions[run.part],
+        run,
         run.before_cross[run.part],
+        run.networks_before_cross,
         f"{run.folder / 'predictions'}: {run.part} images before and after the cross phase",
     )
     if pair is None:
         return None
-    after, before = pair.named
     rows = []
     for name, chosen in (("single", ~pair.is_cross), ("cross", pair.is_cross)):
         if not chosen.any():
             continue
-        change = accuracy_difference(
-            pair.labels[chosen],
-            after[:, chosen],
-            before[:, chosen],
-            pair.patients[chosen],
-            level=LEVEL,
-            resamples=RESAMPLES,
-        )
+        change = pair.accuracy_difference(chosen, level=LEVEL, resamples=RESAMPLES)
         own, earlier = (rounded((named == pair.labels)[:, chosen].mean()) for named in pair.named)
         rows.append(
             ChangedAccuracy(
@@ -81,9 +74,10 @@ def retention_info(run: Run) -> Retention | None:
         )
     return Retention(
         part=run.part,
-        seeds=len(pair.seeds),
+        networks=pair.networks,
+        folds=pair.folds,
         tried=run.tried,
-        enough_seeds=ENOUGH_SEEDS,
+        enough_networks=ENOUGH_NETWORKS,
         level=LEVEL,
         resamples=RESAMPLES,
         rows=rows,

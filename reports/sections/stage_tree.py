@@ -2,7 +2,7 @@
 
 A classifier's segment follows the segment before it, the first one the pool of synthetic images
 that it is trained on, and the pool the last segment of its DCGAN. The SRGAN and the label
-filter, which the pool needs as well, are trees of their own.
+filter, which the pool needs as well, are trees of their own. Each fold has trees of its own.
 """
 
 from __future__ import annotations
@@ -53,6 +53,8 @@ class Box:
     follows: int | None
     """Place of the box before it, in the list of boxes."""
     seed: int | None
+    fold: int | None
+    """None where there is one split, or it is not known."""
     first_epoch: int | None
     """Epochs that were trained before it."""
     epochs: int | None
@@ -84,6 +86,10 @@ class StageTree:
     hidden_roots: int
     """Stages in trees that are not drawn."""
     rows: int
+    folds: int
+    """Number of folds that stages are of; 0 where there is one split."""
+    alone: int | None
+    """Fold that alone is drawn, as there is no room for all."""
     looks: list[str]
     """Those that some box has."""
     boxes: list[Box]
@@ -93,13 +99,17 @@ class StageTree:
 def stage_tree_info(stages: Sequence[NeededStage]) -> StageTree | None:
     """The tree of stages; None where there is none.
 
-    Where there is no room for all, the branches that most trainings need are drawn.
+    Where there is no room for all, the branches that most trainings need are drawn, those of the
+    first fold where there are several.
     """
     roots = _grown(stages)
     if not roots:
         return None
     everything = _Node(stage=roots[0].stage, role="all", children=roots)
-    _choose(everything)
+    folds = sorted({s.fold for s in stages if s.fold is not None})
+    ends = sum(not node.children for node in _walk(roots, "children"))
+    alone = folds[0] if len(folds) > 1 and ends > MOST_ROWS else None
+    _choose(everything, alone)
     _place(everything)
     drawn = list(_walk(everything.shown, "shown"))
     places = {id(node): place for place, node in enumerate(drawn)}
@@ -111,6 +121,8 @@ def stage_tree_info(stages: Sequence[NeededStage]) -> StageTree | None:
         hidden=total - len(drawn),
         hidden_roots=_hidden(everything),
         rows=everything.rows,
+        folds=len(folds),
+        alone=alone,
         looks=sorted({_look(node.stage) for node in drawn}),
         boxes=[_box(node, follows.get(id(node))) for node in drawn],
     )
@@ -135,8 +147,12 @@ def _grown(stages: Sequence[NeededStage]) -> list[_Node]:
         node.needed = own + sum(child.needed for child in node.children)
         node.children.sort(key=_weight)
     roles = ("label_filter", "srgan", "dcgan", "synthesis", "classifier")
-    seeds = {id(root): -1 if root.stage.seed is None else root.stage.seed for root in roots}
-    return sorted(roots, key=lambda r: (seeds[id(r)], roles.index(r.role), _weight(r)))
+
+    def place(root: _Node) -> tuple[int, int, int, tuple[int, float, str]]:
+        fold, seed = (-1 if n is None else n for n in (root.stage.fold, root.stage.seed))
+        return fold, seed, roles.index(root.role), _weight(root)
+
+    return sorted(roots, key=place)
 
 
 def _label_filters(stages: Iterable[NeededStage], by_key: Mapping[str, NeededStage]) -> set[str]:
@@ -174,8 +190,9 @@ def _weight(node: _Node) -> tuple[int, float, str]:
     return -node.stage.needs, -node.needed, node.stage.key
 
 
-def _choose(everything: _Node) -> None:
-    """Set what is shown: the weightiest first, as long as there are rows for it.
+def _choose(everything: _Node, alone: int | None) -> None:
+    """Set what is shown: the weightiest first, as long as there are rows for it; of one fold,
+    where one is drawn alone.
 
     A node takes a row where its parent's is taken. A parent of which some children are shown and
     some are not takes one for the note that says so. So that some branches are shown to their ends,
@@ -183,7 +200,9 @@ def _choose(everything: _Node) -> None:
     """
     rows, stages = 1, 0
     found = {id(everything): 0}
-    queue = list(_queued(everything))
+    queue = [
+        entry for entry in _queued(everything) if alone is None or entry[2].stage.fold == alone
+    ]
     heapq.heapify(queue)
     chosen: set[int] = set()
     while queue and stages < MOST_STAGES:
@@ -203,9 +222,9 @@ def _choose(everything: _Node) -> None:
 
 def _queued(parent: _Node) -> Iterator[tuple[float, tuple[int, float, str], _Node, _Node]]:
     """Its children, in their order; roots are counted by what they are of."""
-    ranks: Counter[tuple[str, int | None]] = Counter()
+    ranks: Counter[tuple[str, int | None, int | None]] = Counter()
     for child in parent.children:
-        of = child.role, child.stage.seed
+        of = child.role, child.stage.seed, child.stage.fold
         ranks[of] += 1
         yield -child.stage.needs / ranks[of], _weight(child), child, parent
 
@@ -238,6 +257,7 @@ def _box(node: _Node, follows: int | None) -> Box:
         role=node.role,
         follows=follows,
         seed=stage.seed,
+        fold=stage.fold,
         first_epoch=stage.first_epoch,
         epochs=stage.epochs,
         phase=stage.phase,

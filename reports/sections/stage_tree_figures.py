@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from markupsafe import Markup
 
 from reports import svg
@@ -12,6 +14,8 @@ from reports.svg import Axis
 
 WIDTH = 920
 LEFT, RIGHT, TOP, BOTTOM = 108, 136, 42, 8
+LEFT_OF_FOLDS = 172
+"""Room for names that have a fold."""
 GENERATORS, POOL, GAP = 172, 34, 12
 """Widths: of the epochs of DCGAN, SRGAN and label filter; of the pools; between the columns."""
 ROW = 17
@@ -34,11 +38,13 @@ def tree_chart(tree: StageTree) -> Markup:
     Generators are on the left, classifiers on the right. A box is as high as what follows it.
     """
     boxes = tree.boxes
-    columns = _columns(boxes)
+    left = LEFT if all(box.fold is None for box in boxes) else LEFT_OF_FOLDS
+    columns = _columns(boxes, left)
     ends = _ends(boxes, columns)
     height = TOP + ROW * tree.rows + BOTTOM
     parts = _headings(columns, height)
-    parts += _root_names(boxes)
+    parts += _fold_lines(boxes)
+    parts += _root_names(boxes, left)
     followed = {box.follows for box in boxes}
     for place, box in enumerate(boxes):
         start, end = ends[place]
@@ -56,7 +62,7 @@ def tree_chart(tree: StageTree) -> Markup:
     parts += _needs(boxes, ends)
     if tree.hidden_roots:
         foot = TOP + ROW * tree.rows - 5
-        parts.append(svg.text(LEFT, foot, _more(tree.hidden_roots), "start", "note"))
+        parts.append(svg.text(left, foot, _more(tree.hidden_roots), "start", "note"))
     alt = _(
         "A tree of {stages} stages, of which {drawn} are drawn: generators on the left, the "
         "segments of classifiers by their epochs on the right."
@@ -64,12 +70,12 @@ def tree_chart(tree: StageTree) -> Markup:
     return svg.picture(parts, alt, height, WIDTH)
 
 
-def _columns(boxes: list[Box]) -> dict[str, Axis]:
+def _columns(boxes: list[Box], left: float) -> dict[str, Axis]:
     """Epochs of generators, the pool and epochs of classifiers, across; those that there are."""
     in_column = [_column(place, boxes) for place in range(len(boxes))]
     widths = {"generator": GENERATORS, "pool": POOL}
     columns: dict[str, Axis] = {}
-    start = float(LEFT)
+    start = float(left)
     for name in ("generator", "pool", "classifier"):
         if name not in in_column:
             continue
@@ -125,7 +131,17 @@ def _headings(columns: dict[str, Axis], height: float) -> list[Markup]:
     return parts
 
 
-def _root_names(boxes: list[Box]) -> list[Markup]:
+def _fold_lines(boxes: list[Box]) -> list[Markup]:
+    """A line above the first tree of each fold but the first."""
+    roots = [box for box in boxes if box.follows is None]
+    return [
+        svg.line(0, TOP + ROW * box.row - 0.5, WIDTH - RIGHT, TOP + ROW * box.row - 0.5, "grid")
+        for above, box in itertools.pairwise(roots)
+        if box.fold != above.fold
+    ]
+
+
+def _root_names(boxes: list[Box], left: float) -> list[Markup]:
     """The name of each tree, unless the tree above has the same."""
     parts, above = [], ""
     for box in boxes:
@@ -133,7 +149,7 @@ def _root_names(boxes: list[Box]) -> list[Markup]:
             name = _named(box)
             if name != above:
                 y = TOP + ROW * box.row + 12
-                parts.append(svg.text(LEFT - 6, y, name, "end"))
+                parts.append(svg.text(left - 6, y, name, "end"))
             above = name
     return parts
 
@@ -178,11 +194,14 @@ def _needs(boxes: list[Box], ends: list[tuple[float, float]]) -> list[Markup]:
 
 
 def _named(box: Box) -> str:
-    """Such as `classifier, seed 0`."""
+    """Such as `classifier, seed 0`, or `classifier, fold 2, seed 0`."""
     role = box.role
     name = _(NAMES.get(role, role))
     if box.seed is None:
         return name
+    if box.fold is not None:
+        text = _("{name}, fold {fold}, seed {seed}")
+        return text.format(name=name, fold=box.fold, seed=box.seed)
     return _("{name}, seed {seed}").format(name=name, seed=box.seed)
 
 

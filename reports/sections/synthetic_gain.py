@@ -7,43 +7,59 @@ from typing import Any
 
 import numpy as np
 
-from reports.estimates import LEVEL, RESAMPLES, Estimate, gain, rounded
+from reports.estimates import LEVEL, RESAMPLES, Estimate, gain, rounded, smallest_found
 from reports.paired_predictions import paired
 from reports.run import Run
 from thyroid.configuration import from_json
-from thyroid.evaluate.metrics import macro_f1
-from thyroid.evaluate.paired import macro_f1_difference
+from thyroid.evaluate.metrics import Ints, macro_f1
 from thyroid.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
-class SeedGain:
+class NetworkGain:
+    """One network of each kind, or the networks of a seed, each on the images of its fold."""
+
     seed: int
+    fold: int | None
     with_synthetic: float
     without_synthetic: float
     difference: float
 
 
 @dataclass(frozen=True, kw_only=True)
+class EnsembleGain:
+    """Macro-F1 of the ensembles of the networks with and without synthetic images."""
+
+    with_synthetic: float
+    without_synthetic: float
+    difference: Estimate
+
+
+@dataclass(frozen=True, kw_only=True)
 class SyntheticGain:
-    """Macro-F1 with and without synthetic images, of the seeds that both have."""
+    """Macro-F1 of single networks with and without synthetic images, of equal seeds and folds."""
 
     part: str
     """test | validation"""
     images: int
     patients: int
-    seeds: int
+    networks: int
+    folds: int
     tried: int
     """Recipes that these images chose among."""
     level: float
     resamples: int
     with_synthetic: float
-    """Mean over seeds."""
+    """Mean over networks."""
     without_synthetic: float
     difference: Estimate
     """Macro-F1 with synthetic images minus macro-F1 without."""
     p_value: float
-    by_seed: list[SeedGain]
+    detectable: float
+    """Smallest true difference that would have been shown with a power of 80 %."""
+    by_network: list[NetworkGain]
+    ensembles: EnsembleGain | None
+    """None where networks are no ensemble: with one split, or without a test part."""
 
 
 def uses_synthetic(config: dict[str, Any]) -> bool:
@@ -65,42 +81,51 @@ def synthetic_gain_info(run: Run) -> SyntheticGain | None:
     if not uses_synthetic(run.config):
         return None
     pair = paired(
-        run.predictions[part],
+        run,
         run.without_synthetic[part],
+        run.networks_without_synthetic,
         f"{run.folder / 'predictions'}: {part} images with and without synthetic training images",
     )
     if pair is None:
         return None
-    difference = macro_f1_difference(
-        pair.labels,
-        *pair.named,
-        pair.patients,
-        classes=len(run.classes),
-        level=LEVEL,
-        resamples=RESAMPLES,
-    )
-    reached = [
-        [macro_f1(pair.labels, row, len(run.classes)) for row in named] for named in pair.named
-    ]
+    difference = pair.macro_f1_difference(level=LEVEL, resamples=RESAMPLES)
+
+    def reached(named: Ints) -> float:
+        return rounded(macro_f1(pair.labels, named, len(run.classes)))
+
+    own, other = ([reached(row) for row in named] for named in pair.named)
+    together = [reached(named) for named in pair.together]
     return SyntheticGain(
         part=part,
         images=len(pair.labels),
         patients=len(np.unique(pair.patients)),
-        seeds=len(pair.seeds),
+        networks=pair.networks,
+        folds=pair.folds,
         tried=run.tried,
         level=LEVEL,
         resamples=RESAMPLES,
-        with_synthetic=rounded(np.mean(reached[0])),
-        without_synthetic=rounded(np.mean(reached[1])),
+        with_synthetic=rounded(np.mean(own)),
+        without_synthetic=rounded(np.mean(other)),
         difference=gain(difference),
         p_value=difference.p_value,
-        by_seed=[
-            SeedGain(
+        detectable=smallest_found(difference),
+        by_network=[
+            NetworkGain(
                 seed=seed,
-                with_synthetic=rounded(own),
-                without_synthetic=rounded(other),
-                difference=rounded(own - other),
+                fold=fold,
+                with_synthetic=one,
+                without_synthetic=two,
+                difference=rounded(one - two),
             )
-            for seed, own, other in zip(pair.seeds, *reached, strict=True)
+            for (seed, fold), one, two in zip(pair.names, own, other, strict=True)
         ],
+        ensembles=EnsembleGain(
+            with_synthetic=together[0],
+            without_synthetic=together[1],
+            difference=gain(
+                pair.macro_f1_difference(level=LEVEL, resamples=RESAMPLES, ensembles=True)
+            ),
+        )
+        if pair.of_ensembles
+        else None,
     )

@@ -1,4 +1,4 @@
-"""Loss and metrics of the final trainings per epoch."""
+"""Loss and metrics of the final trainings per epoch, network by network."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from reports.line_chart import coloured_folds
 from reports.run import Run
 from thyroid.run_files.metrics_jsonl import ClassifierEpoch, DcganEpoch, SrganEpoch
 
@@ -17,8 +18,9 @@ Values = list[float | None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class SeedTraining:
+class NetworkTraining:
     seed: int
+    fold: int
     epoch: list[int]
     train_loss: Values
     """nats"""
@@ -35,40 +37,49 @@ class SeedTraining:
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    seeds: list[SeedTraining]
+    folds: int
+    networks: list[NetworkTraining]
+    coloured: list[int]
+    """Folds that have colours of their own in the figures."""
     cross_from: int | None
     """First epoch of the cross phase; None where there is none (yet)."""
 
 
 def training_info(run: Run) -> Training | None:
-    """Each seed's curves; None where no epoch has ended."""
+    """Each network's curves; None where no epoch has ended."""
     if not run.epochs:
         return None
-    seeds = []
-    for seed, rows in by_seed(run.epochs).items():
+    networks = []
+    for (seed, fold), rows in by_network(run.epochs).items():
         speeds = sorted(row.images_per_second for row in rows)
-        seeds.append(
-            SeedTraining(
+        networks.append(
+            NetworkTraining(
                 seed=seed,
+                fold=fold,
                 **columns(rows, CURVES),
                 train_seconds=sum(row.train_seconds for row in rows),
                 images_per_second=speeds[len(speeds) // 2],
             )
         )
     crossed = [row.epoch for row in run.epochs if row.phase == "cross"]
-    return Training(seeds=seeds, cross_from=min(crossed, default=None))
+    return Training(
+        folds=run.folds,
+        networks=networks,
+        coloured=coloured_folds(networks),
+        cross_from=min(crossed, default=None),
+    )
 
 
-def by_seed(rows: Iterable[E]) -> dict[int, list[E]]:
-    """Lines of metrics.jsonl by their seed."""
-    found: dict[int, list[E]] = {}
+def by_network(rows: Iterable[E]) -> dict[tuple[int, int], list[E]]:
+    """Lines of metrics.jsonl by seed and fold."""
+    found: dict[tuple[int, int], list[E]] = {}
     for row in rows:
-        found.setdefault(row.seed, []).append(row)
+        found.setdefault((row.seed, row.fold), []).append(row)
     return dict(sorted(found.items()))
 
 
 def columns(rows: Sequence[Epoch], names: Sequence[str]) -> dict[str, Any]:
-    """Lines of one seed as the fields `epoch`, each of `names`, and `last`."""
+    """Lines of one network as the fields `epoch`, each of `names`, and `last`."""
     every = ("epoch", *names)
     return {name: [getattr(row, name) for row in rows] for name in every} | {
         "last": {name: getattr(rows[-1], name) for name in every}

@@ -10,17 +10,19 @@ from reports.sections.training import Training
 
 
 def loss_chart(training: Training) -> Markup:
-    """Training and validation loss per epoch, a line for each seed."""
+    """Training and validation loss per epoch, a line for each network."""
     names = {"train_loss": (_("training"), "dashed"), "validation_loss": (_("validation"), "solid")}
     since = training.cross_from
-    return epoch_chart(training.seeds, names, _("loss"), since=since, since_what=_("cross phase"))
+    return epoch_chart(
+        training.networks, names, _("loss"), since=since, since_what=_("cross phase")
+    )
 
 
 def macro_f1_chart(training: Training) -> Markup:
-    """Validation macro-F1 per epoch, a line for each seed."""
+    """Validation macro-F1 per epoch, a line for each network."""
     names = {"validation_macro_f1": (_("validation"), "solid")}
     return epoch_chart(
-        training.seeds,
+        training.networks,
         names,
         _("macro-F1"),
         floor=0.0,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reports.estimates import ENOUGH_SEEDS, Estimate, Range, direction
+from reports.estimates import ENOUGH_NETWORKS, Estimate, Range, direction, rounded
 from reports.sections.comparison import Comparison, ComparisonVerdict
 from reports.sections.data import Data, centre_relation
 from reports.sections.results import Chance, ClassMetrics, Guess, Results
@@ -15,7 +15,7 @@ from reports.sections.synthetic_gain import SyntheticGain, uses_synthetic
 ENOUGH_IMAGES = 100
 ENOUGH_PER_CLASS = 10
 ENOUGH = {
-    "seeds": ENOUGH_SEEDS,
+    "networks": ENOUGH_NETWORKS,
     "images": ENOUGH_IMAGES,
     "images_per_class": ENOUGH_PER_CLASS,
 }
@@ -79,9 +79,16 @@ class ResultsVerdict(Verdict):
     accuracy: Estimate | None
     classes: int
     """Number of classes that have images."""
+    folds: int
+    by_centre: bool
     seeds: int
-    seed_range: Range
-    """Macro-F1 of the single seeds."""
+    networks: int
+    """Folds times seeds."""
+    ensemble: bool
+    """True: figures are those of the ensemble of all networks."""
+    network_range: Range
+    """Macro-F1 of the single networks; out of fold, of the single seeds."""
+    network_mean: float
     images: int
     patients: int
     guess: Guess
@@ -127,12 +134,12 @@ def verdict_info(
     with_images = [c for c in results.per_class if c.images]
     ranked = sorted((-c.f1.value, c.name, c) for c in with_images if c.f1)
     fewest = min(with_images, key=lambda c: c.images)
-    values = [s.macro_f1 for s in results.by_seed]
+    values = [network.macro_f1 for network in results.by_network]
     flagged = {flag.kind for flag in data.quality}
     test_set = data.test_set
     cautions = {
         "validation_only": results.part != "test",
-        "few_seeds": len(values) < ENOUGH_SEEDS,
+        "few_networks": results.networks < ENOUGH_NETWORKS,
         "few_images": results.images < ENOUGH_IMAGES,
         "few_per_class": fewest.images < ENOUGH_PER_CLASS,
         "absent_class": len(with_images) < len(results.per_class),
@@ -157,8 +164,13 @@ def verdict_info(
         macro_f1=results.overall.macro_f1,
         accuracy=results.overall.accuracy,
         classes=len(with_images),
-        seeds=len(values),
-        seed_range=Range(low=min(values), high=max(values)),
+        folds=results.folds,
+        by_centre=results.by_centre,
+        seeds=len(results.seeds),
+        networks=results.networks,
+        ensemble=results.ensemble,
+        network_range=Range(low=min(values), high=max(values)),
+        network_mean=rounded(sum(values) / len(values)),
         images=results.images,
         patients=results.patients,
         guess=results.guess,
@@ -197,7 +209,7 @@ def synthetic_state(
         There are no predictions to compare with.
     raised, lowered
         The difference in macro-F1 is shown.
-    undecided, luck, selected, few_seeds
+    undecided, luck, selected, few_networks
         See `direction`.
     """
     if not uses_synthetic(config):
@@ -206,7 +218,7 @@ def synthetic_state(
     if gain is None:
         return "unknown"
     alone = 0.0  # a single comparison: its interval says it all
-    shown = direction(gain.difference, alone, gain.seeds, learned, gain.tried)
+    shown = direction(gain.difference, alone, gain.networks, learned, gain.tried)
     return {"higher": "raised", "lower": "lowered"}.get(shown, shown)
 
 
@@ -215,10 +227,14 @@ def verdict_line(verdict: dict[str, Any]) -> str:
     if verdict["state"] == "running":
         return "no result yet"
     f1, part = verdict["macro_f1"], "test" if verdict["state"] == "done" else "validation"
-    seeds = "1 seed" if verdict["seeds"] == 1 else f"mean of {verdict['seeds']} seeds"
+    who = "1 seed" if verdict["seeds"] == 1 else f"mean of {verdict['seeds']} seeds"
+    if verdict["ensemble"]:
+        who = f"ensemble of {verdict['networks']} networks"
+    elif verdict["folds"] > 1:
+        who = f"each by the network of {verdict['folds']} folds that had not seen it, {who}"
     line = (
         f"macro-F1 {f1['value']:.3f} (95 % interval {f1['low']:.3f} to {f1['high']:.3f}) "
-        f"on {verdict['images']} {part} images, {seeds}"
+        f"on {verdict['images']} {part} images, {who}"
     )
     if not verdict["learned"]:
         chance = verdict["chance"]
@@ -254,7 +270,7 @@ def _compared(compared: dict[str, Any]) -> str:
     if compared["state"] in ("higher", "lower"):
         return f"that is {size} {compared['state']} than {best}"
     verdict = {
-        "few_seeds": "too few seeds to tell it from",
+        "few_networks": "too few networks to tell it from",
         "selected": "open, as these images chose among recipes, is the difference to",
     }.get(compared["state"], "no difference could be shown to")
     return f"{verdict} {best}: {gap['value']:+.3f} ({gap['low']:+.3f} to {gap['high']:+.3f})"

@@ -175,14 +175,19 @@ def predict_in_folds(run: Path, dataset: Dataset, fold_of, seeds, rng) -> None:
     """Predictions of a network for each fold and seed, out of its fold and of the test images."""
     folder = run / "predictions"
     (folder / NETWORKS).mkdir()
+
+    def blank(chosen) -> Predictions:
+        images = dataset.images[chosen].reset_index(drop=True)
+        even = np.ones((len(images), len(dataset.info.classes)))
+        return Predictions(classes=dataset.info.classes, images=images, probabilities=even)
+
+    test = blank(fold_of < 0)
+    difficult = rng.normal(size=test.probabilities.shape)
     for seed in seeds:
         held_out, tested = [], []
         for fold in range(fold_of.max() + 1):
-            for listed, rows in ((held_out, fold_of == fold), (tested, fold_of < 0)):
-                images = dataset.images[rows].reset_index(drop=True)
-                even = np.full((len(images), len(dataset.info.classes)), 1.0)
-                blank = Predictions(classes=dataset.info.classes, images=images, probabilities=even)
-                listed.append(guessed(rng, blank, 2.0))
+            held_out.append(guessed(rng, blank(fold_of == fold), 2.0))
+            tested.append(guessed(rng, test, 2.0, difficult))
             write_predictions(folder / NETWORKS / network_file(seed, fold), tested[-1])
         write_predictions(folder / f"validation-seed{seed}.csv", out_of_fold(held_out))
         write_predictions(folder / f"test-seed{seed}.csv", ensemble(tested))
@@ -370,8 +375,11 @@ def guess(run: Path, dataset: Dataset, folder: Path, rng, skill, part="") -> Non
     networks = read_networks(run / "predictions", dataset.info.classes)
     tested: dict[int, list[Predictions]] = {}
     several = (run / "predictions" / NETWORKS).is_dir() and part in ("", "test")
+    difficult = None
+    if several and networks:
+        difficult = rng.normal(size=next(iter(networks.values())).probabilities.shape)
     for (seed, fold), own in networks.items() if several else ():
-        other = guessed(rng, own, np.where(own.is_cross, cross, single))
+        other = guessed(rng, own, np.where(own.is_cross, cross, single), difficult)
         tested.setdefault(seed, []).append(other)
         (folder / NETWORKS).mkdir(exist_ok=True)
         write_predictions(folder / NETWORKS / network_file(seed, fold), other)
@@ -385,9 +393,14 @@ def guess(run: Path, dataset: Dataset, folder: Path, rng, skill, part="") -> Non
         write_predictions(folder / path.name, other)
 
 
-def guessed(rng, own: Predictions, skill) -> Predictions:
-    """Predictions for the same images; `skill`, one or of each image, is what the label gains."""
+def guessed(rng, own: Predictions, skill, difficult=None) -> Predictions:
+    """Predictions for the same images; `skill`, one or of each image, is what the label gains.
+
+    `difficult`, of each image and class, is what networks err in alike.
+    """
     logits = rng.normal(size=own.probabilities.shape)
+    if difficult is not None:
+        logits = 0.6 * logits + 0.8 * difficult
     logits[np.arange(len(logits)), own.labels] += skill
     p = np.exp(logits)
     return replace(own, probabilities=p / p.sum(axis=1, keepdims=True))

@@ -21,7 +21,7 @@ def read(run):
 def test_each_case_is_told_with_all_seeds_answers(run):
     _, info = read(run)
     cases = info["cases"]
-    assert (cases["part"], cases["seed"], cases["seeds"]) == ("test", 0, 3)
+    assert (cases["part"], cases["seed"], cases["networks"]) == ("test", 0, 3)
     assert [group["why"] for group in cases["groups"]] == ["error", "uncertain"]
     classes = tuple(info["data"]["classes"])
     folder = run / "predictions"

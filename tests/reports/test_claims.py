@@ -31,7 +31,7 @@ def training(*seeds):
         {"epoch": 100, "validation_accuracy": accuracy, "validation_loss": loss}
         for accuracy, loss in seeds
     ]
-    return SimpleNamespace(seeds=[SimpleNamespace(last=each) for each in last])
+    return SimpleNamespace(networks=[SimpleNamespace(last=each) for each in last])
 
 
 def test_only_of_recipes_that_retrain():
@@ -58,7 +58,7 @@ def test_validation_is_mean_and_range_over_seeds():
     assert (accuracy.claimed, loss.claimed) == (0.9633, 0.1187)
     assert accuracy.mean == pytest.approx(0.97)
     assert (accuracy.low, accuracy.high) == (0.96, 0.98)
-    assert (accuracy.seeds, accuracy.epochs) == (3, 100)
+    assert (accuracy.networks, accuracy.epochs) == (3, 100)
     assert (accuracy.state, loss.state) == ("open", "open")
     assert [c.state for c in claims(training((0.9633, 0.1187))).validation] == ["yes", "yes"]
     assert [c.state for c in claims(training((0.9, 0.3))).validation] == ["no", "no"]
@@ -78,6 +78,7 @@ def test_metrics_are_judged_by_their_lowest_class(low, high, state):
     results = SimpleNamespace(
         part="test",
         learned=True,
+        single=None,
         overall=SimpleNamespace(**{f"macro_{name}": None for name in names}),
         per_class=[row("a", 0.99, 1.0), row("b", low, high)],
     )
@@ -97,7 +98,9 @@ def test_better_than_every_network(beaten, beaten_by, state):
         gap=GAIN.difference,
         level=0.95,
         p_value=0.01,
-        seeds=5,
+        detectable=0.05,
+        ensembles=None,
+        networks=5,
         tried=Budgets(method=1, fewest=1, most=1, uneven=False),
         baselines=3,
         beaten=beaten,
@@ -132,7 +135,14 @@ def test_keeps_what_was_learned_while_it_learns(single, cross, seeds, state):
         for name, ends in (("single", single), ("cross", cross))
     ]
     found = Retention(
-        part="test", seeds=seeds, tried=1, enough_seeds=5, level=0.95, resamples=2000, rows=rows
+        part="test",
+        networks=seeds,
+        folds=1,
+        tried=1,
+        enough_networks=5,
+        level=0.95,
+        resamples=2000,
+        rows=rows,
     )
     assert claims(retention=found).kept.state == state
     assert claims(retention=replace(found, tried=2)).kept.state == "open"
@@ -157,7 +167,7 @@ def test_the_page_says_on_which_data(compared_run):
     text = shown(html)
     assert "validation images of synthetic 4" in text
     assert "better than 2 of 3" in text
-    values = [s["last"]["validation_accuracy"] for s in info["training"]["seeds"]]
+    values = [s["last"]["validation_accuracy"] for s in info["training"]["networks"]]
     assert info["claims"]["validation"][0]["low"] == pytest.approx(min(values))
 
 

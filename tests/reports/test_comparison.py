@@ -146,7 +146,7 @@ def test_only_seeds_of_both_are_compared(compared_run):
     (compared_run / "rows/vgg_small/predictions/test-seed3.csv").unlink()
     content = read_run(compared_run)
     row = table_of(comparison_info(content, results_info(content)), "baseline").rows[3]
-    assert (row.seeds, row.shared_seeds, row.state) == (4, 4, "few_seeds")
+    assert (row.seeds, row.shared_networks, row.state) == (4, 4, "few_networks")
     html, _ = read(compared_run)
     assert "mean over seeds; the difference" in shown(html)
 
@@ -162,7 +162,10 @@ def verdict_of(*states):
             if state == "higher"
             else DifferenceAtLevel(value=-0.03, low=-0.05, high=-0.01, level=0.99),
             p_value=0.004,
-            shared_seeds=5,
+            shared_networks=5,
+            single=None,
+            detectable=0.05,
+            ensembles=None,
             trials=0,
         )
         for i, state in enumerate(states)
@@ -265,12 +268,12 @@ def test_is_beaten(tmp_path, dataset):
     assert "it beats 1 and is beaten by 1" in shown(html)
 
 
-def test_few_seeds_have_no_verdict(tmp_path, dataset):
+def test_few_networks_have_no_verdict(tmp_path, dataset):
     html, info = compare(tmp_path, dataset, {"resnet_small": -1.0, "lenet5": -2.0}, seeds=4)
-    assert info["comparison"]["verdict"]["state"] == "few_seeds"
+    assert info["comparison"]["verdict"]["state"] == "few_networks"
     assert "beats" not in html
-    assert "so few seeds prove nothing; it takes 5" in shown(html)
-    assert "too few seeds to tell it from the best baseline" in verdict_line(info["verdict"])
+    assert "so few networks prove nothing; it takes 5" in shown(html)
+    assert "too few networks to tell it from the best baseline" in verdict_line(info["verdict"])
 
 
 def test_each_ablation_has_its_sentence(compared_run):
@@ -378,7 +381,7 @@ def test_every_row_that_can_be_compared_has_a_title_for_translation():
 
 def test_the_forest_has_a_mark_and_an_interval_for_each_row(info):
     row = info.tables[0].others[0]
-    states = ("higher", "lower", "undecided", "few_seeds")
+    states = ("higher", "lower", "undecided", "few_networks")
     chart = forest_chart([replace(row, state=state) for state in states])
     assert chart.count('class="interval"') == 3
     assert chart.count('class="interval worse"') == 1

@@ -26,7 +26,7 @@ def test_change_is_of_the_same_seeds_on_single_and_on_cross_images(cross_run):
     (cross_run / "predictions/before-cross/test-seed2.csv").unlink()
     content = read_run(cross_run)
     info = retention_info(content)
-    assert (info.part, info.seeds) == ("test", 4)
+    assert (info.part, info.networks) == ("test", 4)
     before, after = content.before_cross["test"], content.predictions["test"]
     first = after[0]
     for row, chosen in zip(info.rows, (~first.is_cross, first.is_cross), strict=True):
@@ -59,9 +59,9 @@ def test_the_sentence_is_in_points(cross_run):
     assert f"and accuracy on cross images by {100 * cross['value']:+.1f} points" in shown(html)
 
 
-def test_few_seeds_say_so(tmp_path, dataset):
+def test_few_networks_say_so(tmp_path, dataset):
     run = add_cross_phase(make_run(tmp_path / "run", dataset), dataset)
-    assert "So few seeds prove nothing; it takes 5." in shown(read(run)[0])
+    assert "So few networks prove nothing; it takes 5." in shown(read(run)[0])
 
 
 def test_other_images_before_are_refused(cross_run):

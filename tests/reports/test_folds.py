@@ -1,17 +1,60 @@
 """Reports of runs with folds: what is of single networks, and what of their ensemble."""
 
+import functools
+import importlib
+import itertools
+import json
+import shlex
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from scipy.stats import binomtest
+from sklearn.metrics import f1_score
 
+from reports.report import report_info, write_report
 from reports.run import read_run
 from reports.sections.data import data_info
-from tests.reports.conftest import make_run
+from reports.sections.provenance import command, training_command
+from reports.sections.results import results_info
+from reports.sections.stage_tree import MOST_ROWS, stage_tree_info
+from reports.sections.stage_tree_figures import tree_chart
+from reports.sections.training_figures import loss_chart
+from reports.sections.verdict import verdict_line
+from tests.reports.conftest import add_comparison, add_cross_phase, add_synthetic, make_run
+from tests.reports.made_searches import make_stages
+from tests.reports.test_comparison import shown
+from tests.reports.test_report import read
+from thyroid.cli import main
+from thyroid.errors import InputError
+from thyroid.evaluate.paired import macro_f1_difference
 
 
 @pytest.fixture(scope="module")
 def content(tmp_path_factory, dataset):
     folder = tmp_path_factory.mktemp("folds") / "run"
     return read_run(make_run(folder, dataset, seeds=(0, 1), folds=5))
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory, dataset):
+    """Everything that a comparison can have, of five folds and one seed; and its page."""
+    run = make_run(tmp_path_factory.mktemp("folds") / "run", dataset, seeds=(0,), folds=5)
+    add_comparison(add_synthetic(add_cross_phase(run, dataset), dataset), dataset)
+    return read_run(run), *read(run)
+
+
+def without_test_part(run):
+    for path in run.rglob("test-*.csv"):
+        path.unlink()
+    return run
+
+
+def macro(labels, probabilities):
+    return f1_score(labels, probabilities.argmax(axis=1), average="macro")
+
+
+# What is read
 
 
 def test_each_image_outside_of_the_test_part_is_validated_once(content):
@@ -30,6 +73,14 @@ def test_test_predictions_are_the_mean_of_the_networks(content):
         assert content.predictions["test"][seed].probabilities == pytest.approx(mean)
 
 
+def test_networks_of_other_test_images_are_refused(tmp_path, dataset):
+    run = make_run(tmp_path / "run", dataset, seeds=(0,), folds=2)
+    for path in (run / "predictions" / "networks").iterdir():
+        path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(InputError, match=r"are not those of test-seed0\.csv"):
+        read_run(run)
+
+
 def test_folds_are_counted(content):
     info = data_info(content)
     assert info.columns == ["development", "test"]
@@ -37,3 +88,306 @@ def test_folds_are_counted(content):
     assert [f.fold for f in info.folds] == list(range(5))
     assert sum(f.images for f in info.folds) == 144
     assert sum(f.patients for f in info.folds) == 72
+
+
+# Results
+
+
+def test_results_are_those_of_the_ensemble_of_all_networks(content):
+    info, networks = results_info(content), list(content.networks.values())
+    labels = networks[0].labels
+    mean = np.mean([p.probabilities for p in networks], axis=0)
+    assert info.ensemble
+    assert (info.folds, info.networks, info.seeds) == (5, 10, [0, 1])
+    assert info.overall.macro_f1.value == pytest.approx(macro(labels, mean))
+    assert info.overall.accuracy.value == pytest.approx(np.mean(mean.argmax(1) == labels))
+    assert np.sum(info.confusion.counts) == info.images == 36
+
+
+def test_single_networks_stand_beside_the_ensemble(content):
+    info = results_info(content)
+    for row in info.by_network:
+        p = content.networks[row.seed, row.fold]
+        assert row.macro_f1 == pytest.approx(macro(p.labels, p.probabilities))
+    values = [row.macro_f1 for row in info.by_network]
+    assert len(values) == 10
+    assert info.single.overall.macro_f1.value == pytest.approx(np.mean(values))
+    assert info.single.overall.macro_f1.value < info.overall.macro_f1.value
+
+
+def test_out_of_fold_results_are_of_the_pooled_images(content, tmp_path, dataset):
+    beside = results_info(content).out_of_fold
+    pooled = content.predictions["validation"].values()
+    wanted = np.mean([macro(p.labels, p.probabilities) for p in pooled])
+    assert (beside.images, beside.patients) == (144, 72)
+    assert beside.macro_f1.value == pytest.approx(wanted)
+    run = make_run(tmp_path / "run", dataset, seeds=(0, 1), folds=5)
+    info = results_info(read_run(without_test_part(run)))
+    assert (info.part, info.ensemble, info.single, info.out_of_fold) == (
+        "validation",
+        False,
+        None,
+        None,
+    )
+    assert info.overall.macro_f1.value == pytest.approx(wanted)
+    assert [(row.seed, row.fold) for row in info.by_network] == [(0, None), (1, None)]
+
+
+def test_the_page_says_which_figure_is_whose(compared):
+    content, html, info = compared
+    text = shown(html)
+    single = np.mean([macro(p.labels, p.probabilities) for p in content.networks.values()])
+    ensemble = info["results"]["overall"]["macro_f1"]["value"]
+    assert "5 networks were trained, with 1 seed in each of 5 folds of the patients" in text
+    assert "each network learned from the other folds and was validated on the patients of its" in (
+        text
+    )
+    assert f"alone, the networks reach a macro-F1 of {single:.3f} in the mean" in text
+    assert f"Macro-F1, ensemble{ensemble:.3f}" in text
+    assert f"Macro-F1, single networks{single:.3f}" in text
+    assert "unless they are said to be of single networks" in text
+    assert "macro mean, single networks" in text
+    assert "The method’s ensemble" in text
+    assert "ensemble of 5 networks" in verdict_line(info["verdict"])
+    assert "few_networks" not in info["verdict"]["cautions"]
+
+
+def test_without_a_test_part_the_page_says_that_figures_are_out_of_fold(tmp_path, dataset):
+    run = make_run(tmp_path / "run", dataset, seeds=(0,), folds=5)
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(config | {"command": "train", "search": None}))
+    (run / "trials.csv").unlink()
+    html, info = read(without_test_part(run))
+    text = shown(html)
+    assert "that none of the networks which named them had been trained on" in text
+    assert "each image is named by the network that was not trained on its patient" in text
+    assert "also used to choose" not in text
+    assert info["verdict"]["folds"] == 5
+    assert "each by the network of 5 folds that had not seen it" in verdict_line(info["verdict"])
+
+
+def test_folds_that_are_centres_are_called_so(tmp_path, dataset):
+    run = make_run(tmp_path / "run", dataset, seeds=(0,), folds=3)
+    config = json.loads((run / "config.json").read_text())
+    config["recipe"]["split"]["folds_by"] = "centre"
+    (run / "config.json").write_text(json.dumps(config))
+    html, info = read(run)
+    assert "in each of 3 folds, which are centres: each network learned from the" in shown(html)
+    assert "few_networks" in info["verdict"]["cautions"]
+
+
+# Differences
+
+
+def test_differences_are_of_networks_that_were_trained_on_the_same_patients(compared):
+    content, _, info = compared
+    table = info["comparison"]["tables"][0]
+    for row in table["rows"][1:]:
+        other = next(r for r in content.rows if r.name == row["name"])
+        labels = next(iter(other.networks.values())).labels
+        values = {
+            network: macro(labels, content.networks[network].probabilities)
+            - macro(labels, other.networks[network].probabilities)
+            for network in content.networks
+        }
+        assert len(values) == row["shared_networks"] == 5
+        assert row["difference"]["value"] == pytest.approx(np.mean(list(values.values())))
+        own = content.predictions["test"][0].probabilities
+        theirs = other.predictions[0].probabilities
+        together = macro(labels, own) - macro(labels, theirs)
+        assert row["ensembles"]["value"] == pytest.approx(together)
+        right = own.argmax(1) == labels, theirs.argmax(1) == labels
+        only = int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
+        assert (row["mcnemar"]["only_method"], row["mcnemar"]["only_row"]) == only
+        p = binomtest(only[0], sum(only)).pvalue if sum(only) else 1.0
+        assert row["mcnemar"]["uncorrected_p_value"] == pytest.approx(p)
+        assert row["single"]["low"] <= row["single"]["macro_f1"] <= row["single"]["high"]
+
+
+def test_five_folds_of_one_seed_are_enough_for_a_verdict(compared, tmp_path, dataset):
+    _, _, info = compared
+    states = {row["name"]: row["state"] for row in info["comparison"]["tables"][0]["rows"][1:]}
+    assert states["lenet5"] == "higher"
+    assert "few_networks" not in states.values()
+    run = add_synthetic(make_run(tmp_path / "run", dataset, seeds=(0, 1), folds=2), dataset)
+    html, few = read(run)
+    assert few["synthetic_gain"]["networks"] == 4
+    assert few["verdict"]["synthetic"]["state"] == "few_networks"
+    assert "so few networks prove nothing; it takes 5" in shown(html)
+
+
+def test_the_best_baseline_is_that_of_single_networks(compared):
+    verdict, rows = compared[2]["comparison"]["verdict"], compared[2]["comparison"]["tables"][0]
+    best = max(rows["rows"][1:], key=lambda row: row["single"]["macro_f1"])
+    assert verdict["best"] == best["title"]
+    assert verdict["best_macro_f1"] == best["single"]["macro_f1"]
+    assert verdict["ensembles"] == best["ensembles"]
+    assert "These figures are means of single networks; the method’s ensemble" in shown(compared[1])
+
+
+def test_what_could_have_been_found_is_said_where_nothing_was(compared):
+    info = compared[2]
+    row = next(r for r in info["comparison"]["tables"][0]["rows"] if r.get("state") == "undecided")
+    d = row["difference"]
+    assert row["detectable"] > (d["high"] - d["low"]) / 2
+    assert f"A true difference of {info['synthetic_gain']['detectable']:.3f} or more would" in (
+        shown(compared[1])
+    )
+
+
+def test_gain_and_retention_are_of_single_networks(compared):
+    content, html, info = compared
+    gain = info["synthetic_gain"]
+    for row in gain["by_network"]:
+        network = row["seed"], row["fold"]
+        for name, networks in (
+            ("with_synthetic", content.networks),
+            ("without_synthetic", content.networks_without_synthetic),
+        ):
+            p = networks[network]
+            assert row[name] == pytest.approx(macro(p.labels, p.probabilities))
+    assert gain["difference"]["value"] == pytest.approx(
+        np.mean([row["difference"] for row in gain["by_network"]])
+    )
+    assert gain["ensembles"]["with_synthetic"] == pytest.approx(
+        info["results"]["overall"]["macro_f1"]["value"]
+    )
+    assert info["retention"]["networks"] == 5
+    for row, cross in zip(info["retention"]["rows"], (False, True), strict=True):
+        before = [
+            np.mean((p.probabilities.argmax(1) == p.labels)[p.is_cross == cross])
+            for p in content.networks_before_cross.values()
+        ]
+        assert row["before"] == pytest.approx(np.mean(before))
+    assert "as single networks, and" in shown(html)
+
+
+def test_out_of_fold_differences_are_widened_for_training_sets(tmp_path, dataset):
+    run = make_run(tmp_path / "run", dataset, seeds=(0,), folds=5)
+    (run / "trials.csv").unlink()
+    add_synthetic(run, dataset, skill=-1.0)
+    content = read_run(without_test_part(run))
+    info = report_info(content)
+    gain = info.synthetic_gain
+    own, other = (p["validation"][0] for p in (content.predictions, content.without_synthetic))
+    named = [p.probabilities.argmax(1)[None] for p in (own, other)]
+    wanted = macro_f1_difference(own.labels, *named, own.images["patient_id"], classes=4, folds=5)
+    assert (gain.networks, gain.ensembles) == (5, None)
+    assert gain.difference.value == pytest.approx(wanted.value)
+    assert (gain.difference.low, gain.difference.high) == pytest.approx((wanted.low, wanted.high))
+    assert info.verdict.synthetic.state == "raised"
+
+
+def test_a_row_whose_networks_are_not_all_there_is_not_done(tmp_path, dataset):
+    run = make_run(tmp_path / "run", dataset, seeds=(0,), folds=5)
+    add_comparison(run, dataset)
+    (run / "rows/lenet5/predictions/networks/test-fold3-seed0.csv").unlink()
+    _, info = read(run)
+    waiting = [row["name"] for row in info["comparison"]["plan"] if not row["done"]]
+    assert waiting == ["lenet5"]
+    assert info["verdict"]["comparison"] == {"state": "running"}
+
+
+# Figures and the rest
+
+
+def test_cases_are_of_the_first_network(compared):
+    content, html, info = compared
+    cases = info["cases"]
+    assert (cases["seed"], cases["fold"], cases["networks"]) == (0, 0, 5)
+    first = content.networks[0, 0]
+    for case in (case for group in cases["groups"] for case in group["cases"]):
+        (row,) = np.flatnonzero(first.images["image_id"] == case["image_id"])
+        answers = [p.probabilities[row].argmax() for p in content.networks.values()]
+        assert content.classes[answers[0]] == case["named"]
+        assert case["wrong"] == sum(answer != first.labels[row] for answer in answers)
+    assert "the first network (fold 0, seed 0)" in shown(html)
+
+
+def test_each_network_has_a_line_in_the_colour_of_its_fold(compared):
+    content, html, _ = compared
+    training = report_info(content).training
+    assert [(n.seed, n.fold) for n in training.networks] == [(0, fold) for fold in range(5)]
+    chart = str(loss_chart(training))
+    for fold in range(5):
+        assert chart.count(f'class="line solid fold{fold}"') == 1
+        assert chart.count(f'class="line dashed fold{fold}"') == 1
+    assert "5 networks." in chart
+    assert html.count('class="swatch fold4"') == 5
+    many = [replace(training.networks[0], fold=fold) for fold in range(9)]
+    assert "fold0" not in str(loss_chart(replace(training, networks=many)))
+
+
+def test_trees_are_grouped_by_fold():
+    stages = make_stages(trials=4, segments=4, folds=5)
+    tree = stage_tree_info(stages)
+    roots = [box for box in tree.boxes if box.follows is None]
+    folds = [box.fold for box in roots]
+    assert folds == sorted(folds)
+    assert set(folds) == set(range(5))
+    for box in tree.boxes:
+        if box.follows is not None:
+            assert tree.boxes[box.follows].fold == box.fold
+    chart = tree_chart(tree)
+    assert "classifier, fold 4, seed 0" in chart
+    assert (tree.folds, tree.alone) == (5, None)
+
+
+def test_where_there_is_no_room_for_all_folds_one_is_drawn():
+    stages = make_stages(trials=60, segments=10, folds=5, spread=10)
+    tree = stage_tree_info(stages)
+    assert (tree.folds, tree.alone) == (5, 0)
+    assert {box.fold for box in tree.boxes} == {0}
+    assert {"dcgan", "classifier"} <= {box.role for box in tree.boxes}
+    drawable = [s for s in stages if s.kind in ("dcgan", "srgan", "synthesis", "classifier")]
+    assert tree.stages == len(drawable) == tree.drawn + tree.hidden
+    assert tree.hidden == tree.hidden_roots + sum(box.hidden for box in tree.boxes)
+    assert tree.rows <= MOST_ROWS
+
+
+ASKED = [
+    ("train", 5, "patient", ["--folds", "5", "--seeds", "2"]),
+    ("train", 1, "patient", ["--folds", "1", "--seeds", "2"]),
+    ("train", 3, "centre", ["--folds", "centre", "--seeds", "2"]),
+    ("search", 5, "patient", ["--folds", "5", "--final-seeds", "2"]),
+    ("search", 3, "centre", ["--folds", "centre", "--final-seeds", "2"]),
+    ("compare", 5, "patient", ["--folds", "5", "--seeds", "2"]),
+]
+
+
+@pytest.mark.parametrize(("kind", "folds", "by", "words"), ASKED)
+def test_the_commands_repeat_the_folds(content, tmp_path, monkeypatch, kind, folds, by, words):
+    """They are parsed as they stand."""
+    monkeypatch.chdir(tmp_path)
+    config = json.loads(json.dumps(content.config))
+    config |= {"command": kind, "folds": folds}
+    config["recipe"]["split"] |= {"folds": folds, "folds_by": by}
+    base = {"split": {"folds": folds, "folds_by": by, "fold": 0}, "input": {"size": 32}}
+    config["search"] = {"space": "augmentation", "trials": 4, "first_folds": 2, "base": base}
+    if kind != "search":
+        config["search"] = None
+    if kind == "compare":
+        config["comparison"] = {"models": "small", "space": "baselines", "base": base}
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "recipe.json").write_text("{}")
+    for typed in (command(config, "run"), training_command(config, "run")):
+        asked, given = shlex.split(typed), {}
+        module = importlib.import_module(f"thyroid.commands.{asked[1]}")
+
+        def keep(*_, given=given, **named):
+            given |= named
+
+        own = functools.wraps(getattr(module, asked[1]))(keep)
+        monkeypatch.setattr(module, asked[1], own)
+        assert main(asked[1:]) == 0, typed
+        pairs = list(itertools.pairwise(asked))
+        if asked[1] == kind:
+            for pair in zip(words[::2], words[1::2], strict=True):
+                assert pair in pairs
+        assert str(given["options"].folds) == (str(folds) if by == "patient" else "centre")
+        assert "split.folds" not in typed
+
+
+def test_a_chinese_page_of_folds_out_of_fold(tmp_path, dataset):
+    run = without_test_part(make_run(tmp_path / "run", dataset, seeds=(0,), folds=5))
+    assert "折外" in write_report(run, lang="zh").read_text()

@@ -33,7 +33,7 @@ def test_results_are_means_over_seeds(content):
     wanted = [
         f1_score(p.labels, p.probabilities.argmax(1), average="macro") for p in predictions.values()
     ]
-    assert [s.macro_f1 for s in info.by_seed] == pytest.approx(wanted)
+    assert [s.macro_f1 for s in info.by_network] == pytest.approx(wanted)
     assert info.overall.macro_f1.value == pytest.approx(np.mean(wanted))
     recall = np.mean(
         [
@@ -119,9 +119,9 @@ def test_centre_relation_without_data_is_unknown():
 
 def test_training_has_a_curve_per_seed(content):
     info = training_info(content)
-    assert [s.seed for s in info.seeds] == [0, 1, 2]
-    assert info.seeds[0].epoch == list(range(1, 13))
-    assert info.seeds[0].last["train_loss"] == info.seeds[0].train_loss[-1]
+    assert [s.seed for s in info.networks] == [0, 1, 2]
+    assert info.networks[0].epoch == list(range(1, 13))
+    assert info.networks[0].last["train_loss"] == info.networks[0].train_loss[-1]
 
 
 def test_warm_started_trials_are_shown_and_not_counted(run):
@@ -165,7 +165,7 @@ def test_verdict_names_what_to_be_careful_with(content):
     found = verdict(content)
     assert found.state == "done"
     assert found.split == "same"
-    assert found.cautions == ["few_seeds", "few_images", "few_per_class", "same_centres"]
+    assert found.cautions == ["few_networks", "few_images", "few_per_class", "same_centres"]
     by_f1 = sorted(results_info(content).per_class, key=lambda c: c.f1.value)
     assert found.weakest.name == by_f1[0].name
     assert found.strongest.name == by_f1[-1].name

@@ -97,7 +97,9 @@ SAME_IN_CHINESE = words(
 """Names, abbreviations, commands and files."""
 
 
-@pytest.mark.parametrize("kind", ["run", "synthetic_run", "compared_run", "shared_run"])
+@pytest.mark.parametrize(
+    "kind", ["run", "synthetic_run", "compared_run", "shared_run", "folded_run"]
+)
 def test_a_chinese_page_has_the_same_numbers_and_no_english_sentence(request, kind):
     run = request.getfixturevalue(kind)
     pages = {lang: write_report(run, lang=lang) for lang in ("en", "zh")}

@@ -65,7 +65,7 @@ def read(run: Path) -> tuple[str, dict]:
     return out.read_text(), json.loads(out.with_suffix(".json").read_text())
 
 
-@pytest.fixture(params=["run", "synthetic_run", "compared_run", "shared_run"])
+@pytest.fixture(params=["run", "synthetic_run", "compared_run", "shared_run", "folded_run"])
 def any_run(request) -> Path:
     return request.getfixturevalue(request.param)
 

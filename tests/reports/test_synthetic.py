@@ -43,7 +43,7 @@ def content(tmp_path_factory, dataset):
 
 def test_worth_is_the_difference_of_the_same_seeds(content):
     info = synthetic_gain_info(content)
-    for row in info.by_seed:
+    for row in info.by_network:
         for name, part in (
             ("with_synthetic", content.predictions),
             ("without_synthetic", content.without_synthetic),
@@ -52,8 +52,8 @@ def test_worth_is_the_difference_of_the_same_seeds(content):
             reached = macro_f1(predicted.labels, predicted.probabilities.argmax(1), 4)
             assert getattr(row, name) == pytest.approx(reached)
         assert row.difference == pytest.approx(row.with_synthetic - row.without_synthetic)
-    assert (info.part, info.seeds, info.images, info.patients) == ("test", 5, 36, 18)
-    mean = np.mean([row.difference for row in info.by_seed])
+    assert (info.part, info.networks, info.images, info.patients) == ("test", 5, 36, 18)
+    mean = np.mean([row.difference for row in info.by_network])
     gain = info.difference
     assert gain.value == pytest.approx(mean)
     assert info.with_synthetic - info.without_synthetic == pytest.approx(mean)
@@ -64,7 +64,7 @@ def test_worth_is_the_difference_of_the_same_seeds(content):
 def test_only_seeds_that_ran_both_ways_are_compared(synthetic_run):
     (synthetic_run / "predictions/without-synthetic/test-seed3.csv").unlink()
     info = synthetic_gain_info(read_run(synthetic_run))
-    assert [row.seed for row in info.by_seed] == [0, 1, 2, 4]
+    assert [row.seed for row in info.by_network] == [0, 1, 2, 4]
 
 
 def test_validation_images_stand_in_for_a_missing_test_part(synthetic_run):
@@ -83,16 +83,16 @@ def test_validation_images_stand_in_for_a_missing_test_part(synthetic_run):
         (-0.038, -0.004, 5, 1, "lowered"),
         (-0.012, 0.020, 5, 1, "undecided"),
         (0.0, 0.020, 5, 1, "undecided"),
-        (0.004, 0.038, 4, 1, "few_seeds"),
+        (0.004, 0.038, 4, 1, "few_networks"),
         (0.004, 0.038, 5, 2, "selected"),
         (-0.038, -0.004, 5, 2, "selected"),
         (-0.012, 0.020, 5, 2, "undecided"),
-        (0.004, 0.038, 4, 2, "few_seeds"),
+        (0.004, 0.038, 4, 2, "few_networks"),
     ],
 )
 def test_state_of_the_verdict(low, high, seeds, tried, state):
     difference = Estimate(value=(low + high) / 2, low=low, high=high)
-    gain = SimpleNamespace(difference=difference, seeds=seeds, tried=tried)
+    gain = SimpleNamespace(difference=difference, networks=seeds, tried=tried)
     assert synthetic_state(USING, None, gain) == state
 
 
@@ -111,10 +111,10 @@ def test_line_for_the_terminal_has_the_difference(synthetic_run):
 
 def test_curves_are_of_each_seed_and_stage(content):
     info = generators_info(content)
-    assert [s.seed for s in info.dcgan.seeds] == [0, 1, 2, 3, 4]
-    assert info.dcgan.seeds[0].epoch == list(range(1, 11))
+    assert [s.seed for s in info.dcgan.networks] == [0, 1, 2, 3, 4]
+    assert info.dcgan.networks[0].epoch == list(range(1, 11))
     assert info.srgan.adversarial_from == 5
-    assert info.srgan.seeds[2].last["bicubic_psnr_db"] == 16.9
+    assert info.srgan.networks[2].last["bicubic_psnr_db"] == 16.9
     assert len(content.epochs) == 5 * 12  # the classifier's lines alone
 
 
@@ -243,7 +243,7 @@ def test_the_first_lines_say_whether_it_helped(synthetic_run):
     lead = re.findall(r'<p class="lead">(.*?)</p>', html, re.DOTALL)[1]
     assert lead.startswith("Synthetic images did not demonstrably help. No difference in the macro")
     assert html.index(lead) < html.index('class="figures"')
-    assert "so few seeds" not in html
+    assert "so few networks" not in html
 
 
 def test_images_that_helped_and_images_that_harmed(tmp_path, dataset):
@@ -257,10 +257,10 @@ def test_images_that_helped_and_images_that_harmed(tmp_path, dataset):
         assert words in html
 
 
-def test_few_seeds_prove_nothing(tmp_path, dataset):
+def test_few_networks_prove_nothing(tmp_path, dataset):
     html, info = read(add_synthetic(make_run(tmp_path / "few", dataset), dataset, skill=0.0))
-    assert info["verdict"]["synthetic"]["state"] == "few_seeds"
-    assert "so few seeds prove nothing" in html
+    assert info["verdict"]["synthetic"]["state"] == "few_networks"
+    assert "so few networks prove nothing" in html
     assert "Synthetic images raised" not in html
 
 

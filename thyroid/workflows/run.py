@@ -65,19 +65,23 @@ class Run:
         """A row for the recipe, and for each that it was compared with: the report's numbers.
 
         Columns: `recipe`, `kind` (method, baseline, ablation), `part` (test, or validation where
-        there is no test part), `images`, `seeds`, `macro_f1` and `accuracy` with `_low` and `_high`
-        (95 % intervals over patients and seeds), and of other rows `difference` (the method's
-        macro-F1 less the row's), `difference_low`, `difference_high` and `p_value`, corrected by
-        Holm's method. Empty while the run has no predictions. Computed once: open a run that was
-        at work again.
+        there is no test part), `images`, `folds`, `seeds`, `macro_f1` and `accuracy` with `_low`
+        and `_high` (95 % intervals), and of other rows `difference` (the method's macro-F1 less the
+        row's, mean of single networks), `difference_low`, `difference_high` and `p_value`,
+        corrected by Holm's method. With several folds, `macro_f1` and `accuracy` are of the
+        ensemble of all networks on the test part; without a test part, images are predicted out of
+        fold. Empty while the run has no predictions. Computed once: open a run that was at work
+        again.
         """
         read = read_run(self.folder)
         results = results_info(read)
         if results is None:
-            return pd.DataFrame(columns=["recipe", "kind", "part", "images", "seeds", *METRICS])
+            return pd.DataFrame(
+                columns=["recipe", "kind", "part", "images", "folds", "seeds", *METRICS]
+            )
         compared = comparison_info(read, results)
         others = [row for table in compared.tables for row in table.others] if compared else []
-        every = {"part": results.part, "images": results.images}
+        every = {"part": results.part, "images": results.images, "folds": results.folds}
         method: dict[str, Any] = {"recipe": METHOD, "kind": METHOD, **every}
         listed = [method | {"seeds": len(results.seeds)} | _metrics(results.overall)]
         for row in others:

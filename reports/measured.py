@@ -1,0 +1,144 @@
+"""The predictions whose metrics a report states, and the intervals of these metrics."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from reports.estimates import LEVEL
+from thyroid.evaluate.bootstrap import Interval, bootstrap
+from thyroid.evaluate.metrics import Floats, Ints
+from thyroid.evaluate.training_luck import overlap
+from thyroid.run_files.predictions_csv import Predictions
+
+Metrics = Callable[[Floats, Floats], dict[str, Floats]]
+"""Probabilities (N, C) and weights (N, B) to values (..., B) by name."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Measured:
+    """One recipe's predictions of N images of C classes.
+
+    With K folds, the test images' predictions are those of the ensemble of all networks; images
+    outside of the test part are predicted out of fold.
+    """
+
+    labels: Ints
+    """(N,)"""
+    patients: npt.NDArray[np.str_]
+    """(N,)"""
+    is_cross: npt.NDArray[np.bool_]
+    """(N,)"""
+    stated: Floats
+    """(S, N, C): metrics are means over S seeds; (1, N, C) of an ensemble."""
+    networks: Floats | None
+    """(K, S, N, C): the members of an ensemble; None: it is none, or they are not known."""
+    folds: int
+    """K where images are predicted out of fold; else 1."""
+    seeds: list[int]
+    """Seeds of `stated`; of `networks`, if there are any."""
+
+    @property
+    def named(self) -> Ints:
+        """Classes that are named, (S, N), or (1, N) by an ensemble."""
+        classes: Ints = self.stated.argmax(axis=-1)
+        return classes
+
+    def among(self, chosen: npt.NDArray[np.bool_]) -> Measured:
+        """The same of some of the images, (N,)."""
+        return dataclasses.replace(
+            self,
+            labels=self.labels[chosen],
+            patients=self.patients[chosen],
+            is_cross=self.is_cross[chosen],
+            stated=self.stated[:, chosen],
+            networks=None if self.networks is None else self.networks[:, :, chosen],
+        )
+
+    def intervals(
+        self,
+        metrics: Metrics,
+        *,
+        resamples: int,
+        pivotal: Collection[str] = (),
+        single: bool = False,
+    ) -> dict[str, Interval]:
+        """Values with intervals over patients and seeds and, with folds, over training sets.
+
+        Parameters
+        ----------
+        pivotal : see `bootstrap`
+        single : measure the mean of single networks in place of their ensemble
+        """
+        rows = self.stated[:, None] if self.networks is None else self.networks
+
+        def by_row(weights: Floats) -> dict[str, Floats]:
+            found = [[metrics(p, weights) for p in row] for row in rows]
+            return {
+                name: np.stack([np.mean([m[name] for m in row], axis=0) for row in found])
+                for name in found[0][0]
+            }
+
+        def of_ensemble(weights: Floats) -> Mapping[str, Floats]:
+            return {name: v[None] for name, v in metrics(self.stated[0], weights).items()}
+
+        return bootstrap(
+            by_row,
+            self.patients,
+            resamples=resamples,
+            level=LEVEL,
+            pivotal=pivotal,
+            folds=self.folds,
+            shared=None if self.networks is None else overlap(len(self.networks)),
+            ensemble=None if single or self.networks is None else of_ensemble,
+        )
+
+
+def measured(
+    part: str,
+    folds: int,
+    by_seed: Mapping[int, Predictions],
+    networks: Mapping[tuple[int, int], Predictions],
+) -> Measured:
+    """Put together the predictions of a recipe.
+
+    Parameters
+    ----------
+    part : test or validation
+    folds : of the run
+    by_seed : of the part
+    networks : of the test part, by seed and fold
+    """
+    first = next(iter(by_seed.values()))
+    stated = np.stack([p.probabilities for p in by_seed.values()])
+    tested = part == "test" and folds > 1
+    members = in_folds(networks, whole_seeds(networks, folds), folds) if tested else None
+    return Measured(
+        labels=first.labels,
+        patients=first.images["patient_id"].to_numpy(dtype=str),
+        is_cross=first.is_cross,
+        stated=stated.mean(axis=0, keepdims=True) if tested else stated,
+        networks=members,
+        folds=1 if tested else folds,
+        seeds=list(by_seed) if members is None else whole_seeds(networks, folds),
+    )
+
+
+def whole_seeds(networks: Mapping[tuple[int, int], Predictions], folds: int) -> list[int]:
+    """Seeds of which every fold has a network."""
+    seeds = sorted({seed for seed, _ in networks})
+    return [s for s in seeds if all((s, fold) in networks for fold in range(folds))]
+
+
+def in_folds(
+    networks: Mapping[tuple[int, int], Predictions], seeds: list[int], folds: int
+) -> Floats | None:
+    """Probabilities (K, S, N, C); None without a seed."""
+    if not seeds:
+        return None
+    every = [[networks[s, fold].probabilities for s in seeds] for fold in range(folds)]
+    return np.stack([np.stack(row) for row in every])
