@@ -47,8 +47,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "precision": {"machine", "networks", "recipe"},
     "model": GROUND
     | {"__version__", "configuration", "data", "evaluate", "network_input", "networks"}
-    | {"pipeline", "recipe"}
-    | {"run_files", "storage", "views"},
+    | {"recipe", "run_files", "views"},
     "runs": RECIPES
     | {"__version__", "data", "evaluate", "execution", "machine", "network_input", "networks"}
     | {"progress", "run_files", "space", "stages", "storage"},

@@ -1,4 +1,4 @@
-"""What an exported model says: how well calibrated it is, what its gate tells, how fast it answers.
+"""Exported models are tried: their calibration, their gate and their speed.
 
 Two phantoms of 60 images per class and 20 per cross are learned in five folds, 40 epochs, and each
 model is tried on 1,000 images of external centres and on the other phantom's images. None of these
@@ -53,9 +53,9 @@ class Tried:
     external_labels: np.ndarray
     own_kind: Answers
     own_labels: np.ndarray
-    """Of the other phantom: other patients of the same centres."""
+    """The other phantom's: other patients of the same centres."""
     others: dict[str, Answers]
-    """Of pictures of other kinds."""
+    """Pictures of other kinds, by kind."""
 
 
 def simulated(name: str, preset: str, per_class: int, per_cross: int, seed: int) -> Dataset:

@@ -59,6 +59,7 @@ STAGES: dict[str, Callable[[Recipe, str, int], Stage]] = {
     "classifier": lambda *about: pipeline.classifier(*about)[-1],
     "quality": pipeline.quality,
     "prediction": lambda *about: pipeline.prediction(*about, "validation"),
+    "distances": pipeline.distances,
 }
 
 

@@ -23,7 +23,7 @@ LEVEL = 0.99
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Gate:
-    """What a model needs to tell unlike images."""
+    """The training images of each network, and the limit of distances from them."""
 
     references: tuple[FeatureReference, ...]
     """One for each network."""

@@ -28,7 +28,7 @@ class NetworkFeatures:
     """Content of features.safetensors."""
 
     reference: FeatureReference
-    """Of the network's training images."""
+    """The network's training images."""
     held_out: Floats
     """(N,) distances of its validation images, in the order of the data set."""
 
