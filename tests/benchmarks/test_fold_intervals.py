@@ -21,7 +21,7 @@ from scipy.stats import t as student
 
 from tests.evaluate import known_truth as recipes
 from tests.evaluate.known_truth import CLASSES, WORSE, Population, Setting, Trained
-from thyroid.evaluate import paired
+from thyroid.evaluate.bootstrap import draw
 from thyroid.evaluate.metrics import Floats, Ints, macro_f1
 from thyroid.evaluate.paired import Difference, macro_f1_difference
 from thyroid.evaluate.pooled import Estimate, pooled_difference, pooled_macro_f1
@@ -51,14 +51,14 @@ def remembered(
     """Draw as `drawn` does, but each draw of a seed only once: they take half of the time."""
     known: dict[object, tuple[Floats, object]] = {}
 
-    def draw(rng: np.random.Generator, n: int, resamples: int) -> Floats:
+    def once(rng: np.random.Generator, n: int, resamples: int) -> Floats:
         key = (str(rng.bit_generator.state), n, resamples)
         if key not in known:
             known[key] = (drawn(rng, n, resamples), rng.bit_generator.state)
         found, rng.bit_generator.state = known[key]  # type: ignore[assignment]
         return found
 
-    return draw
+    return once
 
 
 @contextmanager
@@ -68,7 +68,7 @@ def timed() -> Iterator[None]:
     print(f"\n{time.process_time() - began:.0f} s of processor time")
 
 
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(7200)
 def test_luck_of_training_sets_that_share_patients() -> None:
     """Measure q, on 3,000 test images that are the same for all training sets."""
     print("\n| recipe | folds | s, between folds | SD of the mean over folds | q | `overlap` |")
@@ -113,7 +113,7 @@ OUT_OF_FOLD = {
 }
 
 
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(7200)
 def test_out_of_fold_intervals() -> None:
     """Compare patients alone, widened, and Nadeau & Bengio's t over folds."""
     columns = ["patients alone", "widened (chosen)", "t over folds (Nadeau & Bengio)"]
@@ -166,6 +166,7 @@ TEST_SET: dict[str, tuple[int, Setting]] = {
     "random features, 3 seeds": (100, replace(FEATURES, seeds=3)),
     "quadratic, 20 test patients per class": (200, replace(QUADRATIC, test_patients=20)),
     "quadratic, 300 test patients per class": (200, replace(QUADRATIC, test_patients=300)),
+    "quadratic, 1,500 test patients per class": (150, replace(QUADRATIC, test_patients=1500)),
     "random features, 300 test patients per class": (200, replace(FEATURES, test_patients=300)),
     "linear, 600 patients per class": (60, replace(LINEAR, patients=600)),
     "quadratic, unequal, 1-5 images": (200, replace(QUADRATIC, population=UNEQUAL)),
@@ -222,12 +223,12 @@ def truth(setting: Setting, repetitions: int) -> tuple[float, float]:
     return float(np.mean(single)), float(np.mean(together))
 
 
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(7200)
 def test_intervals_of_a_test_set(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compare what is added to patients' variation, for single networks and their ensembles."""
     print("\n| setting | truth: networks, ensembles | " + " | ".join(CANDIDATES.values()) + " |")
     print("|---" * (2 + len(CANDIDATES)) + "|")
-    monkeypatch.setattr(paired, "draw", remembered(paired.draw))
+    monkeypatch.setattr("thyroid.evaluate.paired.draw", remembered(draw))
     held = {}
     with timed():
         for name, (repetitions, setting) in TEST_SET.items():

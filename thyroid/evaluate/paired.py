@@ -10,8 +10,9 @@ stretch; with variation of patients only, in 98 %. One seed has no deviation: th
 covers the variation of patients only.
 
 Folds are no seeds: their training sets share patients, and the difference of two recipes contains
-the luck of training sets. `training_luck` says how that enters; in the simulations there, with five
-folds and equal recipes, COVERAGE
+the luck of training sets. `training_luck` says how that enters, and how often intervals of equal
+recipes hold zero then: 91 to 98 % out of fold, 92 to 99 % on a test set, 93 to 97 % for ensembles
+(tests/benchmarks/test_fold_intervals.py).
 
 The stretch grows with the level. When several comparisons are corrected for one another, p-values
 far below 0.05 decide. These come from inverting the interval: with five seeds of large variation
