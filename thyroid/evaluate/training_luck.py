@@ -28,7 +28,7 @@ from one data set, takes that of single networks and held in 93 to 97 %.
 their training sets. Resampling patients with predictions fixed gives too small a variance. The
 factor that it lacks was 1.2 to 1.7 with two folds, 1.1 to 1.5 with three and 1.0 to 1.4 with five
 or ten (1.5 with several images per patient, 1.7 for nearest neighbours, up to 1.9 for trees of
-three seeds; none with 600 patients per class). It gets
+three seeds; none for a linear discriminant of 600 patients per class). It gets
 1 + n_validation / n_training = K / (K - 1): `widening`. Differences of equal recipes then held zero
 in 91 to 98 % of cases, on average in 95.7 %; without it in 87 to 98 %, and Nadeau & Bengio's t over
 folds in 92 to 100 % with intervals 1.5 to 8 times as wide.
