@@ -35,7 +35,7 @@ class Pair:
     is_cross: npt.NDArray[np.bool_]
     """(N,)"""
     probabilities: tuple[Floats, Floats]
-    """Of the first and of the second recipe: (S, N, C), or (K, S, N, C) of test images."""
+    """The first recipe's and the second's: (S, N, C), or (K, S, N, C) of test images."""
 
     @property
     def networks(self) -> int:

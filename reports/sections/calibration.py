@@ -14,7 +14,7 @@ from reports.run import Run
 from thyroid.evaluate.bootstrap import bootstrap
 from thyroid.evaluate.conformal import conformal_set, conformal_threshold
 from thyroid.evaluate.metrics import Floats, Ints, calibration_error, log_loss, reliability
-from thyroid.evaluate.temperature import fit_temperature, tempered
+from thyroid.evaluate.temperature import ensemble_temperature, fit_temperature, tempered
 
 CREDIBLE_LEVEL = 0.95
 """Share of images whose class a credible set shall hold."""
@@ -22,7 +22,7 @@ CREDIBLE_LEVEL = 0.95
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrationErrors:
-    """Errors of the probabilities, mean over seeds."""
+    """Errors of the probabilities, of an ensemble or mean over seeds."""
 
     name: str
     """trained | tempered"""
@@ -34,7 +34,9 @@ class CalibrationErrors:
 
 @dataclass(frozen=True, kw_only=True)
 class ReliabilityBin:
-    """The answers that were stated with a probability of `low` to `high`, all seeds together."""
+    """The answers that were stated with a probability of `low` to `high`, of an ensemble or of all
+    seeds together.
+    """
 
     low: float
     high: float
@@ -47,7 +49,9 @@ class ReliabilityBin:
 
 @dataclass(frozen=True, kw_only=True)
 class CredibleSets:
-    """Conformal sets of credible classes, as shares of the images, mean over seeds."""
+    """Conformal sets of credible classes, as shares of the images, of an ensemble or mean over
+    seeds.
+    """
 
     level: float
     """Share of the images whose class a set shall hold."""
@@ -62,9 +66,10 @@ class CredibleSets:
 
 @dataclass(frozen=True, kw_only=True)
 class SeedCalibration:
-    """Fitted on the validation images of one seed."""
+    """Fitted on the validation images of one seed; of an ensemble on out-of-fold predictions."""
 
-    seed: int
+    seed: int | None
+    """None: the ensemble's."""
     temperature: float
     threshold: float
     """1 - least probability of a credible class."""
@@ -84,9 +89,14 @@ class MeasuredCalibration(Calibration):
     resamples: int
     validation_images: int
     images: int
-    seeds: int
+    ensemble: bool
+    """True: of the ensemble of all networks, as an exported model has it."""
+    networks: int
+    """Members of the ensemble; else networks of which the mean is shown."""
     temperature: dict[str, float]
     """mean, low and high over seeds; above one, probabilities were too bold."""
+    fitted_temperature: float | None
+    """Temperature of the out-of-fold predictions, from which the ensemble's is estimated."""
     rows: list[CalibrationErrors]
     """Errors of the probabilities as trained, and after temperature scaling."""
     curves: dict[str, list[ReliabilityBin]]
@@ -98,26 +108,37 @@ class MeasuredCalibration(Calibration):
 
 
 def calibration_info(run: Run) -> Calibration | None:
-    """Calibration of the seeds with both parts predicted; None where there is no such seed."""
+    """Calibration of the seeds with both parts predicted; None where there is no such seed.
+
+    Networks of several folds are calibrated as the ensemble that an export makes of them.
+    """
     validation, test = run.predictions["validation"], run.predictions["test"]
     if not test:
         return Calibration(state="no_test") if validation else None
     seeds = [seed for seed in test if seed in validation]
     if not seeds:
         return None
-    first = test[seeds[0]]
+    first, ensemble = test[seeds[0]], run.folds > 1
     labels, patients = first.labels, first.images["patient_id"].to_numpy(dtype=str)
     known = validation[seeds[0]].labels
-    temperatures, thresholds, scaled, sets = [], [], [], []
-    for seed in seeds:
-        fitted_on = validation[seed].probabilities
-        temperature = fit_temperature(known, fitted_on)
-        threshold = conformal_threshold(known, tempered(fitted_on, temperature), CREDIBLE_LEVEL)
-        temperatures.append(temperature)
+    pairs = [(validation[seed].probabilities, test[seed].probabilities) for seed in seeds]
+    if ensemble:
+        pairs = [(np.mean([p for p, _ in pairs], axis=0), np.mean([p for _, p in pairs], axis=0))]
+    fitted, temperatures, thresholds, scaled, sets = [], [], [], [], []
+    for fitted_on, tested in pairs:
+        fitted.append(fit_temperature(known, fitted_on))
+        threshold = conformal_threshold(known, tempered(fitted_on, fitted[-1]), CREDIBLE_LEVEL)
+        members = run.folds * len(seeds)
+        temperatures.append(
+            ensemble_temperature(fitted[-1], averaged=len(seeds), members=members)
+            if ensemble
+            else fitted[-1]
+        )
         thresholds.append(threshold)
-        scaled.append(tempered(test[seed].probabilities, temperature))
+        scaled.append(tempered(tested, temperatures[-1]))
         sets.append(conformal_set(scaled[-1], threshold))
-    ways = {"trained": [test[seed].probabilities for seed in seeds], "tempered": scaled}
+    ways = {"trained": [tested for _, tested in pairs], "tempered": scaled}
+    named: list[int | None] = [None] if ensemble else [*seeds]
     rows = [_errors(name, labels, p, patients) for name, p in ways.items()]
     found = _sets(labels, np.stack(sets), patients)
     return MeasuredCalibration(
@@ -126,18 +147,20 @@ def calibration_info(run: Run) -> Calibration | None:
         resamples=RESAMPLES,
         validation_images=len(known),
         images=len(labels),
-        seeds=len(seeds),
+        ensemble=ensemble,
+        networks=run.folds * len(seeds),
         temperature={
             "mean": rounded(np.mean(temperatures)),
             "low": rounded(min(temperatures)),
             "high": rounded(max(temperatures)),
         },
+        fitted_temperature=rounded(fitted[0]) if ensemble else None,
         rows=rows,
         curves={name: _curve(labels, p) for name, p in ways.items()},
         sets=CredibleSets(level=CREDIBLE_LEVEL, **found),
         by_seed=[
             SeedCalibration(seed=seed, temperature=rounded(t), threshold=rounded(min(q, 1.0)))
-            for seed, t, q in zip(seeds, temperatures, thresholds, strict=True)
+            for seed, t, q in zip(named, temperatures, thresholds, strict=True)
         ],
         flat_intervals=has_flat_interval(
             [*(e for row in rows for e in (row.ece, row.log_loss)), *found.values()]

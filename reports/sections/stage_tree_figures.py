@@ -14,6 +14,8 @@ from reports.svg import Axis
 
 WIDTH = 920
 LEFT, RIGHT, TOP, BOTTOM = 108, 136, 42, 8
+MOST_RIGHT = 260
+"""Room for the users' names beside the last stages, where they are long."""
 LEFT_OF_FOLDS = 172
 """Room for names that have a fold."""
 GENERATORS, POOL, GAP = 172, 34, 12
@@ -39,13 +41,16 @@ def tree_chart(tree: StageTree) -> Markup:
     """
     boxes = tree.boxes
     left = LEFT if all(box.fold is None for box in boxes) else LEFT_OF_FOLDS
-    columns = _columns(boxes, left)
+    followed = {box.follows for box in boxes}
+    last = [box for place, box in enumerate(boxes) if place not in followed]
+    longest = max(svg.width(_beside(box)) for box in last)
+    right = WIDTH - min(max(RIGHT, longest + 10), MOST_RIGHT)
+    columns = _columns(boxes, left, right)
     ends = _ends(boxes, columns)
     height = TOP + ROW * tree.rows + BOTTOM
     parts = _headings(columns, height)
-    parts += _fold_lines(boxes)
+    parts += _fold_lines(boxes, right)
     parts += _root_names(boxes, left)
-    followed = {box.follows for box in boxes}
     for place, box in enumerate(boxes):
         start, end = ends[place]
         middle = TOP + ROW * (box.row + box.rows / 2)
@@ -54,8 +59,7 @@ def tree_chart(tree: StageTree) -> Markup:
             parts.append(svg.line(before, round(middle, 1), start, round(middle, 1), "axis"))
         parts.append(_box(box, start, end))
         if place not in followed:
-            beside = _more(box.hidden) if box.hidden else _users(box, most=1)
-            parts.append(svg.text(end + 5, middle + 4, beside, "start"))
+            parts.append(svg.text(end + 5, middle + 4, _beside(box), "start"))
         elif box.hidden:
             foot = TOP + ROW * (box.row + box.rows) - 5
             parts.append(svg.text(end + 5, foot, _more(box.hidden), "start", "note"))
@@ -70,7 +74,12 @@ def tree_chart(tree: StageTree) -> Markup:
     return svg.picture(parts, alt, height, WIDTH)
 
 
-def _columns(boxes: list[Box], left: float) -> dict[str, Axis]:
+def _beside(box: Box) -> str:
+    """The words beside a stage that nothing follows."""
+    return _more(box.hidden) if box.hidden else _users(box, most=1)
+
+
+def _columns(boxes: list[Box], left: float, right: float) -> dict[str, Axis]:
     """Epochs of generators, the pool and epochs of classifiers, across; those that there are."""
     in_column = [_column(place, boxes) for place in range(len(boxes))]
     widths = {"generator": GENERATORS, "pool": POOL}
@@ -80,7 +89,7 @@ def _columns(boxes: list[Box], left: float) -> dict[str, Axis]:
         if name not in in_column:
             continue
         last = [_span(b)[1] for b, column in zip(boxes, in_column, strict=True) if column == name]
-        end = min(start + widths.get(name, WIDTH), WIDTH - RIGHT)
+        end = min(start + widths.get(name, WIDTH), right)
         columns[name] = Axis(low=0.0, high=max(last), start=start, end=end)
         start = end + GAP
     return columns
@@ -131,11 +140,11 @@ def _headings(columns: dict[str, Axis], height: float) -> list[Markup]:
     return parts
 
 
-def _fold_lines(boxes: list[Box]) -> list[Markup]:
+def _fold_lines(boxes: list[Box], right: float) -> list[Markup]:
     """A line above the first tree of each fold but the first."""
     roots = [box for box in boxes if box.follows is None]
     return [
-        svg.line(0, TOP + ROW * box.row - 0.5, WIDTH - RIGHT, TOP + ROW * box.row - 0.5, "grid")
+        svg.line(0, TOP + ROW * box.row - 0.5, right, TOP + ROW * box.row - 0.5, "grid")
         for above, box in itertools.pairwise(roots)
         if box.fold != above.fold
     ]

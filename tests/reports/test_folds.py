@@ -4,6 +4,7 @@ import functools
 import importlib
 import itertools
 import json
+import re
 import shlex
 from dataclasses import replace
 
@@ -14,6 +15,7 @@ from sklearn.metrics import f1_score
 
 from reports.report import report_info, write_report
 from reports.run import read_run
+from reports.sections.calibration import calibration_info
 from reports.sections.data import data_info
 from reports.sections.provenance import command, training_command
 from reports.sections.results import results_info
@@ -27,7 +29,9 @@ from tests.reports.test_comparison import shown
 from tests.reports.test_report import read
 from thyroid.cli import main
 from thyroid.errors import InputError
+from thyroid.evaluate.metrics import calibration_error
 from thyroid.evaluate.paired import macro_f1_difference
+from thyroid.evaluate.temperature import ensemble_temperature, fit_temperature, tempered
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +142,7 @@ def test_the_page_says_which_figure_is_whose(compared):
     text = shown(html)
     single = np.mean([macro(p.labels, p.probabilities) for p in content.networks.values()])
     ensemble = info["results"]["overall"]["macro_f1"]["value"]
-    assert "5 networks were trained, with 1 seed in each of 5 folds of the patients" in text
+    assert "5 networks of each recipe were trained, with 1 seed in each of 5 folds of the" in text
     assert "each network learned from the other folds and was validated on the patients of its" in (
         text
     )
@@ -291,6 +295,26 @@ def test_a_row_whose_networks_are_not_all_there_is_not_done(tmp_path, dataset):
 # Figures and the rest
 
 
+def test_the_ensemble_is_calibrated_as_an_exported_model_is(content):
+    info = calibration_info(content)
+    assert (info.ensemble, info.networks, info.validation_images) == (True, 10, 144)
+    held_out = content.predictions["validation"]
+    known = held_out[0].labels
+    fitted_on = (held_out[0].probabilities + held_out[1].probabilities) / 2
+    fitted = fit_temperature(known, fitted_on)
+    temperature = ensemble_temperature(fitted, averaged=2, members=10)
+    assert info.fitted_temperature == pytest.approx(fitted)
+    assert info.temperature["mean"] == pytest.approx(temperature)
+    assert temperature < fitted
+    networks = content.networks.values()
+    tested = np.mean([p.probabilities for p in networks], axis=0)
+    labels = content.networks[0, 0].labels
+    once = np.ones((len(labels), 1))
+    for row, p in zip(info.rows, (tested, tempered(tested, temperature)), strict=True):
+        assert row.ece.value == pytest.approx(calibration_error(labels, p, once)[0])
+    assert [row.seed for row in info.by_seed] == [None]
+
+
 def test_cases_are_of_the_first_network(compared):
     content, html, info = compared
     cases = info["cases"]
@@ -330,6 +354,9 @@ def test_trees_are_grouped_by_fold():
             assert tree.boxes[box.follows].fold == box.fold
     chart = tree_chart(tree)
     assert "classifier, fold 4, seed 0" in chart
+    long = replace(tree.boxes[-1], users=["lenet5, seed 0, fold 4, without synthetic images"])
+    wide = tree_chart(replace(tree, boxes=[*tree.boxes[:-1], long]))
+    assert min(map(float, re.findall(r'<text class="tick" x="([.\d]+)" [^>]*>lenet5', wide))) < 700
     assert (tree.folds, tree.alone) == (5, None)
 
 
