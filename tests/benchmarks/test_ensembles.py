@@ -81,7 +81,7 @@ def tried() -> list[Tried]:
     for own, other in (phantoms, phantoms[::-1]):
         run, folder = PLACE / f"run-{own.folder.name}", PLACE / f"model-{own.folder.name}"
         recipe = override(Recipe(), CHANGES)
-        thyroid.train(own, run, recipe, folds=5, test_set=external, store=PLACE / "store")
+        thyroid.train(own, run, recipe, folds=5, test_set=external.folder, store=PLACE / "store")
         if not folder.exists():
             thyroid.export(run, folder, onnx=True)
         model = read_model(folder)
