@@ -83,15 +83,22 @@ def test_with_shuffled_labels_nothing_is_learned_and_the_report_says_so(
 def test_no_network_learns_shuffled_labels(
     name: str, tmp_path: Path, measured: Callable[..., None]
 ) -> None:
-    """And each of them learns the true ones."""
+    """And each of them learns the true ones.
+
+    Where nothing is learned the p-value is any number, below 0.05 once in twenty, so that figures
+    are compared with chance instead: on 36 images they vary by 0.08.
+    """
     toy = write_toy(tmp_path / "toy", images=180)
     width = None if name == "googlenet_small" else 4
     more = {"schedule__constant_epochs": 8, "optimiser__learning_rate": 0.003}
     recipe = toy_recipe(network__name=name, network__width=width, **more)
     true, _ = reported(toy, recipe, tmp_path / "true")
     false, _ = reported(shuffled(toy, tmp_path / "shuffled"), recipe, tmp_path / "false")
-    measured(f"p, {name}", true["results"]["chance"]["p_value"], below=0.05)
-    measured(f"p, shuffled, {name}", false["results"]["chance"]["p_value"], above=0.05)
+    for labels, info in (("true", true), ("shuffled", false)):
+        chance = info["results"]["chance"]["macro_f1"]
+        above_chance = info["results"]["overall"]["macro_f1"]["value"] - chance
+        limit = {"above": 0.25} if labels == "true" else {"below": 0.25}
+        measured(f"macro-F1 above chance, {labels} labels, {name}", above_chance, **limit)
     assert true["verdict"]["learned"]
     assert not false["verdict"]["learned"]
 

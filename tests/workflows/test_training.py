@@ -73,11 +73,11 @@ def test_a_dry_run_shows_the_recipe_and_what_is_to_do_and_writes_nothing(
     told = capsys.readouterr().out
     assert '"size": 32' in told
     assert "auto" not in told
-    assert len(re.findall(r"^[0-9a-f]{8}  \w+ +to do", told, re.M)) == 7
+    assert len(re.findall(r"^[0-9a-f]{8}  \w+ +to do", told, re.M)) == 8
     assert not (tmp_path / "run").exists()
     assert main(command) == 0
     assert main([*command, "--dry-run"]) == 0
-    assert len(re.findall(r"in the store", capsys.readouterr().out)) == 7
+    assert len(re.findall(r"in the store", capsys.readouterr().out)) == 8
 
 
 def test_a_run_folder_takes_no_other_run(
