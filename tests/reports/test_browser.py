@@ -72,8 +72,10 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     made.add_synthetic(full, dataset)
     made.add_objectives(full, "macro_f1", "cross_recall", "compute", raced=3)
     made.add_stages(full, trials=24, segments=6, found=("dcgan",))
-    compared = made.make_run(folder / "compared", dataset, seeds=range(5))
-    made.add_comparison(made.add_cross_phase(compared, dataset), dataset)
+    compared = made.make_run(folder / "compared", dataset, seeds=(0,), folds=5)
+    made.add_synthetic(made.add_cross_phase(compared, dataset), dataset)
+    made.add_comparison(compared, dataset)
+    made.add_stages(compared, trials=1, folds=5)
     begun = made.make_run(folder / "begun", dataset)
     for name in ("trials.csv", "metrics.jsonl", "split.csv"):
         (begun / name).unlink()
