@@ -149,7 +149,7 @@ def test_temperature_and_threshold_are_those_of_out_of_fold_predictions(
     measured("most temperature", T, below=10)
     assert loss(T) <= min(loss(0.97 * T), loss(T / 0.97))
     # Held-out predictions are the mean of two networks, the model's of four
-    expected = T * (1 - 0.13 * 3 / 4) / (1 - 0.13 / 2)
+    expected = T * (1 - 0.12 * 3 / 4) / (1 - 0.12 / 2)
     assert calibration["temperature"] == pytest.approx(expected)
 
     # The ceil((n + 1) level)-th smallest score 1 - p_label (Sadinle et al. 2019); none: all classes

@@ -192,9 +192,8 @@ def test_the_gate_tells_other_pictures_from_scintigrams(tried: list[Tried]) -> N
 @pytest.fixture
 def scan(tmp_path: Path) -> Path:
     preset = PRESETS["thyroid7-external"]
-    (image,) = simulate(
-        preset, addresses(preset, images_per_class=1, images_per_cross=0)[:1], seed=EXTERNAL_SEED
-    )
+    first = addresses(preset, images_per_class=1, images_per_cross=0)[:1]
+    (image,) = simulate(preset, first, seed=EXTERNAL_SEED, posterior=True)
     nm_object(image).save_as(tmp_path / "scan.dcm", enforce_file_format=True)
     return tmp_path / "scan.dcm"
 
