@@ -477,7 +477,7 @@ def folded_run(tmp_path, dataset) -> Path:
 
 @pytest.fixture
 def shared_run(tmp_path, dataset) -> Path:
-    """A search with three objectives, a seed race, the stages that it computed, and its costs."""
+    """A search with three objectives, a final race, the stages that it computed, and its costs."""
     run = make_run(tmp_path / "run4", dataset)
     add_objectives(run, "macro_f1", "cross_recall", "compute", raced=3)
     add_costs(run, time_hours=2.0, gpu_hours=4.375, ended="gpu_hours")
