@@ -13,6 +13,7 @@ from reports.estimates import LEVEL
 from thyroid.evaluate.bootstrap import Interval, bootstrap
 from thyroid.evaluate.metrics import Floats, Ints
 from thyroid.evaluate.training_luck import overlap
+from thyroid.run_files.network import Network
 from thyroid.run_files.predictions_csv import Predictions
 
 Metrics = Callable[[Floats, Floats], dict[str, Floats]]
@@ -102,7 +103,7 @@ def measured(
     part: str,
     folds: int,
     by_seed: Mapping[int, Predictions],
-    networks: Mapping[tuple[int, int], Predictions],
+    networks: Mapping[Network, Predictions],
 ) -> Measured:
     """Put together the predictions of a recipe.
 
@@ -128,17 +129,17 @@ def measured(
     )
 
 
-def whole_seeds(networks: Mapping[tuple[int, int], Predictions], folds: int) -> list[int]:
+def whole_seeds(networks: Mapping[Network, Predictions], folds: int) -> list[int]:
     """Seeds of which every fold has a network."""
     seeds = sorted({seed for seed, _ in networks})
-    return [s for s in seeds if all((s, fold) in networks for fold in range(folds))]
+    return [s for s in seeds if all(Network(s, fold) in networks for fold in range(folds))]
 
 
 def in_folds(
-    networks: Mapping[tuple[int, int], Predictions], seeds: list[int], folds: int
+    networks: Mapping[Network, Predictions], seeds: list[int], folds: int
 ) -> Floats | None:
     """Probabilities (K, S, N, C); None without a seed."""
     if not seeds:
         return None
-    every = [[networks[s, fold].probabilities for s in seeds] for fold in range(folds)]
+    every = [[networks[Network(s, fold)].probabilities for s in seeds] for fold in range(folds)]
     return np.stack([np.stack(row) for row in every])

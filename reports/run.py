@@ -20,6 +20,7 @@ from thyroid.run_files.metrics_jsonl import (
     SynthesisedGroup,
     read_metrics,
 )
+from thyroid.run_files.network import Network
 from thyroid.run_files.predictions_csv import (
     NETWORKS,
     Predictions,
@@ -35,7 +36,7 @@ from thyroid.run_files.trials_csv import Trial, read_trials
 from thyroid.run_files.usage_json import Usage, read_usage
 
 T = TypeVar("T")
-ByNetwork = dict[tuple[int, int], Predictions]
+ByNetwork = dict[Network, Predictions]
 """Seed and fold of a network -> its predictions of the test images."""
 
 
@@ -103,7 +104,7 @@ class Run:
     @property
     def folds(self) -> int:
         """Number of folds; 1: one split, as all runs of earlier versions have."""
-        folds = self.config.get("folds")
+        folds = self.config.get("recipe", {}).get("split", {}).get("folds")
         return folds if isinstance(folds, int) and folds > 1 else 1
 
     @property

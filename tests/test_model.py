@@ -33,6 +33,7 @@ from thyroid.model.gate import gate_of
 from thyroid.model.model_folder import Model, member_files, read_model
 from thyroid.networks.build import build
 from thyroid.recipe import InputConfig, NetworkConfig
+from thyroid.run_files.network import Network
 from thyroid.run_files.predictions_csv import Predictions, read_predictions
 from thyroid.stages.checkpoint import load_model
 from thyroid.stages.compute import start
@@ -100,7 +101,7 @@ def test_the_folder_says_what_it_is(run: Path, exported: Path, data: Path) -> No
     assert [(member["fold"], member["seed"]) for member in card["members"]] == list(NETWORKS)
     for member in card["members"]:
         fold, seed = member["fold"], member["seed"]
-        stored = [exported / name for name in member_files(fold, seed)]
+        stored = [exported / name for name in member_files(Network(seed, fold))]
         source = run / "model" / f"fold{fold}-seed{seed}"
         assert stored[0].read_bytes() == (source / "model.safetensors").read_bytes()
         assert stored[1].read_bytes() == (source / "features.safetensors").read_bytes()
@@ -149,7 +150,7 @@ def test_temperature_and_threshold_are_those_of_out_of_fold_predictions(
     measured("most temperature", T, below=10)
     assert loss(T) <= min(loss(0.97 * T), loss(T / 0.97))
     # Held-out predictions are the mean of two networks, the model's of four
-    expected = T * (1 - 0.12 * 3 / 4) / (1 - 0.12 / 2)
+    expected = T * (1 - 0.10 * 3 / 4) / (1 - 0.10 / 2)
     assert calibration["temperature"] == pytest.approx(expected)
 
     # The ceil((n + 1) level)-th smallest score 1 - p_label (Sadinle et al. 2019); none: all classes
@@ -389,7 +390,7 @@ def test_a_model_of_one_network_from_before_there_were_several_is_read(
     older, card = tmp_path / "older", card_of(exported)
     older.mkdir()
     first = card["members"][0]
-    shutil.copyfile(exported / member_files(0, 0)[0], older / "model.safetensors")
+    shutil.copyfile(exported / member_files(Network(0, 0))[0], older / "model.safetensors")
     for name in ("members", "gate", "views"):
         del card[name]
     card |= {"format_version": 1, "seed": 0, "weights_sha256": first["weights_sha256"]}
@@ -463,7 +464,7 @@ def test_a_damaged_model_is_told(
         return path.parents[1]
 
     members, missing = card_of(exported)["members"], altered("missing")
-    (missing / member_files(1, 1)[0]).unlink()
+    (missing / member_files(Network(1, 1))[0]).unlink()
     escaping = [members[0] | {"fold": "../fold0"}]
     for folder, sentence in [
         (tmp_path, "is no model, it has no model.json"),
@@ -477,8 +478,8 @@ def test_a_damaged_model_is_told(
             "not those of the network",
         ),
         (altered("unknown", network={"name": "resnet19"}), "is damaged"),
-        (damaged("weights", member_files(1, 0)[0]), "is damaged"),
-        (damaged("features", member_files(1, 0)[1]), "is damaged"),
+        (damaged("weights", member_files(Network(0, 1))[0]), "is damaged"),
+        (damaged("features", member_files(Network(0, 1))[1]), "is damaged"),
         (missing, "is damaged"),
         (altered("none", members=[]), "is damaged"),
         (altered("twice", members=members[:1] * 2), "is damaged"),

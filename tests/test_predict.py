@@ -25,6 +25,7 @@ from thyroid.evaluate.conformal import conformal_set
 from thyroid.evaluate.temperature import tempered
 from thyroid.files import sha256_of
 from thyroid.model.model_folder import member_files
+from thyroid.run_files.network import Network
 from thyroid.run_files.predictions_csv import Predictions, read_predictions
 
 TRAIN = [*RECIPE, "--seeds", "1"]
@@ -181,13 +182,13 @@ def test_agreement_is_the_share_of_networks_that_name_the_class(
 ) -> None:
     """A second member whose answers are the first's, with the first two classes exchanged."""
     model = with_threshold(place / "model", 1e-9, tmp_path / "model")
-    first, features = (model / name for name in member_files(0, 0))
-    second = model / member_files(1, 0)[0]
+    first, features = (model / name for name in member_files(Network(0, 0)))
+    second = model / member_files(Network(0, 1))[0]
     weights = load_file(first)
     for name in ("fc.weight", "fc.bias"):
         weights[name] = weights[name][[1, 0, 2]]
     save_file(weights, second)
-    shutil.copyfile(features, model / member_files(1, 0)[1])
+    shutil.copyfile(features, model / member_files(Network(0, 1))[1])
     card = json.loads((model / "model.json").read_text())
     other = card["members"][0] | {"fold": 1, "weights_sha256": sha256_of(second)}
     card["members"].append(other)

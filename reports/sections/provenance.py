@@ -116,8 +116,8 @@ def training_command(config: dict[str, Any], run: str) -> str:
 
 def folds(config: dict[str, Any]) -> object:
     """The value of `--folds`: a number or `centre`; None of a run of an earlier version."""
-    by = config.get("recipe", {}).get("split", {}).get("folds_by")
-    return "centre" if by == "centre" else config.get("folds")
+    split = config.get("recipe", {}).get("split", {})
+    return "centre" if split.get("folds_by") == "centre" else split.get("folds")
 
 
 def without_folder(value: Any) -> Any:

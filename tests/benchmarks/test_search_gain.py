@@ -34,8 +34,9 @@ from thyroid.execution.in_process import in_process, opened
 from thyroid.phantom.write_files import write_phantom
 from thyroid.precision import resolve_precision
 from thyroid.recipe import RECIPES, Recipe, override
+from thyroid.run_files.network import Network
 from thyroid.run_files.predictions_csv import ARTIFACT, ensemble, read_predictions
-from thyroid.runs.experiment import Experiment, Network, network_of
+from thyroid.runs.experiment import Experiment, network_of
 from thyroid.space import load_space
 from thyroid.stage import Stage
 from thyroid.storage.store import Store

@@ -20,6 +20,7 @@ from thyroid.run_files.metrics_jsonl import (
     read_metrics,
     write_metrics,
 )
+from thyroid.run_files.network import Network
 from thyroid.run_files.predictions_csv import (
     NETWORKS,
     Predictions,
@@ -130,7 +131,6 @@ def make_run(
             "schedule": {"warmup_epochs": 2, "constant_epochs": 6, "decay_epochs": 4},
         },
         "seeds": list(seeds),
-        **({"folds": folds} if folds > 1 else {}),  # as a run of an earlier version
         "search": {
             "space": "augmentation",
             "trials": trials,
@@ -188,7 +188,7 @@ def predict_in_folds(run: Path, dataset: Dataset, fold_of, seeds, rng) -> None:
         for fold in range(fold_of.max() + 1):
             held_out.append(guessed(rng, blank(fold_of == fold), 2.0))
             tested.append(guessed(rng, test, 2.0, difficult))
-            write_predictions(folder / NETWORKS / network_file(seed, fold), tested[-1])
+            write_predictions(folder / NETWORKS / network_file(Network(seed, fold)), tested[-1])
         write_predictions(folder / f"validation-seed{seed}.csv", out_of_fold(held_out))
         write_predictions(folder / f"test-seed{seed}.csv", ensemble(tested))
 
@@ -271,7 +271,9 @@ def add_synthetic(run: Path, dataset: Dataset, *, new_crosses=(), size=16, skill
     made = [*findings, *new_crosses]
 
     metrics = read_metrics(run)
-    for seed, fold in itertools.product(config["seeds"], range(config.get("folds", 1))):
+    for seed, fold in itertools.product(
+        config["seeds"], range(config["recipe"]["split"].get("folds", 1))
+    ):
         lines = [dcgan_epoch(rng, seed, epoch) for epoch in range(1, 11)]
         lines += [srgan_epoch(rng, seed, epoch) for epoch in range(1, 9)]
         for name in made:
@@ -382,7 +384,7 @@ def guess(run: Path, dataset: Dataset, folder: Path, rng, skill, part="") -> Non
         other = guessed(rng, own, np.where(own.is_cross, cross, single), difficult)
         tested.setdefault(seed, []).append(other)
         (folder / NETWORKS).mkdir(exist_ok=True)
-        write_predictions(folder / NETWORKS / network_file(seed, fold), other)
+        write_predictions(folder / NETWORKS / network_file(Network(seed, fold)), other)
     for path in sorted((run / "predictions").glob(f"{part}*.csv")):
         own = read_predictions(path, dataset.info.classes)
         seed = int(path.stem.rpartition("seed")[2])

@@ -387,7 +387,7 @@ def test_the_commands_repeat_the_folds(content, tmp_path, monkeypatch, kind, fol
     """They are parsed as they stand."""
     monkeypatch.chdir(tmp_path)
     config = json.loads(json.dumps(content.config))
-    config |= {"command": kind, "folds": folds}
+    config |= {"command": kind}
     config["recipe"]["split"] |= {"folds": folds, "folds_by": by}
     base = {"split": {"folds": folds, "folds_by": by, "fold": 0}, "input": {"size": 32}}
     config["search"] = {"space": "augmentation", "trials": 4, "first_folds": 2, "base": base}

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from thyroid.errors import InputError
-from thyroid.runs.experiment import Network, grid
+from thyroid.run_files.network import Network
+from thyroid.runs.experiment import grid
 from thyroid.tuning.held_out import HeldOut
 from thyroid.tuning.recipe_race import GIVEN, race
 from thyroid.tuning.search_config import SearchConfig
@@ -136,3 +137,14 @@ def test_among_equal_recipes_the_given_one_stays_in_most_races() -> None:
 def test_no_fold_is_refused() -> None:
     with pytest.raises(InputError, match="--first-folds is 0"):
         SearchConfig(first_folds=0)
+
+
+def test_a_recipe_that_cannot_be_trained_in_a_further_fold_has_dropped_out() -> None:
+    equal = Recipes({GIVEN: 0.8, 0: 0.8}, luck=0)
+
+    def failing_later(numbers: Sequence[int], networks: Sequence[Network]) -> dict[int, HeldOut]:
+        found = equal(numbers, networks)
+        return found if networks == LEVELS[0] else {n: p for n, p in found.items() if n == 0}
+
+    raced = race([GIVEN, 0], LEVELS, failing_later)
+    assert [(r.trial, r.state, r.folds) for r in raced] == [(0, "chosen", 3), (None, "dropped", 2)]

@@ -34,6 +34,7 @@ from thyroid.model.predict_files import OUTCOMES
 from thyroid.recipe import Recipe
 from thyroid.run_files import features_file
 from thyroid.run_files.config_json import not_understood, read_config
+from thyroid.run_files.network import Network
 from thyroid.run_files.predictions_csv import (
     Predictions,
     ensemble,
@@ -47,18 +48,6 @@ WEIGHTS = "model.safetensors"
 Members = Literal["best", "all"]
 
 
-@dataclass(frozen=True, kw_only=True, order=True)
-class Member:
-    """A network of a run."""
-
-    fold: int
-    seed: int
-
-    def folder(self, run: Path) -> Path:
-        """Return the folder of its files in the run."""
-        return run / "model" / f"fold{self.fold}-seed{self.seed}"
-
-
 @dataclass(frozen=True, kw_only=True)
 class Trained:
     """The networks of a finished run that become a model."""
@@ -70,7 +59,7 @@ class Trained:
     classes: tuple[str, ...]
     networks: int
     """Number of networks of the run."""
-    members: tuple[Member, ...]
+    members: tuple[Network, ...]
     held_out: Predictions
     """Predictions of images that a network was not trained on; with several seeds, the mean over
     the networks of those that the model has."""
@@ -93,9 +82,14 @@ class Trained:
         if not networks:
             return None
         try:
-            return ensemble([networks[member.seed, member.fold] for member in self.members])
+            return ensemble([networks[member] for member in self.members])
         except KeyError:
             raise not_finished(self.run) from None
+
+
+def folder_of(run: Path, network: Network) -> Path:
+    """Return the folder of a network's files in a run."""
+    return run / "model" / network.name
 
 
 def not_finished(run: Path) -> InputError:
@@ -124,9 +118,11 @@ def trained(run: Path, members: Members = "all") -> Trained:
         recipe = from_json(Recipe, config["recipe"])
     except (KeyError, TypeError, ValueError, InputError):
         raise not_understood(run) from None
-    every = [Member(fold=fold, seed=seed) for seed in seeds for fold in range(recipe.folds)]
+    every = [Network(seed, fold) for seed in seeds for fold in range(recipe.folds)]
     files = [run / "predictions" / f"validation-seed{seed}.csv" for seed in seeds]
-    files += [m.folder(run) / name for m in every for name in (WEIGHTS, CARD, features_file.FILE)]
+    files += [
+        folder_of(run, m) / name for m in every for name in (WEIGHTS, CARD, features_file.FILE)
+    ]
     if not every or not all(file.is_file() for file in files):
         raise not_finished(run)
     reserved = set(OUTCOMES) & set(classes)
@@ -154,10 +150,10 @@ def trained(run: Path, members: Members = "all") -> Trained:
     )
 
 
-def _best(members: Sequence[Member], by_seed: Mapping[int, Predictions]) -> Member:
+def _best(members: Sequence[Network], by_seed: Mapping[int, Predictions]) -> Network:
     """Return the first network of the highest macro-F1 on its own validation images."""
 
-    def value(member: Member) -> float:
+    def value(member: Network) -> float:
         predictions = by_seed[member.seed]
         own = (
             np.ones(len(predictions.images), dtype=bool)
@@ -172,7 +168,7 @@ def _best(members: Sequence[Member], by_seed: Mapping[int, Predictions]) -> Memb
 
 def model_card(source: Trained) -> dict[str, Any]:
     """Return the content of model.json, except metrics."""
-    own = json.loads((source.members[0].folder(source.run) / CARD).read_text(encoding="utf-8"))
+    own = json.loads((folder_of(source.run, source.members[0]) / CARD).read_text(encoding="utf-8"))
     data = source.config["dataset"]
     number = len(source.members)
     of = f"{number} networks" if number > 1 else "1 network"
@@ -199,7 +195,7 @@ def model_card(source: Trained) -> dict[str, Any]:
 
 def _members(source: Trained) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Return `members` and `gate` of the card."""
-    folders = [member.folder(source.run) for member in source.members]
+    folders = [folder_of(source.run, member) for member in source.members]
     files = [features_file.read_features(folder / features_file.FILE) for folder in folders]
     gate = gate_of(
         [file.reference for file in files],
@@ -271,7 +267,7 @@ def write_model(source: Trained, card: dict[str, Any], folder: Path) -> None:
     text = json.dumps(card, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     (folder / MEMBERS).mkdir(exist_ok=True)
     for member in source.members:
-        names = member_files(member.fold, member.seed)
+        names = member_files(member)
         for name, stored in zip((WEIGHTS, features_file.FILE), names, strict=True):
-            shutil.copyfile(member.folder(source.run) / name, folder / stored)
+            shutil.copyfile(folder_of(source.run, member) / name, folder / stored)
     (folder / CARD).write_text(text, encoding="utf-8")

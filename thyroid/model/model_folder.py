@@ -25,6 +25,7 @@ from thyroid.networks.build import build
 from thyroid.networks.last_layer import width
 from thyroid.recipe import InputConfig, NetworkConfig
 from thyroid.run_files.features_file import read_features
+from thyroid.run_files.network import Network
 from thyroid.views import NUMBER, Viewed
 
 FORMAT_VERSION = 2
@@ -36,9 +37,9 @@ MOST_SIDE = 1024
 Floats = npt.NDArray[np.float64]
 
 
-def member_files(fold: int, seed: int) -> tuple[str, str]:
+def member_files(network: Network) -> tuple[str, str]:
     """Return the files of a network's weights and features in a model folder."""
-    name = f"{MEMBERS}/fold{fold}-seed{seed}"
+    name = f"{MEMBERS}/{network.name}"
     return f"{name}.safetensors", f"{name}-features.safetensors"
 
 
@@ -203,7 +204,7 @@ def _verified(
         fold, seed = member["fold"], member["seed"]
         if type(fold) is not int or type(seed) is not int or min(fold, seed) < 0:
             raise ValueError
-        name = member_files(fold, seed)[what == "features"]
+        name = member_files(Network(seed, fold))[what == "features"]
         path = folder / (WEIGHTS_OF_FORMAT_1 if card["format_version"] == 1 else name)
         if path in found or sha256_of(path) != member[f"{what}_sha256"]:
             raise ValueError

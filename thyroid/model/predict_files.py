@@ -3,8 +3,8 @@
 The credible classes are a split conformal set (Sadinle et al. 2019): on images like those that the
 model was calibrated on, the true class is among them as often as the model's level says. The
 outcome is a class if only this one is credible, and `uncertain` if several or none are. An image
-that is farther from all training images than these are from each other is `unlike_training`:
-whatever its probabilities, no class is credible.
+farther from the training images than nearly all held-out ones are is `unlike_training`: whatever
+its probabilities, no class is credible.
 """
 
 from __future__ import annotations

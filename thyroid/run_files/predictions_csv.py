@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from thyroid.errors import InputError
+from thyroid.run_files.network import Network
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -131,13 +132,13 @@ def ensemble(networks: Sequence[Predictions]) -> Predictions:
     return replace(networks[0], probabilities=probabilities)
 
 
-def network_file(seed: int, fold: int) -> str:
+def network_file(network: Network) -> str:
     """Return the name of the file in networks/ that holds one network's test predictions."""
-    return f"test-fold{fold}-seed{seed}.csv"
+    return f"test-{network.name}.csv"
 
 
-def read_networks(folder: Path, classes: tuple[str, ...]) -> dict[tuple[int, int], Predictions]:
-    """Return the test predictions of each network below `folder`, by (seed, fold).
+def read_networks(folder: Path, classes: tuple[str, ...]) -> dict[Network, Predictions]:
+    """Return the test predictions of each network below `folder`.
 
     Raises
     ------
@@ -147,10 +148,10 @@ def read_networks(folder: Path, classes: tuple[str, ...]) -> dict[tuple[int, int
     found = {}
     for path in folder.glob(f"{NETWORKS}/*.csv"):
         if match := re.fullmatch(r"test-fold(\d+)-seed(\d+)\.csv", path.name):
-            found[int(match[2]), int(match[1])] = read_predictions(path, classes)
+            found[Network(seed=int(match[2]), fold=int(match[1]))] = read_predictions(path, classes)
     for path in [] if found else folder.glob("test-seed*.csv"):  # there is one fold
         if match := re.fullmatch(r"test-seed(\d+)\.csv", path.name):
-            found[int(match[1]), 0] = read_predictions(path, classes)
+            found[Network(seed=int(match[1]), fold=0)] = read_predictions(path, classes)
     ordered = {network: found[network] for network in sorted(found)}
     tables = [predictions.images for predictions in ordered.values()]
     if any(not table.equals(tables[0]) for table in tables):

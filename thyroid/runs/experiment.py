@@ -5,25 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from thyroid import pipeline
 from thyroid.data.dataset import Dataset
 from thyroid.recipe import MixingConfig, Recipe
+from thyroid.run_files.network import Network
 from thyroid.stage import Stage
-
-
-class Network(NamedTuple):
-    """One training of a recipe."""
-
-    seed: int
-    fold: int
-    """The fold that validates it; 0 where there is one split."""
-
-    @property
-    def name(self) -> str:
-        """Name of its files: `fold2-seed0`."""
-        return f"fold{self.fold}-seed{self.seed}"
 
 
 def network_of(predicted: Stage) -> Network:

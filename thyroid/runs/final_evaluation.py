@@ -12,9 +12,11 @@ from thyroid.execution.in_process import Runner, bring_about, opened, reread
 from thyroid.files import cannot_write, remove_at_once, replace_file
 from thyroid.run_files import cases_json, features_file, quality_json
 from thyroid.run_files.metrics_jsonl import metrics_of, write_metrics
+from thyroid.run_files.network import Network
 from thyroid.run_files.predictions_csv import (
     ARTIFACT,
     NETWORKS,
+    Predictions,
     ensemble,
     network_file,
     out_of_fold,
@@ -130,23 +132,21 @@ def copy_predictions(
     Where there are several folds, networks/test-foldF-seedS.csv has those of each network.
     """
     classes = experiment.dataset.info.classes
-    found = {
-        (stage.config.part == "validation", *network_of(stage)): read_predictions(
-            opened(stage, store) / ARTIFACT, classes
-        )
-        for stage in stages
-    }
+    held_out: dict[Network, Predictions] = {}
+    tested: dict[Network, Predictions] = {}
+    for stage in stages:
+        predicted = held_out if stage.config.part == "validation" else tested
+        predicted[network_of(stage)] = read_predictions(opened(stage, store) / ARTIFACT, classes)
     folder.mkdir(parents=True, exist_ok=True)
     for seed in experiment.seeds:
-        held_out = [p for (own, s, _), p in found.items() if own and s == seed]
-        tested = [p for (own, s, _), p in found.items() if not own and s == seed]
-        write_predictions(folder / f"validation-seed{seed}.csv", out_of_fold(held_out))
-        if tested:
-            write_predictions(folder / f"test-seed{seed}.csv", ensemble(tested))
-    for (held, seed, fold), predictions in found.items():
-        if not held and experiment.recipe.folds > 1:
+        own, test = ([p for n, p in of.items() if n.seed == seed] for of in (held_out, tested))
+        write_predictions(folder / f"validation-seed{seed}.csv", out_of_fold(own))
+        if test:
+            write_predictions(folder / f"test-seed{seed}.csv", ensemble(test))
+    for network, predictions in tested.items():
+        if experiment.recipe.folds > 1:
             (folder / NETWORKS).mkdir(exist_ok=True)
-            write_predictions(folder / NETWORKS / network_file(seed, fold), predictions)
+            write_predictions(folder / NETWORKS / network_file(network), predictions)
 
 
 def _copy_synthetic(run: Path, measured: Stage, store: Store) -> None:

@@ -149,7 +149,6 @@ def write_config(
         **dict(zip(DATA, map(_about, _data(experiment)), strict=True)),
         "recipe": recipe,
         "seeds": seeds,
-        "folds": experiment.recipe.folds,
         "searched": experiment.searched,
         "search": about if command != "compare" else None,
         "comparison": about if command == "compare" else None,

@@ -11,8 +11,9 @@ from thyroid import pipeline
 from thyroid.evaluate.metrics import Ints
 from thyroid.evaluate.pooled import Estimate, pooled_difference, pooled_macro_f1
 from thyroid.recipe import Recipe
+from thyroid.run_files.network import Network
 from thyroid.run_files.predictions_csv import ARTIFACT, out_of_fold, read_predictions
-from thyroid.runs.experiment import Network, network_of
+from thyroid.runs.experiment import network_of
 from thyroid.stage import Stage
 from thyroid.storage.store import Store
 

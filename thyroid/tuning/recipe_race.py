@@ -19,8 +19,9 @@ from thyroid.execution.meter import Meter
 from thyroid.execution.stage_scheduler import on_ray
 from thyroid.progress import say
 from thyroid.recipe import Recipe
+from thyroid.run_files.network import Network
 from thyroid.run_files.race_json import RacedRecipe
-from thyroid.runs.experiment import Network, grid
+from thyroid.runs.experiment import grid
 from thyroid.stage import Stage
 from thyroid.storage.store import Store
 from thyroid.tuning.budget import Budget, BudgetUsedUp
@@ -120,6 +121,8 @@ def race(
         values = {number: predictions.macro_f1 for number, predictions in found.items()}
         best = max(values, key=lambda number: (values[number].value, -number))
         behind = {number: found[best].less(predictions) for number, predictions in found.items()}
+        for failed in raced.keys() & (set(contenders) - found.keys()):
+            raced[failed] = replace(raced[failed], state="dropped")
         contenders = [n for n in found if n == best or is_close(behind[n])]
         chosen = GIVEN if GIVEN in contenders else best
         for number, value in values.items():

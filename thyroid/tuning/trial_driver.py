@@ -23,7 +23,7 @@ from thyroid.errors import Diverged, InputError, StageFailed, StorageError, TooL
 from thyroid.execution.in_process import METRICS
 from thyroid.execution.lost_processes import stage_error
 from thyroid.recipe import Recipe
-from thyroid.runs.experiment import Network
+from thyroid.run_files.network import Network
 from thyroid.stage import EpochMetrics, Stage
 from thyroid.storage.store import Store
 from thyroid.tuning.asha import Rungs

@@ -1,0 +1,18 @@
+"""One network of a run: one training, of a fold and a seed, and the name of its files."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Network(NamedTuple):
+    """One training of a recipe."""
+
+    seed: int
+    fold: int
+    """The fold that validates it; 0 where there is one split."""
+
+    @property
+    def name(self) -> str:
+        """Name of its files and of its folder in RUN/model: `fold2-seed0`."""
+        return f"fold{self.fold}-seed{self.seed}"
