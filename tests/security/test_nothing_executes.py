@@ -31,6 +31,7 @@ from thyroid.networks.last_layer import width
 from thyroid.recipe import NetworkConfig, Recipe
 from thyroid.run_files.cases_json import read_cases
 from thyroid.run_files.features_file import FILE, NetworkFeatures, write_features
+from thyroid.run_files.network import Network
 from thyroid.stage import Stage
 from thyroid.storage.store import MANIFEST, Store
 
@@ -186,7 +187,9 @@ def test_in_a_model(planted: bytes, tmp_path: Path, capsys: pytest.CaptureFixtur
     model = write_model(tmp_path / "model")
     image = str(tmp_path / "image.dcm")
     sound = json.loads((model / "model.json").read_text())
-    for name, digest in zip(member_files(0, 0), ("weights_sha256", "features_sha256"), strict=True):
+    for name, digest in zip(
+        member_files(Network(0, 0)), ("weights_sha256", "features_sha256"), strict=True
+    ):
         before = (model / name).read_bytes()
         (model / name).write_bytes(planted)
         refused(["predict", str(model), image], capsys, "damaged, or was changed")
@@ -268,7 +271,7 @@ def write_model(folder: Path, **changes: Any) -> Path:
     network = toy_recipe().network
     torch.manual_seed(0)
     built = build(network, 3)
-    weights, features = (folder / name for name in member_files(0, 0))
+    weights, features = (folder / name for name in member_files(Network(0, 0)))
     save_file(built.state_dict(), weights)
     seen = np.random.default_rng(0).random((20, width(built, 3)))
     reference = feature_reference(seen, np.arange(20) % 3)
