@@ -62,7 +62,12 @@ def simulated(name: str, preset: str, per_class: int, per_cross: int, seed: int)
     folder = PLACE / name
     if not (folder / "dataset.json").exists():
         write_phantom(
-            folder, preset=preset, images_per_class=per_class, images_per_cross=per_cross, seed=seed
+            folder,
+            preset=preset,
+            images_per_class=per_class,
+            images_per_cross=per_cross,
+            seed=seed,
+            format="dataset",
         )
     return Dataset.open(folder)
 

@@ -169,7 +169,8 @@ def test_calibration_error_is_pivotal_since_resampling_raises_it():
     def ece(labels, p):
         return lambda w: {"ece": calibration_error(labels, p, w)[None]}
 
-    truth = calibration_error(*simulate(300_000), np.ones(300_000))
+    labels, p = simulate(300_000)
+    truth = calibration_error(labels, p, np.ones(300_000))
     held = {(): 0, ("ece",): 0}
     for trial in range(200):
         labels, p = simulate(80)

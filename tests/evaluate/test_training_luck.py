@@ -67,11 +67,12 @@ def test_one_fold_is_as_without_folds_to_the_bit(seeds):
     labels, p, member = predictions(folds=1, seeds=seeds)
     named = p.argmax(-1)
     settings = {"classes": 7, "resamples": 130}
-    plain = macro_f1_difference(labels, *named[:, 0], member, **settings)
-    nested = macro_f1_difference(labels, *named, member, **settings)
+    first, second = named
+    plain = macro_f1_difference(labels, first[0], second[0], member, **settings)
+    nested = macro_f1_difference(labels, first, second, member, **settings)
     assert (plain.low, plain.high, plain.p_value) == (nested.low, nested.high, nested.p_value)
-    plain = accuracy_difference(labels, *named[:, 0], member, resamples=130)
-    nested = accuracy_difference(labels, *named, member, resamples=130)
+    plain = accuracy_difference(labels, first[0], second[0], member, resamples=130)
+    nested = accuracy_difference(labels, first, second, member, resamples=130)
     assert (plain.low, plain.high, plain.p_value) == (nested.low, nested.high, nested.p_value)
     one = metric_intervals(labels, p[0, 0], member, resamples=130)
     same = metric_intervals(labels, p[0], member, resamples=130)
