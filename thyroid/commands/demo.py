@@ -13,13 +13,13 @@ from thyroid.errors import InputError
 from thyroid.workflows.options import SearchOptions
 
 SHORTER = {
-    "schedule.constant_epochs": 18,
-    "schedule.decay_epochs": 12,
-    "label_filter.constant_epochs": 12,
+    "schedule.constant_epochs": 12,
+    "schedule.decay_epochs": 8,
+    "label_filter.constant_epochs": 10,
     "label_filter.decay_epochs": 6,
-    "dcgan.epochs": 9,
-    "srgan.pixel_epochs": 3,
-    "srgan.adversarial_epochs": 2,
+    "dcgan.epochs": 6,
+    "srgan.pixel_epochs": 2,
+    "srgan.adversarial_epochs": 1,
 }
 """Trainings of minutes: enough to show what happens, not enough to reach what can be reached."""
 
@@ -43,7 +43,7 @@ def demo(*, out: Path = Path("runs/demo"), trials: int = 6) -> None:
     if not data.exists():
         if not (out / "dicom").exists():
             say("1/6 simulating scintigrams as NM DICOM files of several centres")
-            phantom(out / "dicom", images_per_class=50, images_per_cross=12, format="dicom")
+            phantom(out / "dicom", images_per_class=40, images_per_cross=10, format="dicom")
         say("2/6 importing them")
         import_(out / "dicom", data, name="simulated scintigrams", licence="CC0-1.0")
     say("3/6 inspecting the data set")
