@@ -14,7 +14,7 @@ import data_store
 import numpy as np
 import numpy.typing as npt
 import pydicom.data
-from PIL import Image
+from PIL import Image, ImageDraw
 from sklearn.datasets import load_digits, load_sample_images
 
 Floats = npt.NDArray[np.float64]
@@ -143,7 +143,55 @@ def _made(side: int, rng: np.random.Generator) -> dict[str, list[Floats]]:
     def stripes() -> Floats:
         return 1.2 + np.sin(rng.uniform(10, 80) * (x + rng.normal() * y))
 
+    def noise() -> Floats:
+        return rng.random((side, side))
+
+    def flood() -> Floats:
+        """A sheet source, as cameras are checked with each morning, seen unevenly."""
+        field = disc(0, 0, 0.48, 0.48) if rng.random() < 0.5 else blank()
+        return field * (1 + rng.uniform(0, 0.2) * spot(*rng.uniform(-0.4, 0.4, 2), 0.3, 0.3))
+
+    def bars() -> Floats:
+        """Four quadrants of lead bars, of four widths."""
+        found = np.zeros((side, side))
+        for place, width in enumerate(rng.permutation([3, 4, 6, 8])):
+            down, right = place // 2 * side // 2, place % 2 * side // 2
+            lines = np.indices((side // 2, side // 2))[place % 2] // width % 2
+            found[down : down + side // 2, right : right + side // 2] = 0.1 + lines
+        return found
+
+    def rods(hot: bool) -> Floats:
+        """Six sectors of rods in a round phantom, hot or cold."""
+        found = disc(0, 0, 0.42, 0.42) * (0.2 if hot else 1)
+        for sector in range(6):
+            radius = 0.012 + 0.006 * sector
+            for out in np.arange(0.1, 0.38, 4 * radius):
+                for turn in np.linspace(-0.4, 0.4, max(int(0.8 * out / (4 * radius)) + 1, 1)):
+                    angle = sector * np.pi / 3 + turn
+                    rod = disc(out * np.sin(angle), out * np.cos(angle), radius, radius)
+                    found = found + (0.8 if hot else -0.8) * rod
+        return np.maximum(found, 0)
+
+    def logo() -> Floats:
+        """Letters and a frame, dark on light or light on dark."""
+        picture = Image.new("L", (side, side), 0)
+        pen = ImageDraw.Draw(picture)
+        low, high = rng.uniform(0.05, 0.3), rng.uniform(0.7, 0.95)
+        pen.rectangle((low * side, low * side, high * side, high * side), outline=255, width=3)
+        text = "".join(chr(c) for c in rng.integers(65, 91, rng.integers(1, 5)))
+        pen.text(
+            (side * 0.3, side * 0.35), text, fill=255, font_size=int(rng.uniform(0.2, 0.5) * side)
+        )
+        dark = np.asarray(picture, dtype=np.float64) / 255
+        return dark if rng.random() < 0.5 else 1 - dark
+
     makers: dict[str, Callable[[], Floats]] = {
+        "noise": noise,
+        "flood sources": flood,
+        "bar phantoms": bars,
+        "hot rods": lambda: rods(hot=True),
+        "cold rods": lambda: rods(hot=False),
+        "logos": logo,
         "blank fields": blank,
         "one hot spot": hot_spot,
         "Petri dishes": petri_dish,

@@ -24,7 +24,7 @@ from tests.toy import CLASSES, PRECISION, toy_recipe, write_toy
 from thyroid.cli import main
 from thyroid.data.dataset import Dataset
 from thyroid.evaluate.metrics import macro_f1
-from thyroid.evaluate.novelty import FeatureReference
+from thyroid.evaluate.novelty import AlteredOdds, FeatureReference
 from thyroid.evaluate.temperature import fit_temperature, tempered
 from thyroid.files import sha256_of
 from thyroid.model import onnx_graph
@@ -33,6 +33,7 @@ from thyroid.model.gate import gate_of
 from thyroid.model.model_folder import Model, member_files, read_model
 from thyroid.networks.build import build
 from thyroid.recipe import InputConfig, NetworkConfig
+from thyroid.run_files.features_file import NetworkFeatures
 from thyroid.run_files.network import Network
 from thyroid.run_files.predictions_csv import Predictions, read_predictions
 from thyroid.stages.checkpoint import load_model
@@ -368,20 +369,29 @@ def test_the_best_network_is_chosen_on_its_own_fold(run: Path, tmp_path: Path) -
 
 
 def test_the_gate_weighs_networks_by_their_held_out_distances() -> None:
-    """Two folds, the second with two networks, whose distances of an image are averaged."""
+    """Two folds, the second with two networks, whose measures of an image are averaged."""
     one = FeatureReference(
         means=np.array([[1.0, 0.0]]), directions=np.eye(2), deviations=np.ones(2), floor=1.0
     )
-    first, second = np.arange(1.0, 100.0), np.arange(101.0, 200.0)
-    gate = gate_of([one] * 3, [first, 2 * second, 4 * second], [0, 1, 1])
-    assert gate.scales == (50, 300, 600)
-    scaled = np.concatenate([first / 50, second / 150])
-    rank = int(np.ceil((len(scaled) + 1) * 0.99))
+    first, second = np.arange(1.0, 400.0), np.arange(401.0, 800.0)
+    odds = AlteredOdds(weights=np.array([0.0, 3.0]), bias=1.0)
+    held_out = [(first, first), (2 * second, second - 1), (4 * second, second + 1)]
+    networks = [
+        NetworkFeatures(reference=one, odds=odds, held_out=distances, held_out_log_odds=log_odds)
+        for distances, log_odds in held_out
+    ]
+    gate = gate_of(networks, [0, 1, 1])
+    assert gate.scales == (200, 1200, 2400)
+    scaled = np.concatenate([first / 200, second / 600])
+    rank = int(np.ceil((len(scaled) + 1) * 0.995))
     assert gate.threshold == pytest.approx(np.sort(scaled)[rank - 1])
+    assert gate.log_odds == np.sort(np.concatenate([first, second]))[rank - 1]
     # At a right angle to the mean, features of length 1 are the square root of 2 away from it
     features = [np.array([[3.0, 0.0], [0.0, 7.0]])] * 3
-    far = np.sqrt(2) * np.mean([1 / 50, 1 / 300, 1 / 600]) / gate.threshold
-    np.testing.assert_allclose(gate.distances(features), [0, far], atol=1e-12)
+    far = np.sqrt(2) * np.mean([1 / 200, 1 / 1200, 1 / 2400]) / gate.threshold
+    measured = dataclasses.replace(gate, log_odds=0.5).measure(features)
+    np.testing.assert_allclose(measured.distance, [0, far], atol=1e-12)
+    np.testing.assert_allclose(measured.altered, np.exp([0.5, 3.5]))
 
 
 def test_a_model_of_one_network_from_before_there_were_several_is_read(
@@ -485,7 +495,7 @@ def test_a_damaged_model_is_told(
         (altered("twice", members=members[:1] * 2), "is damaged"),
         (altered("escaping", members=escaping), "is damaged"),
         (altered("scale", members=[members[0] | {"distance_scale": 0}]), "is damaged"),
-        (altered("gate", gate={"threshold": -1, "level": 0.99}), "is damaged"),
+        (altered("gate", gate={"threshold": -1, "log_odds": 0, "level": 0.99}), "is damaged"),
         (altered("views", views="all"), "is damaged"),
     ]:
         out = ["--out", str(tmp_path / "out.csv")]

@@ -169,9 +169,10 @@ def test_an_image_unlike_all_training_images_gets_no_diagnosis(
     for row in rows_of(out):
         assert (row["outcome"], row["credible"]) == ("unlike_training", "")
         assert float(row["distance"]) > 1
+        assert row["reason"] == "it looks like none of them"
         assert sum(float(row[f"p_{name}"]) for name in CLASSES) == pytest.approx(1, abs=1e-5)
     told = capsys.readouterr().out
-    assert told.count("unlike all training images: no diagnosis") == 2
+    assert told.count("unlike all training images, no diagnosis: it looks like none of them") == 2
     assert "2 files: 0 decided, 0 uncertain, 2 unlike all training images, 0 unreadable" in told
     assert "unlike all training images" in page.read_text()
     assert "(credible)" not in page.read_text()

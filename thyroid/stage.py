@@ -61,7 +61,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "classifier": Kind(version=8, function="thyroid.stages.train_classifier:fit"),
     "prediction": Kind(version=3, function="thyroid.stages.predict_part:fit"),
-    "distances": Kind(version=1, function="thyroid.stages.measure_distances:fit"),
+    "distances": Kind(version=2, function="thyroid.stages.measure_distances:fit"),
     "cases": Kind(
         version=1, function="thyroid.stages.find_cases:fit", libraries=("torch", "numpy", "scipy")
     ),

@@ -186,3 +186,5 @@ class DistancesConfig:
     execution: ExecutionConfig
     most: int = 1000
     """Maximum of training images; more are drawn from."""
+    altered: int = 200
+    """Pictures of each way of altering them; no more than there are training images."""

@@ -22,12 +22,12 @@ from thyroid import pipeline
 from thyroid.cli import main
 from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
-from thyroid.evaluate.novelty import feature_reference
+from thyroid.evaluate.novelty import altered_odds, feature_reference
 from thyroid.execution.in_process import in_process
 from thyroid.files import sha256_of
 from thyroid.model.model_folder import member_files, read_model
+from thyroid.networks.activations import activations_width
 from thyroid.networks.build import build
-from thyroid.networks.last_layer import width
 from thyroid.recipe import NetworkConfig, Recipe
 from thyroid.run_files.cases_json import read_cases
 from thyroid.run_files.features_file import FILE, NetworkFeatures, write_features
@@ -273,9 +273,14 @@ def write_model(folder: Path, **changes: Any) -> Path:
     built = build(network, 3)
     weights, features = (folder / name for name in member_files(Network(0, 0)))
     save_file(built.state_dict(), weights)
-    seen = np.random.default_rng(0).random((20, width(built, 3)))
-    reference = feature_reference(seen, np.arange(20) % 3)
-    write_features(folder, NetworkFeatures(reference=reference, held_out=np.ones(4)))
+    seen = np.random.default_rng(0).random((20, activations_width(built, 3)))
+    known = NetworkFeatures(
+        reference=feature_reference(seen, np.arange(20) % 3),
+        odds=altered_odds(seen[:10], seen[10:]),
+        held_out=np.ones(4),
+        held_out_log_odds=np.zeros(4),
+    )
+    write_features(folder, known)
     (folder / FILE).rename(features)
     hashes = {"weights_sha256": sha256_of(weights), "features_sha256": sha256_of(features)}
     card = {
@@ -291,7 +296,7 @@ def write_model(folder: Path, **changes: Any) -> Path:
         "calibration": {"temperature": 1.0, "threshold": 0.9, "level": 0.95},
         "views": "shifts",
         "members": [{"fold": 0, "seed": 0, "distance_scale": 1.0, **hashes}],
-        "gate": {"threshold": 2.0, "level": 0.99},
+        "gate": {"threshold": 2.0, "log_odds": 3.0, "level": 0.99},
     }
     (folder / "model.json").write_text(json.dumps(card | changes))
     return folder
@@ -328,8 +333,9 @@ def test_a_card_that_asks_for_more_than_its_weights_hold(tmp_path: Path) -> None
         {"members": [{"fold": -1, "seed": 0, "weights_sha256": ""}]},
         {"members": [{"fold": True, "seed": 0, "weights_sha256": ""}]},
         {"members": [{"fold": 0, "seed": 10**4000, "weights_sha256": ""}]},
-        {"gate": {"threshold": 0}},
-        {"gate": {"threshold": float("inf")}},
+        {"gate": {"threshold": 0, "log_odds": 0}},
+        {"gate": {"threshold": float("inf"), "log_odds": 0}},
+        {"gate": {"threshold": 1, "log_odds": float("nan")}},
         {"gate": "open"},
         {"format_version": 1},  # whose weights are elsewhere
     ],

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from thyroid.evaluate.temperature import LEAST
 from thyroid.network_input import network_input, sum_pixels
-from thyroid.networks.last_layer import features
+from thyroid.networks.activations import activations
 from thyroid.views import NUMBER, Viewed
 
 BATCH = 64
@@ -49,13 +49,13 @@ class Ensemble(nn.Module):
         return self.calibrated(self.of_members(counts))
 
     def features(self, counts: Tensor) -> list[Tensor]:
-        """(N, H, H) counts -> each network's features (N, D) of the image as it is."""
+        """(N, H, H) counts -> each network's activations (N, D) of the image as it is."""
         found = []
         for member in self.viewed:
             x = network_input(
                 sum_pixels(counts, member.config.size), member.config.normalisation
             )  # (N, 1, S, S)
-            found.append(features(member.network, x))
+            found.append(activations(member.network, x))
         return found
 
     def of_one_view(self) -> Ensemble:

@@ -1,79 +1,97 @@
 """The gate of a model: it tells images that are unlike all training images.
 
-A network is sure of many pictures that are no scintigrams. In its features they lie far from all
-training images. Each network's distances are divided by the median distance of the validation
-images, which it was not trained on, and averaged over the networks.
+A network is sure of many pictures that are no scintigrams. In its features most of them lie far
+from all training images; the rest, such as scintigrams upside down, look more like altered training
+images than held-out ones do. Each network's distances are divided by the median distance of the
+validation images, which it was not trained on; distances and log odds are averaged over networks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from thyroid.evaluate.novelty import FeatureReference, feature_distances, novelty_threshold
+from thyroid.evaluate.novelty import feature_distances, novelty_threshold
+from thyroid.run_files.features_file import NetworkFeatures
 
 Floats = npt.NDArray[np.float64]
 
 LEVEL = 0.99
-"""Share of held-out distances, each of one network, that the threshold is not exceeded by."""
+"""Share of held-out images, each seen by one network, that the gate lets pass."""
+STEEPEST = 50.0
+"""Largest difference of log odds that is told."""
+
+
+class Unlikeness(NamedTuple):
+    """Two measures of N images, each as a multiple of its limit: above 1 means unlike."""
+
+    distance: Floats
+    """(N,) from all training images."""
+    altered: Floats
+    """(N,) odds of being an altered image."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Gate:
-    """The training images of each network, and the limit of distances from them."""
+    """The training images of each network, and the limits of both measures."""
 
-    references: tuple[FeatureReference, ...]
-    """One for each network."""
+    networks: tuple[NetworkFeatures, ...]
     scales: tuple[float, ...]
     """Median held-out distance of each network; above 0."""
     threshold: float
     """Mean scaled distance above which an image is unlike the training images; above 0."""
+    log_odds: float
+    """Mean log odds above which an image looks like an altered one."""
 
-    def distances(self, features: Sequence[Floats]) -> Floats:
-        """Measure images: above 1, an image is unlike all training images.
+    def measure(self, features: Sequence[Floats]) -> Unlikeness:
+        """Measure images.
 
         Parameters
         ----------
         features : (N, D) of each network
-
-        Returns
-        -------
-        (N,)
         """
-        scaled = [
-            feature_distances(reference, of_network) / scale
-            for reference, of_network, scale in zip(
-                self.references, features, self.scales, strict=True
-            )
-        ]
-        distances: Floats = np.mean(scaled, axis=0) / self.threshold
-        return distances
+        pairs = list(zip(self.networks, self.scales, features, strict=True))
+        scaled = [feature_distances(n.reference, seen) / scale for n, scale, seen in pairs]
+        odds = [n.odds.log_odds(seen) for n, _, seen in pairs]
+        above = np.mean(odds, axis=0) - self.log_odds
+        return Unlikeness(
+            distance=np.mean(scaled, axis=0) / self.threshold,
+            altered=np.exp(np.clip(above, -STEEPEST, STEEPEST)),
+        )
 
 
-def gate_of(
-    references: Sequence[FeatureReference], held_out: Sequence[Floats], folds: Sequence[int]
-) -> Gate:
+def gate_of(networks: Sequence[NetworkFeatures], folds: Sequence[int]) -> Gate:
     """Make the gate of networks.
 
     Parameters
     ----------
-    held_out
-        Each network's distances of its validation images, which networks of one fold have in common
-        and in the same order.
+    networks
+        Those of one fold have their validation images in common, in the same order.
     folds
         Fold of each network.
     """
-    scales = [max(float(np.median(distances)), 1e-6) for distances in held_out]
-    scaled = [distances / scale for distances, scale in zip(held_out, scales, strict=True)]
-    of_images = [
-        np.mean([own for own, f in zip(scaled, folds, strict=True) if f == fold], axis=0)
-        for fold in sorted(set(folds))
-    ]
+    scales = [max(float(np.median(network.held_out)), 1e-6) for network in networks]
+    distances = [n.held_out / scale for n, scale in zip(networks, scales, strict=True)]
+    each = (1 + LEVEL) / 2  # of two limits, which together let LEVEL pass
     return Gate(
-        references=tuple(references),
+        networks=tuple(networks),
         scales=tuple(scales),
-        threshold=novelty_threshold(np.concatenate(of_images), LEVEL),
+        threshold=novelty_threshold(_of_images(distances, folds), each),
+        log_odds=novelty_threshold(
+            _of_images([network.held_out_log_odds for network in networks], folds), each
+        ),
+    )
+
+
+def _of_images(measures: Sequence[Floats], folds: Sequence[int]) -> Floats:
+    """Average the networks of each fold: (images,)."""
+    return np.concatenate(
+        [
+            np.mean([own for own, f in zip(measures, folds, strict=True) if f == fold], axis=0)
+            for fold in sorted(set(folds))
+        ]
     )

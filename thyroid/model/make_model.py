@@ -197,11 +197,7 @@ def _members(source: Trained) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Return `members` and `gate` of the card."""
     folders = [folder_of(source.run, member) for member in source.members]
     files = [features_file.read_features(folder / features_file.FILE) for folder in folders]
-    gate = gate_of(
-        [file.reference for file in files],
-        [file.held_out for file in files],
-        [member.fold for member in source.members],
-    )
+    gate = gate_of(files, [member.fold for member in source.members])
     members = [
         {
             "fold": member.fold,
@@ -217,6 +213,7 @@ def _members(source: Trained) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     }
     return members, {
         "threshold": gate.threshold,
+        "log_odds": gate.log_odds,
         "level": GATE_LEVEL,
         "images": sum(held_out.values()),
     }

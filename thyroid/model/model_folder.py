@@ -20,9 +20,9 @@ from thyroid.errors import InputError
 from thyroid.evaluate.conformal import conformal_set
 from thyroid.files import sha256_of
 from thyroid.model.ensemble import Ensemble
-from thyroid.model.gate import Gate
+from thyroid.model.gate import Gate, Unlikeness
+from thyroid.networks.activations import activations_width
 from thyroid.networks.build import build
-from thyroid.networks.last_layer import width
 from thyroid.recipe import InputConfig, NetworkConfig
 from thyroid.run_files.features_file import read_features
 from thyroid.run_files.network import Network
@@ -50,9 +50,13 @@ class Answers(NamedTuple):
     """(N, C) calibrated probabilities, float64."""
     agreement: Floats
     """(N,) share of the networks that name the most probable class."""
-    distances: Floats
-    """(N,) distance from all training images, as a multiple of the gate's threshold: above 1, an
-    image is unlike them; NaN without a gate."""
+    unlike: Unlikeness
+    """How unlike all training images they are; NaN without a gate."""
+
+    @property
+    def distances(self) -> Floats:
+        """(N,) the greater of both measures: above 1, an image is unlike all training images."""
+        return np.maximum(*self.unlike)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -106,11 +110,12 @@ class Model:
                 agreement.append(named.double().mean(0))
                 if self.gate is not None:
                     seen.append(self.network.features(some))
-        distances = np.full(len(counts), np.nan)
+        unknown = np.full(len(counts), np.nan)
+        unlike = Unlikeness(unknown, unknown)
         if self.gate is not None:
             features = [torch.cat(of_one).double().numpy() for of_one in zip(*seen, strict=True)]
-            distances = self.gate.distances(features)
-        return Answers(torch.cat(p).double().numpy(), torch.cat(agreement).numpy(), distances)
+            unlike = self.gate.measure(features)
+        return Answers(torch.cat(p).double().numpy(), torch.cat(agreement).numpy(), unlike)
 
     def credible(self, probabilities: Floats) -> npt.NDArray[np.bool_]:
         """Return the conformal set of each image, (N, C)."""
@@ -164,9 +169,9 @@ def read_model(folder: Path) -> Model:
         raise _damaged(folder) from None
     for network, stored in zip(networks, weights, strict=True):
         _load(network, stored, model.name)
-    references = model.gate.references if model.gate else ()
-    dimensions = width(networks[0], len(model.classes))
-    if any(reference.means.shape[1] != dimensions for reference in references):
+    dimensions = activations_width(networks[0], len(model.classes))
+    seen = model.gate.networks if model.gate else ()
+    if any(network.reference.means.shape[1] != dimensions for network in seen):
         raise _damaged(folder)
     return model
 
@@ -220,17 +225,19 @@ def _gate(folder: Path, card: dict[str, Any]) -> Gate | None:
     Raises
     ------
     ValueError
-        When a number is not positive.
+        When a number is none that an export writes.
     """
     if card["gate"] is None:
         return None
-    read = [read_features(file) for file in _verified(folder, card, "features")]
     gate = Gate(
-        references=tuple(one.reference for one in read),
+        networks=tuple(read_features(file) for file in _verified(folder, card, "features")),
         scales=tuple(float(member["distance_scale"]) for member in card["members"]),
         threshold=float(card["gate"]["threshold"]),
+        log_odds=float(card["gate"]["log_odds"]),
     )
     if not all(0 < x < math.inf for x in (*gate.scales, gate.threshold)):
+        raise ValueError
+    if not math.isfinite(gate.log_odds):
         raise ValueError
     return gate
 

@@ -3,8 +3,8 @@
 The credible classes are a split conformal set (Sadinle et al. 2019): on images like those that the
 model was calibrated on, the true class is among them as often as the model's level says. The
 outcome is a class if only this one is credible, and `uncertain` if several or none are. An image
-farther from the training images than nearly all held-out ones are is `unlike_training`: whatever
-its probabilities, no class is credible.
+farther from the training images than nearly all held-out ones are, or more like an altered image
+than they are, is `unlike_training`: whatever its probabilities, no class is credible.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ Floats = npt.NDArray[np.float64]
 UNCERTAIN, UNLIKE, UNREADABLE = "uncertain", "unlike_training", "unreadable"
 OUTCOMES = (UNCERTAIN, UNLIKE, UNREADABLE)
 """Outcomes beside the classes."""
+FAR = "it looks like none of them"
+ALTERED = "it looks like a scintigram that was turned, cut or put together, or like a pattern"
 MEASURES = ("agreement", "distance")
 """Columns of numbers beside the probabilities."""
 
@@ -56,13 +58,13 @@ class Prediction:
     """Share of the networks that name the most probable class; None for an unreadable file, and
     where there is one network."""
     distance: float | None = None
-    """Distance from all training images, as a multiple of that from which on an image is unlike
-    them; None for an unreadable file, or without a gate."""
+    """How unlike all training images it is: above 1, no class is credible. None for an unreadable
+    file, or without a gate."""
     flags: tuple[str, ...] = ()
     """Keys of thyroid.data.dataset.FLAGS, and few_counts or many_counts: fewer or more counts than
     any training image."""
     reason: str = ""
-    """The reason why the file is unreadable."""
+    """The reason why the file is unreadable, or unlike all training images."""
     image: npt.NDArray[np.uint16] | None = None
     """Image on the model's grid, (size, size); None for an unreadable file."""
 
@@ -89,10 +91,11 @@ def predict(model: Model, files: Iterable[Path]) -> Iterator[Prediction]:
     while some := list(itertools.islice(remaining, BATCH)):
         read = [_read(path, model) for path in some]
         matrices = [one.matrix for one in read if isinstance(one, StoredImage)]
-        answers: Iterator[tuple[Floats, float, float]] = iter(())
+        answers: Iterator[tuple[Floats, float, float, float]] = iter(())
         if matrices:
             counts = torch.from_numpy(np.stack(matrices).astype(np.float32))  # (n, H, H)
-            answers = zip(*model.answers(counts), strict=True)
+            p, agreement, unlike = model.answers(counts)
+            answers = zip(p, agreement, *unlike, strict=True)
         for path, one in zip(some, read, strict=True):
             if isinstance(one, StoredImage):
                 yield _prediction(model, path, one, *next(answers))
@@ -129,12 +132,14 @@ def _prediction(
     p: Floats,
     agreement: float,
     distance: float,
+    altered: float,
 ) -> Prediction:
     order = np.argsort(-p, kind="stable")
     (is_credible,) = model.credible(p[None])
     credible = tuple(model.classes[c] for c in order if is_credible[c])
     outcome = credible[0] if len(credible) == 1 else UNCERTAIN
-    if distance > 1:
+    reason = FAR if distance > 1 else ALTERED if altered > 1 else ""
+    if reason:
         outcome, credible = UNLIKE, ()
     return Prediction(
         file=str(path),
@@ -142,8 +147,9 @@ def _prediction(
         credible=credible,
         probabilities=tuple(map(float, p)),
         agreement=float(agreement) if model.networks > 1 else None,
-        distance=None if math.isnan(distance) else float(distance),
+        distance=None if math.isnan(distance) else float(max(distance, altered)),
         flags=(*image.flags, *_unusual(model, int(image.matrix.sum()))),
+        reason=reason,
         image=image.matrix,
     )
 
@@ -201,7 +207,7 @@ def line(model: Model, prediction: Prediction) -> str:
     if prediction.outcome == UNREADABLE:
         return f"{file}: unreadable: {prediction.reason}"
     if prediction.outcome == UNLIKE:
-        return f"{file}: unlike all training images: no diagnosis"
+        return f"{file}: unlike all training images, no diagnosis: {prediction.reason}"
     of = dict(zip(model.classes, prediction.probabilities, strict=True))
     if prediction.outcome != UNCERTAIN:
         agreeing = ""

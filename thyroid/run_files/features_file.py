@@ -1,7 +1,8 @@
-"""RUN/model/foldF-seedS/features.safetensors: how far images lie from a network's training images.
+"""RUN/model/foldF-seedS/features.safetensors: what a network's training images look like to it.
 
-It has no image's features, only means and directions of the training images', and distances of
-validation images, which the network was not trained on.
+It has no image's features, only means and directions of the training images', a regression that
+tells them from altered ones, and both measures of validation images, which the network was not
+trained on.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from thyroid.errors import InputError
-from thyroid.evaluate.novelty import FeatureReference
+from thyroid.evaluate.novelty import AlteredOdds, FeatureReference
 from thyroid.files import cannot_write
 
 FILE = "features.safetensors"
@@ -29,8 +30,12 @@ class NetworkFeatures:
 
     reference: FeatureReference
     """The network's training images."""
+    odds: AlteredOdds
+    """Tells altered training images from these."""
     held_out: Floats
     """(N,) distances of its validation images, in the order of the data set."""
+    held_out_log_odds: Floats
+    """(N,) their log odds of being altered."""
 
 
 def write_features(folder: Path, features: NetworkFeatures) -> None:
@@ -47,7 +52,10 @@ def write_features(folder: Path, features: NetworkFeatures) -> None:
         "directions": reference.directions,
         "deviations": reference.deviations,
         "floor": np.array([reference.floor]),
+        "weights": features.odds.weights,
+        "bias": np.array([features.odds.bias]),
         "held_out": features.held_out,
+        "held_out_log_odds": features.held_out_log_odds,
     }
     single = {name: np.ascontiguousarray(t, dtype=np.float32) for name, t in tensors.items()}
     with cannot_write(folder):
@@ -67,12 +75,14 @@ def read_features(path: Path) -> NetworkFeatures:
         if any(t.dtype != np.float32 or not np.isfinite(t).all() for t in stored.values()):
             raise ValueError
         t = {name: values.astype(np.float64) for name, values in stored.items()}
-        (floor,) = t["floor"].tolist()
+        (floor,), (bias,) = t["floor"].tolist(), t["bias"].tolist()
         (_, dimensions), (number, sides) = t["means"].shape, t["directions"].shape
         sound = (
             dimensions == sides
             and t["deviations"].shape == (number,)
+            and t["weights"].shape == (dimensions,)
             and t["held_out"].ndim == 1
+            and t["held_out_log_odds"].shape == t["held_out"].shape
             and floor > 0
             and (t["deviations"] > 0).all()
         )
@@ -84,5 +94,7 @@ def read_features(path: Path) -> NetworkFeatures:
         reference=FeatureReference(
             means=t["means"], directions=t["directions"], deviations=t["deviations"], floor=floor
         ),
+        odds=AlteredOdds(weights=t["weights"], bias=bias),
         held_out=t["held_out"],
+        held_out_log_odds=t["held_out_log_odds"],
     )

@@ -1,7 +1,8 @@
-"""The distances stage: how far a network's validation images lie from its training images.
+"""The distances stage: how far a network's validation images lie from its training images, and how
+much they look like altered ones.
 
-An exported model asks this of every new image: one that lies farther than validation images do is
-unlike all that the network knows.
+An exported model asks this of every new image: one that lies farther than validation images do, or
+looks more like an altered image than they do, is unlike all that the network knows.
 """
 
 from __future__ import annotations
@@ -16,15 +17,16 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import nn
 
-from thyroid.evaluate.novelty import feature_distances, feature_reference
+from thyroid.evaluate.novelty import altered_odds, feature_distances, feature_reference
 from thyroid.network_input import network_input
-from thyroid.networks.last_layer import features
+from thyroid.networks.activations import activations
 from thyroid.run_files.features_file import NetworkFeatures, write_features
 from thyroid.stage_config import DistancesConfig
 from thyroid.stages import split
+from thyroid.stages.altered_images import altered_images
 from thyroid.stages.checkpoint import load_model
 from thyroid.stages.compute import Compute, start
-from thyroid.stages.images import Images, chunks, images, some_of
+from thyroid.stages.images import Held, Images, chunks, images, some_of
 
 
 def fit(
@@ -42,15 +44,25 @@ def fit(
     dataset, parts = split.open_split(inputs)
     network, _, input_config = load_model(inputs["model"], on)
 
-    def seen(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        counts = images(dataset, rows, input_config, on)
+    def seen(counts: Images) -> npt.NDArray[np.float64]:
         return features_of(network, counts, input_config.normalisation, on)
 
-    training = some_of(parts.train, config.most, "distances")
-    reference = feature_reference(seen(training), dataset.labels[training])
-    held_out = feature_distances(reference, seen(parts.validation))
-    write_features(folder, NetworkFeatures(reference=reference, held_out=held_out))
-    yield {"training": len(training), "validation": len(held_out)}
+    rows = some_of(parts.train, config.most, "distances")
+    training = images(dataset, rows, input_config, on)
+    reference = feature_reference(training_seen := seen(training), dataset.labels[rows])
+    each = min(config.altered, len(rows))
+    some = training[torch.arange(len(rows))].double().cpu().numpy()
+    altered = torch.from_numpy(altered_images(some, each, np.random.default_rng(0)))
+    odds = altered_odds(training_seen, seen(Held(counts=altered.float().to(on.device))))
+    held_out = seen(images(dataset, parts.validation, input_config, on))
+    found = NetworkFeatures(
+        reference=reference,
+        odds=odds,
+        held_out=feature_distances(reference, held_out),
+        held_out_log_odds=odds.log_odds(held_out),
+    )
+    write_features(folder, found)
+    yield {"training": len(rows), "altered": len(altered), "validation": len(held_out)}
 
 
 def features_of(
@@ -64,5 +76,5 @@ def features_of(
     with torch.inference_mode():
         for some in chunks(len(counts), 256):
             x = on.arranged(network_input(counts[some], normalisation))  # (n, 1, S, S)
-            found.append(features(network, x).double().cpu())
+            found.append(activations(network, x).double().cpu())
     return torch.cat(found).numpy()
