@@ -70,8 +70,8 @@ class Model:
             The columns of predictions.csv: `file`, `outcome` (a class, `uncertain`,
             `unlike_training` or `unreadable`), `credible` (classes, ";"-joined), `agreement`
             (share of the networks that name the most probable class), `distance` (how
-            unlike all training images it is; above 1 it gets no class), `p_CLASS` of each class, `flags`,
-            `reason` (why a file is unreadable).
+            unlike all training images it is; above 1 it gets no class), `p_CLASS` of each class,
+            `flags`, `reason` (why a file is unreadable or gets no class).
 
         Raises
         ------
