@@ -50,8 +50,17 @@ class Population:
 
     def thyroid_with(self, findings: Sequence[str], rng: np.random.Generator) -> Thyroid:
         """Draw a thyroid that shows these findings, the primary one first."""
+        draw = {
+            "normal": self._normal,
+            "graves": self._graves,
+            "subacute_thyroiditis": self._subacute_thyroiditis,
+            "hashimoto": self._hashimoto,
+            "hot_nodule": self._hot_nodule,
+            "cold_nodule": self._cold_nodule,
+            "multinodular_goitre": self._multinodular_goitre,
+        }[findings[0]]
         while True:
-            thyroid = getattr(self, f"_{findings[0]}")(rng)
+            thyroid = draw(rng)
             for finding in findings[1:]:
                 thyroid = self._with_second(thyroid, finding, rng)
             if shows(thyroid, findings):
@@ -156,8 +165,8 @@ def shows(thyroid: Thyroid, findings: Sequence[str]) -> bool:
 
     The product of uptake and volume, each relative to an average normal gland, is below 2.8 in
     normal glands and above in Graves'. Glands of thyroiditis are at most 0.7 times as bright as all
-    others, unless one lobe is spared; a nodule is seen only in what is not inflamed. Nodules change
-    the rates at their place by 40 % (hot) or 35 % (cold), and at least two of a goitre's by 15 %.
+    others, unless one lobe is spared; a nodule is seen only in what is not inflamed. Hot and
+    cold nodules change the rates at their place by 40 %, at least two of a goitre's by 15 %.
     """
     prominence = thyroid.uptake_percent / 1.5 * thyroid.volume_ml / 12
     brightness = trapped_percent(thyroid) / thyroid.volume_ml ** (2 / 3)  # %, per area in view
@@ -182,7 +191,7 @@ def shows(thyroid: Thyroid, findings: Sequence[str]) -> bool:
     return (
         seen
         and ("hot_nodule" not in findings or max(contrasts, default=0) > 0.4)
-        and ("cold_nodule" not in findings or min(contrasts, default=0) < -0.35)
+        and ("cold_nodule" not in findings or min(contrasts, default=0) < -0.4)
     )
 
 
@@ -199,7 +208,7 @@ CLINIC = Population(
     adenoma_uptake=LogNormal(4, 4, 0.6, 18),
     adenoma_diameter=LogNormal(27, 10, 14, 60),
     adenoma_strength=(0.4, 1.3),
-    cold_diameter=LogNormal(25, 8, 15, 50),
+    cold_diameter=LogNormal(25, 7, 17, 50),
     cold_rest=(0.0, 0.3),
     goitre_uptake=LogNormal(2.8, 1.8, 0.9, 10),
     goitre_volume=LogNormal(44, 22, 18, 140),
@@ -218,8 +227,8 @@ ELSEWHERE = replace(
     adenoma_uptake=LogNormal(3, 2, 0.8, 12),
     adenoma_diameter=LogNormal(22, 6, 14, 40),
     adenoma_strength=(0.3, 0.8),
-    cold_diameter=LogNormal(21, 5, 14, 35),
-    cold_rest=(0.15, 0.4),
+    cold_diameter=LogNormal(22, 4, 17, 35),
+    cold_rest=(0.1, 0.35),
     goitre_uptake=LogNormal(3.6, 2, 1.2, 12),
     goitre_volume=LogNormal(62, 28, 28, 160),
     goitre_florid=(0.1, 0.7),

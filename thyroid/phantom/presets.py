@@ -48,12 +48,12 @@ class Preset:
 
 
 COHORT = {
-    "normal": 200,
+    "normal": 400,
     "graves": 945,
     "subacute_thyroiditis": 515,
-    "hashimoto": 200,
-    "hot_nodule": 200,
-    "cold_nodule": 200,
+    "hashimoto": 400,
+    "hot_nodule": 400,
+    "cold_nodule": 400,
     "multinodular_goitre": 1183,
 }
 """Diffuse and multinodular goitres and thyroiditis as in a published table of 2,643 patients; the
