@@ -4,7 +4,7 @@ import pytest
 import torch
 from scipy import ndimage, stats
 
-from thyroid.augment import augment, draw, thin, warp
+from thyroid.augment import augment, draw, thin, warp, windowed
 from thyroid.network_input import network_input
 from thyroid.recipe import AugmentationConfig
 
@@ -104,3 +104,30 @@ def test_the_share_kept_is_log_uniform_above_the_floor() -> None:
     assert thinned.min() >= 0.2
     uniform = 1 - thinned.double().log() / math.log(0.2)
     assert stats.kstest(uniform.numpy(), "uniform").pvalue > 1e-3
+
+
+def test_windowing_changes_no_other_draw() -> None:
+    without = draw(64, AugmentationConfig(thinning=0.5), seeded())
+    with_windows = draw(64, AugmentationConfig(thinning=0.5, windowing=0.5), seeded())
+    assert without.window is None
+    assert torch.equal(without.affine, with_windows.affine)
+    assert torch.equal(without.keep, with_windows.keep)
+    unchanged = (with_windows.window == torch.tensor([0.0, 1.0, 1.0])).all(1)
+    assert 0.3 < unchanged.float().mean() < 0.7
+    black, white, gamma = with_windows.window[~unchanged].unbind(1)
+    assert 0 <= black.min() <= black.max() <= 0.04
+    assert 0.5 <= white.min() < 0.7
+    assert gamma.min() < 0.9
+    assert gamma.max() > 1.1
+
+
+def test_a_window_clips_and_bends_the_grey_scale() -> None:
+    ramp = torch.linspace(0, 1000, 101).view(1, 1, 101).expand(3, 1, 101)
+    window = torch.tensor([[0.0, 1.0, 1.0], [0.1, 0.6, 1.0], [0.0, 1.0, 0.5]])
+    same, clipped, bent = windowed(ramp, window)
+    torch.testing.assert_close(same, ramp[0])
+    assert clipped[0, 10] == 0
+    assert clipped[0, 35] == pytest.approx(500)
+    assert (clipped[0, 60:] == 1000).all()
+    torch.testing.assert_close(bent, 1000 * (ramp[0] / 1000).sqrt())
+    assert torch.equal(windowed(torch.zeros(3, 4, 4), window), torch.zeros(3, 4, 4))

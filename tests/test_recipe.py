@@ -150,3 +150,10 @@ def test_the_published_protocol_is_a_recipe() -> None:
     assert paper.network.cross_feature != "none"
     assert (paper.cross.order, paper.synthetic) == ("retrain", True)
     assert paper.srgan.scale > 1
+
+
+def test_counts_are_not_windowed_and_pictures_not_thinned() -> None:
+    both = override(Recipe(), {"augmentation.windowing": 0.5, "augmentation.thinning": 0.5})
+    counts, pictures = (for_data(both, kind, crosses=True) for kind in ("counts", "display"))
+    assert (counts.augmentation.windowing, counts.augmentation.thinning) == (0.0, 0.5)
+    assert (pictures.augmentation.windowing, pictures.augmentation.thinning) == (0.5, 0.0)

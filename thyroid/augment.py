@@ -1,6 +1,7 @@
 """Random augmentation of a batch of scintigrams, on the device, different for each image.
 
-Thinning acts on counts, geometry on normalised intensities; all geometry is one resampling.
+Thinning acts on counts, windowing on pictures, geometry on normalised intensities; all geometry is
+one resampling.
 """
 
 from __future__ import annotations
@@ -15,6 +16,10 @@ from torch import Generator, Tensor
 from thyroid.network_input import network_input
 from thyroid.recipe import AugmentationConfig
 
+MOST_BLACK, LEAST_WHITE, MOST_GAMMA = 0.04, 0.5, 1.6
+"""Windows: black up to this share of the maximum, white from this share on, and the gamma or its
+inverse."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Draws:
@@ -25,16 +30,21 @@ class Draws:
     keep: Tensor | None
     """Share of counts that thinning keeps, (N,) float32. None: no image is thinned; a test of the
     values would have to wait for the GPU."""
+    window: Tensor | None = None
+    """Black and white level, shares of the picture's maximum, and gamma, (N, 3) float32; 0, 1 and 1
+    change nothing. None: no image is windowed."""
 
     def __getitem__(self, index: slice | int | Tensor) -> Draws:
         """Select images; an index (steps, n) selects those of each step."""
         keep = self.keep if self.keep is None else self.keep[index]
-        return Draws(affine=self.affine[index], keep=keep)
+        window = self.window if self.window is None else self.window[index]
+        return Draws(affine=self.affine[index], keep=keep, window=window)
 
     def to(self, device: torch.device) -> Draws:
         """Copy to a device."""
         keep = self.keep if self.keep is None else self.keep.to(device)
-        return Draws(affine=self.affine.to(device), keep=keep)
+        window = self.window if self.window is None else self.window.to(device)
+        return Draws(affine=self.affine.to(device), keep=keep, window=window)
 
 
 def draw(n: int, config: AugmentationConfig, generator: Generator) -> Draws:
@@ -59,10 +69,16 @@ def draw(n: int, config: AugmentationConfig, generator: Generator) -> Draws:
         ],
         1,
     )  # (N, 2, 3)
-    if not config.thinning:
-        return Draws(affine=affine, keep=None)
-    kept = (u[7] * math.log(config.thinning_floor)).exp()
-    return Draws(affine=affine, keep=torch.where(u[6] < config.thinning, kept, 1.0))
+    keep = window = None
+    if config.thinning:
+        kept = (u[7] * math.log(config.thinning_floor)).exp()
+        keep = torch.where(u[6] < config.thinning, kept, 1.0)
+    if config.windowing:  # drawn last, so that the draws above stay what they are without it
+        v = torch.rand(4, n, generator=generator)
+        gamma = ((2 * v[3] - 1) * math.log(MOST_GAMMA)).exp()
+        shown = torch.stack([MOST_BLACK * v[1], 1 - (1 - LEAST_WHITE) * v[2], gamma], -1)
+        window = torch.where(v[0, :, None] < config.windowing, shown, torch.tensor([0.0, 1.0, 1.0]))
+    return Draws(affine=affine, keep=keep, window=window)
 
 
 def thin(counts: Tensor, keep: Tensor, generator: Generator) -> Tensor:
@@ -91,6 +107,17 @@ def thin(counts: Tensor, keep: Tensor, generator: Generator) -> Tensor:
     return out
 
 
+def windowed(pictures: Tensor, window: Tensor) -> Tensor:
+    """Display pictures (N, H, W) anew: levels and gamma (N, 3) as in `Draws`.
+
+    What lies above the white level is white, as much as the maximum was before.
+    """
+    peak = pictures.amax((-2, -1), keepdim=True).clamp_min(1e-6)
+    black, white, gamma = window[:, :, None, None].unbind(1)  # (N, 1, 1) each
+    shown = ((pictures / peak - black) / (white - black)).clamp(0, 1)
+    return peak * shown**gamma
+
+
 def warp(images: Tensor, affine: Tensor) -> Tensor:
     """Resample (N, C, H, W) images through (N, 2, 3) affine maps; outside is zero.
 
@@ -115,10 +142,12 @@ def _grid(affine: Tensor, height: int, width: int) -> Tensor:
 
 
 def augment(counts: Tensor, draws: Draws, normalisation: str, generator: Generator) -> Tensor:
-    """Augment counts (N, H, W) and return network inputs (N, 1, H, W) float32.
+    """Augment counts or pictures (N, H, W) and return network inputs (N, 1, H, W) float32.
 
     `draws` and `generator` are on the device of `counts`; the generator is for thinning only.
     """
     if draws.keep is not None:
         counts = thin(counts, draws.keep, generator)
+    if draws.window is not None:
+        counts = windowed(counts, draws.window)
     return warp(network_input(counts, normalisation), draws.affine)

@@ -23,7 +23,9 @@ def phantom(
 
     Args:
         folder: new folder to write.
-        preset: thyroid7, or thyroid7-external for the same diseases at other centres.
+        preset: thyroid7, or thyroid7-external for the same diseases at other centres; clinic7 for
+            patients as varied as real ones, in the numbers of a published cohort, or
+            clinic7-external for other patients at other centres.
         images_per_class: scintigrams of each disease alone; default: the preset's.
         images_per_cross: scintigrams of each pair of diseases; default: the preset's.
         format: a data set, NM DICOM files with labels.csv, or 8-bit PNG in class folders.
@@ -33,6 +35,7 @@ def phantom(
     """
     from thyroid import progress
     from thyroid.phantom.presets import PRESETS
+    from thyroid.phantom.simulator import addresses
     from thyroid.phantom.write_files import write_phantom
 
     if preset not in PRESETS:
@@ -52,5 +55,5 @@ def phantom(
             pixel_mm=pixel_mm,
             progress=advance,
         )
-    total = per_class * len(known.classes) + per_cross * len(known.crosses)
+    total = len(addresses(known, images_per_class=per_class, images_per_cross=per_cross))
     print(f"{folder}: {total} simulated scintigrams ({format})")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from thyroid.phantom.distributions import lognormal, normal
+from thyroid.phantom.distributions import LogNormal, lognormal, normal
 from thyroid.phantom.grid import Grid, Image, ellipsoid_chord, random_field, rotated
 
 # The outline of head and neck: half-width at heights above the isthmus.
@@ -55,6 +55,32 @@ class Build:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Saliva:
+    """Brightness of salivary glands and mouth among patients, relative to the neck's tissue."""
+
+    level: LogNormal
+    """A patient's, which all salivary glands share."""
+    submandibular: float
+    """Mean of the submandibular glands at level 1."""
+    parotid: float
+    """Mean of the parotid glands at level 1."""
+    spread: float
+    """Standard deviation of both from patient to patient, relative to the level."""
+    mouth: LogNormal
+    """The arc of saliva around the tongue."""
+
+
+SALIVA = Saliva(
+    level=LogNormal(1.05, 0.45, 0.3, 2.8),
+    submandibular=1.8,
+    parotid=1.25,
+    spread=0.35,
+    mouth=LogNormal(1.1, 0.9, 0.1, 4.5),
+)
+"""Salivary glands of the presets `thyroid7` and `thyroid7-external`."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Layers:
     """Projections of the tissue at different depths, (H, W) each."""
 
@@ -64,7 +90,11 @@ class Layers:
     """Sources at the front of the head and neck: fainter from behind."""
 
 
-def surroundings(grid: Grid, rng: np.random.Generator) -> Layers:
+def surroundings(
+    grid: Grid,
+    rng: np.random.Generator,
+    saliva: Saliva = SALIVA,
+) -> Layers:
     """Render a random patient without the thyroid.
 
     The order of the draws is fixed and does not depend on the grid, so a patient stays the same
@@ -75,7 +105,7 @@ def surroundings(grid: Grid, rng: np.random.Generator) -> Layers:
     body = Grid(x=grid.x / np.float32(build.size), y=grid.y / np.float32(build.size))
     texture = random_field(texture_rng, body, grain_mm=11.0, extent_mm=330.0)
     tissue = _tissue(body, texture, build, body_rng)
-    front = _face(body, texture, build, face_rng) + _neck(body, neck_rng)
+    front = _face(body, texture, build, saliva, face_rng) + _neck(body, neck_rng)
     return Layers(tissue=tissue, front=front)
 
 
@@ -135,16 +165,18 @@ def _neck(grid: Grid, rng: np.random.Generator) -> Rates:
     return rates.astype(np.float32)
 
 
-def _face(grid: Grid, texture: Image, build: Build, rng: np.random.Generator) -> Rates:
+def _face(
+    grid: Grid, texture: Image, build: Build, saliva: Saliva, rng: np.random.Generator
+) -> Rates:
     """Render salivary glands, mouth, nose and cheeks."""
     face = Grid(
         x=(grid.x - np.float32(build.lean * 105)) / np.float32(build.head_width),
         y=grid.y - np.float32(build.extension_mm),
     )
     rates = np.zeros((len(face.y), len(face.x)), dtype=np.float32)
-    saliva = lognormal(rng, 1.05, 0.45, low=0.3, high=2.8)
-    submandibular = 1.8 * saliva * lognormal(rng, 1, 0.35, low=0.3)
-    parotid = 1.25 * saliva * lognormal(rng, 1, 0.35, low=0.3)
+    level = saliva.level.draw(rng)
+    submandibular = saliva.submandibular * level * lognormal(rng, 1, saliva.spread, low=0.3)
+    parotid = saliva.parotid * level * lognormal(rng, 1, saliva.spread, low=0.3)
     for side in (-1, 1):
         _add(
             rates,
@@ -172,17 +204,17 @@ def _face(grid: Grid, texture: Image, build: Build, rng: np.random.Generator) ->
             rates, face, peak=rng.uniform(0.1, 0.4), x=side * normal(rng, 36, 5),
             y=normal(rng, 118, 7), half_length=rng.uniform(12, 22), half_width=rng.uniform(9, 16),
         )  # fmt: skip
-    _add_mouth(rates, face, rng)
+    _add_mouth(rates, face, saliva, rng)
     _add_nose(rates, face, rng)
     # glands are lobules, mucosa is folds
     rates *= np.exp(0.25 * texture)
     return rates
 
 
-def _add_mouth(rates: Rates, face: Grid, rng: np.random.Generator) -> None:
+def _add_mouth(rates: Rates, face: Grid, saliva: Saliva, rng: np.random.Generator) -> None:
     """Add saliva around the tongue: an arc that is open below, its ends often brighter."""
     height, radius = normal(rng, 112, 6), normal(rng, 19, 3, low=11)
-    strength = lognormal(rng, 1.1, 0.9, low=0.1, high=4.5)
+    strength = saliva.mouth.draw(rng)
     window = face.window(0, height + 6, 36, 32)
     near = face.cut(window)
     x = near.x[None, :] - normal(rng, 0, 3)

@@ -1,6 +1,7 @@
 """Truncated distributions, given by mean and standard deviation as publications print them."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -34,3 +35,17 @@ def normal(
         if low <= value <= high:
             return float(value)
     raise ValueError(f"a normal of {mean} +- {sd} hardly ever lies in [{low}, {high}]")
+
+
+@dataclass(frozen=True)
+class LogNormal:
+    """A truncated log-normal distribution, as `lognormal` takes it."""
+
+    mean: float
+    sd: float
+    low: float = 0.0
+    high: float = math.inf
+
+    def draw(self, rng: np.random.Generator) -> float:
+        """Draw one value."""
+        return lognormal(rng, self.mean, self.sd, low=self.low, high=self.high)

@@ -11,8 +11,9 @@ from thyroid.phantom.distributions import lognormal, normal
 from thyroid.phantom.grid import Grid, Image, ellipsoid_chord, random_field, rotated
 from thyroid.phantom.pathology import Nodule, Thyroid
 
-LOBE_ML = 5.4
-"""Volume of a lobe with half-axes of 20 x 6.7 x 9.6 mm; other lobes are scaled from it."""
+LOBE_ML, HALF_DEPTH_MM = 5.4, 9.6
+"""Volume and half-depth of a lobe with half-axes of 20 x 6.7 x 9.6 mm; other lobes are
+scaled from it."""
 
 BLOOD_PERCENT_PER_ML = 0.008
 """Uptake measured in a gland that traps nothing, from the blood in it: 0.16 % for 20 mL. The lowest
@@ -84,13 +85,29 @@ def trapped_percent(thyroid: Thyroid) -> float:
     return max(thyroid.uptake_percent - blood_percent, thyroid.uptake_percent / 4)
 
 
-def _lobe(thyroid: Thyroid, side: int, rng: np.random.Generator) -> Lobe:
-    sign = -1 if side == 0 else 1
+def contrast(thyroid: Thyroid, nodule: Nodule) -> float:
+    """Return how much a nodule changes the rates at its centre, relative to an even lobe.
+
+    -1 for a nodule that takes all counts away, 1 for one that doubles them; without blur.
+    """
+    depth = 2 * HALF_DEPTH_MM * _scale(thyroid, nodule.side)
+    depth *= math.sqrt(max(1 - nodule.along**2 - nodule.across**2, 0.1))
+    chord = nodule.diameter_mm / depth
+    return (nodule.uptake - 1) * (min(chord, 1) if nodule.uptake < 1 else chord)
+
+
+def _scale(thyroid: Thyroid, side: int) -> float:
+    """Return a lobe's size relative to one of LOBE_ML."""
     nodules = [nodule.diameter_mm for nodule in thyroid.nodules if nodule.side == side]
     share = thyroid.lobe_share if side == 0 else 1 - thyroid.lobe_share
     # a nodule pushes tissue aside and partly sticks out of it
     volume_ml = thyroid.volume_ml * share + 0.7 * sum(math.pi / 6 * d**3 / 1000 for d in nodules)
-    scale = (volume_ml / LOBE_ML) ** (1 / 3)
+    return float((volume_ml / LOBE_ML) ** (1 / 3))
+
+
+def _lobe(thyroid: Thyroid, side: int, rng: np.random.Generator) -> Lobe:
+    sign = -1 if side == 0 else 1
+    scale = _scale(thyroid, side)
     slender = lognormal(rng, 1, 0.08)
     half_width = 6.7 * scale / slender
     half_length = 20.0 * scale * slender
@@ -99,7 +116,7 @@ def _lobe(thyroid: Thyroid, side: int, rng: np.random.Generator) -> Lobe:
         y=0.22 * half_length + normal(rng, 0, 2),
         half_length=half_length,
         half_width=half_width,
-        half_depth=9.6 * scale,
+        half_depth=HALF_DEPTH_MM * scale,
         lean_deg=sign * normal(rng, 10, 4, low=-2, high=22),
         taper=normal(rng, 0.22, 0.1, low=-0.1, high=0.45),
         bend=-sign * normal(rng, 0.12, 0.12),
@@ -145,7 +162,7 @@ def _isthmus_rates(
         * ellipsoid_chord(
             x - (left.x + right.x) / 2,
             y - normal(rng, -3, 3),
-            half_length=6.0 * (half_depth / 9.6),
+            half_length=6.0 * (half_depth / HALF_DEPTH_MM),
             half_width=span,
         )
     )  # fmt: skip

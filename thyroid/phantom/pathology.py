@@ -90,7 +90,7 @@ def normal_thyroid(rng: np.random.Generator) -> Thyroid:
         volume_ml=lognormal(rng, 12, 3.2, low=8, high=20),
         lobe_share=normal(rng, 0.52, 0.05, low=0.38, high=0.66),
         isthmus=lognormal(rng, 0.3, 0.12, high=0.6),
-        pyramidal=_pyramidal(rng, probability=0.14),
+        pyramidal=pyramidal(rng, probability=0.14),
         patchiness=rng.uniform(0.02, 0.1),
         roughness_mm=0.9,
     )
@@ -103,7 +103,7 @@ def graves(rng: np.random.Generator) -> Thyroid:
         volume_ml=lognormal(rng, 52, 24, low=18, high=130),
         lobe_share=normal(rng, 0.52, 0.05, low=0.38, high=0.65),
         isthmus=lognormal(rng, 0.5, 0.15, high=0.9),
-        pyramidal=_pyramidal(rng, probability=0.4),
+        pyramidal=pyramidal(rng, probability=0.4),
         patchiness=rng.uniform(0.03, 0.12),
     )
 
@@ -150,7 +150,7 @@ def hashimoto(rng: np.random.Generator) -> Thyroid:
         volume_ml=lognormal(rng, 38, 9, low=25, high=65),
         lobe_share=normal(rng, 0.52, 0.07, low=0.33, high=0.7),
         isthmus=lognormal(rng, 0.5, 0.18, high=0.9),
-        pyramidal=_pyramidal(rng, probability=0.2),
+        pyramidal=pyramidal(rng, probability=0.2),
         patchiness=patchiness,
         grain_mm=grain_mm,
         roughness_mm=2.0,
@@ -158,7 +158,7 @@ def hashimoto(rng: np.random.Generator) -> Thyroid:
     if pattern == "solitary":
         # a soft focus in uneven tissue, not the sharp and single one of an adenoma
         uptake = rng.uniform(1.5, 2.0) if rng.random() < 0.5 else rng.uniform(0.4, 0.6)
-        gland = _with_nodule(gland, rng, diameter_mm=rng.uniform(12, 20), uptake=uptake)
+        gland = with_nodule(gland, rng, diameter_mm=rng.uniform(12, 20), uptake=uptake)
     return gland
 
 
@@ -167,7 +167,7 @@ def hot_nodule(rng: np.random.Generator) -> Thyroid:
     gland = replace(normal_thyroid(rng), uptake_percent=lognormal(rng, 4.5, 4, low=0.6, high=15))
     diameter_mm = lognormal(rng, 29, 9, low=14, high=55)
     # a larger adenoma makes more hormone and suppresses the rest of the gland more
-    return _with_nodule(
+    return with_nodule(
         gland,
         rng,
         diameter_mm=diameter_mm,
@@ -188,7 +188,7 @@ def multinodular_goitre(rng: np.random.Generator) -> Thyroid:
         volume_ml=lognormal(rng, 60, 20, low=34, high=130),
         lobe_share=normal(rng, 0.52, 0.11, low=0.28, high=0.74),
         isthmus=lognormal(rng, 0.5, 0.2, high=1.0),
-        pyramidal=_pyramidal(rng, probability=0.14),
+        pyramidal=pyramidal(rng, probability=0.14),
         patchiness=rng.uniform(0.1, 0.25),
         roughness_mm=2.6,
     )
@@ -196,7 +196,7 @@ def multinodular_goitre(rng: np.random.Generator) -> Thyroid:
     for kind in ["hot", "cold"] * min(hot, cold) + ["hot"] * (hot - cold) + ["cold"] * (cold - hot):
         uptake = rng.uniform(1.9, 3.2) if kind == "hot" else rng.uniform(0.0, 0.2)
         diameter_mm = lognormal(rng, 23, 5, low=16, high=36)
-        gland = _with_nodule(gland, rng, diameter_mm=diameter_mm, uptake=uptake)
+        gland = with_nodule(gland, rng, diameter_mm=diameter_mm, uptake=uptake)
     return gland
 
 
@@ -208,7 +208,7 @@ def _add_cold(gland: Thyroid, rng: np.random.Generator) -> Thyroid:
 
 def _add_hot(gland: Thyroid, rng: np.random.Generator) -> Thyroid:
     """Add an autonomous nodule, which suppresses the diseased tissue around it only partly."""
-    return _with_nodule(
+    return with_nodule(
         gland,
         rng,
         diameter_mm=lognormal(rng, 21, 5, low=15, high=36),
@@ -237,10 +237,10 @@ def _with_cold_nodule(gland: Thyroid, rng: np.random.Generator, *, diameter_mm: 
 
     Defects of 10 mm can be seen; a wide field shows reliably what is twice its resolution.
     """
-    return _with_nodule(gland, rng, diameter_mm=diameter_mm, uptake=rng.uniform(0.0, 0.1))
+    return with_nodule(gland, rng, diameter_mm=diameter_mm, uptake=rng.uniform(0.0, 0.1))
 
 
-def _with_nodule(
+def with_nodule(
     gland: Thyroid, rng: np.random.Generator, *, diameter_mm: float, uptake: float
 ) -> Thyroid:
     """Add a nodule as far from the others as possible among six random places."""
@@ -273,5 +273,5 @@ def _distance(nodule: Nodule, others: Sequence[Nodule]) -> float:
     )
 
 
-def _pyramidal(rng: np.random.Generator, *, probability: float) -> float:
+def pyramidal(rng: np.random.Generator, *, probability: float) -> float:
     return rng.uniform(0.25, 0.7) if rng.random() < probability else 0.0

@@ -1,16 +1,26 @@
-"""Named phantoms: their classes, crosses and centres.
+"""Named phantoms: their classes, crosses, centres and patients.
 
 `thyroid7` is for development; `thyroid7-external` has the same diseases at other centres and is for
-fresh test sets. CALIBRATION.md, beside this file, records how hard they are.
+fresh test sets. CALIBRATION.md, beside this file, records how hard they are. `clinic7` is for
+training what is to see real images: it has milder and more varied patients, in the numbers of a
+published cohort. `clinic7-external` has other centres, and patients with other ranges of disease.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from thyroid.phantom.centres import DEVELOPMENT, EXTERNAL, Centre
-from thyroid.phantom.pathology import CLASSES, CROSSES
+import numpy as np
+
+from thyroid.phantom.anatomy import SALIVA, Saliva
+from thyroid.phantom.centres import CLINICS, DEVELOPMENT, EXTERNAL, OTHER_CLINICS, Centre
+from thyroid.phantom.distributions import LogNormal
+from thyroid.phantom.pathology import CLASSES, CROSSES, Thyroid, thyroid_with
+from thyroid.phantom.pictures import Export
+from thyroid.phantom.population import CLINIC, ELSEWHERE
+
+DrawThyroid = Callable[[Sequence[str], np.random.Generator], Thyroid]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,8 +32,14 @@ class Preset:
     crosses: tuple[tuple[str, ...], ...] = CROSSES
     """Findings that occur together, the primary one first."""
     centres: tuple[Centre, ...]
-    images_per_class: int = 60
+    images_per_class: int | Mapping[str, int] = 60
+    """One number for every class, or one for each."""
     images_per_cross: int = 20
+    draw_thyroid: DrawThyroid = thyroid_with
+    """Draws a thyroid with given findings."""
+    saliva: Saliva = SALIVA
+    export: Export | None = None
+    """Changes of pictures on their way from the camera to a file. None: they are as acquired."""
 
     @property
     def findings(self) -> tuple[tuple[str, ...], ...]:
@@ -31,12 +47,52 @@ class Preset:
         return (*((name,) for name in self.classes), *self.crosses)
 
 
+COHORT = {
+    "normal": 400,
+    "graves": 945,
+    "subacute_thyroiditis": 515,
+    "hashimoto": 400,
+    "hot_nodule": 400,
+    "cold_nodule": 400,
+    "multinodular_goitre": 1183,
+}
+"""Diffuse and multinodular goitres and thyroiditis as in a published table of 2,643 patients; the
+others, which it leaves out, are an assumption."""
+
 PRESETS: Mapping[str, Preset] = {
     preset.name: preset
     for preset in (
         Preset(name="thyroid7", centres=DEVELOPMENT),
         Preset(
             name="thyroid7-external", centres=EXTERNAL, images_per_class=60, images_per_cross=30
+        ),
+        Preset(
+            name="clinic7",
+            centres=CLINICS,
+            images_per_class=COHORT,
+            images_per_cross=50,
+            draw_thyroid=CLINIC.thyroid_with,
+            saliva=Saliva(
+                level=LogNormal(2.2, 1.4, 0.4, 8),
+                submandibular=2.3,
+                parotid=1.4,
+                spread=0.5,
+                mouth=LogNormal(2.0, 2.2, 0.1, 13),
+            ),
+            export=Export(),
+        ),
+        Preset(
+            name="clinic7-external",
+            centres=OTHER_CLINICS,
+            draw_thyroid=ELSEWHERE.thyroid_with,
+            saliva=Saliva(
+                level=LogNormal(1.2, 0.5, 0.3, 4),
+                submandibular=1.3,
+                parotid=1.6,
+                spread=0.5,
+                mouth=LogNormal(2.2, 1.8, 0.1, 9),
+            ),
+            export=Export(),
         ),
     )
 }

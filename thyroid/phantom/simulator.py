@@ -8,8 +8,8 @@ depend on the number of images, nor on batches, processes and threads.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ from thyroid.phantom.camera import count, expected_rates, patient_grid
 from thyroid.phantom.centres import Centre
 from thyroid.phantom.distributions import lognormal, normal
 from thyroid.phantom.gland import project
-from thyroid.phantom.pathology import Thyroid, thyroid_with
+from thyroid.phantom.pathology import Thyroid
 from thyroid.phantom.presets import Preset
 
 Counts = npt.NDArray[np.uint16]
@@ -66,12 +66,19 @@ class SimulatedScintigram:
     """(H, W), mirrored, as the camera behind the patient sees it."""
 
 
-def addresses(preset: Preset, *, images_per_class: int, images_per_cross: int) -> list[Address]:
+def addresses(
+    preset: Preset, *, images_per_class: int | Mapping[str, int], images_per_cross: int
+) -> list[Address]:
     """Return the addresses of all images of a phantom of this size, in order."""
+    per_class = (
+        dict.fromkeys(preset.classes, images_per_class)
+        if isinstance(images_per_class, int)
+        else images_per_class
+    )
     return [
         Address(findings=findings, number=number)
         for findings in preset.findings
-        for number in range(images_per_class if len(findings) == 1 else images_per_cross)
+        for number in range(per_class[findings[0]] if len(findings) == 1 else images_per_cross)
     ]
 
 
@@ -92,7 +99,10 @@ def _simulate_one(
     visit_rng, front_rng, back_rng = _generator("visit", *patient, address.visit).spawn(3)
 
     centre = preset.centres[address.patient % len(preset.centres)]
-    thyroid = thyroid_with(address.findings, disease_rng)
+    if len(centre.zooms) > 1:
+        zoom = _generator("zoom", *patient, address.visit).choice(centre.zooms)
+        centre = replace(centre, pixel_mm=centre.pixel_mm / float(zoom))
+    thyroid = preset.draw_thyroid(address.findings, disease_rng)
     row_mm, column_mm = (
         share * centre.field_mm + normal(visit_rng, 0, centre.positioning_mm, low=-25, high=25)
         for share in (centre.gland_from_top, 0.5)
@@ -100,9 +110,14 @@ def _simulate_one(
     grid = patient_grid(centre, column_mm=column_mm, row_mm=row_mm)
     gland, window = project(thyroid, grid, shape_rng)
     gland *= np.float32(lognormal(visit_rng, 1, 0.15))
-    views = expected_rates(surroundings(grid, body_rng), gland, window, centre, posterior=posterior)
+    patient_seen = surroundings(grid, body_rng, preset.saliva)
+    views = expected_rates(patient_seen, gland, window, centre, posterior=posterior)
     total = lognormal(
-        visit_rng, centre.counts, centre.counts_cv * centre.counts, low=60_000, high=600_000
+        visit_rng,
+        centre.counts,
+        centre.counts_cv * centre.counts,
+        low=60_000,
+        high=centre.most_counts,
     )
     return SimulatedScintigram(
         address=address,

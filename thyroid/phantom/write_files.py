@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -20,6 +21,7 @@ from thyroid.data.scintigram import SIMULATOR, Scintigram, bring_to_grid, image_
 from thyroid.errors import InputError
 from thyroid.files import new_folder, require_new_folder
 from thyroid.phantom.dicom_writer import nm_object
+from thyroid.phantom.pictures import Export, picture_of
 from thyroid.phantom.presets import PRESETS, Preset
 from thyroid.phantom.simulator import Address, SimulatedScintigram, addresses, simulate
 
@@ -33,7 +35,7 @@ def write_phantom(
     folder: Path,
     *,
     preset: str,
-    images_per_class: int,
+    images_per_class: int | Mapping[str, int],
     images_per_cross: int,
     format: Format,
     seed: int,
@@ -45,7 +47,7 @@ def write_phantom(
 
     Parameters
     ----------
-    images_per_class : images of each single finding, 1 or more.
+    images_per_class : images of each single finding, 1 or more, or a number for each of them.
     images_per_cross : images of each combination of findings.
     format : `dataset` gives the same matrices and labels, in the same order, as importing the files
         of `dicom`. `dicom` and `png` come with the labels.csv that the import reads.
@@ -62,9 +64,12 @@ def write_phantom(
         raise InputError(f"there is no preset {preset!r}; choose one of {', '.join(PRESETS)}")
     if format not in get_args(Format):
         raise InputError(f"there is no format {format!r}; choose dataset, dicom or png")
-    if images_per_class < 1 or images_per_cross < 0:
+    least = (
+        images_per_class if isinstance(images_per_class, int) else min(images_per_class.values())
+    )
+    if least < 1 or images_per_cross < 0:
         raise InputError(
-            f"{images_per_class} images per class and {images_per_cross} per cross make no "
+            f"{least} images per class and {images_per_cross} per cross make no "
             "phantom; ask for at least 1 per class and 0 per cross"
         )
     if not 16 <= size <= 1024 or not 0.1 <= pixel_mm <= 20:
@@ -78,7 +83,7 @@ def write_phantom(
     if format == "dataset":
         _write_dataset(folder, chosen, images, seed, size, pixel_mm, progress)
     else:
-        write_one = _write_dicom if format == "dicom" else _write_png
+        write_one = _write_dicom if format == "dicom" else partial(_write_png, export=chosen.export)
         _write_files(folder, chosen, images, seed, write_one, progress)
 
 
@@ -179,15 +184,15 @@ def _write_dicom(folder: Path, scintigram: SimulatedScintigram) -> str:
     return name
 
 
-def _write_png(folder: Path, scintigram: SimulatedScintigram) -> str:
-    """Write the anterior view in 8 bits, its highest count white, as a workstation would."""
-    counts = scintigram.anterior.astype(np.float64)
+def _write_png(folder: Path, scintigram: SimulatedScintigram, *, export: Export | None) -> str:
+    """Write the anterior view in 8 bits, its highest value white, as a workstation would."""
+    key = f"{scintigram.patient}/{scintigram.address.number}"
+    picture = picture_of(scintigram.anterior, export, key=key)
     name = f"{'+'.join(scintigram.address.findings)}/{_stem(scintigram)}.png"
     (folder / name).parent.mkdir(exist_ok=True)
     made_by = PngInfo()
     made_by.add_text("Software", SIMULATOR)
-    grey = Image.fromarray(np.rint(255 * counts / counts.max()).astype(np.uint8))
-    grey.save(folder / name, pnginfo=made_by)
+    Image.fromarray(picture).save(folder / name, pnginfo=made_by)
     return name
 
 

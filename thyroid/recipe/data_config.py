@@ -72,6 +72,9 @@ class AugmentationConfig:
     """Probability that counts are thinned binomially (an exact shorter acquisition)."""
     thinning_floor: float = 0.3
     """The smallest share of counts kept; the share is log-uniform from here to 1."""
+    windowing: float = 0.0
+    """Probability that a picture is displayed anew, as another workstation would: its hottest parts
+    clipped, its faintest ones black, and with a gamma. Counts are never windowed."""
 
     def __post_init__(self) -> None:
         require_within(
@@ -84,4 +87,5 @@ class AugmentationConfig:
             mirror=(0, 1),
             thinning=(0, 1),
             thinning_floor=(0.001, 1),
+            windowing=(0, 1),
         )

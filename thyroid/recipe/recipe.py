@@ -75,12 +75,15 @@ class Recipe:
 def for_data(recipe: Recipe, kind: Literal["counts", "display"], *, crosses: bool) -> Recipe:
     """Remove from a recipe the parts that the data do not allow.
 
-    Pictures hold no counts to thin or to superpose. Data without cross images, where no crosses
-    are named either, have no synthetic crosses (real images take their share) and no cross phase.
+    Pictures hold no counts to thin or to superpose, and counts have no window. Data without cross
+    images, where no crosses are named either, have no synthetic crosses (real images take their
+    share) and no cross phase.
     """
     changes: dict[str, Any] = {}
     if kind == "display":
         changes |= {"augmentation.thinning": 0.0, "cross.superposed": 0.0}
+    else:
+        changes["augmentation.windowing"] = 0.0
     if not crosses and recipe.synthesis.crosses in ("seen", "none"):
         changes["cross.order"] = "mixed"
         if recipe.mixing.cross_share:

@@ -160,6 +160,8 @@ def _resolved(given: Inputs, gpus_per_worker: float) -> Recipe:
     recipe, info = given.recipe, given.dataset.info
     if info.kind == "display":
         say("The data are pictures, not counts: thinning of counts is switched off.")
+    elif recipe.augmentation.windowing:
+        say("The data are counts, not pictures: windowing is switched off.")
     execution = recipe.execution
     if gpus_per_worker and execution.device == "auto":  # the workers' machines, not this one
         execution = dataclasses.replace(execution, device="cuda")
