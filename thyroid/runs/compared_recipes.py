@@ -6,6 +6,7 @@ Imports no ray.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -16,7 +17,7 @@ from thyroid import pipeline
 from thyroid.configuration import dotted_fields, to_json
 from thyroid.errors import InputError
 from thyroid.evaluate.pooled import Estimate, pooled_difference
-from thyroid.networks.build import BASELINES, PUBLISHED
+from thyroid.networks.build import BASELINES, PUBLISHED, entry_of, is_residual
 from thyroid.networks.registry import NETWORKS
 from thyroid.recipe import Recipe, override
 from thyroid.run_files.predictions_csv import Predictions
@@ -86,12 +87,14 @@ def baseline_names(asked: str) -> tuple[str, ...]:
     if asked in groups:
         return groups[asked]
     names = tuple(name.strip() for name in asked.split(","))
-    unknown = [name for name in names if name not in NETWORKS]
-    if unknown:
-        raise InputError(
-            f"--models names '{unknown[0]}': choose small, published, none, or some of "
-            f"{', '.join(NETWORKS)}."
-        )
+    for name in names:
+        try:
+            entry_of(name)
+        except InputError:
+            raise InputError(
+                f"--models names '{name}': choose small, published, none, or some of "
+                f"{', '.join(NETWORKS)} and timm:NAME."
+            ) from None
     return tuple(dict.fromkeys(names))
 
 
@@ -109,14 +112,16 @@ def baseline_rows(recipe: Recipe, names: Sequence[str]) -> list[Row]:
     other = {
         "network.width": None,
         "network.weights": None,
+        "network.input_mean": 0.0,
+        "network.input_std": 1.0,
         "network.precision": "auto",
         "network.layout": "auto",
     }
     return [
         Row(
-            name=name,
+            name=re.sub(r"[^\w-]", "-", name),  # of a folder
             kind="baseline",
-            title=NETWORKS[name].title,
+            title=entry_of(name).title,
             recipe=override(
                 recipe,
                 PLAIN | {"network.name": name} | (other if name != recipe.network.name else {}),
@@ -128,7 +133,7 @@ def baseline_rows(recipe: Recipe, names: Sequence[str]) -> list[Row]:
 
 def ablation_rows(recipe: Recipe) -> list[Row]:
     """The recipe with one part taken away or exchanged, where that trains another network."""
-    residual = NETWORKS[recipe.network.name].residual
+    residual = is_residual(recipe.network)
     rows = [
         Row(name=name, kind="ablation", title=title, recipe=override(recipe, changed))
         for name, (title, changed) in ABLATIONS.items()

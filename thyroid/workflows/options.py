@@ -30,7 +30,9 @@ class RunOptions:
     store: Path | str | None = None
     """Folder of artifacts, or s3://BUCKET/STORE, which runs may share; default: RUN/store."""
     weights: Path | str | None = None
-    """torchvision's weights of the recipe's network, from which its training starts."""
+    """Weights of the recipe's network, from which its training starts: a file of torchvision's, of
+    timm's or of one's own; or timm:NAME or hf-hub:ORG/NAME, which are downloaded where the cache
+    has none."""
     vgg19: Path | str | None = None
     """torchvision's VGG-19 weights, for super-resolution; default: features of a classifier trained
     here."""
@@ -106,7 +108,7 @@ class CompareOptions(RunOptions):
 
     models: str = "small"
     """Networks trained on the same images with as many steps: small (those for two processors),
-    published (torchvision's), none, or names such as lenet5,vgg_small."""
+    published (torchvision's), none, or names such as lenet5,timm:resnet18."""
     ablations: bool = False
     """Also compare the method with itself less one part at a time."""
     trials_per_model: int = 1

@@ -19,18 +19,20 @@ from thyroid.errors import InputError
 from thyroid.execution.in_process import Datasets
 from thyroid.files import sha256_of
 from thyroid.machine import resolve
+from thyroid.network_input import WHITE
 from thyroid.networks.build import build
 from thyroid.networks.pretrained import load_pretrained
 from thyroid.networks.srgan import Vgg19Features
 from thyroid.precision import resolve_precision
 from thyroid.progress import say
-from thyroid.recipe import Recipe, for_data, override
+from thyroid.recipe import FineTuningConfig, Recipe, for_data, override
 from thyroid.run_files.config_json import RECIPE, began_with
 from thyroid.runs.experiment import Experiment
 from thyroid.runs.recipe_origin import searched_before
 from thyroid.storage.bucket import bucket_url
 from thyroid.workflows.options import RunOptions, named_recipe
 from thyroid.workflows.run import Run
+from thyroid.workflows.weights import weights_file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,12 +138,14 @@ def set_up(given: Inputs, options: RunOptions) -> Setup:
         Vgg19Features(file)  # said now, not after the generators' first half
         where[digest] = file
         recipe = override(recipe, {"srgan.vgg19": digest})
-    weights = _digest(options.weights, recipe.network.weights, "--weights")
+    given_weights = None if options.weights is None else weights_file(options.weights)
+    weights = _digest(given_weights, recipe.network.weights, "--weights")
     if weights is not None:
         file, digest = weights
-        load_pretrained(build(recipe.network, len(dataset.info.classes)), file, recipe.network)
         where[digest] = file
-        recipe = override(recipe, {"network.weights": digest})
+        recipe = start_from(recipe, file, digest, len(dataset.info.classes))
+    elif recipe.fine_tuning != FineTuningConfig():
+        raise InputError("fine_tuning is for layers that come with weights: give --weights, too.")
     if recipe.split.fold:
         raise InputError("split.fold is set by a run, which trains a network for each fold.")
     return Setup(
@@ -153,6 +157,26 @@ def set_up(given: Inputs, options: RunOptions) -> Setup:
         where=where,
         store=Path(options.store or given.run / "store"),
     )
+
+
+def start_from(recipe: Recipe, file: Path, digest: str, classes: int) -> Recipe:
+    """Return the recipe whose training starts from a file of weights, with the input that these
+    expect: of photographs, grey values from black to white.
+
+    Raises
+    ------
+    InputError
+        When the file does not hold weights of the recipe's network.
+    """
+    network = build(recipe.network, classes)
+    loaded = load_pretrained(network, file, recipe.network)
+    scale = WHITE[recipe.input.normalisation] if loaded.colour else 1.0
+    changes = {
+        "network.weights": digest,
+        "network.input_mean": round(scale * loaded.mean, 6),
+        "network.input_std": round(scale * loaded.std, 6),
+    }
+    return override(recipe, changes)
 
 
 def _resolved(given: Inputs, gpus_per_worker: float) -> Recipe:
