@@ -24,6 +24,7 @@ SUMMARIES = {
     "compare": "compare a recipe with other networks, and with itself less one part",
     "report": "write the HTML report of a run",
     "export": "make a calibrated model of a run's network",
+    "pretrain": "train a network on simulated scintigrams, to start from",
     "predict": "say what scintigrams show, with a model that export made",
     "store": "say what a store of artifacts holds, verify it, make room in it",
     "demo": "all of it on simulated scintigrams, in minutes",

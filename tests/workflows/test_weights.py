@@ -73,7 +73,7 @@ def test_what_the_cache_has_is_not_downloaded(
     asked: str, repository: str, file: str, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     there = in_the_cache(cache, repository, b"weights", file)
-    assert weights_file(asked).samefile(there)
+    assert weights_file(asked, toy_recipe(), "counts").samefile(there)
     assert not capsys.readouterr().err
 
 
@@ -82,15 +82,15 @@ def test_a_download_is_told_and_what_cannot_be_had_is_a_sentence(
     asked: str, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(InputError, match=r"cannot be downloaded: fetch model\.safetensors or"):
-        weights_file(asked)
+        weights_file(asked, toy_recipe(), "counts")
     assert f"Downloading the weights {asked} from" in capsys.readouterr().err
 
 
 def test_a_name_that_is_none_is_a_sentence(cache: Path) -> None:
     with pytest.raises(InputError, match="--weights hf-hub:a/b/c must be hf-hub:ORG/NAME"):
-        weights_file("hf-hub:a/b/c")
+        weights_file("hf-hub:a/b/c", toy_recipe(), "counts")
     with pytest.raises(InputError, match=r"--weights none\.pth is no file"):
-        weights_file("none.pth")
+        weights_file("none.pth", toy_recipe(), "counts")
 
 
 @pytest.mark.parametrize(
@@ -104,13 +104,13 @@ def test_weights_of_photographs_see_grey_values_from_black_to_white(
     file = tmp_path / "weights.pth"
     torch.save(network.state_dict(), file)
     recipe = toy_recipe(input__normalisation=normalisation)
-    plain = start_from(recipe, file, "d" * 64, 3).network
+    plain = start_from(recipe, file, "d" * 64, CLASSES).network
     assert (plain.weights, plain.input_mean, plain.input_std) == ("d" * 64, 0.0, 1.0)
     colour = nn.Conv2d(3, 4, 3).state_dict()["weight"]
     torch.save(network.state_dict() | {"conv1.weight": colour}, file)
-    started = start_from(recipe, file, "d" * 64, 3)
+    started = start_from(recipe, file, "d" * 64, CLASSES)
     assert (started.network.input_mean, started.network.input_std) == (mean, std)
-    assert start_from(started, file, "d" * 64, 3) == started  # a recipe that was kept
+    assert start_from(started, file, "d" * 64, CLASSES) == started  # a recipe that was kept
 
 
 def test_a_network_of_timms_becomes_a_model_that_needs_no_hub(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -45,6 +47,16 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     raise ValueError(f"{path} holds no state dictionary")
 
 
+def class_names(path: Path) -> list[str] | None:
+    """Read the classes of the last layer from a safetensors file's metadata; None if unknown."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = json.loads((file.metadata() or {})["classes"])
+    except (SafetensorError, KeyError, ValueError):
+        return None
+    return names if isinstance(names, list) and all(isinstance(n, str) for n in names) else None
+
+
 PHOTOGRAPHS = (0.449, 0.226)
 """Mean and standard deviation of ImageNet's grey values, from black 0 to white 1, with which
 torchvision's networks were trained."""
@@ -65,11 +77,15 @@ class Loaded:
     False: of the network's input."""
 
 
-def load_pretrained(network: nn.Module, path: Path, config: NetworkConfig) -> Loaded:
-    """Load weights of the same network: torchvision's, timm's, or of the user's own training.
+def load_pretrained(
+    network: nn.Module, path: Path, config: NetworkConfig, classes: Sequence[str] = ()
+) -> Loaded:
+    """Load weights of the same network: torchvision's, timm's, or of a training with this software.
 
     The first convolution's three channels are summed, so that a grey image gives what three equal
-    channels would give. A head for other classes stays as initialised, and so do x_i and the
+    channels would give. Where the file names the classes of its last layer, those that are also
+    among `classes` keep their part of it and others start anew; where it names none, or no classes
+    are given, a last layer of as many classes is kept. x_i stays as initialised, and so do the
     network's own mean and standard deviation of the input.
 
     Raises
@@ -92,8 +108,13 @@ def load_pretrained(network: nn.Module, path: Path, config: NetworkConfig) -> Lo
                     colour = True
                 break  # the first convolution
         scale = [float(given.pop(name, default)) for name, default in BUFFERS.items()]
-        if given[f"{last}.weight"].shape != own[f"{last}.weight"].shape:
-            given |= {name: own[name] for name in own if name.startswith(f"{last}.")}
+        names = class_names(path) if classes else None
+        alike = given[f"{last}.weight"].shape == own[f"{last}.weight"].shape
+        for name in (name for name in own if name.startswith(f"{last}.")):
+            if names is not None:
+                given[name] = _of_classes(given[name], names, own[name], classes)
+            elif not alike:
+                given[name] = own[name]
         kept = {n: t for n, t in own.items() if ".cross." in n or n in BUFFERS}
         # Auxiliary heads are not built here
         new = {n: t for n, t in given.items() if not n.startswith("aux")} | kept
@@ -107,6 +128,17 @@ def load_pretrained(network: nn.Module, path: Path, config: NetworkConfig) -> Lo
     loaded = {name for name, _ in network.named_parameters() if new[name] is not own[name]}
     mean, std = (round(number, 6) for number in (photographs if colour else scale))
     return Loaded(parameters=frozenset(loaded), mean=mean, std=std, colour=colour)
+
+
+def _of_classes(given: Tensor, names: Sequence[str], own: Tensor, classes: Sequence[str]) -> Tensor:
+    """The rows of `own` (len(classes), ...), replaced by those of `given` of the same class."""
+    if not set(names) & set(classes):
+        return own
+    made = own.clone()
+    for row, name in enumerate(classes):
+        if name in names:
+            made[row] = given[names.index(name)]
+    return made
 
 
 def last_layer(network: nn.Module) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,14 @@ TRAINING = "training.safetensors"
 """Weights that training goes on from, where those of the model are their average."""
 
 
-def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+def save_tensors(
+    tensors: Mapping[str, Tensor], path: Path, classes: Sequence[str] | None = None
+) -> None:
     """Write a safetensors file.
+
+    Parameters
+    ----------
+    classes : names that the file tells, of the rows of the network's last layer
 
     Raises
     ------
@@ -36,7 +42,7 @@ def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
     """
     plain = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
     with cannot_write(path.parent):
-        path.write_bytes(save(plain))
+        path.write_bytes(save(plain, None if classes is None else {"classes": json.dumps(classes)}))
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:

@@ -90,7 +90,8 @@ def fit(
         network = on.place(build(config.network, classes))
     optimiser = adamw(network, config.optimiser, config.pretrained_rate)
     if "weights" in inputs:
-        load_pretrained(network, inputs["weights"] / WEIGHTS_FILE, config.network)
+        file = inputs["weights"] / WEIGHTS_FILE
+        load_pretrained(network, file, config.network, dataset.info.classes)
     decay = config.optimiser.weight_average
     average = WeightAverage(network, decay) if decay else None
     predicting = network if average is None else average.network
@@ -162,7 +163,7 @@ def fit(
         }
 
     if on.leads:
-        save_tensors(predicting.state_dict(), folder / WEIGHTS)
+        save_tensors(predicting.state_dict(), folder / WEIGHTS, dataset.info.classes)
         if average is not None:
             save_tensors(network.state_dict(), folder / TRAINING)
         save_tensors(optimiser_tensors(network, optimiser), folder / OPTIMISER)

@@ -6,7 +6,7 @@ import ast
 import dataclasses
 import inspect
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ParamSpec, Protocol, TypeVar
@@ -138,12 +138,16 @@ def set_up(given: Inputs, options: RunOptions) -> Setup:
         Vgg19Features(file)  # said now, not after the generators' first half
         where[digest] = file
         recipe = override(recipe, {"srgan.vgg19": digest})
-    given_weights = None if options.weights is None else weights_file(options.weights)
+    given_weights = (
+        None
+        if options.weights is None
+        else weights_file(options.weights, recipe, dataset.info.kind)
+    )
     weights = _digest(given_weights, recipe.network.weights, "--weights")
     if weights is not None:
         file, digest = weights
         where[digest] = file
-        recipe = start_from(recipe, file, digest, len(dataset.info.classes))
+        recipe = start_from(recipe, file, digest, dataset.info.classes)
     elif recipe.fine_tuning != FineTuningConfig():
         raise InputError("fine_tuning is for layers that come with weights: give --weights, too.")
     if recipe.split.fold:
@@ -159,7 +163,7 @@ def set_up(given: Inputs, options: RunOptions) -> Setup:
     )
 
 
-def start_from(recipe: Recipe, file: Path, digest: str, classes: int) -> Recipe:
+def start_from(recipe: Recipe, file: Path, digest: str, classes: Sequence[str]) -> Recipe:
     """Return the recipe whose training starts from a file of weights, with the input that these
     expect: of photographs, grey values from black to white.
 
@@ -168,8 +172,8 @@ def start_from(recipe: Recipe, file: Path, digest: str, classes: int) -> Recipe:
     InputError
         When the file does not hold weights of the recipe's network.
     """
-    network = build(recipe.network, classes)
-    loaded = load_pretrained(network, file, recipe.network)
+    network = build(recipe.network, len(classes))
+    loaded = load_pretrained(network, file, recipe.network, classes)
     scale = WHITE[recipe.input.normalisation] if loaded.colour else 1.0
     changes = {
         "network.weights": digest,

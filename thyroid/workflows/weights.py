@@ -1,24 +1,34 @@
-"""The file that `--weights` names: of the user's, of timm's, or of the Hugging Face hub."""
+"""The file that `--weights` names: one that ships with thyroid, of a model, of the user's, of
+timm's, or of the Hugging Face hub.
+"""
 
 from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from typing import Literal
 
+from thyroid.configuration import from_json
 from thyroid.errors import InputError, PackageMissing
+from thyroid.model.model_folder import CARD, WEIGHTS_OF_FORMAT_1, member_files, read_model
+from thyroid.model.starting_point import require_input, shipped
 from thyroid.networks.timm_network import PREFIX, weights_of
 from thyroid.progress import say
+from thyroid.recipe import NetworkConfig, Recipe
+from thyroid.run_files.network import Network
 
-HUB = "hf-hub:"
+PHANTOM, HUB = "phantom", "hf-hub:"
 FILES = ("model.safetensors", "pytorch_model.bin")
 """Files of a model on the hub, the first choice first."""
 
 
-def weights_file(asked: Path | str) -> Path:
-    """Return the file that is meant by a path, timm:NAME or hf-hub:ORG/NAME[@REVISION].
+def weights_file(asked: Path | str, recipe: Recipe, kind: Literal["counts", "display"]) -> Path:
+    """Return the file that is meant by phantom, a path, timm:NAME or hf-hub:ORG/NAME[@REVISION].
 
-    What the hub's cache on this machine has is taken from there; anything else is downloaded into
-    it, as the user asked for it by its name, and said.
+    `phantom` is the file for the recipe's network and this kind of images that ships with thyroid,
+    and the path of a model means the first of its networks. What the hub's cache on this machine
+    has is taken from there; anything else is downloaded into it, as the user asked for it by its
+    name, and said.
 
     Raises
     ------
@@ -30,10 +40,36 @@ def weights_file(asked: Path | str) -> Path:
         return _of_hub(name, *weights_of(name.removeprefix(PREFIX)))
     if name.startswith(HUB):
         return _of_hub(name, name.removeprefix(HUB), FILES)
+    if name == PHANTOM:
+        return shipped(recipe, kind)
     path = Path(name).absolute()
+    if (path / CARD).is_file():
+        return _of_model(path, recipe)
     if not path.is_file():
         raise InputError(f"--weights {asked} is no file.")
     return path
+
+
+def _of_model(folder: Path, recipe: Recipe) -> Path:
+    """Return the weights of a model's first network.
+
+    Raises
+    ------
+    InputError
+        When the model is damaged, or its networks are others than the recipe's.
+    """
+    model = read_model(folder)
+    theirs, ours = from_json(NetworkConfig, model.card["network"]), recipe.network
+    require_input(recipe, model.input.normalisation, folder)
+    if (theirs.name, theirs.width) != (ours.name, ours.width):
+        raise InputError(
+            f"--weights {folder} is a model of {theirs.name}, and the recipe's network is "
+            f"{ours.name}: give --network.name {theirs.name}, or other weights."
+        )
+    first = model.card["members"][0]
+    if model.card["format_version"] == 1:
+        return folder / WEIGHTS_OF_FORMAT_1
+    return folder / member_files(Network(first["seed"], first["fold"]))[0]
 
 
 def _of_hub(asked: str, place: str, files: tuple[str, ...]) -> Path:

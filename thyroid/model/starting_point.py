@@ -1,0 +1,95 @@
+"""Starting points: weights of networks trained on simulated scintigrams.
+
+They ship in thyroid/starting_points, in half precision; `thyroid pretrain` makes them. Their README
+says how they were made. Each file says of itself, in its safetensors metadata, what network it is
+of, its classes and input, the kind of images, and the data that it was trained on.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
+
+from thyroid import __version__
+from thyroid.errors import InputError
+from thyroid.files import cannot_write
+from thyroid.recipe import Recipe
+from thyroid.run_files.config_json import read_config
+from thyroid.run_files.network import Network
+
+FOLDER = Path(__file__).parents[1] / "starting_points"
+CARD, WEIGHTS = "model.json", "model.safetensors"
+
+
+def file_name(network: str, kind: str) -> str:
+    """Return the file's name of a network trained on images of a kind, counts or display."""
+    return f"{network}-{kind}.safetensors"
+
+
+def shipped(recipe: Recipe, kind: str) -> Path:
+    """Return the starting point of the recipe's network that ships with thyroid.
+
+    Raises
+    ------
+    InputError
+        When there is none, or it expects another input than the recipe's.
+    """
+    network = recipe.network
+    file = FOLDER / file_name(network.name, kind)
+    if not file.is_file() or network.width is not None:
+        names = sorted({path.stem.rsplit("-", 1)[0] for path in FOLDER.glob("*.safetensors")})
+        raise InputError(
+            f"No weights trained on the phantom ship for {network.name}"
+            f"{'' if network.width is None else ' of another width'}: choose --network.name "
+            f"{' or '.join(names)}, or make them with `thyroid pretrain OUT --network "
+            f"{network.name} --kind {kind}`."
+        )
+    with safe_open(file, framework="numpy") as opened:
+        require_input(recipe, json.loads(opened.metadata()["input"])["normalisation"], file)
+    return file
+
+
+def require_input(recipe: Recipe, normalisation: str, source: Path) -> None:
+    """Check that weights were trained on the recipe's normalisation of the input.
+
+    Raises
+    ------
+    InputError
+        When they were not.
+    """
+    if normalisation != recipe.input.normalisation:
+        raise InputError(
+            f"--weights {source} expects input.normalisation {normalisation}, and the recipe has "
+            f"{recipe.input.normalisation}: give --input.normalisation {normalisation}."
+        )
+
+
+def write_starting_point(run: Path, file: Path) -> Path:
+    """Write the weights of a run's first network in half precision.
+
+    Parameters
+    ----------
+    run : folder of a finished run
+    """
+    folder, config = run / "model" / Network(0, 0).name, read_config(run)
+    card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+    about = {
+        "classes": card["classes"],
+        "kind": card["kind"],
+        "network": card["network"],
+        "input": card["input"],
+        "thyroid": __version__,
+        "data": config["dataset"]["source"],
+        "licence": config["dataset"]["licence"],
+    }
+    weights = {
+        name: tensor.astype(np.float16) if tensor.dtype == np.float32 else tensor
+        for name, tensor in load_file(folder / WEIGHTS).items()
+    }
+    with cannot_write(file.parent):
+        save_file(weights, file, {name: json.dumps(value) for name, value in about.items()})
+    return file
