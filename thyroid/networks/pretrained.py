@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from thyroid.errors import InputError
+from thyroid.networks.last_layer import name_of_last
 from thyroid.networks.standardise import BUFFERS
 from thyroid.networks.timm_network import TimmNetwork
 from thyroid.recipe import NetworkConfig
@@ -78,7 +79,7 @@ def load_pretrained(network: nn.Module, path: Path, config: NetworkConfig) -> Lo
         When the file does not hold weights of this network.
     """
     own = network.state_dict()
-    last = last_layer(network)
+    last = name_of_last(network)
     colour = False
     photographs = network.photographs if isinstance(network, TimmNetwork) else PHOTOGRAPHS
     try:
@@ -109,17 +110,12 @@ def load_pretrained(network: nn.Module, path: Path, config: NetworkConfig) -> Lo
     return Loaded(parameters=frozenset(loaded), mean=mean, std=std, colour=colour)
 
 
-def last_layer(network: nn.Module) -> str:
-    """Name of the last linear layer, which makes logits of features."""
-    return [name for name, module in network.named_modules() if isinstance(module, nn.Linear)][-1]
-
-
 def came_with_weights(network: nn.Module) -> list[nn.Parameter]:
     """Parameters that fine-tuning treats as pretrained: all but the last layer's and x_i's.
 
     That layer is new wherever the classes are, and where they are the same it still has to learn.
     """
-    last = last_layer(network)
+    last = name_of_last(network)
     return [
         parameter
         for name, parameter in network.named_parameters()
