@@ -87,7 +87,7 @@ def _part(config: Any) -> str:
     """Name the part of the schedule within which early stopping compares trainings."""
     frozen = "-frozen" if config.pretrained_rate == 0 else ""
     decay = "-decay" if config.rate.stop < config.rate.start else ""
-    return config.phase + frozen + decay
+    return f"{config.phase}{frozen}{decay}"
 
 
 def is_recipes_fault(failure: Exception) -> bool:
