@@ -55,7 +55,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"data", "evaluate", "execution", "progress", "quantities", "run_files", "runs", "space"}
     | {"storage"},
     "reports": GROUND | {"configuration", "data", "evaluate", "model", "recipe", "run_files"},
-    "tune_spaces": {"errors", "networks", "pipeline", "recipe"},
+    "tune_spaces": {"networks", "pipeline", "recipe"},
 }
 """Whoever is not here, `cli`, `commands` and `workflows`, may import everything."""
 

@@ -9,8 +9,7 @@ import pytest
 
 from tests.toy import toy_recipe
 from thyroid import pipeline
-from thyroid.errors import InputError
-from thyroid.recipe import Recipe
+from thyroid.recipe import FineTuningConfig, Recipe
 from thyroid.space import load_space
 
 
@@ -79,5 +78,6 @@ def test_fine_tuning_is_searched_for_where_there_are_weights() -> None:
         assert sum(stage.config.epochs for stage in segments) == recipe.schedule.epochs
         frozen = [stage.config.epochs for stage in segments if stage.config.pretrained_rate == 0]
         assert sum(frozen) == recipe.fine_tuning.frozen_epochs
-    with pytest.raises(InputError, match="needs weights to start from: give --weights"):
-        proposals("transfer", toy_recipe())
+    without = proposals("transfer", toy_recipe())
+    assert {recipe.fine_tuning for recipe in without} == {FineTuningConfig()}
+    assert len(set(without)) > 3

@@ -6,36 +6,33 @@ rate of these layers alone share the epochs in which they are frozen.
 
 from __future__ import annotations
 
+from typing import Any
+
 import optuna
 
-from thyroid.errors import InputError
 from thyroid.recipe import Recipe, override
 from tune_spaces.augmentation import geometry
 
 
 def space(trial: optuna.Trial, recipe: Recipe) -> Recipe:
-    """Propose a recipe, starting from `recipe`, which names the weights that it starts from.
-
-    Raises
-    ------
-    InputError
-        When it names none.
-    """
-    if recipe.network.weights is None:
-        raise InputError("The space transfer needs weights to start from: give --weights.")
-    schedule = recipe.schedule
-    most = max(1, schedule.constant_epochs // (2 * schedule.segment_epochs))
+    """Propose a recipe, starting from `recipe`; without weights, learning rate and geometry."""
     magnitude = trial.suggest_categorical("magnitude", [1.0, 0.5, 2.0])
     learning_rate = trial.suggest_categorical("learning_rate", [2e-3, 1e-3, 3e-4])
+    fields = geometry(recipe, magnitude) | {"optimiser.learning_rate": learning_rate}
+    if recipe.network.weights is not None:
+        fields |= fine_tuning(trial, recipe)
+    return override(recipe, fields)
+
+
+def fine_tuning(trial: optuna.Trial, recipe: Recipe) -> dict[str, Any]:
+    """Suggest for how many segments layers are frozen, half of the constant part at most, and the
+    factor on their learning rate after that.
+    """
+    schedule = recipe.schedule
+    most = max(1, schedule.constant_epochs // (2 * schedule.segment_epochs))
     frozen = trial.suggest_int("frozen_segments", 0, most)
-    return override(
-        recipe,
-        {
-            **geometry(recipe, magnitude),
-            "optimiser.learning_rate": learning_rate,
-            "fine_tuning.frozen_epochs": (
-                schedule.warmup_epochs + frozen * schedule.segment_epochs if frozen else 0
-            ),
-            "fine_tuning.rate": trial.suggest_categorical("rate", [1.0, 0.3, 0.1, 0.03]),
-        },
-    )
+    epochs = schedule.warmup_epochs + frozen * schedule.segment_epochs
+    return {
+        "fine_tuning.frozen_epochs": epochs if frozen else 0,
+        "fine_tuning.rate": trial.suggest_categorical("rate", [1.0, 0.3, 0.1, 0.03]),
+    }

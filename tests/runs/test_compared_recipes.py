@@ -413,3 +413,20 @@ def test_a_recipe_that_could_not_be_trained_is_not_taken() -> None:
     assert chosen([predicted(90), None]) == 0
     assert chosen([None, predicted(20), predicted(21), None]) == 2
     assert chosen([None, None]) is None
+
+
+def test_a_row_of_timms_has_a_folders_name_and_starts_from_nothing() -> None:
+    """What belongs to the method's weights stays with the method."""
+    method = toy_recipe(
+        network__weights="e" * 64, network__input_mean=2.7, fine_tuning__frozen_epochs=1
+    )
+    names = baseline_names("timm:test_resnet.r160_in1k, resnet_small")
+    other, own = baseline_rows(method, names)
+    assert other.name == "timm-test_resnet-r160_in1k"
+    assert other.title == "test_resnet.r160_in1k of timm"
+    assert (other.recipe.network.weights, other.recipe.network.input_mean) == (None, 0.0)
+    assert own.recipe.network.input_mean == 2.7
+    stages = pipeline.classifier(other.recipe, "d" * 64, 0)
+    assert {stage.config.pretrained_rate for stage in stages} == {1.0}
+    with pytest.raises(InputError, match="timm has no network 'hf-hub:a/b'"):
+        baseline_names("timm:hf-hub:a/b")

@@ -122,7 +122,7 @@ def entry_of(name: str) -> Entry:
     Raises
     ------
     InputError
-        When the name is not registered.
+        When the name is not registered, or timm has no such network.
     """
     if name.startswith(PREFIX):
         return timm_entry(name)

@@ -35,5 +35,11 @@ def features(network: nn.Module, x: Tensor) -> Tensor:
     return seen[-1].flatten(1)
 
 
+def name_of_last(network: nn.Module) -> str:
+    """Return the name of the last linear layer, which makes logits of features."""
+    linear = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
+    return str(linear[-1])
+
+
 def _linear(network: nn.Module) -> list[nn.Linear]:
     return [module for module in network.modules() if isinstance(module, nn.Linear)]

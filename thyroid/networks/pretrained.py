@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from thyroid.errors import InputError
+from thyroid.networks.last_layer import name_of_last
 from thyroid.networks.standardise import BUFFERS
 from thyroid.networks.timm_network import TimmNetwork
 from thyroid.recipe import NetworkConfig
@@ -94,7 +95,7 @@ def load_pretrained(
         When the file does not hold weights of this network.
     """
     own = network.state_dict()
-    last = last_layer(network)
+    last = name_of_last(network)
     colour = False
     photographs = network.photographs if isinstance(network, TimmNetwork) else PHOTOGRAPHS
     try:
@@ -141,17 +142,12 @@ def _of_classes(given: Tensor, names: Sequence[str], own: Tensor, classes: Seque
     return made
 
 
-def last_layer(network: nn.Module) -> str:
-    """Name of the last linear layer, which makes logits of features."""
-    return [name for name, module in network.named_modules() if isinstance(module, nn.Linear)][-1]
-
-
 def came_with_weights(network: nn.Module) -> list[nn.Parameter]:
     """Parameters that fine-tuning treats as pretrained: all but the last layer's and x_i's.
 
     That layer is new wherever the classes are, and where they are the same it still has to learn.
     """
-    last = last_layer(network)
+    last = name_of_last(network)
     return [
         parameter
         for name, parameter in network.named_parameters()

@@ -29,5 +29,5 @@ def standardise(network: nn.Module, config: NetworkConfig) -> nn.Module:
 
 
 def _standardised(network: nn.Module, given: tuple[Tensor]) -> Tensor:
-    x: Tensor = (given[0] - network.input_mean) / network.input_std
-    return x
+    mean, std = (network.get_buffer(name) for name in BUFFERS)
+    return (given[0] - mean) / std

@@ -112,8 +112,15 @@ def weights_of(name: str) -> tuple[str, tuple[str, ...]]:
 
 
 def timm_entry(network: str) -> Entry:
-    """The registry's entry of `timm:NAME`."""
+    """The registry's entry of `timm:NAME`.
+
+    Raises
+    ------
+    InputError
+        When timm is not installed, or has no such network.
+    """
     name = network.removeprefix(PREFIX)
+    _timm(name)
     return Entry(
         title=f"{name} of timm",
         constructor=partial(_constructed, name),

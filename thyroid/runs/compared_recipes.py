@@ -19,6 +19,7 @@ from thyroid.errors import InputError
 from thyroid.evaluate.pooled import Estimate, pooled_difference
 from thyroid.networks.build import BASELINES, PUBLISHED, entry_of, is_residual
 from thyroid.networks.registry import NETWORKS
+from thyroid.networks.timm_network import PREFIX
 from thyroid.recipe import Recipe, override
 from thyroid.run_files.predictions_csv import Predictions
 from thyroid.space import Space
@@ -88,13 +89,13 @@ def baseline_names(asked: str) -> tuple[str, ...]:
         return groups[asked]
     names = tuple(name.strip() for name in asked.split(","))
     for name in names:
-        try:
-            entry_of(name)
-        except InputError:
+        if name.startswith(PREFIX):
+            entry_of(name)  # raises a sentence of its own
+        elif name not in NETWORKS:
             raise InputError(
                 f"--models names '{name}': choose small, published, none, or some of "
                 f"{', '.join(NETWORKS)} and timm:NAME."
-            ) from None
+            )
     return tuple(dict.fromkeys(names))
 
 

@@ -33,9 +33,9 @@ class AshaScheduler(FIFOScheduler):  # type: ignore[misc]  # ray ships no types
 
     It is compared with the trials that reached the rung before. Differs from Ray's ASHA in what
     it compares: trainings rather than trials, since many trials share one; and only within one
-    part of the schedule, since macro-F1 jumps when cross images come and when the learning rate
-    decays: a trial that mixes them from the start would look better than one that is about to see
-    them, and a short one better than a long one.
+    part of the schedule, since macro-F1 jumps when cross images come, when frozen layers begin to
+    learn and when the learning rate decays: a trial that mixes cross images from the start would
+    look better than one that is about to see them, and a short one better than a long one.
     """
 
     def __init__(self, rungs: Rungs) -> None:

@@ -83,6 +83,13 @@ def driver(
     return drive
 
 
+def _part(config: Any) -> str:
+    """Name the part of the schedule within which early stopping compares trainings."""
+    frozen = "-frozen" if config.pretrained_rate == 0 else ""
+    decay = "-decay" if config.rate.stop < config.rate.start else ""
+    return f"{config.phase}{frozen}{decay}"
+
+
 def is_recipes_fault(failure: Exception) -> bool:
     """Return True if the recipe itself fails, and would again; False for a fault of a machine."""
     if isinstance(failure, (Diverged, TooLarge)):
@@ -165,7 +172,7 @@ class TrialProgress:
             epoch=last[0]["epoch"],
             rung_macro_f1=macro_f1,
             **scores,
-            part=config.phase + ("-decay" if config.rate.stop < config.rate.start else ""),
+            part=_part(config),
             training=" ".join(stage.key for stage in level),
         )
 

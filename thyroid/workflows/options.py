@@ -78,8 +78,8 @@ class SearchOptions(RunOptions, SearchConfig):
     """Options of search."""
 
     space: str
-    """A file of tune_spaces by its name (augmentation, cross_training, joint, baselines), or
-    FILE.py of your own."""
+    """A file of tune_spaces by its name (augmentation, cross_training, joint, transfer,
+    baselines), or FILE.py of your own."""
     final_seeds: int | None = None
     """Trainings of the best recipe in each fold for the final evaluation; default: 1, or 3 where
     there is one split."""
