@@ -92,6 +92,16 @@ class SegmentConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ProbeConfig:
+    """A network as it starts, whose last layer is a logistic regression on its features."""
+
+    input: InputConfig
+    network: NetworkConfig
+    execution: ExecutionConfig
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class DcganSegmentConfig:
     """Some consecutive epochs of the DCGAN's training."""
 

@@ -30,7 +30,8 @@ class RunOptions:
     store: Path | str | None = None
     """Folder of artifacts, or s3://BUCKET/STORE, which runs may share; default: RUN/store."""
     weights: Path | str | None = None
-    """torchvision's weights of the recipe's network, from which its training starts."""
+    """torchvision's weights of the recipe's network, from which its training starts, or an exported
+    model's."""
     vgg19: Path | str | None = None
     """torchvision's VGG-19 weights, for super-resolution; default: features of a classifier trained
     here."""
@@ -104,9 +105,11 @@ class SearchOptions(RunOptions, SearchConfig):
 class CompareOptions(RunOptions):
     """Options of compare."""
 
-    models: str = "small"
+    models: str = "small,probe"
     """Networks trained on the same images with as many steps: small (those for two processors),
-    published (torchvision's), none, or names such as lenet5,vgg_small."""
+    published (torchvision's), none, names such as lenet5,vgg_small, or NAME=FILE for a network that
+    starts from the weights in a file; and probe: logistic regression on the features of the
+    recipe's network as it starts, with --weights or random ones, and of each NAME=FILE."""
     ablations: bool = False
     """Also compare the method with itself less one part at a time."""
     trials_per_model: int = 1

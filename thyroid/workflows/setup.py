@@ -24,7 +24,7 @@ from thyroid.networks.pretrained import load_pretrained
 from thyroid.networks.srgan import Vgg19Features
 from thyroid.precision import resolve_precision
 from thyroid.progress import say
-from thyroid.recipe import Recipe, for_data, override
+from thyroid.recipe import Recipe, for_data, for_training, override
 from thyroid.run_files.config_json import RECIPE, began_with
 from thyroid.runs.experiment import Experiment
 from thyroid.runs.recipe_origin import searched_before
@@ -136,12 +136,8 @@ def set_up(given: Inputs, options: RunOptions) -> Setup:
         Vgg19Features(file)  # said now, not after the generators' first half
         where[digest] = file
         recipe = override(recipe, {"srgan.vgg19": digest})
-    weights = _digest(options.weights, recipe.network.weights, "--weights")
-    if weights is not None:
-        file, digest = weights
-        load_pretrained(build(recipe.network, len(dataset.info.classes)), file, recipe.network)
-        where[digest] = file
-        recipe = override(recipe, {"network.weights": digest})
+    recipe, weights = started(recipe, options.weights, "--weights", dataset)
+    where |= weights
     if recipe.split.fold:
         raise InputError("split.fold is set by a run, which trains a network for each fold.")
     return Setup(
@@ -155,9 +151,29 @@ def set_up(given: Inputs, options: RunOptions) -> Setup:
     )
 
 
+def started(
+    recipe: Recipe, file: Path | str | None, option: str, dataset: Dataset
+) -> tuple[Recipe, dict[str, Path]]:
+    """Return the recipe with the weights in a file as its network's start, and the file by its
+    digest; where there is no file, the recipe as it is.
+
+    Raises
+    ------
+    InputError
+        When the file cannot be read or holds something else, or is not the one that the recipe asks
+        for.
+    """
+    found = _digest(file, recipe.network.weights, option)
+    if found is None:
+        return recipe, {}
+    path, digest = found
+    load_pretrained(build(recipe.network, len(dataset.info.classes)), path, recipe.network)
+    return override(recipe, {"network.weights": digest}), {digest: path}
+
+
 def _resolved(given: Inputs, gpus_per_worker: float) -> Recipe:
     """The recipe with `auto` replaced by what there is, and without what the data do not allow."""
-    recipe, info = given.recipe, given.dataset.info
+    recipe, info = for_training(given.recipe), given.dataset.info
     if info.kind == "display":
         say("The data are pictures, not counts: thinning of counts is switched off.")
     execution = recipe.execution
