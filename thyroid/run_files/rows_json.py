@@ -24,7 +24,7 @@ class ComparedRow:
     """Name of the row and of its folder in RUN/rows: letters, digits, `_` and `-`."""
     kind: Literal["method", "baseline", "ablation"]
     title: str
-    """For a reader, such as `ResNet-18 · fine-tuned · FILE` or `LeNet-5 · probe · random weights`."""
+    """For a reader, such as `ResNet-18 · fine-tuned · FILE` or `LeNet-5 · probe · FILE`."""
     changes: dict[str, Any]
     """Dotted fields of the recipe that differ from the method's, and their values."""
     parameters: int
