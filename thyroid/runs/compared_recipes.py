@@ -10,7 +10,6 @@ import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -48,6 +47,8 @@ NOT_OF_BASELINES = (
 )
 """Fields that a space must not set for a baseline: they belong to the method or its generators."""
 
+SUFFIX = re.compile(r"\.(pth|pt|bin|safetensors)$")
+"""Of a file of weights; a row's name does not have it."""
 NO_FILES: Mapping[str, str] = MappingProxyType({})
 
 ABLATIONS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -190,7 +191,7 @@ def _baseline(
         title.append("fine-tuned")
     if network.weights is not None:
         title.append(files[network.weights])
-        name = f"{name}-{Path(files[network.weights]).stem}"
+        name = f"{name}-{SUFFIX.sub('', files[network.weights])}"
     elif training == "probe":
         title.append("random weights")
     changed = dataclasses.replace(recipe, network=network)

@@ -115,7 +115,10 @@ def _rows(
     for name, given in models.pretrained:
         network = dataclasses.replace(network_called(name, own), weights=None)
         recipe = override(dataclasses.replace(setup.recipe, network=network), PLAIN)
-        recipe, file = started(recipe, given, "--models", setup.dataset)
+        try:
+            recipe, file = started(recipe, given, setup.dataset)
+        except InputError as error:
+            raise InputError(f"--models {name}={given}: {error}") from None
         pretrained.append(recipe.network)
         files |= file
         names |= {digest: Path(given).name for digest in file if digest not in names}

@@ -136,7 +136,7 @@ def set_up(given: Inputs, options: RunOptions) -> Setup:
         Vgg19Features(file)  # said now, not after the generators' first half
         where[digest] = file
         recipe = override(recipe, {"srgan.vgg19": digest})
-    recipe, weights = started(recipe, options.weights, "--weights", dataset)
+    recipe, weights = started(recipe, options.weights, dataset)
     where |= weights
     if recipe.split.fold:
         raise InputError("split.fold is set by a run, which trains a network for each fold.")
@@ -152,7 +152,7 @@ def set_up(given: Inputs, options: RunOptions) -> Setup:
 
 
 def started(
-    recipe: Recipe, file: Path | str | None, option: str, dataset: Dataset
+    recipe: Recipe, file: Path | str | None, dataset: Dataset
 ) -> tuple[Recipe, dict[str, Path]]:
     """Return the recipe with the weights in a file as its network's start, and the file by its
     digest; where there is no file, the recipe as it is.
@@ -163,7 +163,7 @@ def started(
         When the file cannot be read or holds something else, or is not the one that the recipe asks
         for.
     """
-    found = _digest(file, recipe.network.weights, option)
+    found = _digest(file, recipe.network.weights, "--weights")
     if found is None:
         return recipe, {}
     path, digest = found
