@@ -23,8 +23,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "configuration": {"errors"},
     "recipe": {"configuration", "errors"},
     "space": {"errors", "recipe", "tune_spaces"},
-    "stage": {"configuration", "recipe"},
-    "stage_config": {"recipe"},
+    "stage": {"configuration", "errors", "recipe"},
+    "stage_config": {"configuration", "recipe"},
     "pipeline": {"errors", "generators", "recipe", "stage", "stage_config"},
     "machine": {"recipe"},
     "quantities": {"errors"},
@@ -55,7 +55,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"data", "evaluate", "execution", "progress", "quantities", "run_files", "runs", "space"}
     | {"storage"},
     "reports": GROUND | {"configuration", "data", "evaluate", "model", "recipe", "run_files"},
-    "tune_spaces": {"networks", "pipeline", "recipe"},
+    "tune_spaces": {"errors", "networks", "pipeline", "recipe"},
 }
 """Whoever is not here, `cli`, `commands` and `workflows`, may import everything."""
 

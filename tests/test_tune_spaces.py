@@ -9,6 +9,7 @@ import pytest
 
 from tests.toy import toy_recipe
 from thyroid import pipeline
+from thyroid.errors import InputError
 from thyroid.recipe import Recipe
 from thyroid.space import load_space
 
@@ -66,3 +67,17 @@ def test_of_any_share_of_synthetic_crosses(
     base = toy_recipe(cross__synthetic=synthetic)
     retraining = [recipe for recipe in proposals(name, base) if recipe.cross.order == "retrain"]
     assert {recipe.cross.superposed for recipe in retraining} == superposed
+
+
+def test_fine_tuning_is_searched_for_where_there_are_weights() -> None:
+    base = toy_recipe(network__weights="e" * 64, **schedule(2, 8, 4, 2))
+    found = proposals("transfer", base)
+    assert {recipe.fine_tuning.frozen_epochs for recipe in found} == {0, 4, 6}
+    assert {recipe.fine_tuning.rate for recipe in found} == {1.0, 0.3, 0.1, 0.03}
+    for recipe in set(found):
+        segments = pipeline.classifier(recipe, "0" * 64, 0)
+        assert sum(stage.config.epochs for stage in segments) == recipe.schedule.epochs
+        frozen = [stage.config.epochs for stage in segments if stage.config.pretrained_rate == 0]
+        assert sum(frozen) == recipe.fine_tuning.frozen_epochs
+    with pytest.raises(InputError, match="needs weights to start from: give --weights"):
+        proposals("transfer", toy_recipe())

@@ -20,6 +20,27 @@ def to_json(config: Any) -> dict[str, Any]:
     return plain
 
 
+def added(default: T) -> T:
+    """A field that configurations did not have from the start.
+
+    With its default it is left out of keys, so that what is stored keeps them (`deciding`).
+    """
+    field: T = dataclasses.field(default=default, metadata={"added": True})
+    return field
+
+
+def deciding(config: Any) -> dict[str, Any]:
+    """Convert a configuration as `to_json` does, without `added` fields that have their default."""
+    plain: dict[str, Any] = dataclasses.asdict(config)
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if field.metadata.get("added") and value == field.default:
+            del plain[field.name]
+        elif dataclasses.is_dataclass(value):
+            plain[field.name] = deciding(value)
+    return plain
+
+
 def dotted_fields(plain: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Map dotted names to nested values."""
     fields: dict[str, Any] = {}

@@ -9,6 +9,10 @@ class InputError(Exception):
     """
 
 
+class PackageMissing(InputError):
+    """An optional package is not installed. The message names the extra that brings it."""
+
+
 class StorageError(InputError):
     """A disk, store or data set cannot be used. The recipe is not at fault, so a search stops."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, Literal
 
 from thyroid.errors import InputError
@@ -62,7 +63,8 @@ def classifier(recipe: Recipe, dataset: str, seed: int) -> list[Stage]:
         )
         return [Stage(kind="probe", config=fitted, dataset=dataset, inputs=inputs | weights)]
     segments: list[Stage] = []
-    for first, epochs, rate in segment_epochs(recipe.schedule, recipe.cross):
+    frozen = recipe.fine_tuning.frozen_epochs if network.weights is not None else 0
+    for first, epochs, rate in segment_epochs(recipe.schedule, recipe.cross, frozen):
         phase = _phase(recipe, first)
         synthetic = _synthetic_share(recipe, first)
         config = SegmentConfig(
@@ -82,6 +84,7 @@ def classifier(recipe: Recipe, dataset: str, seed: int) -> list[Stage]:
             cross=_cross_phase(recipe) if phase == "cross" else None,
             secondary=0.0 if phase == "single" else recipe.cross.secondary,
             synthetic=synthetic,
+            pretrained_rate=_pretrained_rate(recipe, first),
         )
         needed = dict(inputs)
         if synthetic is not None:
@@ -113,6 +116,14 @@ def _phase(recipe: Recipe, epoch: int) -> Literal["mixed", "single", "cross"]:
         return "mixed"
     retrains = recipe.cross.order == "retrain"
     return "cross" if retrains and epoch >= switch_epoch(recipe) else "single"
+
+
+def _pretrained_rate(recipe: Recipe, epoch: int) -> float:
+    """Factor on the rate of layers that came with weights, in the segment that begins here."""
+    if recipe.network.weights is None:
+        return 1.0
+    tuning = recipe.fine_tuning
+    return 0.0 if epoch < tuning.frozen_epochs else tuning.rate
 
 
 def _cross_phase(recipe: Recipe) -> CrossPhase:
@@ -322,13 +333,13 @@ def quality(recipe: Recipe, dataset: str, seed: int) -> Stage:
 
 
 def segment_epochs(
-    schedule: ScheduleConfig, cross: CrossConfig | None = None
+    schedule: ScheduleConfig, cross: CrossConfig | None = None, frozen: int = 0
 ) -> Iterator[tuple[int, int, Ramp]]:
     """Cut a schedule into segments: (first epoch, epochs, learning-rate factor).
 
     A segment never crosses from one part of the schedule to the next, nor from the single to the
-    cross phase, and the constant part's segments do not say how long it is, so that runs of
-    different length share them.
+    cross phase, nor out of the first `frozen` epochs, in which pretrained layers are frozen. The
+    constant part's segments do not say how long it is, so that runs of different length share them.
     """
     warmup, constant, decay = (
         schedule.warmup_epochs,
@@ -347,13 +358,12 @@ def segment_epochs(
     retrains = cross is not None and cross.order == "retrain"
     switch = schedule.epochs - cross.epochs if cross is not None and retrains else schedule.epochs
     for start, epochs, rate in parts:
-        single = min(max(switch - start, 0), epochs)
-        for first, count in _pieces(start, single, schedule.segment_epochs):
-            yield first, count, rate
-        for first, count in _pieces(start + single, epochs - single, schedule.segment_epochs):
-            factor = 1.0 if cross is None else cross.rate
+        within = {cut for cut in (switch, frozen) if start < cut < start + epochs}
+        for begin, end in pairwise([start, *sorted(within), start + epochs]):
+            factor = cross.rate if cross is not None and begin >= switch else 1.0
             slowed = dataclasses.replace(rate, start=factor * rate.start, stop=factor * rate.stop)
-            yield first, count, slowed
+            for first, count in _pieces(begin, end - begin, schedule.segment_epochs):
+                yield first, count, slowed
 
 
 def prediction(

@@ -15,11 +15,27 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from thyroid.configuration import to_json
+from thyroid.configuration import deciding
+from thyroid.errors import PackageMissing
 from thyroid.recipe import ExecutionConfig
 
-version = cache(metadata.version)
-"""Version of an installed library, cached: keys need it thousands of times, and it takes 1 ms."""
+
+@cache
+def version(library: str) -> str:
+    """Version of an installed library, cached: keys need it thousands of times, and it takes 1 ms.
+
+    Raises
+    ------
+    PackageMissing
+        When it is not installed.
+    """
+    try:
+        return metadata.version(library)
+    except metadata.PackageNotFoundError:
+        raise PackageMissing(
+            f"The recipe's network needs {library}: `pip install 'thyroid[{library}]'` brings it."
+        ) from None
+
 
 EpochMetrics = dict[str, Any]
 """Numbers by name, which a stage yields after each epoch."""
@@ -94,11 +110,12 @@ class Stage:
     def about(self) -> dict[str, Any]:
         """Content of the key, as plain data."""
         kind = KINDS[self.kind]
+        own: tuple[str, ...] = getattr(self.config, "libraries", ())
         return {
             "kind": self.kind,
             "version": kind.version,
-            "libraries": {name: version(name) for name in kind.libraries},
-            "config": to_json(self.config),
+            "libraries": {name: version(name) for name in (*kind.libraries, *own)},
+            "config": deciding(self.config),
             "dataset": self.dataset,
             "inputs": {name: stage.key for name, stage in self.inputs.items()},
         }

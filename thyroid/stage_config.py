@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from thyroid.configuration import added
 from thyroid.recipe import (
     AugmentationConfig,
     DcganConfig,
@@ -89,6 +90,14 @@ class SegmentConfig:
     """Share of a cross image's target that goes to its other findings."""
     synthetic: SyntheticShare | None = None
     """None: real images only."""
+    pretrained_rate: float = added(1.0)
+    """Factor on the learning rate of the layers that came with weights; 0: they are frozen, with
+    the statistics of their batch normalisation."""
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Libraries that decide the numbers of this network, beside those of its kind of stage."""
+        return self.network.libraries
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +108,11 @@ class ProbeConfig:
     network: NetworkConfig
     execution: ExecutionConfig
     seed: int
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Libraries that decide the numbers of this network, beside those of its kind of stage."""
+        return self.network.libraries
 
 
 @dataclass(frozen=True, kw_only=True)

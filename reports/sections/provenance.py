@@ -97,6 +97,7 @@ def _whole(
         if value != preset.get(field)
         and not field.startswith("execution.")
         and field not in ("srgan.vgg19", "network.weights")  # digests; options name the files
+        and field not in ("network.input_mean", "network.input_std")  # `--weights` sets them
         and field not in ("split.folds", "split.folds_by", "split.fold")  # `--folds` says so
     }
     words = ["thyroid", str(config.get("command")), _dataset(config), run, *flags]

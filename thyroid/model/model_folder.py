@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from thyroid.configuration import from_json
-from thyroid.errors import InputError
+from thyroid.errors import InputError, PackageMissing
 from thyroid.evaluate.conformal import conformal_set
 from thyroid.files import sha256_of
 from thyroid.model.ensemble import Ensemble
@@ -151,6 +151,8 @@ def read_model(folder: Path) -> Model:
             card=card,
         )
         _require_sound(model)
+    except PackageMissing:
+        raise
     except (
         OSError,
         ValueError,
@@ -164,6 +166,7 @@ def read_model(folder: Path) -> Model:
         raise _damaged(folder) from None
     for network, stored in zip(networks, weights, strict=True):
         _load(network, stored, model.name)
+        _fill(network, architecture, len(model.classes))
     references = model.gate.references if model.gate else ()
     dimensions = width(networks[0], len(model.classes))
     if any(reference.means.shape[1] != dimensions for reference in references):
@@ -187,6 +190,17 @@ def _load(network: nn.Module, weights: dict[str, Tensor], name: str) -> None:
             f"{name}: its weights are not those of the network that this thyroid builds: "
             "train it again, or use the thyroid that it was trained with."
         ) from None
+
+
+def _fill(network: nn.Module, architecture: NetworkConfig, classes: int) -> None:
+    """Compute the buffers that are not stored, such as positions in a transformer."""
+    left = [name for name, buffer in network.named_buffers() if buffer.is_meta]
+    if left:
+        with torch.random.fork_rng():
+            computed = build(architecture, classes)  # no larger than the stored weights
+        for name in left:
+            parent, _, attribute = name.rpartition(".")
+            setattr(network.get_submodule(parent), attribute, computed.get_buffer(name))
 
 
 def _verified(

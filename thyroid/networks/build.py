@@ -13,6 +13,8 @@ from thyroid import networks
 from thyroid.errors import InputError
 from thyroid.networks.last_layer import last_layer
 from thyroid.networks.registry import NETWORKS, Entry
+from thyroid.networks.standardise import standardise
+from thyroid.networks.timm_network import PREFIX, timm_entry
 from thyroid.recipe import NetworkConfig
 
 for _module in pkgutil.iter_modules(networks.__path__):
@@ -33,7 +35,7 @@ def build(config: NetworkConfig, classes: int) -> nn.Module:
     InputError
         When the name is not registered, or the network does not take one of the settings.
     """
-    entry = _entry(config)
+    entry = entry_of(config.name)
     options: dict[str, Any] = {}
     if entry.has_width:
         options["width"] = config.width
@@ -47,7 +49,7 @@ def build(config: NetworkConfig, classes: int) -> nn.Module:
             f"{config.name} is none: choose none, or one of "
             f"{', '.join(name for name, e in NETWORKS.items() if e.residual)}."
         )
-    return entry.constructor(classes, **options)
+    return standardise(entry.constructor(classes, **options), config)
 
 
 def require_size(config: NetworkConfig, size: int) -> None:
@@ -58,7 +60,7 @@ def require_size(config: NetworkConfig, size: int) -> None:
     InputError
         When images of `size` pixels a side are too small.
     """
-    smallest = _entry(config).smallest
+    smallest = entry_of(config.name).smallest
     if size < smallest:
         raise InputError(
             f"input.size {size} is too small for {config.name}: it takes {smallest} pixels or more."
@@ -93,7 +95,7 @@ def require_fit(network: nn.Module, config: NetworkConfig, size: int, classes: i
 
 def is_residual(config: NetworkConfig) -> bool:
     """Check that the network takes a cross-feature term x_i and has stages that can be frozen."""
-    return _entry(config).residual
+    return entry_of(config.name).residual
 
 
 def parameters(config: NetworkConfig, classes: int, *, probe: bool = False) -> int:
@@ -109,7 +111,7 @@ def gains_from_bf16(config: NetworkConfig) -> bool:
 
     Depthwise convolutions have no bf16 kernel there, and slow most networks that have them.
     """
-    gains = _entry(config).bf16
+    gains = entry_of(config.name).bf16
     if gains is None:
         with torch.random.fork_rng():
             layers = build(config, classes=2).modules()
@@ -117,9 +119,18 @@ def gains_from_bf16(config: NetworkConfig) -> bool:
     return gains
 
 
-def _entry(config: NetworkConfig) -> Entry:
-    if config.name not in NETWORKS:
+def entry_of(name: str) -> Entry:
+    """Return a network's entry: of the registry, or of timm's for `timm:NAME`.
+
+    Raises
+    ------
+    InputError
+        When the name is not registered.
+    """
+    if name.startswith(PREFIX):
+        return timm_entry(name)
+    if name not in NETWORKS:
         raise InputError(
-            f"network.name '{config.name}' is unknown: choose one of {', '.join(NETWORKS)}."
+            f"network.name '{name}' is unknown: choose one of {', '.join(NETWORKS)}, or timm:NAME."
         )
-    return NETWORKS[config.name]
+    return NETWORKS[name]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -12,6 +13,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from thyroid.errors import InputError
+from thyroid.networks.standardise import BUFFERS
+from thyroid.networks.timm_network import TimmNetwork
 from thyroid.recipe import NetworkConfig
 
 OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
@@ -42,11 +45,32 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     raise ValueError(f"{path} holds no state dictionary")
 
 
-def load_pretrained(network: nn.Module, path: Path, config: NetworkConfig) -> None:
-    """Load weights of the same network, from torchvision or the user's own training.
+PHOTOGRAPHS = (0.449, 0.226)
+"""Mean and standard deviation of ImageNet's grey values, from black 0 to white 1, with which
+torchvision's networks were trained."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """Parts of a network that a file of weights brought, and the input that these expect."""
+
+    parameters: frozenset[str]
+    """Names of the network's parameters that have the file's values; the others are new."""
+    mean: float
+    """Mean with which the input is to be standardised."""
+    std: float
+    """Standard deviation, likewise."""
+    colour: bool
+    """True: both are of grey values, from black 0 to white 1, as the weights are of photographs;
+    False: of the network's input."""
+
+
+def load_pretrained(network: nn.Module, path: Path, config: NetworkConfig) -> Loaded:
+    """Load weights of the same network: torchvision's, timm's, or of the user's own training.
 
     The first convolution's three channels are summed, so that a grey image gives what three equal
-    channels would give. A head for other classes stays as initialised, and so does x_i.
+    channels would give. A head for other classes stays as initialised, and so do x_i and the
+    network's own mean and standard deviation of the input.
 
     Raises
     ------
@@ -54,21 +78,50 @@ def load_pretrained(network: nn.Module, path: Path, config: NetworkConfig) -> No
         When the file does not hold weights of this network.
     """
     own = network.state_dict()
-    head = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)][-1]
+    last = last_layer(network)
+    colour = False
+    photographs = network.photographs if isinstance(network, TimmNetwork) else PHOTOGRAPHS
     try:
         given = {OLD_DENSENET.sub(r"\1\2", n): t for n, t in read_weights(path).items()}
+        if isinstance(network, TimmNetwork):
+            given, colour = network.state_of(given, own)
         for name, tensor in own.items():
             if tensor.ndim == 4 and tensor.shape[1] == 1 and name in given:
                 if given[name].shape[1] == 3:
                     given[name] = given[name].sum(1, keepdim=True)
+                    colour = True
                 break  # the first convolution
-        if given[f"{head}.weight"].shape != own[f"{head}.weight"].shape:
-            given |= {name: own[name] for name in (f"{head}.weight", f"{head}.bias")}
-        given |= {name: tensor for name, tensor in own.items() if ".cross." in name}
+        scale = [float(given.pop(name, default)) for name, default in BUFFERS.items()]
+        if given[f"{last}.weight"].shape != own[f"{last}.weight"].shape:
+            given |= {name: own[name] for name in own if name.startswith(f"{last}.")}
+        kept = {n: t for n, t in own.items() if ".cross." in n or n in BUFFERS}
         # Auxiliary heads are not built here
-        network.load_state_dict({n: t for n, t in given.items() if not n.startswith("aux")})
-    except (ValueError, RuntimeError, LookupError):  # no weights, or of another network
+        new = {n: t for n, t in given.items() if not n.startswith("aux")} | kept
+        network.load_state_dict(new)
+    except (ValueError, RuntimeError, LookupError, TypeError, AttributeError):
+        # no weights, or of another network
         raise InputError(
             f"--weights {path} does not hold the weights of {config.name}: give a state dictionary "
-            "of this network, as torchvision offers them of the published ones."
+            "of this network, as torchvision and timm offer them of the published ones."
         ) from None
+    loaded = {name for name, _ in network.named_parameters() if new[name] is not own[name]}
+    mean, std = (round(number, 6) for number in (photographs if colour else scale))
+    return Loaded(parameters=frozenset(loaded), mean=mean, std=std, colour=colour)
+
+
+def last_layer(network: nn.Module) -> str:
+    """Name of the last linear layer, which makes logits of features."""
+    return [name for name, module in network.named_modules() if isinstance(module, nn.Linear)][-1]
+
+
+def came_with_weights(network: nn.Module) -> list[nn.Parameter]:
+    """Parameters that fine-tuning treats as pretrained: all but the last layer's and x_i's.
+
+    That layer is new wherever the classes are, and where they are the same it still has to learn.
+    """
+    last = last_layer(network)
+    return [
+        parameter
+        for name, parameter in network.named_parameters()
+        if not name.startswith(f"{last}.") and ".cross." not in name
+    ]

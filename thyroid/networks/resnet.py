@@ -23,6 +23,7 @@ CROSS_FEATURES = ("none", "input", "stem", "context")
 """Sources of x_i: none, the image, the stem's output, the spatial mean of the block's shortcut."""
 
 
+BATCH_NORMALISATION = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 Halving = Literal["no", "stride", "pool"]
 """Downsampling of a block: none; strides in F and the shortcut, as published; or max pooling before
 both, which keeps small structures."""
@@ -237,7 +238,7 @@ def train_mode(network: nn.Module) -> None:
     network.train()
     for module in network.modules():
         own = list(module.parameters(recurse=False))
-        if isinstance(module, nn.BatchNorm2d) and own and not own[0].requires_grad:
+        if isinstance(module, BATCH_NORMALISATION) and own and not own[0].requires_grad:
             module.eval()
 
 

@@ -10,6 +10,7 @@ from thyroid.recipe.recipe import Recipe, for_data, for_training, override, read
 from thyroid.recipe.training_config import (
     CrossConfig,
     ExecutionConfig,
+    FineTuningConfig,
     Layout,
     NetworkConfig,
     OptimiserConfig,
@@ -24,6 +25,7 @@ __all__ = [
     "CrossConfig",
     "DcganConfig",
     "ExecutionConfig",
+    "FineTuningConfig",
     "InputConfig",
     "Layout",
     "MixingConfig",

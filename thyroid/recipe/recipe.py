@@ -15,6 +15,7 @@ from thyroid.recipe.generator_config import DcganConfig, MixingConfig, SrganConf
 from thyroid.recipe.training_config import (
     CrossConfig,
     ExecutionConfig,
+    FineTuningConfig,
     NetworkConfig,
     OptimiserConfig,
     ScheduleConfig,
@@ -31,6 +32,7 @@ class Recipe:
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    fine_tuning: FineTuningConfig = field(default_factory=FineTuningConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     cross: CrossConfig = field(default_factory=CrossConfig)
     mixing: MixingConfig = field(default_factory=MixingConfig)

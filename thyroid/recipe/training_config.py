@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from thyroid.configuration import require_within
+from thyroid.configuration import added, require_within
 from thyroid.errors import InputError
 
 Precision = Literal["fp32", "bf16"]
@@ -18,14 +18,19 @@ class NetworkConfig:
     """A network of the registry, and its options."""
 
     name: str = "resnet_small"
-    """A name that `thyroid.networks` registers."""
+    """A name that `thyroid.networks` registers, or timm:NAME of the package timm."""
     width: int | None = None
     """Channels of the first stage; None: the network's own default."""
     cross_feature: Literal["none", "input", "stem", "context"] = "none"
     """Source of x_i in H(x) = F(x) + x + x_i: the image, the stem's output, or the mean over all
     pixels of the block's shortcut. x_i is active from the first cross images on."""
     weights: str | None = None
-    """SHA-256 of the weights that training starts from, set by --weights FILE; None: random."""
+    """SHA-256 of the weights that training starts from, set by --weights; None: random."""
+    input_mean: float = added(0.0)
+    """Subtracted from the input before the first layer; set by --weights, as networks of
+    photographs expect standardised grey values."""
+    input_std: float = added(1.0)
+    """Divides the input after that; likewise."""
     precision: Literal["auto", Precision] = "auto"
     """`auto`: the faster on this machine's processor, by precision.py's table; an
     execution.precision that is not the machine's own choice wins."""
@@ -38,6 +43,12 @@ class NetworkConfig:
     def __post_init__(self) -> None:
         if self.width is not None:
             require_within("network", self, width=(1, 4096))
+        require_within("network", self, input_mean=(-1e6, 1e6), input_std=(1e-6, 1e6))
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Libraries that decide its numbers, beside those of every network."""
+        return ("timm",) if self.name.startswith("timm:") else ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +76,23 @@ class OptimiserConfig:
             label_smoothing=(0, 0.99),
             weight_average=(0, 0.99999),
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FineTuningConfig:
+    """How the layers that came with weights are trained: all but the last one and x_i.
+
+    Without weights to start from it says nothing.
+    """
+
+    rate: float = 1.0
+    """Factor on their learning rate; 0: they stay as they came."""
+    frozen_epochs: int = 0
+    """Epochs from the first in which they stay as they came, the statistics of their batch
+    normalisation included, while the last layer learns."""
+
+    def __post_init__(self) -> None:
+        require_within("fine_tuning", self, rate=(0, 100), frozen_epochs=(0, 1_000_000))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from thyroid import pipeline
 from thyroid.configuration import dotted_fields, to_json
 from thyroid.errors import InputError
 from thyroid.evaluate.pooled import Estimate, pooled_difference
-from thyroid.networks.build import BASELINES, PUBLISHED
+from thyroid.networks.build import BASELINES, PUBLISHED, entry_of, is_residual
 from thyroid.networks.registry import NETWORKS
 from thyroid.recipe import NetworkConfig, Recipe, override
 from thyroid.run_files.predictions_csv import Predictions
@@ -38,7 +38,7 @@ PLAIN: dict[str, Any] = {
 """A baseline: a network on all real training images from the start."""
 SHARED = (
     *("split.", "input.size", "schedule.", "optimiser.batch_size", "execution."),
-    *("training", "network.name", "network.weights"),
+    *("training", "network.name", "network.weights", "network.input_"),
 )
 """Fields that all rows share with the method, whatever a space proposes: same images and steps."""
 NOT_OF_BASELINES = (
@@ -114,21 +114,30 @@ def named_models(asked: str) -> Models:
     pretrained: list[tuple[str, str]] = []
     for word in words:
         name, equals, file = word.partition("=")
-        if word not in groups and name not in NETWORKS:
+        if word not in groups and not _is_network(name):
             raise InputError(
                 f"--models names '{word}': choose small, published, none, probe, or some of "
-                f"{', '.join(NETWORKS)}, with =FILE where a network starts from weights."
+                f"{', '.join(NETWORKS)} and timm:NAME, with =WEIGHTS where a network starts from "
+                "weights."
             )
         if equals:
             pretrained.append((name, file))
         else:
             names += groups.get(word, (word,))
     return Models(
-        asked=",".join([re.sub(r"=.*[/\\]", "=", word) for word in words]),
+        asked=",".join([re.sub(r"=(?!hf-hub:).*[/\\]", "=", word) for word in words]),
         names=tuple(dict.fromkeys(names)),
         pretrained=tuple(dict.fromkeys(pretrained)),
         probe="probe" in words,
     )
+
+
+def _is_network(name: str) -> bool:
+    try:
+        entry_of(name)
+    except InputError:
+        return False
+    return True
 
 
 def method_row(recipe: Recipe, searched: int = 0) -> Row:
@@ -184,7 +193,7 @@ def _baseline(
     files: Mapping[str, str],
 ) -> Row:
     """One network, trained plainly or probed."""
-    name, title = network.name, [NETWORKS[network.name].title]
+    name, title = network.name, [entry_of(network.name).title]
     if training == "probe":
         name, title = f"probe-{name}", [*title, "probe"]
     elif network.weights is not None:
@@ -205,7 +214,7 @@ def _baseline(
 
 def ablation_rows(recipe: Recipe) -> list[Row]:
     """The recipe with one part taken away or exchanged, where that trains another network."""
-    residual = NETWORKS[recipe.network.name].residual
+    residual = is_residual(recipe.network)
     rows = [
         Row(name=name, kind="ablation", title=title, recipe=override(recipe, changed))
         for name, (title, changed) in ABLATIONS.items()

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from thyroid.configuration import from_json, to_json
+from thyroid.configuration import deciding, from_json, to_json
 from thyroid.data.dataset import Dataset
 from thyroid.errors import StorageError
 from thyroid.files import cannot_write
@@ -120,7 +120,7 @@ def save_card(dataset: Dataset, config: SegmentConfig | ProbeConfig, folder: Pat
         "size": info.size,
         "dataset": dataset.digest,
         "input": to_json(config.input),
-        "network": to_json(config.network),
+        "network": deciding(config.network),
     }
     (folder / MODEL).write_text(json.dumps(card, indent=2))
 

@@ -18,7 +18,7 @@ from thyroid.augment import augment, draw
 from thyroid.errors import Diverged
 from thyroid.evaluate.metrics import macro_f1
 from thyroid.networks.build import build
-from thyroid.networks.pretrained import load_pretrained
+from thyroid.networks.pretrained import came_with_weights, load_pretrained
 from thyroid.networks.resnet import freeze, train_mode
 from thyroid.recipe import OptimiserConfig
 from thyroid.stage_config import SegmentConfig
@@ -88,7 +88,7 @@ def fit(
     with torch.random.fork_rng():
         torch.manual_seed(seed_of(config.seed, "initialise"))
         network = on.place(build(config.network, classes))
-    optimiser = adamw(network, config.optimiser)
+    optimiser = adamw(network, config.optimiser, config.pretrained_rate)
     if "weights" in inputs:
         load_pretrained(network, inputs["weights"] / WEIGHTS_FILE, config.network)
     decay = config.optimiser.weight_average
@@ -103,6 +103,9 @@ def fit(
         freeze(network, config.cross.trainable)
         if average is not None:
             average.settle(network)
+    if config.pretrained_rate == 0:
+        for parameter in came_with_weights(network):
+            parameter.requires_grad_(False)
     parallel = on.parallel(network, compiled=config.network.compile == "on")
 
     for epoch in range(config.first_epoch, config.first_epoch + config.epochs):
@@ -130,7 +133,7 @@ def fit(
 
             rate = config.optimiser.learning_rate * config.rate.at(epoch + (step + 0.5) / steps)
             for group in optimiser.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group["factor"]
             optimiser.zero_grad()
             torch.autograd.backward(loss)
             optimiser.step()
@@ -167,14 +170,21 @@ def fit(
         split.mark_trained_on(dataset, parts, folder)
 
 
-def adamw(network: nn.Module, config: OptimiserConfig) -> torch.optim.AdamW:
-    """AdamW that decays matrices and kernels, and leaves gains and biases alone."""
-    decayed = [p for p in network.parameters() if p.ndim > 1]
-    free = [p for p in network.parameters() if p.ndim <= 1]
-    groups = [
-        {"params": decayed, "weight_decay": config.weight_decay},
-        {"params": free, "weight_decay": 0.0},
-    ]
+def adamw(
+    network: nn.Module, config: OptimiserConfig, pretrained_rate: float = 1.0
+) -> torch.optim.AdamW:
+    """AdamW that decays matrices and kernels, and leaves gains and biases alone.
+
+    A group's `factor` multiplies the learning rate; of layers that came with weights it is
+    `pretrained_rate`.
+    """
+    slow = set() if pretrained_rate == 1 else set(came_with_weights(network))
+    groups = []
+    for factor in (1.0, pretrained_rate) if slow else (1.0,):
+        of_factor = [p for p in network.parameters() if (p in slow) == (factor != 1)]
+        for decay, matrices in ((config.weight_decay, True), (0.0, False)):
+            params = [p for p in of_factor if (p.ndim > 1) == matrices]
+            groups.append({"params": params, "weight_decay": decay, "factor": factor})
     return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
 
 

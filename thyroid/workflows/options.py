@@ -30,8 +30,9 @@ class RunOptions:
     store: Path | str | None = None
     """Folder of artifacts, or s3://BUCKET/STORE, which runs may share; default: RUN/store."""
     weights: Path | str | None = None
-    """torchvision's weights of the recipe's network, from which its training starts, or an exported
-    model's."""
+    """Weights of the recipe's network, from which its training starts: a file of torchvision's, of
+    timm's or of one's own; or timm:NAME or hf-hub:ORG/NAME, which are downloaded where the cache
+    has none."""
     vgg19: Path | str | None = None
     """torchvision's VGG-19 weights, for super-resolution; default: features of a classifier trained
     here."""
@@ -40,6 +41,11 @@ class RunOptions:
     without Ray where nothing can run side by side."""
     gpus_per_worker: float = 0.0
     """Share of a GPU per worker, for instance 0.25 or 1."""
+
+    @property
+    def starts(self) -> bool:
+        """True if a network starts from given weights."""
+        return self.weights is not None
 
     @property
     def split(self) -> dict[str, Any]:
@@ -107,9 +113,10 @@ class CompareOptions(RunOptions):
 
     models: str = "small,probe"
     """Networks trained on the same images with as many steps: small (those for two processors),
-    published (torchvision's), none, names such as lenet5,vgg_small, or NAME=FILE for a network that
-    starts from the weights in a file; and probe: logistic regression on the features of the
-    recipe's network as it starts, with --weights or random ones, and of each NAME=FILE."""
+    published (torchvision's), none, names such as lenet5,timm:resnet18, or NAME=WEIGHTS for a
+    network that starts from weights as --weights names them; and probe: logistic regression on the
+    features of the recipe's network as it starts, with --weights or random ones, and of each
+    NAME=WEIGHTS."""
     ablations: bool = False
     """Also compare the method with itself less one part at a time."""
     trials_per_model: int = 1
@@ -124,6 +131,11 @@ class CompareOptions(RunOptions):
 
     def __post_init__(self) -> None:
         _require_some(self, "seeds", "trials_per_model")
+
+    @property
+    def starts(self) -> bool:
+        """True if a network starts from given weights."""
+        return self.weights is not None or "=" in self.models
 
 
 def named_recipe(name: str) -> Recipe:

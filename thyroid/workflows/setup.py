@@ -19,18 +19,20 @@ from thyroid.errors import InputError
 from thyroid.execution.in_process import Datasets
 from thyroid.files import sha256_of
 from thyroid.machine import resolve
+from thyroid.network_input import WHITE
 from thyroid.networks.build import build
 from thyroid.networks.pretrained import load_pretrained
 from thyroid.networks.srgan import Vgg19Features
 from thyroid.precision import resolve_precision
 from thyroid.progress import say
-from thyroid.recipe import Recipe, for_data, for_training, override
+from thyroid.recipe import FineTuningConfig, Recipe, for_data, for_training, override
 from thyroid.run_files.config_json import RECIPE, began_with
 from thyroid.runs.experiment import Experiment
 from thyroid.runs.recipe_origin import searched_before
 from thyroid.storage.bucket import bucket_url
 from thyroid.workflows.options import RunOptions, named_recipe
 from thyroid.workflows.run import Run
+from thyroid.workflows.weights import weights_file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +140,8 @@ def set_up(given: Inputs, options: RunOptions) -> Setup:
         recipe = override(recipe, {"srgan.vgg19": digest})
     recipe, weights = started(recipe, options.weights, dataset)
     where |= weights
+    if not options.starts and recipe.fine_tuning != FineTuningConfig():
+        raise InputError("fine_tuning is for layers that come with weights: give --weights, too.")
     if recipe.split.fold:
         raise InputError("split.fold is set by a run, which trains a network for each fold.")
     return Setup(
@@ -152,23 +156,43 @@ def set_up(given: Inputs, options: RunOptions) -> Setup:
 
 
 def started(
-    recipe: Recipe, file: Path | str | None, dataset: Dataset
+    recipe: Recipe, given: Path | str | None, dataset: Dataset
 ) -> tuple[Recipe, dict[str, Path]]:
-    """Return the recipe with the weights in a file as its network's start, and the file by its
-    digest; where there is no file, the recipe as it is.
+    """Return the recipe with given weights as its network's start, and their file by its digest;
+    where there are none, the recipe as it is.
 
     Raises
     ------
     InputError
-        When the file cannot be read or holds something else, or is not the one that the recipe asks
+        When the file cannot be had or holds something else, or is not the one that the recipe asks
         for.
     """
+    file = None if given is None else weights_file(given)
     found = _digest(file, recipe.network.weights, "--weights")
     if found is None:
         return recipe, {}
     path, digest = found
-    load_pretrained(build(recipe.network, len(dataset.info.classes)), path, recipe.network)
-    return override(recipe, {"network.weights": digest}), {digest: path}
+    return start_from(recipe, path, digest, len(dataset.info.classes)), {digest: path}
+
+
+def start_from(recipe: Recipe, file: Path, digest: str, classes: int) -> Recipe:
+    """Return the recipe whose training starts from a file of weights, with the input that these
+    expect: of photographs, grey values from black to white.
+
+    Raises
+    ------
+    InputError
+        When the file does not hold weights of the recipe's network.
+    """
+    network = build(recipe.network, classes)
+    loaded = load_pretrained(network, file, recipe.network)
+    scale = WHITE[recipe.input.normalisation] if loaded.colour else 1.0
+    changes = {
+        "network.weights": digest,
+        "network.input_mean": round(scale * loaded.mean, 6),
+        "network.input_std": round(scale * loaded.std, 6),
+    }
+    return override(recipe, changes)
 
 
 def _resolved(given: Inputs, gpus_per_worker: float) -> Recipe:

@@ -1,0 +1,33 @@
+"""Standardises a network's input, as networks of photographs expect it.
+
+Padding comes after it, so that zeros mean the same as in their training: folded into the first
+convolution it would be another network at the border.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from thyroid.recipe import NetworkConfig
+
+BUFFERS: Mapping[str, float] = {"input_mean": 0.0, "input_std": 1.0}
+"""Names in the state dictionary, so that stored weights say how their input was; without them it
+was as it is."""
+
+
+def standardise(network: nn.Module, config: NetworkConfig) -> nn.Module:
+    """Have the network standardise its input, (x - mean) / std with the numbers of `config`."""
+    numbers = {name: getattr(config, name) for name in BUFFERS}
+    if numbers != BUFFERS:
+        for name, number in numbers.items():
+            network.register_buffer(name, torch.tensor(number))
+        network.register_forward_pre_hook(_standardised)
+    return network
+
+
+def _standardised(network: nn.Module, given: tuple[Tensor]) -> Tensor:
+    x: Tensor = (given[0] - network.input_mean) / network.input_std
+    return x
