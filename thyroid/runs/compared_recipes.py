@@ -48,7 +48,7 @@ NOT_OF_BASELINES = (
 """Fields that a space must not set for a baseline: they belong to the method or its generators."""
 
 SUFFIX = re.compile(r"\.(pth|pt|bin|safetensors)$")
-"""Of a file of weights; a row's name does not have it."""
+"""Endings of files of weights, which a row's name leaves out."""
 NO_FILES: Mapping[str, str] = MappingProxyType({})
 
 ABLATIONS: dict[str, tuple[str, dict[str, Any]]] = {
