@@ -18,6 +18,8 @@ from importlib.resources import files
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 
+from thyroid.run_files.rows_json import PARTS
+
 _chosen: ContextVar[str] = ContextVar("language", default="en")
 
 
@@ -39,6 +41,11 @@ def gettext(message: str) -> str:
 def ngettext(singular: str, plural: str, n: int) -> str:
     """A text that depends on a number, in the language of the page."""
     return _catalog(_chosen.get()).ngettext(singular, plural, n)
+
+
+def translated(value: str) -> str:
+    """A text that is a value, such as a row's title, in the language of the page, part by part."""
+    return PARTS.join(map(gettext, value.split(PARTS)))
 
 
 def later(message: str) -> str:

@@ -94,7 +94,7 @@ def environment(lang: str) -> Environment:
         setting=setting,
         plain=plain_name,
         dotted=dotted,
-        translated=language.gettext,
+        translated=language.translated,
     )
     env.install_gettext_callables(  # type: ignore[attr-defined]  # of the extension
         language.gettext, language.ngettext, newstyle=True

@@ -27,6 +27,7 @@ from thyroid.stage_config import (
     DistancesConfig,
     GeneratorConfig,
     PredictionConfig,
+    ProbeConfig,
     QualityConfig,
     Ramp,
     SegmentConfig,
@@ -47,13 +48,20 @@ def split(config: SplitConfig, dataset: str) -> Stage:
 
 
 def classifier(recipe: Recipe, dataset: str, seed: int) -> list[Stage]:
-    """The segments of one training run, each fed by the one before.
+    """The segments of one training run, each fed by the one before; of a probe, the one stage.
 
     `recipe.execution` must be resolved: `auto` would give two machines one key.
     """
     _require_resolved(recipe)
     inputs = {"split": split(recipe.split, dataset)}
     network, execution = computed_in(recipe)
+    weights = {} if network.weights is None else {"weights": _weights(network.weights)}
+    if recipe.training == "probe":
+        plain = dataclasses.replace(network, cross_feature="none", compile="off")
+        fitted = ProbeConfig(
+            input=recipe.input, network=plain, execution=_alone(execution), seed=seed
+        )
+        return [Stage(kind="probe", config=fitted, dataset=dataset, inputs=inputs | weights)]
     segments: list[Stage] = []
     frozen = recipe.fine_tuning.frozen_epochs if network.weights is not None else 0
     for first, epochs, rate in segment_epochs(recipe.schedule, recipe.cross, frozen):
@@ -81,16 +89,22 @@ def classifier(recipe: Recipe, dataset: str, seed: int) -> list[Stage]:
         needed = dict(inputs)
         if synthetic is not None:
             needed["synthetic"] = synthesis(recipe, dataset, seed)
-        if network.weights is not None and not segments:
-            needed["weights"] = _weights(network.weights)
+        if not segments:
+            needed |= weights
         segments.append(_after(segments, "classifier", config, dataset, needed))
     return segments
 
 
 def computed_in(recipe: Recipe) -> tuple[NetworkConfig, ExecutionConfig]:
-    """The classifier, and its execution: precision and layout of `network`, else of `execution`."""
+    """The classifier, and its execution: precision and layout of `network`, else of `execution`.
+
+    A probe is computed in float32: its last layer also standardises features, and bf16 has three
+    digits.
+    """
     network = recipe.network
     own = {name: getattr(network, name) for name in ("precision", "layout")}
+    if recipe.training == "probe":
+        own["precision"] = "fp32"
     named = {name: value for name, value in own.items() if value != "auto"}
     plain = dataclasses.replace(network, precision="auto", layout="auto")
     return plain, dataclasses.replace(recipe.execution, **named)

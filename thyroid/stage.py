@@ -76,6 +76,11 @@ KINDS: Mapping[str, Kind] = {
         libraries=("torch", "numpy", "scipy", "scikit-learn", "torchmetrics"),
     ),
     "classifier": Kind(version=8, function="thyroid.stages.train_classifier:fit"),
+    "probe": Kind(
+        version=1,
+        function="thyroid.stages.train_probe:fit",
+        libraries=("torch", "numpy", "scipy", "scikit-learn"),
+    ),
     "prediction": Kind(version=3, function="thyroid.stages.predict_part:fit"),
     "distances": Kind(version=2, function="thyroid.stages.measure_distances:fit"),
     "cases": Kind(

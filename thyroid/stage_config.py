@@ -97,7 +97,22 @@ class SegmentConfig:
     @property
     def libraries(self) -> tuple[str, ...]:
         """Libraries that decide the numbers of this network, beside those of its kind of stage."""
-        return ("timm",) if self.network.name.startswith("timm:") else ()
+        return self.network.libraries
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeConfig:
+    """A network as it starts, whose last layer is a logistic regression on its features."""
+
+    input: InputConfig
+    network: NetworkConfig
+    execution: ExecutionConfig
+    seed: int
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Libraries that decide the numbers of this network, beside those of its kind of stage."""
+        return self.network.libraries
 
 
 @dataclass(frozen=True, kw_only=True)

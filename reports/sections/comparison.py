@@ -39,12 +39,15 @@ from thyroid.evaluate.metrics import (
 )
 from thyroid.evaluate.paired import Difference
 from thyroid.evaluate.significance import holm, holm_levels, mcnemar
+from thyroid.run_files.rows_json import PARTS
 
 ROW_RESAMPLES = 1000
 """For the intervals of each row's metrics; the method's are those of the results."""
 DIFFERENCE_RESAMPLES = 10_000
 """For the differences: at Holm's levels their ends lie far out."""
 KINDS = ("baseline", "ablation")
+STARTS = ("fine-tuned", "probe")
+"""Parts of titles that the page explains."""
 TITLES = (
     later("the method"),
     later("no synthetic images"),
@@ -58,8 +61,11 @@ TITLES = (
     later("x_i from the image"),
     later("x_i from the stem's output"),
     later("x_i from the block's mean"),
+    later("fine-tuned"),
+    later("probe"),
+    later("random weights"),
 )
-"""Titles of rows. Names of networks are the same in every language."""
+"""Titles of rows, or parts of them. Names of networks and files are the same in every language."""
 METRICS = (
     *("macro_recall", "macro_precision", "macro_specificity", "macro_f1", "macro_auroc"),
     *("accuracy", "ece"),
@@ -238,6 +244,8 @@ class Comparison:
     rows: int
     waiting: int
     """Rows without predictions."""
+    starts: list[str]
+    """fine-tuned | probe: those that some row is."""
     level: float
     """Level of the metrics' intervals."""
     enough_networks: int
@@ -286,6 +294,7 @@ def comparison_info(run: Run, results: Results | None) -> Comparison | None:
         plan=plan,
         rows=len(plan),
         waiting=sum(not row.done for row in plan),
+        starts=[start for start in STARTS if any(start in parts_of(row) for row in plan)],
         level=LEVEL,
         enough_networks=ENOUGH_NETWORKS,
         part=results.part if results else None,
@@ -329,6 +338,11 @@ def _confusion(run: Run, title: str | None) -> BaselineConfusion | None:
     matrices = [confusion_matrix(of.labels, row, len(run.classes)) for row in of.named]
     total = confusion(np.sum(matrices, axis=0), run.classes)
     return BaselineConfusion(title=found[0].title, seeds=len(matrices), **vars(total))
+
+
+def parts_of(row: PlannedRow | MethodRow) -> list[str]:
+    """Parts of a row's title after the name of its network."""
+    return row.title.split(PARTS)[1:]
 
 
 def _planned(row: PredictedRow, done: bool) -> PlannedRow:
@@ -521,5 +535,7 @@ def _of_networks(row: MethodRow) -> float | None:
 
 
 def _budgets(table: Table) -> Budgets:
-    own, *others = (max(1, row.trials or 0) for row in table.rows)
+    """Recipes tried for the method and for the baselines but probes, which have nothing to try."""
+    own = max(1, table.rows[0].trials or 0)
+    others = [max(1, r.trials or 0) for r in table.others if "probe" not in parts_of(r)] or [own]
     return Budgets(method=own, fewest=min(others), most=max(others), uneven=own > min(others))

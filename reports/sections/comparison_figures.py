@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from reports import svg
 from reports.language import gettext as _
+from reports.language import translated
 from reports.sections.comparison import OtherRow
 
 WIDTH, LEFT, ROW, FOOT = 640, 200, 24, 34
@@ -30,7 +31,7 @@ def forest_chart(rows: Sequence[OtherRow]) -> Markup:
     parts.append(svg.line(x(0), svg.TOP, x(0), height - FOOT, "axis"))
     for i, row in enumerate(rows):
         y, d = svg.TOP + ROW * i + ROW / 2, row.difference
-        parts.append(svg.text(LEFT - 10, y + 4, svg.shortened(_(row.title), 32), "end"))
+        parts.append(svg.text(LEFT - 10, y + 4, svg.shortened(translated(row.title), 32), "end"))
         worse = row.state == "lower"
         kind = "interval worse" if worse else "interval"
         parts.append(svg.line(x(d.low), y, x(d.high), y, kind))

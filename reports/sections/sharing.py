@@ -18,6 +18,7 @@ KINDS = (
     "synthesis",
     "quality",
     "classifier",
+    "probe",
     "prediction",
     "distances",
     "cases",

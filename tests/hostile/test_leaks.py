@@ -47,6 +47,10 @@ def eigen(recipe: Recipe) -> Recipe:
     return override(recipe, {"generator": "eigen"})
 
 
+def probe(recipe: Recipe) -> Recipe:
+    return override(recipe, {"training": "probe"})
+
+
 STAGES: dict[str, Callable[[Recipe, str, int], Stage]] = {
     "dcgan": lambda *about: pipeline.dcgan(*about)[-1],
     "generator": lambda recipe, *about: pipeline.generator(eigen(recipe), *about),
@@ -57,9 +61,13 @@ STAGES: dict[str, Callable[[Recipe, str, int], Stage]] = {
     ),
     "label_filter": pipeline.label_filter,
     "classifier": lambda *about: pipeline.classifier(*about)[-1],
+    "probe": lambda recipe, *about: pipeline.classifier(probe(recipe), *about)[-1],
     "quality": pipeline.quality,
     "prediction": lambda *about: pipeline.prediction(*about, "validation"),
     "distances": pipeline.distances,
+    "prediction of a probe": lambda recipe, *about: pipeline.prediction(
+        probe(recipe), *about, "validation"
+    ),
 }
 
 
@@ -82,7 +90,7 @@ def test_a_patient_in_two_parts_stops_every_stage_at_its_door(
     inputs = {"dataset": toy, "split": with_a_leak(dealt, part, tmp_path / "split")}
     for name, stage_of in STAGES.items():
         stage = stage_of(RECIPE, digest, 0)
-        if name == "prediction":
+        if "model" in stage.inputs:
             inputs = inputs | {"model": made(stage.inputs["model"], toy, tmp_path / "store")[0]}
         with pytest.raises(LeakError, match=f"is in train and in {part}"):
             next(iter(stage.function()(stage.config, inputs, tmp_path / name)))
@@ -99,7 +107,7 @@ def test_what_learned_from_other_images_stops_every_stage_at_its_door(
     own, foreign = (STAGES[name](recipe, digest, 0) for recipe in OTHER_IMAGES[where])
     inputs = {what: made(stage, toy, store)[0] for what, stage in own.inputs.items()}
     learned = {what: stage for what, stage in foreign.inputs.items() if what != "split"}
-    assert learned or name == "generator"
+    assert learned or name in ("generator", "probe")
     for what, stage in learned.items():
         mixed = {"dataset": toy} | inputs | {what: made(stage, toy, store)[0]}
         with pytest.raises(LeakError, match=f"input '{what}' comes from other images"):

@@ -130,9 +130,10 @@ def test_a_network_of_ones_own_takes_one_file(tmp_path: Path) -> None:
 import thyroid.networks
 thyroid.networks.__path__.append({str(tmp_path)!r})
 from tests.toy import toy_recipe
-from thyroid.runs.compared_recipes import baseline_names, baseline_rows
+from thyroid.runs.compared_recipes import baseline_rows, named_models
 name = "network_of_a_test"
-print(baseline_names(name), name in baseline_names("small"), baseline_names("published"))
+names, small, published = (named_models(a).names for a in (name, "small", "published"))
+print(names, name in small, published)
 row, = baseline_rows(toy_recipe(), ["network_of_a_test"])
 from thyroid.networks.build import parameters
 print(row.title, parameters(row.recipe.network, 7))

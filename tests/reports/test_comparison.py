@@ -28,7 +28,9 @@ from tests.reports.conftest import ROWS, add_comparison, make_run
 from tests.reports.test_report import EVIL, Page, read
 from thyroid.errors import InputError
 from thyroid.evaluate.paired import macro_f1_difference
-from thyroid.runs.compared_recipes import ABLATIONS
+from thyroid.recipe import RECIPES, NetworkConfig
+from thyroid.run_files.rows_json import PARTS
+from thyroid.runs.compared_recipes import ABLATIONS, baseline_rows
 
 
 @pytest.fixture(scope="module")
@@ -376,7 +378,62 @@ def test_command_of_a_comparison_is_what_one_would_type(content):
 
 def test_every_row_that_can_be_compared_has_a_title_for_translation():
     made = {title for title, _ in ABLATIONS.values()} | {"the method"}
-    assert made == set(TITLES)
+    pretrained = [NetworkConfig(name="lenet5", weights="f" * 64)]
+    rows = baseline_rows(RECIPES["small"](), (), pretrained, {"f" * 64: "FILE"}, probe=True)
+    parts = {part for row in rows for part in row.title.split(PARTS)[1:]}
+    assert made | parts - {"FILE"} == set(TITLES)
+
+
+STARTS = {
+    "method": ROWS["method"],
+    "lenet5": ROWS["lenet5"],
+    "resnet18-imagenet": (
+        "baseline", "ResNet-18 · fine-tuned · imagenet.pth",
+        {"network.name": "resnet18", "network.weights": "f" * 64}, 1.9,
+    ),
+    "probe-resnet_small": (
+        "baseline", "ResNet, small · probe · random weights", {"training": "probe"}, 0.5,
+    ),
+}  # fmt: skip
+
+
+def test_rows_say_what_they_start_from(tmp_path, dataset):
+    run = make_run(tmp_path / "run", dataset, seeds=range(5))
+    rows = add_comparison(run, dataset, STARTS) / "rows.json"
+    listed = json.loads(rows.read_text())
+    listed["rows"][3] |= {"epochs": 0, "trials": 1}
+    rows.write_text(json.dumps(listed))
+    html, info = read(run)
+    assert info["comparison"]["starts"] == ["fine-tuned", "probe"]
+    said = shown(html)
+    for told in (
+        "ResNet-18 · fine-tuned · imagenet.pth",
+        "ResNet, small · probe · random weights",
+        "A fine-tuned network starts from the weights in the file that its row names",
+        "A probe is a network as it starts, with random weights or those of the file",
+    ):
+        assert told in said
+    # A probe has nothing to try: it does not make the budgets uneven
+    budgets = info["comparison"]["verdict"]["tried"]
+    assert budgets == {"method": 3, "fewest": 3, "most": 3, "uneven": False}
+    chinese = shown(write_report(run, lang="zh").read_text())
+    for told in ("ResNet-18 · 微调 · imagenet.pth", "ResNet, small · 探针 · 随机权重"):
+        assert told in chinese
+
+
+def test_rows_from_random_weights_alone_need_no_such_words(compared_run):
+    html, info = read(compared_run)
+    assert info["comparison"]["starts"] == []
+    assert "fine-tuned" not in shown(html)
+
+
+def test_a_probe_alone_makes_no_budget_uneven(tmp_path, dataset):
+    run = make_run(tmp_path / "run", dataset, seeds=range(5))
+    some = {name: STARTS[name] for name in ("method", "probe-resnet_small")}
+    content = read_run(add_comparison(run, dataset, some))
+    content.rows[1:] = [replace(row, trials=0) for row in content.rows[1:]]
+    found = comparison_info(content, results_info(content)).verdict
+    assert (found.baselines, found.tried.uneven) == (1, False)
 
 
 def test_the_forest_has_a_mark_and_an_interval_for_each_row(info):

@@ -18,17 +18,17 @@ from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
 from thyroid.networks.build import BASELINES, PUBLISHED, build
 from thyroid.networks.registry import NETWORKS
-from thyroid.recipe import RECIPES, Recipe, override
+from thyroid.recipe import RECIPES, NetworkConfig, Recipe, override
 from thyroid.run_files.predictions_csv import COLUMNS, Predictions
 from thyroid.runs.compared_recipes import (
     ABLATIONS,
     ablation_rows,
-    baseline_names,
     baseline_rows,
     candidates,
     changes_of,
     chosen,
     method_row,
+    named_models,
 )
 from thyroid.runs.experiment import Experiment
 from thyroid.runs.preflight import preflight
@@ -58,20 +58,101 @@ def trained(recipe: Recipe) -> str:
 
 def test_the_methods_own_network_starts_from_the_same_weights() -> None:
     method = paper(network__weights="a" * 64)
-    own, other = baseline_rows(method, ("resnet_small", "lenet5"))
+    files = {"a" * 64: "own.safetensors"}
+    own, other = baseline_rows(method, ("resnet_small", "lenet5"), files=files)
     assert own.recipe.network.weights == "a" * 64
     assert own.recipe.network.cross_feature == "none"
+    assert own.name == "resnet_small-own"
+    assert own.title == f"{NETWORKS['resnet_small'].title} · fine-tuned · own.safetensors"
     assert other.recipe.network.weights is None
+    assert (other.name, other.title) == ("lenet5", "LeNet-5")
+
+
+def test_a_row_starts_from_the_weights_that_it_names() -> None:
+    method = paper(optimiser__learning_rate=1e-3)
+    files = {"a" * 64: "image net.v1.pth", "b" * 64: "own.safetensors"}
+    pretrained = [NetworkConfig(name="resnet18", weights=digest) for digest in files]
+    rows = baseline_rows(method, ("resnet18",), pretrained, files)
+    assert [row.name for row in rows] == ["resnet18", "resnet18-image-net-v1", "resnet18-own"]
+    assert [row.title for row in rows] == [
+        "ResNet-18",
+        "ResNet-18 · fine-tuned · image net.v1.pth",
+        "ResNet-18 · fine-tuned · own.safetensors",
+    ]
+    plain = rows[0].recipe
+    for row, digest in zip(rows[1:], files, strict=True):
+        assert row.kind == "baseline"
+        assert changes_of(plain, row.recipe) == {"network.weights": digest}  # the same budget
+        first = pipeline.classifier(row.recipe, DIGEST, 0)[0]
+        assert first.inputs["weights"].dataset == digest
+    with pytest.raises(InputError, match="two rows called resnet18-own: rename one of the files"):
+        baseline_rows(method, (), pretrained, dict.fromkeys(files, "own.pth"))
+
+
+@pytest.mark.parametrize("weights", [None, "c" * 64])
+def test_a_probe_is_of_the_methods_start_and_of_each_pretrained_network(
+    weights: str | None,
+) -> None:
+    method = paper(network__weights=weights, network__width=8)
+    files = {"a" * 64: "imagenet.pth"} | ({} if weights is None else {weights: "own.pth"})
+    pretrained = [NetworkConfig(name="resnet18", weights="a" * 64)]
+    tuned, own, other = baseline_rows(method, (), pretrained, files, probe=True)
+    assert tuned.recipe.training == "network"
+    start = "random weights" if weights is None else "own.pth"
+    assert own.title == f"{NETWORKS['resnet_small'].title} · probe · {start}"
+    assert own.name == ("probe-resnet_small" if weights is None else "probe-resnet_small-own")
+    assert (own.recipe.network.width, own.recipe.network.weights) == (8, weights)
+    assert (other.name, other.title) == (
+        "probe-resnet18-imagenet",
+        "ResNet-18 · probe · imagenet.pth",
+    )
+    for row in (own, other):
+        assert row.kind == "baseline"
+        final = pipeline.classifier(row.recipe, DIGEST, 0)[-1]
+        found = {stage.kind for stage in final.lineage()} - {"weights"}
+        assert found == {"split", "probe"}
+        for kept in ("split", "input", "augmentation", "views"):
+            assert getattr(row.recipe, kept) == getattr(method, kept)
+        assert row.recipe.allowed_views == method.allowed_views
+
+
+def test_a_space_changes_nothing_of_a_probe() -> None:
+    """There is one recipe to try, and no other training."""
+    method = override(RECIPES["small"](), FIXED)
+    (own,) = baseline_rows(method, (), probe=True)
+    assert candidates(own, load_space("baselines"), 8, seed=0) == [own.recipe]
+
+    def back(trial: optuna.Trial, recipe: Recipe) -> Recipe:
+        return override(recipe, {"training": "network"})
+
+    assert candidates(own, back, 8, seed=0) == [own.recipe]
+
+
+def test_networks_are_compared_with_a_method_that_is_a_probe() -> None:
+    method = override(RECIPES["small"](), FIXED | {"training": "probe"})
+    (row,) = baseline_rows(method, ("lenet5",))
+    assert row.recipe.training == "network"
+    assert ablation_rows(method) == []
 
 
 def test_names_of_networks() -> None:
-    assert baseline_names("small") == BASELINES
-    assert baseline_names("published") == PUBLISHED
-    assert baseline_names("none") == ()
-    assert baseline_names("lenet5, vgg_small,lenet5") == ("lenet5", "vgg_small")
-    for unknown in ("resnet19", "lenet5,", "small,lenet5"):
+    assert named_models("small").names == BASELINES
+    assert named_models("published").names == PUBLISHED
+    assert named_models("none").names == ()
+    assert named_models("lenet5, vgg_small,lenet5").names == ("lenet5", "vgg_small")
+    assert named_models("lenet5,small").names[:2] == ("lenet5", BASELINES[0])
+    assert [named_models(asked).probe for asked in ("small,probe", "none, probe", "small")] == [
+        True,
+        True,
+        False,
+    ]
+    given = named_models("probe,resnet18=/home/me/a=b.pth,vgg16=w.pth")
+    assert given.pretrained == (("resnet18", "/home/me/a=b.pth"), ("vgg16", "w.pth"))
+    assert given.names == ()
+    assert given.asked == "probe,resnet18=a=b.pth,vgg16=w.pth"
+    for unknown in ("resnet19", "lenet5,", "resnet19=w.pth", "probe=w.pth", "small=w.pth"):
         with pytest.raises(InputError, match=r"--models names '.*': choose small, published, none"):
-            baseline_names(unknown)
+            named_models(unknown)
 
 
 @pytest.mark.parametrize("names", [BASELINES, PUBLISHED])

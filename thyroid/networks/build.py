@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from thyroid import networks
 from thyroid.errors import InputError
+from thyroid.networks.last_layer import last_layer
 from thyroid.networks.registry import NETWORKS, Entry
 from thyroid.networks.standardise import standardise
 from thyroid.networks.timm_network import PREFIX, timm_entry
@@ -97,10 +98,12 @@ def is_residual(config: NetworkConfig) -> bool:
     return entry_of(config.name).residual
 
 
-def parameters(config: NetworkConfig, classes: int) -> int:
-    """Count the trainable parameters."""
+def parameters(config: NetworkConfig, classes: int, *, probe: bool = False) -> int:
+    """Count the trainable parameters; a probe's are those of the last layer."""
     with torch.device("meta"):
-        return sum(p.numel() for p in build(config, classes).parameters())
+        network = build(config, classes)
+        trained = last_layer(network, config) if probe else network
+        return sum(p.numel() for p in trained.parameters())
 
 
 def gains_from_bf16(config: NetworkConfig) -> bool:

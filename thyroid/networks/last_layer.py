@@ -5,11 +5,31 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from thyroid.errors import InputError
+from thyroid.recipe import NetworkConfig
+
 
 def width(network: nn.Module, classes: int) -> int:
     """Return the number of a network's features, D."""
     linear = _linear(network)
     return linear[-1].in_features if linear else classes
+
+
+def last_layer(network: nn.Module, config: NetworkConfig) -> nn.Linear:
+    """Return the linear layer that makes a network's logits of its features.
+
+    Raises
+    ------
+    InputError
+        When it has none with a bias.
+    """
+    linear = _linear(network)
+    if not linear or linear[-1].bias is None:
+        raise InputError(
+            f"The network '{config.name}' does not end in a linear layer with a bias, and a probe "
+            "needs one: choose another network."
+        )
+    return linear[-1]
 
 
 def features(network: nn.Module, x: Tensor) -> Tensor:

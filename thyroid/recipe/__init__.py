@@ -6,7 +6,7 @@ Imports nothing heavy, so that trial drivers and `--help` stay light.
 from thyroid.recipe.data_config import AugmentationConfig, InputConfig, SplitConfig
 from thyroid.recipe.generator_config import DcganConfig, MixingConfig, SrganConfig, SynthesisConfig
 from thyroid.recipe.presets import RECIPES
-from thyroid.recipe.recipe import Recipe, for_data, override, read_recipe
+from thyroid.recipe.recipe import Recipe, for_data, for_training, override, read_recipe
 from thyroid.recipe.training_config import (
     CrossConfig,
     ExecutionConfig,
@@ -39,6 +39,7 @@ __all__ = [
     "SynthesisConfig",
     "Views",
     "for_data",
+    "for_training",
     "override",
     "read_recipe",
 ]

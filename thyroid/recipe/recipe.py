@@ -36,6 +36,11 @@ class Recipe:
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     cross: CrossConfig = field(default_factory=CrossConfig)
     mixing: MixingConfig = field(default_factory=MixingConfig)
+    training: Literal["network", "probe"] = "network"
+    """`network`: all weights are trained. `probe`: the network stays as it starts, with the weights
+    that it is given or random ones, and logistic regression on its features is its last layer; real
+    training images as they are, so that optimiser, schedule, augmentation, cross and mixing do not
+    matter."""
     generator: str = "dcgan"
     """Generator of scintigrams: `dcgan`, or the name of a file of thyroid/generators."""
     dcgan: DcganConfig = field(default_factory=DcganConfig)
@@ -72,6 +77,16 @@ class Recipe:
         if self.cross.order != "mixed" and self.mixing.cross_share == 1:
             mixed = False  # the single phase takes single ones, of which there are none
         return mixed or (self.cross.order == "retrain" and self.cross.synthetic > 0)
+
+
+def for_training(recipe: Recipe) -> Recipe:
+    """Remove from a probe's recipe the parts that it does not have: synthetic images, and a cross
+    phase.
+    """
+    if recipe.training == "network":
+        return recipe
+    none = {"cross.order": "mixed", "mixing.synthetic_share": 0.0, "mixing.final_share": 0.0}
+    return override(recipe, none)
 
 
 def for_data(recipe: Recipe, kind: Literal["counts", "display"], *, crosses: bool) -> Recipe:

@@ -45,6 +45,11 @@ class NetworkConfig:
             require_within("network", self, width=(1, 4096))
         require_within("network", self, input_mean=(-1e6, 1e6), input_std=(1e-6, 1e6))
 
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Libraries that decide its numbers, beside those of every network."""
+        return ("timm",) if self.name.startswith("timm:") else ()
+
 
 @dataclass(frozen=True, kw_only=True)
 class OptimiserConfig:

@@ -57,6 +57,27 @@ class ClassifierEpoch:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ProbeFit:
+    """The fit of a probe, a logistic regression on a network's features."""
+
+    stage: Literal["probe"] = "probe"
+    seed: int
+    """Seed of the network's random weights and of the cross-validation."""
+    fold: int = 0
+    """Fold that validates the network; 0 where there is one split."""
+    images: int
+    """Training images."""
+    features: int
+    """Number of features, the inputs of the last layer."""
+    penalty: float
+    """L2 penalty on the weights of standardised features that was chosen."""
+    train_seconds: float
+    """Seconds that features, choice and fit took."""
+    reused: bool
+    """True: it was read from the store."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class DcganEpoch:
     """An epoch of the DCGAN."""
 
@@ -154,10 +175,11 @@ class SynthesisedGroup:
     """True: it was read from the store."""
 
 
-Metrics = ClassifierEpoch | DcganEpoch | GeneratorFit | SrganEpoch | SynthesisedGroup
+Metrics = ClassifierEpoch | ProbeFit | DcganEpoch | GeneratorFit | SrganEpoch | SynthesisedGroup
 
 KINDS: dict[str, type[Metrics]] = {
     "classifier": ClassifierEpoch,
+    "probe": ProbeFit,
     "dcgan": DcganEpoch,
     "generator": GeneratorFit,
     "srgan": SrganEpoch,

@@ -12,6 +12,8 @@ from thyroid.files import replace_text
 from thyroid.run_files.json_file import read_json, text_of
 
 FILE, FOLDER = "rows.json", "rows"
+PARTS = " · "
+"""Joins the parts of a title, each of which a report translates."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,11 +24,11 @@ class ComparedRow:
     """Name of the row and of its folder in RUN/rows: letters, digits, `_` and `-`."""
     kind: Literal["method", "baseline", "ablation"]
     title: str
-    """For a reader."""
+    """For a reader, such as `ResNet-18 · fine-tuned · FILE` or `LeNet-5 · probe · FILE`."""
     changes: dict[str, Any]
     """Dotted fields of the recipe that differ from the method's, and their values."""
     parameters: int
-    """Number of trained parameters of its network."""
+    """Number of trained parameters of its network; of a probe those of the last layer."""
     trials: int
     """Recipes that its own was chosen among, each of which trains another network; of the method
     with those of the earlier runs that found its recipe; 0: as given, or follows from the
@@ -34,7 +36,7 @@ class ComparedRow:
     train_seconds: float
     """Seconds of training one classifier, mean over networks; 0 until it is trained."""
     epochs: int
-    """Epochs of its schedule."""
+    """Epochs of its schedule; 0 of a probe, which has none."""
     done: bool
     """True: it is trained."""
 

@@ -6,9 +6,11 @@ Imports no ray.
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal
 
 import optuna
@@ -20,12 +22,14 @@ from thyroid.evaluate.pooled import Estimate, pooled_difference
 from thyroid.networks.build import BASELINES, PUBLISHED, entry_of, is_residual
 from thyroid.networks.registry import NETWORKS
 from thyroid.networks.timm_network import PREFIX
-from thyroid.recipe import Recipe, override
+from thyroid.recipe import NetworkConfig, Recipe, override
 from thyroid.run_files.predictions_csv import Predictions
+from thyroid.run_files.rows_json import PARTS
 from thyroid.space import Space
 
 METHOD = "method"
 PLAIN: dict[str, Any] = {
+    "training": "network",
     "network.cross_feature": "none",
     "cross.order": "mixed",
     "cross.secondary": 0.0,
@@ -33,13 +37,20 @@ PLAIN: dict[str, Any] = {
     "mixing.final_share": 0.0,
 }
 """A baseline: a network on all real training images from the start."""
-SHARED = ("split.", "input.size", "schedule.", "optimiser.batch_size", "network.name", "execution.")
+SHARED = (
+    *("split.", "input.size", "schedule.", "optimiser.batch_size", "execution."),
+    *("training", "network.name", "network.weights", "network.input_"),
+)
 """Fields that all rows share with the method, whatever a space proposes: same images and steps."""
 NOT_OF_BASELINES = (
     *("network.cross_feature", "cross.", "mixing."),
     *("generator", "dcgan.", "srgan.", "synthesis.", "label_filter."),
 )
 """Fields that a space must not set for a baseline: they belong to the method or its generators."""
+
+SUFFIX = re.compile(r"\.(pth|pt|bin|safetensors)$")
+"""Endings of files of weights, which a row's name leaves out."""
+NO_FILES: Mapping[str, str] = MappingProxyType({})
 
 ABLATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "no-gan": (
@@ -76,27 +87,52 @@ class Row:
     given, or follows from the method's."""
 
 
-def baseline_names(asked: str) -> tuple[str, ...]:
-    """The networks that `small`, `published`, `none` or a list such as `lenet5,vgg_small` names.
+@dataclass(frozen=True, kw_only=True)
+class Models:
+    """The networks that a method is compared with."""
+
+    asked: str
+    """As `--models` takes it, files without their folders: a report names none."""
+    names: tuple[str, ...]
+    """Networks that start as the method's does where they are its own, else from random numbers."""
+    pretrained: tuple[tuple[str, str], ...]
+    """Networks that start from weights, and the files of these."""
+    probe: bool
+    """True: also a probe of the method's network as it starts, and one of each pretrained one."""
+
+
+def named_models(asked: str) -> Models:
+    """Return the models that a list such as `small,probe,resnet18=FILE` names.
 
     Raises
     ------
     InputError
         When a network is not registered.
     """
-    groups = {"small": BASELINES, "published": PUBLISHED, "none": ()}
-    if asked in groups:
-        return groups[asked]
-    names = tuple(name.strip() for name in asked.split(","))
-    for name in names:
+    groups = {"small": BASELINES, "published": PUBLISHED, "none": (), "probe": ()}
+    words = [word.strip() for word in asked.split(",")]
+    names: list[str] = []
+    pretrained: list[tuple[str, str]] = []
+    for word in words:
+        name, equals, file = word.partition("=")
         if name.startswith(PREFIX):
             entry_of(name)  # raises a sentence of its own
-        elif name not in NETWORKS:
+        elif word not in groups and name not in NETWORKS:
             raise InputError(
-                f"--models names '{name}': choose small, published, none, or some of "
-                f"{', '.join(NETWORKS)} and timm:NAME."
+                f"--models names '{word}': choose small, published, none, probe, or some of "
+                f"{', '.join(NETWORKS)} and timm:NAME, with =WEIGHTS where a network starts from "
+                "weights."
             )
-    return tuple(dict.fromkeys(names))
+        if equals:
+            pretrained.append((name, file))
+        else:
+            names += groups.get(word, (word,))
+    return Models(
+        asked=",".join([re.sub(r"=(?!hf-hub:).*[/\\]", "=", word) for word in words]),
+        names=tuple(dict.fromkeys(names)),
+        pretrained=tuple(dict.fromkeys(pretrained)),
+        probe="probe" in words,
+    )
 
 
 def method_row(recipe: Recipe, searched: int = 0) -> Row:
@@ -104,32 +140,71 @@ def method_row(recipe: Recipe, searched: int = 0) -> Row:
     return Row(name=METHOD, kind="method", title="the method", recipe=recipe, trials=searched)
 
 
-def baseline_rows(recipe: Recipe, names: Sequence[str]) -> list[Row]:
-    """Each network, plain, with everything else as in the recipe.
+def baseline_rows(
+    recipe: Recipe,
+    names: Sequence[str],
+    pretrained: Sequence[NetworkConfig] = (),
+    files: Mapping[str, str] = NO_FILES,
+    *,
+    probe: bool = False,
+) -> list[Row]:
+    """Each network, plain, with everything else as in the recipe; then the probes.
 
     The method's own network keeps its width and the weights that it starts from: they are no part
     of the method, and without them it would be a weaker baseline.
+
+    Parameters
+    ----------
+    pretrained : further networks, with the digests of the weights that they start from
+    probe : also a probe of the method's network as it starts, and one of each pretrained one
+    files : name of each file of weights by its digest, that of the recipe's included
+
+    Raises
+    ------
+    InputError
+        When two files of other content would give rows of one name.
     """
-    other = {
-        "network.width": None,
-        "network.weights": None,
-        "network.input_mean": 0.0,
-        "network.input_std": 1.0,
-        "network.precision": "auto",
-        "network.layout": "auto",
-    }
-    return [
-        Row(
-            name=re.sub(r"[^\w-]", "-", name),  # of a folder
-            kind="baseline",
-            title=entry_of(name).title,
-            recipe=override(
-                recipe,
-                PLAIN | {"network.name": name} | (other if name != recipe.network.name else {}),
-            ),
-        )
-        for name in names
-    ]
+    own = recipe.network
+    trained = [*(network_called(name, own) for name in names), *pretrained]
+    probed = [own, *pretrained] if probe else []
+    rows = [_baseline(recipe, network, "network", files) for network in trained]
+    rows += [_baseline(recipe, network, "probe", files) for network in probed]
+    distinct: dict[str, Row] = {}
+    for row in rows:
+        if distinct.setdefault(row.name, row).recipe != row.recipe:
+            raise InputError(f"--models makes two rows called {row.name}: rename one of the files.")
+    return list(distinct.values())
+
+
+def network_called(name: str, own: NetworkConfig) -> NetworkConfig:
+    """Return the method's own network where it has this name, else the network as it is built."""
+    return own if name == own.name else NetworkConfig(name=name, compile=own.compile)
+
+
+def _baseline(
+    recipe: Recipe,
+    network: NetworkConfig,
+    training: Literal["network", "probe"],
+    files: Mapping[str, str],
+) -> Row:
+    """One network, trained plainly or probed."""
+    name, title = network.name, [entry_of(network.name).title]
+    if training == "probe":
+        name, title = f"probe-{name}", [*title, "probe"]
+    elif network.weights is not None:
+        title.append("fine-tuned")
+    if network.weights is not None:
+        title.append(files[network.weights])
+        name = f"{name}-{SUFFIX.sub('', files[network.weights])}"
+    elif training == "probe":
+        title.append("random weights")
+    changed = dataclasses.replace(recipe, network=network)
+    return Row(
+        name=re.sub(r"[^\w-]", "-", name),
+        kind="baseline",
+        title=PARTS.join(title),
+        recipe=override(changed, PLAIN | {"training": training}),
+    )
 
 
 def ablation_rows(recipe: Recipe) -> list[Row]:

@@ -87,7 +87,7 @@ def write_rows(run: Path, method: Experiment, rows: Sequence[Row], store: Store 
         trainings = [
             pipeline.classifier(row.recipe.in_fold(fold), digest, seed) for seed, fold in networks
         ]
-        seconds = 0.0
+        seconds, is_probe = 0.0, row.recipe.training == "probe"
         if store is not None:
             for stage in (stage for stages in trainings for stage in stages):
                 metrics = reread(opened(stage, store))
@@ -98,10 +98,10 @@ def write_rows(run: Path, method: Experiment, rows: Sequence[Row], store: Store 
                 kind=row.kind,
                 title=row.title,
                 changes=changes_of(method.recipe, row.recipe),
-                parameters=parameters(trainings[0][-1].config.network, classes),
+                parameters=parameters(trainings[0][-1].config.network, classes, probe=is_probe),
                 trials=row.trials,
                 train_seconds=seconds,
-                epochs=row.recipe.schedule.epochs,
+                epochs=0 if is_probe else row.recipe.schedule.epochs,
                 done=store is not None,
             )
         )

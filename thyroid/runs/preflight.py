@@ -15,6 +15,7 @@ from thyroid.data.splits import Split, make_split
 from thyroid.errors import InputError
 from thyroid.network_input import sum_pixels
 from thyroid.networks.build import build, require_fit, require_size
+from thyroid.networks.last_layer import last_layer
 from thyroid.networks.resnet import freeze
 from thyroid.progress import say
 from thyroid.recipe import Recipe
@@ -47,6 +48,9 @@ def preflight(experiment: Experiment) -> None:
     with torch.random.fork_rng():
         network = build(recipe.network, len(dataset.info.classes))
         require_fit(network, recipe.network, recipe.input.size, len(dataset.info.classes))
+    if recipe.training == "probe":
+        last_layer(network, recipe.network)
+        return
     if recipe.cross.order == "retrain":
         freeze(network, recipe.cross.trainable)
     segments = pipeline.classifier(recipe, dataset.digest, 0)

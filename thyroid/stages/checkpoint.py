@@ -18,7 +18,7 @@ from thyroid.errors import StorageError
 from thyroid.files import cannot_write
 from thyroid.networks.build import build
 from thyroid.recipe import InputConfig, NetworkConfig
-from thyroid.stage_config import SegmentConfig
+from thyroid.stage_config import ProbeConfig, SegmentConfig
 from thyroid.stages.compute import Compute
 
 WEIGHTS, OPTIMISER, MODEL = "model.safetensors", "optimiser.safetensors", "model.json"
@@ -116,7 +116,7 @@ def load_networks(
             load_optimiser(network, optimisers[name], folder / f"{name}-optimiser.safetensors")
 
 
-def save_card(dataset: Dataset, config: SegmentConfig, folder: Path) -> None:
+def save_card(dataset: Dataset, config: SegmentConfig | ProbeConfig, folder: Path) -> None:
     """Write model.json: the network's data, input and configuration."""
     info = dataset.info
     card = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+from pathlib import Path
 
 from thyroid.configuration import to_json
 from thyroid.errors import InputError
@@ -14,13 +15,17 @@ from thyroid.execution.stage_scheduler import on_ray
 from thyroid.files import sha256_of
 from thyroid.precision import resolve_precision
 from thyroid.progress import say
+from thyroid.recipe import override
 from thyroid.runs.compared_recipes import (
+    PLAIN,
+    Models,
     Row,
     ablation_rows,
-    baseline_names,
     baseline_rows,
     candidates,
     method_row,
+    named_models,
+    network_called,
 )
 from thyroid.runs.compared_rows import copy_rows, tuned, write_rows
 from thyroid.runs.experiment import Experiment
@@ -35,7 +40,7 @@ from thyroid.storage.open_store import open_store
 from thyroid.workflows.cluster import ray_with_room
 from thyroid.workflows.options import CompareOptions
 from thyroid.workflows.run import Run
-from thyroid.workflows.setup import Inputs, Setup, set_up, with_keywords
+from thyroid.workflows.setup import Inputs, Setup, set_up, started, with_keywords
 
 
 def compare_recipe(inputs: Inputs, options: CompareOptions) -> Run:
@@ -52,7 +57,8 @@ def compare_recipe(inputs: Inputs, options: CompareOptions) -> Run:
     setup = set_up(inputs, options)
     run, base = setup.run, setup.recipe
     method = setup.experiment(options.seeds, of_one_split=5)
-    rows = _rows(setup, options)
+    models = named_models(options.models)
+    rows, files = _rows(setup, models, options)
     propose = load_space(options.space)
     tried = [candidates(row, propose, options.trials_per_model, seed=0) for row in rows]
     for row in [*rows, *(ablation_rows(base) if options.ablations else [])]:
@@ -61,7 +67,7 @@ def compare_recipe(inputs: Inputs, options: CompareOptions) -> Run:
         raise InputError("--models none compares nothing: name networks, or add --ablations.")
     open_store(setup.store)  # refused before anything is written
     about = {
-        "models": options.models,
+        "models": models.asked,
         "ablations": options.ablations,
         "trials_per_model": options.trials_per_model,
         "space": options.space,
@@ -72,7 +78,8 @@ def compare_recipe(inputs: Inputs, options: CompareOptions) -> Run:
         stack.enter_context(ray_with_room(base.execution, options))
         store = stack.enter_context(at_work(run, method, "compare", setup.store, about))
         usage = UsageRecord(run, node_resources)
-        on_cluster = functools.partial(on_ray, store, setup.where, options.gpus_per_worker)
+        where = {**setup.where, **files}
+        on_cluster = functools.partial(on_ray, store, where, options.gpus_per_worker)
         needs: dict[str, list[Stage]] = {}
         if options.trials_per_model > 1:
             say(f"trying {sum(map(len, tried))} recipes of {len(rows)} networks")
@@ -95,12 +102,29 @@ def compare_recipe(inputs: Inputs, options: CompareOptions) -> Run:
     return Run(run)
 
 
-def _rows(setup: Setup, options: CompareOptions) -> list[Row]:
-    """The method and the networks that it is compared with, as they are before any is tuned."""
-    rows = [method_row(setup.recipe, setup.searched)]
-    for row in baseline_rows(setup.recipe, baseline_names(options.models)):
+def _rows(
+    setup: Setup, models: Models, options: CompareOptions
+) -> tuple[list[Row], dict[str, Path]]:
+    """The method and the networks that it is compared with, as they are before any is tuned; and
+    the files of weights by their digests.
+    """
+    own, rows = setup.recipe.network, [method_row(setup.recipe, setup.searched)]
+    names = {own.weights: Path(str(options.weights)).name} if own.weights else {}
+    files: dict[str, Path] = {}
+    pretrained = []
+    for name, given in models.pretrained:
+        network = dataclasses.replace(network_called(name, own), weights=None)
+        recipe = override(dataclasses.replace(setup.recipe, network=network), PLAIN)
+        try:
+            recipe, file = started(recipe, given, setup.dataset)
+        except InputError as error:
+            raise InputError(f"--models {name}={given}: {error}") from None
+        pretrained.append(recipe.network)
+        files |= file
+        names |= {digest: Path(given).name for digest in file if digest not in names}
+    for row in baseline_rows(setup.recipe, models.names, pretrained, names, probe=models.probe):
         rows.append(dataclasses.replace(row, recipe=resolve_precision(row.recipe)))
-    return rows
+    return rows, files
 
 
 def _needs(method: Experiment, rows: list[Row]) -> dict[str, list[Stage]]:

@@ -43,6 +43,11 @@ class RunOptions:
     """Share of a GPU per worker, for instance 0.25 or 1."""
 
     @property
+    def starts(self) -> bool:
+        """True if a network starts from given weights."""
+        return self.weights is not None
+
+    @property
     def split(self) -> dict[str, Any]:
         """Changes of the recipe that `folds` asks for.
 
@@ -106,9 +111,12 @@ class SearchOptions(RunOptions, SearchConfig):
 class CompareOptions(RunOptions):
     """Options of compare."""
 
-    models: str = "small"
+    models: str = "small,probe"
     """Networks trained on the same images with as many steps: small (those for two processors),
-    published (torchvision's), none, or names such as lenet5,timm:resnet18."""
+    published (torchvision's), none, names such as lenet5,timm:resnet18, or NAME=WEIGHTS for a
+    network that starts from weights as --weights names them; and probe: logistic regression on the
+    features of the recipe's network as it starts, with --weights or random ones, and of each
+    NAME=WEIGHTS."""
     ablations: bool = False
     """Also compare the method with itself less one part at a time."""
     trials_per_model: int = 1
@@ -123,6 +131,11 @@ class CompareOptions(RunOptions):
 
     def __post_init__(self) -> None:
         _require_some(self, "seeds", "trials_per_model")
+
+    @property
+    def starts(self) -> bool:
+        """True if a network starts from given weights."""
+        return self.weights is not None or "=" in self.models
 
 
 def named_recipe(name: str) -> Recipe:

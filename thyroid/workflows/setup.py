@@ -25,7 +25,7 @@ from thyroid.networks.pretrained import load_pretrained
 from thyroid.networks.srgan import Vgg19Features
 from thyroid.precision import resolve_precision
 from thyroid.progress import say
-from thyroid.recipe import FineTuningConfig, Recipe, for_data, override
+from thyroid.recipe import FineTuningConfig, Recipe, for_data, for_training, override
 from thyroid.run_files.config_json import RECIPE, began_with
 from thyroid.runs.experiment import Experiment
 from thyroid.runs.recipe_origin import searched_before
@@ -138,17 +138,9 @@ def set_up(given: Inputs, options: RunOptions) -> Setup:
         Vgg19Features(file)  # said now, not after the generators' first half
         where[digest] = file
         recipe = override(recipe, {"srgan.vgg19": digest})
-    given_weights = (
-        None
-        if options.weights is None
-        else weights_file(options.weights, recipe, dataset.info.kind)
-    )
-    weights = _digest(given_weights, recipe.network.weights, "--weights")
-    if weights is not None:
-        file, digest = weights
-        where[digest] = file
-        recipe = start_from(recipe, file, digest, dataset.info.classes)
-    elif recipe.fine_tuning != FineTuningConfig():
+    recipe, weights = started(recipe, options.weights, dataset)
+    where |= weights
+    if not options.starts and recipe.fine_tuning != FineTuningConfig():
         raise InputError("fine_tuning is for layers that come with weights: give --weights, too.")
     if recipe.split.fold:
         raise InputError("split.fold is set by a run, which trains a network for each fold.")
@@ -161,6 +153,26 @@ def set_up(given: Inputs, options: RunOptions) -> Setup:
         where=where,
         store=Path(options.store or given.run / "store"),
     )
+
+
+def started(
+    recipe: Recipe, given: Path | str | None, dataset: Dataset
+) -> tuple[Recipe, dict[str, Path]]:
+    """Return the recipe with given weights as its network's start, and their file by its digest;
+    where there are none, the recipe as it is.
+
+    Raises
+    ------
+    InputError
+        When the file cannot be had or holds something else, or is not the one that the recipe asks
+        for.
+    """
+    file = None if given is None else weights_file(given, recipe, dataset.info.kind)
+    found = _digest(file, recipe.network.weights, "--weights")
+    if found is None:
+        return recipe, {}
+    path, digest = found
+    return start_from(recipe, path, digest, dataset.info.classes), {digest: path}
 
 
 def start_from(recipe: Recipe, file: Path, digest: str, classes: Sequence[str]) -> Recipe:
@@ -185,7 +197,7 @@ def start_from(recipe: Recipe, file: Path, digest: str, classes: Sequence[str]) 
 
 def _resolved(given: Inputs, gpus_per_worker: float) -> Recipe:
     """The recipe with `auto` replaced by what there is, and without what the data do not allow."""
-    recipe, info = given.recipe, given.dataset.info
+    recipe, info = for_training(given.recipe), given.dataset.info
     if info.kind == "display":
         say("The data are pictures, not counts: thinning of counts is switched off.")
     elif recipe.augmentation.windowing:
