@@ -139,11 +139,12 @@ def metrics(info: CardInfo) -> dict[str, Any]:
 
 def model_card(info: CardInfo) -> str:
     """The card, Markdown."""
-    return _environment().get_template("model_card.md").render(**vars(info))
+    return environment().get_template("model_card.md").render(**vars(info))
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
+    """The environment of Markdown templates."""
     env = Environment(
         loader=PackageLoader("reports"),
         autoescape=False,  # Markdown: names go through `text`

@@ -58,6 +58,10 @@ class Ensemble(nn.Module):
             found.append(features(member.network, x))
         return found
 
+    def at(self, temperature: float) -> Ensemble:
+        """The same networks at another temperature; at 1 the mean of their probabilities."""
+        return Ensemble(self.viewed, temperature).eval()
+
     def of_one_view(self) -> Ensemble:
         """The same networks, which see each image as it is."""
         members = [Viewed(member.network, member.config, "one") for member in self.viewed]

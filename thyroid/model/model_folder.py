@@ -43,6 +43,26 @@ def member_files(network: Network) -> tuple[str, str]:
     return f"{name}.safetensors", f"{name}-features.safetensors"
 
 
+def stored_files(card: dict[str, Any], what: Literal["weights", "features"]) -> list[str]:
+    """Return the file of each network in a model folder, by its card.
+
+    Raises
+    ------
+    ValueError
+        When the card names no network, one twice, or not by numbers.
+    """
+    found = []
+    for member in card["members"]:
+        fold, seed = member["fold"], member["seed"]
+        if type(fold) is not int or type(seed) is not int or min(fold, seed) < 0:
+            raise ValueError
+        name = member_files(Network(seed, fold))[what == "features"]
+        found.append(WEIGHTS_OF_FORMAT_1 if card["format_version"] == 1 else name)
+    if not found or len(set(found)) < len(found):
+        raise ValueError
+    return found
+
+
 class Answers(NamedTuple):
     """A model's answers about N images."""
 
@@ -199,19 +219,11 @@ def _verified(
     ValueError
         When it is not, or there is no network.
     """
-    found = []
-    for member in card["members"]:
-        fold, seed = member["fold"], member["seed"]
-        if type(fold) is not int or type(seed) is not int or min(fold, seed) < 0:
+    files = [folder / name for name in stored_files(card, what)]
+    for path, member in zip(files, card["members"], strict=True):
+        if sha256_of(path) != member[f"{what}_sha256"]:
             raise ValueError
-        name = member_files(Network(seed, fold))[what == "features"]
-        path = folder / (WEIGHTS_OF_FORMAT_1 if card["format_version"] == 1 else name)
-        if path in found or sha256_of(path) != member[f"{what}_sha256"]:
-            raise ValueError
-        found.append(path)
-    if not found:
-        raise ValueError
-    return found
+    return files
 
 
 def _gate(folder: Path, card: dict[str, Any]) -> Gate | None:
