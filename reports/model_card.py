@@ -21,6 +21,7 @@ from thyroid.evaluate.bootstrap import bootstrap
 from thyroid.evaluate.conformal import conformal_set
 from thyroid.evaluate.metrics import Floats
 from thyroid.evaluate.temperature import tempered
+from thyroid.model.merging import Merging
 from thyroid.run_files.predictions_csv import Predictions
 
 
@@ -96,6 +97,14 @@ def model_card_info(
         sets=_sets(calibrated, calibration["threshold"]),
         onnx_difference=onnx_difference,
     )
+
+
+def merged_run(run: Run, merging: Merging | None) -> Run:
+    """Return the run with merged classes, as far as the results of its networks go."""
+    if merging is None:
+        return run
+    networks = {network: merging.of(p) for network, p in run.networks.items()}
+    return dataclasses.replace(run, classes=merging.classes, networks=networks)
 
 
 def _sets(predictions: Predictions, threshold: float) -> DecidedShares:

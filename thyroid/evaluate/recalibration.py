@@ -97,7 +97,7 @@ def gain(
         new_credible[out] = conformal_set(new_p[out], fitted.threshold)
 
     def statistic(weights: Floats) -> dict[str, Floats]:
-        found = {}
+        found: dict[str, Floats] = {}
         for when, stated, sets in (("before", p, credible), ("after", new_p, new_credible)):
             holds, one = sets[np.arange(len(labels)), labels], sets.sum(axis=1) == 1
             found |= {

@@ -21,6 +21,7 @@ from thyroid.evaluate.conformal import conformal_set
 from thyroid.files import sha256_of
 from thyroid.model.ensemble import Ensemble
 from thyroid.model.gate import Gate
+from thyroid.model.merging import Merging
 from thyroid.networks.build import build
 from thyroid.networks.last_layer import width
 from thyroid.recipe import InputConfig, NetworkConfig
@@ -152,8 +153,10 @@ def read_model(folder: Path) -> Model:
         config = from_json(InputConfig, card["input"])
         architecture = from_json(NetworkConfig, card["network"])
         weights = [load_file(file) for file in _verified(folder, card, "weights")]
+        merging = _merging(card)
+        outputs = len(classes if merging is None else merging.into)
         with torch.device("meta"):  # the card may describe a network larger than the memory
-            networks = [build(architecture, len(classes)) for _ in weights]
+            networks = [build(architecture, outputs) for _ in weights]
         members = [Viewed(network, config, card["views"]) for network in networks]
         span = card["total_counts"]
         model = Model(
@@ -166,7 +169,11 @@ def read_model(folder: Path) -> Model:
             threshold=float(calibration["threshold"]),
             level=float(calibration["level"]),
             total_counts=None if span is None else (int(span[0]), int(span[1])),
-            network=Ensemble(members, float(calibration["temperature"])).eval(),
+            network=Ensemble(
+                members,
+                float(calibration["temperature"]),
+                None if merging is None else torch.from_numpy(merging.matrix).float(),
+            ).eval(),
             gate=_gate(folder, card),
             card=card,
         )
@@ -185,7 +192,7 @@ def read_model(folder: Path) -> Model:
     for network, stored in zip(networks, weights, strict=True):
         _load(network, stored, model.name)
     references = model.gate.references if model.gate else ()
-    dimensions = width(networks[0], len(model.classes))
+    dimensions = width(networks[0], outputs)
     if any(reference.means.shape[1] != dimensions for reference in references):
         raise _damaged(folder)
     return model
@@ -224,6 +231,22 @@ def _verified(
         if sha256_of(path) != member[f"{what}_sha256"]:
             raise ValueError
     return files
+
+
+def _merging(card: dict[str, Any]) -> Merging | None:
+    """Read which classes of the networks are one.
+
+    Raises
+    ------
+    ValueError
+        When the merged classes are not the model's.
+    """
+    if card.get("merged") is None:
+        return None
+    merging = Merging(into={str(name): str(merged) for name, merged in card["merged"].items()})
+    if list(merging.classes) != card["classes"]:
+        raise ValueError
+    return merging
 
 
 def _gate(folder: Path, card: dict[str, Any]) -> Gate | None:

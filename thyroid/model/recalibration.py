@@ -79,7 +79,10 @@ def labels_of(model: Model, folder: Path, dataset: Dataset) -> Ints:
             f"{where} has another grid than {folder}: import its files with "
             f"--size {model.size}{pixels}."
         )
-    names = dataset.images["label"]
+    merged: dict[str, str] = model.card.get("merged") or {}
+    names = dataset.images["label"].map(
+        lambda name: name if name in model.classes else merged.get(name, name)
+    )
     unknown = sorted(set(names) - set(model.classes))
     if unknown:
         raise InputError(
@@ -138,7 +141,7 @@ def recalibrated_card(
     if "metrics" in card:  # these were of the calibration before
         card["metrics"]["overall"] |= {"log_loss": None, "ece": None}
         card["metrics"]["sets"] = None
-    named = table["label"].value_counts()
+    shown = np.bincount(images.labels, minlength=len(model.classes))
     card[ENTRY] = {
         "thyroid": __version__,
         "data": {
@@ -148,7 +151,7 @@ def recalibrated_card(
             "patients": patients,
             "unnamed_patients": int(table["flags"].str.contains("patient_unnamed").sum()),
             "unlike_training": images.unlike,
-            "classes": {name: int(named.get(name, 0)) for name in model.classes},
+            "classes": {name: int(n) for name, n in zip(model.classes, shown, strict=True)},
         },
         "before": {name: before[name] for name in ("temperature", "threshold")},
         "cross_validated": dict(gained),
