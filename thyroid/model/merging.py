@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from thyroid.errors import InputError
-from thyroid.run_files.predictions_csv import Predictions
+
+if TYPE_CHECKING:
+    from thyroid.run_files.predictions_csv import Predictions  # pandas, which predict does without
 
 Floats = npt.NDArray[np.float64]
 
