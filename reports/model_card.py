@@ -21,6 +21,7 @@ from thyroid.evaluate.bootstrap import bootstrap
 from thyroid.evaluate.conformal import conformal_set
 from thyroid.evaluate.metrics import Floats
 from thyroid.evaluate.temperature import tempered
+from thyroid.model.merging import Merging
 from thyroid.run_files.predictions_csv import Predictions
 
 
@@ -98,6 +99,14 @@ def model_card_info(
     )
 
 
+def merged_run(run: Run, merging: Merging | None) -> Run:
+    """Return the run with merged classes, as far as the results of its networks go."""
+    if merging is None:
+        return run
+    networks = {network: merging.of(p) for network, p in run.networks.items()}
+    return dataclasses.replace(run, classes=merging.classes, networks=networks)
+
+
 def _sets(predictions: Predictions, threshold: float) -> DecidedShares:
     labels = predictions.labels
     credible = conformal_set(predictions.probabilities, threshold)  # (N, C)
@@ -139,11 +148,12 @@ def metrics(info: CardInfo) -> dict[str, Any]:
 
 def model_card(info: CardInfo) -> str:
     """The card, Markdown."""
-    return _environment().get_template("model_card.md").render(**vars(info))
+    return environment().get_template("model_card.md").render(**vars(info))
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
+    """The environment of Markdown templates."""
     env = Environment(
         loader=PackageLoader("reports"),
         autoescape=False,  # Markdown: names go through `text`

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from thyroid.workflows.exporting import export
     from thyroid.workflows.importing import import_files
     from thyroid.workflows.predicting import Model
+    from thyroid.workflows.recalibrating import recalibrate
     from thyroid.workflows.run import Run
     from thyroid.workflows.searching import search
     from thyroid.workflows.training import train
@@ -39,6 +40,7 @@ __all__ = [
     "export",
     "import_files",
     "override",
+    "recalibrate",
     "search",
     "train",
 ]
@@ -52,6 +54,7 @@ _WHERE = {
     "export": "workflows.exporting",
     "import_files": "workflows.importing",
     "override": "recipe",
+    "recalibrate": "workflows.recalibrating",
     "search": "workflows.searching",
     "train": "workflows.training",
 }

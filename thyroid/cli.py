@@ -25,6 +25,7 @@ SUMMARIES = {
     "report": "write the HTML report of a run",
     "export": "make a calibrated model of a run's network",
     "pretrain": "train a network on simulated scintigrams, to start from",
+    "recalibrate": "fit a model's calibration to labelled images of one's own",
     "predict": "say what scintigrams show, with a model that export made",
     "store": "say what a store of artifacts holds, verify it, make room in it",
     "demo": "all of it on simulated scintigrams, in minutes",
@@ -47,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command; its exit status: 0 done, 2 bad input, 1 a stage failed, 130 interrupted."""
     argv = sys.argv[1:] if argv is None else argv
     if not argv or argv[0] in ("-h", "--help"):
-        commands = "\n".join(f"  {name:<9}{what}" for name, what in SUMMARIES.items())
+        commands = "\n".join(f"  {name:<12}{what}" for name, what in SUMMARIES.items())
         print(HELP.format(commands=commands), end="")
         return 0 if argv else 2
     if argv[0] == "--version":

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.data.make import dataset_in_memory
-from thyroid.data.dataset import Dataset
-from thyroid.data.splits import PARTS, LeakError, Split, assert_disjoint, make_split, with_folds
+from thyroid.data.dataset import PARTS, Dataset
+from thyroid.data.splits import LeakError, Split, assert_disjoint, make_split, with_folds
 from thyroid.errors import InputError
 from thyroid.recipe import SplitConfig
 

@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from reports.report import report_info, write_report
 from reports.run import read_run
 from reports.sections.data import data_info
 from tests.reports.conftest import make_dataset, make_run
 from tests.reports.test_comparison import shown
-from tests.toy import about, made, toy_generators, write_toy
+from tests.toy import about, made, toy_generators, toy_recipe, with_other_pixels, write_toy
 from thyroid import pipeline
 from thyroid.data.data_checks import look_alikes
 from thyroid.data.dataset import Dataset, write_dataset
@@ -253,3 +255,33 @@ def test_a_method_has_one_split_and_only_predictions_see_its_test_part(toy: Path
             fed = {each.kind for each in stage.inputs.values()}
             assert not fed & {"prediction", "cases"}, stage.kind
             assert getattr(stage.config, "part", None) is None
+
+
+@pytest.mark.parametrize("folds", [1, 3])
+def test_pixels_of_the_official_test_part_change_no_network(folds: int, tmp_path: Path) -> None:
+    """Nor do they in a recipe that asks for other test patients; those of the rest do."""
+    plain = write_toy(tmp_path / "plain")
+    parts = ["test", "train", "validation", "train", "test"]  # by patient, who has two images
+    table = plain.images.assign(official_part=[parts[row // 2 % 5] for row in range(len(plain))])
+    data = write_dataset(
+        tmp_path / "data", **about(plain), images=table, counts=plain.counts
+    )  # fmt: skip
+    tested = np.flatnonzero(table["official_part"] == "test")
+    used = np.flatnonzero(table["official_part"] == "train")
+    recipe = toy_recipe(split__folds=folds, split__test=0.1, schedule__constant_epochs=1)
+    of = {
+        name: with_other_pixels(data, rows, tmp_path / name)
+        for name, rows in (("elsewhere", tested), ("in training", used))
+    }
+    for fold in range(folds):
+        weights = {}
+        for name, each in ({"as it is": data} | of).items():
+            last = pipeline.classifier(recipe.in_fold(fold), each.digest, 0)[-1]
+            folder, _ = made(last, each.folder, tmp_path / "store")
+            weights[name] = load_file(folder / "model.safetensors")
+        own = weights.pop("as it is")
+        same = {
+            name: all(torch.equal(own[key], other[key]) for key in own)
+            for name, other in weights.items()
+        }
+        assert same == {"elsewhere": True, "in training": False}

@@ -501,7 +501,7 @@ def test_a_row_of_timms_has_a_folders_name_and_starts_from_nothing() -> None:
     method = toy_recipe(
         network__weights="e" * 64, network__input_mean=2.7, fine_tuning__frozen_epochs=1
     )
-    names = baseline_names("timm:test_resnet.r160_in1k, resnet_small")
+    names = named_models("timm:test_resnet.r160_in1k, resnet_small").names
     other, own = baseline_rows(method, names)
     assert other.name == "timm-test_resnet-r160_in1k"
     assert other.title == "test_resnet.r160_in1k of timm"
@@ -510,4 +510,4 @@ def test_a_row_of_timms_has_a_folders_name_and_starts_from_nothing() -> None:
     stages = pipeline.classifier(other.recipe, "d" * 64, 0)
     assert {stage.config.pretrained_rate for stage in stages} == {1.0}
     with pytest.raises(InputError, match="timm has no network 'hf-hub:a/b'"):
-        baseline_names("timm:hf-hub:a/b")
+        named_models("timm:hf-hub:a/b")

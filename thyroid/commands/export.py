@@ -15,6 +15,7 @@ def export(
     model: Annotated[Positional[Path], arg(metavar="MODEL")],
     *,
     members: Literal["all", "best"] = "all",
+    merge: str | None = None,
     onnx: bool = False,
 ) -> None:
     """Make a model of a run's networks, calibrated, that `thyroid predict` applies.
@@ -24,12 +25,16 @@ def export(
         model: new folder to write.
         members: all networks of the run, whose probabilities are averaged, or the best one, by
             macro-F1 on its own fold.
+        merge: classes that the model shall not tell apart, as
+            diffuse=graves+hashimoto,nodular=hot_nodule+cold_nodule; others stay as they are.
         onnx: also write model.onnx, for other programs, after checking it against torch.
     """
+    from thyroid.model.merging import parse_merge
     from thyroid.workflows import exporting
 
+    merged = None if merge is None else parse_merge(merge)
     with run_here(run, alone=False) as folder:
-        made = exporting.export(folder, model, members=members, onnx=onnx)
+        made = exporting.export(folder, model, members=members, merge=merged, onnx=onnx)
     reached, calibration = made.card["metrics"], made.card["calibration"]
     f1, sets = reached["overall"]["macro_f1"], reached["sets"]
     number = made.network.networks

@@ -21,10 +21,12 @@ def import_(
     """Read files into a data set.
 
     Args:
-        source: folder of NM DICOM files, or of PNG, JPEG or TIFF pictures.
+        source: folder of NM DICOM files, or of PNG, JPEG or TIFF pictures; or a file in MedMNIST's
+            format (.npz), whose official split is kept.
         dataset: new folder to write.
         labels: CSV with file, label and optionally patient, centre, findings; default:
-            SOURCE/labels.csv, or else the class folders' names.
+            SOURCE/labels.csv, or else the class folders' names. For an .npz file, CSV with label
+            (its number there) and class (its name); default: class_0, class_1, ...
         size: side of the data set's matrix in pixels.
         pixel_mm: pixel size in mm that counts are re-binned to.
         name: what reports call the data set; default: its folder's name.
@@ -33,20 +35,17 @@ def import_(
             the same one give one patient one name, so that a test set which shares patients with
             the training data is refused; default: names that no two data sets share.
     """
-    from thyroid import progress
-    from thyroid.data.importer import import_folder
+    from thyroid.workflows.importing import read_source
 
-    with progress.bar("importing", "files") as advance:
-        summary = import_folder(
-            source,
-            dataset,
-            labels=labels,
-            size=size,
-            pixel_mm=pixel_mm,
-            name=name,
-            licence=licence,
-            patients_key=patients_key,
-            progress=advance,
-        )
+    summary = read_source(
+        source,
+        dataset,
+        labels=labels,
+        size=size,
+        pixel_mm=pixel_mm,
+        name=name,
+        licence=licence,
+        patients_key=patients_key,
+    )
     for line in summary.lines():
         print(line)

@@ -35,6 +35,10 @@ COLUMNS = (
     "flags",  # ";"-joined, see FLAGS
 )
 
+OFFICIAL_PART = "official_part"
+"""A last column that a data set may have: the part of its publisher's split, one of PARTS."""
+PARTS = ("train", "validation", "test")
+
 FLAGS = {
     "simulated": "made by the simulator, no patient was involved",
     "patient_unnamed": "nothing names its patient: it counts as a patient of its own",
@@ -79,7 +83,7 @@ class Dataset:
     folder: Path
     info: DatasetInfo
     images: pd.DataFrame
-    """One row per image, with a RangeIndex and the columns of COLUMNS."""
+    """One row per image, with a RangeIndex, the columns of COLUMNS and perhaps OFFICIAL_PART."""
     counts: npt.NDArray[np.uint16]
     """(N, H, W)."""
 
@@ -136,6 +140,13 @@ class Dataset:
         """Patient identifiers, str, (N,)."""
         return self.images["patient_id"].to_numpy(dtype=object)
 
+    @property
+    def official_parts(self) -> npt.NDArray[np.object_] | None:
+        """Part of each image in the publisher's split, (N,); None where there is none."""
+        if OFFICIAL_PART not in self.images:
+            return None
+        return self.images[OFFICIAL_PART].to_numpy(dtype=object)
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 of everything that can change a result; identifies the data set in stage keys."""
@@ -167,7 +178,7 @@ def write_dataset(
 
     Parameters
     ----------
-    images : table with the columns of COLUMNS, one row per matrix.
+    images : table with the columns of COLUMNS, and perhaps OFFICIAL_PART, one row per matrix.
     counts : one (size, size) uint16 matrix per row of `images`, consumed one at a time.
 
     Raises
@@ -175,7 +186,8 @@ def write_dataset(
     InputError : the folder exists, or cannot be written, or the rows contradict `classes`.
     """
     folder = Path(folder)
-    images = images.loc[:, list(COLUMNS)].reset_index(drop=True)
+    columns = [*COLUMNS, *({OFFICIAL_PART} & set(images.columns))]
+    images = images.loc[:, columns].reset_index(drop=True)
     with new_folder(folder) as unfinished:
         with (unfinished / "counts.npy").open("w+b") as file:
             _write_counts(file, counts, shape=(len(images), size, size))
@@ -282,14 +294,40 @@ def _read_images(folder: Path, info: DatasetInfo) -> pd.DataFrame:
     if len(table.column("image_id").unique()) < len(table):
         row = _first(images["image_id"].duplicated())
         raise InputError(f"{path}, row {row}, repeats an image_id; restore it or import again")
+    if OFFICIAL_PART in images:
+        _require_apart(images, path)
     return images
+
+
+def _require_apart(images: pd.DataFrame, path: Path) -> None:
+    """Check that the official parts are known ones and share no patient."""
+    parts = images[OFFICIAL_PART]
+    unknown = ~parts.isin(PARTS)
+    if unknown.any():
+        raise InputError(
+            f"{path}, row {_first(unknown)}, has an {OFFICIAL_PART} that is none of "
+            f"{', '.join(PARTS)}; restore it or import again"
+        )
+    several = parts.groupby(images["patient_id"]).transform("nunique") > 1
+    if several.any():
+        raise InputError(
+            f"{path}, row {_first(several)}, has a patient of two official parts; leave its images "
+            "out of one of them"
+        )
+    missing = {"train", "test"} - set(parts)
+    if missing:
+        raise InputError(
+            f"{path} has an official split without a {min(missing)} part; remove the column "
+            f"{OFFICIAL_PART}"
+        )
 
 
 def _parse(content: bytes, path: Path) -> pa.Table:
     """Parse images.csv with Arrow, which takes an eighth of the time of pandas' own parser."""
-    if content[:200].strip() == ",".join(COLUMNS).encode():
+    named = ",".join(COLUMNS)
+    if content[:200].strip() in (named.encode(), f"{named},{OFFICIAL_PART}".encode()):
         raise InputError(f"{path} lists no images; import again")
-    text = dict.fromkeys(COLUMNS, pa.large_string())
+    text = dict.fromkeys((*COLUMNS, OFFICIAL_PART), pa.large_string())
     try:
         table = csv.read_csv(
             pa.BufferReader(content),
@@ -305,14 +343,14 @@ def _parse(content: bytes, path: Path) -> pa.Table:
             ),
         )
         columns = tuple(table.column_names)  # raises if not UTF-8, which Arrow does not check
-        if columns == COLUMNS and table.column("total_counts").null_count:
+        if columns[: len(COLUMNS)] == COLUMNS and table.column("total_counts").null_count:
             raise ValueError("a row has no total_counts")
     except (ValueError, pa.ArrowException) as error:  # most of Arrow's errors are ValueErrors
         why = " ".join(str(error).split())
         raise InputError(
             f"{path} cannot be read as the table of a data set ({why}); restore it or import again"
         ) from None
-    if columns != COLUMNS:
+    if columns not in (COLUMNS, (*COLUMNS, OFFICIAL_PART)):
         raise InputError(
             f"{path} has the columns {', '.join(columns)} instead of {', '.join(COLUMNS)}; "
             "restore it or import again"

@@ -90,7 +90,7 @@ def _intensities(picture: Image.Image) -> Scintigram:
             colours = picture.convert("RGBA")
             black = Image.new("RGBA", colours.size, (0, 0, 0, 255))
             colours = Image.alpha_composite(black, colours).convert("RGB")
-            if _is_coloured(np.asarray(colours)):
+            if is_coloured(np.asarray(colours)):
                 flags.append("colour")
             grey = colours.convert("L")
         matrix = np.asarray(grey).astype(np.int64) * (FULL_SCALE // 255)
@@ -109,7 +109,7 @@ def _deep(picture: Image.Image) -> npt.NDArray[np.int64]:
     return values.astype(np.int64)
 
 
-def _is_coloured(colours: npt.NDArray[np.uint8]) -> bool:
+def is_coloured(colours: npt.NDArray[np.uint8]) -> bool:
     """Return whether more than 1 % of the pixels, (rows, columns, 3), are clearly not grey."""
     spread = colours.max(axis=2).astype(np.int16) - colours.min(axis=2)
     return bool((spread > COLOUR_TOLERANCE).mean() > 0.01)

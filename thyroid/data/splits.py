@@ -7,11 +7,9 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import numpy.typing as npt
 
-from thyroid.data.dataset import Dataset
+from thyroid.data.dataset import PARTS, Dataset
 from thyroid.errors import InputError
 from thyroid.recipe import SplitConfig
-
-PARTS = ("train", "validation", "test")
 
 DEFAULT_FOLDS = 5
 """Folds of a run that is not told how many, where there are patients enough."""
@@ -42,6 +40,10 @@ def make_split(dataset: Dataset, config: SplitConfig) -> Split:
     A patient with images of several labels is dealt once, under the rarest label. With
     `leave_out_centre`, the test part is everyone ever seen at that centre.
 
+    Where the data set has an official split, its test part is the test part, whatever the fractions
+    say. With one fold its validation part is the validation part, if it has one; with several, it
+    is dealt to the folds as the rest is.
+
     The result depends on the seed and the patients, not on the order of rows. The test part is the
     same in every fold.
 
@@ -49,7 +51,7 @@ def make_split(dataset: Dataset, config: SplitConfig) -> Split:
     ------
     InputError : there is only one class, a class has fewer than two patients or no training
         patient, the centre is unknown, there are more folds than patients, or a patient belongs to
-        the folds of two centres.
+        the folds of two centres, or a centre is left out of an official split.
     """
     _require_learnable(dataset)
     several = (config.folds or 1) > 1
@@ -57,6 +59,10 @@ def make_split(dataset: Dataset, config: SplitConfig) -> Split:
     part_of: dict[str, str] = {}
     if config.leave_out_centre is not None:
         part_of = dict.fromkeys(_patients_at(dataset, config.leave_out_centre), "test")
+        shares["test"] = 0.0
+    official = _official(dataset, config, several=several)
+    if official:
+        part_of = official
         shares["test"] = 0.0
     strata = _strata(dataset, config.seed)
     for patients in strata.values():
@@ -82,6 +88,8 @@ def make_split(dataset: Dataset, config: SplitConfig) -> Split:
                 f"all patients of this class are seen at centre {config.leave_out_centre!r}; "
                 "leave out another centre"
             )
+        elif official:
+            where = "its images are in other official parts; leave the class out"
         elif several:
             where = f"all its patients are in fold {config.fold}; choose fewer folds, or --folds 1"
         else:
@@ -94,6 +102,24 @@ def make_split(dataset: Dataset, config: SplitConfig) -> Split:
         )
     assert_disjoint(dataset, split)
     return split
+
+
+def _official(dataset: Dataset, config: SplitConfig, *, several: bool) -> dict[str, str]:
+    """Return the part of each patient whose part the official split decides; none without one."""
+    parts = dataset.official_parts
+    if parts is None:
+        return {}
+    if config.leave_out_centre is not None:
+        raise InputError(
+            f"data set {dataset.info.name!r} has an official split, whose test part is kept; leave "
+            "no centre out"
+        )
+    decided = {"test"} if several or "validation" not in parts else set(PARTS)
+    return {
+        patient: part
+        for patient, part in zip(dataset.patients, parts, strict=True)
+        if part in decided
+    }
 
 
 def with_folds(dataset: Dataset, config: SplitConfig) -> SplitConfig:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import numpy.typing as npt
 
 from thyroid.evaluate.metrics import Floats, Ints
 
@@ -13,6 +14,10 @@ LOG_T = 3.0
 is 0 if all images are right, and infinite if the probabilities carry no information."""
 GAIN = 0.10
 """Share by which the best temperature of very many averaged networks is below that of one."""
+SPREAD = 0.5
+"""Standard deviation of log T between a model's own temperature and the best one for the images of
+another place, as `shrunk_temperature` assumes it: the best one is 0.4 to 2.7 times as high in 95 %
+of places."""
 LEAST = float(np.finfo(np.float32).smallest_subnormal)
 """Replaces a probability of zero: networks compute their softmax in single precision."""
 
@@ -27,13 +32,61 @@ def fit_temperature(labels: Ints, probabilities: Floats) -> float:
     labels : (N,) int, N >= 1
     probabilities : (N, C) float, rows summing to 1
     """
+    return _least_loss(labels, probabilities, np.full(len(labels), 1 / len(labels)))
+
+
+def shrunk_temperature(
+    labels: Ints, probabilities: Floats, patients: npt.ArrayLike, own: float
+) -> float:
+    """Find a model's temperature for images of another place, which are few.
+
+    It minimises the sum over patients of the log loss of softmax(log p / T), a patient's being the
+    mean over its images, plus (log T - log T_own)^2 / (2 SPREAD^2): the most probable T where log T
+    varies between places with standard deviation SPREAD about the model's own. The more patients,
+    the less the second term counts.
+
+    Simulated with seven classes and 84 % of the images right: mean log loss above that of the best
+    T, if T is kept, fitted on n patients alone, or shrunk (tests/evaluate/test_recalibration.py
+    does it again).
+
+    | best T / own | kept  | n = 20: alone, shrunk | n = 40: alone, shrunk | n = 160: shrunk |
+    |--------------|-------|-----------------------|-----------------------|-----------------|
+    | 1            | 0.000 | 0.160, 0.011          | 0.025, 0.009          | 0.003           |
+    | 2            | 0.084 | 0.250, 0.035          | 0.027, 0.018          | 0.004           |
+    | 3            | 0.248 | 0.425, 0.076          | 0.031, 0.032          | 0.004           |
+    | 0.5          | 0.079 | 0.094, 0.016          | 0.021, 0.009          | 0.003           |
+
+    Alone, a T from 20 patients is worse than the one that it replaces. A SPREAD of 0.25 keeps too
+    much of a wrong one (20 patients, factor 3: 0.128 instead of 0.076), one of 1 follows luck
+    (factor 1: 0.031 instead of 0.011).
+
+    Parameters
+    ----------
+    labels : (N,) int, N >= 1
+    probabilities : (N, C) float, rows summing to 1, before calibration
+    patients : (N,)
+        Patient of each image.
+    own : the model's temperature
+    """
+    _, member, images = np.unique(
+        np.asarray(patients, dtype=str), return_inverse=True, return_counts=True
+    )
+    return _least_loss(labels, probabilities, 1 / images[member], own)
+
+
+def _least_loss(
+    labels: Ints, probabilities: Floats, weights: Floats, own: float | None = None
+) -> float:
+    """Return the T of the least weighted sum of log losses, shrunk towards `own` if given."""
     from scipy.optimize import minimize_scalar  # slow to import, and predictions do without
     from scipy.special import log_softmax
 
     logits, rows = _logits(probabilities), np.arange(len(labels))
 
     def loss(log_t: float) -> float:
-        return float(-log_softmax(logits / math.exp(log_t), axis=1)[rows, labels].mean())
+        away = 0.0 if own is None else (log_t - math.log(own)) ** 2 / (2 * SPREAD**2)
+        losses = -log_softmax(logits / math.exp(log_t), axis=1)[rows, labels]  # (N,)
+        return float((weights * losses).sum()) + away
 
     found = minimize_scalar(loss, bounds=(-LOG_T, LOG_T), method="bounded", options={"xatol": 1e-6})
     return math.exp(float(found.x))

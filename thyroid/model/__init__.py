@@ -6,5 +6,6 @@ MODEL/README.md           the model card
 MODEL/model.onnx          optional graph: counts -> calibrated probabilities
 
 `make_model` makes it from a run, `model_folder` reads it, `onnx_graph` writes the graph,
-`predict_files` applies it to files. May not import stages or ray.
+`predict_files` applies it to files, `recalibration` fits its calibration to other images. May not
+import stages or ray.
 """

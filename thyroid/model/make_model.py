@@ -29,6 +29,7 @@ from thyroid.evaluate.temperature import ensemble_temperature, fit_temperature, 
 from thyroid.files import sha256_of
 from thyroid.model.gate import LEVEL as GATE_LEVEL
 from thyroid.model.gate import gate_of
+from thyroid.model.merging import Merging, merging_of
 from thyroid.model.model_folder import CARD, FORMAT_VERSION, MEMBERS, member_files
 from thyroid.model.predict_files import OUTCOMES
 from thyroid.recipe import Recipe
@@ -57,6 +58,9 @@ class Trained:
     """config.json of the run."""
     recipe: Recipe
     classes: tuple[str, ...]
+    """Classes of the networks."""
+    merging: Merging | None
+    """Classes of the model, where they are others; predictions are of these."""
     networks: int
     """Number of networks of the run."""
     members: tuple[Network, ...]
@@ -82,9 +86,10 @@ class Trained:
         if not networks:
             return None
         try:
-            return ensemble([networks[member] for member in self.members])
+            tested = ensemble([networks[member] for member in self.members])
         except KeyError:
             raise not_finished(self.run) from None
+        return tested if self.merging is None else self.merging.of(tested)
 
 
 def folder_of(run: Path, network: Network) -> Path:
@@ -97,7 +102,9 @@ def not_finished(run: Path) -> InputError:
     return InputError(f"{run} is not finished: run the command that fills it again.")
 
 
-def trained(run: Path, members: Members = "all") -> Trained:
+def trained(
+    run: Path, members: Members = "all", merge: Mapping[str, Sequence[str]] | None = None
+) -> Trained:
     """Find the networks that become a model.
 
     Parameters
@@ -106,11 +113,15 @@ def trained(run: Path, members: Members = "all") -> Trained:
         `all` of the run's; or the `best`, the network whose macro-F1 on the validation images of
         its own fold is highest. What these images chose looks too good on them, so it is calibrated
         on the out-of-fold predictions of all networks of its seed, of which its own are one fold's.
+    merge
+        Merged class -> its classes, of the run's: their probabilities are summed, and everything
+        after that is about the merged classes.
 
     Raises
     ------
     InputError
-        When the folder holds no finished run, or a network is missing.
+        When the folder holds no finished run, a network is missing, or the classes cannot be
+        merged so.
     """
     config = read_config(run)
     try:
@@ -125,16 +136,20 @@ def trained(run: Path, members: Members = "all") -> Trained:
     ]
     if not every or not all(file.is_file() for file in files):
         raise not_finished(run)
-    reserved = set(OUTCOMES) & set(classes)
+    merging = None if merge is None else merging_of(merge, classes)
+    reserved = set(OUTCOMES) & set(classes if merging is None else merging.classes)
     if reserved:
+        where = "in the data set" if merging is None else "by --merge"
         raise InputError(
             f"A class of {run} is called '{reserved.pop()}', which is what an outcome is called: "
-            "give it another name in the data set."
+            f"give it another name {where}."
         )
     by_seed = {
         seed: read_predictions(run / "predictions" / f"validation-seed{seed}.csv", classes)
         for seed in seeds
     }
+    if merging is not None:
+        by_seed = {seed: merging.of(predictions) for seed, predictions in by_seed.items()}
     if not all(len(predictions.images) for predictions in by_seed.values()):
         raise InputError(f"{run} has no validation image to calibrate its networks on.")
     chosen = tuple(every) if members == "all" else (_best(every, by_seed),)
@@ -144,6 +159,7 @@ def trained(run: Path, members: Members = "all") -> Trained:
         config=config,
         recipe=recipe,
         classes=classes,
+        merging=merging,
         networks=len(every),
         members=chosen,
         held_out=held_out,
@@ -178,6 +194,8 @@ def model_card(source: Trained) -> dict[str, Any]:
         "thyroid": __version__,
         "name": f"{data['name']}, {own['network']['name']}, {of}",
         **own,
+        "classes": list(source.classes if source.merging is None else source.merging.classes),
+        "merged": None if source.merging is None else dict(source.merging.into),
         "views": source.recipe.allowed_views,
         "members": members,
         "networks_of_the_run": source.networks,

@@ -21,6 +21,7 @@ from thyroid.evaluate.conformal import conformal_set
 from thyroid.files import sha256_of
 from thyroid.model.ensemble import Ensemble
 from thyroid.model.gate import Gate, Unlikeness
+from thyroid.model.merging import Merging
 from thyroid.networks.activations import activations_width
 from thyroid.networks.build import build
 from thyroid.recipe import InputConfig, NetworkConfig
@@ -41,6 +42,26 @@ def member_files(network: Network) -> tuple[str, str]:
     """Return the files of a network's weights and features in a model folder."""
     name = f"{MEMBERS}/{network.name}"
     return f"{name}.safetensors", f"{name}-features.safetensors"
+
+
+def stored_files(card: dict[str, Any], what: Literal["weights", "features"]) -> list[str]:
+    """Return the file of each network in a model folder, by its card.
+
+    Raises
+    ------
+    ValueError
+        When the card names no network, one twice, or not by numbers.
+    """
+    found = []
+    for member in card["members"]:
+        fold, seed = member["fold"], member["seed"]
+        if type(fold) is not int or type(seed) is not int or min(fold, seed) < 0:
+            raise ValueError
+        name = member_files(Network(seed, fold))[what == "features"]
+        found.append(WEIGHTS_OF_FORMAT_1 if card["format_version"] == 1 else name)
+    if not found or len(set(found)) < len(found):
+        raise ValueError
+    return found
 
 
 class Answers(NamedTuple):
@@ -137,8 +158,10 @@ def read_model(folder: Path) -> Model:
         config = from_json(InputConfig, card["input"])
         architecture = from_json(NetworkConfig, card["network"])
         weights = [load_file(file) for file in _verified(folder, card, "weights")]
+        merging = _merging(card)
+        outputs = len(classes if merging is None else merging.into)
         with torch.device("meta"):  # the card may describe a network larger than the memory
-            networks = [build(architecture, len(classes)) for _ in weights]
+            networks = [build(architecture, outputs) for _ in weights]
         members = [Viewed(network, config, card["views"]) for network in networks]
         span = card["total_counts"]
         model = Model(
@@ -151,7 +174,11 @@ def read_model(folder: Path) -> Model:
             threshold=float(calibration["threshold"]),
             level=float(calibration["level"]),
             total_counts=None if span is None else (int(span[0]), int(span[1])),
-            network=Ensemble(members, float(calibration["temperature"])).eval(),
+            network=Ensemble(
+                members,
+                float(calibration["temperature"]),
+                None if merging is None else torch.from_numpy(merging.matrix).float(),
+            ).eval(),
             gate=_gate(folder, card),
             card=card,
         )
@@ -171,8 +198,8 @@ def read_model(folder: Path) -> Model:
         raise _damaged(folder) from None
     for network, stored in zip(networks, weights, strict=True):
         _load(network, stored, model.name)
-        _fill(network, architecture, len(model.classes))
-    dimensions = activations_width(networks[0], len(model.classes))
+        _fill(network, architecture, outputs)
+    dimensions = activations_width(networks[0], outputs)
     seen = model.gate.networks if model.gate else ()
     if any(network.reference.means.shape[1] != dimensions for network in seen):
         raise _damaged(folder)
@@ -218,19 +245,27 @@ def _verified(
     ValueError
         When it is not, or there is no network.
     """
-    found = []
-    for member in card["members"]:
-        fold, seed = member["fold"], member["seed"]
-        if type(fold) is not int or type(seed) is not int or min(fold, seed) < 0:
+    files = [folder / name for name in stored_files(card, what)]
+    for path, member in zip(files, card["members"], strict=True):
+        if sha256_of(path) != member[f"{what}_sha256"]:
             raise ValueError
-        name = member_files(Network(seed, fold))[what == "features"]
-        path = folder / (WEIGHTS_OF_FORMAT_1 if card["format_version"] == 1 else name)
-        if path in found or sha256_of(path) != member[f"{what}_sha256"]:
-            raise ValueError
-        found.append(path)
-    if not found:
+    return files
+
+
+def _merging(card: dict[str, Any]) -> Merging | None:
+    """Read which classes of the networks are one.
+
+    Raises
+    ------
+    ValueError
+        When the merged classes are not the model's.
+    """
+    if card.get("merged") is None:
+        return None
+    merging = Merging(into={str(name): str(merged) for name, merged in card["merged"].items()})
+    if list(merging.classes) != card["classes"]:
         raise ValueError
-    return found
+    return merging
 
 
 def _gate(folder: Path, card: dict[str, Any]) -> Gate | None:

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from thyroid.data.dataset import Dataset
-from thyroid.data.splits import PARTS, LeakError, Split, assert_disjoint, make_split
+from thyroid.data.dataset import PARTS, Dataset
+from thyroid.data.splits import LeakError, Split, assert_disjoint, make_split
 from thyroid.recipe import SplitConfig
 from thyroid.run_files.split_csv import FILE, SplitImage, read_split, write_split
 

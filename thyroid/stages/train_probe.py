@@ -72,7 +72,9 @@ def fit(config: ProbeConfig, inputs: Mapping[str, Path], folder: Path) -> Iterat
         torch.manual_seed(seed_of(config.seed, "initialise"))
         network = on.place(build(config.network, classes))
     if "weights" in inputs:
-        load_pretrained(network, inputs["weights"] / WEIGHTS_FILE, config.network)
+        load_pretrained(
+            network, inputs["weights"] / WEIGHTS_FILE, config.network, dataset.info.classes
+        )
     last = last_layer(network, config.network)
 
     counts = images(dataset, parts.train, config.input, on)

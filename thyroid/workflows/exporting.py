@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from reports.model_card import metrics, model_card, model_card_info
+from reports.model_card import merged_run, metrics, model_card, model_card_info
 from reports.run import read_run
 from thyroid.files import new_folder
 from thyroid.model import make_model
@@ -21,6 +22,7 @@ def export(
     model: Path | str,
     *,
     members: Members = "all",
+    merge: Mapping[str, Sequence[str]] | None = None,
     onnx: bool = False,
 ) -> Model:
     """Make a model of a run's networks, calibrated on images that they were not trained on.
@@ -30,24 +32,27 @@ def export(
     run : or its folder
     model : new folder to write
     members : `all` networks, whose probabilities are averaged, or the `best` one of them
+    merge : merged class -> its classes: the model has these instead, and gives each the sum of
+        its classes' probabilities; classes that are not named stay. It is calibrated for them
     onnx : also write model.onnx, for other programs, after checking it against torch
 
     Raises
     ------
     InputError
-        When the run is not finished, lacks a network, or the folder exists.
+        When the run is not finished, lacks a network, the classes cannot be merged so, or the
+        folder exists.
     """
     if onnx:
         require_onnx()
     folder = run.folder if isinstance(run, Run) else Path(run)
-    source = make_model.trained(folder, members)
+    source = make_model.trained(folder, members, merge)
     with new_folder(Path(model)) as made:
         card = make_model.model_card(source)
         make_model.write_model(source, card, made)
         readable = read_model(made)  # the run may be of a thyroid that built another network
         difference = write_onnx(readable, made) if onnx else None
         tested = source.tested()
-        reached = read_run(folder)
+        reached = merged_run(read_run(folder), source.merging)
         if tested is None:
             info = model_card_info(reached, "validation", source.held_out, card, difference)
         else:

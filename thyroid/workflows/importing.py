@@ -6,7 +6,9 @@ from pathlib import Path
 
 from thyroid import progress
 from thyroid.data.dataset import Dataset
-from thyroid.data.importer import import_folder
+from thyroid.data.importer import ImportSummary, import_folder
+from thyroid.data.medmnist import import_npz
+from thyroid.errors import InputError
 
 
 def import_files(
@@ -24,10 +26,12 @@ def import_files(
 
     Parameters
     ----------
-    source : folder of NM DICOM files, or of PNG, JPEG or TIFF pictures
+    source : folder of NM DICOM files, or of PNG, JPEG or TIFF pictures; or a file in MedMNIST's
+        format (.npz), whose official split is kept
     dataset : new folder to write
     labels : CSV with file, label and optionally patient, centre, findings; default:
-        SOURCE/labels.csv, or else the class folders' names
+        SOURCE/labels.csv, or else the class folders' names. For an .npz file, CSV with label (its
+        number there) and class (its name)
     size : side of the data set's matrix in pixels
     pixel_mm : pixel size in mm that counts are re-binned to
     name : of the data set in reports; default: its folder's name
@@ -40,18 +44,46 @@ def import_files(
     InputError
         When nothing can be imported, or the folder exists.
     """
+    summary = read_source(
+        Path(source),
+        Path(dataset),
+        labels=None if labels is None else Path(labels),
+        size=size,
+        pixel_mm=pixel_mm,
+        name=name,
+        licence=licence,
+        patients_key=None if patients_key is None else Path(patients_key),
+    )
+    for line in summary.lines():
+        progress.say(line)
+    return Dataset.open(dataset, verify=False)
+
+
+def read_source(
+    source: Path,
+    dataset: Path,
+    *,
+    labels: Path | None,
+    size: int,
+    pixel_mm: float,
+    name: str | None,
+    licence: str,
+    patients_key: Path | None,
+) -> ImportSummary:
+    """Read a folder, or a file in MedMNIST's format; parameters are those of `import_files`."""
+    if source.suffix == ".npz" and not source.is_dir():
+        if patients_key is not None:
+            raise InputError(f"{source} names no patients: leave --patients-key out.")
+        return import_npz(source, dataset, labels=labels, size=size, name=name, licence=licence)
     with progress.bar("importing", "files") as advance:
-        summary = import_folder(
-            Path(source),
-            Path(dataset),
-            labels=None if labels is None else Path(labels),
+        return import_folder(
+            source,
+            dataset,
+            labels=labels,
             size=size,
             pixel_mm=pixel_mm,
             name=name,
             licence=licence,
-            patients_key=None if patients_key is None else Path(patients_key),
+            patients_key=patients_key,
             progress=advance,
         )
-    for line in summary.lines():
-        progress.say(line)
-    return Dataset.open(dataset, verify=False)

@@ -128,6 +128,11 @@ def set_up(given: Inputs, options: RunOptions) -> Setup:
     recipe = override(_resolved(given, options.gpus_per_worker), options.split)
     where = {dataset.digest: dataset.folder}
     test_set = None
+    if dataset.official_parts is not None:
+        say(
+            "The data set has an official split: nothing is trained on its test part"
+            + ("." if options.test_set is None else ", and nothing is tested on it: --test-set is.")
+        )
     if options.test_set is not None:
         test_set = Dataset.open(Path(options.test_set).absolute())
         where[test_set.digest] = test_set.folder

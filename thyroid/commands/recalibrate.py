@@ -1,0 +1,64 @@
+"""`thyroid recalibrate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from thyroid.commands.options import DatasetPath
+
+
+def recalibrate(
+    model: Annotated[Positional[Path], arg(metavar="MODEL")],
+    dataset: DatasetPath,
+    out: Annotated[Positional[Path], arg(metavar="OUT")],
+    *,
+    onnx: bool = False,
+) -> None:
+    """Fit a model's calibration to labelled images of your own; its networks stay as they are.
+
+    Args:
+        model: folder that export wrote.
+        dataset: folder that import wrote, of at least 20 patients whom the model was not trained
+            on, with their diseases in the shares in which they come.
+        out: new folder of the recalibrated model.
+        onnx: also write model.onnx, for other programs, after checking it against torch.
+    """
+    from thyroid.workflows import recalibrating
+
+    made = recalibrating.recalibrate(model, dataset, out, onnx=onnx)
+    of = made.card["recalibration"]
+    data, reached = of["data"], of["cross_validated"]
+    print(
+        f"{out}: recalibrated on {data['images']} images of {data['patients']} patients of "
+        f"{data['name']}: temperature {of['before']['temperature']:.2f} before, "
+        f"{made.card['calibration']['temperature']:.2f} now"
+    )
+    change = reached["log_loss_change"]
+    print(
+        "on patients that were left out in turn: log loss "
+        f"{reached['before_log_loss']['value']:.3f} before, "
+        f"{reached['after_log_loss']['value']:.3f} now (change {change['value']:+.3f}, 95 % "
+        f"interval {change['low']:+.3f} to {change['high']:+.3f}); the true class is credible for "
+        f"{reached['before_coverage']['value']:.0%} before, "
+        f"{reached['after_coverage']['value']:.0%} now"
+    )
+    if change["low"] <= 0 <= change["high"]:
+        print("that probabilities fit better, or worse, than before could not be shown")
+    if change["low"] > 0:
+        print("probabilities fit worse than before: rather use the model as it was")
+    if data["unlike_training"]:
+        print(
+            f"{data['unlike_training']} more images are unlike the model's training images: they "
+            "get no diagnosis, and took no part"
+        )
+    if data["unnamed_patients"]:
+        print(
+            f"{data['unnamed_patients']} images name no patient: where one patient has several, "
+            "the figures are too good"
+        )
+    if made.onnx_difference is not None:
+        print(f"model.onnx gives torch's probabilities within {made.onnx_difference:.0e}")
+    print(f"model card: {out / 'README.md'}; not for clinical use")
