@@ -149,7 +149,8 @@ def _made(side: int, rng: np.random.Generator) -> dict[str, list[Floats]]:
     def flood() -> Floats:
         """A sheet source, as cameras are checked with each morning, seen unevenly."""
         field = disc(0, 0, 0.48, 0.48) if rng.random() < 0.5 else blank()
-        return field * (1 + rng.uniform(0, 0.2) * spot(*rng.uniform(-0.4, 0.4, 2), 0.3, 0.3))
+        at_y, at_x = rng.uniform(-0.4, 0.4, 2)
+        return field * (1 + rng.uniform(0, 0.2) * spot(at_y, at_x, 0.3, 0.3))
 
     def bars() -> Floats:
         """Four quadrants of lead bars, of four widths."""

@@ -31,8 +31,7 @@ def altered_images(counts: Floats, each: int, rng: np.random.Generator) -> Float
     totals = counts.sum((1, 2))
 
     def drawn() -> Floats:
-        image: Floats = counts[rng.integers(len(counts))]
-        return image
+        return np.array(counts[rng.integers(len(counts))])
 
     def noisy(picture: Floats) -> Floats:
         """Draw counts of a picture (S, S) of any scale."""
@@ -40,7 +39,7 @@ def altered_images(counts: Floats, each: int, rng: np.random.Generator) -> Float
         return rng.poisson(rate * rng.choice(totals) / rate.sum()).astype(np.float64)
 
     def upside_down() -> Floats:
-        return drawn()[::-1]
+        return np.flipud(drawn())
 
     def on_its_side() -> Floats:
         turned: Floats = np.rot90(drawn(), int(rng.choice([1, 3])))

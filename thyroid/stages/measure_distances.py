@@ -7,7 +7,7 @@ looks more like an altered image than they do, is unlike all that the network kn
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from threadpoolctl import threadpool_limits
-from torch import nn
+from torch import Tensor, nn
 
 from thyroid.evaluate.novelty import altered_odds, feature_distances, feature_reference
 from thyroid.network_input import network_input
 from thyroid.networks.activations import activations
+from thyroid.networks.last_layer import features
 from thyroid.run_files.features_file import NetworkFeatures, write_features
 from thyroid.stage_config import DistancesConfig
 from thyroid.stages import split
@@ -45,7 +46,7 @@ def fit(
     network, _, input_config = load_model(inputs["model"], on)
 
     def seen(counts: Images) -> npt.NDArray[np.float64]:
-        return features_of(network, counts, input_config.normalisation, on)
+        return features_of(network, counts, input_config.normalisation, on, activations)
 
     rows = some_of(parts.train, config.most, "distances")
     training = images(dataset, rows, input_config, on)
@@ -66,15 +67,23 @@ def fit(
 
 
 def features_of(
-    network: nn.Module, counts: Images, normalisation: str, on: Compute
+    network: nn.Module,
+    counts: Images,
+    normalisation: str,
+    on: Compute,
+    look: Callable[[nn.Module, Tensor], Tensor] = features,
 ) -> npt.NDArray[np.float64]:
     """Features (N, D) of counts (N, S, S), in float32 whatever the network was trained in: an
     exported model computes in it, and bf16 has three digits.
+
+    Parameters
+    ----------
+    look : a network and its input (N, 1, S, S) -> features (N, D)
     """
     network.eval()
     found = []
     with torch.inference_mode():
         for some in chunks(len(counts), 256):
             x = on.arranged(network_input(counts[some], normalisation))  # (n, 1, S, S)
-            found.append(activations(network, x).double().cpu())
+            found.append(look(network, x).double().cpu())
     return torch.cat(found).numpy()
