@@ -497,7 +497,7 @@ def test_a_recipe_that_could_not_be_trained_is_not_taken() -> None:
 
 
 def test_a_row_of_timms_has_a_folders_name_and_starts_from_nothing() -> None:
-    """What belongs to the method's weights stays with the method."""
+    """The input that the method's weights expect stays with the method."""
     method = toy_recipe(
         network__weights="e" * 64, network__input_mean=2.7, fine_tuning__frozen_epochs=1
     )
