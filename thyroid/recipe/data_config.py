@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from thyroid.configuration import require_within
+from thyroid.configuration import added, require_within
 from thyroid.errors import InputError
 
 
@@ -72,7 +72,7 @@ class AugmentationConfig:
     """Probability that counts are thinned binomially (an exact shorter acquisition)."""
     thinning_floor: float = 0.3
     """The smallest share of counts kept; the share is log-uniform from here to 1."""
-    windowing: float = 0.0
+    windowing: float = added(0.0)
     """Probability that a picture is displayed anew, as another workstation would: its hottest parts
     clipped, its faintest ones black, and with a gamma. Counts are never windowed."""
 

@@ -36,10 +36,12 @@ def altered_images(counts: Floats, each: int, rng: np.random.Generator) -> Float
     def noisy(picture: Floats) -> Floats:
         """Draw counts of a picture (S, S) of any scale."""
         rate = np.maximum(picture, 0) + 1e-9
-        return rng.poisson(rate * rng.choice(totals) / rate.sum()).astype(np.float64)
+        made: Floats = rng.poisson(rate * rng.choice(totals) / rate.sum()).astype(np.float64)
+        return made
 
     def upside_down() -> Floats:
-        return np.flipud(drawn())
+        turned: Floats = np.flipud(drawn())
+        return turned
 
     def on_its_side() -> Floats:
         turned: Floats = np.rot90(drawn(), int(rng.choice([1, 3])))
