@@ -79,7 +79,7 @@ def with_threshold(model: Path, threshold: float, folder: Path, gate: float = 1e
     shutil.copytree(model, folder)
     card = json.loads((folder / "model.json").read_text())
     card["calibration"]["threshold"] = threshold
-    card["gate"]["threshold"] = gate
+    card["gate"] |= {"threshold": gate, "log_odds": 1e6}
     (folder / "model.json").write_text(json.dumps(card))
     return folder
 

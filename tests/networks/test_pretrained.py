@@ -17,6 +17,7 @@ from thyroid.networks.build import build
 from thyroid.networks.pretrained import load_pretrained
 from thyroid.networks.registry import NETWORKS
 from thyroid.recipe import NetworkConfig
+from thyroid.stages.checkpoint import save_tensors
 
 
 @pytest.mark.parametrize("name", ["resnet18", "googlenet", "efficientnet_b0"])
@@ -121,3 +122,24 @@ def test_a_file_of_something_else_is_a_sentence(name: str, tmp_path: Path) -> No
     for file in ("text.pth", "other.pth"):
         with pytest.raises(InputError, match=f"does not hold the weights of {name}"):
             load_pretrained(network, tmp_path / file, config)
+
+
+def test_the_last_layer_goes_by_the_names_of_the_classes(tmp_path: Path) -> None:
+    """In another order, with a class fewer and a new one."""
+    torch.manual_seed(0)
+    config = NetworkConfig(name="lenet5")
+    reference = build(config, classes=3)
+    file = tmp_path / "model.safetensors"
+    save_tensors(reference.state_dict(), file, ["normal", "graves", "cold_nodule"])
+    ours = build(config, classes=3)
+    before, last = ours.state_dict()["fc.weight"].clone(), reference.state_dict()["fc3.weight"]
+    load_pretrained(ours, file, config, ["cold_nodule", "hashimoto", "normal"])
+    found = ours.state_dict()
+    assert torch.equal(found["fc.weight"], torch.stack([last[2], before[1], last[0]]))
+    assert torch.equal(found["conv1.weight"], reference.state_dict()["conv1.weight"])
+
+    other = build(config, classes=3)
+    new = other.state_dict()["fc.weight"].clone()
+    load_pretrained(other, file, config, ["left", "right", "below"])  # as many, of other names
+    assert torch.equal(other.state_dict()["fc.weight"], new)
+    assert torch.equal(other.state_dict()["conv2.weight"], reference.state_dict()["conv2.weight"])

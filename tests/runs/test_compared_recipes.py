@@ -502,7 +502,7 @@ def test_a_row_of_timms_has_a_folders_name_and_starts_from_nothing() -> None:
         network__weights="e" * 64, network__input_mean=2.7, fine_tuning__frozen_epochs=1
     )
     names = named_models("timm:test_resnet.r160_in1k, resnet_small").names
-    other, own = baseline_rows(method, names)
+    other, own = baseline_rows(method, names, files={"e" * 64: "weights.pth"})
     assert other.name == "timm-test_resnet-r160_in1k"
     assert other.title == "test_resnet.r160_in1k of timm"
     assert (other.recipe.network.weights, other.recipe.network.input_mean) == (None, 0.0)

@@ -54,6 +54,7 @@ def pretrain(
         "split.test": 0.0,
     }
     run = train(data, out / "run", "small", changes, folds=1, seeds=1)
-    made = write_starting_point(run.folder, out / file_name(network, kind))
+    source = f"thyroid phantom, preset {PRESET}, seed {seed}"
+    made = write_starting_point(run.folder, out / file_name(network, kind), source)
     size = made.stat().st_size / 1e6
     print(f"{made}: {size:.1f} MB; `thyroid train DATASET RUN --weights {made}` starts from it")

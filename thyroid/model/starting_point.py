@@ -1,6 +1,6 @@
 """Starting points: weights of networks trained on simulated scintigrams.
 
-They ship in thyroid/starting_points, in half precision; `thyroid pretrain` makes them. Their README
+They ship in the folder starting_points, in half precision; `thyroid pretrain` makes them. Their README
 says how they were made. Each file says of itself, in its safetensors metadata, what network it is
 of, its classes and input, the kind of images, and the data that it was trained on.
 """
@@ -21,7 +21,7 @@ from thyroid.recipe import Recipe
 from thyroid.run_files.config_json import read_config
 from thyroid.run_files.network import Network
 
-FOLDER = Path(__file__).parents[1] / "starting_points"
+FOLDER = Path(__file__).parent / "starting_points"
 CARD, WEIGHTS = "model.json", "model.safetensors"
 
 
@@ -68,12 +68,13 @@ def require_input(recipe: Recipe, normalisation: str, source: Path) -> None:
         )
 
 
-def write_starting_point(run: Path, file: Path) -> Path:
+def write_starting_point(run: Path, file: Path, source: str) -> Path:
     """Write the weights of a run's first network in half precision.
 
     Parameters
     ----------
     run : folder of a finished run
+    source : where its images come from
     """
     folder, config = run / "model" / Network(0, 0).name, read_config(run)
     card = json.loads((folder / CARD).read_text(encoding="utf-8"))
@@ -83,7 +84,7 @@ def write_starting_point(run: Path, file: Path) -> Path:
         "network": card["network"],
         "input": card["input"],
         "thyroid": __version__,
-        "data": config["dataset"]["source"],
+        "data": source,
         "licence": config["dataset"]["licence"],
     }
     weights = {

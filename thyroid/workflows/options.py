@@ -30,7 +30,8 @@ class RunOptions:
     store: Path | str | None = None
     """Folder of artifacts, or s3://BUCKET/STORE, which runs may share; default: RUN/store."""
     weights: Path | str | None = None
-    """Weights of the recipe's network, from which its training starts: a file of torchvision's, of
+    """Weights of the recipe's network, from which its training starts: `phantom`, those trained on
+    simulated scintigrams that ship with thyroid; a model's folder; a file of torchvision's, of
     timm's or of one's own; or timm:NAME or hf-hub:ORG/NAME, which are downloaded where the cache
     has none."""
     vgg19: Path | str | None = None

@@ -1,0 +1,99 @@
+"""The weights that ship with thyroid, and the command that makes them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from tests.toy import toy_recipe
+from thyroid.cli import main
+from thyroid.data.dataset import Dataset
+from thyroid.errors import InputError
+from thyroid.evaluate.metrics import macro_f1
+from thyroid.model.starting_point import FOLDER, shipped
+from thyroid.network_input import network_input, sum_pixels
+from thyroid.networks.build import build
+from thyroid.networks.pretrained import load_pretrained
+from thyroid.phantom.pathology import CLASSES
+from thyroid.phantom.write_files import write_phantom
+from thyroid.recipe import RECIPES
+from thyroid.workflows.weights import weights_file
+
+FILES = sorted(FOLDER.glob("*.safetensors"))
+
+
+def named_right(file: Path, dataset: Dataset) -> float:
+    """Macro-F1 of the shipped network as it is, without any training."""
+    recipe = RECIPES["small"]()
+    network = build(recipe.network, len(CLASSES)).eval()
+    load_pretrained(network, file, recipe.network, dataset.info.classes)
+    counts = torch.from_numpy(dataset.counts.astype(np.float32))
+    x = network_input(sum_pixels(counts, recipe.input.size), recipe.input.normalisation)
+    with torch.inference_mode():
+        named = network(x).argmax(1).numpy()
+    return macro_f1(dataset.labels, named, len(CLASSES))
+
+
+def test_they_are_small_and_say_what_they_are() -> None:
+    assert [file.name for file in FILES] == [
+        "resnet_small-counts.safetensors",
+        "resnet_small-display.safetensors",
+    ]
+    assert sum(file.stat().st_size for file in FILES) < 10e6
+    for file in FILES:
+        with safe_open(file, framework="pt") as opened:
+            about = {name: json.loads(value) for name, value in opened.metadata().items()}
+        assert about["classes"] == list(CLASSES)
+        assert about["kind"] == file.stem.split("-")[1]
+        assert about["data"].startswith("thyroid phantom, preset clinic7, seed ")
+        floats = [t for t in load_file(file).values() if t.is_floating_point()]
+        assert all(t.dtype == torch.float16 and t.isfinite().all() for t in floats)
+        assert file.name in (FOLDER / "README.md").read_text()
+
+
+def test_without_training_they_know_patients_of_other_centres(tmp_path: Path) -> None:
+    """Patients of the frozen preset, which they were not trained on; chance has 0.14."""
+    write_phantom(
+        tmp_path / "data",
+        preset="thyroid7",
+        images_per_class=30,
+        images_per_cross=0,
+        seed=77,
+        format="dataset",
+    )
+    dataset = Dataset.open(tmp_path / "data")
+    assert named_right(shipped(RECIPES["small"](), "counts"), dataset) > 0.6
+
+
+def test_a_network_or_an_input_without_shipped_weights_is_told() -> None:
+    with pytest.raises(InputError, match=r"ship for lenet5: choose --network\.name resnet_small"):
+        weights_file("phantom", toy_recipe(network__name="lenet5", network__width=None), "counts")
+    with pytest.raises(InputError, match="resnet_small of another width"):
+        weights_file("phantom", toy_recipe(), "display")
+    recipe = toy_recipe(network__width=None, input__normalisation="maximum")
+    with pytest.raises(InputError, match=r"expects input.normalisation sqrt_mean, and the recipe"):
+        weights_file("phantom", recipe, "counts")
+
+
+@pytest.mark.parametrize("kind", ["counts", "display"])
+def test_pretrain_makes_weights_that_training_starts_from(kind: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = ["pretrain", str(out), "--network", "lenet5", "--kind", kind, "--epochs", "1"]
+    command += ["--images-per-class", "6", "--images-per-cross", "1"]
+    assert main(command) == 0
+    file = out / f"lenet5-{kind}.safetensors"
+    trained = load_file(out / "run" / "model" / "fold0-seed0" / "model.safetensors")
+    made = load_file(file)
+    assert made.keys() == trained.keys()
+    for name, tensor in made.items():
+        torch.testing.assert_close(tensor, trained[name].to(tensor.dtype), rtol=0, atol=0)
+    with safe_open(file, framework="pt") as opened:
+        assert json.loads(opened.metadata()["kind"]) == kind
+    recipe = toy_recipe(network__name="lenet5", network__width=None)
+    assert weights_file(file, recipe, "counts") == file
