@@ -132,7 +132,7 @@ def test_the_last_layer_goes_by_the_names_of_the_classes(tmp_path: Path) -> None
     file = tmp_path / "model.safetensors"
     save_tensors(reference.state_dict(), file, ["normal", "graves", "cold_nodule"])
     ours = build(config, classes=3)
-    before, last = ours.state_dict()["fc.weight"].clone(), reference.state_dict()["fc3.weight"]
+    before, last = ours.state_dict()["fc.weight"].clone(), reference.state_dict()["fc.weight"]
     load_pretrained(ours, file, config, ["cold_nodule", "hashimoto", "normal"])
     found = ours.state_dict()
     assert torch.equal(found["fc.weight"], torch.stack([last[2], before[1], last[0]]))

@@ -1,8 +1,8 @@
 """Starting points: weights of networks trained on simulated scintigrams.
 
-They ship in the folder starting_points, in half precision; `thyroid pretrain` makes them. Their README
-says how they were made. Each file says of itself, in its safetensors metadata, what network it is
-of, its classes and input, the kind of images, and the data that it was trained on.
+They ship in starting_points, in half precision; `thyroid pretrain` makes them. The README
+there says how. Each file says of itself, in its safetensors metadata, what network it is of, its
+classes and input, the kind of images, and the data that it was trained on.
 """
 
 from __future__ import annotations
