@@ -190,7 +190,7 @@ def test_the_method_is_the_first_row() -> None:
 def test_ablations_of_the_published_method() -> None:
     method = paper(cross__secondary=0.25, cross__superposed=0.25)
     rows = {row.name: row for row in ablation_rows(method)}
-    assert set(rows) == set(ABLATIONS) - {"x-input"}  # which the method has
+    assert set(rows) == set(ABLATIONS) - {"x-input", "random-start"}  # which the method has
     assert len({trained(row.recipe) for row in rows.values()} | {trained(method)}) == len(rows) + 1
     assert all(row.kind == "ablation" for row in rows.values())
     changed = {name: changes_of(method, row.recipe) for name, row in rows.items()}
@@ -207,6 +207,21 @@ def test_ablations_of_the_published_method() -> None:
     assert "srgan" not in kinds
     without = pipeline.classifier(rows["no-gan"].recipe, DIGEST, 0)[-1]
     assert not {"dcgan", "synthesis"} & {stage.kind for stage in without.lineage()}
+
+
+def test_a_method_that_starts_from_weights_is_compared_with_itself_from_random_ones() -> None:
+    method = paper(
+        network__weights="e" * 64,
+        network__input_mean=2.7,
+        network__input_std=1.4,
+        fine_tuning__rate=0.1,
+        fine_tuning__frozen_epochs=1,
+    )
+    (row,) = ablation_rows(method, every=False)
+    assert row in ablation_rows(method)
+    assert ablation_rows(paper(), every=False) == []
+    assert trained(row.recipe) == trained(paper())
+    assert row.title == "random weights"
 
 
 @pytest.mark.parametrize(

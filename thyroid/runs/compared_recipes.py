@@ -52,7 +52,18 @@ SUFFIX = re.compile(r"\.(pth|pt|bin|safetensors)$")
 """Endings of files of weights, which a row's name leaves out."""
 NO_FILES: Mapping[str, str] = MappingProxyType({})
 
+RANDOM_START = "random-start"
 ABLATIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    RANDOM_START: (
+        "random weights",
+        {
+            "network.weights": None,
+            "network.input_mean": 0.0,
+            "network.input_std": 1.0,
+            "fine_tuning.rate": 1.0,
+            "fine_tuning.frozen_epochs": 0,
+        },
+    ),
     "no-gan": (
         "no synthetic images",
         {"mixing.synthetic_share": 0.0, "mixing.final_share": 0.0, "cross.synthetic": 0.0},
@@ -207,13 +218,18 @@ def _baseline(
     )
 
 
-def ablation_rows(recipe: Recipe) -> list[Row]:
-    """The recipe with one part taken away or exchanged, where that trains another network."""
+def ablation_rows(recipe: Recipe, *, every: bool = True) -> list[Row]:
+    """The recipe with one part taken away or exchanged, where that trains another network.
+
+    Parameters
+    ----------
+    every : or else only what is always compared: random weights, where the recipe has given ones
+    """
     residual = is_residual(recipe.network)
     rows = [
         Row(name=name, kind="ablation", title=title, recipe=override(recipe, changed))
         for name, (title, changed) in ABLATIONS.items()
-        if residual or "network.cross_feature" not in changed
+        if (residual or "network.cross_feature" not in changed) and (every or name == RANDOM_START)
     ]
     own = _trained(recipe)
     return [row for row in rows if _trained(row.recipe) != own]

@@ -61,9 +61,10 @@ def compare_recipe(inputs: Inputs, options: CompareOptions) -> Run:
     rows, files = _rows(setup, models, options)
     propose = load_space(options.space)
     tried = [candidates(row, propose, options.trials_per_model, seed=0) for row in rows]
-    for row in [*rows, *(ablation_rows(base) if options.ablations else [])]:
+    ablations = ablation_rows(base, every=options.ablations)
+    for row in [*rows, *ablations]:
         preflight(method.of(row.recipe))
-    if len(rows) == 1 and not options.ablations and options.trials_per_model == 1:
+    if len([*rows, *ablations]) == 1 and not options.ablations and options.trials_per_model == 1:
         raise InputError("--models none compares nothing: name networks, or add --ablations.")
     open_store(setup.store)  # refused before anything is written
     about = {
@@ -88,7 +89,7 @@ def compare_recipe(inputs: Inputs, options: CompareOptions) -> Run:
                 rows, needs = tuned(rows, tried, setup.dataset, store, runner)
         method = method.of(rows[0].recipe)
         write_config(run, method, "compare", about)
-        rows += ablation_rows(method.recipe) if options.ablations else []
+        rows += ablation_rows(method.recipe, every=options.ablations)
         say(f"training {len(rows)} recipes, each {len(method.networks)} times")
         needs |= _needs(method, rows)
         write_rows(run, method, rows, None)

@@ -119,7 +119,8 @@ class CompareOptions(RunOptions):
     features of the recipe's network as it starts, with --weights or random ones, and of each
     NAME=WEIGHTS."""
     ablations: bool = False
-    """Also compare the method with itself less one part at a time."""
+    """Also compare the method with itself less one part at a time; with itself from random weights
+    it is always compared, where it starts from others."""
     trials_per_model: int = 1
     """Recipes tried for the method and for each network, on validation images; the given one stays
     unless the best other is better by more than a standard error."""
