@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,21 +12,26 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from tests.data.make_dicom import save_nm
 from tests.toy import toy_recipe
 from thyroid.cli import main
 from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
 from thyroid.evaluate.metrics import macro_f1
+from thyroid.model.likeness_check import doubtful_images
 from thyroid.model.starting_point import FOLDER, shipped
 from thyroid.network_input import network_input, sum_pixels
 from thyroid.networks.build import build
 from thyroid.networks.pretrained import load_pretrained
+from thyroid.phantom.dicom_writer import nm_object
 from thyroid.phantom.pathology import CLASSES
+from thyroid.phantom.presets import PRESETS
+from thyroid.phantom.simulator import addresses, simulate
 from thyroid.phantom.write_files import write_phantom
 from thyroid.recipe import RECIPES
 from thyroid.workflows.weights import weights_file
 
-FILES = sorted(FOLDER.glob("*.safetensors"))
+FILES = sorted(set(FOLDER.glob("*.safetensors")) - set(FOLDER.glob("*-features.safetensors")))
 
 
 def named_right(file: Path, dataset: Dataset) -> float:
@@ -45,7 +51,7 @@ def test_they_are_small_and_say_what_they_are() -> None:
         "resnet_small-counts.safetensors",
         "resnet_small-display.safetensors",
     ]
-    assert sum(file.stat().st_size for file in FILES) < 10e6
+    assert sum(file.stat().st_size for file in FOLDER.iterdir()) < 10e6
     for file in FILES:
         with safe_open(file, framework="pt") as opened:
             about = {name: json.loads(value) for name, value in opened.metadata().items()}
@@ -69,6 +75,33 @@ def test_without_training_they_know_patients_of_other_centres(tmp_path: Path) ->
     )
     dataset = Dataset.open(tmp_path / "data")
     assert named_right(shipped(RECIPES["small"](), "counts"), dataset) > 0.6
+
+
+def test_import_tells_of_pictures_that_are_no_scintigrams(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A flood source among scintigrams of other centres."""
+    preset = PRESETS["thyroid7-external"]
+    where = addresses(preset, images_per_class=3, images_per_cross=0)
+    files = tmp_path / "files" / "graves"
+    files.mkdir(parents=True)
+    for number, image in enumerate(simulate(preset, where, seed=5, posterior=True)):
+        nm_object(image).save_as(files / f"{number}.dcm", enforce_file_format=True)
+    assert main(["import", str(tmp_path / "files"), str(tmp_path / "sound")]) == 0
+    assert "look like no thyroid scintigram" not in capsys.readouterr().out
+
+    flood = np.random.default_rng(0).poisson(20, (256, 256))
+    save_nm(files / "flood.dcm", flood, PixelSpacing=[1.0, 1.0])
+    assert main(["import", str(tmp_path / "files"), str(tmp_path / "mixed")]) == 0
+    told = capsys.readouterr().out
+    assert "1 of 22 images look like no thyroid scintigram" in told
+    images = Dataset.open(tmp_path / "mixed").images
+    (named,) = re.findall(r"such as image (\w+);", told)
+    assert images.set_index("image_id")["total_counts"][named] == flood.sum()
+
+
+def test_images_of_another_field_are_not_looked_at(toy: Path) -> None:
+    assert doubtful_images(Dataset.open(toy)) is None
 
 
 def test_a_network_or_an_input_without_shipped_weights_is_told() -> None:

@@ -8,6 +8,7 @@ from sklearn.covariance import LedoitWolf
 from sklearn.metrics import roc_auc_score
 
 from thyroid.evaluate.novelty import (
+    WIDEST,
     altered_odds,
     feature_distances,
     feature_reference,
@@ -37,6 +38,17 @@ def test_the_distance_is_mahalanobis_by_the_covariance_of_ledoit_and_wolf(n: int
     expected = np.sqrt(np.einsum("ncd,de,nce->nc", gaps, precision, gaps).min(axis=1))
     reference = feature_reference(features, labels)
     np.testing.assert_allclose(feature_distances(reference, new), expected, rtol=1e-6)
+
+
+def test_beyond_its_widest_directions_the_covariance_is_round() -> None:
+    rng = np.random.default_rng(3)
+    features = np.ones(300) + 0.1 * rng.standard_normal((900, 300)) * np.linspace(2, 0.1, 300)
+    reference = feature_reference(features, np.zeros(900, dtype=int))
+    assert reference.directions.shape == (WIDEST, 300)
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    trace = (reference.deviations**2).sum() + (300 - WIDEST) * reference.floor**2
+    assert trace == pytest.approx(unit.var(axis=0).sum(), rel=1e-6)
+    assert reference.deviations.min() > reference.floor
 
 
 def test_what_is_new_lies_farther() -> None:

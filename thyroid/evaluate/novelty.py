@@ -3,7 +3,8 @@
 Of a network's features, scaled to unit length, each class of training images has its mean, and all
 classes share one covariance: the distance is Mahalanobis's to the nearest class (Lee et al. 2018).
 With fewer images than features the covariance is singular, so it is shrunk towards a multiple of
-the identity (Ledoit & Wolf 2004).
+the identity (Ledoit & Wolf 2004); and beyond its widest directions it is taken as round, as in
+probabilistic principal components (Tipping & Bishop 1999), which keeps models small.
 
 Distances tell pictures of other kinds, but hardly a scintigram upside down. So a logistic
 regression learns beside them to tell training images from altered ones.
@@ -20,6 +21,9 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
+WIDEST = 128
+"""Directions that are kept. Of 16 to 256 and all 537, 128 missed as few pictures on development
+centres as all, in a fifth of the space."""
 PENALTY = 0.01
 """Inverse strength of the regression's L2 penalty. Of 1e-4, 1e-3 and 1e-2 it missed fewest pictures
 on development centres."""
@@ -34,11 +38,11 @@ class FeatureReference:
     means: Floats
     """(C, D) of each class."""
     directions: Floats
-    """(R, D) orthonormal rows: all directions in which images of a class differ."""
+    """(R, D) orthonormal rows: the directions in which images of a class differ most."""
     deviations: Floats
     """(R,) standard deviation along each, shrunk."""
     floor: float
-    """Standard deviation along every other direction; above 0."""
+    """Standard deviation along every other direction, their root mean square; above 0."""
 
 
 def feature_reference(features: Floats, labels: Ints) -> FeatureReference:
@@ -57,11 +61,16 @@ def feature_reference(features: Floats, labels: Ints) -> FeatureReference:
     variances = singular**2 / n
     mean = max(float(variances.sum()) / dimensions, 1e-12)  # identical images have none
     weight = _shrinkage(centred, variances, mean)
+    every = np.zeros(dimensions)
+    every[: len(variances)] = variances
+    shrunk = (1 - weight) * every + weight * mean
+    kept = min(len(variances), WIDEST)
+    rest = shrunk[kept:].mean() if kept < dimensions else shrunk[-1]
     return FeatureReference(
         means=means,
-        directions=directions,
-        deviations=np.sqrt((1 - weight) * variances + weight * mean),
-        floor=math.sqrt(max(weight * mean, 1e-12)),
+        directions=directions[:kept],
+        deviations=np.sqrt(shrunk[:kept]),
+        floor=math.sqrt(max(float(rest), 1e-12)),
     )
 
 

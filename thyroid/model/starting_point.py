@@ -8,7 +8,9 @@ classes and input, the kind of images, and the data that it was trained on.
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import safe_open
@@ -19,6 +21,7 @@ from thyroid.errors import InputError
 from thyroid.files import cannot_write
 from thyroid.recipe import Recipe
 from thyroid.run_files.config_json import read_config
+from thyroid.run_files.features_file import FILE as FEATURES
 from thyroid.run_files.network import Network
 
 FOLDER = Path(__file__).parent / "starting_points"
@@ -41,16 +44,28 @@ def shipped(recipe: Recipe, kind: str) -> Path:
     network = recipe.network
     file = FOLDER / file_name(network.name, kind)
     if not file.is_file() or network.width is not None:
-        names = sorted({path.stem.rsplit("-", 1)[0] for path in FOLDER.glob("*.safetensors")})
+        names = sorted(
+            {path.stem.rsplit("-", 1)[0] for path in FOLDER.glob(f"*-{kind}.safetensors")}
+        )
         raise InputError(
             f"No weights trained on the phantom ship for {network.name}"
             f"{'' if network.width is None else ' of another width'}: choose --network.name "
             f"{' or '.join(names)}, or make them with `thyroid pretrain OUT --network "
             f"{network.name} --kind {kind}`."
         )
-    with safe_open(file, framework="numpy") as opened:
-        require_input(recipe, json.loads(opened.metadata()["input"])["normalisation"], file)
+    require_input(recipe, about(file)["input"]["normalisation"], file)
     return file
+
+
+def about(file: Path) -> dict[str, Any]:
+    """Read what a starting point says of itself: classes, kind, network, input, data, licence."""
+    with safe_open(file, framework="numpy") as opened:
+        return {name: json.loads(value) for name, value in opened.metadata().items()}
+
+
+def features_of(file: Path) -> Path:
+    """Return the file beside it of what its training images look like to the network."""
+    return file.with_name(f"{file.stem}-{FEATURES}")
 
 
 def require_input(recipe: Recipe, normalisation: str, source: Path) -> None:
@@ -69,7 +84,8 @@ def require_input(recipe: Recipe, normalisation: str, source: Path) -> None:
 
 
 def write_starting_point(run: Path, file: Path, source: str) -> Path:
-    """Write the weights of a run's first network in half precision.
+    """Write the weights of a run's first network in half precision, and beside them what its
+    training images look like to it.
 
     Parameters
     ----------
@@ -78,7 +94,7 @@ def write_starting_point(run: Path, file: Path, source: str) -> Path:
     """
     folder, config = run / "model" / Network(0, 0).name, read_config(run)
     card = json.loads((folder / CARD).read_text(encoding="utf-8"))
-    about = {
+    told = {
         "classes": card["classes"],
         "kind": card["kind"],
         "network": card["network"],
@@ -92,5 +108,6 @@ def write_starting_point(run: Path, file: Path, source: str) -> Path:
         for name, tensor in load_file(folder / WEIGHTS).items()
     }
     with cannot_write(file.parent):
-        save_file(weights, file, {name: json.dumps(value) for name, value in about.items()})
+        save_file(weights, file, {name: json.dumps(value) for name, value in told.items()})
+        shutil.copyfile(folder / FEATURES, features_of(file))
     return file

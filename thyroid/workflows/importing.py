@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from thyroid import progress
@@ -9,6 +10,7 @@ from thyroid.data.dataset import Dataset
 from thyroid.data.importer import ImportSummary, import_folder
 from thyroid.data.medmnist import import_npz
 from thyroid.errors import InputError
+from thyroid.model.likeness_check import doubtful_images
 
 
 def import_files(
@@ -76,7 +78,7 @@ def read_source(
             raise InputError(f"{source} names no patients: leave --patients-key out.")
         return import_npz(source, dataset, labels=labels, size=size, name=name, licence=licence)
     with progress.bar("importing", "files") as advance:
-        return import_folder(
+        summary = import_folder(
             source,
             dataset,
             labels=labels,
@@ -87,3 +89,12 @@ def read_source(
             patients_key=patients_key,
             progress=advance,
         )
+    looked = doubtful_images(Dataset.open(dataset, verify=False))
+    if looked is None or not looked.doubtful:
+        return summary
+    note = (
+        f"{len(looked.doubtful)} of {looked.images} images look like no thyroid scintigram to a "
+        f"network of simulated ones, such as image {looked.doubtful[0]}; one in a hundred is "
+        f"mistaken for something else: look at them (`thyroid inspect {dataset}`)."
+    )
+    return dataclasses.replace(summary, notes=(*summary.notes, note))
