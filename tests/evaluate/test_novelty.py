@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 from sklearn.covariance import LedoitWolf
 from sklearn.metrics import roc_auc_score
 
@@ -94,7 +95,19 @@ def test_features_that_are_all_the_same_or_zero_have_distances() -> None:
     assert far > 1000
 
 
-@pytest.mark.parametrize(("n", "rank"), [(10, 10), (99, 99), (199, 198), (1000, 991)])
-def test_the_threshold_is_that_of_conformal_prediction_or_the_largest(n: int, rank: int) -> None:
+@pytest.mark.parametrize(("n", "rank"), [(99, 99), (199, 198), (1000, 991)])
+def test_the_threshold_is_that_of_conformal_prediction(n: int, rank: int) -> None:
     distances = np.random.default_rng(n).permutation(np.arange(1.0, n + 1))
     assert novelty_threshold(distances, 0.99) == rank
+
+
+@pytest.mark.parametrize("n", [5, 40])
+def test_few_images_have_a_threshold_that_others_seldom_exceed(n: int) -> None:
+    rng = np.random.default_rng(n)
+    held_out = rng.normal(3, 0.5, (2000, n))
+    thresholds = np.array([novelty_threshold(some, 0.99) for some in held_out])
+    exceeded = norm.sf((thresholds - 3) / 0.5).mean()
+    assert exceeded == pytest.approx(0.01, abs=0.003)
+    assert norm.sf((held_out.max(axis=1) - 3) / 0.5).mean() > 0.02  # the largest alone
+    assert novelty_threshold(np.array([2.0]), 0.99) == 2
+    assert novelty_threshold(np.array([1.0, 1, 1, 1, 1, 1, 1, 1, 1, 9]), 0.9) == 9

@@ -143,13 +143,23 @@ def altered_odds(scintigrams: Floats, altered: Floats) -> AlteredOdds:
 
 
 def novelty_threshold(held_out: Floats, level: float) -> float:
-    """Find the distance that a share `level` of images like the held-out ones does not exceed.
+    """Find the measure that a share `level` of images like the held-out ones does not exceed.
 
-    It is the ceil((n + 1) level)-th smallest of n held-out distances, as in conformal prediction,
-    or the largest where there are fewer than level / (1 - level).
+    It is the ceil((n + 1) level)-th smallest of n held-out measures, as in conformal prediction.
+    Fewer than level / (1 - level) images have no such one. Then it is the upper end of a one-sided
+    prediction interval of a normal distribution, or the largest where that is larger: the largest
+    of 40 alone would be exceeded by one image in 41, and by more where patients have several.
     """
-    rank = math.ceil(round((len(held_out) + 1) * level, 9))
-    return float(np.sort(held_out)[min(rank, len(held_out)) - 1])
+    rank, n = math.ceil(round((len(held_out) + 1) * level, 9)), len(held_out)
+    if rank <= n:
+        return float(np.sort(held_out)[rank - 1])
+    largest = float(held_out.max())
+    if n < 2:
+        return largest
+    from scipy.stats import t  # slow to import, and predict never does
+
+    wide = float(t.ppf(level, n - 1)) * float(held_out.std(ddof=1)) * math.sqrt(1 + 1 / n)
+    return max(largest, float(held_out.mean()) + wide)
 
 
 def _unit(features: Floats) -> Floats:
