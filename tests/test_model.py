@@ -22,7 +22,9 @@ from reports.run import read_run
 from tests.short_trainings import FEW
 from tests.toy import CLASSES, PRECISION, toy_recipe, write_toy
 from thyroid.cli import main
+from thyroid.configuration import from_json
 from thyroid.data.dataset import Dataset
+from thyroid.errors import InputError
 from thyroid.evaluate.metrics import macro_f1
 from thyroid.evaluate.novelty import AlteredOdds, FeatureReference
 from thyroid.evaluate.temperature import fit_temperature, tempered
@@ -32,7 +34,7 @@ from thyroid.model.ensemble import Ensemble
 from thyroid.model.gate import gate_of
 from thyroid.model.model_folder import Model, member_files, read_model
 from thyroid.networks.build import build
-from thyroid.recipe import InputConfig, NetworkConfig
+from thyroid.recipe import InputConfig, NetworkConfig, Recipe, override
 from thyroid.run_files.features_file import NetworkFeatures
 from thyroid.run_files.network import Network
 from thyroid.run_files.predictions_csv import Predictions, read_predictions
@@ -40,6 +42,7 @@ from thyroid.stages.checkpoint import load_model
 from thyroid.stages.compute import start
 from thyroid.stages.predict_part import probabilities
 from thyroid.views import Viewed
+from thyroid.workflows.weights import weights_file
 
 TRAIN = [*FEW, "--execution.precision", PRECISION, "--optimiser.batch-size", "8"]
 TRAIN += ["--schedule.constant-epochs", "5", "--schedule.decay-epochs", "4", "--views", "shifts"]
@@ -366,6 +369,25 @@ def test_the_best_network_is_chosen_on_its_own_fold(run: Path, tmp_path: Path) -
     data = Dataset.open(json.loads((run / "config.json").read_text())["dataset"]["folder"])
     totals = data.images.set_index("image_id")["total_counts"][training]
     assert card["total_counts"] == [totals.min(), totals.max()]
+
+
+def test_a_model_is_no_start_for_images_that_it_was_trained_on(
+    exported: Path, data: Path, tmp_path: Path
+) -> None:
+    """Each fold's validation part, or the test set, would have been seen by the start."""
+    model, own = read_model(exported), Dataset.open(data)
+    recipe = from_json(Recipe, model.card["recipe"])
+    other = write_toy(tmp_path / "other", seed=99)
+    assert weights_file(exported, recipe, [other]) == exported / member_files(Network(0, 0))[0]
+    for datasets in ([own], [other, own]):
+        with pytest.raises(InputError, match=r"was trained on images of .*/dataset, which would"):
+            weights_file(exported, recipe, datasets)
+    wider = override(recipe, {"network.width": 8})
+    with pytest.raises(InputError, match="model of resnet_small of width 4, and the recipe's"):
+        weights_file(exported, wider, [other])
+    pictures = write_toy(tmp_path / "pictures", kind="display")
+    with pytest.raises(InputError, match="trained on photon counts, and the data are pictures"):
+        weights_file(exported, recipe, [pictures])
 
 
 def test_the_gate_weighs_networks_by_their_held_out_distances() -> None:

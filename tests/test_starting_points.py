@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from tests.data.make_dicom import save_nm
-from tests.toy import toy_recipe
+from tests.toy import toy_recipe, write_toy
 from thyroid.cli import main
 from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
@@ -28,7 +28,7 @@ from thyroid.phantom.pathology import CLASSES
 from thyroid.phantom.presets import PRESETS
 from thyroid.phantom.simulator import addresses, simulate
 from thyroid.phantom.write_files import write_phantom
-from thyroid.recipe import RECIPES
+from thyroid.recipe import RECIPES, override
 from thyroid.workflows.weights import weights_file
 
 FILES = sorted(set(FOLDER.glob("*.safetensors")) - set(FOLDER.glob("*-features.safetensors")))
@@ -104,14 +104,27 @@ def test_images_of_another_field_are_not_looked_at(toy: Path) -> None:
     assert doubtful_images(Dataset.open(toy)) is None
 
 
-def test_a_network_or_an_input_without_shipped_weights_is_told() -> None:
+def test_a_network_or_an_input_without_shipped_weights_is_told(toy: Path) -> None:
+    data = [Dataset.open(toy)]
     with pytest.raises(InputError, match=r"ship for lenet5: choose --network\.name resnet_small"):
-        weights_file("phantom", toy_recipe(network__name="lenet5", network__width=None), "counts")
+        weights_file("phantom", toy_recipe(network__name="lenet5", network__width=None), data)
     with pytest.raises(InputError, match="resnet_small of another width"):
-        weights_file("phantom", toy_recipe(), "display")
+        weights_file("phantom", toy_recipe(), data)
     recipe = toy_recipe(network__width=None, input__normalisation="maximum")
     with pytest.raises(InputError, match=r"expects input.normalisation sqrt_mean, and the recipe"):
-        weights_file("phantom", recipe, "counts")
+        weights_file("phantom", recipe, data)
+
+
+def test_weights_of_counts_are_not_for_pictures(toy: Path, tmp_path: Path) -> None:
+    recipe, file = RECIPES["small"](), shipped(RECIPES["small"](), "counts")
+    assert weights_file(file, recipe, [Dataset.open(toy)]) == file
+    pictures = write_toy(tmp_path / "pictures", kind="display")
+    with pytest.raises(InputError, match="trained on photon counts, and the data are pictures"):
+        weights_file(file, recipe, [pictures])
+    assert weights_file("phantom", recipe, [pictures]).name == "resnet_small-display.safetensors"
+    other = override(recipe, {"input.normalisation": "log_mean"})
+    with pytest.raises(InputError, match=r"expects input\.normalisation sqrt_mean"):
+        weights_file(file, other, [Dataset.open(toy)])
 
 
 @pytest.mark.parametrize("kind", ["counts", "display"])
@@ -120,8 +133,8 @@ def test_pretrain_makes_weights_that_training_starts_from(kind: str, tmp_path: P
     command = ["pretrain", str(out), "--network", "lenet5", "--kind", kind, "--epochs", "1"]
     command += ["--images-per-class", "6", "--images-per-cross", "1"]
     assert main(command) == 0
-    file = out / f"lenet5-{kind}.safetensors"
-    trained = load_file(out / "run" / "model" / "fold0-seed0" / "model.safetensors")
+    run, file = out / f"{kind}-6-1-seed0" / "lenet5-1", out / f"lenet5-{kind}.safetensors"
+    trained = load_file(run / "model" / "fold0-seed0" / "model.safetensors")
     made = load_file(file)
     assert made.keys() == trained.keys()
     for name, tensor in made.items():
@@ -129,4 +142,5 @@ def test_pretrain_makes_weights_that_training_starts_from(kind: str, tmp_path: P
     with safe_open(file, framework="pt") as opened:
         assert json.loads(opened.metadata()["kind"]) == kind
     recipe = toy_recipe(network__name="lenet5", network__width=None)
-    assert weights_file(file, recipe, "counts") == file
+    dataset = Dataset.open(out / f"{kind}-6-1-seed0" / "dataset")
+    assert weights_file(file, recipe, [dataset]) == file

@@ -82,7 +82,11 @@ KINDS: Mapping[str, Kind] = {
         libraries=("torch", "numpy", "scipy", "scikit-learn"),
     ),
     "prediction": Kind(version=3, function="thyroid.stages.predict_part:fit"),
-    "distances": Kind(version=2, function="thyroid.stages.measure_distances:fit"),
+    "distances": Kind(
+        version=2,
+        function="thyroid.stages.measure_distances:fit",
+        libraries=("torch", "numpy", "scipy", "scikit-learn", "pillow"),
+    ),
     "cases": Kind(
         version=1, function="thyroid.stages.find_cases:fit", libraries=("torch", "numpy", "scipy")
     ),

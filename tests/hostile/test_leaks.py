@@ -269,6 +269,9 @@ def test_pixels_of_the_official_test_part_change_no_network(folds: int, tmp_path
     tested = np.flatnonzero(table["official_part"] == "test")
     used = np.flatnonzero(table["official_part"] == "train")
     recipe = toy_recipe(split__folds=folds, split__test=0.1, schedule__constant_epochs=1)
+    untested = toy_recipe(split__folds=folds, split__test=0.0)  # as a run with a test set writes it
+    wanted = Experiment(dataset=data, recipe=untested, seeds=[0]).predictions()
+    assert {stage.config.part for stage in wanted} == {"validation", "test"}
     of = {
         name: with_other_pixels(data, rows, tmp_path / name)
         for name, rows in (("elsewhere", tested), ("in training", used))

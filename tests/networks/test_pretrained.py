@@ -143,3 +143,23 @@ def test_the_last_layer_goes_by_the_names_of_the_classes(tmp_path: Path) -> None
     load_pretrained(other, file, config, ["left", "right", "below"])  # as many, of other names
     assert torch.equal(other.state_dict()["fc.weight"], new)
     assert torch.equal(other.state_dict()["conv2.weight"], reference.state_dict()["conv2.weight"])
+
+
+def test_x_i_in_a_file_starts_anew_or_is_left_out(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    reference = build(NetworkConfig(name="resnet_small", width=4, cross_feature="input"), classes=3)
+    file = tmp_path / "model.safetensors"
+    save_tensors(reference.state_dict(), file)
+    for source in ("none", "stem"):
+        config = NetworkConfig(name="resnet_small", width=4, cross_feature=source)
+        ours = build(config, classes=3)
+        load_pretrained(ours, file, config)
+        name = "layer2.0.conv1.weight"
+        assert torch.equal(ours.state_dict()[name], reference.state_dict()[name])
+
+
+def test_a_network_without_a_linear_layer_cannot_start_from_weights(tmp_path: Path) -> None:
+    network = nn.Conv2d(1, 3, 3)
+    torch.save(network.state_dict(), tmp_path / "weights.pth")
+    with pytest.raises(InputError, match="Conv2d has no linear layer, which --weights needs"):
+        load_pretrained(network, tmp_path / "weights.pth", NetworkConfig(name="own"))

@@ -26,7 +26,7 @@ from thyroid.evaluate.novelty import altered_odds, feature_reference
 from thyroid.execution.in_process import in_process
 from thyroid.files import sha256_of
 from thyroid.model.model_folder import member_files, read_model
-from thyroid.networks.activations import activations_width
+from thyroid.networks.activations import activations
 from thyroid.networks.build import build
 from thyroid.recipe import NetworkConfig, Recipe
 from thyroid.run_files.cases_json import read_cases
@@ -276,7 +276,8 @@ def write_model(folder: Path, **changes: Any) -> Path:
     built = build(network, 3)
     weights, features = (folder / name for name in member_files(Network(0, 0)))
     save_file(built.state_dict(), weights)
-    seen = np.random.default_rng(0).random((20, activations_width(built, 3)))
+    dimensions = activations(built.eval(), torch.zeros(1, 1, 32, 32)).shape[1]
+    seen = np.random.default_rng(0).random((20, dimensions))
     known = NetworkFeatures(
         reference=feature_reference(seen, np.arange(20) % 3),
         odds=altered_odds(seen[:10], seen[10:]),

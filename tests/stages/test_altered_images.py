@@ -14,13 +14,13 @@ def scintigrams(side: int, number: int = 6) -> np.ndarray:
     """A bright upper left quarter, so that every turn shows."""
     rate = np.ones((number, side, side))
     rate[:, : side // 2, : side // 2] = 40
-    return np.random.default_rng(0).poisson(rate).astype(float)
+    return np.random.default_rng(0).poisson(rate).astype(np.float32)
 
 
 @pytest.mark.parametrize("side", [16, 33, 64])
 def test_all_are_whole_counts_of_as_many_photons(side: int) -> None:
     counts = scintigrams(side)
-    made = altered_images(counts, 5, np.random.default_rng(1))
+    made = np.concatenate(list(altered_images(counts, 5, np.random.default_rng(1))))
     assert made.shape == (WAYS * 5, side, side)
     assert (made >= 0).all()
     np.testing.assert_array_equal(made, np.round(made))
@@ -32,8 +32,7 @@ def test_all_are_whole_counts_of_as_many_photons(side: int) -> None:
 
 
 def test_turned_ones_have_their_bright_quarter_elsewhere() -> None:
-    made = altered_images(scintigrams(32), 20, np.random.default_rng(2))
-    down, side = made[:20], made[20:40]
+    down, side, *_ = altered_images(scintigrams(32), 20, np.random.default_rng(2))
     assert (down[:, 16:, :16].sum((1, 2)) > 0.8 * down.sum((1, 2))).all()
     lower, right = side[:, 16:, :16].sum((1, 2)), side[:, :16, 16:].sum((1, 2))
     assert (np.maximum(lower, right) > 0.8 * side.sum((1, 2))).all()
@@ -43,12 +42,15 @@ def test_turned_ones_have_their_bright_quarter_elsewhere() -> None:
 
 def test_pieces_are_the_images_own() -> None:
     counts = scintigrams(32)
-    pieces = altered_images(counts, 10, np.random.default_rng(3))[30:40]
+    pieces = list(altered_images(counts, 10, np.random.default_rng(3)))[3]
     contents = {tuple(np.sort(image.ravel())) for image in counts}
     assert all(tuple(np.sort(image.ravel())) in contents for image in pieces)
     assert not any((image == original).all() for image in pieces for original in counts)
 
 
 def test_the_same_generator_makes_the_same() -> None:
-    first, second = (altered_images(scintigrams(16), 2, np.random.default_rng(4)) for _ in "12")
+    first, second = (
+        np.concatenate(list(altered_images(scintigrams(16), 2, np.random.default_rng(4))))
+        for _ in "12"
+    )
     np.testing.assert_array_equal(first, second)

@@ -240,6 +240,8 @@ def test_the_penalty_is_chosen_over_patients() -> None:
     assert chosen_penalty(x, y, patients, 3, seed=0) >= 100
     each_alone = np.array([f"p{i}" for i in range(120)], dtype=object)
     assert chosen_penalty(x, y, each_alone, 3, seed=0) < 1
+    first = [int(np.flatnonzero(y == c)[0]) for c in range(3)]  # nobody can be held out
+    assert chosen_penalty(x[first], y[first], patients[first], 3, seed=0) == PENALTIES[0]
     # What every patient of a class has in common needs little of a penalty
     x[:, 0] = y + 0.01 * rng.normal(size=120)
     x[:, 1] = (y == 1) + 0.01 * rng.normal(size=120)

@@ -23,6 +23,7 @@ from torch import nn
 from tests.short_trainings import FEW
 from tests.toy import CLASSES, PLACES, toy_recipe, write_toy
 from thyroid.cli import main
+from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
 from thyroid.files import sha256_of
 from thyroid.model.model_folder import read_model
@@ -70,27 +71,32 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
 )
 def test_what_the_cache_has_is_not_downloaded(
-    asked: str, repository: str, file: str, cache: Path, capsys: pytest.CaptureFixture[str]
+    asked: str,
+    repository: str,
+    file: str,
+    cache: Path,
+    toy: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     there = in_the_cache(cache, repository, b"weights", file)
-    assert weights_file(asked, toy_recipe(), "counts").samefile(there)
+    assert weights_file(asked, toy_recipe(), [Dataset.open(toy)]).samefile(there)
     assert not capsys.readouterr().err
 
 
 @pytest.mark.parametrize("asked", ["timm:test_resnet", "hf-hub:hospital/scans"])
 def test_a_download_is_told_and_what_cannot_be_had_is_a_sentence(
-    asked: str, cache: Path, capsys: pytest.CaptureFixture[str]
+    asked: str, cache: Path, toy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(InputError, match=r"cannot be downloaded: fetch model\.safetensors or"):
-        weights_file(asked, toy_recipe(), "counts")
+        weights_file(asked, toy_recipe(), [Dataset.open(toy)])
     assert f"Downloading the weights {asked} from" in capsys.readouterr().err
 
 
-def test_a_name_that_is_none_is_a_sentence(cache: Path) -> None:
+def test_a_name_that_is_none_is_a_sentence(cache: Path, toy: Path) -> None:
     with pytest.raises(InputError, match="--weights hf-hub:a/b/c must be hf-hub:ORG/NAME"):
-        weights_file("hf-hub:a/b/c", toy_recipe(), "counts")
+        weights_file("hf-hub:a/b/c", toy_recipe(), [Dataset.open(toy)])
     with pytest.raises(InputError, match=r"--weights none\.pth is no file"):
-        weights_file("none.pth", toy_recipe(), "counts")
+        weights_file("none.pth", toy_recipe(), [Dataset.open(toy)])
 
 
 @pytest.mark.parametrize(

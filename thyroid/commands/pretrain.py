@@ -20,7 +20,7 @@ def pretrain(
     kind: Literal["counts", "display"] = "counts",
     images_per_class: int = 1000,
     images_per_cross: int = 150,
-    epochs: int = 20,
+    epochs: int = 22,
     seed: int = 0,
 ) -> None:
     """Train a network on simulated scintigrams: weights for --weights, from which training starts.
@@ -31,29 +31,32 @@ def pretrain(
         kind: photon counts, or pictures (display) as workstations export them.
         images_per_class: simulated scintigrams of each disease alone.
         images_per_cross: simulated scintigrams of each pair of diseases.
-        epochs: of training; the last two fifths at a falling learning rate.
+        epochs: of training: two while the learning rate rises, four elevenths while it falls.
         seed: of the simulated patients.
     """
     from thyroid.model.starting_point import file_name, write_starting_point
     from thyroid.workflows.training import train
 
-    data = out / "dataset"
+    work = out / f"{kind}-{images_per_class}-{images_per_cross}-seed{seed}"
+    data = work / "dataset"
     numbers = {"images_per_class": images_per_class, "images_per_cross": images_per_cross}
     if kind == "counts" and not data.exists():
         phantom(data, preset=PRESET, seed=seed, format="dataset", **numbers)
     elif not data.exists():
-        if not (out / "png").exists():
-            phantom(out / "png", preset=PRESET, seed=seed, format="png", **numbers)
-        import_(out / "png", data, name=f"{PRESET} as pictures", licence="CC0-1.0")
+        if not (work / "png").exists():
+            phantom(work / "png", preset=PRESET, seed=seed, format="png", **numbers)
+        import_(work / "png", data, name=f"{PRESET} as pictures", licence="CC0-1.0")
+    rising, falling = min(2, epochs - 1), epochs * 4 // 11
     changes = {
         "network.name": network,
         "mixing.synthetic_share": 0.0,
         "mixing.final_share": 0.0,
-        "schedule.constant_epochs": epochs - round(0.4 * epochs),
-        "schedule.decay_epochs": round(0.4 * epochs),
+        "schedule.warmup_epochs": rising,
+        "schedule.constant_epochs": epochs - rising - falling,
+        "schedule.decay_epochs": falling,
         "split.test": 0.0,
     }
-    run = train(data, out / "run", "small", changes, folds=1, seeds=1)
+    run = train(data, work / f"{network}-{epochs}", "small", changes, folds=1, seeds=1)
     source = f"thyroid phantom, preset {PRESET}, seed {seed}"
     made = write_starting_point(run.folder, out / file_name(network, kind), source)
     size = made.stat().st_size / 1e6

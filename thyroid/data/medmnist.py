@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import io
+import lzma
 import zipfile
 import zlib
 from collections import Counter
@@ -352,7 +353,7 @@ def _reading(source: Path) -> Iterator[None]:
             f"{source} is not in MedMNIST's format ({missing.args[0]}); it needs train_images, "
             "train_labels, val_images, val_labels, test_images and test_labels"
         ) from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError):
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError, RuntimeError):
         raise InputError(
             f"{source} is no NumPy archive (.npz), or is damaged; download it again"
         ) from None

@@ -22,7 +22,7 @@ from thyroid.files import sha256_of
 from thyroid.model.ensemble import Ensemble
 from thyroid.model.gate import Gate, Unlikeness
 from thyroid.model.merging import Merging
-from thyroid.networks.activations import activations_width
+from thyroid.networks.activations import activations
 from thyroid.networks.build import build
 from thyroid.recipe import InputConfig, NetworkConfig
 from thyroid.run_files.features_file import read_features
@@ -199,10 +199,11 @@ def read_model(folder: Path) -> Model:
     for network, stored in zip(networks, weights, strict=True):
         _load(network, stored, model.name)
         _fill(network, architecture, outputs)
-    dimensions = activations_width(networks[0], outputs)
-    seen = model.gate.networks if model.gate else ()
-    if any(network.reference.means.shape[1] != dimensions for network in seen):
-        raise _damaged(folder)
+    if model.gate is not None:
+        with torch.inference_mode():
+            seen = activations(networks[0], torch.zeros(1, 1, config.size, config.size))
+        if any(known.reference.means.shape[1] != seen.shape[1] for known in model.gate.networks):
+            raise _damaged(folder)
     return model
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
 from thyroid import __version__
@@ -25,6 +25,7 @@ from thyroid.run_files.features_file import FILE as FEATURES
 from thyroid.run_files.network import Network
 
 FOLDER = Path(__file__).parent / "starting_points"
+TOLD = ("classes", "kind", "network", "input", "thyroid", "data", "licence")
 CARD, WEIGHTS = "model.json", "model.safetensors"
 
 
@@ -58,9 +59,15 @@ def shipped(recipe: Recipe, kind: str) -> Path:
 
 
 def about(file: Path) -> dict[str, Any]:
-    """Read what a starting point says of itself: classes, kind, network, input, data, licence."""
-    with safe_open(file, framework="numpy") as opened:
-        return {name: json.loads(value) for name, value in opened.metadata().items()}
+    """Read what a starting point says of itself: classes, kind, network, input, data, licence;
+    nothing, of another file.
+    """
+    try:
+        with safe_open(file, framework="numpy") as opened:
+            told = opened.metadata() or {}
+            return {name: json.loads(told[name]) for name in TOLD if name in told}
+    except (SafetensorError, ValueError):
+        return {}
 
 
 def features_of(file: Path) -> Path:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from thyroid.networks.last_layer import features, width
+from thyroid.networks.last_layer import features
 
 DEPTHS = (1, 2, 3)
 """Quarters of the convolutions."""
@@ -39,11 +39,6 @@ def activations(network: nn.Module, x: Tensor) -> Tensor:
         for hook in hooks:
             hook.remove()
     return torch.cat([F.normalize(part.float(), dim=1) for part in parts], 1)
-
-
-def activations_width(network: nn.Module, classes: int) -> int:
-    """Return the number of activations, D."""
-    return width(network, classes) + sum(2 * c.out_channels for c in _chosen(network))
 
 
 def _chosen(network: nn.Module) -> list[nn.Conv2d]:

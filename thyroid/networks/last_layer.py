@@ -56,8 +56,19 @@ def features(network: nn.Module, x: Tensor) -> Tensor:
 
 
 def name_of_last(network: nn.Module) -> str:
-    """Return the name of the last linear layer, which makes logits of features."""
+    """Return the name of the last linear layer, which makes logits of features.
+
+    Raises
+    ------
+    InputError
+        When there is none.
+    """
     linear = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
+    if not linear:
+        raise InputError(
+            f"The network {type(network).__name__} has no linear layer, which --weights needs: "
+            "let it end in one, or leave the weights away."
+        )
     return str(linear[-1])
 
 

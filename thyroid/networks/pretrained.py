@@ -117,8 +117,9 @@ def load_pretrained(
             elif not alike:
                 given[name] = own[name]
         kept = {n: t for n, t in own.items() if ".cross." in n or n in BUFFERS}
-        # Auxiliary heads are not built here
-        new = {n: t for n, t in given.items() if not n.startswith("aux")} | kept
+        # Auxiliary heads are not built here, and x_i starts anew
+        new = {n: t for n, t in given.items() if not n.startswith("aux") and ".cross." not in n}
+        new |= kept
         network.load_state_dict(new)
     except (ValueError, RuntimeError, LookupError, TypeError, AttributeError):
         # no weights, or of another network

@@ -93,7 +93,9 @@ class Experiment:
         """
         digest, split = self.dataset.digest, self.recipe.split
         parts = ["validation"]
-        if self.test_set is not None or split.test > 0 or split.leave_out_centre is not None:
+        official = self.dataset.official_parts is not None
+        given = self.test_set is not None or split.leave_out_centre is not None
+        if given or official or split.test > 0:
             parts.append("test")
         found = []
         for seed, fold in self.networks if networks is None else networks:

@@ -6,26 +6,26 @@ the total counts of a training image, and Poisson noise where the picture is new
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-Floats = npt.NDArray[np.float64]
+Floats = npt.NDArray[np.float32]
 
 
-def altered_images(counts: Floats, each: int, rng: np.random.Generator) -> Floats:
-    """Alter images in seven ways.
+def altered_images(counts: Floats, each: int, rng: np.random.Generator) -> Iterator[Floats]:
+    """Alter images in seven ways, one after the other, as many pictures take much memory.
 
     Parameters
     ----------
     counts : (N, S, S) of scintigrams
     each : number of pictures of each way
 
-    Returns
-    -------
-    (7 * each, S, S) counts
+    Yields
+    ------
+    (each, S, S) counts of one way
     """
     side = counts.shape[1]
     totals = counts.sum((1, 2))
@@ -36,7 +36,7 @@ def altered_images(counts: Floats, each: int, rng: np.random.Generator) -> Float
     def noisy(picture: Floats) -> Floats:
         """Draw counts of a picture (S, S) of any scale."""
         rate = np.maximum(picture, 0) + 1e-9
-        made: Floats = rng.poisson(rate * rng.choice(totals) / rate.sum()).astype(np.float64)
+        made: Floats = rng.poisson(rate * rng.choice(totals) / rate.sum()).astype(np.float32)
         return made
 
     def upside_down() -> Floats:
@@ -60,7 +60,7 @@ def altered_images(counts: Floats, each: int, rng: np.random.Generator) -> Float
             image.reshape(parts, length, parts, length).swapaxes(1, 2).reshape(-1, length, length)
         )
         mixed = rng.permutation(pieces).reshape(parts, parts, length, length).swapaxes(1, 2)
-        whole = np.zeros((side, side))
+        whole = np.zeros((side, side), dtype=np.float32)
         whole[: parts * length, : parts * length] = mixed.reshape(parts * length, parts * length)
         return whole
 
@@ -84,12 +84,13 @@ def altered_images(counts: Floats, each: int, rng: np.random.Generator) -> Float
         texture,
         spots,
     )
-    return np.stack([way() for way in ways for _ in range(each)])
+    for way in ways:
+        yield np.stack([way() for _ in range(each)])
 
 
 def _resized(picture: Floats, side: int) -> Floats:
     given = Image.fromarray(picture.astype(np.float32))
-    return np.asarray(given.resize((side, side), Image.Resampling.BILINEAR), dtype=np.float64)
+    return np.asarray(given.resize((side, side), Image.Resampling.BILINEAR), dtype=np.float32)
 
 
 def _texture(side: int, rng: np.random.Generator) -> Floats:

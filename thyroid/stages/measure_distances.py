@@ -52,9 +52,14 @@ def fit(
     training = images(dataset, rows, input_config, on)
     reference = feature_reference(training_seen := seen(training), dataset.labels[rows])
     each = min(config.altered, len(rows))
-    some = training[torch.arange(len(rows))].double().cpu().numpy()
-    altered = torch.from_numpy(altered_images(some, each, np.random.default_rng(0)))
-    odds = altered_odds(training_seen, seen(Held(counts=altered.float().to(on.device))))
+    counts = training[torch.arange(len(rows))].cpu().numpy()  # (N, S, S)
+    altered = np.concatenate(
+        [
+            seen(Held(counts=torch.from_numpy(pictures).to(on.device)))
+            for pictures in altered_images(counts, each, np.random.default_rng(0))
+        ]
+    )
+    odds = altered_odds(training_seen, altered)
     held_out = seen(images(dataset, parts.validation, input_config, on))
     found = NetworkFeatures(
         reference=reference,

@@ -93,7 +93,7 @@ def fit(config: ProbeConfig, inputs: Mapping[str, Path], folder: Path) -> Iterat
         "train_seconds": time.perf_counter() - began,
     }
 
-    save_tensors(network.state_dict(), folder / WEIGHTS)
+    save_tensors(network.state_dict(), folder / WEIGHTS, dataset.info.classes)
     save_card(dataset, config, folder)
     split.mark_trained_on(dataset, parts, folder)
 
@@ -101,7 +101,8 @@ def fit(config: ProbeConfig, inputs: Mapping[str, Path], folder: Path) -> Iterat
 def chosen_penalty(
     x: Floats, y: Numbers, patients: npt.NDArray[np.object_], classes: int, seed: int
 ) -> float:
-    """Return the penalty with the least cross-entropy of patients that are held out in turn.
+    """Return the penalty with the least cross-entropy of patients that are held out in turn; the
+    strongest, where none can be.
 
     Parameters
     ----------
@@ -109,6 +110,8 @@ def chosen_penalty(
     y : (N,) class of each image
     patients : (N,) patient of each image, whose images are held out together
     """
+    if np.bincount(y).max() < 2 or len(set(patients)) < 2:
+        return PENALTIES[0]  # nothing can be held out
     fewest = min(len(set(patients[y == c])) for c in set(y.tolist()))
     dealt = StratifiedGroupKFold(
         max(2, min(FOLDS, fewest)), shuffle=True, random_state=seed_of(seed, "probe") % 2**32

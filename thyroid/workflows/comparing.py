@@ -117,7 +117,7 @@ def _rows(
         network = dataclasses.replace(network_called(name, own), weights=None)
         recipe = override(dataclasses.replace(setup.recipe, network=network), PLAIN)
         try:
-            recipe, file = started(recipe, given, setup.dataset)
+            recipe, file = started(recipe, given, setup.dataset, setup.test_set)
         except InputError as error:
             raise InputError(f"--models {name}={given}: {error}") from None
         pretrained.append(recipe.network)

@@ -143,7 +143,7 @@ def set_up(given: Inputs, options: RunOptions) -> Setup:
         Vgg19Features(file)  # said now, not after the generators' first half
         where[digest] = file
         recipe = override(recipe, {"srgan.vgg19": digest})
-    recipe, weights = started(recipe, options.weights, dataset)
+    recipe, weights = started(recipe, options.weights, dataset, test_set)
     where |= weights
     if not options.starts and recipe.fine_tuning != FineTuningConfig():
         raise InputError("fine_tuning is for layers that come with weights: give --weights, too.")
@@ -161,7 +161,7 @@ def set_up(given: Inputs, options: RunOptions) -> Setup:
 
 
 def started(
-    recipe: Recipe, given: Path | str | None, dataset: Dataset
+    recipe: Recipe, given: Path | str | None, dataset: Dataset, test_set: Dataset | None
 ) -> tuple[Recipe, dict[str, Path]]:
     """Return the recipe with given weights as its network's start, and their file by its digest;
     where there are none, the recipe as it is.
@@ -172,7 +172,8 @@ def started(
         When the file cannot be had or holds something else, or is not the one that the recipe asks
         for.
     """
-    file = None if given is None else weights_file(given, recipe, dataset.info.kind)
+    datasets = [dataset] if test_set is None else [dataset, test_set]
+    file = None if given is None else weights_file(given, recipe, datasets)
     found = _digest(file, recipe.network.weights, "--weights")
     if found is None:
         return recipe, {}

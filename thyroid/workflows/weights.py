@@ -5,13 +5,14 @@ timm's, or of the Hugging Face hub.
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 from thyroid.configuration import from_json
+from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError, PackageMissing
 from thyroid.model.model_folder import CARD, WEIGHTS_OF_FORMAT_1, member_files, read_model
-from thyroid.model.starting_point import require_input, shipped
+from thyroid.model.starting_point import about, require_input, shipped
 from thyroid.networks.timm_network import PREFIX, weights_of
 from thyroid.progress import say
 from thyroid.recipe import NetworkConfig, Recipe
@@ -22,10 +23,10 @@ FILES = ("model.safetensors", "pytorch_model.bin")
 """Files of a model on the hub, the first choice first."""
 
 
-def weights_file(asked: Path | str, recipe: Recipe, kind: Literal["counts", "display"]) -> Path:
+def weights_file(asked: Path | str, recipe: Recipe, datasets: Sequence[Dataset]) -> Path:
     """Return the file that is meant by phantom, a path, timm:NAME or hf-hub:ORG/NAME[@REVISION].
 
-    `phantom` is the file for the recipe's network and this kind of images that ships with thyroid,
+    `phantom` is the file for the recipe's network and the data's kind that ships with thyroid,
     and the path of a model means the first of its networks. What the hub's cache on this machine
     has is taken from there; anything else is downloaded into it, as the user asked for it by its
     name, and said.
@@ -40,36 +41,67 @@ def weights_file(asked: Path | str, recipe: Recipe, kind: Literal["counts", "dis
         return _of_hub(name, *weights_of(name.removeprefix(PREFIX)))
     if name.startswith(HUB):
         return _of_hub(name, name.removeprefix(HUB), FILES)
+    kind = datasets[0].info.kind
     if name == PHANTOM:
         return shipped(recipe, kind)
     path = Path(name).absolute()
     if (path / CARD).is_file():
-        return _of_model(path, recipe)
+        return _of_model(path, recipe, datasets)
     if not path.is_file():
         raise InputError(f"--weights {asked} is no file.")
+    if path.suffix == ".safetensors":
+        told = about(path)
+        if "input" in told:
+            require_input(recipe, told["input"]["normalisation"], path)
+        if told.get("kind", kind) != kind:
+            raise InputError(_of_other_kind(path, told["kind"]))
     return path
 
 
-def _of_model(folder: Path, recipe: Recipe) -> Path:
+def _of_other_kind(source: Path, kind: str) -> str:
+    images = {"counts": "photon counts", "display": "pictures"}
+    others = {"counts": "pictures", "display": "photon counts"}
+    return (
+        f"--weights {source} was trained on {images[kind]}, and the data are {others[kind]}: "
+        "choose other weights."
+    )
+
+
+def _of_model(folder: Path, recipe: Recipe, datasets: Sequence[Dataset]) -> Path:
     """Return the weights of a model's first network.
 
     Raises
     ------
     InputError
-        When the model is damaged, or its networks are others than the recipe's.
+        When the model is damaged, was trained on these images, on another kind of images, or its
+        networks are others than the recipe's.
     """
     model = read_model(folder)
+    for dataset in datasets:
+        if model.card["data"]["digest"] == dataset.digest:
+            raise InputError(
+                f"--weights {folder} was trained on images of {dataset.folder}, which would be "
+                "validated or tested on: start from a model of other images."
+            )
+    if model.kind != datasets[0].info.kind:
+        raise InputError(_of_other_kind(folder, model.kind))
     theirs, ours = from_json(NetworkConfig, model.card["network"]), recipe.network
     require_input(recipe, model.input.normalisation, folder)
     if (theirs.name, theirs.width) != (ours.name, ours.width):
         raise InputError(
-            f"--weights {folder} is a model of {theirs.name}, and the recipe's network is "
-            f"{ours.name}: give --network.name {theirs.name}, or other weights."
+            f"--weights {folder} is a model of {_described(theirs)}, and the recipe's network is "
+            f"{_described(ours)}: give --network.name {theirs.name}"
+            f"{'' if theirs.width is None else f' --network.width {theirs.width}'}, or other "
+            "weights."
         )
     first = model.card["members"][0]
     if model.card["format_version"] == 1:
         return folder / WEIGHTS_OF_FORMAT_1
     return folder / member_files(Network(first["seed"], first["fold"]))[0]
+
+
+def _described(network: NetworkConfig) -> str:
+    return network.name + ("" if network.width is None else f" of width {network.width}")
 
 
 def _of_hub(asked: str, place: str, files: tuple[str, ...]) -> Path:
