@@ -66,7 +66,7 @@ HEAVY: dict[str, set[str]] = {
         *("machine", "views", "workflows"),
         *("evaluate.occlusion", "evaluate.generator_quality"),
         *("model.ensemble", "model.model_folder", "model.onnx_graph", "model.predict_files"),
-        "model.likeness_check",
+        "model.doubtful_images",
         "runs.preflight",
     },
     "optuna": {"tuning", "runs", "space", "tune_spaces", "reports"},

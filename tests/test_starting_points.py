@@ -18,7 +18,7 @@ from thyroid.cli import main
 from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
 from thyroid.evaluate.metrics import macro_f1
-from thyroid.model.likeness_check import doubtful_images
+from thyroid.model.doubtful_images import doubtful_images
 from thyroid.model.starting_point import FOLDER, shipped
 from thyroid.network_input import network_input, sum_pixels
 from thyroid.networks.build import build

@@ -1,8 +1,8 @@
 """Starting points: weights of networks trained on simulated scintigrams.
 
-They ship in starting_points, in half precision; `thyroid pretrain` makes them. The README
-there says how. Each file says of itself, in its safetensors metadata, what network it is of, its
-classes and input, the kind of images, and the data that it was trained on.
+They ship in the folder starting_points, in half precision, and its README says how they were made;
+`thyroid pretrain` makes others. The safetensors metadata of each file name its network, classes and
+input, the kind of images, and the data that it was trained on.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def about(file: Path) -> dict[str, Any]:
         return {}
 
 
-def features_of(file: Path) -> Path:
+def features_beside(file: Path) -> Path:
     """Return the file beside it of what its training images look like to the network."""
     return file.with_name(f"{file.stem}-{FEATURES}")
 
@@ -116,5 +116,5 @@ def write_starting_point(run: Path, file: Path, source: str) -> Path:
     }
     with cannot_write(file.parent):
         save_file(weights, file, {name: json.dumps(value) for name, value in told.items()})
-        shutil.copyfile(folder / FEATURES, features_of(file))
+        shutil.copyfile(folder / FEATURES, features_beside(file))
     return file

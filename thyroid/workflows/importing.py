@@ -10,7 +10,7 @@ from thyroid.data.dataset import Dataset
 from thyroid.data.importer import ImportSummary, import_folder
 from thyroid.data.medmnist import import_npz
 from thyroid.errors import InputError
-from thyroid.model.likeness_check import doubtful_images
+from thyroid.model.doubtful_images import doubtful_images
 
 
 def import_files(

@@ -78,7 +78,7 @@ def _of_model(folder: Path, recipe: Recipe, datasets: Sequence[Dataset]) -> Path
     """
     model = read_model(folder)
     for dataset in datasets:
-        if model.card["data"]["digest"] == dataset.digest:
+        if model.card.get("data", {}).get("digest") == dataset.digest:
             raise InputError(
                 f"--weights {folder} was trained on images of {dataset.folder}, which would be "
                 "validated or tested on: start from a model of other images."

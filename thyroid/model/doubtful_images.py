@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from thyroid.configuration import from_json
 from thyroid.data.dataset import Dataset
 from thyroid.model.gate import gate_of
-from thyroid.model.starting_point import about, features_of, shipped
+from thyroid.model.starting_point import about, features_beside, shipped
 from thyroid.network_input import network_input, sum_pixels
 from thyroid.networks.activations import activations
 from thyroid.networks.build import build
@@ -50,7 +50,7 @@ def doubtful_images(dataset: Dataset) -> Looked | None:
         return None
     network = build(from_json(NetworkConfig, card["network"]), len(card["classes"])).eval()
     network.load_state_dict(load_file(file))
-    gate = gate_of([read_features(features_of(file))], [0])
+    gate = gate_of([read_features(features_beside(file))], [0])
     number = len(dataset.images)
     rows = np.unique(np.linspace(0, number - 1, min(number, MOST)).round().astype(np.int64))
     doubtful: list[str] = []
