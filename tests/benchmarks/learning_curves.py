@@ -1,4 +1,4 @@
-"""What to start from, by the number of images: `python -m tests.benchmarks.learning_curves OUT
+"""Learning curves by starting point: `python -m tests.benchmarks.learning_curves OUT
 [DATA...]`, such as `scintigrams-20` or `digits-10`; all where none is named.
 
 Simulated scintigrams of `clinic7-external`, whose patients, centres and ranges of disease are not
@@ -38,7 +38,7 @@ STARTS: dict[str, tuple[dict[str, Any], str | None, int]] = {
     "ImageNet, probe": ({"network.name": IMAGENET, "training": "probe"}, "imagenet.pth", STEPS),
     "the same network, random": ({"network.name": IMAGENET}, None, STEPS),
 }
-"""What it is called -> changes of the recipe, weights, steps."""
+"""Its name -> changes of the recipe, weights, steps."""
 
 
 def main(out: Path, named: list[str]) -> None:
@@ -55,7 +55,7 @@ def main(out: Path, named: list[str]) -> None:
             batches = max(1, size * classes * 4 // 5 // BATCH)  # of an epoch
             epochs = steps // batches
             given = {
-                "batch_size": BATCH,
+                "optimiser.batch_size": BATCH,
                 "execution.threads": 1,
                 "mixing.synthetic_share": 0.0,
                 "mixing.final_share": 0.0,
@@ -93,23 +93,22 @@ def write_scintigrams(folder: Path, per_class: int, seed: int) -> None:
 
 
 def write_digits(folder: Path) -> None:
-    """Ten digits of each kind to learn from; all others are the test part."""
+    """Ten digits of each kind to learn from, two of them named validation images, which folds deal
+    out as the others; all others are the test part.
+    """
     if folder.exists():
         return
     digits = load_digits()
     random = np.random.default_rng(0)
     order = random.permutation(len(digits.target))
-    few = np.concatenate([order[digits.target[order] == kind][:10] for kind in range(10)])
-    parts = {"train": few, "test": np.setdiff1d(order, few)}
+    few = np.stack([order[digits.target[order] == kind][:10] for kind in range(10)])  # (10, 10)
+    parts = {"train": few[:, :8].ravel(), "val": few[:, 8:].ravel()}
+    parts["test"] = np.setdiff1d(order, few)
     arrays = {}
     for part, chosen in parts.items():
         small = [Image.fromarray(np.uint8(digits.images[k] * 255 / 16)) for k in chosen]
         arrays[f"{part}_images"] = np.stack([np.asarray(image.resize((28, 28))) for image in small])
         arrays[f"{part}_labels"] = digits.target[chosen][:, None]
-    arrays["val_images"], arrays["val_labels"] = (
-        arrays["train_images"][:0],
-        arrays["train_labels"][:0],
-    )
     np.savez(folder.with_suffix(".npz"), **arrays)
     thyroid.import_files(folder.with_suffix(".npz"), folder)
 
