@@ -75,11 +75,11 @@ class FlowConfig:
     """Share of training images whose findings are hidden, for guidance (Ho & Salimans 2021)."""
     batch_size: int = 16
     """Images per step."""
-    epochs: int = 20
+    epochs: int = 12
     """Length of the training; an epoch is `steps_per_epoch` steps, however small the data."""
     steps_per_epoch: int = 200
     """Steps per epoch."""
-    segment_epochs: int = 10
+    segment_epochs: int = 6
     """A part of at most this many epochs is one stored artifact."""
     guidance: float = 1.5
     """Strength of the findings in drawing; 1: as learned, more: clearer and less varied."""
