@@ -119,7 +119,8 @@ def fit(
         optimiser.step()
         decay = min(settings.weight_average, (1 + step) / (10 + step))
         with torch.no_grad():
-            torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - decay)
+            for mean, now in zip(average.parameters(), network.parameters(), strict=True):
+                mean.lerp_(now, 1 - decay)
             total += loss
 
     kept = {
@@ -138,8 +139,7 @@ def draw(
 ) -> Tensor:
     """Activities (n, S, S) float32, mean 1, of images with these findings (n, C).
 
-    Guidance: v = v(none) + w (v(findings) - v(none)) (Ho & Salimans 2021). Heun's steps would need
-    twice the passes of Euler's.
+    Euler's steps; guidance is E(none) + w (E(findings) - E(none)) (Ho & Salimans 2021).
     """
     network = _network(learned, "average", settings)
     made = [
@@ -282,9 +282,8 @@ def _drawn(
 ) -> Tensor:
     """Activities (n, S, S) of findings (n, C); `level`: counts per pixel, of a half."""
     n, side = len(findings), math.isqrt(network.means.shape[1])
-    nothing = torch.zeros_like(findings)
-    flag = torch.ones_like(findings[:, :1])
-    asked, none = torch.cat([findings, 0 * flag], 1), torch.cat([nothing, flag], 1)
+    asked = F.pad(findings, (0, 1))  # (n, C + 1)
+    none = F.pad(torch.zeros_like(findings), (0, 1), value=1.0)
 
     def velocity(x: Tensor, time: float) -> Tensor:
         t = torch.full((n,), time, device=x.device)
@@ -318,7 +317,7 @@ def _expected_counts(amplitude: Tensor, level: float) -> Tensor:
 def _beginning(
     counts: Counts, findings: Tensor, settings: FlowConfig, kind: str, seed: int
 ) -> dict[str, Tensor]:
-    """The Gaussian, the level of counts, and a network that adds nothing to the Gaussian yet."""
+    """A network that adds nothing to its Gaussian yet, and the level of counts of a half."""
     some = torch.linspace(0, len(counts) - 1, min(MOST, len(counts))).long()
     shown, labels = counts[some], findings[some]
     gaussian = eigen.fit(shown, labels)
@@ -332,10 +331,10 @@ def _beginning(
         "directions": directions,  # the longest: they are sorted
         "usual": labels.mean(0),
     }
-    share = 0.5 if kind == "counts" else 1.0
+    level = shown.mean((1, 2)).median() / 2
     return {
         "step": torch.tensor(0),
-        "level": share * shown.mean((1, 2)).median(),
+        "level": level if kind == "counts" else torch.tensor(0.25 / PICTURE_NOISE**2),
         **{f"network/{name}": tensor for name, tensor in state.items()},
         **{f"average/{name}": tensor for name, tensor in state.items()},
     }
