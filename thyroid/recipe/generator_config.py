@@ -81,9 +81,9 @@ class FlowConfig:
     """Steps per epoch."""
     segment_epochs: int = 6
     """A part of at most this many epochs is one stored artifact."""
-    guidance: float = 2.0
+    guidance: float = 3.0
     """Strength of the findings in drawing; 1: as learned, more: clearer and less varied."""
-    sampling_steps: int = 10
+    sampling_steps: int = 20
     """Steps from noise to a picture; each costs two passes of the network, one at guidance 1."""
 
     def __post_init__(self) -> None:
