@@ -26,7 +26,10 @@ LEGEND_IMAGES = 256  # images searched for marks that do not change
 LEGEND_SHARE = 0.6  # share of pictures that have the same mark in the same place
 LEGEND_SPREAD = 0.02  # share of full scale within which marks are the same, as in JPEG
 LEGEND_AREA = 0.002  # share of the picture
-NAMED_FLAGS = ("whole_body", "summed_dynamic", "counts_accumulated", "colour", "light_background")
+NAMED_FLAGS = (
+    "view_unnamed", "detector_angle", "window_unnamed", "counts_doubtful", "counts_accumulated",
+    "whole_body", "summed_dynamic", "colour", "light_background",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

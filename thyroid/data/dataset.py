@@ -47,9 +47,13 @@ FLAGS = {
     "saturated": "many pixels share the highest value",
     "whole_body": "cut from the centre of a whole-body image",
     "summed_dynamic": "sum of the frames of a dynamic acquisition",
+    "view_unnamed": "nothing names its view, which was taken for anterior",
+    "detector_angle": "called anterior, but its detector stood at the patient's side",
+    "window_unnamed": "radionuclide or energy window is not named, so perhaps not the photopeak",
+    "counts_doubtful": "its values look rescaled or smoothed, so they are perhaps no counts",
     "counts_accumulated": "the header's CountsAccumulated is not the sum of the pixels",
     "colour": "a coloured picture, reduced to its brightness",
-    "light_background": "the picture's border is light: perhaps inverted grey",
+    "light_background": "its border is light: perhaps inverted grey, or a flood source",
 }
 
 
