@@ -29,7 +29,7 @@ LEAST_VALUES = 5
 LEAST_PAIRS = 500
 LIGHT = 0.7  # share from which the border is told
 LEAST_NOISE = 0.7
-"""Of the variance of photon counts. Scintigrams from cameras have 0.98 to 1.07."""
+"""Least share of the variance of photon counts; scintigrams from cameras have 0.98 to 1.07."""
 BRIGHT = 0.8
 """Share of the highest value that the border of an inverted image, or of a flood, has."""
 NO_COUNTS = "; export it as PNG to import it as a picture"
