@@ -30,14 +30,14 @@ ANTERIOR = (
 POSTERIOR = (
     "Posterior", "THYROID_POST", "P.A.", "Postero-anterior", "Face postérieure", "dorsal",
     "von hinten", "Hinteransicht", "Rückansicht", "posteriore", "costas", "后位", "後位", "后前位",
-    "POST VIEW", "Static POST",
+    "POST VIEW", "Static POST", "Rückseite", "Derrière",
 )  # fmt: skip
 OTHER = (
     "L ANT OBL", "Ant Obl Left", "LEFT ANT LAT", "OAD", "OAG", "OAI", "OAE", "OPS", "LAO", "RPO",
     "Oblicua anterior izq", "R LAT", "LLAT", "Profil gauche", "Latérale droite", "seitlich links",
     "schräg links vorne", "LVO", "obliqua anteriore destra", "perfil", "Oblíqua anterior esquerda",
     "左前斜位", "右侧位", "LT ANT", "ANT R", "Antérieure gauche", "LAO45", "ThyroidRAO", "L45 ANT",
-    "LtAntObl", "ANTOBL", "vertex", "Schrägaufnahme", "anterolateral", "ANT 45°", "右前斜30度",
+    "LtAntObl", "ANTOBL", "vertex", "Schrägaufnahme", "anterolateral", "ANT 45°", "L.A.O.", "Seitl. links", "Left side view", "右前斜30度",
 )  # fmt: skip
 SEVERAL = ("ANT/POST", "ANT POSTERIOR", "A/P", "ANT, LAO, RAO", "前、后位")
 NONE = (
@@ -271,6 +271,10 @@ def test_a_frame_whose_vectors_are_those_of_all_frames_is_refused(name: str) -> 
         {"SeriesDescription": "Uniformité"},
         {"SeriesDescription": "4-quadrant bar phantom"},
         {"SeriesDescription": "均匀性"},
+        {"SeriesDescription": "BAR_QUADRANT"},
+        {"SeriesDescription": "Uniformität intrinsisch"},
+        {"SeriesDescription": "Background"},
+        {"SeriesDescription": "Residual dose"},
         {"ImageID": "Resolution phantom"},
         {"PatientID": "FLOOD_2024"},
         {"PatientName": "Phantom^Jaszczak"},

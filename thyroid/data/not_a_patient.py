@@ -19,9 +19,9 @@ WORDS = re.compile(
     r"|flachenquelle|source ponctuelle|fuente puntual|sorgente|blank scan|dose calibration"
     r"|phantoms?|fantom[aeo]?s?|phantome[sn]?|jaszczak|nema|ples|maniqui|dummy"
     # what is measured
-    r"|floods?|flood ?field|flat ?field|uniformit(?:y|e|a)(?! correct)|uniformidade?"
-    r"|inhomogenitat|homogenitat|homogenitatsprufung|field uniformity"
-    r"|bar (?:phantom|pattern|test)|bars pattern|quadrant(?:en)? ?bars?|four quadrant|4 quadrant"
+    r"|floods?|flood ?field|flat ?field|uniformit(?:y|e|at?)(?! correct)|uniformidade?"
+    r"|homogeneite|omogeneita|homogeneidade?|inhomogenitat|homogenitat|homogenitatsprufung|field uniformity"
+    r"|bars? (?:phantom|pattern|test|quadrants?)|quadrant(?:en)? ?bars?|(?:four|4) quadrants?"
     r"|bleistreifen|streifenphantom|mire(?: de barres)?|barras|barre di piombo"
     r"|(?:spatial|intrinsic|extrinsic|system) (?:resolution|uniformity|linearity)"
     r"|resolution (?:phantom|test|check)|linearity|linearite|linearitat|linealidad|linearita"
@@ -33,7 +33,9 @@ WORDS = re.compile(
     r"|controle de qualidade|control de calidad|controllo (?:di )?qualita|qualitatskontrolle"
     r"|konstanzprufung|konstanz|room background|background count|untergrund|bruit de fond"
     r"|fondo ambiente|contamination|kontamination"
-    r")\b"
+    r"|residual (?:dose|activity|syringe)|restaktivitat|activite residuelle|injection site"
+    r"|injektionsstelle|capsules? (?:count|standard)s?|check source|test (?:pattern|object)"
+    r")\b|(?:^|\| ?)(?:background|bkg|blank|dose)(?: ?\||$)"
     "|注射器|针筒|均匀性|均勻性|泛源|铅栅|质控|質控|质量控制|體模|体模|模体|分辨率测试|透射|点源|线源|本底"
 )
 IMAGE_TYPES = ("TRANSMISSION", "FLOOD", "UNIFORM", "LINEARITY", "CALIB", "PHANTOM", "BAR", "QC")

@@ -25,7 +25,7 @@ ANTERIOR_STEM = re.compile("anteri(or|eur|ur).*")
 FACE = _words("face faccia enface frente front frontal frontale")
 """Anterior where no other view is named: a "face postérieure" is posterior."""
 POSTERIOR = _words(
-    "pa dorsal dorsale dorso hinten hinteransicht rueckansicht ruckansicht rucken ruecken back "
+    "pa dorsal dorsale dorso hinten hinteransicht rueckansicht ruckansicht ruckseite rucken ruecken derriere back "
     "espalda costas postero posteroanterior posteroanteriore posteroanterieur"
 )
 POSTERIOR_STEM = re.compile("posteri(or|eur).*")
@@ -39,7 +39,7 @@ OBLIQUE = re.compile(
     # joins the words beside it to one view
     "obl.*|.+(obl|obli|oblique|obliqua|oblicua)|lats?|lat[lr]t?|[lr]t?lat|lat(izq|der)|[lr]?lateral.*"
     "|latero.*|(antero?|postero)(lat|obl).*|(l|r|lt|rt|left|right)(ant|post|lat)(erior|eral)?"
-    "|ant[lr]t?|post[lr]t?|profile?|profilo|perfil|seitlich.*|seiten.*|schra?eg.*|schrag.*"
+    "|ant[lr]t?|post[lr]t?|profile?|profilo|perfil|seitl.*|seiten.*|schra?eg.*|schrag.*"
 )
 SIDES = _words(
     "l r lt rt lft rgt left right gauche droit droite g d links rechts li re linke rechte linker "
@@ -69,6 +69,7 @@ TURNED = re.compile(r"\b(?:l|r|lt|rt)\s?(?:30|40|45|60|90)\b(?!\s?(?:min|s|kc|mb
 ALONG = (0, 180, 360)
 """Degrees at which a view may be anterior, as cameras count from different places."""
 
+INITIALS = re.compile(r"\b([a-z])\.\s?([a-z])\.\s?([a-z])\b\.?")
 BOTH = re.compile(r"\ba\s*[/&+]\s*p\b")
 ANTEROPOSTERIOR = re.compile(r"\bantero?[\s-]*posteri\w*|\ba[.-]\s?p\b")
 POSTEROANTERIOR = re.compile(r"\bpostero?[\s-]*anteri\w*|\bp[.-]\s?a\b")
@@ -103,6 +104,7 @@ def views_in(text: str) -> frozenset[View]:
         for pattern, view in CHINESE:
             plain, found = re.subn(pattern, " ", plain)
             named |= {view} if found else set()
+    plain = INITIALS.sub(r"\1\2\3 ", plain)
     plain = BOTH.sub(" ant / posterior ", plain)
     plain = POSTEROANTERIOR.sub(" pa ", plain)
     plain = ANTEROPOSTERIOR.sub(" ap ", plain)
@@ -121,9 +123,9 @@ def _views_of(words: list[str], *, last: bool) -> set[View]:
     on_a_side = any(
         words[at] in SIDES and not OF_A_SIDE & set(words[at + 1 : at + 2]) for at in beside
     )
-    if on_a_side or any(map(OBLIQUE.fullmatch, words)):
+    if {"side", "view"} <= set(words) or on_a_side or any(map(OBLIQUE.fullmatch, words)):
         return {"other"}
-    named = set(filter(None, kinds))
+    named: set[View] = {kind for kind in kinds if kind}
     return named or ({"anterior"} if FACE & set(words) else set())
 
 
