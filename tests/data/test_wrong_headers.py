@@ -37,7 +37,8 @@ OTHER = (
     "Oblicua anterior izq", "R LAT", "LLAT", "Profil gauche", "Latérale droite", "seitlich links",
     "schräg links vorne", "LVO", "obliqua anteriore destra", "perfil", "Oblíqua anterior esquerda",
     "左前斜位", "右侧位", "LT ANT", "ANT R", "Antérieure gauche", "LAO45", "ThyroidRAO", "L45 ANT",
-    "LtAntObl", "ANTOBL", "vertex", "Schrägaufnahme", "anterolateral", "ANT 45°", "L.A.O.", "Seitl. links", "Left side view", "右前斜30度",
+    "LtAntObl", "ANTOBL", "vertex", "Schrägaufnahme", "anterolateral", "ANT 45°", "L.A.O.",
+    "Seitl. links", "Left side view", "右前斜30度",
 )  # fmt: skip
 SEVERAL = ("ANT/POST", "ANT POSTERIOR", "A/P", "ANT, LAO, RAO", "前、后位")
 NONE = (

@@ -20,7 +20,8 @@ WORDS = re.compile(
     r"|phantoms?|fantom[aeo]?s?|phantome[sn]?|jaszczak|nema|ples|maniqui|dummy"
     # what is measured
     r"|floods?|flood ?field|flat ?field|uniformit(?:y|e|at?)(?! correct)|uniformidade?"
-    r"|homogeneite|omogeneita|homogeneidade?|inhomogenitat|homogenitat|homogenitatsprufung|field uniformity"
+    r"|homogeneite|omogeneita|homogeneidade?|inhomogenitat|homogenitat|homogenitatsprufung"
+    r"|field uniformity"
     r"|bars? (?:phantom|pattern|test|quadrants?)|quadrant(?:en)? ?bars?|(?:four|4) quadrants?"
     r"|bleistreifen|streifenphantom|mire(?: de barres)?|barras|barre di piombo"
     r"|(?:spatial|intrinsic|extrinsic|system) (?:resolution|uniformity|linearity)"
