@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from pydicom import Dataset as Header
 
-from thyroid.data.header_values import integer, items, values
+from thyroid.data.header_values import get, integer, items, values
 from thyroid.data.scintigram import UnusableFile, border
 
 Pixels = npt.NDArray[np.integer]
@@ -53,7 +53,7 @@ def counts_of(header: Header, stored: Pixels) -> Counts:
     ------
     UnusableFile : they are no counts, by what the header says.
     """
-    accumulated = integer(header.get("CountsAccumulated"))
+    accumulated = integer(get(header, "CountsAccumulated"))
     if _inverted(header):
         return _upright(header, stored, accumulated)
     readings = list(_readings(header, stored))
@@ -81,7 +81,7 @@ def require_counts(header: Header, counts: Pixels, *, verified: bool) -> Iterato
     UnusableFile : they are no counts.
     """
     peak, bright = int(counts.max()), np.median(border(counts))
-    derived = {"DERIVED", "SECONDARY"} & {str(v).upper() for v in values(header.get("ImageType"))}
+    derived = {"DERIVED", "SECONDARY"} & {str(v).upper() for v in values(get(header, "ImageType"))}
     scaled = _leaves_out_values(counts)
     if not verified:
         if scaled or peak in FULL_SCALES or (derived and peak in SMALL_SCALES):
@@ -98,8 +98,8 @@ def require_counts(header: Header, counts: Pixels, *, verified: bool) -> Iterato
 
 def _inverted(header: Header) -> bool:
     return (
-        header.get("PhotometricInterpretation") == "MONOCHROME1"
-        or header.get("PresentationLUTShape") == "INVERSE"
+        get(header, "PhotometricInterpretation") == "MONOCHROME1"
+        or get(header, "PresentationLUTShape") == "INVERSE"
     )
 
 
@@ -131,7 +131,7 @@ def _readings(header: Header, stored: Pixels) -> Iterator[Pixels]:
         raise UnusableFile("it has several scales of counts and not which is meant" + NO_COUNTS)
     rescale = _line(header, "RescaleSlope", "RescaleIntercept")
     lines = [*to_counts, rescale, (1.0, 0.0)]
-    accumulated = integer(header.get("CountsAccumulated"))
+    accumulated = integer(get(header, "CountsAccumulated"))
     if mappings and not to_counts and not _is_sum(stored, accumulated):
         raise UnusableFile("its values are on a scale of another unit than counts" + NO_COUNTS)
     for slope, intercept in dict.fromkeys(lines):
@@ -161,14 +161,16 @@ def _on_line(stored: Pixels, slope: float, intercept: float) -> npt.NDArray[np.i
 
 def _line(header: Header, slope: str, intercept: str) -> tuple[float, float]:
     return tuple(  # type: ignore[return-value]  # of two
-        float(default if header.get(name) in (None, "") else header[name].value)
+        float(default if get(header, name) in (None, "") else header[name].value)
         for name, default in ((slope, 1), (intercept, 0))
     )
 
 
 def _of_counts(mapping: Header) -> bool:
     units = items(mapping, "MeasurementUnitsCodeSequence")
-    said = " ".join(str(u.get("CodeValue", "")) + str(u.get("CodeMeaning", "")) for u in units)
+    said = " ".join(
+        str(get(u, "CodeValue") or "") + str(get(u, "CodeMeaning") or "") for u in units
+    )
     said = said.casefold()
     return ("count" in said or "cnt" in said) and not any(
         rate in said for rate in ("/", "per", "rate", "cps")

@@ -23,6 +23,7 @@ import numpy.typing as npt
 import pydicom
 from pydicom import Dataset as Header
 from pydicom.encaps import generate_frames
+from pydicom.tag import BaseTag
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -34,7 +35,7 @@ from thyroid.data.codestream import require_size
 from thyroid.data.count_values import counts_of, require_counts
 from thyroid.data.energy_windows import photopeak_frames
 from thyroid.data.frame_views import anterior_frames
-from thyroid.data.header_values import integer, values
+from thyroid.data.header_values import get, integer, tag_of, values
 from thyroid.data.not_a_patient import shows_no_patient
 from thyroid.data.scintigram import SIMULATOR, Scintigram, UnusableFile
 
@@ -56,6 +57,7 @@ ELEMENTS = (
     "AngularViewVector", "SliceVector", "RRIntervalVector", "TimeSlotVector", "ImageID",
     "ViewCodeSequence", "LossyImageCompression", "PixelData", "SoftwareVersions",
 )  # fmt: skip
+TAGS: list[BaseTag | int | str | tuple[int, int]] = [tag_of(name) for name in ELEMENTS]
 # cameras write 1024 x 256 pixels at most, or a few hundred frames of 128 x 128; to read the largest
 # 16-bit file takes 100 MB in addition to the file, or 320 MB if its pixels are rescaled
 MOST_PIXELS = 2**22  # in a frame: 2048 x 2048
@@ -83,8 +85,8 @@ def read_dicom(content: bytes) -> Scintigram:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            header = pydicom.dcmread(io.BytesIO(content), force=True, specific_tags=list(ELEMENTS))
-            if len(content) - len(header.get("PixelData") or b"") > MOST_BYTES_BESIDES:
+            header = pydicom.dcmread(io.BytesIO(content), force=True, specific_tags=TAGS)
+            if len(content) - len(get(header, "PixelData") or b"") > MOST_BYTES_BESIDES:
                 raise UnusableFile(
                     f"it has more than {MOST_BYTES_BESIDES:,} bytes beside its pixels"
                 )
@@ -111,9 +113,9 @@ def _planar_counts(header: Header) -> Scintigram:
         kind="counts",
         pixel_mm=_pixel_mm(header),
         flags=(*flags, *read.flags, *of_counts),
-        patient=str(header.get("PatientID") or "").strip(),
-        study=str(header.get("StudyInstanceUID") or "").strip(),
-        institution=str(header.get("InstitutionName") or header.get("StationName") or "").strip(),
+        patient=str(get(header, "PatientID") or "").strip(),
+        study=str(get(header, "StudyInstanceUID") or "").strip(),
+        institution=str(get(header, "InstitutionName") or get(header, "StationName") or "").strip(),
     )
 
 
@@ -126,7 +128,7 @@ def _chosen(header: Header, count: int, acquisition: str) -> tuple[list[int], li
             "several of its frames could be the anterior view; export the one to use"
         )
     flags = {
-        "simulated": str(header.get("SoftwareVersions") or "").startswith(SIMULATOR),
+        "simulated": str(get(header, "SoftwareVersions") or "").startswith(SIMULATOR),
         "whole_body": acquisition == "WHOLE BODY",
         "summed_dynamic": len(frames) > 1,
     }
@@ -135,15 +137,15 @@ def _chosen(header: Header, count: int, acquisition: str) -> tuple[list[int], li
 
 def _acquisition(header: Header) -> str:
     """Return STATIC, WHOLE BODY or DYNAMIC; refuse everything else."""
-    if header.get("Modality") != "NM":
+    if get(header, "Modality") != "NM":
         raise UnusableFile("its Modality is not NM (nuclear medicine)")
     if "PixelData" not in header:
         raise UnusableFile("it has no pixels")
-    image_type = {str(value).upper() for value in values(header.get("ImageType"))}
+    image_type = {str(value).upper() for value in values(get(header, "ImageType"))}
     for word in ("TOMO", "GATED"):
         if any(word in value for value in image_type):
             raise UnusableFile(f"it is a {word} acquisition, no planar scintigram")
-    if any(name in header for name in NOT_PLANAR_VECTORS):
+    if any(tag_of(name) in header for name in NOT_PLANAR_VECTORS):
         raise UnusableFile("its frames are angles, slices or gated phases, no planar scintigram")
     for kind in ("WHOLE BODY", "DYNAMIC"):
         if kind in image_type:
@@ -158,18 +160,34 @@ def _decode(header: Header) -> npt.NDArray[np.integer]:
         raise UnusableFile(
             "it is a colour screenshot, no counts; export it as PNG to import it as a picture"
         )
-    if header.get("LossyImageCompression") == "01":
+    if get(header, "LossyImageCompression") == "01":
         raise UnusableFile("it was compressed with loss, so its pixels are no counts any more")
-    if header.get("PixelIntensityRelationship") in ("LOG", "SQRT", "DISP"):
+    if get(header, "PixelIntensityRelationship") in ("LOG", "SQRT", "DISP"):
         raise UnusableFile("its values go through a curve, so they are no counts")
     _require_sizes(header)
-    frames: npt.NDArray[Any] = header.pixel_array.reshape(-1, header.Rows, header.Columns)
-    return frames
+    plain = _plain_pixels(header)
+    frames: npt.NDArray[Any] = header.pixel_array if plain is None else plain
+    return frames.reshape(-1, header.Rows, header.Columns)
+
+
+def _plain_pixels(header: Header) -> npt.NDArray[Any] | None:
+    """Return the pixels of the most common files, flat, in a tenth of the time; None of others."""
+    bits, count = header.BitsAllocated, integer(get(header, "NumberOfFrames")) or 1
+    if (
+        header.file_meta.TransferSyntaxUID not in (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
+        or bits not in (8, 16, 32)
+        or (header.BitsStored, header.HighBit) != (bits, bits - 1)
+        or header.PixelRepresentation not in (0, 1)
+        or len(header.PixelData) != count * header.Rows * header.Columns * bits // 8
+    ):
+        return None
+    kind = "i" if header.PixelRepresentation else "u"
+    return np.frombuffer(header.PixelData, dtype=f"<{kind}{bits // 8}")
 
 
 def _require_sizes(header: Header) -> None:
     """Refuse pixels that would take too much memory, before decoding anything."""
-    count = integer(header.get("NumberOfFrames")) or 1
+    count = integer(get(header, "NumberOfFrames")) or 1
     frame = header.Rows * header.Columns
     if frame > MOST_PIXELS or frame * count > MOST_PIXELS_IN_ALL:
         raise UnusableFile(
@@ -193,7 +211,7 @@ def _require_sizes(header: Header) -> None:
 
 
 def _pixel_mm(header: Header) -> tuple[float, float]:
-    spacing = [float(value) for value in values(header.get("PixelSpacing"))]
+    spacing = [float(value) for value in values(get(header, "PixelSpacing"))]
     if len(spacing) != 2 or not all(0.1 <= value <= 20 for value in spacing):
         raise UnusableFile(
             "it has no PixelSpacing between 0.1 and 20 mm; correct the header, "

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from pydicom import Dataset as Header
 
-from thyroid.data.header_values import items, vector
+from thyroid.data.header_values import get, items, vector
 from thyroid.data.scintigram import UnusableFile
 
 PHOTOPEAKS_KEV = {"Tc-99m": 140.5, "I-123": 159.0, "I-131": 364.5}
@@ -101,12 +101,12 @@ def _nothing_says_which() -> UnusableFile:
 
 def _at_peak(window: Header, peaks: Iterable[float]) -> bool | None:
     """Return whether a window holds one of the peaks, keV; None if it does not say."""
-    if SCATTER.search(str(window.get("EnergyWindowName") or "").casefold()):
+    if SCATTER.search(str(get(window, "EnergyWindowName") or "").casefold()):
         return False
     limits = [
         (float(each.EnergyWindowLowerLimit), float(each.EnergyWindowUpperLimit))
         for each in items(window, "EnergyWindowRangeSequence")
-        if each.get("EnergyWindowLowerLimit") and each.get("EnergyWindowUpperLimit")
+        if get(each, "EnergyWindowLowerLimit") and get(each, "EnergyWindowUpperLimit")
     ]
     limits = [(low, high) for low, high in limits if low < high <= MOST_KEV]
     held = [
@@ -126,19 +126,19 @@ def _isotopes(header: Header, windows: Sequence[Header]) -> set[str]:
     found = {isotope for each in given for isotope in _of_pharmaceutical(each)}
     if found:
         return found
-    texts = [window.get("EnergyWindowName") for window in windows]
-    texts += [header.get(name) for name in ("SeriesDescription", "ProtocolName", "ImageID")]
+    texts = [get(window, "EnergyWindowName") for window in windows]
+    texts += [get(header, name) for name in ("SeriesDescription", "ProtocolName", "ImageID")]
     return {isotope for text in texts if text for isotope in isotopes_in(str(text))}
 
 
 def _of_pharmaceutical(item: Header) -> Iterator[str]:
     for name in ("RadionuclideCodeSequence", "RadiopharmaceuticalCodeSequence"):
         for code in items(item, name):
-            known = ISOTOPE_CODES.get(str(code.get("CodeValue", "")))
+            known = ISOTOPE_CODES.get(str(get(code, "CodeValue") or ""))
             if known:
                 yield known
-            yield from isotopes_in(str(code.get("CodeMeaning") or ""))
-    yield from isotopes_in(str(item.get("Radiopharmaceutical") or ""))
+            yield from isotopes_in(str(get(code, "CodeMeaning") or ""))
+    yield from isotopes_in(str(get(item, "Radiopharmaceutical") or ""))
 
 
 def isotopes_in(text: str) -> set[str]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from pydicom import Dataset as Header
 
-from thyroid.data.header_values import items, values, vector
+from thyroid.data.header_values import get, items, values, vector
 from thyroid.data.scintigram import UnusableFile
 from thyroid.data.view_words import View, views_in
 
@@ -108,7 +108,7 @@ def _said(header: Header, *, one_view: bool) -> frozenset[View]:
 def _in_texts(header: Header, names: Iterable[str]) -> frozenset[View]:
     allowed = EVERY
     for name in names:
-        text = header.get(name)
+        text = get(header, name)
         allowed &= (views_in(str(text)) if text else EVERY) or EVERY
     return allowed
 
@@ -125,9 +125,9 @@ def _coded(item: Header) -> frozenset[View]:
 
 
 def _of_code(code: Header) -> frozenset[View]:
-    value = str(code.get("CodeValue", ""))
+    value = str(get(code, "CodeValue") or "")
     known = VIEW_CODES.get(value, "other" if value in OTHER_CODES else None)
-    in_words = views_in(str(code.get("CodeMeaning") or "")) or EVERY
+    in_words = views_in(str(get(code, "CodeMeaning") or "")) or EVERY
     return in_words if known is None else in_words & {known}
 
 
@@ -136,7 +136,7 @@ def _oriented(header: Header) -> frozenset[View]:
 
     An anterior view has the patient's left at the right, and the feet below: L, F.
     """
-    sides = [str(value).upper() for value in values(header.get("PatientOrientation"))]
+    sides = [str(value).upper() for value in values(get(header, "PatientOrientation"))]
     if len(sides) != 2 or not all(sides):
         return EVERY
     right, below = sides
@@ -151,6 +151,6 @@ def _askew(detectors: Sequence[Header], number: int) -> bool:
     """Return whether the detector looked at the patient from the side."""
     if not 1 <= number <= len(detectors):
         return False
-    angle = values(detectors[number - 1].get("StartAngle"))
+    angle = values(get(detectors[number - 1], "StartAngle"))
     beyond = float(angle[0]) % 180 if angle else 0.0
     return min(beyond, 180 - beyond) > TOLERANCE

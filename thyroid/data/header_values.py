@@ -1,12 +1,27 @@
 """Values of a DICOM header, which pydicom gives as lists, plain values or None."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
 import pydicom
 from pydicom import Dataset as Header
+from pydicom.datadict import tag_for_keyword
+from pydicom.tag import BaseTag
 
 from thyroid.data.scintigram import UnusableFile
+
+
+@functools.cache
+def tag_of(name: str) -> BaseTag:
+    """Return the tag of an element."""
+    return BaseTag(tag_for_keyword(name) or 0)
+
+
+def get(header: Header, name: str) -> Any:
+    """Return an element's value, None if there is none: as Dataset.get, in a fifth of the time."""
+    tag = tag_of(name)
+    return header[tag].value if tag in header else None
 
 
 def values(value: Any) -> Sequence[Any]:
@@ -23,7 +38,7 @@ def integer(value: Any) -> int | None:
 
 def items(header: Header, name: str) -> Sequence[Header]:
     """Return the items of a sequence; none if there is no such sequence."""
-    sequence = header.get(name)
+    sequence = get(header, name)
     return sequence if isinstance(sequence, Sequence) else []
 
 
@@ -35,7 +50,7 @@ def vector(header: Header, name: str, count: int) -> list[int] | None:
     UnusableFile : the vector is of another number of frames and its numbers differ, as where a
         frame was taken out of a file and the vectors were left as they were.
     """
-    numbers = [int(value) for value in values(header.get(name))]
+    numbers = [int(value) for value in values(get(header, name))]
     if len(numbers) == count:
         return numbers
     if len(set(numbers)) > 1:

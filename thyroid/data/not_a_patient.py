@@ -5,7 +5,7 @@ import unicodedata
 
 from pydicom import Dataset as Header
 
-from thyroid.data.header_values import items, values
+from thyroid.data.header_values import get, items, values
 
 TEXTS = (
     "SeriesDescription", "StudyDescription", "ProtocolName", "ImageID", "ImageComments",
@@ -44,10 +44,10 @@ IMAGE_TYPES = ("TRANSMISSION", "FLOOD", "UNIFORM", "LINEARITY", "CALIB", "PHANTO
 
 def shows_no_patient(header: Header) -> str | None:
     """Return the reason why a file shows no patient, or None."""
-    kinds = [str(value).upper() for value in values(header.get("ImageType"))]
+    kinds = [str(value).upper() for value in values(get(header, "ImageType"))]
     if any(kind.startswith(name) for kind in kinds for name in IMAGE_TYPES):
         return "its ImageType is that of a transmission or quality-control image"
-    texts = [str(header.get(name) or "") for name in TEXTS]
+    texts = [str(text) for name in TEXTS if (text := get(header, name))]
     if WORDS.search(_plain(" | ".join(texts))):
         return "its header names a source, a phantom or a quality control, and no patient's image"
     detectors = items(header, "DetectorInformationSequence")
@@ -57,7 +57,7 @@ def shows_no_patient(header: Header) -> str | None:
 
 
 def _without_collimator(detector: Header) -> bool:
-    names = (detector.get("CollimatorType"), detector.get("CollimatorGridName"))
+    names = (get(detector, "CollimatorType"), get(detector, "CollimatorGridName"))
     return any(str(name or "").strip().upper() in ("NONE", "INTRINSIC") for name in names)
 
 

@@ -25,8 +25,9 @@ ANTERIOR_STEM = re.compile("anteri(or|eur|ur).*")
 FACE = _words("face faccia enface frente front frontal frontale")
 """Anterior where no other view is named: a "face postérieure" is posterior."""
 POSTERIOR = _words(
-    "pa dorsal dorsale dorso hinten hinteransicht rueckansicht ruckansicht ruckseite rueckseite rucken "
-    "ruecken derriere back espalda costas postero posteroanterior posteroanteriore posteroanterieur"
+    "pa dorsal dorsale dorso hinten hinteransicht rueckansicht ruckansicht ruckseite rueckseite "
+    "rucken ruecken derriere back espalda costas postero posteroanterior posteroanteriore "
+    "posteroanterieur"
 )
 POSTERIOR_STEM = re.compile("posteri(or|eur).*")
 OTHER = re.compile(
