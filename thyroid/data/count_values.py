@@ -97,10 +97,8 @@ def require_counts(header: Header, counts: Pixels, *, verified: bool) -> Iterato
 
 
 def _inverted(header: Header) -> bool:
-    return (
-        get(header, "PhotometricInterpretation") == "MONOCHROME1"
-        or get(header, "PresentationLUTShape") == "INVERSE"
-    )
+    display = (get(header, "PhotometricInterpretation"), get(header, "PresentationLUTShape"))
+    return bool({"MONOCHROME1", "INVERSE"} & set(map(str, display)))
 
 
 def _upright(header: Header, stored: Pixels, accumulated: int | None) -> Counts:
