@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from reports.page import plain_name, write_page
-from reports.scintigrams import contact_sheet
+from reports.scintigrams import contact_sheet, flagged_sheet
 from reports.sections.data import dataset_info
+from thyroid.data.data_checks import NAMED_FLAGS
 from thyroid.data.dataset import Dataset
 
 
@@ -38,7 +39,7 @@ def inspection_lines(dataset: Dataset) -> list[str]:
 
 
 def write_inspection(dataset: Dataset, out: str | Path, lang: str = "en") -> Path:
-    """Write the page, with a contact sheet per class and cross, and its numbers as JSON beside it.
+    """Write the page, with sheets of each class, cross and flag, and its numbers as JSON beside it.
 
     Raises
     ------
@@ -47,4 +48,5 @@ def write_inspection(dataset: Dataset, out: str | Path, lang: str = "en") -> Pat
     """
     info = {"format_version": 1, "data": dataset_info(dataset)}
     sheet = contact_sheet(dataset, per_group=6)
-    return write_page("inspection.html", info, Path(out), lang, sheet=sheet)
+    flagged = flagged_sheet(dataset, NAMED_FLAGS, per_group=6)
+    return write_page("inspection.html", info, Path(out), lang, sheet=sheet, flagged=flagged)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from thyroid.data.dataset import Dataset
+from thyroid.data.dataset import FLAGS, Dataset
 
 PIXEL_BUDGET = 1_500_000
 """Pixels on one page: about as many bytes."""
@@ -112,6 +112,25 @@ def contact_sheet(
             images=[
                 data_uri(inverted_grey(summed(dataset.counts[i], shown)))
                 for i in _spread(rows, count)
+            ],
+        )
+        for name, rows in groups.items()
+        if len(rows)
+    ]
+
+
+def flagged_sheet(dataset: Dataset, flags: Sequence[str], *, per_group: int) -> list[SheetGroup]:
+    """A few images for each of these flags of the import that some image has, with its meaning."""
+    of_image = dataset.images["flags"].str.split(";")
+    groups = {name: np.flatnonzero(of_image.map(lambda own, n=name: n in own)) for name in flags}
+    return [
+        SheetGroup(
+            name=f"{name}: {FLAGS[name]}",
+            cross=False,
+            total=len(rows),
+            images=[
+                data_uri(inverted_grey(np.asarray(dataset.counts[row])))
+                for row in _spread(rows, per_group)
             ],
         )
         for name, rows in groups.items()

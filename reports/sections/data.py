@@ -11,12 +11,18 @@ import pandas as pd
 
 from reports.run import Run
 from reports.scintigrams import SheetGroup, contact_sheet
-from thyroid.data.data_checks import check, look_alikes
+from thyroid.data.data_checks import check, like_others, look_alikes
 from thyroid.data.dataset import Dataset
 
 PARTS = ("train", "validation", "development", "test")
 LEARNED_FROM = ("train", "development")
 """Parts whose images networks learn from; those of `development` are in folds."""
+
+UNVERIFIED = (
+    "view_unnamed", "detector_angle", "window_unnamed", "counts_doubtful", "counts_accumulated",
+    "light_background",
+)  # fmt: skip
+"""Flags of images that may not be what they are taken for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +100,11 @@ class Data:
     """Images by where they come from: import | phantom."""
     simulated_images: int = 0
     unnamed_patients: int = 0
-    """Images whose patients nothing names."""
+    """Images whose patients nothing names, those of a named study included."""
+    patients_alike: int = 0
+    """Patients who are called as another, or one of the test set, up to leading zeros or .0."""
+    unverified_images: int = 0
+    """Images that may be no anterior view in the photopeak, or no counts."""
     quality: list[QualityFlag] = field(default_factory=list)
     total_counts: dict[str, float] | None = None
     """minimum, median, maximum of the photon counts; None of display-scaled pictures."""
@@ -117,6 +127,7 @@ def data_info(run: Run) -> Data:
         )
     return replace(
         info,
+        patients_alike=info.patients_alike + _alike_in(run),
         test_set=_test_set(run.config.get("test_set"), recorded.get("patients_key")),
         state=run.dataset_state,
         look_alikes=_look_alikes(run),
@@ -146,6 +157,13 @@ def _look_alikes(run: Run) -> int | None:
         )
         for held_out in range(run.folds)
     )
+
+
+def _alike_in(run: Run) -> int:
+    """Count the patients of a separate test set who are called nearly as training patients are."""
+    if run.dataset is None or run.test_set is None:
+        return 0
+    return len(set(run.test_set.patients[like_others(run.test_set, run.dataset)]))
 
 
 def _folds(dataset: Dataset, fold_of: Mapping[str, int]) -> list[CountedFold]:
@@ -224,7 +242,9 @@ def dataset_info(dataset: Dataset, parts: Mapping[str, str] | None = None) -> Da
         centres=rows(images["centre"], sorted(named.unique())),
         sources={str(k): int(v) for k, v in images["source"].value_counts().sort_index().items()},
         simulated_images=_flagged(images, "simulated"),
-        unnamed_patients=_flagged(images, "patient_unnamed"),
+        unnamed_patients=_flagged(images, "patient_unnamed", "patient_by_study"),
+        patients_alike=len(set(dataset.patients[like_others(dataset)])),
+        unverified_images=_flagged(images, *UNVERIFIED),
         quality=[
             QualityFlag(
                 kind=flag.kind,
@@ -246,9 +266,9 @@ def training_sheet(run: Run, size: int | None = None) -> list[SheetGroup]:
     return contact_sheet(run.dataset, part.isin(LEARNED_FROM).to_numpy(), per_group=3, size=size)
 
 
-def _flagged(images: pd.DataFrame, flag: str) -> int:
-    """Count the images with a flag of the import."""
-    return int(images["flags"].str.split(";").map(lambda flags: flag in flags).sum())
+def _flagged(images: pd.DataFrame, *any_of: str) -> int:
+    """Count the images with one of these flags of the import."""
+    return int(images["flags"].str.split(";").map(lambda flags: bool({*any_of} & {*flags})).sum())
 
 
 def centre_relation(data: Data) -> str:

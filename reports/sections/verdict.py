@@ -148,11 +148,13 @@ def verdict_info(
         "same_centres": common["split"] == "same",
         "simulated": bool(data.simulated_images) or "phantom" in data.sources,
         "unnamed_patients": bool(data.unnamed_patients),
+        "patients_alike": bool(data.patients_alike),
         "look_alikes": bool(data.look_alikes),
         "not_compared": data.look_alikes is None,
         "perhaps_same_patients": test_set is not None and not test_set.others,
         "confounded_centre": "confounded_centre" in flagged,
         "legend": "legend" in flagged,
+        "unverified_images": bool(data.unverified_images),
         "weights": bool(config.get("recipe", {}).get("network", {}).get("weights")),
         "display": data.kind == "display",
     }

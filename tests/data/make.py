@@ -8,7 +8,8 @@ import pandas as pd
 from PIL import Image
 
 from thyroid.data.dataset import Dataset, DatasetInfo, write_dataset
-from thyroid.data.importer import ImportSummary, import_folder
+from thyroid.data.import_summary import ImportSummary
+from thyroid.data.importer import import_folder
 from thyroid.data.scintigram import image_id
 
 RNG = np.random.default_rng(11)

@@ -52,6 +52,47 @@ def test_sixteen_bits_keep_their_values(kind):
     np.testing.assert_array_equal(read_picture(_bytes(Image.fromarray(deep), kind)).matrix, deep)
 
 
+def _tiff(pixels: np.ndarray, order: str, photometric: int) -> bytes:
+    """A TIFF file of one strip, (rows, columns)."""
+    rows, columns = pixels.shape
+    data = pixels.astype(pixels.dtype.newbyteorder(order)).tobytes()
+    fields = {
+        256: columns, 257: rows, 258: 8 * pixels.dtype.itemsize, 259: 1, 262: photometric,
+        273: 8 + 2 + 12 * 9 + 4, 277: 1, 278: rows, 279: len(data),
+    }  # fmt: skip
+    start = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HLH", 42, 8, len(fields))
+    entries = b"".join(struct.pack(f"{order}HHLL", tag, 4, 1, n) for tag, n in fields.items())
+    short = struct.pack(f"{order}HHLHH", 262, 3, 1, photometric, 0)
+    bits = struct.pack(f"{order}HHLHH", 258, 3, 1, fields[258], 0)
+    entries = entries[:24] + bits + entries[36:48] + short + entries[60:]
+    return start + entries + struct.pack(f"{order}L", 0) + data
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_tiff_of_either_byte_order_of_which_zero_is_black_or_white(order, kind):
+    pixels = GREY.astype(kind) * (1 if kind is np.uint8 else 201)
+    full = np.iinfo(kind).max
+    shown = pixels.astype(int) * (65535 // full)
+    np.testing.assert_array_equal(read_picture(_tiff(pixels, order, 1)).matrix, shown)
+    np.testing.assert_array_equal(read_picture(_tiff(full - pixels, order, 0)).matrix, shown)
+
+
+def test_sixteen_bits_with_colour_or_transparency_are_refused_and_not_cut_to_eight():
+    row = struct.pack(">HHHH", 3000, 3000, 3000, 65535)
+    for colours, channels in ((2, 3), (4, 2), (6, 4)):
+        header = _chunk(b"IHDR", struct.pack(">IIBBBBB", 2, 2, 16, colours, 0, 0, 0))
+        line = b"\0" + 2 * row[: 2 * channels]
+        data = _chunk(b"IDAT", zlib.compress(2 * line)) + _chunk(b"IEND", b"")
+        with pytest.raises(UnusableFile, match="16-bit greyscale without alpha"):
+            read_picture(b"\x89PNG\r\n\x1a\n" + header + data)
+    content = bytearray(_tiff(GREY.astype(np.uint16), "<", 1))
+    struct.pack_into("<H", content, 8 + 2 + 12 * 6 + 8, 2)  # a second sample
+    struct.pack_into("<H", content, 8 + 2 + 12 * 6 + 2, 3)
+    with pytest.raises(UnusableFile, match="16-bit greyscale without alpha"):
+        read_picture(bytes(content))
+
+
 def test_colour_becomes_luma_and_is_flagged():
     colours = np.zeros((10, 10, 3), np.uint8)
     colours[2:5, 2:5] = (255, 0, 0)

@@ -24,7 +24,8 @@ def test_page_holds_the_numbers_and_a_sheet(dataset, tmp_path):
     html = out.read_text()
     data = json.loads(out.with_suffix(".json").read_text())["data"]
     assert data == asdict(dataset_info(dataset))
-    assert html.count("<img") == 36
+    assert html.count("<img") == 36 + 5  # of the flag colour
+    assert "colour: a coloured picture, reduced to its brightness" in html
     assert "Not for clinical use" in html
     assert "http:" not in html
     assert str(tmp_path) not in html

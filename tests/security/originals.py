@@ -80,7 +80,9 @@ def _dicom() -> dict[str, bytes]:
     ):
         source = pydicom.dcmread(get_testdata_file(test_file))
         frame = next(generate_frames(source.PixelData, number_of_frames=1))
-        files[name] = encapsulated(syntax, frame, Rows=source.Rows, Columns=source.Columns)
+        size = {"Rows": source.Rows, "Columns": source.Columns}
+        pixels = pydicom.dcmread(io.BytesIO(encapsulated(syntax, frame, **size))).pixel_array
+        files[name] = encapsulated(syntax, frame, **size, CountsAccumulated=int(pixels.sum()))
     return files
 
 

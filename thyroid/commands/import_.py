@@ -17,6 +17,7 @@ def import_(
     name: str | None = None,
     licence: str = "unknown",
     patients_key: Path | None = None,
+    keep_split: bool = False,
 ) -> None:
     """Read files into a data set.
 
@@ -34,6 +35,8 @@ def import_(
         patients_key: a file that you keep secret, made if it is not there: data sets imported with
             the same one give one patient one name, so that a test set which shares patients with
             the training data is refused; default: names that no two data sets share.
+        keep_split: SOURCE is split already, by folders train, test and perhaps val above or below
+            the classes, or by the column part of labels.csv: keep this split.
     """
     from thyroid.workflows.importing import read_source
 
@@ -46,6 +49,7 @@ def import_(
         name=name,
         licence=licence,
         patients_key=patients_key,
+        keep_split=keep_split,
     )
     for line in summary.lines():
         print(line)

@@ -26,7 +26,10 @@ LEGEND_IMAGES = 256  # images searched for marks that do not change
 LEGEND_SHARE = 0.6  # share of pictures that have the same mark in the same place
 LEGEND_SPREAD = 0.02  # share of full scale within which marks are the same, as in JPEG
 LEGEND_AREA = 0.002  # share of the picture
-NAMED_FLAGS = ("whole_body", "summed_dynamic", "counts_accumulated", "colour", "light_background")
+NAMED_FLAGS = (
+    "view_unnamed", "detector_angle", "window_unnamed", "counts_doubtful", "counts_accumulated",
+    "whole_body", "summed_dynamic", "colour", "light_background", "patient_by_study",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +42,8 @@ class QualityFlag:
     sentence: str
     image_ids: tuple[str, ...] = ()
     """Images concerned; for duplicates both originals and copies."""
+    pairs: tuple[tuple[int, int], ...] = ()
+    """Rows of each two images of different patients that look the same, of near duplicates."""
 
 
 def check(dataset: Dataset) -> list[QualityFlag]:
@@ -52,6 +57,7 @@ def check(dataset: Dataset) -> list[QualityFlag]:
             *_synthetic(dataset),
             *_classes(dataset),
             *_patients(dataset),
+            *_patients_alike(dataset),
             *_exact_duplicates(dataset, scan),
             *_near_duplicates(dataset, scan),
             *_image_values(dataset, scan),
@@ -202,6 +208,32 @@ def _patients(dataset: Dataset) -> Iterator[QualityFlag]:
             )
 
 
+def _patients_alike(dataset: Dataset) -> Iterator[QualityFlag]:
+    alike = like_others(dataset)
+    if alike.any():
+        yield QualityFlag(
+            kind="patients_alike",
+            severity="warning",
+            sentence=f"{len(set(dataset.patients[alike]))} patients are called as another is, but "
+            "for leading zeros or .0; if they are the same, write them in one way in labels.csv "
+            "and import again.",
+            image_ids=_ids(dataset, alike),
+        )
+
+
+def like_others(dataset: Dataset, others: Dataset | None = None) -> npt.NDArray[np.bool_]:
+    """Return which images are of a patient who is called as another, up to zeros and ".0", (N,).
+
+    With `others` the other is one of theirs, under a name that is not a patient's of `dataset`.
+    """
+    theirs = dataset if others is None else others
+    of: dict[str, set[str]] = {}
+    for like, patient in zip(theirs.patients_like, theirs.patients, strict=True):
+        of.setdefault(like, set()).add(patient)
+    own = zip(dataset.patients_like, dataset.patients, strict=True)
+    return np.array([bool(of.get(like, set()) - {patient}) for like, patient in own], dtype=bool)
+
+
 def _exact_duplicates(dataset: Dataset, scan: _Scan) -> Iterator[QualityFlag]:
     """Find equal images. Empty ones say nothing about a patient and have a check of their own."""
     columns = ["image_id", "patient_id", "findings"]
@@ -245,20 +277,21 @@ def _near_duplicates(dataset: Dataset, scan: _Scan) -> Iterator[QualityFlag]:
     """Find images of different patients that look the same; one patient's are expected to."""
     patient = pd.factorize(dataset.images["patient_id"])[0]
     involved = np.zeros(len(dataset), dtype=bool)
-    pairs = 0
+    pairs: list[tuple[int, int]] = []
     every = np.arange(len(dataset))
     for first, second in pairs_alike(scan.looks, every, every):
         found = (first < second) & (scan.same[first] != scan.same[second])
         found &= patient[first] != patient[second]
         involved[first[found]] = involved[second[found]] = True
-        pairs += int(found.sum())
+        pairs += zip(first[found].tolist(), second[found].tolist(), strict=True)
     if pairs:
         yield QualityFlag(
             kind="near_duplicates",
             severity="warning",
-            sentence=f"{pairs} pairs of images of different patients look the same; if they are "
-            "one patient's, give them the same patient.",
+            sentence=f"{len(pairs)} pairs of images of different patients look the same; if they "
+            "are one patient's, give them the same patient.",
             image_ids=_ids(dataset, involved),
+            pairs=tuple(pairs),
         )
 
 

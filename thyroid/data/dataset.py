@@ -39,17 +39,26 @@ OFFICIAL_PART = "official_part"
 """A last column that a data set may have: the part of its publisher's split, one of PARTS."""
 PARTS = ("train", "validation", "test")
 
+PATIENT_LIKE = "patient_like="
+"""Begins the flag that has a patient's name without leading zeros or ".0"; see FLAGS."""
+
 FLAGS = {
     "simulated": "made by the simulator, no patient was involved",
     "patient_unnamed": "nothing names its patient: it counts as a patient of its own",
+    "patient_by_study": "nothing names its patient: images of one study count as one patient's",
+    "patient_like": "patient_like=P: without leading zeros or .0 its patient would be P",
     "counts_outside": "counts_outside=N: N counts lay outside the stored field",
     "padded": "the source's field is smaller than the stored field, which is zero around it",
     "saturated": "many pixels share the highest value",
     "whole_body": "cut from the centre of a whole-body image",
     "summed_dynamic": "sum of the frames of a dynamic acquisition",
+    "view_unnamed": "nothing names its view, which was taken for anterior",
+    "detector_angle": "called anterior, but its detector stood at the patient's side",
+    "window_unnamed": "radionuclide or energy window is not named, so perhaps not the photopeak",
+    "counts_doubtful": "its values look rescaled or smoothed, so they are perhaps no counts",
     "counts_accumulated": "the header's CountsAccumulated is not the sum of the pixels",
     "colour": "a coloured picture, reduced to its brightness",
-    "light_background": "the picture's border is light: perhaps inverted grey",
+    "light_background": "its border is light: perhaps inverted grey, or a flood source",
 }
 
 
@@ -139,6 +148,12 @@ class Dataset:
     def patients(self) -> npt.NDArray[np.object_]:
         """Patient identifiers, str, (N,)."""
         return self.images["patient_id"].to_numpy(dtype=object)
+
+    @cached_property
+    def patients_like(self) -> npt.NDArray[np.object_]:
+        """Patient identifiers as they would be without leading zeros or ".0" in names, (N,)."""
+        like = self.images["flags"].str.extract(rf"(?:^|;){PATIENT_LIKE}([0-9a-f]+)")[0]
+        return like.fillna(self.images["patient_id"]).to_numpy(dtype=object)
 
     @property
     def official_parts(self) -> npt.NDArray[np.object_] | None:

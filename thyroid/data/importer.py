@@ -20,17 +20,18 @@ import itertools
 import os
 import re
 import secrets
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from thyroid.data.dataset import write_dataset
+from thyroid.data.dataset import OFFICIAL_PART, PATIENT_LIKE, write_dataset
+from thyroid.data.import_notes import notes_of
+from thyroid.data.import_summary import ImportSummary
 from thyroid.data.labels import Listing, in_order, list_source
+from thyroid.data.patient_names import without_zeros
 from thyroid.data.processes import read_images
 from thyroid.data.record import UNKNOWN_CENTRE, ImageRecord, Rejection, is_code
 from thyroid.data.unfinished import Unfinished, remove_remains, unfinished_import, working_folder
@@ -44,48 +45,6 @@ FILES_PER_PROCESS = 300
 """Starting a process takes 0.4 s, in which another reads 70 DICOM files or 600 small pictures."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class ImportSummary:
-    """Result of an import."""
-
-    folder: Path
-    imported: int
-    read_before: int
-    """Files read by an earlier, interrupted import of the same folder."""
-    rejected: tuple[Rejection, ...]
-    rejected_list: Path | None
-    """CSV with file and reason, beside the data set, as file names may hold patients' names."""
-    kind: Literal["counts", "display"]
-    images_per_class: dict[str, int]
-    crosses: int
-    """Number of images with more than one finding."""
-    patients: int
-    centres: tuple[str, ...]
-    outside_share: float
-    """Share of all counts that lie outside the stored field; 0 for pictures."""
-    notes: tuple[str, ...]
-    """Sentences that the user should read."""
-
-    def lines(self) -> list[str]:
-        """Return the summary as lines for a terminal."""
-        classes = ", ".join(f"{name} {number}" for name, number in self.images_per_class.items())
-        what = "images with counts" if self.kind == "counts" else "pictures"
-        lines = [
-            f"imported {self.imported} {what} of {self.patients} patients into {self.folder}",
-            f"classes: {classes}; with more than one finding: {self.crosses}",
-            f"centres: {', '.join(self.centres)}",
-        ]
-        if self.read_before:
-            lines.append(f"continued: {self.read_before} files had been read before")
-        if self.outside_share:
-            lines.append(f"counts outside the stored field: {self.outside_share:.1%}")
-        if self.rejected_list is not None:
-            lines.append(f"not imported: {len(self.rejected)} files, see {self.rejected_list}")
-            reasons = Counter(rejection.reason for rejection in self.rejected)
-            lines += [f"  {number} x {reason}" for reason, number in reasons.most_common(5)]
-        return lines + [f"note: {note}" for note in self.notes]
-
-
 def import_folder(
     source: Path,
     dataset: Path,
@@ -96,6 +55,7 @@ def import_folder(
     name: str | None = None,
     licence: str = "unknown",
     patients_key: Path | None = None,
+    keep_split: bool = False,
     processes: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> ImportSummary:
@@ -114,6 +74,8 @@ def import_folder(
     pixel_mm : pixel size in mm of the stored matrices, for counts.
     patients_key : key file, made if it does not exist. Data sets imported with the same key give a
         patient the same name, if all their patients are named.
+    keep_split : the folders or the column of labels.csv that split the source are its official
+        split.
     processes : number of processes that read files; None for one per core, as long as each has
         FILES_PER_PROCESS. The data set does not depend on it.
     progress : called with the number of files done and of all files to read.
@@ -135,7 +97,7 @@ def import_folder(
         raise InputError(f"{dataset} lies within {source}, which is imported; choose another place")
     remove_remains(dataset)
     require_new_folder(dataset)
-    listing = list_source(source, labels)
+    listing = list_source(source, labels, keep_split=keep_split)
     secret = None if patients_key is None else _secret(patients_key)
     with contextlib.ExitStack() as stack:
         stack.enter_context(cannot_write(dataset))
@@ -152,8 +114,10 @@ def import_folder(
         if not records:
             raise _nothing_imported(source, rejected, rejected_list)
         kind = records[0].kind
-        named = all(record.patient for record in records)
+        named = all(r.patient and "patient_by_study" not in r.flags for r in records)
         table = _table(records, pixel_mm, key=secret or _key(records, listing.labels))
+        if keep_split:
+            table[OFFICIAL_PART] = _parts(records, listing, table)
         written = write_dataset(
             working_folder(dataset) / "dataset",
             name=name or dataset.name,
@@ -184,7 +148,9 @@ def import_folder(
         patients=len(set(written.patients)),
         centres=tuple(sorted(set(written.images["centre"]))),
         outside_share=outside_share,
-        notes=tuple(_notes(records, outside_share, keyed=secret is not None)),
+        notes=(*listing.notes, *notes_of(records, outside_share, keyed=secret is not None)),
+        skipped=listing.skipped,
+        flagged=dict(Counter(_kind(record) for record in records)),
     )
 
 
@@ -253,6 +219,27 @@ def _fingerprint(secret: bytes) -> str:
     return hmac.new(secret, b"thyroid: fingerprint of a patients' key", "sha256").hexdigest()[:16]
 
 
+def _parts(records: list[ImageRecord], listing: Listing, table: pd.DataFrame) -> list[str]:
+    """Return the part of each row of the table in the split that the source has.
+
+    Raises
+    ------
+    InputError : a patient, or a copy of an image, is in two parts.
+    """
+    part_of = {file.name: file.part for file in listing.files}
+    parts = [part_of[records[position].file] for position in table.index]
+    first: dict[str, int] = {}
+    for place, (patient, part) in enumerate(zip(table["patient_id"], parts, strict=True)):
+        other = first.setdefault(patient, place)
+        if parts[other] != part:
+            one, two = (records[table.index[at]].file for at in (other, place))
+            raise InputError(
+                f"{one!r} and {two!r} are of one patient, or copies, and in two parts of the split "
+                "that the source has; leave one out, or make a new split without --keep-split"
+            )
+    return parts
+
+
 def _key(records: list[ImageRecord], labels: bytes) -> bytes:
     digest = hashlib.sha256(labels)
     for file_sha256 in sorted(record.file_sha256 for record in records):
@@ -264,6 +251,7 @@ def _table(records: list[ImageRecord], pixel_mm: float, *, key: bytes) -> pd.Dat
     """Make the table of images.csv, ordered by image; its index is the position in `records`."""
 
     def keyed(identity: str) -> str:
+        # of a patient, the same in all data sets with this key
         return hmac.new(key, identity.encode("utf-8", "replace"), hashlib.sha256).hexdigest()[:16]
 
     table = pd.DataFrame(
@@ -276,14 +264,20 @@ def _table(records: list[ImageRecord], pixel_mm: float, *, key: bytes) -> pd.Dat
             "source": "import",
             "total_counts": [record.total_counts for record in records],
             "pixel_mm": [pixel_mm if record.kind == "counts" else np.nan for record in records],
-            "flags": [
-                ";".join([*r.flags, *([] if r.patient else ["patient_unnamed"])]) for r in records
-            ],
+            "flags": [";".join([*r.flags, *_of_patient(r.patient, keyed)]) for r in records],
         }
     ).sort_values(["image_id", "patient_id", "findings", "centre"], kind="stable")
     copy = table.groupby("image_id").cumcount() + 1
     table["image_id"] += copy.map(lambda number: "" if number == 1 else f"-{number}")
     return table
+
+
+def _of_patient(patient: str, keyed: Callable[[str], str]) -> Iterator[str]:
+    """Yield the flags of a patient's name."""
+    if not patient:
+        yield "patient_unnamed"
+    elif (other := without_zeros(patient)) != patient and not patient.startswith("study "):
+        yield f"{PATIENT_LIKE}{keyed(other)}"
 
 
 def _centres(records: list[ImageRecord], keyed: Callable[[str], str]) -> list[str]:
@@ -321,49 +315,7 @@ def _nothing_imported(source: Path, rejected: list[Rejection], listed: Path | No
     )
 
 
-def _notes(records: Sequence[ImageRecord], outside_share: float, *, keyed: bool) -> Iterator[str]:
-    unnamed = sum(not record.patient for record in records)
-    if unnamed:
-        yield (
-            f"{unnamed} images name no patient and count as a patient each: where one patient has "
-            "several, name patients in labels.csv, or training and test data will share them."
-        )
-        if keyed:
-            yield (
-                "As some patients are not named, the patients' key cannot tell whether another "
-                "data set has them, too."
-            )
-    elif len(records) > 1 and len({record.patient for record in records}) == 1:
-        yield (
-            "All images carry the same patient, as after anonymisation: name patients in "
-            "labels.csv, as images cannot be split otherwise."
-        )
-    file_of: dict[str, dict[str, str]] = defaultdict(dict)  # image -> patient -> file
-    for record in records:
-        file_of[record.image_id].setdefault(record.patient, record.file)
-    shared = [list(files.values()) for files in file_of.values() if len(files) > 1]
-    if shared:
-        yield (
-            f"{len(shared)} images belong to more than one patient, such as {shared[0][0]!r} and "
-            f"{shared[0][1]!r}; training will refuse them: give copies the same patient in "
-            "labels.csv, or remove them, and import again."
-        )
-    if any(not is_code(record.centre) for record in records if record.centre):
-        yield (
-            "Centres that labels.csv names are numbered, as a name may be an institution's; codes, "
-            "such as 'A' or 'site-3', are kept and can be recognised."
-        )
-    if records[0].kind == "display":
-        yield (
-            "These are pictures, not counts: pixel size, uptake ratios and thinning of counts "
-            "are not available."
-        )
-        yield (
-            "Text burnt into pictures (names, dates, scales) is kept as it is: look at the contact "
-            "sheets, and crop it away before import; it also gives labels away to a network."
-        )
-    if outside_share > 0.5:
-        yield (
-            f"{outside_share:.0%} of all counts lie outside the stored field; "
-            "a larger size or pixel size keeps more of them."
-        )
+def _kind(record: ImageRecord) -> tuple[str, ...]:
+    """Return the flags of an image, without numbers, as the summary counts them."""
+    names = [flag.partition("=")[0] for flag in record.flags]
+    return (*names, *([] if record.patient else ["patient_unnamed"]))

@@ -1,14 +1,16 @@
 """The files of a source folder and their labels, from class folders or labels.csv."""
 
-import csv
 import functools
-import io
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+import unicodedata
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from thyroid.data.folders import files_below, part_of, split_level
+from thyroid.data.label_table import read_table, rows_of
+from thyroid.data.patient_names import is_missing, spelled
 from thyroid.errors import InputError
 
 # classes are numbered in this order; others follow alphabetically
@@ -21,8 +23,6 @@ KNOWN_FINDINGS = (
     "cold_nodule",
     "multinodular_goitre",
 )
-NOT_IMAGES = ("thumbs.db", "desktop.ini", "dicomdir", "__macosx")  # and names that start with "."
-COLUMNS = ("file", "label", "patient", "centre", "findings")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,6 +40,8 @@ class LabelledFile:
     """False if `patient` is only a folder's name; a name in the file then takes precedence."""
     centre: str = field(default="", repr=False)
     """May be an institution's name; see thyroid.data.importer."""
+    part: str = ""
+    """Part of the split that the source has, one of dataset.PARTS; empty where none is kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,15 +53,22 @@ class Listing:
     """(file, reason) of files without a label."""
     labels: bytes
     """Content of labels.csv; empty for class folders."""
+    skipped: dict[str, int] = field(default_factory=dict)
+    """Kind of files that machines made -> number of them."""
+    notes: tuple[str, ...] = ()
+    """Sentences about columns that were taken for others, or not used."""
 
 
-def list_source(source: Path, labels: Path | None = None) -> Listing:
+def list_source(source: Path, labels: Path | None = None, *, keep_split: bool = False) -> Listing:
     """List the files of a folder by `labels`, else by SOURCE/labels.csv, else by class folders.
 
     Class folders are SOURCE/<class>/.../<image>; a folder between the two is the patient. A class
     folder "a+b" holds crosses that show a and b; the label is a.
 
     In labels.csv, the patient is named in every row or in none.
+
+    Folders `train`, `test` (and `val`) above or below the classes are the split that the source
+    has; with `keep_split` it is kept, as is that of a column `part`.
 
     Raises
     ------
@@ -70,11 +79,17 @@ def list_source(source: Path, labels: Path | None = None) -> Listing:
     default = source / "labels.csv"
     if labels is None and default.is_file():
         labels = default
-    listing = _by_folders(source) if labels is None else _by_table(source, labels)
+    if labels is None:
+        listing = _by_folders(source, keep_split=keep_split)
+    else:
+        listing = _by_table(source, labels, keep_split=keep_split)
+    if keep_split:
+        _require_parts(listing.files, source)
     known = {file.findings[0] for file in listing.files}
-    spelled: dict[str, str] = {}
+    written: dict[str, str] = {}
     for label in sorted(known):
-        other = spelled.setdefault(re.sub(r"[\s_-]+", " ", label).casefold(), label)
+        plain = unicodedata.normalize("NFKC", re.sub(r"[\s_-]+", " ", label).casefold())
+        other = written.setdefault(plain, label)
         if other != label:
             raise InputError(
                 f"the labels {other!r} and {label!r} differ only in capitals, spaces or hyphens; "
@@ -97,12 +112,25 @@ def in_order(classes: Iterable[str]) -> tuple[str, ...]:
     return (*(n for n in KNOWN_FINDINGS if n in names), *sorted(names - set(KNOWN_FINDINGS)))
 
 
-def _by_folders(source: Path) -> Listing:
+def _by_folders(source: Path, *, keep_split: bool) -> Listing:
     files, unlabelled = [], []
     leads_out = _leading_out(source)
-    for name in _file_names(source):
+    found = files_below(source)
+    level = split_level(found.names)
+    if level is not None and not keep_split:
+        layout = "above the classes" if level == 0 else "below each class"
+        raise InputError(
+            f"{source} is split already: it has folders {_split_folders(found.names, level)} "
+            f"{layout}; keep this split with --keep-split, or put the images of each class into "
+            "one folder for a new one"
+        )
+    for name in found.names:
         parts = PurePosixPath(name).parts
-        if len(parts) == 1:
+        part = ""
+        if keep_split and level is not None and len(parts) > 2:
+            part = part_of(parts[level]) or ""
+            parts = (*parts[:level], *parts[level + 1 :])
+        if len(parts) == 1 or (keep_split and not part):
             unlabelled.append((name, "it lies in no class folder, and there is no labels.csv"))
             continue
         if leads_out(name):
@@ -115,6 +143,7 @@ def _by_folders(source: Path) -> Listing:
                 findings=_findings(parts[0].split("+"), f"folder {source / parts[0]}"),
                 patient="/".join(parts[1:-1]),
                 patient_is_known=False,
+                part=part,
             )
         )
     if not files:
@@ -122,25 +151,51 @@ def _by_folders(source: Path) -> Listing:
             f"{source} has neither a labels.csv nor class folders with files in them; put the "
             f"images into one folder per class, or list them in {source / 'labels.csv'}"
         )
-    return Listing(files=tuple(files), unlabelled=tuple(unlabelled), labels=b"")
+    return Listing(
+        files=tuple(files), unlabelled=tuple(unlabelled), labels=b"", skipped=found.skipped
+    )
 
 
-def _by_table(source: Path, labels: Path) -> Listing:
-    content = _read(labels)
+def _split_folders(names: list[str], level: int) -> str:
+    inside = {PurePosixPath(name).parts[level] for name in names if name.count("/") > 1}
+    return ", ".join(map(repr, sorted(inside)))
+
+
+def _require_parts(files: Iterable[LabelledFile], source: Path) -> None:
+    """Require a split with a training and a test part.
+
+    Raises
+    ------
+    InputError : there is none.
+    """
+    there = {file.part for file in files}
+    missing = {"train", "test"} - there
+    if missing or "" in there:
+        raise InputError(
+            f"{source} has no split to keep: --keep-split needs folders train and test (and val) "
+            "above or below the classes, or a column part in labels.csv with train, test or val in "
+            f"every row; {'no ' + min(missing) if missing else 'not every'} image is in one"
+        )
+
+
+def _by_table(source: Path, labels: Path, *, keep_split: bool) -> Listing:
+    content = read_table(labels)
+    notes: list[str] = []
     files: dict[str, LabelledFile] = {}
     row_of: dict[str, int] = {}
     leads_out = _leading_out(source)
-    for number, row in _rows(content, labels):
+    for number, row in rows_of(content, labels, notes):
         where = f"{labels}, row {number}"
         name = _name_inside(source, leads_out, row["file"], where)
         if name in files:
             raise InputError(
                 f"{where}, names {name!r}, as row {row_of[name]} does; remove one of them"
             )
-        label = row["label"]
-        findings = _findings((row.get("findings") or label).split(";"), where)
-        if not label:
+        label = unicodedata.normalize("NFC", row["label"])
+        if is_missing(label):
             raise InputError(f"{where}, has no label; name the class that {name!r} shows")
+        shown = row.get("findings", "")
+        findings = _findings((label if is_missing(shown) else shown).split(";"), where)
         if findings[0] != label:
             raise InputError(
                 f"{where}, has findings {row['findings']!r}, which must start with "
@@ -151,9 +206,10 @@ def _by_table(source: Path, labels: Path) -> Listing:
             path=source / name,
             name=name,
             findings=findings,
-            patient=row.get("patient", ""),
-            patient_is_known=bool(row.get("patient")),
-            centre=row.get("centre", ""),
+            patient=spelled(row.get("patient", "")),
+            patient_is_known=bool(spelled(row.get("patient", ""))),
+            centre="" if is_missing(row.get("centre", "")) else row["centre"],
+            part=(part_of(row.get("part", "")) or "") if keep_split else "",
         )
     if not files:
         raise InputError(f"{labels} has no rows; list the images, one row each")
@@ -166,57 +222,21 @@ def _by_table(source: Path, labels: Path) -> Listing:
             "PatientID of the files"
         )
     itself = os.path.realpath(labels)
-    others = [name for name in _file_names(source) if name not in files]
+    found = files_below(source)
+    others = [name for name in found.names if name not in files]
     unlabelled = [
         (name, f"it has no row in {labels.name}")
         for name in others
         if os.path.realpath(source / name) != itself
     ]
     ordered = tuple(files[name] for name in sorted(files))
-    return Listing(files=ordered, unlabelled=tuple(unlabelled), labels=content)
-
-
-def _read(labels: Path) -> bytes:
-    try:
-        return labels.read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"cannot read the labels file {labels}: {error.strerror}; check the path"
-        ) from None
-
-
-def _rows(content: bytes, labels: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield (row number as in a spreadsheet, column -> text) of each row that is not blank."""
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise InputError(f"{labels} is not UTF-8 text; save it as CSV UTF-8") from None
-    header = text.partition("\n")[0]
-    delimiter = max(",;\t", key=header.count)  # spreadsheets of many countries write ";"
-    table = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    try:
-        columns = [column.strip().lower() for column in next(table, [])]
-        for needed in ("file", "label"):
-            if columns.count(needed) != 1:
-                raise InputError(
-                    f"{labels} must have one column {needed!r} and has the columns "
-                    f"{', '.join(map(repr, columns)) or 'of an empty file'}; its first row must "
-                    f"name the columns: file, label and, if known, {', '.join(COLUMNS[2:])}"
-                )
-        for number, values in enumerate(table, start=2):
-            if not any(value.strip() for value in values):
-                continue
-            if len(values) != len(columns):
-                raise InputError(
-                    f"{labels}, row {number}, has {len(values)} values for {len(columns)} columns; "
-                    "put quotation marks around a value that contains the separator"
-                )
-            row = dict(zip(columns, (value.strip() for value in values), strict=True))
-            yield number, {column: row[column] for column in COLUMNS if column in row}
-    except csv.Error as error:
-        raise InputError(
-            f"{labels}, line {table.line_num}, is no CSV ({error}); save the file as CSV UTF-8"
-        ) from None
+    return Listing(
+        files=ordered,
+        unlabelled=tuple(unlabelled),
+        labels=content,
+        skipped=found.skipped,
+        notes=tuple(notes),
+    )
 
 
 def _name_inside(source: Path, leads_out: Callable[[str], bool], file: str, where: str) -> str:
@@ -225,6 +245,9 @@ def _name_inside(source: Path, leads_out: Callable[[str], bool], file: str, wher
         raise InputError(f"{where}, names no file; give its path inside {source}")
     if not os.path.isfile(source / file):
         file = file.replace("\\", "/")  # a table made on Windows
+    for form in ("NFC", "NFD"):  # a table or a disk of macOS
+        if not os.path.isfile(source / file):
+            file = unicodedata.normalize(form, file)
     name = PurePosixPath(os.path.normpath(file))
     if name.is_absolute() or ".." in name.parts or "\0" in file:
         raise InputError(
@@ -258,25 +281,16 @@ def _leading_out(source: Path) -> Callable[[str], bool]:
 
 
 def _findings(findings: list[str], where: str) -> tuple[str, ...]:
-    names = tuple(finding.strip() for finding in findings)
+    names = tuple(unicodedata.normalize("NFC", finding.strip()) for finding in findings)
     if any(not name.isprintable() or ";" in name for name in names):
         raise InputError(f"{where}, has a class name with ';' or a control character; rename it")
     if "" in names and len(names) > 1:
         raise InputError(f"{where}, has an empty finding; remove the separator too many")
+    if any(name and is_missing(name) for name in names):
+        raise InputError(
+            f"{where}, has the class {next(n for n in names if is_missing(n))!r}, which stands for "
+            "an empty cell; name the class, or call it otherwise"
+        )
     if len(set(names)) != len(names):
         raise InputError(f"{where}, names a finding twice; remove one of them")
     return names
-
-
-def _file_names(source: Path) -> list[str]:
-    """Return the sorted relative paths of all files below the folder, without hidden ones."""
-
-    def wanted(name: str) -> bool:
-        return not name.startswith(".") and name.lower() not in NOT_IMAGES
-
-    names = []
-    for folder, folders, files in os.walk(source):
-        folders[:] = filter(wanted, folders)
-        relative = Path(folder).relative_to(source)
-        names += [(relative / name).as_posix() for name in files if wanted(name)]
-    return sorted(names)

@@ -27,7 +27,7 @@ import pandas as pd
 from PIL import Image
 
 from thyroid.data.dataset import OFFICIAL_PART, write_dataset
-from thyroid.data.importer import ImportSummary
+from thyroid.data.import_summary import ImportSummary
 from thyroid.data.labels import in_order
 from thyroid.data.pictures import is_coloured
 from thyroid.data.record import UNKNOWN_CENTRE

@@ -13,6 +13,9 @@ from thyroid.data.scintigram import FULL_SCALE, SIMULATOR, Scintigram, UnusableF
 
 FORMATS = ("PNG", "JPEG", "TIFF")
 MOST_PIXELS = 16_000_000  # a 4K screenshot has 8 million; reading it takes 400 MB
+TIFF_STARTS = (b"II", b"MM")
+BITS, PHOTOMETRIC, SAMPLES = 258, 262, 277  # TIFF tags
+TIFF_SHORT = 3
 TIFF_BYTES = (1, 2, 7)  # types of fields that stay bytes: text, profiles
 MOST_VALUES = 2**18  # in a TIFF field: strips, tiles of 16 x 16, a palette of 16 bits
 COLOUR_TOLERANCE = 24  # levels of 255 by which channels of a grey JPEG may differ
@@ -33,8 +36,9 @@ def read_picture(content: bytes) -> Scintigram:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's warnings may quote metadata
             _require_sensible(content)
+            content, inverted = _black_is_zero(content)
             with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
-                return _intensities(picture)
+                return _intensities(picture, inverted=inverted)
     except UnusableFile:
         raise
     except UnidentifiedImageError:
@@ -53,15 +57,71 @@ def _require_sensible(content: bytes) -> None:
     """Refuse files that cost far more time or memory than their size suggests."""
     if content.startswith(b"\xff\xd8"):
         require_few_scans(content)
-    elif content.startswith((b"II", b"MM")):
-        order = "<" if content.startswith(b"II") else ">"
-        magic, at = struct.unpack_from(f"{order}HL", content, 2)
-        if magic != 42:
-            raise UnusableFile("it is an unusual kind of TIFF; save it as PNG")
-        for field in range(struct.unpack_from(f"{order}H", content, at)[0]):
-            kind, values = struct.unpack_from(f"{order}HL", content, at + 4 + 12 * field)
+    elif content.startswith(b"\x89PNG"):
+        depth, colours = content[24:26]
+        if depth == 16 and colours != 0:
+            raise _too_deep()
+    elif content.startswith(TIFF_STARTS):
+        fields = _tiff_fields(content)
+        for kind, values, _ in fields.values():
             if kind not in TIFF_BYTES and values > MOST_VALUES:
                 raise UnusableFile(f"one of its TIFF fields has more than {MOST_VALUES:,} values")
+        samples = _tiff_number(content, fields, SAMPLES)
+        if samples != 1 and _tiff_number(content, fields, BITS) == 16:
+            raise _too_deep()
+
+
+def _too_deep() -> UnusableFile:
+    return UnusableFile(
+        "it has 16 bits with colour or transparency, of which 8 would be lost; "
+        "save it as 16-bit greyscale without alpha"
+    )
+
+
+def _tiff_fields(content: bytes) -> dict[int, tuple[int, int, int]]:
+    """Return tag -> (type, number of values, offset of its value) of a TIFF file."""
+    order = _order(content)
+    magic, at = struct.unpack_from(f"{order}HL", content, 2)
+    if magic != 42:
+        raise UnusableFile("it is an unusual kind of TIFF; save it as PNG")
+    fields = {}
+    for field in range(struct.unpack_from(f"{order}H", content, at)[0]):
+        offset = at + 2 + 12 * field
+        tag, kind, values = struct.unpack_from(f"{order}HHL", content, offset)
+        fields[tag] = (kind, values, offset + 8)
+    return fields
+
+
+def _order(content: bytes) -> str:
+    return "<" if content.startswith(b"II") else ">"
+
+
+def _tiff_number(content: bytes, fields: dict[int, tuple[int, int, int]], tag: int) -> int:
+    """Return the first of a field's 16-bit numbers; 1, its default, where there is none."""
+    kind, values, offset = fields.get(tag, (0, 0, 0))
+    if kind != TIFF_SHORT or not values:
+        return 1
+    order = _order(content)
+    if values > 2:  # elsewhere
+        (offset,) = struct.unpack_from(f"{order}L", content, offset)
+    return int(struct.unpack_from(f"{order}H", content, offset)[0])
+
+
+def _black_is_zero(content: bytes) -> tuple[bytes, bool]:
+    """Return a 16-bit TIFF of which zero is white as one of which zero is black, and that it was.
+
+    Pillow takes such values as they are, or knows no such file; of other depths it turns them.
+    """
+    if not content.startswith(TIFF_STARTS):
+        return content, False
+    fields = _tiff_fields(content)
+    if PHOTOMETRIC not in fields or _tiff_number(content, fields, PHOTOMETRIC) != 0:
+        return content, False
+    if _tiff_number(content, fields, BITS) != 16:
+        return content, False
+    changed = bytearray(content)
+    struct.pack_into(f"{_order(content)}H", changed, fields[PHOTOMETRIC][2], 1)
+    return bytes(changed), True
 
 
 def _require_alone(picture: Image.Image) -> None:
@@ -72,7 +132,7 @@ def _require_alone(picture: Image.Image) -> None:
     raise UnusableFile("it has several pages or frames; save the scintigram alone")
 
 
-def _intensities(picture: Image.Image) -> Scintigram:
+def _intensities(picture: Image.Image, *, inverted: bool) -> Scintigram:
     if picture.width * picture.height > MOST_PIXELS:
         raise _too_large()
     _require_alone(picture)
@@ -83,6 +143,7 @@ def _intensities(picture: Image.Image) -> Scintigram:
         flags.append("simulated")
     if picture.mode.startswith("I") or picture.mode == "F":
         matrix = _deep(picture)
+        matrix = FULL_SCALE - matrix if inverted else matrix
     else:
         if picture.mode in ("1", "L"):
             grey = picture.convert("L")

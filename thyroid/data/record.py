@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from thyroid.data.labels import LabelledFile
+from thyroid.data.patient_names import spelled
 from thyroid.data.reader import parse_scintigram, read_bytes
 from thyroid.data.scintigram import UnusableFile, bring_to_grid, image_id
 from thyroid.errors import InputError
@@ -45,7 +46,7 @@ class ImageRecord:
     centre: str = field(repr=False)
     """Centre in labels.csv, or empty."""
     patient: str = field(repr=False)
-    """Empty if neither the labels nor the file name the patient."""
+    """In one spelling; the study if nothing else is named, and empty if none is."""
     institution: str = field(repr=False)
     file_sha256: str = field(repr=False)
 
@@ -67,16 +68,18 @@ def read_image(file: LabelledFile, *, size: int, pixel_mm: float) -> Reading:
     if stored.matrix.min() == stored.matrix.max():
         return Rejection(file=file.name, reason="nothing of it lies in the stored field")
     own_patient = file.patient if file.patient_is_known else ""
+    patient = spelled(own_patient or spelled(scintigram.patient) or file.patient)
+    by_study = not patient and bool(scintigram.study)
     record = ImageRecord(
         image_id=image_id(stored.matrix),
         file=file.name,
         kind=scintigram.kind,
         total_counts=int(stored.matrix.sum()) if scintigram.kind == "counts" else 0,
         outside=stored.outside,
-        flags=stored.flags,
+        flags=(*stored.flags, *(["patient_by_study"] if by_study else [])),
         findings=file.findings,
         centre=file.centre if is_code(file.centre) else _folded(file.centre),
-        patient=own_patient or scintigram.patient or file.patient,
+        patient=f"study {scintigram.study}" if by_study else patient,
         institution=_folded(scintigram.institution),
         file_sha256=hashlib.sha256(content).hexdigest(),
     )

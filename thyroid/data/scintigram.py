@@ -46,6 +46,8 @@ class Scintigram:
     """Keys of thyroid.data.dataset.FLAGS."""
     patient: str = field(default="", repr=False)
     """Patient named in the file. An identity: it may be hashed but never written."""
+    study: str = field(default="", repr=False)
+    """Study named in the file, an identity as well."""
     institution: str = field(default="", repr=False)
     """Institution named in the file. An identity: it may be numbered but never written."""
 

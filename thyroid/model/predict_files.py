@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from thyroid.data.labels import NOT_IMAGES
+from thyroid.data import folders
 from thyroid.data.reader import read_scintigram
 from thyroid.data.scintigram import StoredImage, UnusableFile, bring_to_grid
 from thyroid.errors import InputError
@@ -77,19 +77,14 @@ class Prediction:
 
 
 def files_below(paths: Iterable[Path]) -> list[Path]:
-    """Return the given files, and the sorted files of the given folders without hidden ones."""
+    """Return the given files, and the sorted files of given folders without those of machines."""
     found: list[Path] = []
     for path in paths:
-        found += sorted(_inside(path)) if path.is_dir() else [path]
+        if path.is_dir():
+            found += [path / name for name in folders.files_below(path).names]
+        else:
+            found.append(path)
     return found
-
-
-def _inside(folder: Path) -> Iterator[Path]:
-    for path in folder.rglob("*"):
-        parts = path.relative_to(folder).parts
-        hidden = any(part.startswith(".") or part.lower() in NOT_IMAGES for part in parts)
-        if not hidden and path.is_file():
-            yield path
 
 
 def predict(model: Model, files: Iterable[Path]) -> Iterator[Prediction]:

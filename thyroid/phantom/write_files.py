@@ -16,7 +16,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from thyroid.data.dataset import write_dataset
-from thyroid.data.labels import COLUMNS
+from thyroid.data.label_table import COLUMNS
 from thyroid.data.scintigram import SIMULATOR, Scintigram, bring_to_grid, image_id
 from thyroid.errors import InputError
 from thyroid.files import new_folder, require_new_folder

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -25,8 +26,16 @@ from thyroid.stages.batches import synthetic_weights
 from thyroid.stages.synthesise import combinations
 
 
-def preflight(experiment: Experiment) -> None:
+def preflight(
+    experiment: Experiment, *, distinct_ids: bool = False, allow_look_alikes: bool = False
+) -> None:
     """Find what cannot work before anything is written.
+
+    Parameters
+    ----------
+    distinct_ids : patients of the test set are others even where their names differ from those of
+        training patients in leading zeros or ".0" alone
+    allow_look_alikes : images of different patients in different parts may look the same
 
     Raises
     ------
@@ -37,12 +46,16 @@ def preflight(experiment: Experiment) -> None:
     """
     torch.set_num_threads(1)  # of a driver: stages take what they own
     dataset, recipe = experiment.dataset, experiment.recipe
+    pairs: tuple[tuple[int, int], ...] = ()
     for flag in data_checks.check(dataset):
         if flag.severity == "error":
             raise InputError(f"{dataset.folder} cannot be trained on: {flag.sentence}")
+        pairs += flag.pairs
     if experiment.test_set is not None:
-        _require_apart(dataset, experiment.test_set)
+        _require_apart(dataset, experiment.test_set, distinct_ids=distinct_ids)
     splits = [make_split(dataset, recipe.in_fold(f).split) for f in range(recipe.folds)]
+    if not allow_look_alikes:
+        _require_unlike(dataset, splits, pairs, experiment.test_set)
     sum_pixels(torch.from_numpy(dataset.counts[:1].astype("float32")), recipe.input.size)
     require_size(recipe.network, recipe.input.size)
     with torch.random.fork_rng():
@@ -97,7 +110,35 @@ def _require_drawable(
             synthetic_weights(train, pool, segment.config.synthetic)
 
 
-def _require_apart(dataset: Dataset, test_set: Dataset) -> None:
+def _require_unlike(
+    dataset: Dataset,
+    splits: Sequence[Split],
+    pairs: Sequence[tuple[int, int]],
+    test_set: Dataset | None,
+) -> None:
+    """Require that no images that look the same are in two parts under two patients."""
+    what = "if they are one patient's, give them one patient and import again, else add "
+    for split in splits:
+        part = {row: name for name, rows in vars(split).items() for row in rows.tolist()}
+        across = [(one, two) for one, two in pairs if part.get(one) != part.get(two)]
+        if across:
+            one, two = (dataset.images["image_id"].iloc[row] for row in across[0])
+            raise InputError(
+                f"{len(across)} pairs of images of different patients in {dataset.folder}, such as "
+                f"{one} and {two}, look the same and are in different parts of the split: {what}"
+                "--allow-look-alikes."
+            )
+    if test_set is not None:
+        every, tested = np.arange(len(dataset)), np.arange(len(test_set))
+        alike = data_checks.look_alikes(dataset, every, test_set, tested)
+        if alike:
+            raise InputError(
+                f"{alike} images of the test set {test_set.folder} look the same as an image of "
+                f"the training data: {what}--allow-look-alikes."
+            )
+
+
+def _require_apart(dataset: Dataset, test_set: Dataset, *, distinct_ids: bool) -> None:
     """Require that a separate test set is of the same kind, and of other patients."""
     for name in ("classes", "kind", "size", "pixel_mm"):
         own, other = getattr(dataset.info, name), getattr(test_set.info, name)
@@ -118,6 +159,14 @@ def _require_apart(dataset: Dataset, test_set: Dataset) -> None:
             "training data: what is reached on them says nothing. Leave them out of one of the two."
         )
     key = dataset.info.patients_key
+    alike = data_checks.like_others(test_set, dataset)
+    if key is not None and key == test_set.info.patients_key and alike.any() and not distinct_ids:
+        raise InputError(
+            f"{len(set(test_set.patients[alike]))} patients of the test set {test_set.folder} are "
+            "called as training patients are, but for leading zeros or .0, as a spreadsheet may "
+            "have changed them: write them in one way and import again, or add --distinct-ids if "
+            "they are others."
+        )
     if key is None or key != test_set.info.patients_key:
         say(
             f"Whether patients of {dataset.folder} are in {test_set.folder}, too, cannot be told: "

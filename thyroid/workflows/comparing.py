@@ -63,7 +63,7 @@ def compare_recipe(inputs: Inputs, options: CompareOptions) -> Run:
     tried = [candidates(row, propose, options.trials_per_model, seed=0) for row in rows]
     ablations = ablation_rows(base, every=options.ablations)
     for row in [*rows, *ablations]:
-        preflight(method.of(row.recipe))
+        preflight(method.of(row.recipe), **options.allowed)
     if len([*rows, *ablations]) == 1 and not options.ablations and options.trials_per_model == 1:
         raise InputError("--models none compares nothing: name networks, or add --ablations.")
     open_store(setup.store)  # refused before anything is written

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from thyroid import progress
 from thyroid.data.dataset import Dataset
-from thyroid.data.importer import ImportSummary, import_folder
+from thyroid.data.import_summary import ImportSummary
+from thyroid.data.importer import import_folder
 from thyroid.data.medmnist import import_npz
 from thyroid.errors import InputError
 from thyroid.model.doubtful_images import doubtful_images
@@ -23,6 +24,7 @@ def import_files(
     name: str | None = None,
     licence: str = "unknown",
     patients_key: Path | str | None = None,
+    keep_split: bool = False,
 ) -> Dataset:
     """Read a folder of DICOM files or pictures into a data set, and say what was not usable.
 
@@ -40,6 +42,8 @@ def import_files(
     licence : under which the images may be used
     patients_key : secret file, made if it is not there: data sets imported with the same one give
         one patient one name
+    keep_split : the folders train, test and val of the source, or the column part of labels.csv,
+        are the split
 
     Raises
     ------
@@ -55,6 +59,7 @@ def import_files(
         name=name,
         licence=licence,
         patients_key=None if patients_key is None else Path(patients_key),
+        keep_split=keep_split,
     )
     for line in summary.lines():
         progress.say(line)
@@ -71,6 +76,7 @@ def read_source(
     name: str | None,
     licence: str,
     patients_key: Path | None,
+    keep_split: bool,
 ) -> ImportSummary:
     """Read a folder, or a file in MedMNIST's format; parameters are those of `import_files`."""
     if source.suffix == ".npz" and not source.is_dir():
@@ -87,6 +93,7 @@ def read_source(
             name=name,
             licence=licence,
             patients_key=patients_key,
+            keep_split=keep_split,
             progress=advance,
         )
     looked = doubtful_images(Dataset.open(dataset, verify=False))

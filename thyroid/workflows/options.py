@@ -27,6 +27,11 @@ class RunOptions:
     test_set: Path | str | None = None
     """A data set that is the test part, such as other centres' images; default: some patients of
     DATASET."""
+    distinct_ids: bool = False
+    """Patients of the test set are others even where their numbers differ from those of training
+    patients in leading zeros or .0 alone."""
+    allow_look_alikes: bool = False
+    """Train although images of different patients look the same and are in different parts."""
     store: Path | str | None = None
     """Folder of artifacts, or s3://BUCKET/STORE, which runs may share; default: RUN/store."""
     weights: Path | str | None = None
@@ -47,6 +52,11 @@ class RunOptions:
     def starts(self) -> bool:
         """True if a network starts from given weights."""
         return self.weights is not None
+
+    @property
+    def allowed(self) -> dict[str, bool]:
+        """Doubts about the data that shall not stop a training."""
+        return {"distinct_ids": self.distinct_ids, "allow_look_alikes": self.allow_look_alikes}
 
     @property
     def split(self) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def search_recipes(inputs: Inputs, options: SearchOptions, command: str = "searc
         "base": to_json(base),
     }
     validate_space(space, base, setup.dataset, config.trials, config.seed)
-    preflight(first)
+    preflight(first, **options.allowed)
     for earlier in config.warm_start:
         find_study(Path(earlier))
     if config.storage is not None:

@@ -35,7 +35,7 @@ def train_recipe(inputs: Inputs, options: TrainOptions) -> Run:
     run, recipe = setup.run, setup.recipe
     experiment = setup.experiment(options.seeds, of_one_split=3)
     known = open_store(setup.store)
-    preflight(experiment)
+    preflight(experiment, **options.allowed)
     with contextlib.ExitStack() as stack:
         if options.address is None and not _side_by_side(setup, experiment, options, known):
             start(recipe.execution)  # what this machine lacks is found before anything is written

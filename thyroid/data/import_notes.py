@@ -1,0 +1,81 @@
+"""Sentences that an import tells at its end, about all images together."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+from thyroid.data.patient_names import without_zeros
+from thyroid.data.record import ImageRecord, is_code
+
+
+def notes_of(records: Sequence[ImageRecord], outside_share: float, *, keyed: bool) -> Iterator[str]:
+    """Yield sentences about patients, centres, copies and the kind of images.
+
+    Parameters
+    ----------
+    keyed : patients are named by the user's key.
+    """
+    by_study = sum("patient_by_study" in record.flags for record in records)
+    if by_study:
+        yield (
+            f"{by_study} images name a study and no patient: images of one study count as one "
+            "patient's. Where a patient was examined twice, name patients in labels.csv."
+        )
+    alike = _alike({record.patient for record in records})
+    if alike:
+        yield (
+            f"{len(alike)} patients are called as another is, but for leading zeros or .0: write "
+            "them in one way if they are the same, or training and test data will share them."
+        )
+    unnamed = sum(not record.patient for record in records)
+    if unnamed:
+        yield (
+            f"{unnamed} images name no patient and count as a patient each: where one patient has "
+            "several, name patients in labels.csv, or training and test data will share them."
+        )
+        if keyed:
+            yield (
+                "As some patients are not named, the patients' key cannot tell whether another "
+                "data set has them, too."
+            )
+    elif len(records) > 1 and len({record.patient for record in records}) == 1:
+        yield (
+            "All images carry the same patient, as after anonymisation: name patients in "
+            "labels.csv, as images cannot be split otherwise."
+        )
+    file_of: dict[str, dict[str, str]] = defaultdict(dict)  # image -> patient -> file
+    for record in records:
+        file_of[record.image_id].setdefault(record.patient, record.file)
+    shared = [list(files.values()) for files in file_of.values() if len(files) > 1]
+    if shared:
+        yield (
+            f"{len(shared)} images belong to more than one patient, such as {shared[0][0]!r} and "
+            f"{shared[0][1]!r}; training will refuse them: give copies the same patient in "
+            "labels.csv, or remove them, and import again."
+        )
+    if any(not is_code(record.centre) for record in records if record.centre):
+        yield (
+            "Centres that labels.csv names are numbered, as a name may be an institution's; codes, "
+            "such as 'A' or 'site-3', are kept and can be recognised."
+        )
+    if records[0].kind == "display":
+        yield (
+            "These are pictures, not counts: pixel size, uptake ratios and thinning of counts "
+            "are not available."
+        )
+        yield (
+            "Text burnt into pictures (names, dates, scales) is kept as it is: look at the contact "
+            "sheets, and crop it away before import; it also gives labels away to a network."
+        )
+    if outside_share > 0.5:
+        yield (
+            f"{outside_share:.0%} of all counts lie outside the stored field; "
+            "a larger size or pixel size keeps more of them."
+        )
+
+
+def _alike(patients: set[str]) -> set[str]:
+    """Return the patients whose names are equal up to leading zeros or ".0"."""
+    like: dict[str, set[str]] = defaultdict(set)
+    for patient in patients:
+        like[without_zeros(patient)].add(patient)
+    return {patient for group in like.values() if len(group) > 1 for patient in group}

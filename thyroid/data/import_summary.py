@@ -1,0 +1,104 @@
+"""Result of an import: what was taken, with which flags, and what was refused and why."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from thyroid.data.dataset import FLAGS
+from thyroid.data.record import Rejection
+
+MOST_KINDS = 8
+"""Rows of the table for flags, and as many for reasons: with all of them it fits on a screen."""
+WIDTH = 100
+UNTOLD = ("simulated", "counts_outside", "padded", "patient_like")
+"""Flags of ordinary images, which have sentences of their own where they matter."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportSummary:
+    """Result of an import."""
+
+    folder: Path
+    imported: int
+    read_before: int
+    """Files read by an earlier, interrupted import of the same folder."""
+    rejected: tuple[Rejection, ...]
+    rejected_list: Path | None
+    """CSV with file and reason, beside the data set, as file names may hold patients' names."""
+    kind: Literal["counts", "display"]
+    images_per_class: dict[str, int]
+    crosses: int
+    """Number of images with more than one finding."""
+    patients: int
+    centres: tuple[str, ...]
+    outside_share: float
+    """Share of all counts that lie outside the stored field; 0 for pictures."""
+    notes: tuple[str, ...]
+    """Sentences that the user should read."""
+    flagged: dict[tuple[str, ...], int] = field(default_factory=dict)
+    """Flags, without numbers -> number of images that have them, and no others."""
+    skipped: dict[str, int] = field(default_factory=dict)
+    """Kind of files that machines made, such as thumbnails -> number of them."""
+
+    def lines(self) -> list[str]:
+        """Return the summary as lines for a terminal."""
+        classes = ", ".join(f"{name} {number}" for name, number in self.images_per_class.items())
+        what = "images with counts" if self.kind == "counts" else "pictures"
+        lines = [
+            f"imported {self.imported} {what} of {self.patients} patients into {self.folder}",
+            f"classes: {classes}; with more than one finding: {self.crosses}",
+            f"centres: {', '.join(self.centres)}",
+        ]
+        if self.read_before:
+            lines.append(f"continued: {self.read_before} files had been read before")
+        if self.outside_share:
+            lines.append(f"counts outside the stored field: {self.outside_share:.1%}")
+        if self.rejected_list is not None:
+            lines.append(f"not imported: {len(self.rejected)} files, see {self.rejected_list}")
+        return [*lines, *self.table(), *(f"note: {note}" for note in self.notes)]
+
+    def table(self) -> list[str]:
+        """Return the table of kinds: files that were taken, taken with a flag, refused, skipped."""
+        plain = 0
+        flags: Counter[str] = Counter()
+        for names, number in self.flagged.items():
+            told = [name for name in names if name not in UNTOLD]
+            plain += 0 if told else number
+            flags.update(dict.fromkeys(told, number))
+        reasons = Counter(_general(rejection.reason) for rejection in self.rejected)
+        if not (flags or reasons or self.skipped):
+            return []
+        rows = [
+            ("taken", plain),
+            *_rows(flags, lambda name: f"taken, {name}: {FLAGS.get(name, name)}"),
+            *_rows(reasons, lambda reason: f"refused: {reason}"),
+        ]
+        if self.skipped:
+            kinds = ", ".join(self.skipped)
+            rows.append((f"skipped, made by machines: {kinds}", sum(self.skipped.values())))
+        lines = [f"{number:>8,}  {_short(text)}" for text, number in rows]
+        several = sum(flags.values()) > sum(self.flagged.values()) - plain
+        note = " (an image with several flags counts in each)" if several else ""
+        return [f"   files  what became of them{note}", *lines]
+
+
+def _rows(kinds: Counter[str], text: Callable[[str], str]) -> Iterator[tuple[str, int]]:
+    """Yield a row for each of the most frequent kinds, and one for all others."""
+    most = kinds.most_common(MOST_KINDS if len(kinds) <= MOST_KINDS else MOST_KINDS - 1)
+    for name, number in most:
+        yield text(name), number
+    others = len(kinds) - len(most)
+    if others:
+        yield f"{others} kinds more", sum(kinds.values()) - sum(number for _, number in most)
+
+
+def _general(reason: str) -> str:
+    """Return a reason without the numbers of one file."""
+    return re.sub(r"\b\d[\d,]*\b", "N", reason)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= WIDTH else f"{text[: WIDTH - 4]} ..."

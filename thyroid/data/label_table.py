@@ -1,0 +1,91 @@
+"""The rows of labels.csv, and what its columns are called elsewhere."""
+
+import csv
+import io
+import re
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+
+from thyroid.errors import InputError
+
+COLUMNS = ("file", "label", "patient", "centre", "findings")
+READ = (*COLUMNS, "part")
+OTHER_NAMES = {
+    "file": ("filename", "file_name", "filepath", "file_path", "path", "image", "image_path",
+             "dicom", "datei", "fichier", "archivo", "imagen", "文件", "文件名"),
+    "label": ("labels", "class", "diagnosis", "dx", "target", "category", "diagnose", "diagnostic",
+              "diagnostico", "diagnosi", "klasse", "classe", "clase", "标签", "诊断"),
+    "patient": ("patient_id", "patientid", "patients", "patient_name", "subject", "subject_id",
+                "person", "mrn", "pid", "patient_number", "paciente", "paziente", "患者",
+                "病人", "患者id"),
+    "centre": ("center", "centres", "centers", "site", "hospital", "institution", "clinic",
+               "zentrum", "centro", "klinik", "中心", "医院"),
+    "findings": ("finding", "all_findings", "diagnoses", "befunde", "hallazgos", "所见"),
+    "part": ("split", "subset", "set", "partition"),
+}  # fmt: skip
+"""Column -> what others call it."""
+
+
+def read_table(labels: Path) -> bytes:
+    try:
+        return labels.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"cannot read the labels file {labels}: {error.strerror}; check the path"
+        ) from None
+
+
+def rows_of(content: bytes, labels: Path, notes: list[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield (row number as in a spreadsheet, column -> text) of each row that is not blank.
+
+    Appends a note for columns that are not used, or are taken for another.
+    """
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise InputError(f"{labels} is not UTF-8 text; save it as CSV UTF-8") from None
+    header = text.partition("\n")[0]
+    delimiter = max(",;\t", key=header.count)  # spreadsheets of many countries write ";"
+    table = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
+        columns = _known_columns(next(table, []), notes)
+        for needed in ("file", "label"):
+            if columns.count(needed) != 1:
+                raise InputError(
+                    f"{labels} must have one column {needed!r} and has the columns "
+                    f"{', '.join(map(repr, columns)) or 'of an empty file'}; its first row must "
+                    f"name the columns: file, label and, if known, {', '.join(COLUMNS[2:])}"
+                )
+        for number, values in enumerate(table, start=2):
+            if not any(value.strip() for value in values):
+                continue
+            if len(values) != len(columns):
+                raise InputError(
+                    f"{labels}, row {number}, has {len(values)} values for {len(columns)} columns; "
+                    "put quotation marks around a value that contains the separator"
+                )
+            row = dict(zip(columns, (value.strip() for value in values), strict=True))
+            yield number, {column: row[column] for column in READ if column in row}
+    except csv.Error as error:
+        raise InputError(
+            f"{labels}, line {table.line_num}, is no CSV ({error}); save the file as CSV UTF-8"
+        ) from None
+
+
+def _known_columns(given: list[str], notes: list[str]) -> list[str]:
+    """Return the columns under the names of COLUMNS where one of OTHER_NAMES is used instead."""
+    columns = [unicodedata.normalize("NFC", column).strip().lower() for column in given]
+    plain = [re.sub(r"[\s.-]+", "_", column) for column in columns]
+    for wanted, others in OTHER_NAMES.items():
+        at = [number for number, column in enumerate(plain) if column in others]
+        if wanted not in columns and len(at) == 1:
+            notes.append(f"The column {columns[at[0]]!r} of labels.csv was taken for {wanted!r}.")
+            columns[at[0]] = wanted
+    unused = [column for column in columns if column and column not in READ]
+    if unused:
+        notes.append(
+            f"Columns of labels.csv that were not used: {', '.join(map(repr, unused))}; thyroid "
+            f"reads {', '.join(READ)}."
+        )
+    return columns

@@ -1,0 +1,68 @@
+"""Recognises files of quality control and of sources, which show no patient, by their headers."""
+
+import re
+import unicodedata
+
+from pydicom import Dataset as Header
+
+from thyroid.data.header_values import get, items, values
+
+TEXTS = (
+    "SeriesDescription", "StudyDescription", "ProtocolName", "ImageID", "ImageComments",
+    "PatientID", "PatientName", "BodyPartExamined",
+)  # fmt: skip
+WORDS = re.compile(
+    r"\b(?:"
+    # what stands before the camera
+    r"syringes?|seringues?|spritzen?|jeringas?|siringhe?|siringa|seringas?|leerspritze|vollspritze"
+    r"|vials?|flacon|point source|line source|sheet source|flood source|rod source|punktquelle"
+    r"|flachenquelle|source ponctuelle|fuente puntual|sorgente|blank scan|dose calibration"
+    r"|phantoms?|fantom[aeo]?s?|phantome[sn]?|jaszczak|nema|ples|maniqui|dummy"
+    # what is measured
+    r"|floods?|flood ?field|flat ?field|uniformit(?:y|e|at?)(?! correct)|uniformidade?"
+    r"|homogeneite|omogeneita|homogeneidade?|inhomogenitat|homogenitat|homogenitatsprufung"
+    r"|field uniformity"
+    r"|bars? (?:phantom|pattern|test|quadrants?)|quadrant(?:en)? ?bars?|(?:four|4) quadrants?"
+    r"|bleistreifen|streifenphantom|mire(?: de barres)?|barras|barre di piombo"
+    r"|(?:spatial|intrinsic|extrinsic|system) (?:resolution|uniformity|linearity)"
+    r"|resolution (?:phantom|test|check)|linearity|linearite|linearitat|linealidad|linearita"
+    r"|center of rotation|centre of rotation|centro de rotacion|cor (?:calibration|test|check)"
+    r"|rotationszentrum|peaking|photopeak check|energy calibration|calibration|kalibrierung"
+    r"|etalonnage|calibracion|calibrazione|calibracao|sensitivity test|pixel size"
+    r"|transmission|transmissionsmessung|tct"
+    r"|qc|qa|daily (?:qc|check|test)|quality (?:control|assurance)|controle (?:de )?qualit[ey]"
+    r"|controle de qualidade|control de calidad|controllo (?:di )?qualita|qualitatskontrolle"
+    r"|konstanzprufung|konstanz|room background|background count|untergrund|bruit de fond"
+    r"|fondo ambiente|contamination|kontamination"
+    r"|residual (?:dose|activity|syringe)|restaktivitat|activite residuelle|injection site"
+    r"|injektionsstelle|capsules? (?:count|standard)s?|check source|test (?:pattern|object)"
+    r")\b|(?:^|\| ?)(?:background|bkg|blank|dose)(?: ?\||$)"
+    "|注射器|针筒|均匀性|均勻性|泛源|铅栅|质控|質控|质量控制|體模|体模|模体|分辨率测试|透射|点源|线源|本底"
+)
+IMAGE_TYPES = ("TRANSMISSION", "FLOOD", "UNIFORM", "LINEARITY", "CALIB", "PHANTOM", "BAR", "QC")
+
+
+def shows_no_patient(header: Header) -> str | None:
+    """Return the reason why a file shows no patient, or None."""
+    kinds = [str(value).upper() for value in values(get(header, "ImageType"))]
+    if any(kind.startswith(name) for kind in kinds for name in IMAGE_TYPES):
+        return "its ImageType is that of a transmission or quality-control image"
+    texts = [str(text) for name in TEXTS if (text := get(header, name))]
+    if WORDS.search(_plain(" | ".join(texts))):
+        return "its header names a source, a phantom or a quality control, and no patient's image"
+    detectors = items(header, "DetectorInformationSequence")
+    if detectors and all(_without_collimator(item) for item in detectors):
+        return "it was acquired without a collimator, as quality controls are"
+    return None
+
+
+def _without_collimator(detector: Header) -> bool:
+    names = (get(detector, "CollimatorType"), get(detector, "CollimatorGridName"))
+    return any(str(name or "").strip().upper() in ("NONE", "INTRINSIC") for name in names)
+
+
+def _plain(text: str) -> str:
+    """Return the text in lower case, without accents, words apart by one space."""
+    decomposed = unicodedata.normalize("NFKD", text)
+    plain = "".join(c for c in decomposed if not unicodedata.combining(c)).casefold()
+    return re.sub(r"[\s_^\-./]+", " ", plain)
