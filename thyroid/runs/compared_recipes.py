@@ -99,6 +99,8 @@ class Row:
     trials: int = 0
     """Distinct recipes that it was chosen among, those of an earlier search included; 0: it is as
     given, or follows from the method's."""
+    failed_at_first: int = 0
+    """Trainings that failed, after which all were repeated at a tenth of the learning rate."""
 
 
 @dataclass(frozen=True, kw_only=True)

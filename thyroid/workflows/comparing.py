@@ -9,7 +9,6 @@ from pathlib import Path
 
 from thyroid.configuration import to_json
 from thyroid.errors import InputError
-from thyroid.execution.in_process import bring_about
 from thyroid.execution.nodes import node_resources
 from thyroid.execution.stage_scheduler import on_ray
 from thyroid.files import sha256_of
@@ -30,6 +29,7 @@ from thyroid.runs.compared_recipes import (
 )
 from thyroid.runs.compared_rows import copy_rows, tuned, write_rows
 from thyroid.runs.experiment import Experiment
+from thyroid.runs.failed_trainings import repeated, train_rows
 from thyroid.runs.final_evaluation import write_results
 from thyroid.runs.preflight import preflight
 from thyroid.runs.run_folder import at_work, write_config
@@ -98,7 +98,10 @@ def compare_recipe(inputs: Inputs, options: CompareOptions) -> Run:
         write_rows(run, method, rows, None)
         with usage.counting("final") as meter:
             wanted = [stage for stages in needs.values() for stage in stages]
-            bring_about(wanted, on_cluster(meter=meter))
+            tolerant = on_cluster(keep_going=True, meter=meter)
+            train_rows(wanted, method, store, tolerant, on_cluster(meter=meter))
+            rows, again = repeated(rows, method, store, tolerant)
+        needs |= again
         write_results(run, method, store)
         copy_rows(run, method, rows, store)
         write_rows(run, method, rows, store)
