@@ -266,7 +266,7 @@ def _terms(compared: dict[str, Any]) -> str:
         said.append(
             f"it beats {compared['beaten']} of {compared['baselines']} baselines that count"
         )
-    if terms["counted"]:
+    if terms["counted"] and terms["parameters"]:
         low, high = (terms["counted"][end] for end in ("low", "high"))
         said.append(f"these have {low:,.0f} to {high:,.0f} parameters, it {terms['parameters']:,}")
     each = str(tried["fewest"])
