@@ -101,6 +101,63 @@ def test_a_longer_dcgan_goes_on_from_a_shorter_one() -> None:
     assert keys(uneven)[:2] == keys(short)
 
 
+def test_a_longer_flow_goes_on_from_a_shorter_one() -> None:
+    short, long = (
+        pipeline.generator(
+            toy_generators(generator="flow", flow__epochs=epochs, flow__segment_epochs=3),
+            DIGEST,
+            0,
+        )
+        for epochs in (6, 7)
+    )
+    assert keys(short) == keys(long)[:2]
+    assert [(s.config.first_epoch, s.config.epochs) for s in long] == [(0, 3), (3, 3), (6, 1)]
+    assert "previous" in long[1].inputs
+
+
+def test_drawing_otherwise_takes_the_same_trained_flow() -> None:
+    recipe, guided, wide = (
+        toy_generators(generator="flow", **changes)
+        for changes in ({}, {"flow__guidance": 1.0}, {"flow__width": 12})
+    )
+    trained = [pipeline.generator(each, DIGEST, 0)[-1].key for each in (recipe, guided, wide)]
+    pools = [pipeline.synthesis(each, DIGEST, 0).key for each in (recipe, guided, wide)]
+    assert trained[0] == trained[1] != trained[2]
+    assert len(set(pools)) == 3
+
+
+def test_what_other_generators_are_made_of_did_not_change() -> None:
+    """Fields that came later are not in the keys of what does not use them."""
+    eigen = toy_generators(generator="eigen")
+    (fitted,) = pipeline.generator(eigen, DIGEST, 0)
+    assert set(fitted.about["config"]) == {"name", "source", "size", "execution", "seed"}
+    for recipe in (eigen, toy_generators()):
+        config = pipeline.synthesis(recipe, DIGEST, 0).about["config"]
+        assert set(config) == {"synthesis", "size", "execution", "seed"}
+        assert "pools" not in config["synthesis"]
+
+
+def test_the_flow_needs_pictures_of_whole_blocks() -> None:
+    with pytest.raises(InputError, match="a multiple of 4"):
+        pipeline.generator(toy_generators(generator="flow", input__size=20), DIGEST, 0)
+
+
+def test_segments_draw_from_the_pools_in_turn() -> None:
+    one, three = (
+        pipeline.classifier(toy_generators(synthesis__pools=pools), DIGEST, 0) for pools in (1, 3)
+    )
+    drawn = [[s.inputs["synthetic"].config.pool for s in segments] for segments in (one, three)]
+    assert drawn == [[0, 0, 0, 0], [0, 1, 2, 0]]
+    assert one[0].key == three[0].key
+    assert one[1].key != three[1].key
+    pools = [s.inputs["synthetic"] for s in three]
+    assert pools[0].key == pools[3].key == one[0].inputs["synthetic"].key
+    assert len({pool.inputs["dcgan"].key for pool in pools}) == 1
+    assert pipeline.quality(toy_generators(synthesis__pools=3), DIGEST, 0).key == (
+        pipeline.quality(toy_generators(), DIGEST, 0).key
+    )
+
+
 def test_the_dcgan_does_not_depend_on_how_a_network_sees_counts() -> None:
     logarithmic = toy_generators(input__normalisation="log_mean")
     assert keys(pipeline.dcgan(logarithmic, DIGEST, 0)) == keys(

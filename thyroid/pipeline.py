@@ -39,6 +39,8 @@ from thyroid.stage_config import (
 
 DCGAN_SIZES = (8, 16, 32, 64, 128)
 """Possible sides of the DCGAN's pictures, pixels."""
+FLOW_BLOCK = 4
+"""Pixels of which the sides of the flow's pictures are multiples."""
 
 
 def split(config: SplitConfig, dataset: str) -> Stage:
@@ -88,7 +90,8 @@ def classifier(recipe: Recipe, dataset: str, seed: int) -> list[Stage]:
         )
         needed = dict(inputs)
         if synthetic is not None:
-            needed["synthetic"] = synthesis(recipe, dataset, seed)
+            pool = len(segments) % recipe.synthesis.pools
+            needed["synthetic"] = synthesis(recipe, dataset, seed, pool)
         if not segments:
             needed |= weights
         segments.append(_after(segments, "classifier", config, dataset, needed))
@@ -197,15 +200,16 @@ def label_filter(recipe: Recipe, dataset: str, seed: int, *, synthetic: bool = F
         schedule=recipe.label_filter,
         execution=recipe.execution,
     )
-    if synthetic:
+    if synthetic:  # of the first pool alone, which is the one that is measured
         share = MixingConfig(synthetic_share=1.0, final_share=1.0)
         plain = dataclasses.replace(
             plain,
             mixing=share,
             generator=recipe.generator,
             dcgan=recipe.dcgan,
+            flow=recipe.flow,
             srgan=recipe.srgan,
-            synthesis=recipe.synthesis,
+            synthesis=dataclasses.replace(recipe.synthesis, pools=1),
             label_filter=recipe.label_filter,
         )
     return classifier(plain, dataset, seed)[-1]
@@ -236,8 +240,8 @@ def dcgan(recipe: Recipe, dataset: str, seed: int) -> list[Stage]:
     return segments
 
 
-def generator(recipe: Recipe, dataset: str, seed: int) -> Stage:
-    """A generator beside the DCGAN."""
+def generator(recipe: Recipe, dataset: str, seed: int) -> list[Stage]:
+    """A generator beside the DCGAN: the segments of its training, or its only stage."""
     _require_resolved(recipe)
     size, rest = divmod(recipe.input.size, recipe.srgan.scale)
     if rest:
@@ -252,7 +256,21 @@ def generator(recipe: Recipe, dataset: str, seed: int) -> Stage:
         seed=seed,
     )
     inputs = {"split": split(recipe.split, dataset)}
-    return Stage(kind="generator", config=config, dataset=dataset, inputs=inputs)
+    settings = recipe.generator_settings
+    if settings is None:
+        return [Stage(kind="generator", config=config, dataset=dataset, inputs=inputs)]
+    if size % FLOW_BLOCK:
+        raise InputError(
+            f"input.size {recipe.input.size} over srgan.scale {recipe.srgan.scale} is the side of "
+            f"the flow's pictures, which must be a multiple of {FLOW_BLOCK}."
+        )
+    segments: list[Stage] = []
+    for first, epochs in _pieces(0, settings.epochs, settings.segment_epochs):
+        part = dataclasses.replace(
+            config, settings=settings.of_training, first_epoch=first, epochs=epochs
+        )
+        segments.append(_after(segments, "generator", part, dataset, inputs))
+    return segments
 
 
 def srgan(recipe: Recipe, dataset: str, seed: int) -> list[Stage]:
@@ -288,9 +306,9 @@ def srgan(recipe: Recipe, dataset: str, seed: int) -> list[Stage]:
     return segments
 
 
-@lru_cache(maxsize=8)  # every segment of a training asks for the same one
-def synthesis(recipe: Recipe, dataset: str, seed: int) -> Stage:
-    """The pool of synthetic scintigrams: DCGAN or another generator, SRGAN, Poisson, filter."""
+@lru_cache(maxsize=64)  # segments of a training ask for the same ones
+def synthesis(recipe: Recipe, dataset: str, seed: int, pool: int = 0) -> Stage:
+    """A pool of synthetic scintigrams: DCGAN or another generator, SRGAN, Poisson, filter."""
     inputs = {
         "split": split(recipe.split, dataset),
         "label_filter": label_filter(recipe, dataset, seed),
@@ -298,15 +316,18 @@ def synthesis(recipe: Recipe, dataset: str, seed: int) -> Stage:
     if recipe.generator == "dcgan":
         inputs["dcgan"] = dcgan(recipe, dataset, seed)[-1]
     else:
-        inputs["generator"] = generator(recipe, dataset, seed)
+        inputs["generator"] = generator(recipe, dataset, seed)[-1]
     enlarging = srgan(recipe, dataset, seed)
     if enlarging:
         inputs["srgan"] = enlarging[-1]
+    settings = recipe.generator_settings
     config = SynthesisStageConfig(
-        synthesis=recipe.synthesis,
+        synthesis=dataclasses.replace(recipe.synthesis, pools=1),
         size=recipe.input.size,
         execution=_alone(recipe.execution),
         seed=seed,
+        pool=pool,
+        drawing=None if settings is None else settings.of_drawing,
     )
     return Stage(kind="synthesis", config=config, dataset=dataset, inputs=inputs)
 

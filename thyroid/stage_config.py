@@ -16,6 +16,7 @@ from thyroid.recipe import (
     AugmentationConfig,
     DcganConfig,
     ExecutionConfig,
+    FlowConfig,
     InputConfig,
     NetworkConfig,
     OptimiserConfig,
@@ -142,7 +143,7 @@ class DcganSegmentConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class GeneratorConfig:
-    """A generator of `thyroid.generators`."""
+    """A generator of `thyroid.generators`; some consecutive epochs of one that learns in epochs."""
 
     name: str
     source: str
@@ -151,6 +152,11 @@ class GeneratorConfig:
     """Side of the pictures, pixels."""
     execution: ExecutionConfig
     seed: int
+    settings: FlowConfig | None = added(None)
+    """Its section of the recipe, less the training's length and drawing; None: it learns at once.
+    """
+    first_epoch: int = added(0)
+    epochs: int = added(1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,13 +177,18 @@ class SrganSegmentConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SynthesisStageConfig:
-    """The pool of synthetic scintigrams of one seed."""
+    """A pool of synthetic scintigrams of one seed."""
 
     synthesis: SynthesisConfig
+    """Its number of pools is 1 and not read, so that trainings with more share those with fewer."""
     size: int
     """Side of the pictures, pixels."""
     execution: ExecutionConfig
     seed: int
+    drawing: FlowConfig | None = added(None)
+    """Section of a generator that learns in epochs, less the training's length."""
+    pool: int = added(0)
+    """Number of the pool, from 0."""
 
 
 @dataclass(frozen=True, kw_only=True)

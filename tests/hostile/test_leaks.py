@@ -55,7 +55,7 @@ def probe(recipe: Recipe) -> Recipe:
 
 STAGES: dict[str, Callable[[Recipe, str, int], Stage]] = {
     "dcgan": lambda *about: pipeline.dcgan(*about)[-1],
-    "generator": lambda recipe, *about: pipeline.generator(eigen(recipe), *about),
+    "generator": lambda recipe, *about: pipeline.generator(eigen(recipe), *about)[-1],
     "srgan": lambda *about: pipeline.srgan(*about)[-1],
     "synthesis": pipeline.synthesis,
     "synthesis by another generator": lambda recipe, *about: pipeline.synthesis(

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.toy import made, toy_generators, with_other_pixels, write_toy
-from thyroid import pipeline
+from tests.toy import made, toy_generators, with_other_pixels, without_times, write_toy
+from thyroid import generators, pipeline
 from thyroid.data.dataset import Dataset
 from thyroid.data.splits import make_split
 from thyroid.errors import InputError, StageFailed
@@ -48,23 +48,64 @@ def test_it_never_reads_validation_or_test_images(name: str, crossed: Path, tmp_
     seen = []
     for which, rows in (("held out", [*parts.validation, *parts.test]), ("train", parts.train)):
         changed = with_other_pixels(dataset, np.asarray(rows), tmp_path / which)
-        stage = pipeline.generator(toy_generators(generator=name), changed.digest, 0)
+        stage = pipeline.generator(toy_generators(generator=name), changed.digest, 0)[-1]
         folder, _ = made(stage, changed.folder, tmp_path / f"{which} store")
         seen.append((folder / GENERATOR).read_bytes())
-    own = pipeline.generator(toy_generators(generator=name), dataset.digest, 0)
+    own = pipeline.generator(toy_generators(generator=name), dataset.digest, 0)[-1]
     folder, _ = made(own, crossed, tmp_path / "store")
     assert (folder / GENERATOR).read_bytes() == seen[0]
     assert (folder / GENERATOR).read_bytes() != seen[1]
 
 
+def test_epochs_in_segments_are_the_whole_training_bit_for_bit(
+    crossed: Path, tmp_path: Path
+) -> None:
+    dataset = Dataset.open(crossed)
+    found = []
+    for most in (1, 9):
+        recipe = toy_generators(generator="flow", flow__epochs=3, flow__segment_epochs=most)
+        stages = pipeline.generator(recipe, dataset.digest, 0)
+        assert len(stages) == {1: 3, 9: 1}[most]
+        folder, metrics = made(stages[-1], crossed, tmp_path / str(most))
+        sheet = (folder / "sheets" / "epoch-0003.png").read_bytes()
+        found.append(((folder / GENERATOR).read_bytes(), sheet, without_times(metrics)))
+    assert found[0] == found[1]
+    assert [line["epoch"] for line in found[0][2]] == [1, 2, 3]
+
+
+def test_another_pool_has_other_images_of_the_same_findings(crossed: Path, tmp_path: Path) -> None:
+    dataset = Dataset.open(crossed)
+    recipe = toy_generators(generator="eigen")
+    pools = []
+    for number in (0, 1):
+        stage = pipeline.synthesis(recipe, dataset.digest, 0, number)
+        pools.append(Dataset.open(made(stage, crossed, tmp_path)[0] / synthesise.DATASET))
+    assert list(pools[0].images["findings"]) == list(pools[1].images["findings"])
+    assert all((a != b).any() for a, b in zip(pools[0].counts, pools[1].counts, strict=True))
+
+
 def test_its_code_is_part_of_its_key(crossed: Path, tmp_path: Path) -> None:
     dataset = Dataset.open(crossed)
-    stage = pipeline.generator(toy_generators(generator=NAMES[0]), dataset.digest, 0)
+    stage = pipeline.generator(toy_generators(generator=NAMES[0]), dataset.digest, 0)[-1]
     assert stage.config.source == sha256_of(FILES / f"{NAMES[0]}.py")
     other = dataclasses.replace(stage.config, source="0" * 64)
     assert dataclasses.replace(stage, config=other).key != stage.key
     with pytest.raises(StageFailed, match=f"another thyroid/generators/{NAMES[0]}.py"):
         list(train_generator.fit(other, {}, tmp_path))
+
+
+def test_the_code_that_it_imports_is_part_of_its_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The flow begins with the Gaussian of `eigen`."""
+    monkeypatch.setattr(generators, "__file__", str(tmp_path / "__init__.py"))
+    before = []
+    for text in ("RIDGE = 1", "RIDGE = 2"):
+        (tmp_path / "eigen.py").write_text(text)
+        (tmp_path / "flow.py").write_text("from thyroid.generators import eigen\n")
+        before.append(generators.source_of.__wrapped__("flow"))
+        generators.source_of.cache_clear()
+    assert before[0] != before[1] != sha256_of(tmp_path / "flow.py")
 
 
 def test_an_unknown_generator_is_a_sentence() -> None:

@@ -1,22 +1,44 @@
 """Generators of scintigrams besides the DCGAN, one file each: `--generator NAME`.
 
 A module has `fit(counts, findings)`, which returns tensors, and `draw(tensors, findings, random)`,
-which returns activities; see `eigen`. Each file's SHA-256 is part of its stage's key. Modules may
-import torch and `thyroid.acquisition`; never data, stages or ray. This file imports no torch.
+which returns activities; see `eigen`.
+
+One that learns in epochs has a section of the recipe (`Recipe.generator_settings`), which both get
+as `settings`. Its `fit` is one epoch: from the tensors of the epoch before to tensors, and what it
+measured; see `flow`. An epoch sees these tensors and a seed of its own, and nothing else from
+before: so 20 epochs are 10 and 10, bit for bit.
+
+The SHA-256 of a module is part of its stage's key. Modules may import torch, `thyroid.acquisition`
+and each other; never data, stages or ray. This file imports no torch.
 """
 
 from __future__ import annotations
 
+import re
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 from thyroid.errors import InputError
 from thyroid.files import sha256_of
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Counts(Protocol):
+    """N images, which may lie on disk; a tensor is one."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, chosen: Tensor) -> Tensor:
+        """Counts (n, S, S) float32 on the device; `chosen` (n,) int64 on the CPU."""
+
 
 @cache  # trial drivers call it thousands of times
 def source_of(name: str) -> str:
-    """Return the SHA-256 of a generator's file.
+    """Return the SHA-256 of a generator's file; with those that it imports, of all of theirs.
 
     Raises
     ------
@@ -29,4 +51,7 @@ def source_of(name: str) -> str:
         raise InputError(
             f"generator '{name}' is unknown: choose one of {', '.join(['dcgan', *names])}."
         )
-    return sha256_of(folder / f"{name}.py")
+    own = sha256_of(folder / f"{name}.py")
+    text = (folder / f"{name}.py").read_text(encoding="utf-8")
+    used = re.findall(r"^from thyroid\.generators import (\w+)$", text, re.M)
+    return sha256("".join([own, *map(source_of, used)]).encode()).hexdigest() if used else own

@@ -4,7 +4,13 @@ Imports nothing heavy, so that trial drivers and `--help` stay light.
 """
 
 from thyroid.recipe.data_config import AugmentationConfig, InputConfig, SplitConfig
-from thyroid.recipe.generator_config import DcganConfig, MixingConfig, SrganConfig, SynthesisConfig
+from thyroid.recipe.generator_config import (
+    DcganConfig,
+    FlowConfig,
+    MixingConfig,
+    SrganConfig,
+    SynthesisConfig,
+)
 from thyroid.recipe.presets import RECIPES
 from thyroid.recipe.recipe import Recipe, for_data, for_training, override, read_recipe
 from thyroid.recipe.training_config import (
@@ -28,6 +34,7 @@ __all__ = [
     "DcganConfig",
     "ExecutionConfig",
     "FineTuningConfig",
+    "FlowConfig",
     "InputConfig",
     "Layout",
     "MixingConfig",

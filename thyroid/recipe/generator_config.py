@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from thyroid.configuration import require_within
+from thyroid.configuration import added, require_within
 from thyroid.errors import InputError
 
 
@@ -57,6 +57,72 @@ class DcganConfig:
             steps_per_epoch=(1, most),
             segment_epochs=(1, most),
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlowConfig:
+    """Flow matching (Lipman 2023), the generator `flow`; pictures as wide as the DCGAN's."""
+
+    width: int = 64
+    """Channels at a quarter of the picture's side, doubled at an eighth."""
+    blocks: int = 1
+    """Residual blocks at each of these sides, down and up."""
+    learning_rate: float = 1e-3
+    """Adam's."""
+    weight_average: float = 0.999
+    """Decay per step of the moving average of weights, which draws."""
+    unlabelled: float = 0.1
+    """Share of training images whose findings are hidden, for guidance (Ho & Salimans 2021)."""
+    batch_size: int = 16
+    """Images per step."""
+    epochs: int = 12
+    """Length of the training; an epoch is `steps_per_epoch` steps, however small the data."""
+    steps_per_epoch: int = 200
+    """Steps per epoch."""
+    segment_epochs: int = 6
+    """A part of at most this many epochs is one stored artifact."""
+    guidance: float = 3.0
+    """Strength of the findings in drawing; 1: as learned, more: clearer and less varied."""
+    sampling_steps: int = 20
+    """Steps from noise to a picture; each costs two passes of the network, one at guidance 1."""
+
+    def __post_init__(self) -> None:
+        most = 1_000_000
+        require_within(
+            "flow",
+            self,
+            width=(1, 4096),
+            blocks=(1, 256),
+            learning_rate=(1e-8, 1),
+            weight_average=(0, 0.99999),
+            unlabelled=(0, 0.9),
+            batch_size=(1, 65536),
+            epochs=(1, most),
+            steps_per_epoch=(1, most),
+            segment_epochs=(1, most),
+            guidance=(0, 100),
+            sampling_steps=(1, 10_000),
+        )
+
+    @property
+    def of_training(self) -> FlowConfig:
+        """The same without what a segment of training does not depend on: its length, and drawing.
+
+        So longer trainings go on from shorter ones, and other guidance draws from the same network.
+        """
+        usual = FlowConfig()
+        return replace(
+            self,
+            epochs=1,
+            segment_epochs=1,
+            guidance=usual.guidance,
+            sampling_steps=usual.sampling_steps,
+        )
+
+    @property
+    def of_drawing(self) -> FlowConfig:
+        """The same without the length of the training."""
+        return replace(self, epochs=1, segment_epochs=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +194,9 @@ class SynthesisConfig:
     rejection: float = 0.3
     """The label filter drops an image if it gives another label at least this probability (0.3:
     nearly whenever it disagrees); 1: no filter."""
+    pools: int = added(1)
+    """Pools of that many images. The segments of a training draw from one after the other, then
+    from the first again; as many as segments: no synthetic image is seen in two of them."""
 
     def __post_init__(self) -> None:
         most = 10_000_000
@@ -137,6 +206,7 @@ class SynthesisConfig:
             images_per_class=(0, most),
             images_per_cross=(0, most),
             rejection=(0.01, 1),
+            pools=(1, 10_000),
         )
 
 

@@ -11,7 +11,13 @@ from typing import Any, Literal
 from thyroid.configuration import from_json, to_json
 from thyroid.errors import InputError
 from thyroid.recipe.data_config import AugmentationConfig, InputConfig, SplitConfig
-from thyroid.recipe.generator_config import DcganConfig, MixingConfig, SrganConfig, SynthesisConfig
+from thyroid.recipe.generator_config import (
+    DcganConfig,
+    FlowConfig,
+    MixingConfig,
+    SrganConfig,
+    SynthesisConfig,
+)
 from thyroid.recipe.training_config import (
     CrossConfig,
     ExecutionConfig,
@@ -44,6 +50,7 @@ class Recipe:
     generator: str = "dcgan"
     """Generator of scintigrams: `dcgan`, or the name of a file of thyroid/generators."""
     dcgan: DcganConfig = field(default_factory=DcganConfig)
+    flow: FlowConfig = field(default_factory=FlowConfig)
     srgan: SrganConfig = field(default_factory=SrganConfig)
     synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
     label_filter: ScheduleConfig = field(default_factory=ScheduleConfig)
@@ -54,6 +61,13 @@ class Recipe:
     `shifts`, it and its displacements by a pixel (5); or `mirrored_shifts`, these and their mirror
     images (10), where training mirrors, too (`augmentation.mirror` above 0), else `shifts`."""
     execution: ExecutionConfig = field(default_factory=ExecutionConfig)
+
+    @property
+    def generator_settings(self) -> FlowConfig | None:
+        """The section of a generator that learns in epochs; None: it learns at once, or is the
+        DCGAN.
+        """
+        return self.flow if self.generator == "flow" else None
 
     @property
     def folds(self) -> int:

@@ -108,15 +108,23 @@ class DcganEpoch:
 
 @dataclass(frozen=True, kw_only=True)
 class GeneratorFit:
-    """The training of another generator than the DCGAN."""
+    """The training of another generator than the DCGAN, or an epoch of it."""
 
     stage: Literal["generator"] = "generator"
     seed: int
     """Seed of the training."""
     fold: int = 0
     """Fold that validates the network; 0 where there is one split."""
+    epoch: int = 1
+    """Epoch, from 1; 1 where it learns at once."""
     images: int
     """Training images that it was handed."""
+    loss: float | None = None
+    """Mean over the epoch, of its own loss; None where it learns at once."""
+    train_seconds: float = 0.0
+    """Seconds that the epoch took; 0 where it learns at once."""
+    images_per_second: float | None = None
+    """Images per second that it learned from; None where it learns at once."""
     reused: bool
     """True: it was read from the store."""
 

@@ -45,7 +45,7 @@ SHARED = (
 """Fields that all rows share with the method, whatever a space proposes: same images and steps."""
 NOT_OF_BASELINES = (
     *("network.cross_feature", "cross.", "mixing."),
-    *("generator", "dcgan.", "srgan.", "synthesis.", "label_filter."),
+    *("generator", "dcgan.", "flow.", "srgan.", "synthesis.", "label_filter."),
 )
 """Fields that a space must not set for a baseline: they belong to the method or its generators."""
 

@@ -34,9 +34,9 @@ def fit(
 ) -> Iterator[dict[str, Any]]:
     """Write `dataset/`, an ordinary data set of the training part's kind, and synthesis.json.
 
-    Each combination of findings has its own stream of random numbers, so that its images do not
-    depend on what else is made. Total counts are those of real training images with the same
-    findings, or of the same primary finding where the combination was never seen.
+    Each combination of findings, and each pool, has its own stream of random numbers, so that its
+    images do not depend on what else is made. Total counts are those of real training images with
+    the same findings, or of the same primary finding where the combination was never seen.
 
     Yields
     ------
@@ -57,7 +57,7 @@ def fit(
     if "dcgan" in inputs:
         draw = train_dcgan.sampler(inputs["dcgan"], on)
     else:
-        draw = other.sampler(inputs["generator"], on)
+        draw = other.sampler(inputs["generator"], config.drawing, on)
     enlarge = load_upscaler(inputs["srgan"], on) if "srgan" in inputs else None
     label_filter, _, filter_input = load_model(inputs["label_filter"], on)
 
@@ -73,7 +73,8 @@ def fit(
         n = config.synthesis.images_per_cross if cross else config.synthesis.images_per_class
         if not n:
             continue
-        own = on.generator(config.seed, "synthesis", ";".join(findings))
+        place = ("synthesis",) if not config.pool else ("synthesis", f"pool {config.pool}")
+        own = on.generator(config.seed, *place, ";".join(findings))
         totals = _totals(dataset, parts.train, findings, n, own)
         condition = _multi_hot(dataset.info.classes, findings).to(on.device).expand(n, -1)
         counts = _scintigrams(

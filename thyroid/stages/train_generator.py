@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -11,19 +12,21 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from thyroid.errors import Diverged, StageFailed
 from thyroid.generators import source_of
-from thyroid.recipe import InputConfig
+from thyroid.recipe import FlowConfig, InputConfig
 from thyroid.stage_config import GeneratorConfig
 from thyroid.stages import split
 from thyroid.stages.checkpoint import load_tensors, save_tensors
-from thyroid.stages.compute import Compute, start
+from thyroid.stages.compute import Compute, seed_of, start
 from thyroid.stages.images import images, some_of
-from thyroid.stages.train_dcgan import CARD, GENERATOR, Draw
+from thyroid.stages.sample_sheet import write_sheet
+from thyroid.stages.train_dcgan import CARD, COLUMNS, GENERATOR, Draw
 
 MOST = 8192
-"""Maximum of training images that a generator is given."""
+"""Maximum of training images that a generator is given that learns at once."""
 
 
 def fit(
@@ -31,10 +34,14 @@ def fit(
 ) -> Iterator[dict[str, Any]]:
     """Hand the training images to `fit` of the generator's module, and keep the tensors it gives.
 
+    A generator that learns in epochs goes on from the tensors of `inputs["previous"]`, or from
+    none; its segment ends with a sample sheet.
+
     Yields
     ------
     dict
-        Once: how many images it has seen.
+        Per epoch, or once: epoch (from 1), images (how many it was handed); per epoch also
+        train_seconds and what the module measured.
 
     Raises
     ------
@@ -48,22 +55,70 @@ def fit(
     on = start(config.execution)
     dataset, parts = split.open_split(inputs)
     counts = images(dataset, parts.train, InputConfig(size=config.size), on)
-    chosen = torch.from_numpy(some_of(np.arange(len(counts)), MOST, config.seed))
-    findings = torch.from_numpy(dataset.findings[parts.train])[chosen]
-    learned = _module(config.name).fit(counts[chosen], findings.to(on.device))
-    if not all(tensor.isfinite().all() for tensor in learned.values()):
-        raise Diverged(f"The generator {config.name} has values that are not finite.")
+    findings = torch.from_numpy(dataset.findings[parts.train])  # (N, C)
+    module = _module(config.name)
+    if config.settings is None:
+        chosen = torch.from_numpy(some_of(np.arange(len(counts)), MOST, config.seed))
+        learned = module.fit(counts[chosen], findings[chosen].to(on.device))
+        _require_finite(learned, config.name)
+        yield {"seed": config.seed, "epoch": 1, "images": len(chosen)}
+    else:
+        previous = inputs.get("previous")
+        learned = {} if previous is None else _load(previous, on)
+        for epoch in range(config.first_epoch, config.first_epoch + config.epochs):
+            began = time.perf_counter()
+            learned, measured = module.fit(
+                counts,
+                findings.to(on.device),
+                settings=config.settings,
+                learned=learned,
+                seed=seed_of(config.seed, config.name, epoch),
+                kind=dataset.info.kind,
+                precision=on.precision,
+            )
+            seconds = time.perf_counter() - began
+            _require_finite(learned, config.name)
+            yield {
+                "seed": config.seed,
+                "epoch": epoch + 1,
+                "images": len(counts),
+                "loss": measured["loss"],
+                "train_seconds": seconds,
+                "images_per_second": measured["images"] / seconds,
+            }
     save_tensors(learned, folder / GENERATOR)
     (folder / CARD).write_text(json.dumps({"name": config.name}, indent=2))
     split.mark_trained_on(dataset, parts, folder)
-    yield {"seed": config.seed, "images": len(chosen)}
+    if config.settings is not None:
+        asked = torch.unique(findings, dim=0).repeat_interleave(COLUMNS, 0)  # (K * COLUMNS, C)
+        draw = sampler(folder, config.settings, on)
+        made = draw(asked.to(on.device), on.generator(config.seed, "sheet"))
+        last = config.first_epoch + config.epochs
+        write_sheet(made, COLUMNS, folder / "sheets" / f"epoch-{last:04d}.png")
 
 
-def sampler(folder: Path, on: Compute) -> Draw:
+def sampler(folder: Path, settings: FlowConfig | None, on: Compute) -> Draw:
     """A function that draws activities from the generator in `folder`."""
-    learned = {n: t.to(on.device) for n, t in load_tensors(folder / GENERATOR).items()}
+    learned = _load(folder, on)
     module = _module(json.loads((folder / CARD).read_text())["name"])
-    return lambda findings, random: module.draw(learned, findings, random)
+    if settings is None:
+        return lambda findings, random: module.draw(learned, findings, random)
+
+    def draw(findings: Tensor, random: torch.Generator) -> Tensor:
+        with torch.inference_mode(), on.autocast():
+            drawn: Tensor = module.draw(learned, findings, random, settings=settings)
+        return drawn
+
+    return draw
+
+
+def _load(folder: Path, on: Compute) -> dict[str, Tensor]:
+    return {name: t.to(on.device) for name, t in load_tensors(folder / GENERATOR).items()}
+
+
+def _require_finite(learned: Mapping[str, Tensor], name: str) -> None:
+    if not all(tensor.isfinite().all() for tensor in learned.values()):
+        raise Diverged(f"The generator {name} has values that are not finite.")
 
 
 def _module(name: str) -> ModuleType:
