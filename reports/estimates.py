@@ -16,7 +16,9 @@ RESAMPLES = 2000
 ENOUGH_NETWORKS = 5
 """Networks of each method that a comparison needs for a verdict, of several seeds or folds."""
 
-Direction = Literal["higher", "lower", "undecided", "luck", "selected", "few_networks"]
+Direction = Literal["higher", "lower", "undecided", "luck", "selected", "few_networks", "failed"]
+"""Meaning of a difference: see `direction`. failed: higher than a row of which some training
+failed, which is no success."""
 
 
 @dataclass(frozen=True, kw_only=True)

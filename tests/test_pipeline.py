@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.toy import toy_generators, toy_recipe
-from thyroid import pipeline
+from thyroid import pipeline, stage_config
 from thyroid import stage as stage_module
 from thyroid.pipeline import segment_epochs
 from thyroid.recipe import ScheduleConfig
@@ -38,6 +38,24 @@ def test_a_key_says_what_decides_the_result() -> None:
     others += [pipeline.classifier(recipe, DIGEST, 1)[-1].key]
     others += [pipeline.classifier(recipe, "e" * 64, 0)[-1].key]
     assert len({key, *others}) == len(others) + 1
+
+
+def test_a_network_that_is_built_otherwise_has_other_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a store would hand out weights of the network that it was."""
+    names = ("vgg_small", "resnet_small")
+    recipes = [
+        toy_recipe(network__name=name, network__width=None, training=training)
+        for name in names
+        for training in ("network", "probe")
+    ]
+
+    def found() -> list[str]:
+        return [pipeline.classifier(recipe, DIGEST, 0)[-1].key for recipe in recipes]
+
+    now = found()
+    monkeypatch.setattr(stage_config, "DESIGNS", {})
+    before = found()
+    assert [a == b for a, b in zip(before, now, strict=True)] == [False, False, True, True]
 
 
 def test_a_long_chain_of_segments_can_be_sent() -> None:

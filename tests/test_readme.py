@@ -45,7 +45,7 @@ SHORTER = {
     "phantom": FEW_IMAGES,
     "train": ["--seeds", "1", *MIXED],
     "search": ["--trials", "2", "--final-seeds", "1", "--max-seeds", "1", *MIXED],
-    "compare": ["--seeds", "1"],
+    "compare": ["--seeds", "1", "--trials-per-model", "1"],
 }
 """Options added to a command of the tutorial; the last one of two counts."""
 

@@ -115,6 +115,7 @@ class Stage:
         """Content of the key, as plain data."""
         kind = KINDS[self.kind]
         own: tuple[str, ...] = getattr(self.config, "libraries", ())
+        design: int | None = getattr(self.config, "design", None)
         return {
             "kind": self.kind,
             "version": kind.version,
@@ -122,7 +123,7 @@ class Stage:
             "config": deciding(self.config),
             "dataset": self.dataset,
             "inputs": {name: stage.key for name, stage in self.inputs.items()},
-        }
+        } | ({} if design is None else {"design": design})
 
     @property
     def execution(self) -> ExecutionConfig:

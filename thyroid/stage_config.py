@@ -12,6 +12,7 @@ from typing import Literal
 
 from thyroid.configuration import added
 from thyroid.recipe import (
+    DESIGNS,
     AugmentationConfig,
     DcganConfig,
     ExecutionConfig,
@@ -100,6 +101,11 @@ class SegmentConfig:
         """Libraries that decide the numbers of this network, beside those of its kind of stage."""
         return self.network.libraries
 
+    @property
+    def design(self) -> int | None:
+        """Number of the network's design; None where it has always been the same."""
+        return DESIGNS.get(self.network.name)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeConfig:
@@ -114,6 +120,11 @@ class ProbeConfig:
     def libraries(self) -> tuple[str, ...]:
         """Libraries that decide the numbers of this network, beside those of its kind of stage."""
         return self.network.libraries
+
+    @property
+    def design(self) -> int | None:
+        """Number of the network's design; None where it has always been the same."""
+        return DESIGNS.get(self.network.name)
 
 
 @dataclass(frozen=True, kw_only=True)

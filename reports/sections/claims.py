@@ -187,7 +187,7 @@ def _better(comparison: Comparison | None) -> BetterClaim:
     verdict = comparison and comparison.verdict
     if not isinstance(verdict, AgainstBaselines):
         return BetterClaim(state="missing")
-    every = verdict.beaten == verdict.baselines
+    every = 0 < verdict.baselines == verdict.beaten
     return BetterClaim(
         state="yes" if every else "no" if verdict.beaten_by else "open",
         beaten=verdict.beaten,

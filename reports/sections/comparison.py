@@ -27,6 +27,7 @@ from reports.language import later
 from reports.measured import Measured, measured
 from reports.paired_predictions import Pair, paired
 from reports.run import PredictedRow, Run
+from reports.sections.opponents import Opponents, counts, opponents
 from reports.sections.results import Confusion, Results, confusion
 from thyroid.evaluate.metrics import (
     Floats,
@@ -89,7 +90,16 @@ class PlannedRow:
     changes: list[Change]
     parameters: int | None
     epochs: int | None
+    trainings: int
+    """Networks that were to be trained, folds times seeds; 0 in runs of earlier versions."""
+    failed: int
+    """Trainings that failed."""
+    failed_at_first: int
+    """Trainings that had failed before all were repeated at a tenth of the learning rate."""
     done: bool
+    """True: there are predictions to compare."""
+    diverged: bool
+    """True: there never will be, as its trainings failed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +134,8 @@ class MethodRow:
     parameters: int | None
     trials: int | None
     """Recipes that this one is the best of; 0: as given."""
+    failed: int
+    """Trainings that failed."""
     train_seconds: float | None
     epochs: int | None
     seeds: int
@@ -195,14 +207,14 @@ class Budgets:
     most: int
     """Most of a baseline."""
     uneven: bool
-    """True: more were tried for the method than for some baseline."""
+    """True: more were tried for the method than for some baseline, or fewer."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ComparisonVerdict:
     state: str
-    """none (there is no baseline) | running (some baseline has no predictions yet) | a `Direction`:
-    of the method against the best baseline"""
+    """none (there is no baseline) | running (some baseline has no predictions yet) | failed (each
+    baseline's trainings failed) | a `Direction`: of the method against the best baseline"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,6 +237,8 @@ class AgainstBaselines(ComparisonVerdict):
     networks: int
     tried: Budgets
     baselines: int
+    """Those that count (see `opponents.counts`)."""
+    opponents: Opponents
     beaten: int
     """Baselines that the method beats."""
     beaten_by: int
@@ -293,7 +307,7 @@ def comparison_info(run: Run, results: Results | None) -> Comparison | None:
     return Comparison(
         plan=plan,
         rows=len(plan),
-        waiting=sum(not row.done for row in plan),
+        waiting=sum(not row.done and not row.diverged for row in plan),
         starts=[start for start in STARTS if any(start in parts_of(row) for row in plan)],
         level=LEVEL,
         enough_networks=ENOUGH_NETWORKS,
@@ -353,7 +367,11 @@ def _planned(row: PredictedRow, done: bool) -> PlannedRow:
         changes=[Change(field=field, value=value) for field, value in row.changes.items()],
         parameters=row.parameters,
         epochs=row.epochs,
+        trainings=row.trainings,
+        failed=len(row.failed),
+        failed_at_first=row.failed_at_first,
         done=done,
+        diverged=row.done and not done and bool(row.failed),
     )
 
 
@@ -395,6 +413,7 @@ def _rows(run: Run, rows: Sequence[PredictedRow], learned: bool) -> list[OtherRo
     found = []
     for i, row in enumerate(rows):
         difference, pair = gain(differences[i], levels[i]), pairs[i]
+        state = direction(difference, corrected[i], pair.networks, learned, _tried(run, row))
         of = measured(run.part, run.folds, row.predictions, row.networks)
         found.append(
             OtherRow(
@@ -414,7 +433,7 @@ def _rows(run: Run, rows: Sequence[PredictedRow], learned: bool) -> list[OtherRo
                     p_value=probability(corrected_tests[i]),
                     uncorrected_p_value=probability(tests[i].p_value),
                 ),
-                state=direction(difference, corrected[i], pair.networks, learned, _tried(run, row)),
+                state="failed" if state == "higher" and row.failed else state,
             )
         )
     return found
@@ -458,7 +477,7 @@ def _tried(run: Run, row: PredictedRow) -> int:
 
 def _about(row: PredictedRow) -> dict[str, Any]:
     names = ("name", "kind", "title", "parameters", "trials", "train_seconds", "epochs")
-    return {name: getattr(row, name) for name in names}
+    return {name: getattr(row, name) for name in names} | {"failed": len(row.failed)}
 
 
 def _metrics(of: Measured, *, single: bool = False) -> RowMetrics:
@@ -501,11 +520,16 @@ def comparison_verdict(plan: Sequence[PlannedRow], tables: Sequence[Table]) -> C
     table = next((table for table in tables if table.kind == "baseline"), None)
     if not planned:
         return ComparisonVerdict(state="none")
-    if table is None or not all(row.done for row in planned):
+    if not all(row.done or row.diverged for row in planned):
         return ComparisonVerdict(state="running")
-    rows = table.others
-    best = max(rows, key=lambda row: _of_networks(row) or 0.0)
-    states = [row.state for row in rows]
+    rows = table.others if table is not None else []
+    lost = {row.name for row in planned if 0 < row.trainings == row.failed}
+    trained = [row for row in rows if row.state != "failed" and row.name not in lost]
+    if table is None or not trained:
+        return ComparisonVerdict(state="failed")
+    best = max(trained, key=lambda row: _of_networks(row) or 0.0)
+    method = table.rows[0]
+    states = [row.state for row in rows if counts(row, method)]
     d = best.difference
     gap = Estimate(value=d.value, low=d.low, high=d.high)
     if best.state == "lower":
@@ -521,7 +545,8 @@ def comparison_verdict(plan: Sequence[PlannedRow], tables: Sequence[Table]) -> C
         ensembles=best.ensembles,
         networks=best.shared_networks,
         tried=_budgets(table),
-        baselines=len(rows),
+        baselines=len(states),
+        opponents=opponents(planned, method, rows),
         beaten=states.count("higher"),
         beaten_by=states.count("lower"),
     )
@@ -538,4 +563,5 @@ def _budgets(table: Table) -> Budgets:
     """Recipes tried for the method and for the baselines but probes, which have nothing to try."""
     own = max(1, table.rows[0].trials or 0)
     others = [max(1, r.trials or 0) for r in table.others if "probe" not in parts_of(r)] or [own]
-    return Budgets(method=own, fewest=min(others), most=max(others), uneven=own > min(others))
+    uneven = any(own != other for other in others)
+    return Budgets(method=own, fewest=min(others), most=max(others), uneven=uneven)

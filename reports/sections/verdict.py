@@ -254,16 +254,37 @@ def verdict_line(verdict: dict[str, Any]) -> str:
             )
     compared = verdict["comparison"]
     if compared is not None and "gap" in compared:
-        line += f"; {_compared(compared)}"
-        tried = compared["tried"]
-        if tried["uneven"]:
-            line += (
-                f"; the method's recipe is the best of {tried['method']} tried, "
-                f"each baseline's of {tried['fewest']}"
-            )
-            if tried["most"] > tried["fewest"]:
-                line += f" to {tried['most']}"
+        line += f"; {_compared(compared)}; {_terms(compared)}"
+    elif compared is not None and compared["state"] == "failed":
+        line += "; trainings of every network that it was compared with failed"
     return line
+
+
+def _terms(compared: dict[str, Any]) -> str:
+    """Return what the comparison with baselines rests on."""
+    terms, tried = compared["opponents"], compared["tried"]
+    said = []
+    if compared["state"] not in ("few_networks", "selected"):
+        said.append(
+            f"it beats {compared['beaten']} of {compared['baselines']} baselines that count"
+        )
+    if terms["counted"] and terms["parameters"]:
+        low, high = (terms["counted"][end] for end in ("low", "high"))
+        said.append(f"these have {low:,.0f} to {high:,.0f} parameters, it {terms['parameters']:,}")
+    each = str(tried["fewest"])
+    if tried["most"] > tried["fewest"]:
+        each += f" to {tried['most']}"
+    said.append(
+        f"the method's recipe is the best of {tried['method']} tried, each baseline's of {each}"
+    )
+    if terms["detectable"] and compared["state"] not in ("few_networks", "selected"):
+        low, high = (terms["detectable"][end] for end in ("low", "high"))
+        said.append(f"true differences of {low:.3f} to {high:.3f} would have been shown")
+    failed = [f"{row['title']} {row['failed']} of {row['trainings']}" for row in terms["failed"]]
+    said.append(f"trainings failed of {', '.join(failed)}" if failed else "no training failed")
+    if terms["smaller"]:
+        said.append(f"beaten but not counted, being smaller: {', '.join(terms['smaller'])}")
+    return "; ".join(said)
 
 
 def _compared(compared: dict[str, Any]) -> str:

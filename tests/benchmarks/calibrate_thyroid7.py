@@ -1,8 +1,8 @@
 """How hard `thyroid7` is: macro-F1 of a plain ResNet-18 on other centres, against training size.
 
-Trained on `thyroid7`, tested on `thyroid7-external`: the same diseases at centres never seen. The
-label is the primary finding. One thread, bf16 where the processor has it, no validation set: the
-weights after the last epoch are what is tested.
+Trained on `thyroid7`, tested on `thyroid7-external` or `--test thyroid7-development`: the same
+diseases at centres never seen. The label is the primary finding. One thread, bf16 where the
+processor has it, no validation set: the weights after the last epoch are what is tested.
 
     python -m tests.benchmarks.calibrate_thyroid7 --images-per-class 60 --images-per-cross 20
     python -m tests.benchmarks.calibrate_thyroid7 --images-per-class 2000 --images-per-cross 500 \
@@ -125,6 +125,7 @@ def main() -> None:
     parser.add_argument("--images-per-cross", type=int, default=20)
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--test", default="thyroid7-external", help="preset of the test images")
     parser.add_argument("--width", type=int, default=64, help="64: the plain ResNet-18")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -132,7 +133,7 @@ def main() -> None:
     inputs, labels, _ = phantom(
         "thyroid7", options.images_per_class, options.images_per_cross, DATA_SEED
     )
-    test_inputs, test_labels, is_cross = phantom("thyroid7-external", 60, 30, TEST_SEED)
+    test_inputs, test_labels, is_cross = phantom(options.test, 60, 30, TEST_SEED)
     print(f"simulated in {time.perf_counter() - began:.0f} s", flush=True)
     scores = []
     for seed in options.seeds:

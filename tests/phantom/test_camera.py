@@ -9,12 +9,12 @@ from scipy import ndimage, stats
 
 from thyroid.phantom.anatomy import Layers, surroundings
 from thyroid.phantom.camera import MU_PER_MM, count, detect, expected_rates
-from thyroid.phantom.centres import DEVELOPMENT
+from thyroid.phantom.centres import TRAINING
 from thyroid.phantom.gland import project, trapped_percent
 from thyroid.phantom.grid import Grid, ellipsoid_chord, random_field
 from thyroid.phantom.pathology import thyroid_with
 
-CENTRE = DEVELOPMENT[0]
+CENTRE = TRAINING[0]
 
 
 def test_chord_is_the_line_integral_of_an_ellipsoid() -> None:

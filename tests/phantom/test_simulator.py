@@ -136,15 +136,27 @@ def test_centres_see_the_same_mix_of_diseases() -> None:
 
 
 def test_presets_share_diseases_but_no_centre() -> None:
-    development, external = PRESETS["thyroid7"], PRESETS["thyroid7-external"]
-    assert development.classes == external.classes == CLASSES
-    assert development.crosses == external.crosses == CROSSES
+    """Three groups of centres train, decide on a design, and test."""
+    names = ("thyroid7", "thyroid7-development", "thyroid7-external")
+    presets = [PRESETS[name] for name in names]
+    assert all(preset.classes == CLASSES for preset in presets)
+    assert all(preset.crosses == CROSSES for preset in presets)
     assert len(CLASSES) == 7
     assert len(CROSSES) == 6
-    codes = [centre.name for preset in (development, external) for centre in preset.centres]
-    names = [centre.institution for preset in (development, external) for centre in preset.centres]
-    assert len(set(codes)) == len(codes)
-    assert len(set(names)) == len(names)
+    centres = [centre for preset in presets for centre in preset.centres]
+    assert len({centre.name for centre in centres}) == len(centres)
+    assert len({centre.institution for centre in centres}) == len(centres)
+    cameras = {(c.pixel_mm, c.fwhm_mm, c.counts, c.gland_from_top) for c in centres}
+    assert len(cameras) == len(centres)
+
+
+def test_no_patient_of_the_development_centres_is_one_of_the_test() -> None:
+    address = Address(findings=("normal",), number=0)
+    found = [
+        one(address, preset=name, seed=2) for name in ("thyroid7-development", "thyroid7-external")
+    ]
+    assert found[0].patient != found[1].patient
+    assert found[0].thyroid != found[1].thyroid
 
 
 def test_centres_are_like_the_published_ones() -> None:

@@ -10,6 +10,7 @@ from reports.report import report_info
 from reports.run import read_run
 from reports.sections.claims import claims_info
 from reports.sections.comparison import AgainstBaselines, Budgets, ComparisonVerdict
+from reports.sections.opponents import Opponents
 from reports.sections.retention import ChangedAccuracy, Retention
 from tests.reports.conftest import add_cross_phase
 from tests.reports.test_comparison import shown
@@ -103,10 +104,13 @@ def test_better_than_every_network(beaten, beaten_by, state):
         networks=5,
         tried=Budgets(method=1, fewest=1, most=1, uneven=False),
         baselines=3,
+        opponents=Opponents(parameters=1, counted=None, smaller=[], failed=[], detectable=None),
         beaten=beaten,
         beaten_by=beaten_by,
     )
     assert claims(comparison=SimpleNamespace(verdict=verdict)).better.state == state
+    none_counts = replace(verdict, baselines=0, beaten=0, beaten_by=0)
+    assert claims(comparison=SimpleNamespace(verdict=none_counts)).better.state == "open"
     running = SimpleNamespace(verdict=ComparisonVerdict(state="running"))
     assert claims(comparison=running).better.state == "missing"
 

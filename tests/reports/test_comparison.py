@@ -153,12 +153,17 @@ def test_only_seeds_of_both_are_compared(compared_run):
     assert "mean over seeds; the difference" in shown(html)
 
 
-def verdict_of(*states):
-    """The verdict on baselines with these states, the last the best."""
+def verdict_of(*states, parameters=(), failed=()):
+    """The verdict on baselines with these states, the last the best, against 1,000 parameters.
+
+    `parameters`: of each; `failed`: of five trainings of each.
+    """
     rows = [
         SimpleNamespace(
+            name=f"network{i}",
             title=f"network {i}",
             state=state,
+            parameters=dict(enumerate(parameters)).get(i, 1000),
             metrics=SimpleNamespace(macro_f1=Estimate(value=0.5 + i / 100, low=0.4, high=0.6)),
             difference=DifferenceAtLevel(value=0.042, low=0.021, high=0.063, level=0.99)
             if state == "higher"
@@ -172,8 +177,20 @@ def verdict_of(*states):
         )
         for i, state in enumerate(states)
     ]
-    plan = [SimpleNamespace(kind="baseline", done=True) for _ in states]
-    every = [SimpleNamespace(trials=0), *rows]
+    plan = [
+        SimpleNamespace(
+            kind="baseline",
+            name=row.name,
+            title=row.title,
+            done=True,
+            diverged=False,
+            trainings=5,
+            failed=dict(enumerate(failed)).get(i, 0),
+            failed_at_first=5 if dict(enumerate(failed)).get(i, 0) else 0,
+        )
+        for i, row in enumerate(rows)
+    ]
+    every = [SimpleNamespace(trials=0, parameters=1000), *rows]
     return comparison_verdict(plan, [SimpleNamespace(kind="baseline", rows=every, others=rows)])
 
 
@@ -189,6 +206,82 @@ def test_verdict_of_a_method_that_is_worse_has_the_gap_above_zero():
     found = verdict_of("higher", "lower")
     assert found.gap == Estimate(value=0.03, low=0.01, high=0.05)
     assert (found.beaten, found.beaten_by) == (1, 1)
+
+
+def test_only_wins_over_small_baselines_are_not_counted():
+    found = verdict_of("higher", "undecided", "higher", parameters=(749, 10, 750))
+    assert (found.baselines, found.beaten) == (2, 1)
+    assert found.opponents.smaller == ["network 0"]
+    assert (found.opponents.parameters, found.opponents.counted.low) == (1000, 10)
+    beaten_by = verdict_of("lower", "higher", parameters=(10, 1000))
+    assert (beaten_by.baselines, beaten_by.beaten_by, beaten_by.opponents.smaller) == (2, 1, [])
+
+
+def test_a_baseline_of_which_trainings_failed_is_not_beaten():
+    found = verdict_of("higher", "failed", "higher", failed=(0, 2))
+    assert (found.state, found.best) == ("higher", "network 2")
+    assert (found.baselines, found.beaten) == (2, 2)
+    (row,) = found.opponents.failed
+    assert (row.title, row.failed, row.trainings, row.again) == ("network 1", 2, 5, 5)
+    assert verdict_of("failed", "higher", failed=(1, 0)).beaten == 1
+    # One that is best although some trainings failed is still the best
+    assert verdict_of("higher", "lower", failed=(0, 1)).best == "network 1"
+
+
+def test_where_every_baseline_failed_nothing_is_said_to_be_beaten():
+    assert verdict_of("failed", "failed", failed=(5, 5)).state == "failed"
+    # At chance, and by luck not told from the method
+    assert verdict_of("undecided", failed=(5,)).state == "failed"
+
+
+def set_failed(run, name, failed, again=5):
+    rows = json.loads((run / "rows.json").read_text())
+    for row in rows["rows"]:
+        row["trainings"] = 5
+        if row["name"] == name:
+            row["failed_at_first"] = again
+            row["failed"] = [{"seed": s, "fold": 0, "reason": "chance"} for s in range(failed)]
+    (run / "rows.json").write_text(json.dumps(rows))
+
+
+def test_failures_stand_beside_the_verdict(tmp_path, dataset):
+    """A network that was not trained is told as failed, with or without predictions."""
+    skills = {"resnet_small": -1.0, "lenet5": -2.0}
+    html, info = compare(tmp_path, dataset, skills)
+    run = tmp_path / "run"
+    of = info["verdict"]["comparison"]["opponents"]
+    low, high = (of["detectable"][end] for end in ("low", "high"))
+    assert f"in four of five such runs is {low:.3f} to {high:.3f}, depending on the" in shown(html)
+    assert "The recipe of each is the best of 3 that were tried on validation images" in shown(html)
+    assert re.search(r"has 9\d\d,\d{3} parameters, and the baselines that count have", shown(html))
+    assert "No training of a baseline failed." in shown(html)
+    line = verdict_line(info["verdict"])
+    assert "it beats 2 of 2 baselines that count; these have 9" in line
+    assert "no training failed" in line
+
+    set_failed(run, "lenet5", 5)
+    html, info = read(run)
+    states = {row["name"]: row["state"] for row in rows_of(info["comparison"], "baseline")[1:]}
+    assert states == {"resnet_small": "higher", "lenet5": "failed"}
+    assert info["comparison"]["verdict"]["baselines"] == 1
+    told = "LeNet-5 (5 of 5 failed, although all were repeated at a tenth of the learning rate)."
+    assert f"A baseline of which trainings failed never counts as beaten: {told}" in shown(html)
+    assert "LeNet-5 5 trainings failed" in shown(html)
+    assert "The method beats every baseline that counts." in shown(html)
+    assert "trainings failed of LeNet-5 5 of 5" in verdict_line(info["verdict"])
+    assert "绝不算作被超过" in write_report(run, lang="zh").read_text()
+
+    for path in (run / "rows/lenet5").rglob("*.csv"):  # all diverged
+        path.unlink()
+    html, info = read(run)
+    assert info["comparison"]["verdict"]["beaten"] == 1
+    assert info["comparison"]["waiting"] == 0
+    assert told in shown(html)
+
+    set_failed(run, "resnet_small", 5, again=0)
+    html, info = read(run)
+    assert info["comparison"]["verdict"] == {"state": "failed"}
+    assert "trainings of every network that it was compared with failed" in shown(html)
 
 
 def set_trials(run, **trials):

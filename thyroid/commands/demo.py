@@ -52,7 +52,13 @@ def demo(*, out: Path = Path("runs/demo"), trials: int = 6) -> None:
     run = search_recipes(inputs(data, out / "run", "small", SHORTER), options, command="demo")
     tell_search(run)
     say("5/6 comparing what was found with two networks as they are, not searched for")
-    models, store = "lenet5,googlenet_small", run.folder / "store"
-    compared = compare(data, out / "compared", run, models=models, store=store)
+    compared = compare(
+        data,
+        out / "compared",
+        run,
+        models="lenet5,googlenet_small",
+        trials_per_model=1,
+        store=run.folder / "store",
+    )
     tell_report(compared.folder)
     say("6/6 done: open the two reports in a browser")

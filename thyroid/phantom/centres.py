@@ -57,7 +57,7 @@ class Centre:
         return self.matrix * self.pixel_mm
 
 
-DEVELOPMENT = (
+TRAINING = (
     Centre(
         name="A", institution="Birkenfeld University Hospital", manufacturer="Orbis",
         pixel_mm=2.4, fwhm_mm=8.5, counts=200_000, seconds=300, gland_from_top=0.71, old_codes=True,
@@ -88,6 +88,30 @@ DEVELOPMENT = (
         positioning_mm=14.0, scatter=0.24, background=1.2,
     ),
 )  # fmt: skip
+
+DEVELOPMENT = (
+    Centre(
+        name="Y1", institution="Hospital Ferrolund", manufacturer="Aurica",
+        pixel_mm=2.5, fwhm_mm=8.7, counts=210_000, seconds=300, gland_from_top=0.57,
+        positioning_mm=10.0, scatter=0.2,
+    ),
+    Centre(
+        name="Y2", institution="Nuclear Medicine Sainte Aubine", manufacturer="Lumenta",
+        pixel_mm=1.7, fwhm_mm=7.2, counts=150_000, seconds=240, gland_from_top=0.63,
+        background=1.05, posterior_first=True,
+    ),
+    Centre(
+        name="Y3", institution="Regional Clinic Drevna", manufacturer="Kestrel Medical",
+        pixel_mm=2.3, fwhm_mm=9.1, counts=140_000, seconds=180, gland_from_top=0.72,
+        background=0.9,
+    ),
+    Centre(
+        name="Y4", institution="Harrowgate Thyroid Unit", manufacturer="Orbis",
+        matrix=256, pixel_mm=1.12, fwhm_mm=6.9, counts=280_000, seconds=600, gland_from_top=0.65,
+        scatter=0.15, old_codes=True,
+    ),
+)  # fmt: skip
+"""For decisions about a method's design: neither the training's centres nor those of a test."""
 
 EXTERNAL = (
     Centre(

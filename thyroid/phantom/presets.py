@@ -1,7 +1,8 @@
 """Named phantoms: their classes, crosses, centres and patients.
 
-`thyroid7` is for development; `thyroid7-external` has the same diseases at other centres and is for
-fresh test sets. CALIBRATION.md, beside this file, records how hard they are. `clinic7` is for
+`thyroid7` is for training; `thyroid7-development` has the same diseases at other centres and is
+what a method's design is decided on; `thyroid7-external` has them at others again and is for fresh
+test sets, read once. CALIBRATION.md, beside this file, records how hard they are. `clinic7` is for
 training what is to see real images: it has milder and more varied patients, in the numbers of a
 published cohort. `clinic7-external` has other centres, and patients with other ranges of disease.
 """
@@ -14,7 +15,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from thyroid.phantom.anatomy import SALIVA, Saliva
-from thyroid.phantom.centres import CLINICS, DEVELOPMENT, EXTERNAL, OTHER_CLINICS, Centre
+from thyroid.phantom.centres import (
+    CLINICS,
+    DEVELOPMENT,
+    EXTERNAL,
+    OTHER_CLINICS,
+    TRAINING,
+    Centre,
+)
 from thyroid.phantom.distributions import LogNormal
 from thyroid.phantom.pathology import CLASSES, CROSSES, Thyroid, thyroid_with
 from thyroid.phantom.pictures import Export
@@ -62,7 +70,13 @@ others, which it leaves out, are an assumption."""
 PRESETS: Mapping[str, Preset] = {
     preset.name: preset
     for preset in (
-        Preset(name="thyroid7", centres=DEVELOPMENT),
+        Preset(name="thyroid7", centres=TRAINING),
+        Preset(
+            name="thyroid7-development",
+            centres=DEVELOPMENT,
+            images_per_class=60,
+            images_per_cross=30,
+        ),
         Preset(
             name="thyroid7-external", centres=EXTERNAL, images_per_class=60, images_per_cross=30
         ),

@@ -14,6 +14,7 @@ from thyroid.recipe.generator_config import (
 from thyroid.recipe.presets import RECIPES
 from thyroid.recipe.recipe import Recipe, for_data, for_training, override, read_recipe
 from thyroid.recipe.training_config import (
+    DESIGNS,
     CrossConfig,
     ExecutionConfig,
     FineTuningConfig,
@@ -26,6 +27,7 @@ from thyroid.recipe.training_config import (
 )
 
 __all__ = [
+    "DESIGNS",
     "RECIPES",
     "AugmentationConfig",
     "CrossConfig",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 from thyroid.configuration import added, require_within
@@ -11,6 +13,17 @@ from thyroid.errors import InputError
 Precision = Literal["fp32", "bf16"]
 Layout = Literal["channels_last", "contiguous"]
 Views = Literal["one", "shifts", "mirrored_shifts"]
+
+DESIGNS: Mapping[str, int] = MappingProxyType(
+    dict.fromkeys(
+        (
+            *("alexnet_small", "vgg_small", "googlenet_small"),
+            *("densenet_small", "efficientnet_small", "convnext_small"),
+        ),
+        2,
+    )
+)
+"""Which design a network of this name has, where it once had another; part of its stages' keys."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,19 @@ FILE, FOLDER = "rows.json", "rows"
 PARTS = " · "
 """Joins the parts of a title, each of which a report translates."""
 
+Failure = Literal["diverged", "chance", "start"]
+"""Why a training failed: its loss was no number; its last validation macro-F1 is no better than
+chance; or no better than in its first epochs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailedTraining:
+    """One network of a row whose training failed."""
+
+    seed: int
+    fold: int
+    reason: Failure
+
 
 @dataclass(frozen=True, kw_only=True)
 class ComparedRow:
@@ -39,6 +52,13 @@ class ComparedRow:
     """Epochs of its schedule; 0 of a probe, which has none."""
     done: bool
     """True: it is trained."""
+    trainings: int = 0
+    """Networks that were to be trained, folds times seeds; 0 in runs of earlier versions."""
+    failed_at_first: int = 0
+    """Trainings that failed, after which all were repeated at a tenth of the learning rate; the row
+    is what failed less often. 0: none was repeated."""
+    failed: tuple[FailedTraining, ...] = ()
+    """Trainings of the row as it is that failed."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[\w-]+", self.name):

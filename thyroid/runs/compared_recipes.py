@@ -25,6 +25,7 @@ from thyroid.networks.timm_network import PREFIX
 from thyroid.recipe import NetworkConfig, Recipe, override
 from thyroid.run_files.predictions_csv import Predictions
 from thyroid.run_files.rows_json import PARTS
+from thyroid.runs.latin_hypercube import LatinHypercube
 from thyroid.space import Space
 
 METHOD = "method"
@@ -52,6 +53,8 @@ SUFFIX = re.compile(r"\.(pth|pt|bin|safetensors)$")
 """Endings of files of weights, which a row's name leaves out."""
 NO_FILES: Mapping[str, str] = MappingProxyType({})
 
+PROPOSALS = 8
+"""Recipes tried for the method and for each network, unless another number is asked for."""
 RANDOM_START = "random-start"
 ABLATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     RANDOM_START: (
@@ -96,6 +99,8 @@ class Row:
     trials: int = 0
     """Distinct recipes that it was chosen among, those of an earlier search included; 0: it is as
     given, or follows from the method's."""
+    failed_at_first: int = 0
+    """Trainings that failed, after which all were repeated at a tenth of the learning rate."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,15 +245,18 @@ def _trained(recipe: Recipe) -> str:
     return pipeline.classifier(recipe, "", 0)[-1].key
 
 
-def candidates(row: Row, space: Space, number: int, seed: int) -> list[Recipe]:
-    """The row's recipe and `number` - 1 proposals of `space`, drawn at random; fewer, where some
-    train the same network.
+def candidates(row: Row, space: Space, number: int) -> list[Recipe]:
+    """The row's recipe and `number` - 1 proposals of `space`, stratified; fewer, where some train
+    the same network.
 
-    The same draws for every network. Optuna's TPE would propose its first ten at random, too. What
-    a space proposes beyond what the row may differ in (`SHARED`, `NOT_OF_BASELINES`) is left out.
+    The same proposals for every row (see `LatinHypercube`). A method that was chosen among as many
+    before stays as it is. What a space proposes beyond what the row may differ in (`SHARED`,
+    `NOT_OF_BASELINES`) is left out.
     """
+    if row.trials >= number:
+        return [row.recipe]
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+    study = optuna.create_study(sampler=LatinHypercube(max(1, number - 1)))
     kept = SHARED + (NOT_OF_BASELINES if row.kind == "baseline" else ())
     fixed = {
         name: value

@@ -9,7 +9,7 @@ from pathlib import Path
 from thyroid import pipeline
 from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
-from thyroid.execution.in_process import Runner, bring_about, opened, reread
+from thyroid.execution.in_process import Runner, bring_about, reread
 from thyroid.files import cannot_write, remove_at_once
 from thyroid.networks.build import parameters
 from thyroid.recipe import Recipe
@@ -18,6 +18,7 @@ from thyroid.run_files.predictions_csv import ARTIFACT, Predictions, out_of_fold
 from thyroid.run_files.rows_json import ComparedRow
 from thyroid.runs.compared_recipes import Row, changes_of, chosen
 from thyroid.runs.experiment import Experiment
+from thyroid.runs.failed_trainings import failed_trainings
 from thyroid.runs.final_evaluation import copy_predictions
 from thyroid.stage import Stage
 from thyroid.storage.store import Store
@@ -58,8 +59,9 @@ def tuned(
     for row, recipes, of_recipe in zip(rows, tried, validated, strict=True):
         predicted = [held_out(stages) for stages in of_recipe]
         best = chosen(predicted)
-        if best is None:
+        if best is None and row.kind == "method":
             raise InputError(f"No recipe of {row.title} could be trained: lower its learning rate.")
+        best = best or 0  # a network of which all diverge is told as failed in the end
         among = max(1, row.trials) + len(recipes) - 1  # what was given counts once
         better.append(dataclasses.replace(row, recipe=recipes[best], trials=among))
         for number, (stages, found) in enumerate(zip(of_recipe, predicted, strict=True)):
@@ -69,11 +71,19 @@ def tuned(
 
 
 def copy_rows(run: Path, method: Experiment, rows: Sequence[Row], store: Store) -> None:
-    """Fill rows/ with the predictions of all rows but the first, the method's own."""
+    """Fill rows/ with the predictions of all rows but the first, the method's own: of the seeds of
+    which no network diverged.
+    """
     with cannot_write(run):
         remove_at_once(run / rows_json.FOLDER)
         for row in rows[1:]:
-            own = method.of(row.recipe)
+            each = [dataclasses.replace(method.of(row.recipe), seeds=[s]) for s in method.seeds]
+            whole = [
+                own.seeds[0]
+                for own in each
+                if all(store.open(stage.key) is not None for stage in own.predictions())
+            ]
+            own = dataclasses.replace(method.of(row.recipe), seeds=whole)
             folder = run / rows_json.FOLDER / row.name / "predictions"
             copy_predictions(own.predictions(), own, store, folder)
 
@@ -87,11 +97,10 @@ def write_rows(run: Path, method: Experiment, rows: Sequence[Row], store: Store 
         trainings = [
             pipeline.classifier(row.recipe.in_fold(fold), digest, seed) for seed, fold in networks
         ]
-        seconds, is_probe = 0.0, row.recipe.training == "probe"
-        if store is not None:
-            for stage in (stage for stages in trainings for stage in stages):
-                metrics = reread(opened(stage, store))
-                seconds += sum(m["train_seconds"] for m in metrics) / len(networks)
+        is_probe = row.recipe.training == "probe"
+        stages = [stage for segments in trainings for stage in segments]
+        folders = [] if store is None else [store.open(stage.key) for stage in stages]
+        epochs = [epoch for f in folders if f is not None for epoch in reread(f)]
         listed.append(
             ComparedRow(
                 name=row.name,
@@ -100,9 +109,12 @@ def write_rows(run: Path, method: Experiment, rows: Sequence[Row], store: Store 
                 changes=changes_of(method.recipe, row.recipe),
                 parameters=parameters(trainings[0][-1].config.network, classes, probe=is_probe),
                 trials=row.trials,
-                train_seconds=seconds,
+                train_seconds=sum(e["train_seconds"] for e in epochs) / len(networks),
                 epochs=0 if is_probe else row.recipe.schedule.epochs,
                 done=store is not None,
+                trainings=len(networks),
+                failed_at_first=row.failed_at_first,
+                failed=failed_trainings(method.of(row.recipe), store) if store is not None else (),
             )
         )
     rows_json.write_rows(run, listed)

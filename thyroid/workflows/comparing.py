@@ -9,7 +9,6 @@ from pathlib import Path
 
 from thyroid.configuration import to_json
 from thyroid.errors import InputError
-from thyroid.execution.in_process import bring_about
 from thyroid.execution.nodes import node_resources
 from thyroid.execution.stage_scheduler import on_ray
 from thyroid.files import sha256_of
@@ -18,6 +17,7 @@ from thyroid.progress import say
 from thyroid.recipe import override
 from thyroid.runs.compared_recipes import (
     PLAIN,
+    PROPOSALS,
     Models,
     Row,
     ablation_rows,
@@ -29,6 +29,7 @@ from thyroid.runs.compared_recipes import (
 )
 from thyroid.runs.compared_rows import copy_rows, tuned, write_rows
 from thyroid.runs.experiment import Experiment
+from thyroid.runs.failed_trainings import repeated, train_rows
 from thyroid.runs.final_evaluation import write_results
 from thyroid.runs.preflight import preflight
 from thyroid.runs.run_folder import at_work, write_config
@@ -60,17 +61,19 @@ def compare_recipe(inputs: Inputs, options: CompareOptions) -> Run:
     models = named_models(options.models)
     rows, files = _rows(setup, models, options)
     propose = load_space(options.space)
-    tried = [candidates(row, propose, options.trials_per_model, seed=0) for row in rows]
+    trained = any(row.kind == "baseline" and row.recipe.training == "network" for row in rows)
+    number = options.trials_per_model or (PROPOSALS if trained else 1)
+    tried = [candidates(row, propose, number) for row in rows]
     ablations = ablation_rows(base, every=options.ablations)
     for row in [*rows, *ablations]:
         preflight(method.of(row.recipe), **options.allowed)
-    if len([*rows, *ablations]) == 1 and not options.ablations and options.trials_per_model == 1:
+    if len([*rows, *ablations]) == 1 and not options.ablations and number == 1:
         raise InputError("--models none compares nothing: name networks, or add --ablations.")
     open_store(setup.store)  # refused before anything is written
     about = {
         "models": models.asked,
         "ablations": options.ablations,
-        "trials_per_model": options.trials_per_model,
+        "trials_per_model": number,
         "space": options.space,
         "space_sha256": sha256_of(space_file(options.space)),
         "base": to_json(base),
@@ -82,7 +85,7 @@ def compare_recipe(inputs: Inputs, options: CompareOptions) -> Run:
         where = {**setup.where, **files}
         on_cluster = functools.partial(on_ray, store, where, options.gpus_per_worker)
         needs: dict[str, list[Stage]] = {}
-        if options.trials_per_model > 1:
+        if number > 1:
             say(f"trying {sum(map(len, tried))} recipes of {len(rows)} networks")
             with usage.counting("search") as meter:
                 runner = on_cluster(keep_going=True, meter=meter)
@@ -95,7 +98,10 @@ def compare_recipe(inputs: Inputs, options: CompareOptions) -> Run:
         write_rows(run, method, rows, None)
         with usage.counting("final") as meter:
             wanted = [stage for stages in needs.values() for stage in stages]
-            bring_about(wanted, on_cluster(meter=meter))
+            tolerant = on_cluster(keep_going=True, meter=meter)
+            train_rows(wanted, method, store, tolerant, on_cluster(meter=meter))
+            rows, again = repeated(rows, method, store, tolerant)
+        needs |= again
         write_results(run, method, store)
         copy_rows(run, method, rows, store)
         write_rows(run, method, rows, store)

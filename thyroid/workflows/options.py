@@ -131,9 +131,11 @@ class CompareOptions(RunOptions):
     ablations: bool = False
     """Also compare the method with itself less one part at a time; with itself from random weights
     it is always compared, where it starts from others."""
-    trials_per_model: int = 1
-    """Recipes tried for the method and for each network, on validation images; the given one stays
-    unless the best other is better by more than a standard error."""
+    trials_per_model: int | None = None
+    """Recipes tried for the method and for each network, on validation images: the given one, which
+    stays unless the best other is better by more than a standard error, and others spread evenly
+    over the space, the same for all; default: 8, or 1 where no network is trained to compare with.
+    A method that a search chose among as many stays as it is."""
     space: str = "baselines"
     """Search space of these recipes, a file of tune_spaces by its name or FILE.py; the recipe comes
     first. Schedule, batch size, split and network stay, and other networks stay plain."""
