@@ -52,6 +52,8 @@ class SyntheticShare:
     class_exponent: float
     cross_share: float | None
     label_filter_weight: float
+    of_all: bool = added(False)
+    """True: in the cross phase, too, it is a share of all images, single ones included."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,6 +163,17 @@ class SrganSegmentConfig:
 @dataclass(frozen=True, kw_only=True)
 class SynthesisStageConfig:
     """The pool of synthetic scintigrams of one seed."""
+
+    synthesis: SynthesisConfig
+    size: int
+    """Side of the pictures, pixels."""
+    execution: ExecutionConfig
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class OracleConfig:
+    """The pool of freshly simulated scintigrams that stands for perfect synthesis."""
 
     synthesis: SynthesisConfig
     size: int

@@ -14,6 +14,11 @@ from thyroid.errors import InputError
 from thyroid.files import sha256_of
 
 
+def names() -> list[str]:
+    """Return the generators that are files of this package."""
+    return sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
+
+
 @cache  # trial drivers call it thousands of times
 def source_of(name: str) -> str:
     """Return the SHA-256 of a generator's file.
@@ -23,10 +28,8 @@ def source_of(name: str) -> str:
     InputError
         When there is no generator of this name.
     """
-    folder = Path(__file__).parent
-    names = sorted(path.stem for path in folder.glob("[a-z]*.py"))
-    if name not in names:
+    if name not in names():
         raise InputError(
-            f"generator '{name}' is unknown: choose one of {', '.join(['dcgan', *names])}."
+            f"generator '{name}' is unknown: choose one of {', '.join(['dcgan', *names()])}."
         )
-    return sha256_of(folder / f"{name}.py")
+    return sha256_of(Path(__file__).parent / f"{name}.py")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from thyroid.configuration import require_within
+from thyroid.configuration import added, require_within
 from thyroid.errors import InputError
 
 
@@ -162,6 +162,10 @@ class MixingConfig:
 
     label_filter_weight: float = 0.0
     """Weight of the label filter's probabilities in a synthetic image's target; label: the rest."""
+    dose: float | None = added(None)
+    """Share of synthetic images among all images that training draws, in every batch of every
+    phase: real images of one finding make way for synthetic ones of one, and crosses for crosses.
+    It takes the place of the shares above and of `cross.synthetic`; None: they hold."""
 
     def __post_init__(self) -> None:
         require_within(
@@ -174,3 +178,5 @@ class MixingConfig:
         )
         if self.cross_share is not None:
             require_within("mixing", self, cross_share=(0, 1))
+        if self.dose is not None:
+            require_within("mixing", self, dose=(0, 1))

@@ -17,12 +17,24 @@ PARTS = " · "
 
 
 @dataclass(frozen=True, kw_only=True)
+class Dose:
+    """The synthetic images of a row of a dose-response curve."""
+
+    generator: str
+    """Such as `dcgan+srgan`; `oracle`: simulated patients; `none` at share 0."""
+    share: float
+    """Share of all images that training draws."""
+    images_per_class: int | None
+    """Real images of each class that are trained on; None: all."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ComparedRow:
     """One recipe of a comparison."""
 
     name: str
     """Name of the row and of its folder in RUN/rows: letters, digits, `_` and `-`."""
-    kind: Literal["method", "baseline", "ablation"]
+    kind: Literal["method", "baseline", "ablation", "dose", "unseen"]
     title: str
     """For a reader, such as `ResNet-18 · fine-tuned · FILE` or `LeNet-5 · probe · FILE`."""
     changes: dict[str, Any]
@@ -39,6 +51,13 @@ class ComparedRow:
     """Epochs of its schedule; 0 of a probe, which has none."""
     done: bool
     """True: it is trained."""
+    dose: Dose | None = None
+    """Synthetic images of a row of a dose-response curve; None of other kinds."""
+    images: int | None = None
+    """Images that its trainings drew, counted with repetitions, sum over networks; None until it
+    is trained, and where an earlier version trained it."""
+    synthetic_images: int | None = None
+    """Synthetic images among them."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[\w-]+", self.name):

@@ -24,7 +24,7 @@ from thyroid.networks.registry import NETWORKS
 from thyroid.networks.timm_network import PREFIX
 from thyroid.recipe import NetworkConfig, Recipe, override
 from thyroid.run_files.predictions_csv import Predictions
-from thyroid.run_files.rows_json import PARTS
+from thyroid.run_files.rows_json import PARTS, Dose
 from thyroid.space import Space
 
 METHOD = "method"
@@ -35,6 +35,7 @@ PLAIN: dict[str, Any] = {
     "cross.secondary": 0.0,
     "mixing.synthetic_share": 0.0,
     "mixing.final_share": 0.0,
+    "mixing.dose": None,
 }
 """A baseline: a network on all real training images from the start."""
 SHARED = (
@@ -66,7 +67,12 @@ ABLATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "no-gan": (
         "no synthetic images",
-        {"mixing.synthetic_share": 0.0, "mixing.final_share": 0.0, "cross.synthetic": 0.0},
+        {
+            "mixing.synthetic_share": 0.0,
+            "mixing.final_share": 0.0,
+            "mixing.dose": None,
+            "cross.synthetic": 0.0,
+        },
     ),
     "eigen": ("eigen-scintigrams instead of the DCGAN", {"generator": "eigen"}),
     "no-srgan": (
@@ -90,12 +96,14 @@ class Row:
     """One recipe of the comparison."""
 
     name: str
-    kind: Literal["method", "baseline", "ablation"]
+    kind: Literal["method", "baseline", "ablation", "dose", "unseen"]
     title: str
     recipe: Recipe
     trials: int = 0
     """Distinct recipes that it was chosen among, those of an earlier search included; 0: it is as
     given, or follows from the method's."""
+    dose: Dose | None = None
+    """Synthetic images of a row of a dose-response curve; None of other kinds."""
 
 
 @dataclass(frozen=True, kw_only=True)

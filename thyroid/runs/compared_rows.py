@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from thyroid import pipeline
 from thyroid.data.dataset import Dataset
@@ -87,11 +88,12 @@ def write_rows(run: Path, method: Experiment, rows: Sequence[Row], store: Store 
         trainings = [
             pipeline.classifier(row.recipe.in_fold(fold), digest, seed) for seed, fold in networks
         ]
-        seconds, is_probe = 0.0, row.recipe.training == "probe"
-        if store is not None:
-            for stage in (stage for stages in trainings for stage in stages):
-                metrics = reread(opened(stage, store))
-                seconds += sum(m["train_seconds"] for m in metrics) / len(networks)
+        is_probe = row.recipe.training == "probe"
+        epochs = [
+            epoch
+            for stage in ([] if store is None else [s for stages in trainings for s in stages])
+            for epoch in reread(opened(stage, store))
+        ]
         listed.append(
             ComparedRow(
                 name=row.name,
@@ -100,9 +102,19 @@ def write_rows(run: Path, method: Experiment, rows: Sequence[Row], store: Store 
                 changes=changes_of(method.recipe, row.recipe),
                 parameters=parameters(trainings[0][-1].config.network, classes, probe=is_probe),
                 trials=row.trials,
-                train_seconds=seconds,
+                train_seconds=sum(e["train_seconds"] for e in epochs) / len(networks),
                 epochs=0 if is_probe else row.recipe.schedule.epochs,
                 done=store is not None,
+                dose=row.dose,
+                images=_counted(epochs, "images"),
+                synthetic_images=_counted(epochs, "synthetic_images"),
             )
         )
     rows_json.write_rows(run, listed)
+
+
+def _counted(epochs: Sequence[Mapping[str, Any]], name: str) -> int | None:
+    """Sum of a count over epochs; None where there is none, or some epoch has not counted."""
+    if not epochs or any(name not in epoch for epoch in epochs):
+        return None
+    return sum(int(epoch[name]) for epoch in epochs)

@@ -21,7 +21,8 @@ from thyroid.progress import say
 from thyroid.recipe import Recipe
 from thyroid.runs.experiment import Experiment
 from thyroid.stage import Stage
-from thyroid.stages.batches import synthetic_weights
+from thyroid.stages import simulate_oracle
+from thyroid.stages.batches import drawn_synthetic, synthetic_weights
 from thyroid.stages.synthesise import combinations
 
 
@@ -56,10 +57,16 @@ def preflight(experiment: Experiment) -> None:
     segments = pipeline.classifier(recipe, dataset.digest, 0)
     if recipe.synthetic:
         pipeline.synthesis(recipe, dataset.digest, 0)
+    oracle = None
+    if recipe.synthetic and recipe.generator == pipeline.ORACLE:
+        oracle = simulate_oracle.simulator_of(dataset)
     for parts in splits:
         _require_phases(dataset, parts, recipe, segments)
         if recipe.synthetic:
             _require_drawable(dataset, parts, recipe, segments)
+        if oracle is not None:
+            wanted = combinations(dataset, parts.train, recipe.synthesis.crosses)
+            simulate_oracle.require_known(oracle, wanted)
 
 
 def _require_phases(
@@ -94,7 +101,8 @@ def _require_drawable(
     for segment in segments:
         if segment.config.synthetic is not None:
             train = dataset.images.iloc[parts.train]
-            synthetic_weights(train, pool, segment.config.synthetic)
+            for share in drawn_synthetic(segment.config.synthetic).values():
+                synthetic_weights(train, pool, share)
 
 
 def _require_apart(dataset: Dataset, test_set: Dataset) -> None:
