@@ -150,8 +150,7 @@ def shows(dataset: Dataset, findings: Sequence[str]) -> npt.NDArray[np.bool_]:
             f"are {', '.join(dataset.info.classes)}"
         )
     columns = [dataset.info.classes.index(name) for name in findings]
-    shown: npt.NDArray[np.bool_] = dataset.findings[:, columns].all(axis=1)
-    return shown
+    return np.asarray(dataset.findings[:, columns].all(axis=1), dtype=np.bool_)
 
 
 def _first_of_each(dataset: Dataset, label: str, patients: list[str], images: int) -> set[str]:

@@ -124,7 +124,8 @@ class SynthesisConfig:
     """Images of each combination of findings, before the filter."""
     crosses: str = "seen"
     """`seen`: the combinations of the training part; `none`; or a list such as
-    `graves+cold_nodule,hashimoto+hot_nodule`, the primary finding first."""
+    `graves+cold_nodule,hashimoto+hot_nodule`, the primary finding first, in which `seen` stands for
+    those, too."""
     rejection: float = 0.3
     """The label filter drops an image if it gives another label at least this probability (0.3:
     nearly whenever it disagrees); 1: no filter."""

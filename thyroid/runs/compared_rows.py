@@ -89,11 +89,10 @@ def write_rows(run: Path, method: Experiment, rows: Sequence[Row], store: Store 
             pipeline.classifier(row.recipe.in_fold(fold), digest, seed) for seed, fold in networks
         ]
         is_probe = row.recipe.training == "probe"
-        epochs = [
-            epoch
-            for stage in ([] if store is None else [s for stages in trainings for s in stages])
-            for epoch in reread(opened(stage, store))
-        ]
+        epochs: list[dict[str, Any]] = []
+        if store is not None:
+            for stage in (stage for stages in trainings for stage in stages):
+                epochs += reread(opened(stage, store))
         listed.append(
             ComparedRow(
                 name=row.name,

@@ -82,8 +82,7 @@ class TrainingSet:
             return kinds
         cross = config.cross.share.at(epoch)
         shares = {name: cross * share for name, share in kinds.items()}
-        of_all = config.synthetic is not None and config.synthetic.of_all
-        if of_all:
+        if config.synthetic is not None and config.synthetic.of_all:
             shares["synthetic_single"] = (1 - cross) * config.synthetic.share
         return shares | {"single": 1 - sum(shares.values())}
 
@@ -133,11 +132,11 @@ def training_set(
         trust = config.synthetic.label_filter_weight
         meant = targets_of(pool.images["findings"], classes, secondary)
         mixed = (1 - trust) * meant + trust * verdicts
-        first = sum(map(len, collected))
-        synthetic = range(first, first + len(pool))
+        before = sum(map(len, collected))
+        synthetic = range(before, before + len(pool))
         for name, share in drawn_synthetic(config.synthetic).items():
             weights = synthetic_weights(table, pool.images, share)
-            groups[name] = Group(rows=torch.arange(first, first + len(pool)), weights=weights)
+            groups[name] = Group(rows=torch.tensor(synthetic), weights=weights)
         collected.append(made)
         targets.append(mixed)
 

@@ -35,6 +35,7 @@ from thyroid.runs.final_evaluation import write_results
 from thyroid.runs.preflight import preflight
 from thyroid.runs.run_folder import at_work, write_config
 from thyroid.runs.stage_sharing import lineages, tell_stages
+from thyroid.runs.unseen_recipes import require_testable, unseen_rows
 from thyroid.runs.usage import UsageRecord
 from thyroid.space import load_space, space_file
 from thyroid.stage import Stage
@@ -62,12 +63,18 @@ class Plan:
     ablations: bool
     doses: Doses | None
     """None: no dose-response curve."""
+    unseen: str | None
+    """Combination of findings that is left out of training; None: none is."""
+    generators: tuple[str, ...]
+    """Generators that give it."""
 
     def following(self, recipe: Recipe) -> list[Row]:
         """The rows that follow from the method's recipe."""
         rows = ablation_rows(recipe, every=self.ablations)
         if self.doses is not None:
             rows += dose_rows(recipe, self.doses)
+        if self.unseen is not None:
+            rows += unseen_rows(recipe, self.unseen, self.generators, self.setup.dataset.info.kind)
         return rows
 
     def needs(self) -> dict[str, list[Stage]]:
@@ -86,7 +93,7 @@ def planned(inputs: Inputs, options: CompareOptions) -> Plan:
     setup = set_up(inputs, options)
     models = named_models(options.models)
     doses = None
-    if options.dose:
+    if options.dose or options.unseen is not None:
         doses = asked_doses(options.shares, options.generators, options.sizes, setup.dataset)
     rows, files = _rows(setup, models, options)
     propose = load_space(options.space)
@@ -98,14 +105,23 @@ def planned(inputs: Inputs, options: CompareOptions) -> Plan:
         models=models,
         files=files,
         ablations=options.ablations,
-        doses=doses,
+        doses=doses if options.dose else None,
+        unseen=options.unseen,
+        generators=() if doses is None else doses.generators,
     )
+    if options.unseen is not None:
+        if options.trials_per_model > 1 or setup.searched > 1:
+            raise InputError(
+                "--unseen needs a recipe that was not chosen by images of the combination: leave "
+                "--trials-per-model out, and give no recipe that a search has found."
+            )
+        require_testable(plan.method, options.unseen)
     following = plan.following(setup.recipe)
     for row in [*rows, *following]:
         preflight(plan.method.of(row.recipe))
     if len([*rows, *following]) == 1 and not options.ablations and options.trials_per_model == 1:
         raise InputError(
-            "--models none compares nothing: name networks, or add --ablations or --dose."
+            "--models none compares nothing: name networks, or add --ablations, --dose or --unseen."
         )
     return plan
 
@@ -132,6 +148,7 @@ def compare_recipe(inputs: Inputs, options: CompareOptions) -> Run:
         "space": options.space,
         "space_sha256": sha256_of(space_file(options.space)),
         "dose": None if plan.doses is None else to_json(plan.doses),
+        "unseen": plan.unseen,
         "base": to_json(base),
     }
     with contextlib.ExitStack() as stack:

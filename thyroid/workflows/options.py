@@ -141,6 +141,10 @@ class CompareOptions(RunOptions):
     the data are simulated; all: these."""
     sizes: str = "all"
     """Also curves on fewer real images of each class, such as 10,20,60,all."""
+    unseen: str | None = None
+    """Also leave a combination of findings, such as graves+cold_nodule, out of training and
+    validation, and compare how its test images are recognised: never given, given as superposed
+    crosses (with a cross phase), as synthetic ones of each of --generators, and as real ones."""
 
     def __post_init__(self) -> None:
         _require_some(self, "seeds", "trials_per_model")
