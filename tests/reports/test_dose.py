@@ -12,6 +12,7 @@ from reports.estimates import LEVEL, smallest_found
 from reports.run import read_run
 from reports.sections.dose import DIFFERENCE_RESAMPLES, TITLES, dose_info
 from reports.sections.dose_figures import dose_chart
+from reports.sections.provenance import command
 from reports.sections.results import results_info
 from tests.reports.conftest import ROWS, add_comparison, guess, make_run
 from tests.reports.test_comparison import shown
@@ -234,3 +235,21 @@ def test_the_chart_has_a_line_for_each_curve_and_the_oracles_is_dashed(info):
 
 def test_titles_are_translated():
     assert set(MADE.values()) == set(TITLES)
+
+
+def test_the_command_that_reproduces_it(folder):
+    config = json.loads((folder / "config.json").read_text())
+    config["comparison"] |= {
+        "dose": {"shares": [0.25, 0.5], "generators": ["eigen", "oracle"], "sizes": [10, None]},
+        "unseen": "graves+cold_nodule",
+        "generators": ["eigen", "oracle"],
+    }
+    told = command(config, "run")
+    for words in (
+        *("--dose", "--shares 0.25,0.5", "--sizes 10,all", "--generators eigen,oracle"),
+        "--unseen graves+cold_nodule",
+    ):
+        assert words in told
+    del config["comparison"]["dose"]
+    assert "--dose" not in command(config, "run")
+    assert "--generators eigen,oracle" in command(config, "run")

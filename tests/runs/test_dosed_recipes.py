@@ -92,6 +92,14 @@ def test_a_size_has_a_curve_of_its_own_and_generators_of_its_own() -> None:
     assert not {s.key for s in few.lineage()} & {s.key for s in all_.lineage()}
 
 
+def test_a_recipe_of_fewer_images_keeps_them() -> None:
+    few = override(RECIPES["small"](), FIXED | {"split.images_per_class": 10})
+    rows = dose_rows(few, doses(sizes=(5, None, 10)))
+    sizes = [row.dose.images_per_class for row in rows if row.dose]
+    assert sizes == [5] * 5 + [10] * 5
+    assert {row.recipe.split.images_per_class for row in rows} == {5, 10}
+
+
 def test_names_of_shares_sizes_and_generators(tmp_path: Path) -> None:
     toy = write_toy(tmp_path / "toy")
     write_phantom(

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from tests.run_files.test_files_md import all_named
-from tests.short_trainings import MIXED, artifacts
+from tests.short_trainings import MIXED, RETRAIN, TINY, artifacts, cross_data
 from thyroid.cli import main
 from thyroid.data.dataset import Dataset
 from thyroid.phantom.write_files import write_phantom
@@ -101,3 +101,32 @@ def test_a_curve_on_other_data_has_no_oracle(
     command = ["compare", str(toy), str(tmp_path / "run"), *MIXED, *CURVE]
     assert main(command) == 2
     assert "only the simulator can draw further patients" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_an_unseen_combination_is_tested_on_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, run = cross_data(tmp_path / "data"), tmp_path / "run"
+    command = ["compare", str(data), str(run), *RETRAIN, *TINY, "--models", "none", "--seeds", "1"]
+    command += ["--unseen", "left+right", "--generators", "eigen", "--split.test", "0.3"]
+    assert main([*command, "--trials-per-model", "2"]) == 2
+    assert "needs a recipe that was not chosen by images of" in capsys.readouterr().err
+    assert main(command) == 0
+    rows = {row.name: row for row in read_rows(run)}
+    given = ["unseen-never", "unseen-superposed", "unseen-eigen", "unseen-real"]
+    assert list(rows) == ["method", *given]
+    for name in given:
+        folder = run / "rows" / name / "predictions"
+        validated, tested = (
+            set(pd.read_csv(folder / f"{part}-seed0.csv")["findings"])
+            for part in ("validation", "test")
+        )
+        assert "left;right" in tested
+        assert ("left;right" in validated) == (name == "unseen-real")
+    eigen = rows["unseen-eigen"]
+    assert eigen.images
+    assert eigen.synthetic_images == pytest.approx(eigen.images / 2, rel=0.1)
+    assert len({row.images for row in rows.values()}) == 1
+    assert 'id="unseen"' in (run / "report.html").read_text()
+    assert json.loads((run / "config.json").read_text())["comparison"]["unseen"] == "left+right"

@@ -50,7 +50,7 @@ class Doses:
     """Ascending, without 0, which is always compared."""
     generators: tuple[str, ...]
     sizes: tuple[int | None, ...]
-    """Real images per class; None: all."""
+    """Real images per class; None: as many as the recipe has, by default all."""
 
 
 def asked_doses(shares: str, generators: str, sizes: str, dataset: Dataset) -> Doses:
@@ -75,7 +75,8 @@ def asked_doses(shares: str, generators: str, sizes: str, dataset: Dataset) -> D
 def dose_rows(recipe: Recipe, doses: Doses) -> list[Row]:
     """The recipe at every dose: share 0 once for each size, then the shares of each generator."""
     rows = []
-    for size in doses.sizes:
+    own = recipe.split.images_per_class
+    for size in dict.fromkeys(own if size is None else size for size in doses.sizes):
         real = dataclasses.replace(
             recipe, split=dataclasses.replace(recipe.split, images_per_class=size)
         )

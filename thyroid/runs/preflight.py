@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import lru_cache
 
 import pandas as pd
 import torch
@@ -38,11 +39,7 @@ def preflight(experiment: Experiment) -> None:
     """
     torch.set_num_threads(1)  # of a driver: stages take what they own
     dataset, recipe = experiment.dataset, experiment.recipe
-    for flag in data_checks.check(dataset):
-        if flag.severity == "error":
-            raise InputError(f"{dataset.folder} cannot be trained on: {flag.sentence}")
-    if experiment.test_set is not None:
-        _require_apart(dataset, experiment.test_set)
+    _require_usable(dataset, experiment.test_set)
     splits = [make_split(dataset, recipe.in_fold(f).split) for f in range(recipe.folds)]
     sum_pixels(torch.from_numpy(dataset.counts[:1].astype("float32")), recipe.input.size)
     require_size(recipe.network, recipe.input.size)
@@ -67,6 +64,16 @@ def preflight(experiment: Experiment) -> None:
         if oracle is not None:
             wanted = combinations(dataset, parts.train, recipe.synthesis.crosses)
             simulate_oracle.require_known(oracle, wanted)
+
+
+@lru_cache(maxsize=1)  # the rows of a comparison have the same data
+def _require_usable(dataset: Dataset, test_set: Dataset | None) -> None:
+    """Require that the data have no fault that makes every result untrue."""
+    for flag in data_checks.check(dataset):
+        if flag.severity == "error":
+            raise InputError(f"{dataset.folder} cannot be trained on: {flag.sentence}")
+    if test_set is not None:
+        _require_apart(dataset, test_set)
 
 
 def _require_phases(

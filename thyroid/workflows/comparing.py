@@ -149,6 +149,7 @@ def compare_recipe(inputs: Inputs, options: CompareOptions) -> Run:
         "space_sha256": sha256_of(space_file(options.space)),
         "dose": None if plan.doses is None else to_json(plan.doses),
         "unseen": plan.unseen,
+        "generators": plan.generators,
         "base": to_json(base),
     }
     with contextlib.ExitStack() as stack:
