@@ -15,8 +15,8 @@ APART = 3
 
 
 def stroke(curve: Curve, place: int) -> str:
-    """Class of a curve's lines: dashed for the oracle, else a colour."""
-    return "dashed" if curve.generator == ORACLE else f"fold{place % COLOURS}"
+    """Classes of a curve's lines: dashed and black for the oracle, else a colour."""
+    return "dashed ink" if curve.generator == ORACLE else f"fold{place % COLOURS}"
 
 
 def dose_chart(size: Size) -> Markup:

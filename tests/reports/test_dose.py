@@ -226,8 +226,8 @@ def test_other_images_are_refused(tmp_path, dataset):
 
 def test_the_chart_has_a_line_for_each_curve_and_the_oracles_is_dashed(info):
     drawn = str(dose_chart(info.sizes[0]))
-    paths = re.findall(r'<path class="line (\w+)" d="(M[^"]*L[^"]*)"', drawn)
-    assert [kind for kind, _ in paths] == ["fold0", "dashed"]
+    paths = re.findall(r'<path class="line ([\w ]+)" d="(M[^"]*L[^"]*)"', drawn)
+    assert [kind for kind, _ in paths] == ["fold0", "dashed ink"]
     starts = {path.split("L")[0] for _, path in paths}
     assert len(starts) == 1  # all begin at share 0
     assert drawn.count("<circle") == 4
