@@ -98,12 +98,13 @@ def test_the_example_of_the_readme_runs(
 
 
 def test_a_training_and_its_recipe_by_keywords(toy: Path, tmp_path: Path) -> None:
-    run = thyroid.train(str(toy), tmp_path / "run", toy_recipe(), seeds=1)
-    again = thyroid.train(toy, tmp_path / "run", toy_recipe(), {"split.seed": 0}, seeds=1)
+    run = thyroid.train(str(toy), tmp_path / "run", toy_recipe(), folds=1, seeds=1)
+    again = thyroid.train(toy, tmp_path / "run", toy_recipe(), {"split.seed": 0}, folds=1, seeds=1)
     assert again.recipe == run.best_recipe == run.recipe
     assert thyroid.Run.open(tmp_path / "run").results.equals(run.results)
     assert run.trials.empty
-    other = thyroid.train(toy, tmp_path / "other", run, store=tmp_path / "run" / "store", seeds=1)
+    store = tmp_path / "run" / "store"
+    other = thyroid.train(toy, tmp_path / "other", run, folds=1, store=store, seeds=1)
     assert other.results.equals(run.results)
     assert other.config["searched"] == 0
     config = tmp_path / "other" / "config.json"
@@ -133,7 +134,7 @@ def test_mistakes_are_input_errors_and_leave_nothing(toy: Path, tmp_path: Path) 
 
 
 def test_a_run_at_work_has_no_results_yet(toy: Path, tmp_path: Path) -> None:
-    run = thyroid.train(toy, tmp_path / "run", toy_recipe(), seeds=1)
+    run = thyroid.train(toy, tmp_path / "run", toy_recipe(), folds=1, seeds=1)
     for file in (run.folder / "predictions").rglob("*.csv"):
         file.unlink()
     assert thyroid.Run(run.folder).results.empty

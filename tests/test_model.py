@@ -286,7 +286,7 @@ def test_onnx_sums_pixels_and_normalises(normalisation: str, tmp_path: Path) -> 
     viewed = [Viewed(network, config, "mirrored_shifts") for network in networks]
     model = Model(
         name="m", classes=CLASSES, kind="counts", size=64, pixel_mm=2.0, input=config,
-        threshold=0.9, level=0.95, total_counts=None, gate=None,
+        threshold=0.9, level=0.95, total_counts=None, training_flags=None, gate=None,
         network=Ensemble(viewed, 1.5).eval(), card={"network": {"name": own.name}},
     )  # fmt: skip
     assert onnx_graph.write_onnx(model, tmp_path) <= 1e-4
@@ -309,7 +309,8 @@ def test_a_network_whose_pooling_onnx_lacks_has_a_graph(tmp_path: Path) -> None:
     lenet = build(NetworkConfig(name="lenet5"), 3)
     model = Model(
         name="m", classes=CLASSES, kind="counts", size=64, pixel_mm=2.0, input=config,
-        threshold=0.9, level=0.95, total_counts=None, card={"network": {"name": "lenet5"}},
+        threshold=0.9, level=0.95, total_counts=None, training_flags=None,
+        card={"network": {"name": "lenet5"}},
         network=Ensemble([Viewed(lenet, config, "shifts")], 0.3).eval(), gate=None,
     )  # fmt: skip
     assert onnx_graph.write_onnx(model, tmp_path) <= 1e-4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -24,7 +25,8 @@ from thyroid.data.dataset import Dataset
 from thyroid.evaluate.conformal import conformal_set
 from thyroid.evaluate.temperature import tempered
 from thyroid.files import sha256_of
-from thyroid.model.model_folder import member_files
+from thyroid.model.model_folder import member_files, read_model
+from thyroid.model.predict_files import UNLIKE, Prediction, predict
 from thyroid.run_files.network import Network
 from thyroid.run_files.predictions_csv import Predictions, read_predictions
 
@@ -154,6 +156,38 @@ def test_none_or_several_credible_classes_are_uncertain(
     assert "2 files: 0 decided, 2 uncertain, 0 unlike all training images, 0 unreadable" in told
     assert ("no class is credible, not even " if credible == 0 else " or ") in told
     assert ("no class is credible" if credible == 0 else "are credible") in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("colour", "border", "reason"),
+    [
+        ((255, 80, 0), 0, "it is coloured, unlike every training image"),
+        ((0, 0, 0), 255, "it has a light background, unlike every training image"),
+    ],
+)
+def test_a_kind_of_picture_that_no_training_image_is_of_gets_no_diagnosis(
+    colour: tuple[int, int, int], border: int, reason: str, place: Path, tmp_path: Path
+) -> None:
+    picture = Image.new("RGB", (64, 64), (border,) * 3)
+    picture.paste(colour, (20, 20, 44, 44))
+    picture.save(tmp_path / "picture.png")
+    of_counts = read_model(place / "model")
+    model = dataclasses.replace(of_counts, kind="display", pixel_mm=None, gate=None)
+
+    def found(training_flags: frozenset[str] | None) -> Prediction:
+        trained = dataclasses.replace(model, training_flags=training_flags)
+        return next(predict(trained, [tmp_path / "picture.png"]))
+
+    assert (found(frozenset()).outcome, found(frozenset()).reason) == (UNLIKE, reason)
+    for known in (frozenset({"colour", "light_background"}), None):
+        assert found(known).outcome != UNLIKE
+        assert found(known).reason == ""
+
+
+def test_export_notes_the_flags_of_training_images(data: Path, place: Path) -> None:
+    flags = read_model(place / "model").training_flags
+    stored = Dataset.open(data).images["flags"].str.replace("=[0-9]+", "", regex=True)
+    assert flags == frozenset(";".join(stored).split(";")) - {""}
 
 
 def test_an_image_unlike_all_training_images_gets_no_diagnosis(

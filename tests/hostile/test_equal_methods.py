@@ -64,7 +64,7 @@ def equal(rng: np.random.Generator, luck: Luck, methods: int) -> tuple[Ints, lis
 )
 def test_of_two_equal_methods_one_is_called_better_one_time_in_twenty(luck: Luck) -> None:
     rng, called = np.random.default_rng(0), {"macro_f1": 0, "accuracy": 0}
-    repetitions = 300
+    repetitions = 150
     for trial in range(repetitions):
         labels, (first, second), member = equal(rng, luck, 2)
         settings: dict[str, Any] = {"resamples": 300, "seed": trial}
@@ -99,7 +99,7 @@ def test_among_eight_equal_baselines_any_is_called_worse_or_better_one_time_in_t
 
 
 def test_the_luckiest_of_equal_recipes_is_not_called_better_by_the_images_that_chose_it() -> None:
-    rng, tried, repetitions = np.random.default_rng(3), 16, 400
+    rng, tried, repetitions = np.random.default_rng(3), 16, 200
     luck = Luck(of_seed=0.0, of_training=0.0, of_method=2.0)
     called: dict[int, list[str]] = {1: [], tried: []}
     for trial in range(repetitions):

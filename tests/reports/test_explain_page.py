@@ -45,6 +45,7 @@ def model(size: int = 64, side: int = 32, networks: int = 1) -> Model:
         threshold=0.4,
         level=0.95,
         total_counts=None,
+        training_flags=None,
         network=Ensemble([Viewed(Corner(), config, "one")] * networks, 1.0),
         gate=None,
         card={},

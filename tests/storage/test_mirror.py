@@ -141,7 +141,7 @@ def test_a_training_in_a_bucket_is_that_in_a_folder(
 ) -> None:
     recipe = tmp_path / "recipe.json"
     recipe.write_text(json.dumps(to_json(toy_recipe())))
-    options = ["--recipe", str(recipe), "--seeds", "1"]
+    options = ["--recipe", str(recipe), "--folds", "1", "--seeds", "1"]
     here = tmp_path / "here"
     assert main(["train", str(toy), str(here), *options]) == 0
     monkeypatch.setenv("THYROID_CACHE", str(tmp_path / "cache"))

@@ -201,7 +201,7 @@ def model_card(source: Trained) -> dict[str, Any]:
         "networks_of_the_run": source.networks,
         "calibration": _calibration(source),
         "gate": gate,
-        "total_counts": _training_counts(source),
+        **_training_images(source),
         "data": {
             name: data[name]
             for name in ("name", "digest", "source", "licence", "images", "patients")
@@ -255,26 +255,35 @@ def _calibration(source: Trained) -> dict[str, Any]:
     }
 
 
-def _training_counts(source: Trained) -> list[int] | None:
-    """Return the least and most counts of a training image; None without the data set."""
+def _training_images(source: Trained) -> dict[str, list[Any] | None]:
+    """Return `total_counts`, the least and most counts of a training image, and `training_flags`,
+    the flags of any; both are None without the data set, counts for pictures, too.
+    """
+    unknown: dict[str, list[Any] | None] = {"total_counts": None, "training_flags": None}
     data = source.config["dataset"]
-    if data["kind"] != "counts":
-        return None
     try:
         opened = Dataset.open(Path(data["folder"]), verify=False)
         images = read_split(source.run)
     except InputError:
-        return None
+        return unknown
     folds = {member.fold for member in source.members}
     training = {
         image.image_id
         for image in images
         if image.part == "train" or (image.part == "development" and folds != {image.fold})
     }
-    totals = opened.images.loc[opened.images["image_id"].isin(training), "total_counts"]
-    if opened.digest != data["digest"] or not len(totals):
-        return None
-    return [int(totals.min()), int(totals.max())]
+    rows = opened.images[opened.images["image_id"].isin(training)]
+    if opened.digest != data["digest"] or not len(rows):
+        return unknown
+    totals = rows["total_counts"]
+    return {
+        "total_counts": [int(totals.min()), int(totals.max())]
+        if data["kind"] == "counts"
+        else None,
+        "training_flags": sorted(
+            {flag.partition("=")[0] for flags in rows["flags"] for flag in flags.split(";") if flag}
+        ),
+    }
 
 
 def write_model(source: Trained, card: dict[str, Any], folder: Path) -> None:

@@ -98,6 +98,8 @@ class Model:
     """Expected share of images whose class is credible, for images like the calibration images."""
     total_counts: tuple[int, int] | None
     """Least and most counts of a training image; None if unknown."""
+    training_flags: frozenset[str] | None
+    """Keys of thyroid.data.dataset.FLAGS that a training image has; None if unknown."""
     network: Ensemble
     gate: Gate | None
     """None: of a model that was exported before there were gates."""
@@ -163,7 +165,7 @@ def read_model(folder: Path) -> Model:
         with torch.device("meta"):  # the card may describe a network larger than the memory
             networks = [build(architecture, outputs) for _ in weights]
         members = [Viewed(network, config, card["views"]) for network in networks]
-        span = card["total_counts"]
+        span, flags = card["total_counts"], card.get("training_flags")
         model = Model(
             name=str(card["name"]),
             classes=tuple(map(str, classes)),
@@ -174,6 +176,7 @@ def read_model(folder: Path) -> Model:
             threshold=float(calibration["threshold"]),
             level=float(calibration["level"]),
             total_counts=None if span is None else (int(span[0]), int(span[1])),
+            training_flags=None if flags is None else frozenset(map(str, flags)),
             network=Ensemble(
                 members,
                 float(calibration["temperature"]),

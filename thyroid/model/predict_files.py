@@ -4,7 +4,8 @@ The credible classes are a split conformal set (Sadinle et al. 2019): on images 
 model was calibrated on, the true class is among them as often as the model's level says. The
 outcome is a class if only this one is credible, and `uncertain` if several or none are. An image
 farther from the training images than nearly all held-out ones are, or more like an altered image
-than they are, is `unlike_training`: whatever its probabilities, no class is credible.
+than they are, is `unlike_training`: whatever its probabilities, no class is credible. So is one of
+a kind that no training image is of, such as a coloured picture.
 """
 
 from __future__ import annotations
@@ -37,6 +38,12 @@ OUTCOMES = (UNCERTAIN, UNLIKE, UNREADABLE)
 """Outcomes beside the classes."""
 FAR = "it looks like none of them"
 ALTERED = "it looks like a scintigram that was turned, cut or put together, or like a pattern"
+KINDS = {
+    "colour": "it is coloured",
+    "light_background": "it has a light background",
+    "whole_body": "it was cut from a whole-body image",
+}
+"""Flags of images that get no class unless a training image has them, too."""
 MEASURES = ("agreement", "distance")
 """Columns of numbers beside the probabilities."""
 
@@ -138,7 +145,11 @@ def _prediction(
     (is_credible,) = model.credible(p[None])
     credible = tuple(model.classes[c] for c in order if is_credible[c])
     outcome = credible[0] if len(credible) == 1 else UNCERTAIN
-    reason = FAR if distance > 1 else ALTERED if altered > 1 else ""
+    reason = (
+        next(_unknown_kinds(model, image), "")
+        or (FAR if distance > 1 else "")
+        or (ALTERED if altered > 1 else "")
+    )
     if reason:
         outcome, credible = UNLIKE, ()
     return Prediction(
@@ -152,6 +163,13 @@ def _prediction(
         reason=reason,
         image=image.matrix,
     )
+
+
+def _unknown_kinds(model: Model, image: StoredImage) -> Iterator[str]:
+    if model.training_flags is not None:
+        for flag, told in KINDS.items():
+            if flag in image.flags and flag not in model.training_flags:
+                yield f"{told}, unlike every training image"
 
 
 def _unusual(model: Model, total: int) -> Iterator[str]:
