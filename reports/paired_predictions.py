@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reports.measured import in_folds, whole_seeds
-from reports.run import ByNetwork, Run
+from reports.run import ByNetwork, PredictedRow, Run
 from thyroid.errors import InputError
 from thyroid.evaluate.metrics import Floats, Ints
 from thyroid.evaluate.paired import Difference, accuracy_difference, macro_f1_difference
@@ -123,19 +123,41 @@ def paired(
     """
     if run.part is None:
         return None
-    own = run.predictions[run.part]
+    return _pair(run, (run.predictions[run.part], run.networks), (by_seed, networks), where)
+
+
+def paired_rows(run: Run, row: PredictedRow, other: PredictedRow) -> Pair | None:
+    """Two rows of a comparison, neither of which is the method; None where they share no seed.
+
+    Raises
+    ------
+    InputError
+        When the two have predicted different images.
+    """
+    where = f"{run.folder / 'rows'}: {run.part} images of {row.name} and {other.name}"
+    one, two = ((each.predictions, each.networks) for each in (row, other))
+    return _pair(run, one, two, where)
+
+
+def _pair(
+    run: Run,
+    one: tuple[Mapping[int, Predictions], ByNetwork],
+    other: tuple[Mapping[int, Predictions], ByNetwork],
+    where: str,
+) -> Pair | None:
+    own, by_seed = one[0], other[0]
     in_both = [seed for seed in own if seed in by_seed]
     tested = run.part == "test" and run.folds > 1
     if tested:
-        known = [whole_seeds(each, run.folds) for each in (run.networks, networks)]
+        known = [whole_seeds(networks, run.folds) for _, networks in (one, other)]
         in_both = [seed for seed in in_both if all(seed in whole for whole in known)]
     if not in_both:
         return None
-    one, other = own[in_both[0]], by_seed[in_both[0]]
-    if not one.images.equals(other.images):
+    images = own[in_both[0]].images
+    if not images.equals(by_seed[in_both[0]].images):
         raise InputError(f"{where} differ: run the command that made them again.")
     if tested:
-        first, second = (in_folds(each, in_both, run.folds) for each in (run.networks, networks))
+        first, second = (in_folds(networks, in_both, run.folds) for _, networks in (one, other))
         assert first is not None
         assert second is not None
     else:
@@ -146,8 +168,8 @@ def paired(
         seeds=in_both,
         folds=run.folds,
         out_of_fold=run.folds > 1 and not tested,
-        labels=one.labels,
-        patients=one.images["patient_id"].to_numpy(dtype=str),
-        is_cross=one.is_cross,
+        labels=own[in_both[0]].labels,
+        patients=images["patient_id"].to_numpy(dtype=str),
+        is_cross=own[in_both[0]].is_cross,
         probabilities=(first, second),
     )

@@ -12,6 +12,7 @@ from reports.sections import (
     calibration_figures,
     comparison_figures,
     curves_figures,
+    dose_figures,
     front_figures,
     generators_figures,
     importance_figures,
@@ -27,6 +28,7 @@ from reports.sections.claims import Claims, claims_info
 from reports.sections.comparison import Comparison, comparison_info
 from reports.sections.curves import CurvesOfClasses, curves_info
 from reports.sections.data import Data, data_info, training_sheet
+from reports.sections.dose import DoseResponse, dose_info
 from reports.sections.generators import Generators, generators_info, real_and_synthetic
 from reports.sections.provenance import Provenance, provenance_info
 from reports.sections.results import Results, results_info
@@ -35,6 +37,7 @@ from reports.sections.search import Search, search_info
 from reports.sections.sharing import Sharing, sharing_info
 from reports.sections.synthetic_gain import SyntheticGain, synthetic_gain_info
 from reports.sections.training import Training, training_info
+from reports.sections.unseen import Unseen, unseen_info
 from reports.sections.usage import UsageOfRun, usage_info
 from reports.sections.verdict import Verdict, verdict_info
 
@@ -42,6 +45,8 @@ TITLES = {
     "verdict": later("Verdict"),
     "claims": later("Claims of the publication"),
     "comparison": later("Comparison"),
+    "dose": later("Dose of synthetic images"),
+    "unseen": later("A combination that was never seen"),
     "results": later("Results on test images"),
     "training": later("Training"),
     "generators": later("Synthetic scintigrams"),
@@ -54,7 +59,10 @@ TITLES = {
     "limits": later("Limits"),
 }
 """The sections, in the order of the page."""
-OPTIONAL = ("claims", "comparison", "generators", "search", "sharing", "usage", "cases")
+OPTIONAL = (
+    *("claims", "comparison", "dose", "unseen", "generators", "search", "sharing", "usage"),
+    "cases",
+)
 """Sections that are left out where there is nothing to show."""
 FIGURES = {
     module.__name__.rpartition(".")[2]: module
@@ -62,6 +70,7 @@ FIGURES = {
         calibration_figures,
         comparison_figures,
         curves_figures,
+        dose_figures,
         front_figures,
         generators_figures,
         importance_figures,
@@ -117,6 +126,8 @@ class Report:
     verdict: Verdict
     claims: Claims | None
     comparison: Comparison | None
+    dose: DoseResponse | None
+    unseen: Unseen | None
     results: Results | None
     retention: Retention | None
     curves: CurvesOfClasses | None
@@ -144,6 +155,8 @@ def report_info(run: Run) -> Report:
         verdict=verdict,
         claims=claims_info(run.config, training, results, comparison, gain, state, retention),
         comparison=comparison,
+        dose=dose_info(run, results),
+        unseen=unseen_info(run, results),
         results=results,
         retention=retention,
         curves=curves_info(run, comparison),

@@ -43,14 +43,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "stages": GROUND
     | TENSORS
     | {"configuration", "data", "evaluate", "generators", "machine", "networks", "recipe"}
-    | {"run_files", "stage_config"},
+    | {"phantom", "run_files", "stage_config"},
     "precision": {"machine", "networks", "recipe"},
     "model": GROUND
     | {"__version__", "configuration", "data", "evaluate", "network_input", "networks"}
     | {"recipe", "run_files", "views"},
     "runs": RECIPES
     | {"__version__", "data", "evaluate", "execution", "machine", "network_input", "networks"}
-    | {"progress", "run_files", "space", "stages", "storage"},
+    | {"generators", "phantom", "progress", "run_files", "space", "stages", "storage"},
     "tuning": RECIPES
     | {"data", "evaluate", "execution", "progress", "quantities", "run_files", "runs", "space"}
     | {"storage"},

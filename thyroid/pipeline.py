@@ -26,6 +26,7 @@ from thyroid.stage_config import (
     DcganSegmentConfig,
     DistancesConfig,
     GeneratorConfig,
+    OracleConfig,
     PredictionConfig,
     ProbeConfig,
     QualityConfig,
@@ -37,6 +38,8 @@ from thyroid.stage_config import (
     WeightsConfig,
 )
 
+ORACLE = "oracle"
+"""Generator that only simulated data have: further patients of the same simulator."""
 DCGAN_SIZES = (8, 16, 32, 64, 128)
 """Possible sides of the DCGAN's pictures, pixels."""
 FLOW_BLOCK = 4
@@ -150,9 +153,16 @@ def _synthetic_share(recipe: Recipe, epoch: int) -> SyntheticShare | None:
     """Synthetic images of the segment that begins with this epoch."""
     mixing, schedule, phase = recipe.mixing, recipe.schedule, _phase(recipe, epoch)
     decays = epoch >= schedule.warmup_epochs + schedule.constant_epochs
-    share = mixing.final_share if decays else mixing.synthetic_share
-    if phase == "single":
-        share *= 1 - (mixing.cross_share or 0.0)
+    share, crosses = mixing.final_share if decays else mixing.synthetic_share, mixing.cross_share
+    if mixing.dose is not None:
+        share, crosses = mixing.dose, None
+        if phase == "cross" and share + recipe.cross.superposed > 1:
+            raise InputError(
+                f"mixing.dose {share} and cross.superposed {recipe.cross.superposed} are shares of "
+                "the cross images: together they must not exceed 1."
+            )
+    elif phase == "single":
+        share *= 1 - (crosses or 0.0)
     elif phase == "cross":
         share = recipe.cross.synthetic
     if not share:
@@ -160,8 +170,9 @@ def _synthetic_share(recipe: Recipe, epoch: int) -> SyntheticShare | None:
     return SyntheticShare(
         share=share,
         class_exponent=mixing.class_exponent,
-        cross_share={"mixed": mixing.cross_share, "single": 0.0, "cross": 1.0}[phase],
+        cross_share={"mixed": crosses, "single": 0.0, "cross": 1.0}[phase],
         label_filter_weight=mixing.label_filter_weight,
+        of_all=phase == "cross" and mixing.dose is not None,
     )
 
 
@@ -308,7 +319,20 @@ def srgan(recipe: Recipe, dataset: str, seed: int) -> list[Stage]:
 
 @lru_cache(maxsize=64)  # segments of a training ask for the same ones
 def synthesis(recipe: Recipe, dataset: str, seed: int, pool: int = 0) -> Stage:
-    """A pool of synthetic scintigrams: DCGAN or another generator, SRGAN, Poisson, filter."""
+    """A pool of synthetic scintigrams: DCGAN or another generator, SRGAN, Poisson, filter; of the
+    oracle, simulated ones as they are.
+    """
+    if recipe.generator == ORACLE:
+        _require_resolved(recipe)
+        simulated = OracleConfig(
+            synthesis=dataclasses.replace(recipe.synthesis, rejection=1.0, pools=1),
+            size=recipe.input.size,
+            execution=_alone(recipe.execution),
+            seed=seed,
+            pool=pool,
+        )
+        given = {"split": split(recipe.split, dataset)}
+        return Stage(kind="oracle", config=simulated, dataset=dataset, inputs=given)
     inputs = {
         "split": split(recipe.split, dataset),
         "label_filter": label_filter(recipe, dataset, seed),

@@ -70,6 +70,11 @@ KINDS: Mapping[str, Kind] = {
         libraries=("torch", "numpy", "torchvision"),
     ),
     "synthesis": Kind(version=3, function="thyroid.stages.synthesise:fit"),
+    "oracle": Kind(
+        version=1,
+        function="thyroid.stages.simulate_oracle:fit",
+        libraries=("torch", "numpy", "scipy"),
+    ),
     "quality": Kind(
         version=1,
         function="thyroid.stages.measure_quality:fit",

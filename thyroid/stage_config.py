@@ -54,6 +54,8 @@ class SyntheticShare:
     class_exponent: float
     cross_share: float | None
     label_filter_weight: float
+    of_all: bool = added(False)
+    """True: in the cross phase, too, it is a share of all images, single ones included."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,6 +190,19 @@ class SynthesisStageConfig:
     drawing: FlowConfig | None = added(None)
     """Section of a generator that learns in epochs, less the training's length."""
     pool: int = added(0)
+    """Number of the pool, from 0."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OracleConfig:
+    """The pool of freshly simulated scintigrams that stands for perfect synthesis."""
+
+    synthesis: SynthesisConfig
+    size: int
+    """Side of the pictures, pixels."""
+    execution: ExecutionConfig
+    seed: int
+    pool: int = 0
     """Number of the pool, from 0."""
 
 

@@ -295,7 +295,10 @@ def comparison_info(run: Run, results: Results | None) -> Comparison | None:
     """
     if run.config.get("command") != "compare":
         return None
-    plan = [_planned(row, _done(run, row)) for row in run.rows]
+    rows = [row for row in run.rows if row.kind in ("method", *KINDS)]
+    if len(rows) == 1 < len(run.rows):  # other sections have the rest
+        return None
+    plan = [_planned(row, _done(run, row)) for row in rows]
     method = next((row for row in run.rows if row.kind == "method"), None)
     tables = [] if results is None or method is None else _tables(run, method, results)
     levels = [row.difference.level for table in tables for row in table.others]

@@ -59,8 +59,11 @@ def command(config: dict[str, Any], run: str) -> str:
             "--space": without_folder(compared.get("space")),
             "--folds": folds(config),
             "--seeds": len(config.get("seeds", [])) or None,
+            **_doses(compared),
+            "--unseen": compared.get("unseen"),
         }
-        words = ["--ablations"] if compared.get("ablations") else []
+        flags = {"--ablations": compared.get("ablations"), "--dose": compared.get("dose")}
+        words = [name for name, asked in flags.items() if asked]
         return _whole(config, run, options, compared, words)
     if not search:
         return training_command(config, run)
@@ -80,6 +83,15 @@ def command(config: dict[str, Any], run: str) -> str:
     earlier = [str(without_folder(run)) for run in search.get("warm_start") or []]
     words = ["--warm-start", *earlier] if earlier else []
     return _whole(config, run, options, search, words)
+
+
+def _doses(compared: dict[str, Any]) -> dict[str, object]:
+    """Options of a dose-response curve, and the generators of an unseen combination."""
+    dose = compared.get("dose") or {}
+    sizes = ["all" if size is None else size for size in dose.get("sizes") or []]
+    lists: dict[str, Any] = {"shares": dose.get("shares"), "sizes": sizes}
+    lists["generators"] = dose.get("generators") or compared.get("generators")
+    return {f"--{name}": ",".join(map(str, values)) for name, values in lists.items() if values}
 
 
 def _whole(

@@ -16,6 +16,7 @@ KINDS = (
     "generator",
     "srgan",
     "synthesis",
+    "oracle",
     "quality",
     "classifier",
     "probe",

@@ -13,6 +13,7 @@ def compare(
     *,
     recipe: str = "small",
     options: Comparing,
+    dry_run: bool = False,
 ) -> None:
     """Compare a recipe with other networks, and with itself less one of its parts.
 
@@ -22,8 +23,16 @@ def compare(
         fields: the recipe that is compared, the method; each field is an option.
         recipe: a preset (small, resnet18, paper) or a JSON file such as another run's recipe.json.
         options: see `CompareOptions`.
+        dry_run: show the recipe and each stage, whether the store has it and how many trainings
+            share it, and stop.
     """
-    from thyroid.workflows.comparing import compare_recipe
+    from thyroid.commands.plan import tell_plan
+    from thyroid.storage.open_store import open_store
+    from thyroid.workflows.comparing import compare_recipe, planned
 
     with filling(dataset, run, recipe, fields, options) as (given, options):
-        tell_report(compare_recipe(given, options).folder)
+        if dry_run:
+            plan = planned(given, options)
+            tell_plan(plan.setup.recipe, plan.needs(), open_store(plan.setup.store), shared=True)
+        else:
+            tell_report(compare_recipe(given, options).folder)

@@ -2,16 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING
-
 from thyroid.commands.options import DatasetPath, Fields, RunPath, Training, filling
 from thyroid.commands.report import tell_report
-from thyroid.configuration import to_json
-
-if TYPE_CHECKING:
-    from thyroid.runs.experiment import Experiment
-    from thyroid.storage.store import Store
 
 
 def train(
@@ -33,6 +25,7 @@ def train(
         options: see `TrainOptions`.
         dry_run: show the recipe and the stages with what the store has, and stop.
     """
+    from thyroid.commands.plan import tell_plan
     from thyroid.storage.open_store import open_store
     from thyroid.workflows.setup import set_up
     from thyroid.workflows.training import train_recipe
@@ -40,19 +33,7 @@ def train(
     with filling(dataset, run, recipe, fields, options) as (given, options):
         if dry_run:
             setup = set_up(given, options)
-            _tell_plan(setup.experiment(options.seeds, of_one_split=3), open_store(setup.store))
+            experiment = setup.experiment(options.seeds, of_one_split=3)
+            tell_plan(experiment.recipe, experiment.needs(), open_store(setup.store))
         else:
             tell_report(train_recipe(given, options).folder)
-
-
-def _tell_plan(experiment: Experiment, store: Store) -> None:
-    """The resolved recipe and the stage graph, with what is in the store already."""
-    print(json.dumps(to_json(experiment.recipe), indent=2))
-    shown: set[str] = set()
-    for final in experiment.stages():
-        for stage in final.lineage():
-            if stage.key not in shown:
-                shown.add(stage.key)
-                needs = " ".join(upstream.key[:8] for upstream in stage.inputs.values())
-                state = "in the store" if stage.key in store else "to do"
-                print(f"{stage.key[:8]}  {stage.kind:<11}{state:<14}{needs}")

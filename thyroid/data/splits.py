@@ -2,7 +2,8 @@
 
 import hashlib
 from collections import Counter, defaultdict
-from dataclasses import dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,15 @@ class Split:
     train: npt.NDArray[np.int64]
     validation: npt.NDArray[np.int64]
     test: npt.NDArray[np.int64]
+    unused: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    """Images of the training part that are not trained on."""
+    unvalidated: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    """Images of the validation part that are not validated on."""
+
+    @property
+    def epoch_images(self) -> int:
+        """Images that an epoch draws: as many as the training part has, used or not."""
+        return len(self.train) + len(self.unused)
 
 
 class LeakError(AssertionError):
@@ -44,6 +54,9 @@ def make_split(dataset: Dataset, config: SplitConfig) -> Split:
     say. With one fold its validation part is the validation part, if it has one; with several, it
     is dealt to the folds as the rest is.
 
+    Patients who show the combination `unseen` leave the training and the validation part, and
+    those beyond `images_per_class` leave the training part; the test part keeps all.
+
     The result depends on the seed and the patients, not on the order of rows. The test part is the
     same in every fold.
 
@@ -51,7 +64,8 @@ def make_split(dataset: Dataset, config: SplitConfig) -> Split:
     ------
     InputError : there is only one class, a class has fewer than two patients or no training
         patient, the centre is unknown, there are more folds than patients, or a patient belongs to
-        the folds of two centres, or a centre is left out of an official split.
+        the folds of two centres, or a centre is left out of an official split, or the unseen
+        combination names what is no class.
     """
     _require_learnable(dataset)
     several = (config.folds or 1) > 1
@@ -78,8 +92,9 @@ def make_split(dataset: Dataset, config: SplitConfig) -> Split:
         fold_of = _folds(dataset, developing, config)
         part_of |= {p: "validation" for p in developing if fold_of[p] == config.fold}
 
+    part_of |= _left_out(dataset, part_of, strata, config)
     parts = np.array([part_of[patient] for patient in dataset.patients])
-    split = Split(**{name: np.flatnonzero(parts == name) for name in PARTS})
+    split = Split(**{part.name: np.flatnonzero(parts == part.name) for part in fields(Split)})
     untrained = set(range(len(dataset.info.classes))) & set(dataset.labels.tolist())
     untrained -= set(dataset.labels[split.train].tolist())
     if untrained:
@@ -102,6 +117,63 @@ def make_split(dataset: Dataset, config: SplitConfig) -> Split:
         )
     assert_disjoint(dataset, split)
     return split
+
+
+def _left_out(
+    dataset: Dataset, part_of: dict[str, str], strata: dict[str, list[str]], config: SplitConfig
+) -> dict[str, str]:
+    """Return `unused` or `unvalidated` for each patient who leaves the part that they are in."""
+    left: dict[str, str] = {}
+    if config.unseen is not None:
+        hidden = set(dataset.patients[shows(dataset, config.unseen_findings)])
+        names = {"train": "unused", "validation": "unvalidated"}
+        left = {patient: names[part_of[patient]] for patient in hidden if part_of[patient] in names}
+    if config.images_per_class is not None:
+        for label, patients in strata.items():
+            training = [p for p in patients if part_of[p] == "train" and p not in left]
+            kept = _first_of_each(dataset, label, training, config.images_per_class)
+            left |= {p: "unused" for p in training if p not in kept}
+    return left
+
+
+def shows(dataset: Dataset, findings: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """Return whether each image shows all of these findings, and perhaps others, (N,).
+
+    Raises
+    ------
+    InputError : a finding is no class of the data set.
+    """
+    unknown = [name for name in findings if name not in dataset.info.classes]
+    if unknown:
+        raise InputError(
+            f"split.unseen names {unknown[0]!r}, but the classes of data set {dataset.info.name!r} "
+            f"are {', '.join(dataset.info.classes)}"
+        )
+    columns = [dataset.info.classes.index(name) for name in findings]
+    return np.asarray(dataset.findings[:, columns].all(axis=1), dtype=np.bool_)
+
+
+def _first_of_each(dataset: Dataset, label: str, patients: list[str], images: int) -> set[str]:
+    """Return patients with so many images of a class, if there are; single and cross images in the
+    proportion of all, and those of a smaller number among those of a larger one.
+    """
+    rows = dataset.images[(dataset.images["label"] == label).to_numpy()]
+    number = rows["patient_id"].value_counts()
+    group = rows.groupby("patient_id")["findings"].min()
+    size = Counter(group[patient] for patient in patients)
+    before: Counter[str] = Counter()
+    place = {}
+    for patient in patients:  # within a group in the order of a hash, see `_strata`
+        place[patient] = ((before[group[patient]] + 0.5) / size[group[patient]], patient)
+        before[group[patient]] += 1
+    kept: set[str] = set()
+    there = 0
+    for patient in sorted(patients, key=lambda each: place[each]):
+        if there >= images:
+            break
+        kept.add(patient)
+        there += int(number[patient])
+    return kept
 
 
 def _official(dataset: Dataset, config: SplitConfig, *, several: bool) -> dict[str, str]:
@@ -186,20 +258,20 @@ def assert_disjoint(dataset: Dataset, split: Split) -> None:
     """
     seen_image: dict[int, str] = {}
     seen_patient: dict[str, str] = {}
-    for field in fields(split):
-        rows = getattr(split, field.name).tolist()
+    for part in fields(split):
+        rows = getattr(split, part.name).tolist()
         for row in rows:
             if not 0 <= row < len(dataset):
-                raise LeakError(f"{field.name} names row {row} of {len(dataset)} images")
+                raise LeakError(f"{part.name} names row {row} of {len(dataset)} images")
             if row in seen_image:
-                raise LeakError(f"row {row} is in {seen_image[row]} and again in {field.name}")
-            seen_image[row] = field.name
+                raise LeakError(f"row {row} is in {seen_image[row]} and again in {part.name}")
+            seen_image[row] = part.name
         for patient in set(dataset.patients[rows]):
             if patient in seen_patient:
                 raise LeakError(
-                    f"patient {patient} is in {seen_patient[patient]} and in {field.name}"
+                    f"patient {patient} is in {seen_patient[patient]} and in {part.name}"
                 )
-            seen_patient[patient] = field.name
+            seen_patient[patient] = part.name
 
 
 def _require_learnable(dataset: Dataset) -> None:

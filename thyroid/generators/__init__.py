@@ -36,6 +36,11 @@ class Counts(Protocol):
         """Counts (n, S, S) float32 on the device; `chosen` (n,) int64 on the CPU."""
 
 
+def names() -> list[str]:
+    """Return the generators that are files of this package."""
+    return sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
+
+
 @cache  # trial drivers call it thousands of times
 def source_of(name: str) -> str:
     """Return the SHA-256 of a generator's file; with those that it imports, of all of theirs.
@@ -45,12 +50,11 @@ def source_of(name: str) -> str:
     InputError
         When there is no generator of this name.
     """
-    folder = Path(__file__).parent
-    names = sorted(path.stem for path in folder.glob("[a-z]*.py"))
-    if name not in names:
+    if name not in names():
         raise InputError(
-            f"generator '{name}' is unknown: choose one of {', '.join(['dcgan', *names])}."
+            f"generator '{name}' is unknown: choose one of {', '.join(['dcgan', *names()])}."
         )
+    folder = Path(__file__).parent
     own = sha256_of(folder / f"{name}.py")
     text = (folder / f"{name}.py").read_text(encoding="utf-8")
     used = re.findall(r"^from thyroid\.generators import (\w+)$", text, re.M)

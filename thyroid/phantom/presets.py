@@ -9,6 +9,7 @@ published cohort. `clinic7-external` has other centres, and patients with other 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -110,3 +111,14 @@ PRESETS: Mapping[str, Preset] = {
         ),
     )
 }
+
+
+def source_of(name: str, seed: int) -> str:
+    """Return what a data set of a preset says of its source."""
+    return f"thyroid phantom, preset {name}, seed {seed}"
+
+
+def preset_of(source: str) -> Preset | None:
+    """Return the preset that a data set of this source was simulated with; None of other data."""
+    found = re.fullmatch(r"thyroid phantom, preset (.+), seed -?\d+", source)
+    return PRESETS.get(found[1]) if found else None

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,7 @@ from thyroid.errors import InputError
 from thyroid.files import new_folder, require_new_folder
 from thyroid.phantom.dicom_writer import nm_object
 from thyroid.phantom.pictures import Export, picture_of
-from thyroid.phantom.presets import PRESETS, Preset
+from thyroid.phantom.presets import PRESETS, Preset, source_of
 from thyroid.phantom.simulator import Address, SimulatedScintigram, addresses, simulate
 
 Format = Literal["dataset", "dicom", "png"]
@@ -99,22 +99,10 @@ def _write_dataset(
     """Write the data set that importing the DICOM files would give, without the files."""
     matrices: list[npt.NDArray[np.uint16]] = []
     rows = []
-    for done, scintigram in enumerate(simulate(preset, images, seed=seed), start=1):
-        stored = bring_to_grid(as_imported(scintigram), size=size, pixel_mm=pixel_mm)
-        matrices.append(stored.matrix)
-        rows.append(
-            {
-                "image_id": image_id(stored.matrix),
-                "patient_id": hashlib.sha256(scintigram.patient.encode()).hexdigest()[:16],
-                "centre": scintigram.centre.name,
-                "label": scintigram.address.findings[0],
-                "findings": ";".join(scintigram.address.findings),
-                "source": "phantom",
-                "total_counts": int(stored.matrix.sum()),
-                "pixel_mm": pixel_mm,
-                "flags": ";".join(stored.flags),
-            }
-        )
+    stored = stored_images(preset, images, seed=seed, size=size, pixel_mm=pixel_mm)
+    for done, (row, matrix) in enumerate(stored, start=1):
+        matrices.append(matrix)
+        rows.append(row)
         if progress is not None:
             progress(done, len(images))
     table = pd.DataFrame(rows).sort_values("image_id", kind="stable")
@@ -125,12 +113,32 @@ def _write_dataset(
         size=size,
         pixel_mm=pixel_mm,
         kind="counts",
-        source=f"thyroid phantom, preset {preset.name}, seed {seed}",
+        source=source_of(preset.name, seed),
         licence=LICENCE,
         patients_key="phantom",
         images=table,
         counts=(matrices[position] for position in table.index),
     )
+
+
+def stored_images(
+    preset: Preset, images: Sequence[Address], *, seed: int, size: int, pixel_mm: float
+) -> Iterator[tuple[dict[str, Any], npt.NDArray[np.uint16]]]:
+    """Yield each image as a data set stores it: its row of images.csv, and its matrix (H, W)."""
+    for scintigram in simulate(preset, images, seed=seed):
+        stored = bring_to_grid(as_imported(scintigram), size=size, pixel_mm=pixel_mm)
+        row = {
+            "image_id": image_id(stored.matrix),
+            "patient_id": hashlib.sha256(scintigram.patient.encode()).hexdigest()[:16],
+            "centre": scintigram.centre.name,
+            "label": scintigram.address.findings[0],
+            "findings": ";".join(scintigram.address.findings),
+            "source": "phantom",
+            "total_counts": int(stored.matrix.sum()),
+            "pixel_mm": pixel_mm,
+            "flags": ";".join(stored.flags),
+        }
+        yield row, stored.matrix
 
 
 def as_imported(scintigram: SimulatedScintigram) -> Scintigram:

@@ -29,9 +29,23 @@ class SplitConfig:
     """Seed of the random split."""
     leave_out_centre: str | None = None
     """This centre is the whole test part (`test` is then ignored)."""
+    images_per_class: int | None = added(None)
+    """Train on patients with about so many images of each class, crosses by their primary finding:
+    those of a smaller number are among those of a larger one. An epoch has as many steps as with
+    all; validation and test part stay. None: all patients."""
+    unseen: str | None = added(None)
+    """Combination of findings such as graves+cold_nodule: its patients are neither trained on nor
+    validated on, but tested on."""
 
     def __post_init__(self) -> None:
         require_within("split", self, validation=(0.01, 0.9), test=(0, 0.9))
+        if self.images_per_class is not None:
+            require_within("split", self, images_per_class=(1, 10_000_000))
+        if self.unseen is not None and len(set(self.unseen_findings)) < 2:
+            raise InputError(
+                f"split.unseen is '{self.unseen}' but must be two findings or more, such as "
+                "graves+cold_nodule."
+            )
         if self.folds is not None:
             require_within("split", self, folds=(1, 1000), fold=(0, self.folds - 1))
         if self.leave_out_centre is None and self.validation + self.test >= 1:
@@ -39,6 +53,12 @@ class SplitConfig:
                 f"split.validation {self.validation} and split.test {self.test} leave no patient "
                 "to train on: lower one of them."
             )
+
+    @property
+    def unseen_findings(self) -> tuple[str, ...]:
+        """Findings of the unseen combination, the primary one first; none where there is none."""
+        text = self.unseen or ""
+        return tuple(name.strip() for name in text.split("+") if name.strip())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -190,7 +190,8 @@ class SynthesisConfig:
     """Images of each combination of findings, before the filter."""
     crosses: str = "seen"
     """`seen`: the combinations of the training part; `none`; or a list such as
-    `graves+cold_nodule,hashimoto+hot_nodule`, the primary finding first."""
+    `graves+cold_nodule,hashimoto+hot_nodule`, the primary finding first, in which `seen` stands for
+    those, too."""
     rejection: float = 0.3
     """The label filter drops an image if it gives another label at least this probability (0.3:
     nearly whenever it disagrees); 1: no filter."""
@@ -232,6 +233,10 @@ class MixingConfig:
 
     label_filter_weight: float = 0.0
     """Weight of the label filter's probabilities in a synthetic image's target; label: the rest."""
+    dose: float | None = added(None)
+    """Share of synthetic images among all images that training draws, in every batch of every
+    phase: real images of one finding make way for synthetic ones of one, and crosses for crosses.
+    It takes the place of the shares above and of `cross.synthetic`; None: they hold."""
 
     def __post_init__(self) -> None:
         require_within(
@@ -244,3 +249,5 @@ class MixingConfig:
         )
         if self.cross_share is not None:
             require_within("mixing", self, cross_share=(0, 1))
+        if self.dose is not None:
+            require_within("mixing", self, dose=(0, 1))

@@ -87,6 +87,8 @@ class Recipe:
     @property
     def synthetic(self) -> bool:
         """True if training uses any synthetic image."""
+        if self.mixing.dose is not None:
+            return self.mixing.dose > 0
         mixed = self.mixing.synthetic_share > 0 or self.mixing.final_share > 0
         if self.cross.order != "mixed" and self.mixing.cross_share == 1:
             mixed = False  # the single phase takes single ones, of which there are none
@@ -99,8 +101,8 @@ def for_training(recipe: Recipe) -> Recipe:
     """
     if recipe.training == "network":
         return recipe
-    none = {"cross.order": "mixed", "mixing.synthetic_share": 0.0, "mixing.final_share": 0.0}
-    return override(recipe, none)
+    none: dict[str, Any] = {"mixing.synthetic_share": 0.0, "mixing.final_share": 0.0}
+    return override(recipe, none | {"cross.order": "mixed", "mixing.dose": None})
 
 
 def for_data(recipe: Recipe, kind: Literal["counts", "display"], *, crosses: bool) -> Recipe:

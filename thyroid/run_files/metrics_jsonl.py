@@ -40,6 +40,10 @@ class ClassifierEpoch:
     """AdamW's learning rate in this epoch."""
     train_loss: float
     """Nats: mean cross-entropy over the epoch's batches."""
+    images: int | None = None
+    """Images that the batches drew, counted with repetitions; None in runs of earlier versions."""
+    synthetic_images: int | None = None
+    """Synthetic images among them."""
     validation_loss: float
     """Nats: mean cross-entropy over validation images."""
     validation_accuracy: float

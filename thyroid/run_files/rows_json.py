@@ -30,12 +30,24 @@ class FailedTraining:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Dose:
+    """The synthetic images of a row of a dose-response curve."""
+
+    generator: str
+    """Such as `dcgan+srgan`; `oracle`: simulated patients; `none` at share 0."""
+    share: float
+    """Share of all images that training draws."""
+    images_per_class: int | None
+    """Real images of each class that are trained on; None: all."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ComparedRow:
     """One recipe of a comparison."""
 
     name: str
     """Name of the row and of its folder in RUN/rows: letters, digits, `_` and `-`."""
-    kind: Literal["method", "baseline", "ablation"]
+    kind: Literal["method", "baseline", "ablation", "dose", "unseen"]
     title: str
     """For a reader, such as `ResNet-18 · fine-tuned · FILE` or `LeNet-5 · probe · FILE`."""
     changes: dict[str, Any]
@@ -59,6 +71,13 @@ class ComparedRow:
     is what failed less often. 0: none was repeated."""
     failed: tuple[FailedTraining, ...] = ()
     """Trainings of the row as it is that failed."""
+    dose: Dose | None = None
+    """Synthetic images of a row of a dose-response curve; None of other kinds."""
+    images: int | None = None
+    """Images that its trainings drew, counted with repetitions, sum over networks; None until it
+    is trained, and where an earlier version trained it."""
+    synthetic_images: int | None = None
+    """Synthetic images among them."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[\w-]+", self.name):

@@ -23,8 +23,9 @@ class SplitImage:
 
     image_id: str
     """Identifier of the image in its data set."""
-    part: Literal["train", "validation", "test", "development"]
-    """A patient's images are in one part; `development`: in the folds of a run with several."""
+    part: Literal["train", "validation", "test", "development", "unused", "unvalidated"]
+    """A patient's images are in one part; `development`: in the folds of a run with several;
+    `unused`, `unvalidated`: of the training or validation part, but left out of it."""
     fold: int | None = None
     """The fold that validates the image; None: of a run with one fold, or a test image."""
 

@@ -24,7 +24,7 @@ from thyroid.networks.registry import NETWORKS
 from thyroid.networks.timm_network import PREFIX
 from thyroid.recipe import NetworkConfig, Recipe, override
 from thyroid.run_files.predictions_csv import Predictions
-from thyroid.run_files.rows_json import PARTS
+from thyroid.run_files.rows_json import PARTS, Dose
 from thyroid.runs.latin_hypercube import LatinHypercube
 from thyroid.space import Space
 
@@ -36,6 +36,7 @@ PLAIN: dict[str, Any] = {
     "cross.secondary": 0.0,
     "mixing.synthetic_share": 0.0,
     "mixing.final_share": 0.0,
+    "mixing.dose": None,
 }
 """A baseline: a network on all real training images from the start."""
 SHARED = (
@@ -69,7 +70,12 @@ ABLATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "no-gan": (
         "no synthetic images",
-        {"mixing.synthetic_share": 0.0, "mixing.final_share": 0.0, "cross.synthetic": 0.0},
+        {
+            "mixing.synthetic_share": 0.0,
+            "mixing.final_share": 0.0,
+            "mixing.dose": None,
+            "cross.synthetic": 0.0,
+        },
     ),
     "eigen": ("eigen-scintigrams instead of the DCGAN", {"generator": "eigen"}),
     "no-srgan": (
@@ -93,7 +99,7 @@ class Row:
     """One recipe of the comparison."""
 
     name: str
-    kind: Literal["method", "baseline", "ablation"]
+    kind: Literal["method", "baseline", "ablation", "dose", "unseen"]
     title: str
     recipe: Recipe
     trials: int = 0
@@ -101,6 +107,8 @@ class Row:
     given, or follows from the method's."""
     failed_at_first: int = 0
     """Trainings that failed, after which all were repeated at a tenth of the learning rate."""
+    dose: Dose | None = None
+    """Synthetic images of a row of a dose-response curve; None of other kinds."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from thyroid import pipeline
 from thyroid.data.dataset import Dataset
@@ -115,6 +116,16 @@ def write_rows(run: Path, method: Experiment, rows: Sequence[Row], store: Store 
                 trainings=len(networks),
                 failed_at_first=row.failed_at_first,
                 failed=failed_trainings(method.of(row.recipe), store) if store is not None else (),
+                dose=row.dose,
+                images=_counted(epochs, "images"),
+                synthetic_images=_counted(epochs, "synthetic_images"),
             )
         )
     rows_json.write_rows(run, listed)
+
+
+def _counted(epochs: Sequence[Mapping[str, Any]], name: str) -> int | None:
+    """Sum of a count over epochs; None where there is none, or some epoch has not counted."""
+    if not epochs or any(name not in epoch for epoch in epochs):
+        return None
+    return sum(int(epoch[name]) for epoch in epochs)

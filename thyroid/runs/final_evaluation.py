@@ -98,7 +98,10 @@ def _write_split(
     images = []
     for of_image in zip(*parts, strict=True):
         fold = next((f for f, image in enumerate(of_image) if image.part == "validation"), None)
-        part: Literal["test", "development"] = "test" if fold is None else "development"
+        tested = any(image.part == "test" for image in of_image)
+        part: Literal["test", "development", "unused"] = "test" if tested else "unused"
+        if fold is not None:
+            part = "development"
         images.append(SplitImage(image_id=of_image[0].image_id, part=part, fold=fold))
     write_split(run, images)
 

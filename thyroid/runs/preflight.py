@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,8 @@ from thyroid.progress import say
 from thyroid.recipe import Recipe
 from thyroid.runs.experiment import Experiment
 from thyroid.stage import Stage
-from thyroid.stages.batches import synthetic_weights
+from thyroid.stages import simulate_oracle
+from thyroid.stages.batches import drawn_synthetic, synthetic_weights
 from thyroid.stages.synthesise import combinations
 
 
@@ -46,13 +48,7 @@ def preflight(
     """
     torch.set_num_threads(1)  # of a driver: stages take what they own
     dataset, recipe = experiment.dataset, experiment.recipe
-    pairs: tuple[tuple[int, int], ...] = ()
-    for flag in data_checks.check(dataset):
-        if flag.severity == "error":
-            raise InputError(f"{dataset.folder} cannot be trained on: {flag.sentence}")
-        pairs += flag.pairs
-    if experiment.test_set is not None:
-        _require_apart(dataset, experiment.test_set, distinct_ids=distinct_ids)
+    pairs = _usable(dataset, experiment.test_set, distinct_ids=distinct_ids)
     splits = [make_split(dataset, recipe.in_fold(f).split) for f in range(recipe.folds)]
     if not allow_look_alikes:
         _require_unlike(dataset, splits, pairs, experiment.test_set)
@@ -69,10 +65,33 @@ def preflight(
     segments = pipeline.classifier(recipe, dataset.digest, 0)
     if recipe.synthetic:
         pipeline.synthesis(recipe, dataset.digest, 0)
+    oracle = None
+    if recipe.synthetic and recipe.generator == pipeline.ORACLE:
+        oracle = simulate_oracle.simulator_of(dataset)
     for parts in splits:
         _require_phases(dataset, parts, recipe, segments)
         if recipe.synthetic:
             _require_drawable(dataset, parts, recipe, segments)
+        if oracle is not None:
+            wanted = combinations(dataset, parts.train, recipe.synthesis.crosses)
+            simulate_oracle.require_known(oracle, wanted)
+
+
+@lru_cache(maxsize=1)  # the rows of a comparison have the same data
+def _usable(
+    dataset: Dataset, test_set: Dataset | None, *, distinct_ids: bool
+) -> tuple[tuple[int, int], ...]:
+    """Require that the data have no fault that makes every result untrue; the pairs of images that
+    look the same.
+    """
+    pairs: tuple[tuple[int, int], ...] = ()
+    for flag in data_checks.check(dataset):
+        if flag.severity == "error":
+            raise InputError(f"{dataset.folder} cannot be trained on: {flag.sentence}")
+        pairs += flag.pairs
+    if test_set is not None:
+        _require_apart(dataset, test_set, distinct_ids=distinct_ids)
+    return pairs
 
 
 def _require_phases(
@@ -107,7 +126,8 @@ def _require_drawable(
     for segment in segments:
         if segment.config.synthetic is not None:
             train = dataset.images.iloc[parts.train]
-            synthetic_weights(train, pool, segment.config.synthetic)
+            for share in drawn_synthetic(segment.config.synthetic).values():
+                synthetic_weights(train, pool, share)
 
 
 def _require_unlike(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -79,6 +80,17 @@ def _drawn(source: Source, number: int, generator: Generator) -> Tensor:
     size = len(source.rows)
     passes = [torch.randperm(size, generator=generator) for _ in range(max(1, -(-number // size)))]
     return source.rows[torch.cat(passes)[:number]]
+
+
+def drawn_synthetic(config: SyntheticShare) -> dict[str, SyntheticShare]:
+    """Groups of synthetic images that a segment draws from, and what each draws.
+
+    `synthetic` alone; in a cross phase with a share of all images, `synthetic_single`, too.
+    """
+    groups = {"synthetic": config}
+    if config.of_all:
+        groups["synthetic_single"] = dataclasses.replace(config, cross_share=0.0)
+    return groups
 
 
 def synthetic_weights(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from thyroid.recipe import SplitConfig
 from thyroid.run_files.split_csv import FILE, SplitImage, read_split, write_split
 
 TRAINED_ON = "trained_on"
+PLACES = tuple(field.name for field in fields(Split))
 
 NOT_TRAINED = ("dataset", "split", "weights", "vgg19")
 """Inputs without anything learned from these images: the data, and the user's weights files."""
@@ -26,7 +28,7 @@ def fit(config: SplitConfig, inputs: Mapping[str, Path], folder: Path) -> Iterat
     parts = make_split(dataset, config)
     assert_disjoint(dataset, parts)
     column = np.full(len(dataset.images), "", dtype=object)
-    for part in PARTS:
+    for part in PLACES:
         column[getattr(parts, part)] = part
     names = dataset.images["image_id"]
     write_split(
@@ -46,7 +48,7 @@ def open_split(inputs: Mapping[str, Path]) -> tuple[Dataset, Split]:
     """
     dataset = Dataset.open(inputs["dataset"], verify=False)
     parts = _read(dataset, inputs["split"])
-    own = _digest(dataset, parts)
+    own = digest_of(dataset, parts)
     for name, folder in inputs.items():
         if name not in NOT_TRAINED and (folder / TRAINED_ON).read_text() != own:
             raise LeakError(
@@ -57,10 +59,10 @@ def open_split(inputs: Mapping[str, Path]) -> tuple[Dataset, Split]:
 
 def mark_trained_on(dataset: Dataset, parts: Split, folder: Path) -> None:
     """Record the training part that an artifact learned from, which `open_split` checks later."""
-    (folder / TRAINED_ON).write_text(_digest(dataset, parts))
+    (folder / TRAINED_ON).write_text(digest_of(dataset, parts))
 
 
-def _digest(dataset: Dataset, parts: Split) -> str:
+def digest_of(dataset: Dataset, parts: Split) -> str:
     """SHA-256 of the training images' identifiers."""
     names = "\n".join(dataset.images["image_id"].iloc[parts.train])
     return hashlib.sha256(names.encode()).hexdigest()
@@ -71,6 +73,6 @@ def _read(dataset: Dataset, folder: Path) -> Split:
     if [image.image_id for image in images] != list(dataset.images["image_id"]):
         raise ValueError(f"{folder / FILE} belongs to another data set than {dataset.folder}")
     column = np.array([image.part for image in images])
-    parts = Split(**{part: np.flatnonzero(column == part) for part in PARTS})
+    parts = Split(**{part: np.flatnonzero(column == part) for part in PLACES})
     assert_disjoint(dataset, parts)
     return parts

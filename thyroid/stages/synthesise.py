@@ -163,7 +163,9 @@ def combinations(
         return single
     if crosses == "seen":
         return single + [findings for findings in seen if len(findings) > 1]
-    asked = [tuple(part.strip() for part in text.split("+")) for text in crosses.split(",")]
+    words = [word.strip() for word in crosses.split(",")]
+    asked = [findings for findings in seen if len(findings) > 1] if "seen" in words else []
+    asked += [tuple(p.strip() for p in word.split("+")) for word in words if word != "seen"]
     for findings in asked:
         unknown = [name for name in findings if (name,) not in single]
         if unknown or len(set(findings)) != len(findings) or len(findings) < 2:

@@ -56,10 +56,10 @@ def fit(
     Yields
     ------
     dict
-        Per epoch: epoch (from 1), phase, learning_rate, train_loss, validation_loss (cross-entropy,
-        nats), validation_accuracy, validation_macro_f1, validation_cross_recall (share of the
-        cross images whose primary finding is recognised; None where there is none), train_seconds,
-        images_per_second.
+        Per epoch: epoch (from 1), phase, learning_rate, train_loss, images (that the batches drew),
+        synthetic_images (among them), validation_loss (cross-entropy, nats), validation_accuracy,
+        validation_macro_f1, validation_cross_recall (share of the cross images whose primary
+        finding is recognised; None where there is none), train_seconds, images_per_second.
 
     Raises
     ------
@@ -80,9 +80,9 @@ def fit(
     training = training_set(config, inputs, dataset, parts, on)
     # An epoch has as many steps in every phase: compute does not depend on what is trained on
     batch, share = share_of_batch(
-        config.optimiser.batch_size, len(parts.train), on, "optimiser.batch_size"
+        config.optimiser.batch_size, parts.epoch_images, on, "optimiser.batch_size"
     )
-    steps = len(parts.train) // batch
+    steps = parts.epoch_images // batch
 
     # Network and optimiser, where the previous segment left them
     with torch.random.fork_rng():
@@ -115,7 +115,8 @@ def fit(
         shared = torch.Generator().manual_seed(seed_of(config.seed, "batches", epoch))
         own = on.generator(config.seed, "thinning", epoch, on.rank)
         mine = torch.arange(steps * batch).view(steps, batch)[:, share]  # (steps, n)
-        order = training.order(epoch, batch, steps, shared)[mine]
+        drawn = training.order(epoch, batch, steps, shared)
+        order = drawn[mine]
         draws = draw(steps * batch, config.augmentation, shared)[mine].to(on.device)
         targets = training.targets[order].to(on.device)  # (steps, n, C)
         total = torch.zeros((), device=on.device)
@@ -157,6 +158,8 @@ def fit(
             "phase": config.phase,
             "learning_rate": rate,
             "train_loss": train_loss,
+            "images": steps * batch,
+            "synthetic_images": training.count_synthetic(drawn),
             **validated,
             "train_seconds": seconds,
             "images_per_second": steps * batch / seconds,

@@ -18,7 +18,7 @@ from thyroid.data.dataset import Dataset
 from thyroid.data.splits import Split
 from thyroid.stage_config import CrossPhase, SegmentConfig
 from thyroid.stages import synthesise
-from thyroid.stages.batches import Source, epoch_order, synthetic_weights
+from thyroid.stages.batches import Source, drawn_synthetic, epoch_order, synthetic_weights
 from thyroid.stages.compute import Compute, seed_of
 from thyroid.stages.images import Held, Images, chunks, images, joined
 
@@ -48,8 +48,11 @@ class TrainingSet:
     targets: Tensor
     """(M, C) float32 on the CPU; each row sums to 1"""
     groups: Mapping[str, Group]
-    """`real`, or `single` and `cross`; `synthetic`; `superposed`. Empty groups are absent."""
+    """`real`, or `single` and `cross`; `synthetic` and, in a cross phase, `synthetic_single`;
+    `superposed`. Empty groups are absent."""
     config: SegmentConfig
+    synthetic: range = range(0)
+    """Rows of the synthetic images."""
 
     def order(self, epoch: int, batch: int, steps: int, generator: Generator) -> Tensor:
         """The images of one epoch's batches, (steps * batch,) int64; `generator` on the CPU."""
@@ -78,7 +81,15 @@ class TrainingSet:
         if "single" not in self.groups:
             return kinds
         cross = config.cross.share.at(epoch)
-        return {name: cross * share for name, share in kinds.items()} | {"single": 1 - cross}
+        shares = {name: cross * share for name, share in kinds.items()}
+        if config.synthetic is not None and config.synthetic.of_all:
+            shares["synthetic_single"] = (1 - cross) * config.synthetic.share
+        return shares | {"single": 1 - sum(shares.values())}
+
+    def count_synthetic(self, order: Tensor) -> int:
+        """How many of these images (N,) are synthetic."""
+        first, end = self.synthetic.start, self.synthetic.stop
+        return int(((order >= first) & (order < end)).sum())
 
 
 def _cross_kinds(config: SegmentConfig, groups: Mapping[str, Group]) -> dict[str, float]:
@@ -111,6 +122,7 @@ def training_set(
     counts = images(dataset, parts.train, config.input, on)
     table = dataset.images.iloc[parts.train].reset_index(drop=True)
     collected = [counts]
+    synthetic = range(0)
     targets = [targets_of(table["findings"], classes, secondary)]
     groups = _real(table, config)
 
@@ -120,10 +132,11 @@ def training_set(
         trust = config.synthetic.label_filter_weight
         meant = targets_of(pool.images["findings"], classes, secondary)
         mixed = (1 - trust) * meant + trust * verdicts
-        groups["synthetic"] = Group(
-            rows=torch.arange(len(pool)) + sum(map(len, collected)),
-            weights=synthetic_weights(table, pool.images, config.synthetic),
-        )
+        before = sum(map(len, collected))
+        synthetic = range(before, before + len(pool))
+        for name, share in drawn_synthetic(config.synthetic).items():
+            weights = synthetic_weights(table, pool.images, share)
+            groups[name] = Group(rows=torch.tensor(synthetic), weights=weights)
         collected.append(made)
         targets.append(mixed)
 
@@ -145,7 +158,11 @@ def training_set(
             groups["superposed"] = Group(rows=torch.arange(len(first)) + start)
 
     return TrainingSet(
-        counts=joined(collected, on), targets=torch.cat(targets), groups=groups, config=config
+        counts=joined(collected, on),
+        targets=torch.cat(targets),
+        groups=groups,
+        config=config,
+        synthetic=synthetic,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+from dataclasses import dataclass
 from pathlib import Path
 
 from thyroid.configuration import to_json
@@ -14,7 +15,7 @@ from thyroid.execution.stage_scheduler import on_ray
 from thyroid.files import sha256_of
 from thyroid.precision import resolve_precision
 from thyroid.progress import say
-from thyroid.recipe import override
+from thyroid.recipe import Recipe, override
 from thyroid.runs.compared_recipes import (
     PLAIN,
     PROPOSALS,
@@ -28,12 +29,14 @@ from thyroid.runs.compared_recipes import (
     network_called,
 )
 from thyroid.runs.compared_rows import copy_rows, tuned, write_rows
+from thyroid.runs.dosed_recipes import Doses, asked_doses, dose_rows
 from thyroid.runs.experiment import Experiment
 from thyroid.runs.failed_trainings import repeated, train_rows
 from thyroid.runs.final_evaluation import write_results
 from thyroid.runs.preflight import preflight
 from thyroid.runs.run_folder import at_work, write_config
 from thyroid.runs.stage_sharing import lineages, tell_stages
+from thyroid.runs.unseen_recipes import require_testable, unseen_rows
 from thyroid.runs.usage import UsageRecord
 from thyroid.space import load_space, space_file
 from thyroid.stage import Stage
@@ -42,6 +45,92 @@ from thyroid.workflows.cluster import ray_with_room
 from thyroid.workflows.options import CompareOptions
 from thyroid.workflows.run import Run
 from thyroid.workflows.setup import Inputs, Setup, set_up, started, with_keywords
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Plan:
+    """A comparison before anything is trained."""
+
+    setup: Setup
+    method: Experiment
+    """As it is before it is tuned."""
+    rows: list[Row]
+    """The method and the networks that it is compared with, before any is tuned."""
+    tried: list[list[Recipe]]
+    """Recipes to try for each of these rows, its own first."""
+    number: int
+    """How many were asked for."""
+    models: Models
+    files: dict[str, Path]
+    """Files of weights by their digests."""
+    ablations: bool
+    doses: Doses | None
+    """None: no dose-response curve."""
+    unseen: str | None
+    """Combination of findings that is left out of training; None: none is."""
+    generators: tuple[str, ...]
+    """Generators that give it."""
+
+    def following(self, recipe: Recipe) -> list[Row]:
+        """The rows that follow from the method's recipe."""
+        rows = ablation_rows(recipe, every=self.ablations)
+        if self.doses is not None:
+            rows += dose_rows(recipe, self.doses)
+        if self.unseen is not None:
+            rows += unseen_rows(recipe, self.unseen, self.generators, self.setup.dataset.info.kind)
+        return rows
+
+    def needs(self) -> dict[str, list[Stage]]:
+        """The stages of the final comparison by what needs them, if the given recipes stay."""
+        return _needs(self.method, [*self.rows, *self.following(self.method.recipe)])
+
+
+def planned(inputs: Inputs, options: CompareOptions) -> Plan:
+    """Plan a comparison; nothing is written.
+
+    Raises
+    ------
+    InputError
+        When data, recipe or folder cannot be used, or nothing is compared.
+    """
+    setup = set_up(inputs, options)
+    models = named_models(options.models)
+    doses = None
+    if options.dose or options.unseen is not None:
+        doses = asked_doses(options.shares, options.generators, options.sizes, setup.dataset)
+    rows, files = _rows(setup, models, options)
+    propose = load_space(options.space)
+    trained = any(row.kind == "baseline" and row.recipe.training == "network" for row in rows)
+    default = PROPOSALS if trained and options.unseen is None else 1
+    number = options.trials_per_model or default
+    plan = Plan(
+        setup=setup,
+        method=setup.experiment(options.seeds, of_one_split=5),
+        rows=rows,
+        tried=[candidates(row, propose, number) for row in rows],
+        number=number,
+        models=models,
+        files=files,
+        ablations=options.ablations,
+        doses=doses if options.dose else None,
+        unseen=options.unseen,
+        generators=() if doses is None else doses.generators,
+    )
+    if options.unseen is not None:
+        if number > 1 or setup.searched > 1:
+            raise InputError(
+                "--unseen needs a recipe that was not chosen by images of the combination: leave "
+                "--trials-per-model out, and give no recipe that a search has found."
+            )
+        require_testable(plan.method, options.unseen)
+    following = plan.following(setup.recipe)
+    for row in [*rows, *following]:
+        preflight(plan.method.of(row.recipe), **options.allowed)
+    if len([*rows, *following]) == 1 and not options.ablations and number == 1:
+        raise InputError(
+            "--models none compares nothing: name networks, or add --ablations, --dose or --unseen."
+        )
+    return plan
 
 
 def compare_recipe(inputs: Inputs, options: CompareOptions) -> Run:
@@ -55,44 +144,36 @@ def compare_recipe(inputs: Inputs, options: CompareOptions) -> Run:
     StageFailed
         When a training cannot finish.
     """
-    setup = set_up(inputs, options)
+    plan = planned(inputs, options)
+    setup, method, rows = plan.setup, plan.method, plan.rows
     run, base = setup.run, setup.recipe
-    method = setup.experiment(options.seeds, of_one_split=5)
-    models = named_models(options.models)
-    rows, files = _rows(setup, models, options)
-    propose = load_space(options.space)
-    trained = any(row.kind == "baseline" and row.recipe.training == "network" for row in rows)
-    number = options.trials_per_model or (PROPOSALS if trained else 1)
-    tried = [candidates(row, propose, number) for row in rows]
-    ablations = ablation_rows(base, every=options.ablations)
-    for row in [*rows, *ablations]:
-        preflight(method.of(row.recipe), **options.allowed)
-    if len([*rows, *ablations]) == 1 and not options.ablations and number == 1:
-        raise InputError("--models none compares nothing: name networks, or add --ablations.")
     open_store(setup.store)  # refused before anything is written
     about = {
-        "models": models.asked,
+        "models": plan.models.asked,
         "ablations": options.ablations,
-        "trials_per_model": number,
+        "trials_per_model": plan.number,
         "space": options.space,
         "space_sha256": sha256_of(space_file(options.space)),
+        "dose": None if plan.doses is None else to_json(plan.doses),
+        "unseen": plan.unseen,
+        "generators": plan.generators,
         "base": to_json(base),
     }
     with contextlib.ExitStack() as stack:
         stack.enter_context(ray_with_room(base.execution, options))
         store = stack.enter_context(at_work(run, method, "compare", setup.store, about))
         usage = UsageRecord(run, node_resources)
-        where = {**setup.where, **files}
+        where = {**setup.where, **plan.files}
         on_cluster = functools.partial(on_ray, store, where, options.gpus_per_worker)
         needs: dict[str, list[Stage]] = {}
-        if number > 1:
-            say(f"trying {sum(map(len, tried))} recipes of {len(rows)} networks")
+        if plan.number > 1:
+            say(f"trying {sum(map(len, plan.tried))} recipes of {len(rows)} networks")
             with usage.counting("search") as meter:
                 runner = on_cluster(keep_going=True, meter=meter)
-                rows, needs = tuned(rows, tried, setup.dataset, store, runner)
+                rows, needs = tuned(rows, plan.tried, setup.dataset, store, runner)
         method = method.of(rows[0].recipe)
         write_config(run, method, "compare", about)
-        rows += ablation_rows(method.recipe, every=options.ablations)
+        rows = [*rows, *plan.following(method.recipe)]
         say(f"training {len(rows)} recipes, each {len(method.networks)} times")
         needs |= _needs(method, rows)
         write_rows(run, method, rows, None)

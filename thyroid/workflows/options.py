@@ -142,6 +142,21 @@ class CompareOptions(RunOptions):
     seeds: int | None = None
     """Trainings of every row in each fold for the final comparison; default: 1, or 5 where there is
     one split."""
+    dose: bool = False
+    """Also draw a dose-response curve: the recipe with several shares of synthetic images among all
+    that training draws, of several generators, in as many steps."""
+    shares: str = "0.1,0.25,0.5,0.75"
+    """Shares of the curve; 0 is always among them."""
+    generators: str = "all"
+    """Generators of the curve: dcgan, files of thyroid/generators such as eigen, with +srgan those
+    whose pictures the SRGAN enlarges (dcgan+srgan), and oracle: further simulated patients, where
+    the data are simulated; all: these."""
+    sizes: str = "all"
+    """Also curves on fewer real images of each class, such as 10,20,60,all."""
+    unseen: str | None = None
+    """Also leave a combination of findings, such as graves+cold_nodule, out of training and
+    validation, and compare how its test images are recognised: never given, given as superposed
+    crosses (with a cross phase), as synthetic ones of each of --generators, and as real ones."""
 
     def __post_init__(self) -> None:
         _require_some(self, "seeds", "trials_per_model")

@@ -23,6 +23,7 @@ from thyroid.network_input import WHITE
 from thyroid.networks.build import build
 from thyroid.networks.pretrained import load_pretrained
 from thyroid.networks.srgan import Vgg19Features
+from thyroid.pipeline import ORACLE
 from thyroid.precision import resolve_precision
 from thyroid.progress import say
 from thyroid.recipe import FineTuningConfig, Recipe, for_data, for_training, override
@@ -147,6 +148,11 @@ def set_up(given: Inputs, options: RunOptions) -> Setup:
     where |= weights
     if not options.starts and recipe.fine_tuning != FineTuningConfig():
         raise InputError("fine_tuning is for layers that come with weights: give --weights, too.")
+    if recipe.generator == ORACLE:
+        raise InputError(
+            "The oracle is no generator of a method, as it knows the simulator: see `thyroid "
+            "compare --dose`."
+        )
     if recipe.split.fold:
         raise InputError("split.fold is set by a run, which trains a network for each fold.")
     return Setup(

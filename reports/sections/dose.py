@@ -1,0 +1,284 @@
+"""The dose-response curves: macro-F1 by the share of synthetic images, generator and data size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from reports.estimates import (
+    ENOUGH_NETWORKS,
+    LEVEL,
+    Direction,
+    Estimate,
+    Range,
+    direction,
+    estimate,
+    gain,
+    probability,
+    rounded,
+    smallest_found,
+)
+from reports.language import later
+from reports.measured import measured
+from reports.paired_predictions import paired_rows
+from reports.run import PredictedRow, Run
+from reports.sections.results import Results
+from thyroid.evaluate.metrics import Floats, macro, threshold_metrics
+from thyroid.evaluate.paired import Difference
+from thyroid.evaluate.significance import holm, holm_levels
+from thyroid.run_files.rows_json import PARTS, Dose
+
+POINT_RESAMPLES = 1000
+"""For the intervals of single points."""
+DIFFERENCE_RESAMPLES = 10_000
+"""For the differences: at Holm's levels their ends lie far out."""
+ORACLE = "oracle"
+TITLES = (
+    later("real images alone"),
+    later("DCGAN"),
+    later("DCGAN and SRGAN"),
+    later("eigen-scintigrams"),
+    later("simulated patients (oracle)"),
+)
+"""Titles of generators."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DosePoint:
+    """A share of synthetic images of one generator."""
+
+    name: str
+    share: float
+    """As asked for."""
+    counted: float | None
+    """Synthetic images among all that training drew; None where that was not counted."""
+    networks: int
+    macro_f1: Estimate | None
+    """Mean over single networks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DifferentPoint(DosePoint):
+    """A share above 0, against share 0 of the same size."""
+
+    difference: Estimate
+    """Macro-F1 less that of real images alone, of networks of the same seeds and folds."""
+    level: float
+    """Level of the difference's interval: Holm's in its family."""
+    around: Range
+    """Ends of the difference's interval at the common level, added to share 0's macro-F1."""
+    p_value: float
+    """Corrected by Holm's method in its family."""
+    uncorrected_p_value: float
+    detectable: float
+    """Smallest true difference that would have been shown with a power of 80 %."""
+    state: Direction
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """The shares of one generator on real images of one size, and what they come to."""
+
+    generator: str
+    title: str
+    points: list[DifferentPoint]
+    """Ascending shares above 0."""
+    helped: list[float]
+    """Shares that were shown to help."""
+    harmed: list[float]
+    """Shares that were shown to harm."""
+    best: DifferentPoint
+    """The largest difference."""
+    detectable: Range
+    """Smallest true differences that its shares would have shown with a power of 80 %."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """The curves on so many real images."""
+
+    images_per_class: int | None
+    """None: all."""
+    real: DosePoint
+    """Share 0."""
+    curves: list[Curve]
+    """The oracle last."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoseResponse:
+    rows: int
+    waiting: int
+    """Rows without predictions."""
+    part: str | None
+    """test | validation; None where nothing is predicted yet, as the next two."""
+    images: int | None
+    patients: int | None
+    level: float
+    enough_networks: int
+    resamples: int
+    oracle: bool
+    """True: further simulated patients are among the generators."""
+    oracle_shown: bool
+    """True: some share of them was shown to help."""
+    sizes: list[Size]
+    """As far as there are predictions."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Compared:
+    """A row above share 0 against share 0 of its size."""
+
+    difference: Difference
+    networks: int
+    p_value: float
+    """Corrected by Holm's method in its family."""
+    level: float
+    """As that method asks of it."""
+
+
+def dose_info(run: Run, results: Results | None) -> DoseResponse | None:
+    """The curves; None where the run compared no doses.
+
+    Raises
+    ------
+    InputError
+        When two rows have predicted different images.
+    """
+    rows = [row for row in run.rows if row.dose is not None]
+    if not rows:
+        return None
+    done = [row for row in rows if row.predictions]
+    compared = _compared(run, done)
+    learned = results is None or results.learned
+    found = [
+        _size(run, size, [row for row in done if _size_of(row) == size], compared, learned)
+        for size in dict.fromkeys(map(_size_of, rows))
+    ]
+    sizes = [size for size in found if size is not None]
+    oracles = [c for size in sizes for c in size.curves if c.generator == ORACLE]
+    return DoseResponse(
+        rows=len(rows),
+        waiting=len(rows) - len(done),
+        part=run.part if results else None,
+        images=results.images if results else None,
+        patients=results.patients if results else None,
+        level=LEVEL,
+        enough_networks=ENOUGH_NETWORKS,
+        resamples=DIFFERENCE_RESAMPLES,
+        oracle=any(_dose(row).generator == ORACLE for row in rows),
+        oracle_shown=any(curve.helped for curve in oracles),
+        sizes=sizes,
+    )
+
+
+def _compared(run: Run, rows: Sequence[PredictedRow]) -> dict[str, _Compared]:
+    """Each row above share 0 that has a partner, by its name."""
+    real = {_size_of(row): row for row in rows if not _dose(row).share}
+    found: dict[str, _Compared] = {}
+    for oracle in (False, True):  # a control of the experiment is a family of its own
+        pairs = {}
+        for row in rows:
+            of_family = _dose(row).share and (_dose(row).generator == ORACLE) == oracle
+            pair = (
+                paired_rows(run, row, real[_size_of(row)])
+                if of_family and _size_of(row) in real
+                else None
+            )
+            if pair is not None:
+                pairs[row.name] = pair
+        differences = [
+            pair.macro_f1_difference(level=LEVEL, resamples=DIFFERENCE_RESAMPLES)
+            for pair in pairs.values()
+        ]
+        raw = [difference.interval_p_value for difference in differences]
+        for (name, pair), difference, p, level in zip(
+            pairs.items(), differences, holm(raw), holm_levels(raw, LEVEL), strict=True
+        ):
+            found[name] = _Compared(
+                difference=difference, networks=pair.networks, p_value=p, level=level
+            )
+    return found
+
+
+def _size(
+    run: Run,
+    size: int | None,
+    rows: Sequence[PredictedRow],
+    compared: Mapping[str, _Compared],
+    learned: bool,
+) -> Size | None:
+    """The curves of one size; None until share 0 is there."""
+    real = [row for row in rows if not _dose(row).share]
+    if not real:
+        return None
+    start = _point(run, real[0])
+    curves = []
+    dosed = [row for row in rows if row.name in compared]
+    names = dict.fromkeys(_dose(row).generator for row in dosed)
+    for generator in sorted(names, key=lambda name: name == ORACLE):
+        own = [row for row in dosed if _dose(row).generator == generator]
+        points = [_different(run, row, start, compared[row.name], learned) for row in own]
+        points.sort(key=lambda point: point.share)
+        least = [point.detectable for point in points]
+        curves.append(
+            Curve(
+                generator=generator,
+                title=own[0].title.split(PARTS)[0],
+                points=points,
+                helped=[point.share for point in points if point.state == "higher"],
+                harmed=[point.share for point in points if point.state == "lower"],
+                best=max(points, key=lambda point: point.difference.value),
+                detectable=Range(low=min(least), high=max(least)),
+            )
+        )
+    return Size(images_per_class=size, real=start, curves=curves)
+
+
+def _different(
+    run: Run, row: PredictedRow, start: DosePoint, to: _Compared, learned: bool
+) -> DifferentPoint:
+    gained, common = gain(to.difference, to.level), gain(to.difference)
+    before = 0.0 if start.macro_f1 is None else start.macro_f1.value
+    tried = 1 if run.part == "test" else run.tried
+    return DifferentPoint(
+        **vars(_point(run, row)),
+        difference=gained,
+        level=rounded(to.level),
+        around=Range(low=rounded(before + common.low), high=rounded(before + common.high)),
+        p_value=probability(to.p_value),
+        uncorrected_p_value=probability(to.difference.interval_p_value),
+        detectable=smallest_found(to.difference, to.level),
+        state=direction(gained, to.p_value, to.networks, learned, tried),
+    )
+
+
+def _point(run: Run, row: PredictedRow) -> DosePoint:
+    assert run.part is not None
+    of = measured(run.part, run.folds, row.predictions, row.networks)
+    classes = of.stated.shape[-1]
+
+    def macro_f1(p: Floats, weights: Floats) -> dict[str, Floats]:
+        f1 = threshold_metrics(of.labels, p.argmax(axis=1), classes, weights)["f1"]
+        return {"macro_f1": macro(f1)}
+
+    found = of.intervals(macro_f1, resamples=POINT_RESAMPLES, single=True)
+    counted = None
+    if row.images and row.synthetic_images is not None:
+        counted = rounded(row.synthetic_images / row.images)
+    return DosePoint(
+        name=row.name,
+        share=_dose(row).share,
+        counted=counted,
+        networks=len(of.seeds) * (1 if of.networks is None else run.folds),
+        macro_f1=estimate(found["macro_f1"]),
+    )
+
+
+def _dose(row: PredictedRow) -> Dose:
+    assert row.dose is not None
+    return row.dose
+
+
+def _size_of(row: PredictedRow) -> int | None:
+    return _dose(row).images_per_class

@@ -1,0 +1,171 @@
+"""The recipes of a dose-response curve: shares of synthetic images, by generator and data size.
+
+Rows of one size have the same real images, folds, seeds and steps; synthetic images take the place
+of real ones in a share of all that training draws.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from thyroid.data.dataset import Dataset
+from thyroid.errors import InputError
+from thyroid.generators import names
+from thyroid.phantom.presets import preset_of
+from thyroid.pipeline import ORACLE
+from thyroid.recipe import Recipe, override
+from thyroid.run_files.rows_json import PARTS, Dose
+from thyroid.runs.compared_recipes import Row
+
+ENLARGED = "+srgan"
+"""Ending of a generator whose pictures the SRGAN enlarges; others draw them at full size."""
+NONE = "none"
+REAL_ALONE: dict[str, Any] = {
+    "mixing.synthetic_share": 0.0,
+    "mixing.final_share": 0.0,
+    "mixing.cross_share": None,
+    "mixing.class_exponent": 1.0,
+    "mixing.dose": None,
+    "cross.synthetic": 0.0,
+}
+"""A recipe at share 0."""
+TITLES = {
+    NONE: "real images alone",
+    "dcgan": "DCGAN",
+    f"dcgan{ENLARGED}": "DCGAN and SRGAN",
+    "eigen": "eigen-scintigrams",
+    ORACLE: "simulated patients (oracle)",
+}
+"""Titles of generators; any other is called by its name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Doses:
+    """Doses that a curve compares."""
+
+    shares: tuple[float, ...]
+    """Ascending, without 0, which is always compared."""
+    generators: tuple[str, ...]
+    sizes: tuple[int | None, ...]
+    """Real images per class; None: as many as the recipe has, by default all."""
+
+
+def asked_doses(shares: str, generators: str, sizes: str, dataset: Dataset) -> Doses:
+    """Read the options of a curve, lists with commas.
+
+    Raises
+    ------
+    InputError
+        When a share is not from 0 to 1, a size no positive number or `all`, or a generator unknown.
+    """
+    found = Doses(
+        shares=tuple(sorted({share for share in map(_share, _words(shares)) if share})),
+        generators=_generators(generators, dataset),
+        sizes=tuple(dict.fromkeys(map(_size, _words(sizes)))),
+    )
+    for option in ("shares", "generators", "sizes"):
+        if not getattr(found, option):
+            raise InputError(f"--{option} names none: a dose-response curve needs at least one.")
+    return found
+
+
+def dose_rows(recipe: Recipe, doses: Doses) -> list[Row]:
+    """The recipe at every dose: share 0 once for each size, then the shares of each generator."""
+    rows = []
+    own = recipe.split.images_per_class
+    for size in dict.fromkeys(own if size is None else size for size in doses.sizes):
+        real = dataclasses.replace(
+            recipe, split=dataclasses.replace(recipe.split, images_per_class=size)
+        )
+        real = override(real, REAL_ALONE)
+        rows.append(_row(real, Dose(generator=NONE, share=0.0, images_per_class=size)))
+        for generator in doses.generators:
+            with_generator = override(real, drawn_by(generator, recipe))
+            for share in doses.shares:
+                dosed = override(with_generator, {"mixing.dose": share})
+                dose = Dose(generator=generator, share=share, images_per_class=size)
+                rows.append(_row(dosed, dose))
+    return rows
+
+
+def drawn_by(generator: str, recipe: Recipe) -> dict[str, Any]:
+    """Return what a generator changes of a recipe: pictures of full size, or enlarged ones.
+
+    Raises
+    ------
+    InputError
+        When the SRGAN is asked for and the recipe trains none.
+    """
+    name = generator.removesuffix(ENLARGED)
+    if name == generator:
+        return {"generator": name, "srgan.scale": 1}
+    if not recipe.srgan.pixel_epochs:
+        raise InputError(f"--generators {generator} needs an SRGAN: set srgan.pixel_epochs.")
+    return {"generator": name, "srgan.scale": max(2, recipe.srgan.scale)}
+
+
+def title_of(generator: str) -> str:
+    """Return a generator's name for readers."""
+    return TITLES.get(generator, generator)
+
+
+def _row(recipe: Recipe, dose: Dose) -> Row:
+    percent = f"{100 * dose.share:g}"
+    name, title = ["dose", dose.generator], [title_of(dose.generator)]
+    if dose.share:
+        name.append(percent)
+        title.append(f"{percent} %")
+    if dose.images_per_class is not None:
+        name.append(f"n{dose.images_per_class}")
+        title.append(f"n = {dose.images_per_class}")
+    return Row(
+        name=re.sub(r"[^\w-]", "-", "-".join(name)),
+        kind="dose",
+        title=PARTS.join(title),
+        recipe=recipe,
+        dose=dose,
+    )
+
+
+def _generators(asked: str, dataset: Dataset) -> tuple[str, ...]:
+    simulated = preset_of(dataset.info.source) is not None
+    known = ["dcgan", f"dcgan{ENLARGED}", *names(), *([ORACLE] if simulated else [])]
+    if asked == "all":
+        return tuple(known)
+    possible = {*known, *(f"{name}{ENLARGED}" for name in names())}
+    for name in _words(asked):
+        if name == ORACLE and not simulated:
+            raise InputError(
+                f"--generators names the oracle, but {dataset.folder} is no data set of `thyroid "
+                "phantom`: only the simulator can draw further patients."
+            )
+        if name not in possible:
+            raise InputError(
+                f"--generators names '{name}': choose all, or some of {', '.join(known)}."
+            )
+    return tuple(dict.fromkeys(_words(asked)))
+
+
+def _share(word: str) -> float:
+    try:
+        share = float(word)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise InputError(f"--shares has '{word}' but each must be a number from 0 to 1.")
+    return share
+
+
+def _size(word: str) -> int | None:
+    if word == "all":
+        return None
+    if not word.isascii() or not word.isdigit() or not int(word):
+        raise InputError(f"--sizes has '{word}' but each must be a number from 1, or all.")
+    return int(word)
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
