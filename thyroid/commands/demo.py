@@ -13,12 +13,12 @@ from thyroid.errors import InputError
 from thyroid.workflows.options import SearchOptions
 
 SHORTER = {
-    "schedule.constant_epochs": 12,
-    "schedule.decay_epochs": 8,
-    "label_filter.constant_epochs": 10,
-    "label_filter.decay_epochs": 6,
-    "dcgan.epochs": 6,
-    "srgan.pixel_epochs": 2,
+    "schedule.constant_epochs": 10,
+    "schedule.decay_epochs": 6,
+    "label_filter.constant_epochs": 8,
+    "label_filter.decay_epochs": 4,
+    "dcgan.epochs": 4,
+    "srgan.pixel_epochs": 1,
     "srgan.adversarial_epochs": 1,
 }
 """Trainings of minutes: enough to show what happens, not enough to reach what can be reached."""
@@ -56,7 +56,7 @@ def demo(*, out: Path = Path("runs/demo"), trials: int = 6) -> None:
         data,
         out / "compared",
         run,
-        models="lenet5,googlenet_small",
+        models="lenet5,alexnet_small",
         trials_per_model=1,
         store=run.folder / "store",
     )
