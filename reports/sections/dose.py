@@ -38,6 +38,7 @@ TITLES = (
     later("DCGAN"),
     later("DCGAN and SRGAN"),
     later("eigen-scintigrams"),
+    later("flow matching"),
     later("simulated patients (oracle)"),
 )
 """Titles of generators."""

@@ -37,6 +37,7 @@ TITLES = {
     "dcgan": "DCGAN",
     f"dcgan{ENLARGED}": "DCGAN and SRGAN",
     "eigen": "eigen-scintigrams",
+    "flow": "flow matching",
     ORACLE: "simulated patients (oracle)",
 }
 """Titles of generators; any other is called by its name."""

@@ -12,7 +12,7 @@ import torch
 
 from thyroid import pipeline
 from thyroid.data import data_checks
-from thyroid.data.dataset import Dataset
+from thyroid.data.dataset import PARTS, Dataset
 from thyroid.data.splits import Split, make_split
 from thyroid.errors import InputError
 from thyroid.network_input import sum_pixels
@@ -139,8 +139,9 @@ def _require_unlike(
     """Require that no images that look the same are in two parts under two patients."""
     what = "if they are one patient's, give them one patient and import again, else add "
     for split in splits:
-        part = {row: name for name, rows in vars(split).items() for row in rows.tolist()}
-        across = [(one, two) for one, two in pairs if part.get(one) != part.get(two)]
+        part = {row: name for name in PARTS for row in getattr(split, name).tolist()}
+        used = [pair for pair in pairs if set(pair) <= set(part)]
+        across = [(one, two) for one, two in used if part[one] != part[two]]
         if across:
             one, two = (dataset.images["image_id"].iloc[row] for row in across[0])
             raise InputError(
