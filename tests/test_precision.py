@@ -109,7 +109,7 @@ def test_every_command_and_every_row_of_a_comparison_follows_the_table(
     """`preflight` is told every recipe, and refuses the last."""
     seen: dict[str, str] = {}
 
-    def preflight(experiment: Experiment) -> None:
+    def preflight(experiment: Experiment, **_: bool) -> None:
         recipe = experiment.recipe
         seen[recipe.network.name] = recipe.network.precision
         if recipe.network.name in ("lenet5", DEPTHWISE):
