@@ -13,24 +13,25 @@ from thyroid.errors import InputError
 from thyroid.workflows.options import SearchOptions
 
 SHORTER = {
-    "schedule.constant_epochs": 10,
-    "schedule.decay_epochs": 6,
+    "schedule.constant_epochs": 9,
+    "schedule.decay_epochs": 5,
     "label_filter.constant_epochs": 8,
     "label_filter.decay_epochs": 4,
-    "dcgan.epochs": 4,
+    "dcgan.epochs": 3,
     "srgan.pixel_epochs": 1,
     "srgan.adversarial_epochs": 1,
 }
 """Trainings of minutes: enough to show what happens, not enough to reach what can be reached."""
 
 
-def demo(*, out: Path = Path("runs/demo"), trials: int = 6) -> None:
+def demo(*, out: Path = Path("runs/demo"), trials: int = 5) -> None:
     """Simulate, import, inspect, search, synthesise, compare and report.
 
     Args:
         out: folder of everything that the demonstration makes.
         trials: recipes that the search tries.
     """
+    from thyroid.execution.connection import connected
     from thyroid.progress import say
     from thyroid.workflows.comparing import compare
     from thyroid.workflows.searching import search_recipes
@@ -48,17 +49,18 @@ def demo(*, out: Path = Path("runs/demo"), trials: int = 6) -> None:
         import_(out / "dicom", data, name="simulated scintigrams", licence="CC0-1.0")
     say("3/6 inspecting the data set")
     inspect(data)
-    say("4/6 searching how many synthetic images to train on, with Ray Tune and Optuna")
-    run = search_recipes(inputs(data, out / "run", "small", SHORTER), options, command="demo")
-    tell_search(run)
-    say("5/6 comparing what was found with two networks as they are, not searched for")
-    compared = compare(
-        data,
-        out / "compared",
-        run,
-        models="lenet5,alexnet_small",
-        trials_per_model=1,
-        store=run.folder / "store",
-    )
+    with connected():  # one Ray for both
+        say("4/6 searching how many synthetic images to train on, with Ray Tune and Optuna")
+        run = search_recipes(inputs(data, out / "run", "small", SHORTER), options, command="demo")
+        tell_search(run)
+        say("5/6 comparing what was found with two networks as they are, not searched for")
+        compared = compare(
+            data,
+            out / "compared",
+            run,
+            models="lenet5,alexnet_small",
+            trials_per_model=1,
+            store=run.folder / "store",
+        )
     tell_report(compared.folder)
     say("6/6 done: open the two reports in a browser")
