@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from reports.page import plain_name, write_page
-from reports.scintigrams import contact_sheet, flagged_sheet
+from reports.scintigrams import contact_sheet, named_sheet
 from reports.sections.data import dataset_info
 from thyroid.data.data_checks import NAMED_FLAGS
-from thyroid.data.dataset import Dataset
+from thyroid.data.dataset import FLAGS, Dataset
+
+DOUBTFUL = "looks like no thyroid scintigram to a network of simulated ones"
 
 
 def inspection_lines(dataset: Dataset) -> list[str]:
@@ -38,8 +41,14 @@ def inspection_lines(dataset: Dataset) -> list[str]:
     return [*lines, "", "quality", *(found or ["  nothing found"])]
 
 
-def write_inspection(dataset: Dataset, out: str | Path, lang: str = "en") -> Path:
+def write_inspection(
+    dataset: Dataset, out: str | Path, lang: str = "en", doubtful: Collection[str] = ()
+) -> Path:
     """Write the page, with sheets of each class, cross and flag, and its numbers as JSON beside it.
+
+    Parameters
+    ----------
+    doubtful : image_id of images that look like something else, which get a sheet, too
 
     Raises
     ------
@@ -48,5 +57,10 @@ def write_inspection(dataset: Dataset, out: str | Path, lang: str = "en") -> Pat
     """
     info = {"format_version": 1, "data": dataset_info(dataset)}
     sheet = contact_sheet(dataset, per_group=6)
-    flagged = flagged_sheet(dataset, NAMED_FLAGS, per_group=6)
+    flags = dataset.images["flags"].str.split(";")
+    noted = {DOUBTFUL: dataset.images["image_id"].isin(doubtful).to_numpy(dtype=bool)} | {
+        f"{name}: {FLAGS[name]}": flags.map(lambda own, n=name: n in own).to_numpy(dtype=bool)
+        for name in NAMED_FLAGS
+    }
+    flagged = named_sheet(dataset, noted, per_group=6)
     return write_page("inspection.html", info, Path(out), lang, sheet=sheet, flagged=flagged)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from thyroid.data.dataset import FLAGS, Dataset
+from thyroid.data.dataset import Dataset
 
 PIXEL_BUDGET = 1_500_000
 """Pixels on one page: about as many bytes."""
@@ -119,13 +119,13 @@ def contact_sheet(
     ]
 
 
-def flagged_sheet(dataset: Dataset, flags: Sequence[str], *, per_group: int) -> list[SheetGroup]:
-    """A few images for each of these flags of the import that some image has, with its meaning."""
-    of_image = dataset.images["flags"].str.split(";")
-    groups = {name: np.flatnonzero(of_image.map(lambda own, n=name: n in own)) for name in flags}
+def named_sheet(
+    dataset: Dataset, chosen: Mapping[str, npt.NDArray[np.bool_]], *, per_group: int
+) -> list[SheetGroup]:
+    """A few of the images (N,) that are chosen under each name; none of a name without images."""
     return [
         SheetGroup(
-            name=f"{name}: {FLAGS[name]}",
+            name=name,
             cross=False,
             total=len(rows),
             images=[
@@ -133,8 +133,8 @@ def flagged_sheet(dataset: Dataset, flags: Sequence[str], *, per_group: int) -> 
                 for row in _spread(rows, per_group)
             ],
         )
-        for name, rows in groups.items()
-        if len(rows)
+        for name, among in chosen.items()
+        if len(rows := np.flatnonzero(among))
     ]
 
 

@@ -12,6 +12,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from reports.inspect_page import DOUBTFUL
 from tests.data.make_dicom import save_nm
 from tests.toy import toy_recipe, write_toy
 from thyroid.cli import main
@@ -77,7 +78,7 @@ def test_without_training_they_know_patients_of_other_centres(tmp_path: Path) ->
     assert named_right(shipped(RECIPES["small"](), "counts"), dataset) > 0.6
 
 
-def test_import_tells_of_pictures_that_are_no_scintigrams(
+def test_import_and_inspect_tell_of_pictures_that_are_no_scintigrams(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A flood source among scintigrams of other centres."""
@@ -98,6 +99,11 @@ def test_import_tells_of_pictures_that_are_no_scintigrams(
     images = Dataset.open(tmp_path / "mixed").images
     (named,) = re.findall(r"such as image (\w+);", told)
     assert images.set_index("image_id")["total_counts"][named] == flood.sum()
+    shown = {}
+    for name in ("sound", "mixed"):
+        assert main(["inspect", str(tmp_path / name)]) == 0
+        shown[name] = DOUBTFUL in (tmp_path / f"{name}.html").read_text()
+    assert shown == {"sound": False, "mixed": True}
 
 
 def test_images_of_another_field_are_not_looked_at(toy: Path) -> None:

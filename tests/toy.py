@@ -14,6 +14,7 @@ import pandas as pd
 
 from thyroid.data.dataset import Dataset, write_dataset
 from thyroid.execution.in_process import in_process
+from thyroid.phantom.write_files import write_phantom
 from thyroid.recipe import Recipe, override
 from thyroid.stage import EpochMetrics, Stage
 from thyroid.storage.store import Store
@@ -79,6 +80,23 @@ def write_toy(
         images=pd.DataFrame(rows),
         counts=counts,
     )
+
+
+def write_small_phantom(
+    folder: Path, images_per_class: int, images_per_cross: int, *, seed: int = 0, size: int = 32
+) -> Path:
+    """Simulated scintigrams of `thyroid7`, the whole field in few pixels; returns the folder."""
+    write_phantom(
+        folder,
+        preset="thyroid7",
+        images_per_class=images_per_class,
+        images_per_cross=images_per_cross,
+        format="dataset",
+        seed=seed,
+        size=size,
+        pixel_mm=256 / size,
+    )
+    return folder
 
 
 def toy_recipe(**changes: Any) -> Recipe:

@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict
 
-from reports.inspect_page import inspection_lines, write_inspection
+from reports.inspect_page import DOUBTFUL, inspection_lines, write_inspection
 from reports.sections.data import dataset_info
 from tests.reports.conftest import make_dataset
 
@@ -30,6 +30,13 @@ def test_page_holds_the_numbers_and_a_sheet(dataset, tmp_path):
     assert "http:" not in html
     assert str(tmp_path) not in html
     assert write_inspection(dataset, tmp_path / "again.html").read_text() == html
+
+
+def test_doubtful_images_have_a_sheet_of_their_own(dataset, tmp_path):
+    doubtful = dataset.images["image_id"].iloc[[3, 170]].tolist()
+    html = write_inspection(dataset, tmp_path / "page.html", doubtful=doubtful).read_text()
+    assert html.count("<img") == 36 + 5 + 2
+    assert DOUBTFUL in html
 
 
 def test_display_pictures_have_no_counts(tmp_path):

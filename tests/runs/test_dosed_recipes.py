@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 
-from tests.toy import toy_recipe, write_toy
+from tests.toy import toy_recipe, write_small_phantom, write_toy
 from thyroid import pipeline
 from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
 from thyroid.generators import names
-from thyroid.phantom.write_files import write_phantom
 from thyroid.recipe import RECIPES, Recipe, override
 from thyroid.runs.compared_recipes import changes_of
 from thyroid.runs.dosed_recipes import Doses, asked_doses, dose_rows
@@ -102,17 +101,7 @@ def test_a_recipe_of_fewer_images_keeps_them() -> None:
 
 def test_names_of_shares_sizes_and_generators(tmp_path: Path) -> None:
     toy = write_toy(tmp_path / "toy")
-    write_phantom(
-        tmp_path / "phantom",
-        preset="thyroid7",
-        images_per_class=2,
-        images_per_cross=0,
-        format="dataset",
-        seed=0,
-        size=32,
-        pixel_mm=8.0,
-    )
-    phantom = Dataset.open(tmp_path / "phantom")
+    phantom = Dataset.open(write_small_phantom(tmp_path / "phantom", 2, 0))
     every = ("dcgan", "dcgan+srgan", *names())
     assert asked_doses("0.1, 0.5", "all", "all", toy) == doses(shares=(0.1, 0.5), generators=every)
     found = asked_doses("0.5,0.1,0,0.1", "all", "20,all,20", phantom)

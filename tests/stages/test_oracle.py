@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from tests.toy import made, toy_recipe
+from tests.toy import made, toy_recipe, write_small_phantom
 from thyroid import pipeline
 from thyroid.data.dataset import Dataset
 from thyroid.data.splits import LeakError, make_split
 from thyroid.errors import InputError
 from thyroid.network_input import sum_pixels
 from thyroid.phantom.presets import PRESETS, preset_of, source_of
-from thyroid.phantom.write_files import write_phantom
 from thyroid.recipe import Recipe
 from thyroid.stage import Stage
 from thyroid.stages import simulate_oracle
@@ -31,17 +30,7 @@ def recipe(**changes: object) -> Recipe:
 @pytest.fixture(scope="module")
 def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("phantom") / "data"
-    write_phantom(
-        folder,
-        preset="thyroid7",
-        images_per_class=4,
-        images_per_cross=3,
-        format="dataset",
-        seed=3,
-        size=64,
-        pixel_mm=4.0,
-    )
-    return folder
+    return write_small_phantom(folder, 4, 3, seed=3, size=64)
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +38,10 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("store")
 
 
-def oracle(dataset: Dataset, seed: int = 0, fold: int = 0, **changes: object) -> Stage:
-    return pipeline.synthesis(recipe(**changes).in_fold(fold), dataset.digest, seed)
+def oracle(
+    dataset: Dataset, seed: int = 0, fold: int = 0, pool: int = 0, **changes: object
+) -> Stage:
+    return pipeline.synthesis(recipe(**changes).in_fold(fold), dataset.digest, seed, pool)
 
 
 def test_it_draws_new_patients_of_the_findings_that_are_asked_for(
@@ -79,14 +70,16 @@ def test_it_draws_new_patients_of_the_findings_that_are_asked_for(
     assert 0.7 < ratio < 1.4
 
 
-def test_every_training_part_and_seed_has_patients_of_its_own(phantom: Path, store: Path) -> None:
+@pytest.mark.parametrize("other", [{"seed": 1}, {"fold": 1}, {"pool": 1}], ids=str)
+def test_every_training_part_seed_and_pool_has_patients_of_its_own(
+    other: dict[str, int], phantom: Path, store: Path
+) -> None:
     dataset = Dataset.open(phantom)
-    patients = [
+    first, second = (
         set(Dataset.open(made(stage, phantom, store)[0] / "dataset").images["patient_id"])
-        for stage in (oracle(dataset), oracle(dataset, seed=1), oracle(dataset, fold=1))
-    ]
-    assert not patients[0] & patients[1]
-    assert not patients[0] & patients[2]
+        for stage in (oracle(dataset), oracle(dataset, **other))
+    )
+    assert not first & second
 
 
 def test_it_knows_the_centres_of_the_training_part_alone(phantom: Path, store: Path) -> None:

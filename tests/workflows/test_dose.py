@@ -10,9 +10,9 @@ import pytest
 
 from tests.run_files.test_files_md import all_named
 from tests.short_trainings import MIXED, RETRAIN, TINY, artifacts, cross_data
+from tests.toy import write_small_phantom
 from thyroid.cli import main
 from thyroid.data.dataset import Dataset
-from thyroid.phantom.write_files import write_phantom
 from thyroid.run_files.rows_json import read_rows
 
 CURVE = ["--models", "none", "--dose", "--shares", "0.5", "--generators", "eigen,oracle"]
@@ -22,17 +22,7 @@ CURVE += ["--seeds", "1", "--sizes", "3,all"]
 @pytest.fixture(scope="module")
 def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("phantom") / "data"
-    write_phantom(
-        folder,
-        preset="thyroid7",
-        images_per_class=6,
-        images_per_cross=2,
-        format="dataset",
-        seed=0,
-        size=32,
-        pixel_mm=8.0,
-    )
-    return folder
+    return write_small_phantom(folder, 6, 2)
 
 
 @pytest.mark.usefixtures("ray_here")

@@ -20,9 +20,12 @@ def inspect(
     """
     from reports.inspect_page import inspection_lines, write_inspection
     from thyroid.data.dataset import Dataset
+    from thyroid.model.doubtful_images import doubtful_images
 
     opened = Dataset.open(dataset)
     for line in inspection_lines(opened):
         print(line)
+    looked = doubtful_images(opened)
+    doubtful = () if looked is None else looked.doubtful
     page = out or dataset.with_name(f"{dataset.absolute().name}.html")
-    print(f"page: {write_inspection(opened, page, lang)}")
+    print(f"page: {write_inspection(opened, page, lang, doubtful)}")

@@ -57,7 +57,8 @@ class ImportSummary:
         if self.outside_share:
             lines.append(f"counts outside the stored field: {self.outside_share:.1%}")
         if self.rejected_list is not None:
-            lines.append(f"not imported: {len(self.rejected)} files, see {self.rejected_list}")
+            files = "1 file" if len(self.rejected) == 1 else f"{len(self.rejected)} files"
+            lines.append(f"not imported: {files}, see {self.rejected_list}")
         return [*lines, *self.table(), *(f"note: {note}" for note in self.notes)]
 
     def table(self) -> list[str]:
