@@ -73,6 +73,26 @@ def test_photon_noise_is_not_learned(seed: int, measured: Callable[..., None]) -
     measured("spread", made.std(0).mean(), below=0.08)
 
 
+@pytest.mark.processors
+def test_the_noise_of_the_half_that_it_sees_is_not_its_target(
+    seed: int, measured: Callable[..., None]
+) -> None:
+    """Were both halves one, what it expects would follow the noise of that half: by 0.005 of it."""
+    settings = FlowConfig(width=16, steps_per_epoch=150, learning_rate=5e-3)
+    findings = labels(200)
+    learned, _ = epoch(images(findings, 20, 0.0, seed), findings, settings, seed=seed)
+    network = flow._network(learned, "average", settings)
+    others = images(findings, 20, 0.0, seed + 50)
+    first, _, noise = flow._two_halves(others, "counts", torch.Generator().manual_seed(seed))
+    t = 1 / (1 + noise)
+    with torch.inference_mode():
+        expected = network(flow._each(t) * first, t, torch.cat([findings, torch.zeros(200, 1)], 1))
+    of_each = torch.stack([first[findings[:, k] > 0].mean(0) for k in range(2)])
+    truth = of_each[findings.argmax(1)]
+    followed = ((first - truth) * (expected - truth)).sum() / (first - truth).square().sum()
+    measured("noise that is followed", followed, below=0.003)
+
+
 def test_without_a_step_of_training_it_draws_what_the_gaussian_says() -> None:
     """The network begins as the Gaussian: with many steps, its mean and its spread."""
     findings = labels(400)
