@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: install demo test test-browser test-cluster test-processors lint messages bench clean
+.PHONY: install demo test test-browser test-cluster test-processors lint messages docs bench clean
 
 install: $(VENV)/.installed
 
@@ -41,6 +41,12 @@ messages: install  # of the reports: what is new stands untranslated in language
 	$(BIN)/pybabel --quiet extract --mapping reports/languages/babel.cfg --keywords 'plural:2,3 later' --no-location --sort-output --output .messages.pot reports
 	$(BIN)/pybabel --quiet update --input-file .messages.pot --output-file reports/languages/zh.po --locale zh --no-fuzzy-matching --ignore-obsolete --omit-header --no-wrap
 	rm .messages.pot
+
+docs: install  # the pages, as a site in build/site
+	$(BIN)/python docs/make_reference.py
+	rm -rf build/pages && mkdir -p build/pages
+	git ls-files '*.md' docs CITATION.cff LICENSE | tar -cT - | tar -xC build/pages
+	$(BIN)/mkdocs build --quiet
 
 bench: install
 	$(BIN)/pytest tests/benchmarks -m '' -o addopts='--strict-markers -s' --benchmark-only
