@@ -8,7 +8,8 @@
 | a GPU | any | bf16, channels last |
 
 tests/benchmarks/test_precision_table.py measures it, docs/results/measurements.md has the figures;
-ARM was not measured. A timing would give other keys on a busy machine: both are part of a classifier's key.
+ARM was not measured. A timing would give other keys on a busy machine: both are part of a
+classifier's key.
 """
 
 from __future__ import annotations
