@@ -27,8 +27,8 @@ test: install  # those of Ray beside the others: they mostly wait
 test-browser: install
 	$(BIN)/pytest --numprocesses 2 --dist loadfile -m browser
 
-test-cluster: install  # two files at a time: they mostly wait, too
-	$(BIN)/pytest --numprocesses 2 --dist loadfile -m cluster
+test-cluster: install
+	$(BIN)/pytest -m cluster
 
 test-processors: install  # an hour or two: trainings with five seeds as on other processors
 	$(BIN)/python -m tests.processors
