@@ -1,5 +1,5 @@
-"""Three hundred trials on 32 nodes, then eight searches at once on one store: nothing is lost, nothing
-is computed twice, and the search's process does not grow.
+"""Three hundred trials on 32 nodes, then eight searches at once on one store: nothing is lost,
+nothing is computed twice, and the search's process does not grow.
 """
 
 from __future__ import annotations
