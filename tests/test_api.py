@@ -115,16 +115,16 @@ def test_a_training_and_its_recipe_by_keywords(toy: Path, tmp_path: Path) -> Non
 def test_mistakes_are_input_errors_and_leave_nothing(toy: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     for mistake, sentence in [
-        (lambda: thyroid.train(tmp_path, run), "is no data set"),
+        (lambda: thyroid.train(tmp_path, run), "is not a data set"),
         (lambda: thyroid.train(toy, run, "large"), "choose small, resnet18, paper"),
         (lambda: thyroid.train(toy, run, changes={"input.sise": 32}), "no field 'input.sise'"),
         (lambda: thyroid.train(toy, run, seeds=0), "--seeds is 0"),
         (lambda: thyroid.search(toy, run, space="none"), "choose augmentation"),
         (lambda: thyroid.compare(toy, run, models="resnet19"), "names 'resnet19'"),
         (lambda: thyroid.train(toy, "s3://bucket/run"), "use the command line"),
-        (lambda: thyroid.Run.open(run), "is no run"),
-        (lambda: thyroid.Model.open(run), "is no model"),
-        (lambda: thyroid.export(run, tmp_path / "model"), "is no run"),
+        (lambda: thyroid.Run.open(run), "is not a run"),
+        (lambda: thyroid.Model.open(run), "is not a model"),
+        (lambda: thyroid.export(run, tmp_path / "model"), "is not a run"),
     ]:
         with pytest.raises(thyroid.InputError, match=sentence):
             mistake()

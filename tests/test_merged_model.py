@@ -181,14 +181,14 @@ def test_a_finding_that_is_merged_with_another_is_one() -> None:
     [
         ("sides", "cannot read 'sides'"),
         ("sides=left+right,sides=below", "each merged class once"),
-        ("sides=left+up", "names 'up', which is no class of the run"),
+        ("sides=left+up", "names 'up', which is not a class of the run"),
         ("sides=left+right,other=right+below", "names 'right' twice"),
         ("one=left", "merges no classes"),
-        ("all=left+right+below", "leaves one class"),
-        ("below=left+right", "that lacks the class of this name"),
-        ("below=left+right,beneath=below", "that lacks the class of this name"),
-        ("uncertain=left+right", "which is what an outcome is called"),
-        ("a;b=left+right", "no name that can be printed"),
+        ("all=left+right+below", "leaves only one class"),
+        ("below=left+right", "but the class of this name is not part"),
+        ("below=left+right,beneath=below", "but the class of this name is not part"),
+        ("uncertain=left+right", "which is the name of an outcome"),
+        ("a;b=left+right", "a name that cannot be printed"),
     ],
 )
 def test_what_cannot_be_merged_is_one_sentence(

@@ -384,7 +384,7 @@ def test_a_model_is_no_start_for_images_that_it_was_trained_on(
         with pytest.raises(InputError, match=r"was trained on images of .*/dataset, which would"):
             weights_file(exported, recipe, datasets)
     wider = override(recipe, {"network.width": 8})
-    with pytest.raises(InputError, match="model of resnet_small of width 4, and the recipe's"):
+    with pytest.raises(InputError, match="model of resnet_small of width 4, but the recipe's"):
         weights_file(exported, wider, [other])
     pictures = write_toy(tmp_path / "pictures", kind="display")
     with pytest.raises(InputError, match="trained on photon counts, and the data are pictures"):
@@ -461,14 +461,14 @@ def test_what_cannot_be_exported_is_one_sentence_and_leaves_nothing(
     (ambiguous / "config.json").write_text(json.dumps(config))
     before = sorted(tmp_path.iterdir())
     for arguments, sentence in [
-        ([str(tmp_path / "none"), "m"], "is no run, it has no config.json"),
+        ([str(tmp_path / "none"), "m"], "is not a run (it has no config.json)"),
         ([str(unfinished), "m"], "is not finished"),
         ([str(lacking), "m"], "is not finished"),
         ([str(untested), "m"], "is not finished"),
         ([str(planted), "m"], "features.safetensors is damaged"),
-        ([str(damaged), "m"], "cannot be understood"),
+        ([str(damaged), "m"], "cannot be read"),
         ([str(ambiguous), "m"], "is called 'uncertain'"),
-        ([str(older), "m"], "are not those of the network that this thyroid builds: train it"),
+        ([str(older), "m"], "do not fit the network that this version of thyroid builds: train it"),
         ([str(run), str(exported)], "exists already"),
         ([str(run), "/proc/model"], "annot write /proc/model"),
     ]:
@@ -500,15 +500,15 @@ def test_a_damaged_model_is_told(
     (missing / member_files(Network(1, 1))[0]).unlink()
     escaping = [members[0] | {"fold": "../fold0"}]
     for folder, sentence in [
-        (tmp_path, "is no model, it has no model.json"),
-        (exported / "README.md", "is no model"),
-        (run / "model", "is no model"),
-        (run / "model" / "fold0-seed0", f"`thyroid export {run} MODEL` makes a model of the run"),
-        (altered("newer", format_version=3), "reads up to 2: install a newer thyroid"),
+        (tmp_path, "is not a model (it has no model.json)"),
+        (exported / "README.md", "is not a model"),
+        (run / "model", "is not a model"),
+        (run / "model" / "fold0-seed0", f"`thyroid export {run} MODEL`"),
+        (altered("newer", format_version=3), "reads up to 2: install a newer version"),
         (altered("text", calibration="high"), "is damaged, or was changed"),
         (
             altered("wider", network={"name": "resnet_small", "width": 8}),
-            "not those of the network",
+            "do not fit the network",
         ),
         (altered("unknown", network={"name": "resnet19"}), "is damaged"),
         (damaged("weights", member_files(Network(0, 1))[0]), "is damaged"),

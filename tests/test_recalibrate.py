@@ -157,13 +157,13 @@ def test_what_cannot_be_recalibrated_is_one_sentence_and_leaves_nothing(
     for given, images, sentence in [
         (model, few, "images of 19 patients, and recalibration needs 20"),
         (model, one, "images of one class only"),
-        (model, other, "images of 'above', which is no class of"),
+        (model, other, "images of 'above', which is not a class of"),
         (model, finer, "import its files with --size 32 --pixel-mm 4"),
         (model, display, "holds pictures, and"),
         (model, toy, "is what"),
-        (model, tmp_path / "none", "is no data set"),
+        (model, tmp_path / "none", "is not a data set"),
         (recalibrated, own, "was recalibrated already"),
-        (toy, own, "is no model"),
+        (toy, own, "is not a model"),
     ]:
         assert main(["recalibrate", str(given), str(images), str(tmp_path / "made")]) == 2
         told = capsys.readouterr().err

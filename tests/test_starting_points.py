@@ -112,7 +112,9 @@ def test_images_of_another_field_are_not_looked_at(toy: Path) -> None:
 
 def test_a_network_or_an_input_without_shipped_weights_is_told(toy: Path) -> None:
     data = [Dataset.open(toy)]
-    with pytest.raises(InputError, match=r"ship for lenet5: choose --network\.name resnet_small"):
+    with pytest.raises(
+        InputError, match=r"scintigrams for lenet5: choose --network\.name resnet_small"
+    ):
         weights_file("phantom", toy_recipe(network__name="lenet5", network__width=None), data)
     with pytest.raises(InputError, match="resnet_small of another width"):
         weights_file("phantom", toy_recipe(), data)

@@ -18,17 +18,17 @@ from thyroid.errors import InputError, StageFailed
 SUMMARIES = {
     "phantom": "simulate scintigrams: a data set, NM DICOM files or PNG pictures",
     "import": "read a folder of DICOM files or pictures into a data set",
-    "inspect": "say what a data set holds and what is doubtful about it",
+    "inspect": "show what a data set holds and what is doubtful about it",
     "train": "train one recipe over several seeds and evaluate it",
-    "search": "search recipes with Ray Tune and Optuna, then evaluate the best",
-    "compare": "compare a recipe with other networks, and with itself less one part",
+    "search": "search for a better recipe with Ray Tune and Optuna, then evaluate it",
+    "compare": "compare a recipe with other networks, and with itself without one part",
     "report": "write the HTML report of a run",
     "export": "make a calibrated model of a run's network",
-    "pretrain": "train a network on simulated scintigrams, to start from",
-    "recalibrate": "fit a model's calibration to labelled images of one's own",
-    "predict": "say what scintigrams show, with a model that export made",
-    "store": "say what a store of artifacts holds, verify it, make room in it",
-    "demo": "all of it on simulated scintigrams, in minutes",
+    "pretrain": "train a network on simulated scintigrams, as a starting point for others",
+    "recalibrate": "fit a model's calibration to your own labelled images",
+    "predict": "predict what scintigrams show, with a model that export made",
+    "store": "list, verify or prune a store of artifacts",
+    "demo": "run all of this on simulated scintigrams, in minutes",
 }
 
 WITH_RECIPE = ("train", "search", "compare")

@@ -188,7 +188,7 @@ def switch_epoch(recipe: Recipe) -> int:
     if first < 1:
         raise InputError(
             f"cross.epochs {recipe.cross.epochs} leaves nothing of the schedule's "
-            f"{recipe.schedule.epochs} epochs for the single phase: lower it."
+            f"{recipe.schedule.epochs} epochs for the single phase: lower cross.epochs."
         )
     return first
 
@@ -232,8 +232,9 @@ def dcgan(recipe: Recipe, dataset: str, seed: int) -> list[Stage]:
     size, rest = divmod(recipe.input.size, recipe.srgan.scale)
     if rest or size not in DCGAN_SIZES:
         raise InputError(
-            f"input.size {recipe.input.size} over srgan.scale {recipe.srgan.scale} is the side of "
-            f"the DCGAN's pictures, which must be one of {', '.join(map(str, DCGAN_SIZES))}."
+            f"input.size {recipe.input.size} divided by srgan.scale {recipe.srgan.scale} is the "
+            "side of the DCGAN's pictures, which must be one of "
+            f"{', '.join(map(str, DCGAN_SIZES))}."
         )
     fixed = dataclasses.replace(recipe.dcgan, epochs=1, segment_epochs=1)
     segments: list[Stage] = []
@@ -257,7 +258,7 @@ def generator(recipe: Recipe, dataset: str, seed: int) -> list[Stage]:
     size, rest = divmod(recipe.input.size, recipe.srgan.scale)
     if rest:
         raise InputError(
-            f"input.size {recipe.input.size} is no multiple of srgan.scale {recipe.srgan.scale}."
+            f"input.size {recipe.input.size} is not a multiple of srgan.scale {recipe.srgan.scale}."
         )
     config = GeneratorConfig(
         name=recipe.generator,
@@ -272,8 +273,8 @@ def generator(recipe: Recipe, dataset: str, seed: int) -> list[Stage]:
         return [Stage(kind="generator", config=config, dataset=dataset, inputs=inputs)]
     if size % FLOW_BLOCK:
         raise InputError(
-            f"input.size {recipe.input.size} over srgan.scale {recipe.srgan.scale} is the side of "
-            f"the flow's pictures, which must be a multiple of {FLOW_BLOCK}."
+            f"input.size {recipe.input.size} divided by srgan.scale {recipe.srgan.scale} is the "
+            f"side of the flow's pictures, which must be a multiple of {FLOW_BLOCK}."
         )
     segments: list[Stage] = []
     for first, epochs in _pieces(0, settings.epochs, settings.segment_epochs):

@@ -18,7 +18,7 @@ def seconds(text: str, option: str) -> float:
     """
     found = _quantity(text, {"s": 1, "m": 60, "h": 3600, "d": 86400})
     if found is None:
-        raise InputError(f"{option} '{text}' is no duration: write 90s, 30m, 2h or 30d.")
+        raise InputError(f"{option} '{text}' is not a duration: write 90s, 30m, 2h or 30d.")
     return found
 
 
@@ -32,7 +32,7 @@ def size(text: str, option: str) -> int:
     """
     found = _quantity(text, {"kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12})
     if found is None:
-        raise InputError(f"{option} '{text}' is no size: write 500MB, 20GB or 1TB.")
+        raise InputError(f"{option} '{text}' is not a size: write 500MB, 20GB or 1TB.")
     return int(found)
 
 

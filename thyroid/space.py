@@ -28,7 +28,7 @@ def space_file(name: str) -> Path:
     if name.endswith(".py"):
         path = Path(name)
         if not path.is_file():
-            raise InputError(f"The search space {name} is no file: give NAME or FILE.py.")
+            raise InputError(f"The search space {name} is not a file: give NAME or FILE.py.")
         return path
     import tune_spaces
 

@@ -103,23 +103,23 @@ def test_changed_counts_are_noticed(folder):
 @pytest.mark.parametrize(
     ("name", "change", "sentence"),
     [
-        ("counts.npy", lambda b: b[:-1], "is no NPY file"),
-        ("counts.npy", lambda b: b"", "is no NPY file"),
-        ("counts.npy", lambda b: b"\x80\x04K\x01.", "is no NPY file"),  # a pickle
+        ("counts.npy", lambda b: b[:-1], "is not an NPY file"),
+        ("counts.npy", lambda b: b"", "is not an NPY file"),
+        ("counts.npy", lambda b: b"\x80\x04K\x01.", "is not an NPY file"),  # a pickle
         (
             "counts.npy",
             lambda b: b.replace(b"(4, 8, 8)", b"(2, 8,16)"),
-            r"no NPY file of \(4, 8, 8\) uint16",
+            r"not an NPY file of \(4, 8, 8\) uint16",
         ),
         ("counts.npy", None, "has no counts.npy"),
-        ("dataset.json", None, "is no data set"),
+        ("dataset.json", None, "is not a data set"),
         ("dataset.json", lambda b: b[:-4], "does not describe a data set"),
         ("dataset.json", lambda b: b"[]", "does not describe a data set"),
         ("dataset.json", lambda b: b.replace(b'"size": 8', b'"size": "8"'), "does not describe"),
         ("dataset.json", lambda b: b.replace(b'"size"', b'"sise"'), "does not describe"),
-        ("dataset.json", lambda b: b.replace(b": 1\n", b": 2\n"), "install a newer thyroid"),
+        ("dataset.json", lambda b: b.replace(b": 1\n", b": 2\n"), "install a newer version"),
         ("dataset.json", lambda b: b.replace(b"normal", b"norm"), "row 2, names 'normal'"),
-        ("images.csv", None, "is no data set"),
+        ("images.csv", None, "is not a data set"),
         ("images.csv", lambda b: b"", "cannot be read"),
         ("images.csv", lambda b: b.splitlines()[0], "lists no images"),
         ("images.csv", lambda b: b.splitlines()[0] + b"\n\n", "lists no images"),
@@ -149,7 +149,7 @@ def test_contradictions_are_refused(folder, name, change, sentence):
 
 
 def test_a_folder_that_is_not_there_or_a_file(tmp_path):
-    with pytest.raises(InputError, match="is no data set"):
+    with pytest.raises(InputError, match="is not a data set"):
         Dataset.open(tmp_path / "nothing")
     (tmp_path / "file").write_text("x")
     with pytest.raises(InputError, match="cannot read"):

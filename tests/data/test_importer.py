@@ -112,7 +112,8 @@ def test_nothing_usable(source, target):
         (source / "normal" / f"{number}.dcm").write_bytes(b"")
     (source / "normal" / "9.txt").write_text("x")
     with pytest.raises(
-        InputError, match=r"no file of .*; for 3 of 4, such as 'normal/0.dcm', the reason is: it is"
+        InputError,
+        match=r"no file of .*; the reason for 3 of 4 files, such as 'normal/0.dcm': it is",
     ):
         import_small(source, target)
     assert [path.name for path in target.parent.iterdir()] == ["set.rejected.csv"]

@@ -52,7 +52,7 @@ def test_patients_named_in_some_rows_only(source, target):
     """Those named and those of the headers would be taken for different people."""
     _six_images_of_three_patients(source, "Anna", "", "Bert", "Bert", " ", "Carl")
     with pytest.raises(
-        InputError, match=r"labels.csv, row 3, leaves the patient empty, as 2 of 6 rows do; name"
+        InputError, match=r"labels.csv, row 3, has no patient, like 2 of 6 rows; name"
     ):
         import_small(source, target)
     assert not target.parent.exists()
@@ -85,16 +85,19 @@ def test_table_elsewhere_with_semicolons_and_a_byte_order_mark(source, target, t
         ([("file", "label"), ("sub", "a")], "row 2, names 'sub', and there is no such file"),
         ([("file", "label"), ("1.png", "")], "row 2, has no label"),
         ([("file", "label"), ("", "a")], "row 2, names no file"),
-        ([("file", "label"), ("1.png", "a"), ("./1.png", "b")], "row 3, .* as row 2 does"),
+        ([("file", "label"), ("1.png", "a"), ("./1.png", "b")], "row 3, .* again, after row 2"),
         ([("file", "label", "findings"), ("1.png", "a", "b;a")], "row 2, .* start with the label"),
-        ([("file", "label", "findings"), ("1.png", "a", "a;z")], "shows 'z', which is the label"),
+        (
+            [("file", "label", "findings"), ("1.png", "a", "a;z")],
+            "shows 'z', but no image has this label",
+        ),
         ([("file", "label", "findings"), ("1.png", "a", "a;a")], "row 2, names a finding twice"),
         ([("file", "label", "findings"), ("1.png", "a", "a;")], "row 2, has an empty finding"),
         ([("file", "label"), ("1.png", "a", "more")], "row 2, has 3 values for 2 columns"),
         ([("file", "label"), ("1.png", "a\x07")], "row 2, .* control character"),
         ([("file", "kind"), ("1.png", "a")], "one column 'label' and has the columns 'file', "),
         ([("file", "label"), ("1.png", "NaN")], "row 2, has no label"),
-        ([("file", "label", "findings"), ("1.png", "a", "a;none")], "stands for an empty cell"),
+        ([("file", "label", "findings"), ("1.png", "a", "a;none")], "is read as an empty cell"),
         ([("file", "label")], "has no rows"),
         ([], "one column 'file'.*empty file"),
     ],
@@ -118,7 +121,7 @@ def test_tables_that_are_no_tables(source, target, tmp_path):
     with pytest.raises(InputError, match="is not UTF-8"):
         import_small(source, target, labels=labels)
     labels.write_text('file,label\n1.png,"a"b\n')
-    with pytest.raises(InputError, match="line 2, is no CSV"):
+    with pytest.raises(InputError, match="line 2, is not CSV"):
         import_small(source, target, labels=labels)
 
 
@@ -128,10 +131,10 @@ def test_sources_without_labels(source, target, tmp_path):
     save_picture(source / "1.png")
     with pytest.raises(InputError, match=r"neither a labels.csv nor class folders"):
         import_small(source, target)
-    with pytest.raises(InputError, match="is no folder"):
+    with pytest.raises(InputError, match="is not a folder"):
         import_small(tmp_path / "gone", target)
     save_picture(source / "graves+normal" / "1.png")
-    with pytest.raises(InputError, match="shows 'normal', which is the label of no image"):
+    with pytest.raises(InputError, match="shows 'normal', but no image has this label"):
         import_small(source, target)
 
 

@@ -153,14 +153,14 @@ def test_a_centre_is_not_left_out_of_an_official_split(tmp_path: Path) -> None:
     file = saved(tmp_path / "made.npz", made_arrays())
     data = thyroid.import_files(file, tmp_path / "data", size=28)
     table = data.images.assign(centre=["A", "B"] * 34)
-    with pytest.raises(InputError, match="leave no centre out"):
+    with pytest.raises(InputError, match="do not leave a centre out"):
         make_split(replace(data, images=table), SplitConfig(leave_out_centre="A"))
 
 
 @pytest.mark.parametrize(
     ("parts", "sentence"),
     [
-        (["train", "test", "train", "test"], "row 2, has a patient of two official parts"),
+        (["train", "test", "train", "test"], "row 2, has a patient in two official parts"),
         (["train", "train", "holdout", "test"], "row 4, has an official_part that is none of"),
         (["train", "train", "train", "train"], "official split without a test part"),
         (["test", "test", "validation", "test"], "official split without a train part"),
@@ -242,22 +242,22 @@ def test_what_is_not_in_this_format_is_one_sentence_and_leaves_nothing(
     twice.write_text("label,class\n0,normal\n1,normal\n")
     for file, options, sentence in [
         (place / "none.npz", [], "there is no file"),
-        (text, [], "is no NumPy archive"),
-        (cut, [], "is no NumPy archive"),
-        (header, [], "is no NumPy archive (.npz), or is damaged"),
+        (text, [], "is not a NumPy archive"),
+        (cut, [], "is not a NumPy archive"),
+        (header, [], "is not a NumPy archive (.npz), or is damaged"),
         (planted, [], "must be uint8"),
         (missing, [], "is not in MedMNIST's format"),
         (changed("multi", val_labels=np.zeros((12, 14), np.uint8)), [], "14 labels for each image"),
-        (changed("volume", test_images=np.zeros((16, 28, 28, 28), np.uint8)), [], "as volumes"),
+        (changed("volume", test_images=np.zeros((16, 28, 28, 28), np.uint8)), [], "of volumes"),
         (changed("wide", test_images=np.zeros((16, 28, 30), np.uint8)), [], "must be uint8 of"),
         (changed("deep", val_images=np.zeros((12, 28, 28))), [], "type float64"),
         (changed("more", test_labels=np.zeros((17, 1), int)), [], "16 test_images and 17 labels"),
-        (changed("many", val_labels=np.zeros((10**7 + 1, 1), np.int8)), [], "which no set has"),
+        (changed("many", val_labels=np.zeros((10**7 + 1, 1), np.int8)), [], "which no set of"),
         (changed("minus", test_labels=np.full((16, 1), -1)), [], "has labels from -1 to -1"),
         (changed("half", test_labels=np.zeros((16, 1))), [], "must be integers"),
         (changed("blank", test_images=np.zeros((16, 28, 28), np.uint8)), [], "no usable image in"),
         (short, ["--labels", str(names)], "does not name the label 2"),
-        (short, ["--labels", str(twice)], "row 3, has no class name of its own"),
+        (short, ["--labels", str(twice)], "row 3, has no class name, or one"),
         (short, ["--labels", str(text)], "does not name the label 0"),
         (short, ["--patients-key", str(place / "key")], "names no patients"),
         (short, ["--size", "8"], "size 8 makes no image"),
@@ -291,7 +291,7 @@ def test_a_small_file_that_unpacks_to_gigabytes_is_refused_at_once(
                     array.write(bytes(1000 * 28 * 28))
     assert bomb.stat().st_size < 10**6
     assert main(["import", str(bomb), str(tmp_path / "data")]) == 2
-    assert "which pictures do not" in capsys.readouterr().err
+    assert "which is too much for pictures" in capsys.readouterr().err
     assert not (tmp_path / "data").exists()
 
 

@@ -73,7 +73,7 @@ def test_a_file_that_is_no_key_is_refused(
 ) -> None:
     key = tmp_path / "patients.key"
     key.write_text(content)
-    with pytest.raises(InputError, match="is no patients' key"):
+    with pytest.raises(InputError, match="is not a patients' key"):
         import_folder(both[0], tmp_path / "data", size=16, patients_key=key)
     assert not (tmp_path / "data").exists()
 

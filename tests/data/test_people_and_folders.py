@@ -103,7 +103,7 @@ def test_words_for_empty_cells_are_no_class(source: Path, target: Path, word: st
     (source / "labels.csv").unlink()
     if "/" not in word:
         (source / "sub").rename(source / word)
-        with pytest.raises(InputError, match="stands for an empty cell"):
+        with pytest.raises(InputError, match="is read as an empty cell"):
             import_small(source, target)
 
 
@@ -112,7 +112,7 @@ def test_empty_words_for_patients_are_as_empty_as_empty_cells(source: Path, targ
         save_picture(source / f"{number}.png")
     rows = (("0.png", "normal", "P1"), ("1.png", "graves", "nan"))
     save_table(source / "labels.csv", ("file", "label", "patient"), *rows)
-    with pytest.raises(InputError, match="row 3, leaves the patient empty, as 1 of 2"):
+    with pytest.raises(InputError, match="row 3, has no patient, like 1 of 2"):
         import_small(source, target)
 
 
@@ -161,7 +161,9 @@ def test_a_tree_that_is_split_already(source: Path, target: Path, below: bool) -
         for number in range(2):
             place = (label, part) if below else (part, label)
             save_picture(source.joinpath(*place, f"p{part}{label}{number}", "0.png"))
-    with pytest.raises(InputError, match=r"split already: it has folders 'test', 'train', 'val' "):
+    with pytest.raises(
+        InputError, match=r"already has a split: it has folders 'test', 'train', 'val' "
+    ):
         import_small(source, target)
     summary = import_small(source, target, keep_split=True)
     dataset = Dataset.open(target)
@@ -177,7 +179,7 @@ def test_a_split_in_which_a_copy_is_in_two_parts_is_refused(source: Path, target
         save_picture(source / folder / "0.png")
     copy = source / "test" / "normal" / "copy.png"
     copy.write_bytes((source / "train" / "normal" / "0.png").read_bytes())
-    with pytest.raises(InputError, match="or copies, and in two parts of the split"):
+    with pytest.raises(InputError, match="or are copies, but are in two parts"):
         import_small(source, target, keep_split=True)
 
 

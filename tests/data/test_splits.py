@@ -136,7 +136,7 @@ def test_what_cannot_be_split():
     refused([*pairs[:8], ("z", "c", "c"), ("z", "c", "c")], "'c'.*one patient only.*labels.csv")
     refused(pairs, "all patients of this class are seen at centre 'ca'", leave_out_centre="ca")
     refused(pairs, r"leave out centre 'x'.*are 'ca', 'cb', 'cc'", leave_out_centre="x")
-    refused([(p, "c", k) for p, _, k in pairs], "of at least two", leave_out_centre="c")
+    refused([(p, "c", k) for p, _, k in pairs], "needs at least two", leave_out_centre="c")
 
 
 def test_planted_leaks_are_caught():

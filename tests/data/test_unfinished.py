@@ -231,7 +231,7 @@ def test_the_key_needs_what_the_files_hold(source, tmp_path):
 
 def test_it_is_no_data_set(source, tmp_path):
     _interrupted(source, tmp_path / "set", 30)
-    with pytest.raises(InputError, match="is no data set"):
+    with pytest.raises(InputError, match="is not a data set"):
         Dataset.open(unfinished.working_folder(tmp_path / "set"))
 
 

@@ -244,7 +244,7 @@ def test_freezing_nothing_moves_everything() -> None:
 def test_a_network_that_is_not_residual_refuses_to_be_frozen_in_part(trainable: str) -> None:
     lenet = build(NetworkConfig(name="lenet5"), classes=3)
     freeze(lenet, "all")
-    with pytest.raises(InputError, match=f"cross.trainable '{trainable}' is for residual"):
+    with pytest.raises(InputError, match=f"cross.trainable '{trainable}' needs a residual"):
         freeze(lenet, trainable)
     assert all(parameter.requires_grad for parameter in lenet.parameters())
 
@@ -252,5 +252,5 @@ def test_a_network_that_is_not_residual_refuses_to_be_frozen_in_part(trainable: 
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("name", ["lenet5", "vgg_small"])
 def test_a_network_that_is_not_residual_refuses_x_i(name: str, source: Any) -> None:
-    with pytest.raises(InputError, match=f"cross_feature {source} is for residual networks"):
+    with pytest.raises(InputError, match=f"cross_feature {source} needs a residual network"):
         build(NetworkConfig(name=name, cross_feature=source), classes=3)

@@ -148,7 +148,10 @@ print(row.title, parameters(row.recipe.network, 7))
 @pytest.mark.parametrize(
     ("layer", "sentence"),
     [
-        ("nn.Linear(16, 3)", "must give a tensor of (images, 7 classes), and of 2 images it gave"),
+        (
+            "nn.Linear(16, 3)",
+            "must return a tensor of shape (images, 7 classes), but for 2 images it returned",
+        ),
         ("nn.Linear(24, classes)", "cannot take images of 32 pixels: mat1 and mat2 shapes"),
     ],
 )
@@ -294,8 +297,8 @@ def test_a_resnet_equals_torchvisions(name: str) -> None:
     ("config", "sentence"),
     [
         (NetworkConfig(name="resnet19"), "choose one of alexnet, vgg16"),
-        (NetworkConfig(name="vgg16", width=8), "network.width is not for vgg16"),
-        (NetworkConfig(name="lenet5", cross_feature="input"), "is for residual networks"),
+        (NetworkConfig(name="vgg16", width=8), "network.width has no meaning for vgg16"),
+        (NetworkConfig(name="lenet5", cross_feature="input"), "needs a residual network"),
     ],
 )
 def test_what_a_network_does_not_take_is_a_sentence(config: NetworkConfig, sentence: str) -> None:

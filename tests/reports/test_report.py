@@ -279,12 +279,12 @@ def test_no_path_of_this_machine_is_in_the_report(run, dataset):
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("config.json", None, "is no run, it has no config.json"),
-        ("config.json", "{", "config.json cannot be understood"),
-        ("config.json", '{"dataset": {}}', "config.json cannot be understood"),
+        ("config.json", None, "is not a run (it has no config.json)"),
+        ("config.json", "{", "config.json cannot be read"),
+        ("config.json", '{"dataset": {}}', "config.json cannot be read"),
         ("metrics.jsonl", "not json\n{}\n", "metrics.jsonl, line 1"),
         ("trials.csv", "number,state\n0,complete\n", "no column 'macro_f1'"),
-        ("split.csv", "image,part\na,train\n", "split.csv is no table"),
+        ("split.csv", "image,part\na,train\n", "split.csv is not a table"),
         ("stages.json", "{", "stages.json is damaged: run the command that made it again."),
         ("usage.json", "{}", "usage.json is damaged"),
         ("predictions/test-seed0.csv", "image_id\n", "no column 'patient_id'"),

@@ -44,7 +44,7 @@ def test_round_trip_is_exact(written):
     [
         (lambda t: t.drop(columns="centre"), "no column 'centre'"),
         (lambda t: t.drop(columns="p_NA"), "no column 'p_NA'"),
-        (lambda t: t.assign(label="other"), "row 2: 'other' is no class"),
+        (lambda t: t.assign(label="other"), "row 2: 'other' is not a class"),
         (lambda t: t.assign(p_NA=2.0), "row 2: the probabilities"),
         (lambda t: t.assign(p_NA="x"), "row 2: the probabilities"),
     ],

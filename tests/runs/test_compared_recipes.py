@@ -442,7 +442,7 @@ def test_a_test_set_that_says_nothing_is_refused(
         (renamed, "shares 114 images and 0 patients"),
         (patients, "shares 0 images and 45 patients"),
         (one, "shares 0 images and 1 patients"),
-        (of_other_patients(tmp_path / "size", size=64), "has size 64, and the training data have"),
+        (of_other_patients(tmp_path / "size", size=64), "has size 64, but the training data have"),
         (of_other_patients(tmp_path / "kind", kind="display"), "has kind display"),
     ]:
         with pytest.raises(InputError, match=sentence):
@@ -479,11 +479,11 @@ def test_a_phase_without_images_is_refused(crossed: Dataset, toy: Path, tmp_path
 
 def test_what_a_network_does_not_take_is_said_before_anything_is_written(crossed: Dataset) -> None:
     for changes, sentence in [
-        ({"network__name": "lenet5", "network__cross_feature": "stem"}, "is for residual networks"),
-        ({"network__name": "vgg_small"}, "network.width is not for vgg_small"),
+        ({"network__name": "lenet5", "network__cross_feature": "stem"}, "needs a residual network"),
+        ({"network__name": "vgg_small"}, "network.width has no meaning for vgg_small"),
         ({"network__name": "vgg_small", "network__width": None, "input__size": 16}, "too small"),
         ({"network__name": "lenet5", "cross__order": "retrain", "cross__epochs": 1,
-          "cross__trainable": "head"}, "is for residual networks"),
+          "cross__trainable": "head"}, "needs a residual network"),
         ({"cross__order": "retrain", "cross__epochs": 4}, "leaves nothing of the schedule's 4"),
     ]:  # fmt: skip
         with pytest.raises(InputError, match=sentence):

@@ -123,9 +123,9 @@ def test_names_of_shares_sizes_and_generators(tmp_path: Path) -> None:
         ("0.5", "oracle", "all", "only the simulator can draw further patients"),
         ("0.5", "oracle+srgan", "all", "--generators names 'oracle+srgan'"),
         ("0.5", "all", "0", "--sizes has '0' but each must be a number from 1, or all"),
-        ("", "all", "all", "--shares names none"),
-        ("0.5", "", "all", "--generators names none"),
-        ("0.5", "all", "", "--sizes names none"),
+        ("", "all", "all", "--shares is empty"),
+        ("0.5", "", "all", "--generators is empty"),
+        ("0.5", "all", "", "--sizes is empty"),
     ):
         with pytest.raises(InputError, match=re.escape(sentence)):
             asked_doses(shares, generators, sizes, toy)

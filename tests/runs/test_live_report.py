@@ -39,7 +39,7 @@ def test_a_report_that_fails_is_told_once_and_harms_nobody(
             report.start()
             ended(report)
     (line,) = told.getvalue().splitlines()
-    assert line.startswith(f"the report could not be rebuilt: {tmp_path} is no run")
+    assert line.startswith(f"the report could not be rebuilt: {tmp_path} is not a run")
 
 
 def test_there_is_one_at_a_time_and_none_at_the_end(tmp_path: Path, told: io.StringIO) -> None:

@@ -161,7 +161,7 @@ def test_in_a_data_set(
     planted: bytes, toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name, sentence in (
-        ("counts.npy", "is no NPY file of"),
+        ("counts.npy", "is not an NPY file of"),
         ("images.csv", "cannot be read as the table"),
         ("dataset.json", "does not describe a data set"),
     ):
@@ -310,7 +310,7 @@ def test_a_card_that_asks_for_more_than_its_weights_hold(tmp_path: Path) -> None
     """38 GB, of 60 kB: the network is compared with its weights before memory is taken for it."""
     assert read_model(write_model(tmp_path / "sound")).classes == ("left", "right", "below")
     wide = {"name": NetworkConfig().name, "width": 4096}
-    with pytest.raises(InputError, match="its weights are not those of the network"):
+    with pytest.raises(InputError, match="its weights do not fit the network"):
         read_model(write_model(tmp_path / "wide", network=wide))
 
 

@@ -256,5 +256,5 @@ def test_images_of_one_combination_are_drawn_alike() -> None:
 
 
 def test_crosses_that_nobody_made_are_refused() -> None:
-    with pytest.raises(InputError, match=r"mixing.cross_share 1 asks for images that"):
+    with pytest.raises(InputError, match=r"mixing.cross_share 1 needs single or cross images that"):
         chances(1.0, 1.0, REAL, {"a": 5, "b": 5})

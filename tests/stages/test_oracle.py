@@ -106,7 +106,7 @@ def test_a_patient_of_the_data_set_stops_it(
 
 
 def test_only_simulated_data_have_an_oracle(toy: Path, phantom: Path) -> None:
-    with pytest.raises(InputError, match="is no data set of `thyroid phantom`"):
+    with pytest.raises(InputError, match="was not made by `thyroid phantom`"):
         simulate_oracle.simulator_of(Dataset.open(toy))
     preset = simulate_oracle.simulator_of(Dataset.open(phantom))
     assert preset is PRESETS["thyroid7"]

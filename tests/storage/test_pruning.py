@@ -325,7 +325,10 @@ def test_readers_and_builders_are_not_disturbed_by_pruning(store: Store) -> None
 
 def test_two_do_not_prune_at_once(store: Store) -> None:
     put(store, KEYS[0], days=1)
-    with lease.held(store.claim("prune")), pytest.raises(InputError, match="pruned already"):
+    with (
+        lease.held(store.claim("prune")),
+        pytest.raises(InputError, match="being pruned by another"),
+    ):
         pruned(store)
     assert left(store) == [KEYS[0]]
 
@@ -429,18 +432,18 @@ def test_what_cannot_be_is_one_sentence_and_removes_nothing(
     at = ["store", str(store.root)]
     before = snapshot(store.root)
     for command, sentence in [
-        (["store", str(tmp_path / "none")], "is no store of artifacts"),
-        (["store", str(tmp_path), "--prune", "--older-than", "1s"], "is no store of artifacts"),
-        (["store", str(run)], f"is no store of artifacts: name {run / 'store'}"),
+        (["store", str(tmp_path / "none")], "is not a store of artifacts"),
+        (["store", str(tmp_path), "--prune", "--older-than", "1s"], "is not a store of artifacts"),
+        (["store", str(run)], f"is not a store of artifacts: name {run / 'store'}"),
         (["store", "s3://bucket/store"], "is in a bucket"),
-        ([*at, "--prune", "--max-size", "20"], "--max-size '20' is no size: write 500MB"),
-        ([*at, "--prune", "--max-size", "0GB"], "is no size"),
-        ([*at, "--prune", "--max-size", f"{'9' * 400}GB"], "is no size"),
-        ([*at, "--prune", "--older-than", "month"], "--older-than 'month' is no duration"),
+        ([*at, "--prune", "--max-size", "20"], "--max-size '20' is not a size: write 500MB"),
+        ([*at, "--prune", "--max-size", "0GB"], "is not a size"),
+        ([*at, "--prune", "--max-size", f"{'9' * 400}GB"], "is not a size"),
+        ([*at, "--prune", "--older-than", "month"], "--older-than 'month' is not a duration"),
         ([*at, "--prune", "--older-than", "-1d"], "--older-than"),
-        ([*at, "--max-size", "1GB"], "go with --prune"),
-        ([*at, "--dry-run"], "go with --prune"),
-        ([*at, "--verify", "--prune"], "Verify the store first"),
+        ([*at, "--max-size", "1GB"], "need --prune"),
+        ([*at, "--dry-run"], "need --prune"),
+        ([*at, "--verify", "--prune"], "verify the store first"),
         ([*at, "--prune", "--keep-runs", str(run)], "stages.json is missing"),
         ([*at, "--prune", "--keep-runs", str(damaged)], "stages.json is damaged"),
     ]:

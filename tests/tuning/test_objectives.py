@@ -155,7 +155,7 @@ def test_earlier_trials_are_taken_over_as_far_as_the_store_has_them(
     )
     elsewhere.best()
     assert len(pd.read_csv(tmp_path / "elsewhere" / "trials.csv")) == 1
-    with pytest.raises(InputError, match="is no run"):
+    with pytest.raises(InputError, match="is not a run"):
         search(tmp_path / "x", crossed, store, warm_start=(str(tmp_path),)).best()
     (old / "config.json").write_text(json.dumps(config | {"search": None}))
     with pytest.raises(InputError, match="holds no search"):

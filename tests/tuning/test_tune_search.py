@@ -340,7 +340,7 @@ def test_half_a_line_at_the_journals_end_is_cut_off(tmp_path: Path) -> None:
 def test_a_space_that_cannot_be_loaded_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="choose augmentation"):
         load_space("augmentations")
-    with pytest.raises(InputError, match="is no file"):
+    with pytest.raises(InputError, match="is not a file"):
         load_space(str(tmp_path / "own.py"))
     (tmp_path / "own.py").write_text("def sace(trial, recipe): ...")
     with pytest.raises(InputError, match=r"must define space\(trial, recipe\)"):
@@ -359,5 +359,5 @@ def test_a_space_that_proposes_an_invalid_recipe_is_refused(toy: Path, tmp_path:
 
 def test_a_file_that_is_no_journal_is_refused(tmp_path: Path) -> None:
     (tmp_path / "study.journal").write_text("not a journal\nat all\n")
-    with pytest.raises(InputError, match="is no Optuna journal"):
+    with pytest.raises(InputError, match="is not an Optuna journal"):
         open_study(tmp_path / "study.journal")

@@ -76,7 +76,7 @@ def test_compare_fills_a_row_for_every_network_and_ablation_and_resumes(
     space.write_text("def space(trial, recipe):\n    return recipe\n")
     for other, sentence in [
         ([*command, "--cross.share", "0.25"], "cross.share was 0.5 and not 0.25"),
-        ([*command, "--space", str(space)], "whose --space was baselines and not"),
+        ([*command, "--space", str(space)], "with --space baselines instead of"),
         (["train", str(data), str(run), *RETRAIN], "command was compare and not train"),
     ]:
         assert main(other) == 2

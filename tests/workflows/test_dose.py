@@ -81,7 +81,7 @@ def test_the_oracle_is_no_generator_of_a_method(
 ) -> None:
     run = tmp_path / "run"
     assert main(["train", str(phantom), str(run), *MIXED, "--generator", "oracle"]) == 2
-    assert "The oracle is no generator of a method" in capsys.readouterr().err
+    assert "The oracle cannot be the generator of a method" in capsys.readouterr().err
     assert not run.exists()
 
 
@@ -101,7 +101,7 @@ def test_an_unseen_combination_is_tested_on_alone(
     command = ["compare", str(data), str(run), *RETRAIN, *TINY, "--models", "none", "--seeds", "1"]
     command += ["--unseen", "left+right", "--generators", "eigen", "--split.test", "0.3"]
     assert main([*command, "--trials-per-model", "2"]) == 2
-    assert "needs a recipe that was not chosen by images of" in capsys.readouterr().err
+    assert "needs a recipe that was chosen without images of" in capsys.readouterr().err
     assert main(command) == 0
     rows = {row.name: row for row in read_rows(run)}
     given = ["unseen-never", "unseen-superposed", "unseen-eigen", "unseen-real"]

@@ -71,7 +71,7 @@ def test_the_recipe_says_how_many_folds_and_a_run_with_others_is_refused(
     [
         (["--folds", "0"], "--folds is 0 but must be a number from 1, or centre"),
         (["--folds", "many"], "--folds is many but must be a number from 1, or centre"),
-        (["--split.folds", "3", "--split.fold", "1"], "split.fold is set by a run"),
+        (["--split.folds", "3", "--split.fold", "1"], "split.fold cannot be chosen"),
         (["--folds", "300"], "300 folds are more than the 36 patients outside of the test part"),
     ],
 )

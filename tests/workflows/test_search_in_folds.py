@@ -142,7 +142,7 @@ def test_the_same_command_again_computes_nothing_and_ends_alike(
     assert (artifacts(run), [(run / name).read_bytes() for name in names]) == before
     capsys.readouterr()
     assert main([*searched, "--first-folds", "3"]) == 2
-    assert "whose --first-folds was 2 and not 3" in capsys.readouterr().err
+    assert "with --first-folds 2 instead of 3" in capsys.readouterr().err
 
 
 def test_a_warm_start_takes_over_values_of_all_folds(searched: list[str], run: Path) -> None:

@@ -60,6 +60,6 @@ def test_search_writes_trials_and_the_best_recipe(
     stages = json.loads((tmp_path / "again" / "stages.json").read_text())["stages"]
     assert all(stage["found"] for stage in stages)
     assert main([*command, "--objectives", "macro_f1,compute"]) == 2
-    assert "whose --objectives was ['macro_f1']" in capsys.readouterr().err
+    assert "with --objectives ['macro_f1'] instead" in capsys.readouterr().err
     again = pd.read_csv(tmp_path / "again" / "predictions" / "test-seed0.csv")
     assert again.equals(pd.read_csv(run / "predictions" / "test-seed0.csv"))

@@ -115,12 +115,12 @@ def test_what_cannot_start_so_is_one_sentence_and_leaves_nothing(
     for words, sentence in [
         (
             ["compare", *command, "--models", "resnet_small=none.pth"],
-            "--models resnet_small=none.pth: --weights none.pth is no file.",
+            "--models resnet_small=none.pth: --weights none.pth is not a file.",
         ),
         (["compare", *command, "--models", f"lenet5={weights}"], "not hold the weights of lenet5"),
         (["compare", *command, "--models", f"resnet_small={other}"], "does not hold the weights"),
         (["compare", *command, "--models", f"resnet19={weights}"], "--models names 'resnet19="),
-        ([*searched, "--training", "probe"], "a probe has no epochs to search over"),
+        ([*searched, "--training", "probe"], "A probe has no epochs to search over"),
     ]:
         assert main(words) == 2, words
         told = capsys.readouterr().err

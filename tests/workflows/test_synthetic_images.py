@@ -104,9 +104,9 @@ def test_what_cannot_be_synthesised_is_said_before_anything_is_written(
         ([*train, "--mixing.synthetic-share", "2"], "mixing.synthetic_share is 2"),
         (
             [*mixed, "--mixing.cross-share", "1", "--synthesis.crosses", "none"],
-            "mixing.cross_share 1 asks for images that",
+            "mixing.cross_share 1 needs single or cross images that",
         ),
-        ([*train, "--vgg19", str(tmp_path / "none.pth")], "is no file"),
+        ([*train, "--vgg19", str(tmp_path / "none.pth")], "is not a file"),
         ([*train, "--vgg19", __file__], f"{__file__} does not hold the weights of VGG-19"),
     ]:
         assert main(command) == 2, command

@@ -69,7 +69,7 @@ def test_a_test_set_that_says_nothing_is_one_sentence_and_leaves_nothing(
         (write_toy(tmp_path / "patients", seed=3).folder, "shares 0 images and 45 patients"),
         (write_toy(tmp_path / "size", size=64, seed=3).folder, "has size 64"),
         (size.folder, "has classes"),
-        (tmp_path / "none", "is no data set"),
+        (tmp_path / "none", "is not a data set"),
     ]:
         for name in ("train", "compare"):
             command = [name, str(data), str(run), *RETRAIN, "--test-set", str(test_set)]

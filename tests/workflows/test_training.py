@@ -218,7 +218,7 @@ def test_training_starts_from_the_users_weights(
     for changed, sentence in [
         (again, "The recipe takes weights: give --weights FILE"),
         ([*again, "--weights", str(other)], "other.safetensors is not the file of the recipe"),
-        ([*again, "--weights", str(tmp_path / "none")], "is no file"),
+        ([*again, "--weights", str(tmp_path / "none")], "is not a file"),
         ([*command, "--weights", __file__], "does not hold the weights of resnet_small"),
     ]:
         assert main(changed) == 2, changed

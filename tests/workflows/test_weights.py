@@ -95,7 +95,7 @@ def test_a_download_is_told_and_what_cannot_be_had_is_a_sentence(
 def test_a_name_that_is_none_is_a_sentence(cache: Path, toy: Path) -> None:
     with pytest.raises(InputError, match="--weights hf-hub:a/b/c must be hf-hub:ORG/NAME"):
         weights_file("hf-hub:a/b/c", toy_recipe(), [Dataset.open(toy)])
-    with pytest.raises(InputError, match=r"--weights none\.pth is no file"):
+    with pytest.raises(InputError, match=r"--weights none\.pth is not a file"):
         weights_file("none.pth", toy_recipe(), [Dataset.open(toy)])
 
 
@@ -175,4 +175,4 @@ def picture() -> bytes:
 def test_fine_tuning_needs_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = write_toy(tmp_path / "data").folder
     assert main(["train", str(data), str(tmp_path / "run"), *FEW, "--fine-tuning.rate", "0.1"]) == 2
-    assert "fine_tuning is for layers that come with weights" in capsys.readouterr().err
+    assert "fine_tuning is for layers with given weights" in capsys.readouterr().err

@@ -15,16 +15,16 @@ def compare(
     options: Comparing,
     dry_run: bool = False,
 ) -> None:
-    """Compare a recipe with other networks, and with itself less one of its parts.
+    """Compare a recipe with other networks, and with itself without one of its parts.
 
     Args:
-        dataset: a data set's folder.
-        run: folder of the results, or s3://BUCKET/RUN; the same again resumes.
-        fields: the recipe that is compared, the method; each field is an option.
+        dataset: folder of the data set.
+        run: folder of the results, or s3://BUCKET/RUN; the same command again resumes.
+        fields: the recipe to compare (the method); each field is an option.
         recipe: a preset (small, resnet18, paper) or a JSON file such as another run's recipe.json.
         options: see `CompareOptions`.
-        dry_run: show the recipe and each stage, whether the store has it and how many trainings
-            share it, and stop.
+        dry_run: only show the recipe and its stages: which are in the store, and how many trainings
+            share each.
     """
     from thyroid.commands.plan import tell_plan
     from thyroid.storage.open_store import open_store

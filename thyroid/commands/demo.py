@@ -28,8 +28,8 @@ def demo(*, out: Path = Path("runs/demo"), trials: int = 5) -> None:
     """Simulate, import, inspect, search, synthesise, compare and report.
 
     Args:
-        out: folder of everything that the demonstration makes.
-        trials: recipes that the search tries.
+        out: folder of all results.
+        trials: number of recipes that the search tries.
     """
     from thyroid.execution.connection import connected
     from thyroid.progress import say
@@ -39,7 +39,7 @@ def demo(*, out: Path = Path("runs/demo"), trials: int = 5) -> None:
 
     options = SearchOptions(space="demo", trials=trials, folds=3)
     if out.is_dir() and any(out.iterdir()) and not (out / "dicom").exists():
-        raise InputError(f"{out} holds something else: name a new folder.")
+        raise InputError(f"{out} is not the folder of a demonstration: name a new folder.")
     data = out / "dataset"
     if not data.exists():
         if not (out / "dicom").exists():

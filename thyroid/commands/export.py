@@ -18,15 +18,15 @@ def export(
     merge: str | None = None,
     onnx: bool = False,
 ) -> None:
-    """Make a model of a run's networks, calibrated, that `thyroid predict` applies.
+    """Make a calibrated model of a run's networks, for `thyroid predict`.
 
     Args:
         run: folder that train, search or compare has filled.
         model: new folder to write.
-        members: all networks of the run, whose probabilities are averaged, or the best one, by
-            macro-F1 on its own fold.
-        merge: classes that the model shall not tell apart, as
-            diffuse=graves+hashimoto,nodular=hot_nodule+cold_nodule; others stay as they are.
+        members: all networks of the run, whose probabilities are averaged, or only the one with the
+            best macro-F1 on its own fold.
+        merge: classes to merge, such as diffuse=graves+hashimoto,nodular=hot_nodule+cold_nodule;
+            the other classes stay as they are.
         onnx: also write model.onnx, for other programs, after checking it against torch.
     """
     from thyroid.model.merging import parse_merge

@@ -26,17 +26,17 @@ def import_(
             format (.npz), whose official split is kept.
         dataset: new folder to write.
         labels: CSV with file, label and optionally patient, centre, findings; default:
-            SOURCE/labels.csv, or else the class folders' names. For an .npz file, CSV with label
-            (its number there) and class (its name); default: class_0, class_1, ...
+            SOURCE/labels.csv, or else the class folders' names. For an .npz file: CSV with label
+            (the number in the file) and class (its name); default: class_0, class_1, ...
         size: side of the data set's matrix in pixels.
         pixel_mm: pixel size in mm that counts are re-binned to.
-        name: what reports call the data set; default: its folder's name.
-        licence: under which the images may be used.
-        patients_key: a file that you keep secret, made if it is not there: data sets imported with
-            the same one give one patient one name, so that a test set which shares patients with
-            the training data is refused; default: names that no two data sets share.
-        keep_split: SOURCE is split already, by folders train, test and perhaps val above or below
-            the classes, or by the column part of labels.csv: keep this split.
+        name: name of the data set in reports; default: its folder's name.
+        licence: licence of the images.
+        patients_key: file with a secret key, which is made if it does not exist. Data sets imported
+            with the same key give a patient the same pseudonym, so a test set that shares patients
+            with the training data is refused. Default: pseudonyms that no two data sets share.
+        keep_split: keep the split that SOURCE has: folders train, test and perhaps val above or
+            below the class folders, or the column part of labels.csv.
     """
     from thyroid.workflows.importing import read_source
 

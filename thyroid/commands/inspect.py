@@ -11,12 +11,12 @@ from thyroid.commands.options import DatasetPath
 def inspect(
     dataset: DatasetPath, *, out: Path | None = None, lang: Literal["en", "zh"] = "en"
 ) -> None:
-    """Say what a data set holds.
+    """Show what a data set holds and what is doubtful about it.
 
     Args:
-        dataset: a data set's folder.
+        dataset: folder of the data set.
         out: the page to write; default: DATASET.html beside the folder.
-        lang: of the page, English or Chinese.
+        lang: language of the page, English or Chinese.
     """
     from reports.inspect_page import inspection_lines, write_inspection
     from thyroid.data.dataset import Dataset

@@ -23,14 +23,14 @@ def phantom(
 
     Args:
         folder: new folder to write.
-        preset: thyroid7; the same diseases at other centres, thyroid7-development to decide on a
-            method's design or thyroid7-external to test it; clinic7 for patients as varied as real
-            ones, in the numbers of a published cohort, or clinic7-external for other patients at
-            other centres.
+        preset: thyroid7; thyroid7-development (to choose a method's design) and thyroid7-external
+            (to test it), which have the same diseases at other centres; clinic7, with patients as
+            varied as real ones, in the numbers of a published cohort; or clinic7-external, with
+            other patients at other centres.
         images_per_class: scintigrams of each disease alone; default: the preset's.
         images_per_cross: scintigrams of each pair of diseases; default: the preset's.
         format: a data set, NM DICOM files with labels.csv, or 8-bit PNG in class folders.
-        seed: the simulated patients' seed.
+        seed: random seed of the simulated patients.
         size: side of a data set's matrix in pixels.
         pixel_mm: pixel size of a data set in mm.
     """

@@ -26,16 +26,16 @@ def predict(
     lang: Literal["en", "zh"] = "en",
     threads: int = 1,
 ) -> None:
-    """Say what scintigrams show.
+    """Predict what scintigrams show.
 
     Args:
         model: folder that export wrote.
         images: NM DICOM files, PNG, JPEG or TIFF pictures, or folders of them.
-        out: CSV to write: outcome, credible classes, agreement of the networks, distance from the
-            training images, and probabilities of each file.
-        explain: page to write with each image, its probabilities, and where the model looked.
-        lang: of that page, English or Chinese.
-        threads: processor threads that compute.
+        out: CSV file to write, with the outcome, credible classes, agreement of the networks,
+            distance from the training images, and probabilities of each image.
+        explain: page to write, with each image, its probabilities, and where the model looked.
+        lang: language of that page, English or Chinese.
+        threads: number of processor threads.
     """
     from thyroid.files import cannot_write, replace_text
     from thyroid.model import predict_files

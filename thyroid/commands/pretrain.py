@@ -23,16 +23,17 @@ def pretrain(
     epochs: int = 22,
     seed: int = 0,
 ) -> None:
-    """Train a network on simulated scintigrams: weights for --weights, from which training starts.
+    """Train a network on simulated scintigrams, to get starting weights for --weights.
 
     Args:
-        out: folder of everything that is made; the same again resumes.
+        out: folder of all results; the same command again resumes.
         network: name of the network.
         kind: photon counts, or pictures (display) as workstations export them.
         images_per_class: simulated scintigrams of each disease alone.
         images_per_cross: simulated scintigrams of each pair of diseases.
-        epochs: of training: two while the learning rate rises, four elevenths while it falls.
-        seed: of the simulated patients.
+        epochs: epochs of training: two while the learning rate rises, four elevenths while it
+            falls.
+        seed: random seed of the simulated patients.
     """
     from thyroid.model.starting_point import file_name, write_starting_point
     from thyroid.workflows.training import train

@@ -17,12 +17,12 @@ def recalibrate(
     *,
     onnx: bool = False,
 ) -> None:
-    """Fit a model's calibration to labelled images of your own; its networks stay as they are.
+    """Fit a model's calibration to your own labelled images; its networks do not change.
 
     Args:
         model: folder that export wrote.
-        dataset: folder that import wrote, of at least 20 patients whom the model was not trained
-            on, with their diseases in the shares in which they come.
+        dataset: data set that import wrote, of at least 20 patients that the model was not trained
+            on, with the diseases as frequent as they are in practice.
         out: new folder of the recalibrated model.
         onnx: also write model.onnx, for other programs, after checking it against torch.
     """
@@ -46,9 +46,9 @@ def recalibrate(
         f"{reached['after_coverage']['value']:.0%} now"
     )
     if change["low"] <= 0 <= change["high"]:
-        print("that probabilities fit better, or worse, than before could not be shown")
+        print("no change of the log loss could be shown")
     if change["low"] > 0:
-        print("probabilities fit worse than before: rather use the model as it was")
+        print("probabilities fit worse than before: use the model as it was")
     if data["unlike_training"]:
         print(
             f"{data['unlike_training']} more images are unlike the model's training images: they "

@@ -15,7 +15,7 @@ def report(run: RunPath, *, out: Path | None = None, lang: Literal["en", "zh"] =
     Args:
         run: folder that train, search or compare has filled.
         out: the page to write; default: RUN/report.html, or RUN/report.zh.html.
-        lang: English or Chinese.
+        lang: language of the page, English or Chinese.
     """
     with run_here(run, alone=False) as folder:
         tell_report(folder, out, lang)

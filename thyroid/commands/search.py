@@ -19,11 +19,11 @@ def search(
     recipe: str = "small",
     options: Searching,
 ) -> None:
-    """Search recipes.
+    """Search for a better recipe.
 
     Args:
-        dataset: a data set's folder.
-        run: folder of the results, or s3://BUCKET/RUN; the same again resumes.
+        dataset: folder of the data set.
+        run: folder of the results, or s3://BUCKET/RUN; the same command again resumes.
         fields: the recipe that the space starts from; each field is an option.
         recipe: a preset (small, resnet18, paper) or a JSON file such as another run's recipe.json.
         options: see `SearchOptions`.

@@ -30,17 +30,20 @@ def store(
     keep_runs: tuple[Path, ...] = (),
     dry_run: bool = False,
 ) -> None:
-    """Say what a store holds, verify it, or make room in it.
+    """List, verify or prune a store.
 
     Args:
         store: folder of artifacts, such as RUN/store or what --store named.
         verify: check every artifact; damaged ones are set aside and computed again when needed.
-        prune: remove what the next options say, and what commands that died have left over; what
-            a command at work may need stays.
-        max_size: such as 20GB: the longest unused artifacts go until the others take no more.
-        older_than: such as 30d: artifacts go that were not used for so long, and failures as old.
-        keep_runs: run folders; what they need stays, and without the two above all else goes.
-        dry_run: only say what would be removed.
+        prune: remove the artifacts that the next options select, and leftovers of commands that
+            died. Artifacts that a running command may need stay.
+        max_size: such as 20GB: remove the artifacts unused for longest until the others take no
+            more than this.
+        older_than: such as 30d: remove artifacts that were not used for this long, and failures of
+            this age.
+        keep_runs: run folders whose artifacts stay; without the two options above, all others are
+            removed.
+        dry_run: only show what would be removed.
     """
     from thyroid.run_files.stages_json import keys_needed
     from thyroid.storage.inventory import existing, take_inventory
@@ -52,9 +55,11 @@ def store(
         keep=frozenset().union(*map(keys_needed, keep_runs)) if keep_runs else None,
     )
     if not prune and (dry_run or criteria != Criteria()):
-        raise InputError("--max-size, --older-than, --keep-runs and --dry-run go with --prune.")
+        raise InputError("--max-size, --older-than, --keep-runs and --dry-run need --prune.")
     if prune and verify:
-        raise InputError("Verify the store first, then prune it: --verify and --prune are two.")
+        raise InputError(
+            "--verify and --prune cannot be given together: verify the store first, then prune it."
+        )
     found = existing(store)
     if verify:
         _verify(found)

@@ -18,12 +18,12 @@ def train(
     """Train one recipe.
 
     Args:
-        dataset: a data set's folder.
-        run: folder of the results, or s3://BUCKET/RUN; the same again resumes.
-        fields: what the recipe says; each field is an option.
+        dataset: folder of the data set.
+        run: folder of the results, or s3://BUCKET/RUN; the same command again resumes.
+        fields: the recipe; each field is an option.
         recipe: a preset (small, resnet18, paper) or a JSON file such as another run's recipe.json.
         options: see `TrainOptions`.
-        dry_run: show the recipe and the stages with what the store has, and stop.
+        dry_run: only show the recipe and its stages, and which of them are in the store.
     """
     from thyroid.commands.plan import tell_plan
     from thyroid.storage.open_store import open_store

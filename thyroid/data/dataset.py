@@ -240,8 +240,8 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except FileNotFoundError:
         raise InputError(
-            f"{path.parent} is no data set, it has no {path.name}; "
-            "make one with `thyroid import` or `thyroid phantom`"
+            f"{path.parent} is not a data set (it has no {path.name}); make one with `thyroid "
+            "import` or `thyroid phantom`"
         ) from None
     except OSError as error:
         raise InputError(
@@ -255,8 +255,8 @@ def _read_info(folder: Path) -> DatasetInfo:
         content: dict[str, Any] = json.loads(_read(path))
         if content.get("format_version", 0) > FORMAT_VERSION:
             raise InputError(
-                f"{path} has format version {content['format_version']} and this thyroid reads "
-                f"up to {FORMAT_VERSION}; install a newer thyroid"
+                f"{path} has format version {content['format_version']} but this version of "
+                f"thyroid reads up to {FORMAT_VERSION}; install a newer version"
             )
         info = DatasetInfo(**{**content, "classes": tuple(content["classes"])})
         well_typed = (
@@ -326,8 +326,8 @@ def _require_apart(images: pd.DataFrame, path: Path) -> None:
     several = parts.groupby(images["patient_id"]).transform("nunique") > 1
     if several.any():
         raise InputError(
-            f"{path}, row {_first(several)}, has a patient of two official parts; leave its images "
-            "out of one of them"
+            f"{path}, row {_first(several)}, has a patient in two official parts; remove the "
+            "patient's images from one of them"
         )
     missing = {"train", "test"} - set(parts)
     if missing:
@@ -402,8 +402,8 @@ def _map_counts(folder: Path, info: DatasetInfo, rows: int) -> npt.NDArray[np.ui
         raise InputError(f"cannot read {path}: {error.strerror}; check its permissions") from None
     if not agrees:
         raise InputError(
-            f"{path} is no NPY file of {shape} uint16, as images.csv and dataset.json say; "
-            "restore it or import again"
+            f"{path} is not an NPY file of {shape} uint16, which images.csv and dataset.json "
+            "describe; restore it or import again"
         )
     return np.memmap(path, dtype="<u2", mode="r", offset=len(header), shape=shape)
 

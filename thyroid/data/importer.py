@@ -94,7 +94,9 @@ def import_folder(
             "use 16 to 1024 pixels and 0.1 to 20 mm"
         )
     if source.resolve() in dataset.resolve().parents:
-        raise InputError(f"{dataset} lies within {source}, which is imported; choose another place")
+        raise InputError(
+            f"{dataset} lies within {source}, the folder to import; choose another place"
+        )
     remove_remains(dataset)
     require_new_folder(dataset)
     listing = list_source(source, labels, keep_split=keep_split)
@@ -191,8 +193,8 @@ class _OneKind:
         if len(self._first) > 1:
             raise InputError(
                 f"{self._first['counts']!r} holds photon counts and {self._first['display']!r} is "
-                "a picture, and a data set holds one kind; import them into two data sets, or "
-                "list the ones to import in labels.csv"
+                "a picture, but a data set holds only one kind; import them into two data sets, "
+                "or list only one kind in labels.csv"
             )
 
 
@@ -209,8 +211,8 @@ def _secret(file: Path) -> bytes:
         raise InputError(f"cannot read the patients' key {file}: {error.strerror}") from None
     if not KEY.fullmatch(secret):
         raise InputError(
-            f"{file} is no patients' key, which has 64 hexadecimal digits; name a file that does "
-            "not exist to make a new key"
+            f"{file} is not a patients' key (64 hexadecimal digits); name a file that does not "
+            "exist to make a new key"
         )
     return secret
 
@@ -234,8 +236,8 @@ def _parts(records: list[ImageRecord], listing: Listing, table: pd.DataFrame) ->
         if parts[other] != part:
             one, two = (records[table.index[at]].file for at in (other, place))
             raise InputError(
-                f"{one!r} and {two!r} are of one patient, or copies, and in two parts of the split "
-                "that the source has; leave one out, or make a new split without --keep-split"
+                f"{one!r} and {two!r} show one patient, or are copies, but are in two parts of "
+                "the source's split; leave one out, or make a new split without --keep-split"
             )
     return parts
 
@@ -310,8 +312,8 @@ def _nothing_imported(source: Path, rejected: list[Rejection], listed: Path | No
     reason, number = Counter(rejection.reason for rejection in rejected).most_common(1)[0]
     example = next(rejection.file for rejection in rejected if rejection.reason == reason)
     return InputError(
-        f"no file of {source} could be imported; for {number} of {len(rejected)}, such as "
-        f"{example!r}, the reason is: {reason}; {listed} has them all"
+        f"no file of {source} could be imported; the reason for {number} of {len(rejected)} "
+        f"files, such as {example!r}: {reason}; {listed} lists all files with their reasons"
     )
 
 

@@ -69,7 +69,7 @@ def rows_of(content: bytes, labels: Path, notes: list[str]) -> Iterator[tuple[in
             yield number, {column: row[column] for column in READ if column in row}
     except csv.Error as error:
         raise InputError(
-            f"{labels}, line {table.line_num}, is no CSV ({error}); save the file as CSV UTF-8"
+            f"{labels}, line {table.line_num}, is not CSV ({error}); save the file as CSV UTF-8"
         ) from None
 
 

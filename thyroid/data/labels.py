@@ -75,7 +75,7 @@ def list_source(source: Path, labels: Path | None = None, *, keep_split: bool = 
     InputError : the folder or a row of labels.csv is wrong.
     """
     if not source.is_dir():
-        raise InputError(f"{source} is no folder; name the folder that holds the images")
+        raise InputError(f"{source} is not a folder; name the folder that holds the images")
     default = source / "labels.csv"
     if labels is None and default.is_file():
         labels = default
@@ -99,9 +99,9 @@ def list_source(source: Path, labels: Path | None = None, *, keep_split: bool = 
         for finding in file.findings:
             if finding not in known:
                 raise InputError(
-                    f"{file.name} shows {finding!r}, which is the label of no image (labels are "
-                    f"{', '.join(map(repr, sorted(known)))}); correct the spelling, "
-                    "or add images with that label"
+                    f"{file.name} shows {finding!r}, but no image has this label (labels are "
+                    f"{', '.join(map(repr, sorted(known)))}); correct the spelling, or add images "
+                    "with that label"
                 )
     return listing
 
@@ -120,9 +120,9 @@ def _by_folders(source: Path, *, keep_split: bool) -> Listing:
     if level is not None and not keep_split:
         layout = "above the classes" if level == 0 else "below each class"
         raise InputError(
-            f"{source} is split already: it has folders {_split_folders(found.names, level)} "
+            f"{source} already has a split: it has folders {_split_folders(found.names, level)} "
             f"{layout}; keep this split with --keep-split, or put the images of each class into "
-            "one folder for a new one"
+            "one folder for a new split"
         )
     for name in found.names:
         parts = PurePosixPath(name).parts
@@ -173,8 +173,9 @@ def _require_parts(files: Iterable[LabelledFile], source: Path) -> None:
     if missing or "" in there:
         raise InputError(
             f"{source} has no split to keep: --keep-split needs folders train and test (and val) "
-            "above or below the classes, or a column part in labels.csv with train, test or val in "
-            f"every row; {'no ' + min(missing) if missing else 'not every'} image is in one"
+            "above or below the class folders, or a column part in labels.csv with train, test or "
+            f"val in every row; here {'no ' + min(missing) if missing else 'not every'} image has "
+            "a part"
         )
 
 
@@ -189,7 +190,7 @@ def _by_table(source: Path, labels: Path, *, keep_split: bool) -> Listing:
         name = _name_inside(source, leads_out, row["file"], where)
         if name in files:
             raise InputError(
-                f"{where}, names {name!r}, as row {row_of[name]} does; remove one of them"
+                f"{where}, names {name!r} again, after row {row_of[name]}; remove one of them"
             )
         label = unicodedata.normalize("NFC", row["label"])
         if is_missing(label):
@@ -217,9 +218,9 @@ def _by_table(source: Path, labels: Path, *, keep_split: bool) -> Listing:
     if 0 < len(unnamed) < len(files):
         # other rows would take the PatientID, and one patient might get two names
         raise InputError(
-            f"{labels}, row {row_of[unnamed[0]]}, leaves the patient empty, as {len(unnamed)} "
-            f"of {len(files)} rows do; name the patient in every row, or in none, to go by the "
-            "PatientID of the files"
+            f"{labels}, row {row_of[unnamed[0]]}, has no patient, like {len(unnamed)} of "
+            f"{len(files)} rows; name the patient in every row, or in none to use the PatientID "
+            "of the files"
         )
     itself = os.path.realpath(labels)
     found = files_below(source)
@@ -285,11 +286,11 @@ def _findings(findings: list[str], where: str) -> tuple[str, ...]:
     if any(not name.isprintable() or ";" in name for name in names):
         raise InputError(f"{where}, has a class name with ';' or a control character; rename it")
     if "" in names and len(names) > 1:
-        raise InputError(f"{where}, has an empty finding; remove the separator too many")
+        raise InputError(f"{where}, has an empty finding; remove the extra separator")
     if any(name and is_missing(name) for name in names):
         raise InputError(
-            f"{where}, has the class {next(n for n in names if is_missing(n))!r}, which stands for "
-            "an empty cell; name the class, or call it otherwise"
+            f"{where}, has the class {next(n for n in names if is_missing(n))!r}, which is read "
+            "as an empty cell; give the class another name"
         )
     if len(set(names)) != len(names):
         raise InputError(f"{where}, names a finding twice; remove one of them")

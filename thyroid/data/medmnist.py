@@ -236,12 +236,12 @@ def _images(
         square = len(shape) in (3, 4) and shape[1] == shape[2] and least <= shape[1] <= most
         if len(shape) == 4 and shape[3] not in (1, 3):
             raise InputError(
-                f"{source}: {name} has the shape {shape}, as volumes have; thyroid reads pictures, "
-                f"(N, H, H) or (N, H, H, 3)"
+                f"{source}: {name} has the shape {shape} of volumes, but thyroid reads pictures "
+                "only, (N, H, H) or (N, H, H, 3)"
             )
         if not square or dtype != np.uint8 or fortran:
             raise InputError(
-                f"{source}: {name} has the shape {shape} and the type {dtype}, and must be uint8 "
+                f"{source}: {name} has the shape {shape} and the type {dtype}, but must be uint8 "
                 f"of (N, H, H) or (N, H, H, 3), with H from {least} to {most}"
             )
         if expected is not None and shape[0] != expected:
@@ -264,23 +264,26 @@ def _labels(source: Path, archive: zipfile.ZipFile, prefix: str) -> npt.NDArray[
         shape, _, dtype = _header(file)
         if len(shape) == 2 and shape[1] > 1:
             raise InputError(
-                f"{source} has {shape[1]} labels for each image (multi-label, as ChestMNIST), and "
-                "thyroid needs one class; use another set, or choose a label of your own"
+                f"{source} has {shape[1]} labels for each image (multi-label, like ChestMNIST), "
+                "but thyroid needs one class; use another set, or choose one label for each image "
+                "yourself"
             )
         if len(shape) not in (1, 2) or dtype.kind not in "iu":
             raise InputError(
-                f"{source}: {name} has the shape {shape} and the type {dtype}, and must be "
+                f"{source}: {name} has the shape {shape} and the type {dtype}, but must be "
                 "integers of (N, 1)"
             )
         number = int(np.prod(shape))
         if not 0 <= number <= MOST_IMAGES:
-            raise InputError(f"{source}: {name} has the shape {shape}, which no set has")
+            raise InputError(
+                f"{source}: {name} has the shape {shape}, which no set of MedMNIST has"
+            )
         content = file.read(number * dtype.itemsize)
         labels = np.frombuffer(content, dtype=dtype, count=number).astype(np.int64)
     if number and not 0 <= labels.min() <= labels.max() < MOST_CLASSES:
         raise InputError(
-            f"{source}: {name} has labels from {labels.min()} to {labels.max()}, and must number "
-            f"at most {MOST_CLASSES} classes from 0 on"
+            f"{source}: {name} has labels from {labels.min()} to {labels.max()}, but labels must "
+            f"be the numbers of at most {MOST_CLASSES} classes, from 0 on"
         )
     return labels
 
@@ -295,8 +298,8 @@ def _open(source: Path, archive: zipfile.ZipFile, name: str) -> AbstractContextM
     member = archive.getinfo(f"{name}.npy")
     if member.file_size > max(SMALL_BYTES, MOST_RATIO * member.compress_size):
         raise InputError(
-            f"{source}: {name} unpacks to {member.file_size:,} bytes from "
-            f"{member.compress_size:,}, which pictures do not; use another copy"
+            f"{source}: {name} unpacks from {member.compress_size:,} to {member.file_size:,} "
+            "bytes, which is too much for pictures; use another copy"
         )
     return archive.open(member)
 
@@ -324,12 +327,13 @@ def _class_names(labels: Path | None, numbers: list[int]) -> dict[int, str]:
         label, name = (row.get("label") or "").strip(), (row.get("class") or "").strip()
         if not label.isdecimal() or int(label) in found:
             raise InputError(
-                f"{labels}, row {number}, has no label of its own; write the columns label,class "
-                "with the number in the file and its name, as in 0,normal"
+                f"{labels}, row {number}, has no label, or one of another row; write the columns "
+                "label,class with the number and the name of a class, such as 0,normal"
             )
         if not name.isprintable() or not name or ";" in name or name in found.values():
             raise InputError(
-                f"{labels}, row {number}, has no class name of its own; give each label another"
+                f"{labels}, row {number}, has no class name, or one of another row; give each "
+                "label its own class name"
             )
         found[int(label)] = name
     unnamed = [number for number in numbers if number not in found]
@@ -355,7 +359,7 @@ def _reading(source: Path) -> Iterator[None]:
         ) from None
     except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError, RuntimeError):
         raise InputError(
-            f"{source} is no NumPy archive (.npz), or is damaged; download it again"
+            f"{source} is not a NumPy archive (.npz), or is damaged; download it again"
         ) from None
     except FileNotFoundError:
         raise InputError(f"there is no file {source}; check the path") from None

@@ -62,8 +62,8 @@ def rebin_counts(
     row_mm, column_mm = pixel_mm if isinstance(pixel_mm, tuple) else (pixel_mm, pixel_mm)
     if not (row_mm > 0 and column_mm > 0 and target_mm > 0 and size > 0):
         raise InputError(
-            f"pixel sizes and the image size must be positive, but re-binning was asked from "
-            f"{row_mm} x {column_mm} mm to {size} pixels of {target_mm} mm; correct them"
+            f"pixel sizes and the image size must be positive, but re-binning from {row_mm} x "
+            f"{column_mm} mm to {size} pixels of {target_mm} mm was requested; correct them"
         )
     source = np.asarray(counts).astype(np.int64)  # (rows, columns)
     total = int(source.sum())

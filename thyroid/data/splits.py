@@ -183,8 +183,8 @@ def _official(dataset: Dataset, config: SplitConfig, *, several: bool) -> dict[s
         return {}
     if config.leave_out_centre is not None:
         raise InputError(
-            f"data set {dataset.info.name!r} has an official split, whose test part is kept; leave "
-            "no centre out"
+            f"data set {dataset.info.name!r} has an official split, which is always kept; do not "
+            "leave a centre out"
         )
     decided = {"test"} if several or "validation" not in parts else set(PARTS)
     return {
@@ -241,8 +241,8 @@ def _folds(dataset: Dataset, patients: list[str], config: SplitConfig) -> dict[s
     if travelled:
         raise InputError(
             f"patient {travelled[0]!r} was seen at centres "
-            f"{', '.join(map(repr, sorted(seen_at[travelled[0]])))}, which are folds of their own: "
-            "use --folds 5"
+            f"{', '.join(map(repr, sorted(seen_at[travelled[0]])))}, so centres cannot be the "
+            "folds: use --folds 5"
         )
     centres = sorted({centre for of_patient in seen_at.values() for centre in of_patient})
     number = {centre: place for place, centre in enumerate(centres)}
@@ -299,7 +299,8 @@ def _patients_at(dataset: Dataset, centre: str) -> set[str]:
         centres = sorted(dataset.images["centre"].unique())
         raise InputError(
             f"cannot leave out centre {centre!r}: the centres of data set {dataset.info.name!r} "
-            f"are {', '.join(map(repr, centres))}; name one of them, of at least two"
+            f"are {', '.join(map(repr, centres))}; name one of them (a data set needs at least "
+            "two)"
         )
     return set(dataset.patients[there])
 

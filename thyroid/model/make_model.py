@@ -141,8 +141,8 @@ def trained(
     if reserved:
         where = "in the data set" if merging is None else "by --merge"
         raise InputError(
-            f"A class of {run} is called '{reserved.pop()}', which is what an outcome is called: "
-            f"give it another name {where}."
+            f"A class of {run} is called '{reserved.pop()}', which is the name of an outcome: "
+            f"give the class another name {where}."
         )
     by_seed = {
         seed: read_predictions(run / "predictions" / f"validation-seed{seed}.csv", classes)

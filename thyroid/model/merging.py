@@ -71,13 +71,13 @@ def merging_of(merge: Mapping[str, Sequence[str]], classes: Sequence[str]) -> Me
     for merged, names in merge.items():
         if merged in into and merged not in names:
             raise InputError(
-                f"--merge calls a merged class '{merged}' that lacks the class of this name: "
-                "choose another name."
+                f"--merge gives a merged class the name '{merged}', but the class of this name is "
+                "not part of it: choose another name."
             )
         for name in names:
             if name not in into:
                 raise InputError(
-                    f"--merge names '{name}', which is no class of the run: its classes are "
+                    f"--merge names '{name}', which is not a class of the run: its classes are "
                     f"{', '.join(classes)}."
                 )
             if name in seen:
@@ -88,10 +88,14 @@ def merging_of(merge: Mapping[str, Sequence[str]], classes: Sequence[str]) -> Me
     if len(left) == len(into):
         raise InputError("--merge merges no classes: write MERGED=CLASS+CLASS.")
     if len(left) < 2:
-        raise InputError("--merge leaves one class, of which there is nothing to say: merge fewer.")
+        raise InputError(
+            "--merge leaves only one class, so there is nothing to tell apart: merge fewer classes."
+        )
     for name, merged in into.items():
         if not merged or not merged.isprintable() or ";" in merged:
-            raise InputError(f"--merge gives '{name}' no name that can be printed: choose another.")
+            raise InputError(
+                f"--merge gives '{name}' a name that cannot be printed: choose another name."
+            )
     return Merging(into=into)
 
 

@@ -223,8 +223,8 @@ def _load(network: nn.Module, weights: dict[str, Tensor], name: str) -> None:
         network.load_state_dict(weights, assign=True)
     except (KeyError, ValueError, RuntimeError):  # intact, but with other names or shapes
         raise InputError(
-            f"{name}: its weights are not those of the network that this thyroid builds: "
-            "train it again, or use the thyroid that it was trained with."
+            f"{name}: its weights do not fit the network that this version of thyroid builds: "
+            "train it again, or use the version that it was trained with."
         ) from None
 
 
@@ -327,7 +327,8 @@ def _read_card(folder: Path) -> dict[str, Any]:
         version = card.get("format_version")
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(
-            f"{folder} is no model, it has no {CARD}: name a folder that `thyroid export` wrote."
+            f"{folder} is not a model (it has no {CARD}): name a folder that `thyroid export` "
+            "wrote."
         ) from None
     except OSError as refusal:
         raise InputError(f"{path} cannot be read ({refusal.strerror}): check the path.") from None
@@ -335,13 +336,13 @@ def _read_card(folder: Path) -> dict[str, Any]:
         raise InputError(f"{path} is damaged: export the model again.") from None
     if version is None:
         raise InputError(
-            f"{folder} is a network of a run, which is not calibrated: "
-            f"`thyroid export {folder.parent.parent} MODEL` makes a model of the run."
+            f"{folder} is a single network of a run, without calibration: make a model of the run "
+            f"with `thyroid export {folder.parent.parent} MODEL`."
         )
     if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
         raise InputError(
-            f"{path} has format version {version} and this thyroid reads up to {FORMAT_VERSION}: "
-            "install a newer thyroid."
+            f"{path} has format version {version} but this version of thyroid reads up to "
+            f"{FORMAT_VERSION}: install a newer version."
         )
     if version == 1:  # one network, without views and gate
         network = {"fold": 0, "seed": 0, "weights_sha256": card.get("weights_sha256")}

@@ -35,7 +35,9 @@ def require_onnx() -> None:
     """
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
-        raise InputError(f"--onnx needs {missing[0]}: `pip install 'thyroid[onnx]'` brings it.")
+        raise InputError(
+            f"--onnx needs {missing[0]}: install it with `pip install 'thyroid[onnx]'`."
+        )
 
 
 class MaxOfWindows(nn.Module):

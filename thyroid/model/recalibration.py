@@ -64,14 +64,14 @@ def labels_of(model: Model, folder: Path, dataset: Dataset) -> Ints:
     info, where = dataset.info, dataset.folder
     if dataset.digest == model.card.get("data", {}).get("digest"):
         raise InputError(
-            f"{where} is what {folder} was trained on, and looks too good to it: recalibrate it "
-            "on other patients."
+            f"{folder} was trained on {where}, and is too sure of these images: recalibrate it on "
+            "other patients."
         )
     if info.kind != model.kind:
         holds = {"counts": "photon counts", "display": "pictures"}
         raise InputError(
-            f"{where} holds {holds[info.kind]}, and {folder} was trained on {holds[model.kind]}: "
-            "import images of its kind."
+            f"{where} holds {holds[info.kind]}, but {folder} was trained on {holds[model.kind]}: "
+            "import images of that kind."
         )
     if info.size != model.size or not np.isclose(info.pixel_mm or 1, model.pixel_mm or 1):
         pixels = f" --pixel-mm {model.pixel_mm:g}" if model.pixel_mm else ""
@@ -86,8 +86,8 @@ def labels_of(model: Model, folder: Path, dataset: Dataset) -> Ints:
     unknown = sorted(set(names) - set(model.classes))
     if unknown:
         raise InputError(
-            f"{where} has images of '{unknown[0]}', which is no class of {folder}: import it with "
-            f"the labels {', '.join(model.classes)}, or without these images."
+            f"{where} has images of '{unknown[0]}', which is not a class of {folder}: import the "
+            f"data set with the labels {', '.join(model.classes)}, or without these images."
         )
     return np.array([model.classes.index(name) for name in names], dtype=np.int64)
 
@@ -110,8 +110,9 @@ def require_enough(images: OwnImages, level: float) -> None:
         )
     if len(set(images.labels)) < 2:
         raise InputError(
-            f"{where} has images of one class only, whose probability would be raised for all "
-            "images: add images of the other classes, as patients come."
+            f"{where} has images of one class only, and recalibration would raise the probability "
+            "of this class for all images: add images of the other classes, as frequent as they "
+            "are in practice."
         )
 
 

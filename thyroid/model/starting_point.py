@@ -49,10 +49,10 @@ def shipped(recipe: Recipe, kind: str) -> Path:
             {path.stem.rsplit("-", 1)[0] for path in FOLDER.glob(f"*-{kind}.safetensors")}
         )
         raise InputError(
-            f"No weights trained on the phantom ship for {network.name}"
-            f"{'' if network.width is None else ' of another width'}: choose --network.name "
-            f"{' or '.join(names)}, or make them with `thyroid pretrain OUT --network "
-            f"{network.name} --kind {kind}`."
+            "thyroid ships no weights trained on simulated scintigrams for "
+            f"{network.name}{'' if network.width is None else ' of another width'}: choose "
+            f"--network.name {' or '.join(names)}, or make them with `thyroid pretrain OUT "
+            f"--network {network.name} --kind {kind}`."
         )
     require_input(recipe, about(file)["input"]["normalisation"], file)
     return file
@@ -85,7 +85,7 @@ def require_input(recipe: Recipe, normalisation: str, source: Path) -> None:
     """
     if normalisation != recipe.input.normalisation:
         raise InputError(
-            f"--weights {source} expects input.normalisation {normalisation}, and the recipe has "
+            f"--weights {source} expects input.normalisation {normalisation}, but the recipe has "
             f"{recipe.input.normalisation}: give --input.normalisation {normalisation}."
         )
 

@@ -40,13 +40,13 @@ def build(config: NetworkConfig, classes: int) -> nn.Module:
     if entry.has_width:
         options["width"] = config.width
     elif config.width is not None:
-        raise InputError(f"network.width is not for {config.name}: leave it away.")
+        raise InputError(f"network.width has no meaning for {config.name}: leave it out.")
     if entry.residual:
         options["cross_feature"] = config.cross_feature
     elif config.cross_feature != "none":
         raise InputError(
-            f"network.cross_feature {config.cross_feature} is for residual networks, and "
-            f"{config.name} is none: choose none, or one of "
+            f"network.cross_feature {config.cross_feature} needs a residual network, and "
+            f"{config.name} is not one: choose network.cross_feature none, or one of "
             f"{', '.join(name for name, e in NETWORKS.items() if e.residual)}."
         )
     return standardise(entry.constructor(classes, **options), config)
@@ -88,8 +88,8 @@ def require_fit(network: nn.Module, config: NetworkConfig, size: int, classes: i
     shape = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
     if shape != (2, classes):
         raise InputError(
-            f"The network '{config.name}' must give a tensor of (images, {classes} classes), and "
-            f"of 2 images it gave {shape}."
+            f"The network '{config.name}' must return a tensor of shape (images, {classes} "
+            f"classes), but for 2 images it returned {shape}."
         )
 
 

@@ -67,7 +67,7 @@ def name_of_last(network: nn.Module) -> str:
     if not linear:
         raise InputError(
             f"The network {type(network).__name__} has no linear layer, which --weights needs: "
-            "let it end in one, or leave the weights away."
+            "add one at its end, or leave out --weights."
         )
     return str(linear[-1])
 

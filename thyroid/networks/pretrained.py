@@ -124,8 +124,8 @@ def load_pretrained(
     except (ValueError, RuntimeError, LookupError, TypeError, AttributeError):
         # no weights, or of another network
         raise InputError(
-            f"--weights {path} does not hold the weights of {config.name}: give a state dictionary "
-            "of this network, as torchvision and timm offer them of the published ones."
+            f"--weights {path} does not hold the weights of {config.name}: give a state "
+            "dictionary of this network, such as those that torchvision and timm offer."
         ) from None
     loaded = {name for name, _ in network.named_parameters() if new[name] is not own[name]}
     mean, std = (round(number, 6) for number in (photographs if colour else scale))

@@ -226,7 +226,8 @@ def freeze(network: nn.Module, trainable: str) -> None:
         return
     if not isinstance(network, ResNet):
         raise InputError(
-            f"cross.trainable '{trainable}' is for residual networks: choose all, or one of these."
+            f"cross.trainable '{trainable}' needs a residual network: choose all, or a residual "
+            "network."
         )
     kept = ("fc", *(network.stages[-2:] if trainable == "last_stages" else ()))
     for name, parameter in network.named_parameters():

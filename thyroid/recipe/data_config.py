@@ -14,28 +14,30 @@ class SplitConfig:
     """The split of patients into training, validation and test part."""
 
     folds: int | None = None
-    """Parts of the patients that are validated in turn, each by a network that was trained on the
-    others; 1: one split, by `validation`; default: 5 where every fold leaves a training patient of
-    each class, else 1."""
+    """Number of cross-validation folds. Each fold is validated by a network that was trained on the
+    other folds. 1: a single split, by `validation`. Default: 5 if every fold then leaves a training
+    patient of each class, else 1."""
     folds_by: Literal["patient", "centre"] = "patient"
-    """`centre`: each centre is one fold, validated by a network that never saw it."""
+    """`centre`: each centre is one fold, and its network never saw that centre."""
     fold: int = 0
-    """The fold that is the validation part. A run sets it: it trains a network for each."""
+    """Index of the validation fold. A run sets it, because it trains one network per fold."""
     validation: float = 0.2
-    """Share of patients used to choose between recipes where there is one split, 0 to 0.9."""
+    """Share of patients in the validation part of a single split, 0 to 0.9; it chooses between
+    recipes."""
     test: float = 0.2
-    """Share of patients read once, by the final evaluation; 0 when the test set lies elsewhere."""
+    """Share of patients in the test part, which only the final evaluation reads; 0 with a separate
+    test set."""
     seed: int = 0
     """Seed of the random split."""
     leave_out_centre: str | None = None
-    """This centre is the whole test part (`test` is then ignored)."""
+    """Centre that is the whole test part (`test` is then ignored)."""
     images_per_class: int | None = added(None)
-    """Train on patients with about so many images of each class, crosses by their primary finding:
-    those of a smaller number are among those of a larger one. An epoch has as many steps as with
-    all; validation and test part stay. None: all patients."""
+    """Train on a subset of the patients, with about this many images of each class (a cross image
+    counts for its primary finding). Smaller subsets lie within larger ones. The steps per epoch and
+    the validation and test parts do not change. None: all patients."""
     unseen: str | None = added(None)
-    """Combination of findings such as graves+cold_nodule: its patients are neither trained on nor
-    validated on, but tested on."""
+    """Combination of findings, such as graves+cold_nodule, whose patients are used for testing
+    only, not for training or validation."""
 
     def __post_init__(self) -> None:
         require_within("split", self, validation=(0.01, 0.9), test=(0, 0.9))
@@ -66,9 +68,11 @@ class InputConfig:
     """The input of a network: size and normalisation of a scintigram."""
 
     size: int = 64
-    """Side in pixels; divides the data set's size. Counts of a block of pixels are summed."""
+    """Side in pixels; it must divide the side of the data set's images. Blocks of pixels are
+    summed."""
     normalisation: Literal["sqrt_mean", "log_mean", "mean", "maximum"] = "sqrt_mean"
-    """Scaling of counts to intensities; `maximum` destroys the uptake cue, to show that it does."""
+    """Scaling of counts to intensities; `maximum` removes the information on uptake, to show what
+    that costs."""
 
     def __post_init__(self) -> None:
         require_within("input", self, size=(16, 4096))
@@ -79,22 +83,23 @@ class AugmentationConfig:
     """Random changes of training images, drawn anew for each image and epoch."""
 
     rotation_deg: float = 10.0
-    """Rotation in the plane, uniform in +- this."""
+    """Rotation in the plane, uniform between minus and plus this many degrees."""
     shift: float = 0.06
-    """Displacement along each axis, uniform in +- this share of the image side."""
+    """Shift along each axis, uniform between minus and plus this share of the image side."""
     zoom: float = 0.12
     """Log-uniform magnification in [1 / (1 + zoom), 1 + zoom]."""
     anisotropy: float = 0.05
-    """Log-uniform stretch of the width against the height, likewise."""
+    """Log-uniform stretch of the width relative to the height, in [1 / (1 + this), 1 + this]."""
     mirror: float = 0.5
-    """Probability of exchanging left and right."""
+    """Probability of mirroring left and right."""
     thinning: float = 0.0
-    """Probability that counts are thinned binomially (an exact shorter acquisition)."""
+    """Probability that counts are thinned binomially, which is exactly a shorter acquisition."""
     thinning_floor: float = 0.3
-    """The smallest share of counts kept; the share is log-uniform from here to 1."""
+    """Smallest share of counts that is kept; the share is log-uniform between this and 1."""
     windowing: float = added(0.0)
-    """Probability that a picture is displayed anew, as another workstation would: its hottest parts
-    clipped, its faintest ones black, and with a gamma. Counts are never windowed."""
+    """Probability that a picture's grey levels are changed as if another workstation displayed it:
+    the hottest parts are clipped, the faintest parts are black, and a gamma is applied. Counts are
+    never windowed."""
 
     def __post_init__(self) -> None:
         require_within(

@@ -19,7 +19,8 @@ class DcganConfig:
     latent: int = 100
     """Random numbers per picture."""
     width: int = 32
-    """Channels before the last layer, doubled towards the 4x4 layer up to 8 times; Radford: 128."""
+    """Channels before the last layer; layers towards the 4x4 layer have up to 8 times as many.
+    Radford: 128."""
     normalisation: Literal["spectral", "batch"] = "spectral"
     """Normalisation of the discriminator: spectral (Miyato 2018), or batch as published."""
     loss: Literal["hinge", "non_saturating"] = "hinge"
@@ -27,11 +28,12 @@ class DcganConfig:
     generator_rate: float = 5e-4
     """Adam's learning rate (beta1 0.5, as published); Radford: 2e-4."""
     discriminator_rate: float = 8e-4
-    """The same; higher, as spectral normalisation slows it (Heusel 2017)."""
+    """Adam's learning rate; higher, because spectral normalisation slows learning (Heusel 2017)."""
     augmentation: float = 1.0
     """Strength of the differentiable augmentation (Zhao 2020) of real and generated pictures."""
     ema_images: int = 20_000
-    """Images over which the kept weights' moving average halves its memory; 0 keeps the last."""
+    """Half-life, in images, of the moving average of the weights that are kept; 0: the last
+    weights."""
     batch_size: int = 64
     """Images per step over all workers."""
     epochs: int = 36
@@ -64,13 +66,14 @@ class FlowConfig:
     """Flow matching (Lipman 2023), the generator `flow`; pictures as wide as the DCGAN's."""
 
     width: int = 64
-    """Channels at a quarter of the picture's side, doubled at an eighth."""
+    """Channels at a quarter of the resolution; there are twice as many at an eighth."""
     blocks: int = 1
-    """Residual blocks at each of these sides, down and up."""
+    """Residual blocks at each of these resolutions, in the downward and in the upward path."""
     learning_rate: float = 1e-3
     """Adam's."""
     weight_average: float = 0.999
-    """Decay per step of the moving average of weights, which draws."""
+    """Decay per step of the moving average of the weights; the averaged weights draw the
+    pictures."""
     unlabelled: float = 0.1
     """Share of training images whose findings are hidden, for guidance (Ho & Salimans 2021)."""
     batch_size: int = 16
@@ -82,9 +85,11 @@ class FlowConfig:
     segment_epochs: int = 6
     """A part of at most this many epochs is one stored artifact."""
     guidance: float = 3.0
-    """Strength of the findings in drawing; 1: as learned, more: clearer and less varied."""
+    """How strongly drawing follows the findings; 1: as learned; above 1: clearer but less
+    varied."""
     sampling_steps: int = 20
-    """Steps from noise to a picture; each costs two passes of the network, one at guidance 1."""
+    """Steps from noise to a picture. Each takes two passes through the network, or one if guidance
+    is 1."""
 
     def __post_init__(self) -> None:
         most = 1_000_000
@@ -106,9 +111,11 @@ class FlowConfig:
 
     @property
     def of_training(self) -> FlowConfig:
-        """The same without what a segment of training does not depend on: its length, and drawing.
+        """The same without the fields that a segment of training does not depend on: length and
+        drawing.
 
-        So longer trainings go on from shorter ones, and other guidance draws from the same network.
+        So a longer training continues a shorter one, and another guidance draws with the same
+        network.
         """
         usual = FlowConfig()
         return replace(
@@ -136,24 +143,25 @@ class SrganConfig:
     blocks: int = 4
     """Residual blocks; Ledig: 16."""
     learning_rate: float = 1e-3
-    """Adam's, in both networks; Ledig: 1e-4, for a million steps."""
+    """Adam's learning rate in both networks; Ledig: 1e-4, for a million steps."""
     pixel_weight: float = 1.0
     """Weight of the mean squared error."""
     perceptual_weight: float = 0.1
-    """Weight of the squared error of features."""
+    """Weight of the perceptual loss, the squared error of features."""
     adversarial_weight: float = 1e-3
     """Weight of the adversarial loss."""
     vgg19: str | None = None
-    """SHA-256 of the VGG-19 weights whose features are compared, set by --vgg19 FILE; None: those
-    of a classifier trained on the training part."""
+    """SHA-256 of the VGG-19 weights whose features are compared, set by --vgg19 FILE. None:
+    features of a classifier trained on the training part."""
     batch_size: int = 32
     """Images per step over all workers."""
     pixel_epochs: int = 4
-    """Epochs of the pixel loss alone, which come first; 0 of both: bicubic interpolation."""
+    """Epochs with the pixel loss alone, at the start. If this and `adversarial_epochs` are 0,
+    pictures are enlarged by bicubic interpolation."""
     adversarial_epochs: int = 3
-    """Epochs of all three terms."""
+    """Epochs with all three terms of the loss."""
     steps_per_epoch: int = 50
-    """Steps between two checks."""
+    """Steps of an epoch, after which the network is checked."""
     segment_epochs: int = 8
     """A part of at most this many epochs is one stored artifact."""
 
@@ -189,15 +197,16 @@ class SynthesisConfig:
     images_per_cross: int = 240
     """Images of each combination of findings, before the filter."""
     crosses: str = "seen"
-    """`seen`: the combinations of the training part; `none`; or a list such as
-    `graves+cold_nodule,hashimoto+hot_nodule`, the primary finding first, in which `seen` stands for
-    those, too."""
+    """Combinations of findings to synthesise: `seen` (those of the training part), `none`, or a
+    list such as `graves+cold_nodule,hashimoto+hot_nodule`, each with its primary finding first. The
+    list may also contain `seen`."""
     rejection: float = 0.3
-    """The label filter drops an image if it gives another label at least this probability (0.3:
-    nearly whenever it disagrees); 1: no filter."""
+    """The label filter drops an image if the filter gives another label at least this probability
+    (0.3: nearly always if the filter disagrees with the label); 1: no filter."""
     pools: int = added(1)
-    """Pools of that many images. The segments of a training draw from one after the other, then
-    from the first again; as many as segments: no synthetic image is seen in two of them."""
+    """Number of pools, each with the images above. Each segment of a training draws from the next
+    pool, and after the last pool from the first again. With as many pools as segments, no synthetic
+    image is used in two segments."""
 
     def __post_init__(self) -> None:
         most = 10_000_000
@@ -214,29 +223,32 @@ class SynthesisConfig:
 @dataclass(frozen=True, kw_only=True)
 class MixingConfig:
     """Shares of synthetic scintigrams in a classifier's training. An epoch has as many steps as
-    without them, so that the compute is the same.
+    without synthetic images, so the compute is the same.
 
-    Mixing is one share throughout; pre-training on synthetic images and fine-tuning on real ones
-    is `synthetic_share` 1 and `final_share` 0. Where the order is not `mixed`, the single phase
-    takes of these shares what is not `cross_share`; the cross phase has `cross.synthetic`.
+    For mixing at one share throughout, give both shares the same value. For pre-training on
+    synthetic images and fine-tuning on real ones, set `synthetic_share` to 1 and `final_share` to
+    0. If `cross.order` is not `mixed`, the single phase uses the part of these shares that
+    `cross_share` leaves, and the cross phase uses `cross.synthetic`.
     """
 
     synthetic_share: float = 0.0
-    """Share of synthetic images per batch until the learning rate decays; 0.5 is one per real."""
+    """Share of synthetic images per batch until the learning rate decays; 0.5: one per real
+    image."""
     final_share: float = 0.0
     """The same while the learning rate decays."""
     class_exponent: float = 1.0
-    """Synthetic images of a class are drawn in proportion to its real ones to this power: 1 keeps
-    the proportions, 0 makes classes equal, below 0 favours rare ones."""
+    """A class's share of the synthetic images is proportional to its number of real images raised
+    to this power: 1 keeps the proportions, 0 makes classes equal, below 0 favours rare classes."""
     cross_share: float | None = None
     """Share of cross images among the synthetic ones; None: as among the real ones."""
 
     label_filter_weight: float = 0.0
-    """Weight of the label filter's probabilities in a synthetic image's target; label: the rest."""
+    """Weight of the label filter's probabilities in a synthetic image's target; the label has the
+    rest."""
     dose: float | None = added(None)
     """Share of synthetic images among all images that training draws, in every batch of every
-    phase: real images of one finding make way for synthetic ones of one, and crosses for crosses.
-    It takes the place of the shares above and of `cross.synthetic`; None: they hold."""
+    phase. Synthetic images of one finding replace real ones of one finding, and synthetic crosses
+    replace real crosses. It overrides the shares above and `cross.synthetic`; None: those apply."""
 
     def __post_init__(self) -> None:
         require_within(

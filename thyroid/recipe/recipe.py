@@ -43,10 +43,10 @@ class Recipe:
     cross: CrossConfig = field(default_factory=CrossConfig)
     mixing: MixingConfig = field(default_factory=MixingConfig)
     training: Literal["network", "probe"] = "network"
-    """`network`: all weights are trained. `probe`: the network stays as it starts, with the weights
-    that it is given or random ones, and logistic regression on its features is its last layer; real
-    training images as they are, so that optimiser, schedule, augmentation, cross and mixing do not
-    matter."""
+    """`network`: all weights are trained. `probe`: the network keeps the weights that it starts
+    with, given or random, and its last layer is a logistic regression on its features. A probe is
+    fitted to the real training images as they are, so optimiser, schedule, augmentation, cross and
+    mixing have no effect."""
     generator: str = "dcgan"
     """Generator of scintigrams: `dcgan`, or the name of a file of thyroid/generators."""
     dcgan: DcganConfig = field(default_factory=DcganConfig)
@@ -54,12 +54,13 @@ class Recipe:
     srgan: SrganConfig = field(default_factory=SrganConfig)
     synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
     label_filter: ScheduleConfig = field(default_factory=ScheduleConfig)
-    """Training of the label filter, a small network on real training images alone. It filters
-    synthetic images by label; super-resolution and quality compare its features."""
+    """Training of the label filter, a small network on real training images alone. It drops
+    synthetic images to which it gives another label. Super-resolution and the quality measures
+    compare its features."""
     views: Views = "mirrored_shifts"
-    """Views of an image whose probabilities a prediction averages: `one`, the image itself;
-    `shifts`, it and its displacements by a pixel (5); or `mirrored_shifts`, these and their mirror
-    images (10), where training mirrors, too (`augmentation.mirror` above 0), else `shifts`."""
+    """Views of an image over which a prediction averages probabilities. `one`: the image itself.
+    `shifts`: the image and its shifts by one pixel (5). `mirrored_shifts`: these and their mirror
+    images (10), if training mirrors images (`augmentation.mirror` above 0), else `shifts`."""
     execution: ExecutionConfig = field(default_factory=ExecutionConfig)
 
     @property
@@ -139,7 +140,7 @@ def read_recipe(path: Path) -> Recipe:
     except OSError as missing:
         raise InputError(f"Cannot read recipe {path}: {missing.strerror}.") from None
     except (ValueError, TypeError, AttributeError):
-        raise InputError(f"{path} is no recipe: see the recipe.json of any run.") from None
+        raise InputError(f"{path} is not a recipe: see the recipe.json of any run.") from None
 
 
 def override(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:

@@ -31,7 +31,7 @@ class NetworkConfig:
     """A network of the registry, and its options."""
 
     name: str = "resnet_small"
-    """A name that `thyroid.networks` registers, or timm:NAME of the package timm."""
+    """Name of a network of `thyroid.networks`, or timm:NAME for one of the package timm."""
     width: int | None = None
     """Channels of the first stage; None: the network's own default."""
     cross_feature: Literal["none", "input", "stem", "context"] = "none"
@@ -40,18 +40,19 @@ class NetworkConfig:
     weights: str | None = None
     """SHA-256 of the weights that training starts from, set by --weights; None: random."""
     input_mean: float = added(0.0)
-    """Subtracted from the input before the first layer; set by --weights, as networks of
-    photographs expect standardised grey values."""
+    """Mean that is subtracted from the input before the first layer. --weights sets it, because
+    networks trained on photographs expect standardised grey values."""
     input_std: float = added(1.0)
-    """Divides the input after that; likewise."""
+    """Standard deviation by which the input is then divided; --weights sets it, too."""
     precision: Literal["auto", Precision] = "auto"
-    """`auto`: the faster on this machine's processor, by precision.py's table; an
-    execution.precision that is not the machine's own choice wins."""
+    """`auto`: the faster of bf16 and fp32 on this machine's processor, by the table in
+    precision.py. An execution.precision that differs from this machine's default takes
+    precedence."""
     layout: Literal["auto", Layout] = "auto"
-    """Memory layout of its pictures; `auto`: channels_last."""
+    """Memory layout of the images; `auto`: channels_last."""
     compile: Literal["off", "on"] = "off"
-    """Training through torch.compile, on a GPU with CUDA graphs, for small networks whose kernels
-    are done before the next is launched; on a processor it takes longer than it saves."""
+    """Train with torch.compile, on a GPU with CUDA graphs. It is for small networks, whose kernels
+    end before the next one is launched. On a CPU, compiling takes longer than it saves."""
 
     def __post_init__(self) -> None:
         if self.width is not None:
@@ -71,13 +72,14 @@ class OptimiserConfig:
     learning_rate: float = 2e-3
     """Rate of the constant part of the schedule."""
     weight_decay: float = 0.05
-    """Decoupled; weights of convolutions and linear layers only."""
+    """Decoupled weight decay, for the weights of convolutions and linear layers only."""
     batch_size: int = 32
     """Images per step over all workers."""
     label_smoothing: float = 0.1
     """Share of the target spread over all classes."""
     weight_average: float = 0.99
-    """Decay per step of the moving average of weights, which predicts in their place; 0: none."""
+    """Decay per step of the moving average of the weights, which is used for predictions; 0:
+    none."""
 
     def __post_init__(self) -> None:
         require_within(
@@ -93,16 +95,16 @@ class OptimiserConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class FineTuningConfig:
-    """How the layers that came with weights are trained: all but the last one and x_i.
+    """Training of the layers whose weights were given: all layers but the last one and x_i.
 
-    Without weights to start from it says nothing.
+    It has no effect without given weights.
     """
 
     rate: float = 1.0
-    """Factor on their learning rate; 0: they stay as they came."""
+    """Factor on the learning rate of these layers; 0: their weights do not change."""
     frozen_epochs: int = 0
-    """Epochs from the first in which they stay as they came, the statistics of their batch
-    normalisation included, while the last layer learns."""
+    """Epochs at the start in which these layers do not change, including the statistics of their
+    batch normalisation, while the last layer learns."""
 
     def __post_init__(self) -> None:
         require_within("fine_tuning", self, rate=(0, 100), frozen_epochs=(0, 1_000_000))
@@ -112,16 +114,16 @@ class FineTuningConfig:
 class ScheduleConfig:
     """Warm-up, then a constant learning rate, then a linear decay to zero.
 
-    Nothing before the decay depends on when it starts, so runs of different length share
-    their beginning.
+    The epochs before the decay do not depend on when the decay starts, so trainings of different
+    length share them.
     """
 
     warmup_epochs: int = 2
-    """The rate rises linearly from 0."""
+    """Epochs in which the learning rate rises linearly from 0."""
     constant_epochs: int = 60
-    """The rate stays."""
+    """Epochs in which the learning rate is constant."""
     decay_epochs: int = 24
-    """The rate falls linearly to 0."""
+    """Epochs in which the learning rate falls linearly to 0."""
     segment_epochs: int = 6
     """A part of at most this many epochs is one stored, shareable artifact."""
 
@@ -145,35 +147,36 @@ class ScheduleConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class CrossConfig:
-    """Cross-training: when cross images, which show more than one disease, are trained on.
+    """Cross-training: when and how training uses cross images, which show more than one disease.
 
-    An epoch has as many steps in every phase, so that orders compare at equal compute.
+    Epochs of all phases have the same number of steps, so orders are compared at equal compute.
     """
 
     order: Literal["mixed", "retrain", "never"] = "mixed"
-    """All training images from the start; single images first, then the cross training set, as
-    published; or single images alone."""
+    """`mixed`: all training images from the start. `retrain`: single images first, then the cross
+    training set, as published. `never`: single images only."""
     epochs: int = 24
-    """Length of the cross phase, the last epochs of the schedule, if the order is `retrain`."""
+    """Length of the cross phase, which is the end of the schedule, if `order` is `retrain`."""
     share: float = 0.5
     """Share of cross images in a batch of the cross phase; the rest are single ones."""
     ramp: Literal["constant", "linear", "cosine"] = "constant"
-    """`constant`: this share from the start; otherwise it rises from 0 over `ramp_epochs`."""
+    """`constant`: `share` from the start; otherwise the share rises from 0 over `ramp_epochs`."""
     ramp_epochs: int = 12
-    """Length of the ramp, from the phase's beginning."""
+    """Length of the ramp, which begins with the cross phase."""
     rehearsal: float = 1.0
     """Share of the single images that the cross phase still draws from; 0: cross images alone."""
     rate: float = 1.0
     """Factor on the learning rate in the cross phase."""
     trainable: Literal["all", "last_stages", "head"] = "all"
-    """Parameters that the cross phase trains: all; the last two stages, head and x_i; or head and
-    x_i."""
+    """Parameters that the cross phase trains. `last_stages`: the last two stages, the head and x_i.
+    `head`: the head and x_i."""
     synthetic: float = 0.0
     """Share of synthetic images among the cross images."""
     superposed: float = 0.0
-    """Share of superpositions among the cross images: photons of two single images in one."""
+    """Share of superpositions among the cross images; one holds the photons of two single
+    images."""
     secondary: float = 0.0
-    """Share of a cross image's target that goes to its other findings; the rest is the primary."""
+    """Share of a cross image's target for its other findings; the primary finding has the rest."""
 
     def __post_init__(self) -> None:
         require_within(
@@ -197,10 +200,12 @@ class CrossConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ExecutionConfig:
-    """Resources and precision of a stage; part of its key, since they change the last bits."""
+    """Resources and precision of a stage. They are part of its key, because they change the last
+    bits.
+    """
 
     workers: int = 1
-    """Processes that train together; the batch is divided among them."""
+    """Processes that train one network together; each batch is divided among them."""
     threads: int = 1
     """CPU threads per worker."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -208,7 +213,7 @@ class ExecutionConfig:
     precision: Literal["auto", Precision] = "auto"
     """`auto`: bf16 autocast where the processor has instructions for it."""
     layout: Layout = "channels_last"
-    """Memory layout in generators and label filter; that of the classifier is in `network`."""
+    """Memory layout in generators and label filter; `network.layout` is that of the classifier."""
 
     def __post_init__(self) -> None:
         require_within("execution", self, workers=(1, 65536), threads=(1, 1024))

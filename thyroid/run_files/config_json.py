@@ -29,8 +29,8 @@ def read_config(run: Path) -> dict[str, Any]:
         sound = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(
-            f"{run} is no run, it has no {FILE}: name a folder that `thyroid train`, "
-            "`thyroid search`, `thyroid compare` or `thyroid demo` wrote."
+            f"{run} is not a run (it has no {FILE}): name a folder that `thyroid train`, `thyroid "
+            "search`, `thyroid compare` or `thyroid demo` wrote."
         ) from None
     except OSError as refusal:
         raise InputError(f"{path} cannot be read ({refusal.strerror}): check the path.") from None
@@ -67,6 +67,6 @@ def began_with(run: Path) -> Recipe | None:
 def not_understood(run: Path) -> InputError:
     """Return the error of a run whose config.json is damaged."""
     return InputError(
-        f"{run / FILE} cannot be understood: it is damaged, or of another version of thyroid; "
-        "choose another run folder."
+        f"{run / FILE} cannot be read: it is damaged, or was written by another version of "
+        "thyroid; choose another run folder."
     )

@@ -232,6 +232,6 @@ def read_metrics(run: Path) -> list[Metrics]:
             metrics.append(metrics_of(json.loads(line, parse_constant=refuse)))
         except (InputError, ValueError, TypeError, KeyError, AttributeError):
             raise InputError(
-                f"{path}, line {number} is no line of a training run: run the command again."
+                f"{path}, line {number} is not a line of a training run: run the command again."
             ) from None
     return metrics

@@ -87,7 +87,7 @@ def read_predictions(path: Path, classes: tuple[str, ...]) -> Predictions:
     unknown = np.flatnonzero(~table["label"].isin(classes))
     if len(unknown):
         raise InputError(
-            f"{path}, row {unknown[0] + 2}: '{table['label'].iloc[unknown[0]]}' is no class of "
+            f"{path}, row {unknown[0] + 2}: '{table['label'].iloc[unknown[0]]}' is not a class of "
             f"this run ({', '.join(classes)}): run the command that made it again."
         )
     columns = [pd.to_numeric(table[name], errors="coerce").to_numpy(dtype=float) for name in named]
@@ -166,5 +166,5 @@ def _folds(path: Path, table: pd.DataFrame) -> Ints:
         return table["fold"].to_numpy(dtype=np.int64)
     except (ValueError, TypeError, OverflowError):
         raise InputError(
-            f"{path} has a fold that is no number: run the command that made it again."
+            f"{path} has a fold that is not a number: run the command that made it again."
         ) from None

@@ -58,7 +58,7 @@ def read_split(folder: Path) -> list[SplitImage]:
         return [_image(dict(zip(header, row, strict=True))) for row in rows]
     except (OSError, ValueError, TypeError, csv.Error, KeyError, InputError):
         raise InputError(
-            f"{path} is no table of image_id and part: run the command that made it again."
+            f"{path} is not a table of image_id and part: run the command that made it again."
         ) from None
 
 

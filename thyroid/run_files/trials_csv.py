@@ -103,7 +103,7 @@ def read_trials(run: Path) -> list[Trial]:
             trials.append(_trial(row))
         except (InputError, TypeError, AttributeError):
             raise InputError(
-                f"{path}, row {place} is no row of a trial: run `thyroid search` again."
+                f"{path}, row {place} is not the row of a trial: run `thyroid search` again."
             ) from None
     return sorted(trials, key=lambda trial: trial.number)
 

@@ -69,7 +69,7 @@ def asked_doses(shares: str, generators: str, sizes: str, dataset: Dataset) -> D
     )
     for option in ("shares", "generators", "sizes"):
         if not getattr(found, option):
-            raise InputError(f"--{option} names none: a dose-response curve needs at least one.")
+            raise InputError(f"--{option} is empty: a dose-response curve needs at least one.")
     return found
 
 
@@ -140,8 +140,8 @@ def _generators(asked: str, dataset: Dataset) -> tuple[str, ...]:
     for name in _words(asked):
         if name == ORACLE and not simulated:
             raise InputError(
-                f"--generators names the oracle, but {dataset.folder} is no data set of `thyroid "
-                "phantom`: only the simulator can draw further patients."
+                "--generators names the oracle, but `thyroid phantom` did not make "
+                f"{dataset.folder}: only the simulator can draw further patients."
             )
         if name not in possible:
             raise InputError(

@@ -137,7 +137,7 @@ def _require_unlike(
     test_set: Dataset | None,
 ) -> None:
     """Require that no images that look the same are in two parts under two patients."""
-    what = "if they are one patient's, give them one patient and import again, else add "
+    what = "if they show one patient, give them one number and import again; otherwise add "
     for split in splits:
         part = {row: name for name in PARTS for row in getattr(split, name).tolist()}
         used = [pair for pair in pairs if set(pair) <= set(part)]
@@ -165,7 +165,7 @@ def _require_apart(dataset: Dataset, test_set: Dataset, *, distinct_ids: bool) -
         own, other = getattr(dataset.info, name), getattr(test_set.info, name)
         if own != other:
             raise InputError(
-                f"The test set {test_set.folder} has {name} {other}, and the training data have "
+                f"The test set {test_set.folder} has {name} {other}, but the training data have "
                 f"{own}: import both in the same way."
             )
     for flag in data_checks.check(test_set):
@@ -176,17 +176,18 @@ def _require_apart(dataset: Dataset, test_set: Dataset, *, distinct_ids: bool) -
     patients = len(set(dataset.patients) & set(test_set.patients))
     if same or patients:
         raise InputError(
-            f"The test set {test_set.folder} shares {same} images and {patients} patients with the "
-            "training data: what is reached on them says nothing. Leave them out of one of the two."
+            f"The test set {test_set.folder} shares {same} images and {patients} patients with "
+            "the training data, so results on it say nothing: leave these out of one of the two "
+            "data sets."
         )
     key = dataset.info.patients_key
     alike = data_checks.like_others(test_set, dataset)
     if key is not None and key == test_set.info.patients_key and alike.any() and not distinct_ids:
         raise InputError(
-            f"{len(set(test_set.patients[alike]))} patients of the test set {test_set.folder} are "
-            "called as training patients are, but for leading zeros or .0, as a spreadsheet may "
-            "have changed them: write them in one way and import again, or add --distinct-ids if "
-            "they are others."
+            f"{len(set(test_set.patients[alike]))} patients of the test set {test_set.folder} "
+            "have the same numbers as training patients except for leading zeros or .0, which a "
+            "spreadsheet may have changed: write the numbers in one way and import again, or add "
+            "--distinct-ids if the patients are different people."
         )
     if key is None or key != test_set.info.patients_key:
         say(

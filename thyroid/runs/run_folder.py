@@ -119,8 +119,8 @@ def require_same(
     for name, value in new.items():
         if value != old[name]:
             raise InputError(
-                f"{run} holds another run, whose {name} was {old[name]} and not {value}: "
-                "choose another run folder."
+                f"{run} holds another run, with {name} {old[name]} instead of {value}: choose "
+                "another run folder."
             )
 
 

@@ -65,8 +65,8 @@ def require_testable(experiment: Experiment, combination: str) -> None:
     tested = held_back if test_set is None else int(shows(test_set, findings).sum())
     if not tested:
         raise InputError(
-            f"--unseen {combination}: no test image shows it, so nothing can be said of it; name "
-            "another combination, or give a --test-set that has it."
+            f"--unseen {combination}: no test image shows this combination, so it cannot be "
+            "tested; name another one, or give a --test-set that has it."
         )
     if shown.sum() == held_back:
         say(f"No image outside of the test part shows {combination}: there is none to leave out.")

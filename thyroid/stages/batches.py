@@ -127,8 +127,8 @@ def synthetic_weights(
             chance[text] = of_kind * power / sum(powers)
     if not sum(chance.values()):
         raise InputError(
-            f"mixing.cross_share {cross_share:g} asks for images that the synthetic ones do not "
-            "have: change it or synthesis.crosses."
+            f"mixing.cross_share {cross_share:g} needs single or cross images that were not "
+            "synthesised: change it or synthesis.crosses."
         )
     each: npt.NDArray[np.float64] = np.array(
         [chance[text] / pool[text] for text in synthetic["findings"]]

@@ -90,7 +90,8 @@ def start(execution: ExecutionConfig) -> Compute:
     if execution.device == "cuda":
         if not torch.cuda.is_available():
             raise InputError(
-                "A GPU is asked for (execution.device, --gpus-per-worker): there is none here."
+                "A GPU was requested (execution.device, --gpus-per-worker), but this machine has "
+                "none."
             )
         device = torch.device("cuda", torch.cuda.current_device())
     else:

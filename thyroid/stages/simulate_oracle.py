@@ -104,7 +104,7 @@ def simulator_of(dataset: Dataset) -> Preset:
     preset = preset_of(dataset.info.source)
     if preset is None:
         raise InputError(
-            f"{dataset.folder} is no data set of `thyroid phantom`: only simulated data have an "
+            f"{dataset.folder} was not made by `thyroid phantom`: only simulated data have an "
             "oracle, so name other generators."
         )
     return preset

@@ -115,13 +115,13 @@ def existing(place: Path) -> Store:
     url = bucket_url(place)
     if url is not None:
         raise InputError(
-            f"{url} is in a bucket: a lifecycle rule of its own makes room there, and what is gone "
-            "is computed again."
+            f"{url} is in a bucket: remove old artifacts there by a lifecycle rule of the bucket; "
+            "they are computed again when needed."
         )
     store = Store(place.absolute())
     if not (place / "artifacts").is_dir() and not (place / "claims").is_dir():
         hint = f": name {place / 'store'}" if (place / "store").is_dir() else ""
-        raise InputError(f"{place} is no store of artifacts{hint}.")
+        raise InputError(f"{place} is not a store of artifacts{hint}.")
     for name in FOLDERS:
         if (place / name).is_symlink():
             raise InputError(f"{place / name} is a link: nothing outside {place} is touched.")

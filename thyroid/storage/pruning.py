@@ -138,7 +138,9 @@ def _alone(store: Store) -> Iterator[None]:
         lease.remove_dead(claim, (before.holder, before.renewed))
     with store.claimed("prune") as mine:
         if not mine:
-            raise InputError(f"{store.root} is being pruned already: wait until that has ended.")
+            raise InputError(
+                f"{store.root} is being pruned by another command: wait until that has ended."
+            )
         yield
 
 

@@ -26,43 +26,44 @@ class SearchConfig:
     """How long to search, and how trials are compared and stopped early."""
 
     trials: int = 16
-    """Recipes to try, earlier ones of this run included."""
+    """Recipes to try, including those that this run has tried before."""
     objectives: tuple[str, ...] = ("macro_f1",)
-    """Optimised values, one or several of macro_f1, cross_recall (of validation images that show
-    several diseases) and compute (stage-seconds); the best trial is chosen by the first. Trials
-    are stopped early by macro_f1."""
+    """Values to optimise: one or several of macro_f1, cross_recall (on validation images that show
+    several diseases) and compute (stage-seconds). The best trial is chosen by the first. Trials are
+    stopped early by macro_f1."""
     first_folds: int = 2
-    """Folds in which each trial is trained. At the end the best trials by macro-F1, where that is
-    the first objective, and the recipe that the search started from are trained in further folds,
-    while they are too close to call."""
+    """Folds in which each trial is trained. If macro_f1 is the first objective, the best trials and
+    the recipe that the search started from are trained in further folds at the end, as long as they
+    are too close to call."""
     seeds: int = 1
-    """Trainings of a trial in each fold, whose mean is compared."""
+    """Trainings of each trial per fold; their mean is compared."""
     max_seeds: int | None = None
-    """Trainings in each fold, after the last fold, of recipes that are still too close to call;
-    default: 1, or 3 where there is one split."""
+    """Most trainings per fold for recipes that all folds together cannot tell apart; default: 1, or
+    3 with a single split."""
     seed: int = 0
     """Seed of the proposals."""
     concurrent: int | None = None
-    """Trials at once; default: as many as there are processors or GPUs for."""
+    """Trials that run at once; default: as many as the processors or GPUs allow."""
     time_budget: str | None = None
-    """Such as 90s, 30m or 2h, after which no further trial runs; the same command goes on, for as
-    long again. What is chosen is trained afterwards."""
+    """Time, such as 90s, 30m or 2h, after which no further trial runs. The same command continues
+    for as long again. The chosen recipe is trained afterwards."""
     gpu_hours: float | None = None
-    """Hours times GPUs that stages of the search may hold, after which no further trial runs;
-    interruptions included, so that the same command goes on where they are raised. A stage of
-    several workers counts while it waits for room, too. What is chosen is trained afterwards,
-    beyond them."""
+    """GPU-hours that stages of the search may hold before no further trial runs. Those before an
+    interruption count, so the same command continues only with a larger number. A stage of several
+    workers also counts while it waits for room. The chosen recipe is trained afterwards, beyond the
+    limit."""
     grace_epochs: int = 8
     """ASHA stops no trial before this epoch."""
     reduction_factor: float = 3.0
-    """ASHA lets one in so many trials pass each rung."""
+    """ASHA lets one in this many trials pass each rung."""
     gpus_per_worker: float = 0.0
     """Share of a GPU per worker, for instance 0.25 or 1."""
     storage: str | None = None
     """URL of a database for the study, such as sqlite:///studies.db; default: the file
     RUN/study.journal. optuna-dashboard opens both."""
     warm_start: tuple[Path | str, ...] = ()
-    """Runs of earlier searches, whose trials count where the store has their stages."""
+    """Runs of earlier searches; their trials are taken over as far as the store has their
+    stages."""
 
     def first_level(self, folds: int) -> tuple[int, int]:
         """Return the seeds and folds in which each trial is trained, of so many folds."""
@@ -101,6 +102,6 @@ class SearchConfig:
         unknown = [name for name in self.objectives if name not in OBJECTIVES]
         if unknown or not self.objectives or len(set(self.objectives)) < len(self.objectives):
             raise InputError(
-                f"--objectives {','.join(self.objectives)} is invalid: name each once, of "
-                f"{', '.join(OBJECTIVES)}."
+                f"--objectives {','.join(self.objectives)} is invalid: name each at most once, "
+                f"out of {', '.join(OBJECTIVES)}."
             )

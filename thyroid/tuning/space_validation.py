@@ -45,6 +45,6 @@ def proposed(space: Space, trial: BaseTrial, base: Recipe, dataset: Dataset) -> 
     """
     recipe = for_data(space(trial, base), dataset.info.kind, crosses=bool(dataset.is_cross.any()))
     if recipe.training == "probe":
-        raise InputError("a probe has no epochs to search over: set training to network")
+        raise InputError("A probe has no epochs to search over: set training to network.")
     pipeline.classifier(recipe, dataset.digest, 0)  # refuses what cannot be trained
     return recipe

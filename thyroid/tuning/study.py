@@ -73,7 +73,7 @@ def open_study(
         )
     except (ValueError, KeyError, TypeError) as damaged:
         raise InputError(
-            f"{place} is no Optuna journal ({damaged}): move it away or choose another folder."
+            f"{place} is not an Optuna journal ({damaged}): move it away or choose another folder."
         ) from None
 
 
@@ -108,7 +108,7 @@ def read_study(place: Path | str, name: str = STUDY) -> optuna.Study:
         When there is none.
     """
     if isinstance(place, Path) and not place.is_file():
-        raise InputError(f"{place} is no study: name a run of `thyroid search`.")
+        raise InputError(f"{place} is not a study: name a run of `thyroid search`.")
     try:
         return optuna.load_study(study_name=name, storage=_storage(place))
     except (ValueError, KeyError, TypeError) as damaged:

@@ -119,8 +119,8 @@ def planned(inputs: Inputs, options: CompareOptions) -> Plan:
     if options.unseen is not None:
         if number > 1 or setup.searched > 1:
             raise InputError(
-                "--unseen needs a recipe that was not chosen by images of the combination: leave "
-                "--trials-per-model out, and give no recipe that a search has found."
+                "--unseen needs a recipe that was chosen without images of the combination: leave "
+                "out --trials-per-model, and do not give a recipe that a search has found."
             )
         require_testable(plan.method, options.unseen)
     following = plan.following(setup.recipe)

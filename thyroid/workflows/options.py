@@ -21,30 +21,30 @@ class RunOptions:
     """Options that train, search and compare share."""
 
     folds: str | int | None = None
-    """Parts of the patients that are validated in turn, each by a network trained on the others;
-    `centre`: each centre is one; 1: one split; default: the recipe's, else 5 where there are
-    patients enough."""
+    """Number of cross-validation folds. Each fold is validated by a network that was trained on the
+    other folds. `centre`: each centre is a fold. 1: a single split. Default: the recipe's, else 5
+    if there are enough patients."""
     test_set: Path | str | None = None
-    """A data set that is the test part, such as other centres' images; default: some patients of
+    """Separate data set to test on, such as images of other centres; default: some patients of
     DATASET."""
     distinct_ids: bool = False
-    """Patients of the test set are others even where their numbers differ from those of training
-    patients in leading zeros or .0 alone."""
+    """Accept test patients as different people even if their numbers differ from those of training
+    patients only in leading zeros or .0."""
     allow_look_alikes: bool = False
-    """Train although images of different patients look the same and are in different parts."""
+    """Train even if images of different patients look the same and are in different parts of the
+    split."""
     store: Path | str | None = None
-    """Folder of artifacts, or s3://BUCKET/STORE, which runs may share; default: RUN/store."""
+    """Folder of stored artifacts, or s3://BUCKET/STORE; runs may share it. Default: RUN/store."""
     weights: Path | str | None = None
-    """Weights of the recipe's network, from which its training starts: `phantom`, those trained on
-    simulated scintigrams that ship with thyroid; a model's folder; a file of torchvision's, of
-    timm's or of one's own; or timm:NAME or hf-hub:ORG/NAME, which are downloaded where the cache
-    has none."""
+    """Weights that training starts from: `phantom`, which ship with thyroid and were trained on
+    simulated scintigrams; the folder of a model; a file of torchvision's, of timm's or of your own;
+    or timm:NAME or hf-hub:ORG/NAME, which are downloaded if the cache has none."""
     vgg19: Path | str | None = None
     """torchvision's VGG-19 weights, for super-resolution; default: features of a classifier trained
     here."""
     address: str | None = None
-    """Address of a Ray cluster; `local`: Ray is started here; default: the same, but training
-    without Ray where nothing can run side by side."""
+    """Address of a Ray cluster. `local`: Ray is started on this machine. Default: as `local`, but
+    without Ray if nothing can run in parallel."""
     gpus_per_worker: float = 0.0
     """Share of a GPU per worker, for instance 0.25 or 1."""
 
@@ -82,8 +82,8 @@ class TrainOptions(RunOptions):
     """Options of train."""
 
     seeds: int | None = None
-    """Trainings of each fold, which differ in their random numbers only; default: 1, or 3 where
-    there is one split."""
+    """Trainings per fold, which differ only in their random numbers; default: 1, or 3 with a single
+    split."""
 
     def __post_init__(self) -> None:
         _require_some(self, "seeds")
@@ -94,14 +94,14 @@ class SearchOptions(RunOptions, SearchConfig):
     """Options of search."""
 
     space: str
-    """A file of tune_spaces by its name (augmentation, cross_training, joint, transfer,
-    baselines), or FILE.py of your own."""
+    """Search space: the name of a file in tune_spaces (augmentation, cross_training, joint,
+    transfer, baselines), or your own FILE.py."""
     final_seeds: int | None = None
-    """Trainings of the best recipe in each fold for the final evaluation; default: 1, or 3 where
-    there is one split."""
+    """Trainings of the best recipe per fold for the final evaluation; default: 1, or 3 with a
+    single split."""
     report_every: str | None = None
-    """Such as 60s, after which the report is rebuilt, and again, while the search runs; by a
-    process of low priority."""
+    """Interval, such as 60s, at which a process of low priority rebuilds the report while the
+    search runs."""
     workers_per_stage: int = 1
     """Processes that train one network together."""
 
@@ -113,7 +113,7 @@ class SearchOptions(RunOptions, SearchConfig):
 
     @property
     def config(self) -> SearchConfig:
-        """The part that a search's results depend on."""
+        """The options that a search's results depend on."""
         names = [field.name for field in dataclasses.fields(SearchConfig)]
         return SearchConfig(**{name: getattr(self, name) for name in names})
 
@@ -123,40 +123,42 @@ class CompareOptions(RunOptions):
     """Options of compare."""
 
     models: str = "small,probe"
-    """Networks trained on the same images with as many steps: small (those for two processors),
-    published (torchvision's), none, names such as lenet5,timm:resnet18, or NAME=WEIGHTS for a
-    network that starts from weights as --weights names them; and probe: logistic regression on the
-    features of the recipe's network as it starts, with --weights or random ones, and of each
-    NAME=WEIGHTS."""
+    """Networks to compare with, trained on the same images with the same number of steps. A list of
+    small (networks for two processors), published (torchvision's), names such as
+    lenet5,timm:resnet18, NAME=WEIGHTS (a network that starts from weights, given as for --weights)
+    and probe (logistic regression on the features of the recipe's network before training, with
+    --weights or random ones, and of each NAME=WEIGHTS); or none."""
     ablations: bool = False
-    """Also compare the method with itself less one part at a time; with itself from random weights
-    it is always compared, where it starts from others."""
+    """Also compare the method with versions of itself that lack one part each. If the method starts
+    from given weights, it is always compared with itself from random weights."""
     trials_per_model: int | None = None
-    """Recipes tried for the method and for each network, on validation images: the given one, which
-    stays unless the best other is better by more than a standard error, and others spread evenly
-    over the space, the same for all; default: 8, or 1 where no network is trained to compare with.
-    A method that a search chose among as many stays as it is."""
+    """Recipes tried on validation images for the method and for each network: the given one, and
+    others spread evenly over the space, the same for all. The given one stays unless another is
+    better by more than a standard error. Default: 8, or 1 if no network is trained to compare with.
+    A method that a search chose among as many recipes stays as it is."""
     space: str = "baselines"
-    """Search space of these recipes, a file of tune_spaces by its name or FILE.py; the recipe comes
-    first. Schedule, batch size, split and network stay, and other networks stay plain."""
+    """Search space of these recipes: the name of a file in tune_spaces, or FILE.py. The given
+    recipe is tried first. Schedule, batch size, split and network do not change, and other networks
+    stay plain."""
     seeds: int | None = None
-    """Trainings of every row in each fold for the final comparison; default: 1, or 5 where there is
-    one split."""
+    """Trainings of every row per fold for the final comparison; default: 1, or 5 with a single
+    split."""
     dose: bool = False
-    """Also draw a dose-response curve: the recipe with several shares of synthetic images among all
-    that training draws, of several generators, in as many steps."""
+    """Also measure a dose-response curve: the recipe with several shares of synthetic images among
+    all images that training draws, for several generators, with the same number of steps."""
     shares: str = "0.1,0.25,0.5,0.75"
-    """Shares of the curve; 0 is always among them."""
+    """Shares of synthetic images on the curve; 0 is always included."""
     generators: str = "all"
-    """Generators of the curve: dcgan, files of thyroid/generators such as eigen, with +srgan those
-    whose pictures the SRGAN enlarges (dcgan+srgan), and oracle: further simulated patients, where
-    the data are simulated; all: these."""
+    """Generators of the curve: dcgan, files of thyroid/generators such as eigen, any of them with
+    +srgan if the SRGAN enlarges its pictures (dcgan+srgan), and, if the data are simulated, oracle
+    (further simulated patients). all: all of these."""
     sizes: str = "all"
-    """Also curves on fewer real images of each class, such as 10,20,60,all."""
+    """Numbers of real images per class, such as 10,20,60,all, with a curve for each."""
     unseen: str | None = None
     """Also leave a combination of findings, such as graves+cold_nodule, out of training and
-    validation, and compare how its test images are recognised: never given, given as superposed
-    crosses (with a cross phase), as synthetic ones of each of --generators, and as real ones."""
+    validation, and compare how well its test images are recognised if training has no image of it,
+    superposed crosses of it (with a cross phase), synthetic crosses of each of --generators, or
+    real ones."""
 
     def __post_init__(self) -> None:
         _require_some(self, "seeds", "trials_per_model")

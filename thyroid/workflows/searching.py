@@ -50,7 +50,8 @@ def search_recipes(inputs: Inputs, options: SearchOptions, command: str = "searc
     run, base = setup.run, setup.recipe
     if config.gpu_hours is not None and base.execution.device == "cpu":
         raise InputError(
-            "--gpu-hours limits GPUs, and the recipe trains on the processor: use --time-budget."
+            "--gpu-hours limits the use of GPUs, but the recipe trains on the processor: use "
+            "--time-budget."
         )
     first = setup.experiment(options.final_seeds, of_one_split=3)
     open_store(setup.store)  # refused before anything is written

@@ -147,14 +147,14 @@ def set_up(given: Inputs, options: RunOptions) -> Setup:
     recipe, weights = started(recipe, options.weights, dataset, test_set)
     where |= weights
     if not options.starts and recipe.fine_tuning != FineTuningConfig():
-        raise InputError("fine_tuning is for layers that come with weights: give --weights, too.")
+        raise InputError("fine_tuning is for layers with given weights: add --weights.")
     if recipe.generator == ORACLE:
         raise InputError(
-            "The oracle is no generator of a method, as it knows the simulator: see `thyroid "
-            "compare --dose`."
+            "The oracle cannot be the generator of a method, because it uses the simulator: see "
+            "`thyroid compare --dose`."
         )
     if recipe.split.fold:
-        raise InputError("split.fold is set by a run, which trains a network for each fold.")
+        raise InputError("split.fold cannot be chosen: a run trains one network for each fold.")
     return Setup(
         dataset=dataset,
         run=given.run,
@@ -231,14 +231,14 @@ def _digest(file: Path | str | None, asked: str | None, option: str) -> tuple[Pa
     """A weights file and its SHA-256, which is the recipe's where this names one."""
     if file is None:
         if asked is not None:
-            raise InputError(f"The recipe takes weights: give {option} FILE ({asked[:12]}).")
+            raise InputError(f"The recipe needs weights: give {option} FILE ({asked[:12]}).")
         return None
     path = Path(file).absolute()
     if not path.is_file():
-        raise InputError(f"{option} {file} is no file.")
+        raise InputError(f"{option} {file} is not a file.")
     found = sha256_of(path)
     if asked not in (None, found):
-        raise InputError(f"{option} {file} is not the file of the recipe ({asked[:12]}).")
+        raise InputError(f"{option} {file} is not the file that the recipe names ({asked[:12]}).")
     return path, found
 
 

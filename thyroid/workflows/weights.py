@@ -48,7 +48,7 @@ def weights_file(asked: Path | str, recipe: Recipe, datasets: Sequence[Dataset])
     if (path / CARD).is_file():
         return _of_model(path, recipe, datasets)
     if not path.is_file():
-        raise InputError(f"--weights {asked} is no file.")
+        raise InputError(f"--weights {asked} is not a file.")
     if path.suffix == ".safetensors":
         told = about(path)
         if "input" in told:
@@ -80,8 +80,8 @@ def _of_model(folder: Path, recipe: Recipe, datasets: Sequence[Dataset]) -> Path
     for dataset in datasets:
         if model.card.get("data", {}).get("digest") == dataset.digest:
             raise InputError(
-                f"--weights {folder} was trained on images of {dataset.folder}, which would be "
-                "validated or tested on: start from a model of other images."
+                f"--weights {folder} was trained on images of {dataset.folder}, which this run "
+                "would validate or test on: start from a model of other images."
             )
     if model.kind != datasets[0].info.kind:
         raise InputError(_of_other_kind(folder, model.kind))
@@ -89,10 +89,10 @@ def _of_model(folder: Path, recipe: Recipe, datasets: Sequence[Dataset]) -> Path
     require_input(recipe, model.input.normalisation, folder)
     if (theirs.name, theirs.width) != (ours.name, ours.width):
         raise InputError(
-            f"--weights {folder} is a model of {_described(theirs)}, and the recipe's network is "
-            f"{_described(ours)}: give --network.name {theirs.name}"
-            f"{'' if theirs.width is None else f' --network.width {theirs.width}'}, or other "
-            "weights."
+            f"--weights {folder} is a model of {_described(theirs)}, but the recipe's network is "
+            f"{_described(ours)}: give --network.name "
+            f"{theirs.name}{'' if theirs.width is None else f' --network.width {theirs.width}'}, "
+            "or other weights."
         )
     first = model.card["members"][0]
     if model.card["format_version"] == 1:
