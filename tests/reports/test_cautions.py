@@ -59,7 +59,7 @@ def test_labels_that_go_with_centres_are_told_beside_the_figure(tmp_path):
     run = make_run(tmp_path / "run", Dataset.open(dataset.folder))
     html, info = read(run)
     assert "confounded_centre" in info["verdict"]["cautions"]
-    assert "Labels go with centres in these data" in shown(html)
+    assert "labels are correlated with centres" in shown(html)
 
 
 def test_a_legend_in_most_pictures_is_told_beside_the_figure(tmp_path):

@@ -265,7 +265,7 @@ def test_failures_stand_beside_the_verdict(tmp_path, dataset):
     assert states == {"resnet_small": "higher", "lenet5": "failed"}
     assert info["comparison"]["verdict"]["baselines"] == 1
     told = "LeNet-5 (5 of 5 failed, although all were repeated at a tenth of the learning rate)."
-    assert f"A baseline of which trainings failed never counts as beaten: {told}" in shown(html)
+    assert f"A baseline with failed trainings never counts as beaten: {told}" in shown(html)
     assert "LeNet-5 5 trainings failed" in shown(html)
     assert "The method beats every baseline that counts." in shown(html)
     assert "trainings failed of LeNet-5 5 of 5" in verdict_line(info["verdict"])
@@ -399,7 +399,7 @@ def test_before_any_prediction_there_is_the_plan_alone(compared_run):
     assert info["verdict"]["state"] == "running"
     assert 'aria-label="What is compared"' in html
     (compared_run / "rows.json").unlink()
-    assert "Nothing of the comparison is there yet." in read(compared_run)[0]
+    assert "The comparison has no results yet." in read(compared_run)[0]
 
 
 def test_one_row_that_lacks_leaves_the_verdict_open(compared_run):
@@ -503,7 +503,7 @@ def test_rows_say_what_they_start_from(tmp_path, dataset):
         "ResNet-18 · fine-tuned · imagenet.pth",
         "ResNet, small · probe · random weights",
         "A fine-tuned network starts from the weights in the file that its row names",
-        "A probe is a network as it starts, with random weights or those of the file",
+        "A probe is a network that keeps the weights that it starts with",
     ):
         assert told in said
     # A probe has nothing to try: it does not make the budgets uneven

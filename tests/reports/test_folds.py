@@ -149,7 +149,7 @@ def test_the_page_says_which_figure_is_whose(compared):
     assert f"alone, the networks reach a macro-F1 of {single:.3f} in the mean" in text
     assert f"Macro-F1, ensemble{ensemble:.3f}" in text
     assert f"Macro-F1, single networks{single:.3f}" in text
-    assert "unless they are said to be of single networks" in text
+    assert "Unless stated otherwise" in text
     assert "macro mean, single networks" in text
     assert "The method’s ensemble" in text
     assert "ensemble of 5 networks" in verdict_line(info["verdict"])

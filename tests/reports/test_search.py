@@ -257,7 +257,7 @@ def test_a_search_of_which_nothing_was_complete_is_a_page(run):
     section, info = page(run, all_with(trials, state="pruned", macro_f1=0.5))
     assert "Each parameter alone" in section
     assert "Parallel coordinates" not in section
-    assert "Importance is told from" in section
+    assert "Importance is shown once" in section
 
 
 def test_one_trial_is_a_page(run):
