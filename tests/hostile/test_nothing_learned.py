@@ -117,7 +117,7 @@ def test_an_opponent_that_knows_even_less_is_no_success(dataset: Dataset, tmp_pa
     assert "Nothing was learned" in said
     assert "says nothing, as nothing was learned" in said
     for boast in (
-        "own way helped",
+        "own part helped",
         "beats every",
         "raised the macro-F1",
         "shown to help",

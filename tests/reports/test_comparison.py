@@ -367,7 +367,7 @@ def test_few_networks_have_no_verdict(tmp_path, dataset):
     html, info = compare(tmp_path, dataset, {"resnet_small": -1.0, "lenet5": -2.0}, seeds=4)
     assert info["comparison"]["verdict"]["state"] == "few_networks"
     assert "beats" not in html
-    assert "so few networks prove nothing; it takes 5" in shown(html)
+    assert "so few networks prove nothing; 5 are needed" in shown(html)
     assert "too few networks to tell it from the best baseline" in verdict_line(info["verdict"])
 
 
@@ -376,7 +376,7 @@ def test_each_ablation_has_its_sentence(compared_run):
     states = {row["name"]: row["state"] for row in rows_of(info["comparison"], "ablation")[1:]}
     assert states == {"no-x": "undecided", "mixed": "higher"}
     assert "No x_i: not shown to help or to harm." in shown(html)
-    assert "Cross images mixed in from the start: the method’s own way helped." in shown(html)
+    assert "Cross images mixed in from the start: the method’s own part helped." in shown(html)
     assert "what each row changes" in shown(html).lower()
     assert "as given" in html
 

@@ -61,7 +61,7 @@ def test_the_sentence_is_in_points(cross_run):
 
 def test_few_networks_say_so(tmp_path, dataset):
     run = add_cross_phase(make_run(tmp_path / "run", dataset), dataset)
-    assert "So few networks prove nothing; it takes 5." in shown(read(run)[0])
+    assert "So few networks prove nothing; 5 are needed." in shown(read(run)[0])
 
 
 def test_other_images_before_are_refused(cross_run):

@@ -181,7 +181,7 @@ def test_few_networks_prove_nothing(tmp_path, dataset):
     run = add_doses(make_run(tmp_path / "run", dataset), dataset)
     html, info = read(run)
     assert not info["dose"]["oracle_shown"]
-    assert "open, as so few networks prove nothing; it takes 5." in shown(html)
+    assert "open, as so few networks prove nothing; 5 are needed." in shown(html)
 
 
 def test_folds_are_paired_fold_by_fold(tmp_path, dataset):

@@ -221,7 +221,7 @@ def test_five_folds_of_one_seed_are_enough_for_a_verdict(compared, tmp_path, dat
     html, few = read(run)
     assert few["synthetic_gain"]["networks"] == 4
     assert few["verdict"]["synthetic"]["state"] == "few_networks"
-    assert "so few networks prove nothing; it takes 5" in shown(html)
+    assert "so few networks prove nothing; 5 are needed" in shown(html)
 
 
 def test_the_best_baseline_is_that_of_single_networks(compared):

@@ -236,7 +236,7 @@ def test_without_the_data_set_the_section_says_so(run):
     config["dataset"]["folder"] = "gone/away"
     (run / "config.json").write_text(json.dumps(config))
     html, info = read(run)
-    assert "no longer where the run found it" in html
+    assert "no longer in the folder where the run used it" in html
     assert "Training scintigram" not in html
     assert info["data"]["images"] == 180
 

@@ -82,7 +82,7 @@ def test_the_words(folder):
 
 def test_few_networks_prove_nothing(tmp_path, dataset):
     run = add_unseen(make_run(tmp_path / "run", dataset), dataset)
-    assert "open, as so few networks prove nothing; it takes 5." in shown(read(run)[0])
+    assert "open, as so few networks prove nothing; 5 are needed." in shown(read(run)[0])
 
 
 def test_rows_wait_and_other_runs_have_no_such_section(tmp_path, dataset, run):
