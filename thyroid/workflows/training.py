@@ -10,7 +10,7 @@ from thyroid.machine import at_once, resources
 from thyroid.runs.experiment import Experiment
 from thyroid.runs.final_evaluation import evaluate
 from thyroid.runs.preflight import preflight
-from thyroid.runs.run_folder import at_work, write_config
+from thyroid.runs.run_folder import at_work, describe
 from thyroid.runs.stage_sharing import lineages, tell_stages
 from thyroid.runs.usage import UsageRecord
 from thyroid.stages.compute import start
@@ -50,7 +50,7 @@ def train_recipe(inputs: Inputs, options: TrainOptions) -> Run:
             there = node_resources
             runner_in = functools.partial(on_ray, gpus_per_worker=options.gpus_per_worker)
         store = stack.enter_context(at_work(run, experiment, "train", setup.store))
-        write_config(run, experiment, "train")
+        describe(run, experiment, "train")
         with UsageRecord(run, there).counting("final") as meter:
             evaluate(run, experiment, store, runner_in(store, setup.where, meter=meter))
         tell_stages(run, lineages(experiment.needs()), store)
