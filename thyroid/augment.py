@@ -7,6 +7,7 @@ one resampling.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -36,15 +37,15 @@ class Draws:
 
     def __getitem__(self, index: slice | int | Tensor) -> Draws:
         """Select images; an index (steps, n) selects those of each step."""
-        keep = self.keep if self.keep is None else self.keep[index]
-        window = self.window if self.window is None else self.window[index]
-        return Draws(affine=self.affine[index], keep=keep, window=window)
+        return self.each(lambda parameters: parameters[index])
 
-    def to(self, device: torch.device) -> Draws:
-        """Copy to a device."""
-        keep = self.keep if self.keep is None else self.keep.to(device)
-        window = self.window if self.window is None else self.window.to(device)
-        return Draws(affine=self.affine.to(device), keep=keep, window=window)
+    def each(self, change: Callable[[Tensor], Tensor]) -> Draws:
+        """Change each tensor, such as copy it to a device."""
+        return Draws(
+            affine=change(self.affine),
+            keep=None if self.keep is None else change(self.keep),
+            window=None if self.window is None else change(self.window),
+        )
 
 
 def draw(n: int, config: AugmentationConfig, generator: Generator) -> Draws:
@@ -97,14 +98,10 @@ def thin(counts: Tensor, keep: Tensor, generator: Generator) -> Tensor:
     -------
     (N, H, W) float32, whole numbers, nowhere above `counts`
     """
-    chosen = (keep < 1).nonzero().squeeze(1)
-    if not len(chosen):
-        return counts
-    out = counts.clone()
-    some = counts[chosen]
-    probability = keep[chosen].view(-1, 1, 1).expand_as(some).contiguous()
-    out[chosen] = torch.binomial(some, probability, generator=generator)
-    return out
+    # Images that keep all their photons take no random numbers on a CPU; to select the others would
+    # have to wait for a GPU
+    probability = keep.view(-1, 1, 1).expand_as(counts).contiguous()
+    return torch.binomial(counts, probability, generator=generator)
 
 
 def windowed(pictures: Tensor, window: Tensor) -> Tensor:
@@ -141,13 +138,11 @@ def _grid(affine: Tensor, height: int, width: int) -> Tensor:
     return (along_y[:, :, :, None] + along_x[:, :, None, :]).permute(0, 2, 3, 1)
 
 
-def augment(counts: Tensor, draws: Draws, normalisation: str, generator: Generator) -> Tensor:
-    """Augment counts or pictures (N, H, W) and return network inputs (N, 1, H, W) float32.
+def augment(counts: Tensor, draws: Draws, normalisation: str) -> Tensor:
+    """Augment counts, thinned already, or pictures (N, H, W): network inputs (N, 1, H, W) float32.
 
-    `draws` and `generator` are on the device of `counts`; the generator is for thinning only.
+    `draws` are on the device of `counts`.
     """
-    if draws.keep is not None:
-        counts = thin(counts, draws.keep, generator)
     if draws.window is not None:
         counts = windowed(counts, draws.window)
     return warp(network_input(counts, normalisation), draws.affine)

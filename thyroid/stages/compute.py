@@ -13,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from thyroid.errors import InputError
 from thyroid.machine import cores, memory
+from thyroid.networks.batch_statistics import gather, share_statistics
 from thyroid.recipe import ExecutionConfig
 
 HELD = 0.25
@@ -50,8 +51,19 @@ class Compute:
         return x.contiguous(memory_format=self.layout)
 
     def parallel(self, network: nn.Module, *, compiled: bool = False) -> nn.Module:
-        """The network whose gradients are averaged over the workers, compiled or not."""
-        shared = DistributedDataParallel(network) if self.workers > 1 else network
+        """The network whose gradients are averaged over the workers, compiled or not.
+
+        Statistics of its batch normalisation are from now on those of all workers' images.
+
+        Raises
+        ------
+        InputError
+            When they cannot be shared.
+        """
+        shared = network
+        if self.workers > 1:
+            share_statistics(network)
+            shared = DistributedDataParallel(network)
         if compiled:
             # CUDA graphs launch all kernels of a pass at once
             shared.compile(mode="reduce-overhead" if self.device.type == "cuda" else "default")
@@ -70,6 +82,18 @@ class Compute:
             dist.all_reduce(value)
             value /= self.workers
         return value
+
+    def sent(self, tensor: Tensor) -> Tensor:
+        """A tensor of the CPU on the device, without waiting for it."""
+        return sent(tensor, self.device)
+
+    def gathered(self, own: Tensor) -> Tensor:
+        """The whole batch, (batch, ...), of which each worker gives its share, (n, ...).
+
+        Random numbers that depend on images are drawn for the whole batch by every worker, so that
+        they do not depend on the number of workers.
+        """
+        return gather(own) if self.workers > 1 else own
 
     def generator(self, *place: int | str) -> torch.Generator:
         """A generator on the device, seeded by where in the run it is used."""
@@ -103,6 +127,13 @@ def start(execution: ExecutionConfig) -> Compute:
         rank=dist.get_rank() if dist.is_initialized() else 0,
         workers=workers,
     )
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy from the CPU to a device; from locked memory, so that this thread goes on meanwhile."""
+    if device.type == "cpu":
+        return tensor
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def seed_of(*place: int | str) -> int:
