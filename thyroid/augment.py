@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -124,7 +126,40 @@ def warp(images: Tensor, affine: Tensor) -> Tensor:
     centres, three seeds each).
     """
     grid = _grid(affine, *images.shape[2:])  # (N, H, W, 2)
+    if images.is_cuda and images.requires_grad:
+        resampled: Tensor = Resampled.apply(images, grid)  # type: ignore[no-untyped-call]
+        return resampled
     return F.grid_sample(images, grid, mode="bilinear", align_corners=False)
+
+
+class Resampled(torch.autograd.Function):
+    """F.grid_sample, whose own gradient has other last bits in every run on a GPU."""
+
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, grid: Tensor) -> Tensor:
+        """(N, C, H, W), (N, H, W, 2) in [-1, 1] -> (N, C, H, W)."""
+        ctx.save_for_backward(grid)
+        return F.grid_sample(images, grid, mode="bilinear", align_corners=False)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        """Send each pixel's gradient to the four pixels that it was interpolated from."""
+        (grid,), (gradient,) = ctx.saved_tensors, gradients
+        n, channels, height, width = gradient.shape
+        x = ((grid[..., 0] + 1) * width - 1) / 2  # (N, H, W), in pixels
+        y = ((grid[..., 1] + 1) * height - 1) / 2
+        left, top = x.floor(), y.floor()
+        image = torch.arange(n, device=grid.device)[:, None, None] * (height * width)
+        values = gradient.permute(0, 2, 3, 1)  # (N, H, W, C)
+        total = gradient.new_zeros(n * height * width, channels)
+        for row, column in product((top, top + 1), (left, left + 1)):
+            weight = (1 - (x - column).abs()) * (1 - (y - row).abs())
+            weight = weight * ((row >= 0) & (row < height) & (column >= 0) & (column < width))
+            line, place = row.clamp(0, height - 1).long(), column.clamp(0, width - 1).long()
+            pixel = (image + line * width + place).flatten()
+            # Deterministic on a GPU where torch was told so (stages.compute.start)
+            total.index_add_(0, pixel, (values * weight[..., None]).reshape(-1, channels))
+        return total.view(n, height, width, channels).permute(0, 3, 1, 2), None
 
 
 def _grid(affine: Tensor, height: int, width: int) -> Tensor:

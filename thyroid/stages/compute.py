@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from thyroid.errors import InputError
 from thyroid.machine import cores, memory
 from thyroid.networks.batch_statistics import gather, share_statistics
+from thyroid.networks.deterministic import make_deterministic
 from thyroid.recipe import ExecutionConfig
 
 HELD = 0.25
@@ -44,6 +46,8 @@ class Compute:
 
     def place(self, network: nn.Module) -> nn.Module:
         """The network on the device, in the layout."""
+        if self.device.type == "cuda":
+            make_deterministic(network)
         return network.to(self.device).to(memory_format=self.layout)
 
     def arranged(self, x: Tensor) -> Tensor:
@@ -103,9 +107,7 @@ class Compute:
 def start(execution: ExecutionConfig) -> Compute:
     """Claim the threads and the device; the process group, where there is one, is up already."""
     torch.set_num_threads(execution.threads)
-    # Same key, same bits: no choice of kernel by timing.
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.deterministic = True
+    _same_bits(on_gpu=execution.device == "cuda")
     workers = dist.get_world_size() if dist.is_initialized() else 1
     if workers != execution.workers:
         raise RuntimeError(
@@ -127,6 +129,22 @@ def start(execution: ExecutionConfig) -> Compute:
         rank=dist.get_rank() if dist.is_initialized() else 0,
         workers=workers,
     )
+
+
+def _same_bits(*, on_gpu: bool) -> None:
+    """Let the same key have the same bits: no kernel chosen by timing, or that adds in any order.
+
+    An operation that has no other form on a GPU raises. float32 is float32, not TF32.
+    """
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # it is never read
+    if torch.are_deterministic_algorithms_enabled() != on_gpu:  # to ask is fast, to set takes 1 s
+        torch.use_deterministic_algorithms(on_gpu)
+    if on_gpu:  # read when cuBLAS begins
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:
