@@ -54,9 +54,11 @@ class Machine:
             failed, said = done.returncode != 0, done.stdout
         except subprocess.TimeoutExpired as late:
             failed, said = True, f"{late.stdout or ''}\nThe {SECONDS} s are over."
-        self.failed |= failed
         lines = said.strip().splitlines()
-        return "\n".join(lines[-40:] if failed else lines[-3:]), time.monotonic() - began
+        if failed:
+            self.failed = True
+            print("\n".join(["FAILED:", "```", *lines[-40:], "```"]), flush=True)
+        return "\n".join(lines[-3:]), time.monotonic() - began
 
 
 def tests(on: Machine) -> Iterator[str]:
