@@ -127,7 +127,7 @@ def warp(images: Tensor, affine: Tensor) -> Tensor:
     """
     grid = _grid(affine, *images.shape[2:])  # (N, H, W, 2)
     if images.is_cuda and images.requires_grad:
-        resampled: Tensor = Resampled.apply(images, grid)  # type: ignore[no-untyped-call]
+        resampled: Tensor = Resampled.apply(images, grid)
         return resampled
     return F.grid_sample(images, grid, mode="bilinear", align_corners=False)
 

@@ -32,7 +32,7 @@ ALONE = ("--mixing.synthetic-share", "0", "--mixing.final-share", "0", "--folds"
 
 
 class Machine:
-    """What is run, in a folder of its own, until the time is up."""
+    """Runs commands, in a folder of its own, until the time is up."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

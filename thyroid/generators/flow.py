@@ -97,7 +97,8 @@ def fit(
     passes = -(-settings.steps_per_epoch * batch // len(counts))
     chosen = torch.cat([torch.randperm(len(counts), generator=order) for _ in range(passes)])
     labels = findings[chosen.to(device)]
-    moving, current = list(average.parameters()), list(network.parameters())
+    moving: list[Tensor] = list(average.parameters())
+    current: list[Tensor] = list(network.parameters())
 
     total = torch.zeros((), device=device)
     for step in range(done, done + settings.steps_per_epoch):

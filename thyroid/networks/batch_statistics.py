@@ -7,7 +7,6 @@ and is the same code on GPUs.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import torch
@@ -41,7 +40,7 @@ def gather(own: Tensor) -> Tensor:
 
     All workers call it, with the same shape. The gradient of a part is the sum over the workers.
     """
-    gathered: Tensor = _Gather.apply(own.contiguous())  # type: ignore[no-untyped-call]
+    gathered: Tensor = _Gather.apply(own.contiguous())
     return gathered
 
 
@@ -66,13 +65,13 @@ class SharedStatistics(_BatchNorm):
         if self.affine:
             scale = scale * self.weight
         each = (1, -1, *(1 for _ in x.shape[2:]))
-        y = (own - mean.view(each)) * scale.view(each)
+        y: Tensor = (own - mean.view(each)) * scale.view(each)
         if self.affine:
             y = y + self.bias.view(each)
         y = y.to(x.dtype)
-        for step in (self._modules[name] for name in AFTER if name in self._modules):
-            assert step is not None
-            y = step(y)
+        for name in AFTER:
+            if hasattr(self, name):
+                y = getattr(self, name)(y)
         return y
 
     def _remember(self, mean: Tensor, variance: Tensor, n: int) -> None:
@@ -108,9 +107,4 @@ def share_statistics(network: nn.Module) -> None:
                     f"The network's {kind.__name__} computes batch statistics in its own way, "
                     "which several workers cannot share: set execution.workers to 1."
                 )
-            module.__class__ = _sharing(kind)
-
-
-@cache
-def _sharing(kind: type[_BatchNorm]) -> type[_BatchNorm]:
-    return type(f"Shared{kind.__name__}", (SharedStatistics, kind), {})
+            module.__class__ = type(f"Shared{kind.__name__}", (SharedStatistics, kind), {})

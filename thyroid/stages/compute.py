@@ -140,7 +140,8 @@ def _same_bits(*, on_gpu: bool) -> None:
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
-    torch.utils.deterministic.fill_uninitialized_memory = False  # it is never read
+    # What is not initialised is never read. torch does not declare the attribute
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if torch.are_deterministic_algorithms_enabled() != on_gpu:  # to ask is fast, to set takes 1 s
         torch.use_deterministic_algorithms(on_gpu)
     if on_gpu:  # read when cuBLAS begins

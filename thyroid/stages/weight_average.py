@@ -36,11 +36,11 @@ class WeightAverage:
         decay = min(self.decay, (1 + step) / (10 + step))
         average, current = _tensors(self.network), _tensors(network)
         torch._foreach_lerp_(floats(average), floats(current), 1 - decay)
-        whole = [
+        mine, theirs = (
             [t for t in tensors if not t.is_floating_point()] for tensors in (average, current)
-        ]
-        if whole[0]:  # the number of batches seen
-            torch._foreach_copy_(*whole)
+        )
+        if mine:  # the number of batches seen
+            torch._foreach_copy_(mine, theirs)
 
     @torch.no_grad()
     def settle(self, network: nn.Module) -> None:
