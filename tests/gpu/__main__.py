@@ -53,7 +53,8 @@ class Machine:
             )
             failed, said = done.returncode != 0, done.stdout
         except subprocess.TimeoutExpired as late:
-            failed, said = True, f"{late.stdout or ''}\nThe {SECONDS} s are over."
+            so_far = late.stdout.decode() if isinstance(late.stdout, bytes) else ""
+            failed, said = True, f"{so_far}\nThe {SECONDS} s are over."
         lines = said.strip().splitlines()
         if failed:
             self.failed = True

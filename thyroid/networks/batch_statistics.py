@@ -61,13 +61,11 @@ class SharedStatistics(_BatchNorm):
         mean = means.mean(0)
         variance = variances.mean(0) + means.var(0, correction=0)
         self._remember(mean.detach(), variance.detach(), len(means) * x[:, 0].numel())
-        scale = torch.rsqrt(variance + self.eps)
-        if self.affine:
-            scale = scale * self.weight
+        weight, bias = (self.weight, self.bias) if self.affine else (1.0, 0.0)
+        scale = weight * torch.rsqrt(variance + self.eps)
+        shift = bias - mean * scale
         each = (1, -1, *(1 for _ in x.shape[2:]))
-        y: Tensor = (own - mean.view(each)) * scale.view(each)
-        if self.affine:
-            y = y + self.bias.view(each)
+        y: Tensor = torch.addcmul(shift.view(each), own, scale.view(each))
         y = y.to(x.dtype)
         for name in AFTER:
             if hasattr(self, name):

@@ -31,11 +31,11 @@ def adaptive_max_pool2d(x: Tensor, size: Size) -> Tensor:
 def averaged(x: Tensor, height: int, width: int) -> Tensor:
     """Means of windows as two products with matrices: columns, then rows."""
     by_row, by_column = (
-        _means(inputs, outputs, x.device).to(x.dtype)
+        _means(inputs, outputs, x.device)
         for inputs, outputs in zip(x.shape[2:], (height, width), strict=True)
     )
     with torch.autocast(x.device.type, enabled=False):
-        return by_row @ (x @ by_column.T)
+        return (by_row @ (x.float() @ by_column.T)).to(x.dtype)
 
 
 def maximal(x: Tensor, height: int, width: int) -> Tensor:

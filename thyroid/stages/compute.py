@@ -150,7 +150,7 @@ def _same_bits(*, on_gpu: bool) -> None:
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:
     """Copy from the CPU to a device; from locked memory, so that this thread goes on meanwhile."""
-    if device.type == "cpu":
+    if tensor.device.type == device.type:
         return tensor
     return tensor.pin_memory().to(device, non_blocking=True)
 
