@@ -36,7 +36,8 @@ def test_the_table_is_nearly_the_fastest(
     benchmark: BenchmarkFixture, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     if "ONEDNN_MAX_CPU_ISA" in os.environ:
-        monkeypatch.setattr(machine, "has_amx_bf16", lambda: False)
+        without = dataclasses.replace(machine.here(), cpu_amx_bf16=False)
+        monkeypatch.setattr(machine, "here", lambda: without)
     recipe = override(Recipe(), {"network.name": name, "execution.device": "cpu"})
     recipe = dataclasses.replace(recipe, execution=machine.resolve(recipe.execution))
     by_table = resolve_precision(recipe).network

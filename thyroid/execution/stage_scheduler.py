@@ -7,7 +7,8 @@ claims do. Subscribers hold no processor while they wait. Everything here runs i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -16,6 +17,7 @@ import ray
 
 from thyroid.errors import Diverged, TooLarge, Vanished
 from thyroid.execution import nodes, ray_task
+from thyroid.execution.gpu_workers import GpuWorkers
 from thyroid.execution.in_process import Datasets, Runner, opened, reread
 from thyroid.execution.lost_processes import KILLED, RETRIES, stage_error, too_large
 from thyroid.execution.meter import Meter, UsedHours
@@ -65,6 +67,7 @@ class StageScheduler:
         self._store, self._datasets, self._gpus = store, datasets, gpus_per_worker
         self._on_metrics = on_metrics
         self._meter = meter or Meter()
+        self._workers = GpuWorkers()
         self._dead: frozenset[str] = frozenset()
         """Nodes that were dead when a stage that ran alone on its node was last killed."""
         self._pending: dict[str, _PendingStage] = {}
@@ -111,10 +114,11 @@ class StageScheduler:
         return self._meter.used()
 
     def close(self) -> None:
-        """Cancel all stages."""
+        """Cancel all stages, and end the workers on GPUs."""
         for pending in self._pending.values():
             pending.task.cancel()
         self._pending.clear()
+        self._workers.close()
 
     def _join(
         self, requested: Stage, subscriber: str, *, own: bool = True
@@ -188,27 +192,21 @@ class StageScheduler:
         watch, deaths = self._store.watch(stage.key), 0
         while stage.key not in self._store:
             self._note(stage, {"stage": stage.kind})
-            transfers = {d: r for d, r in self._transfers.items() if d == stage.dataset}
-            metrics = ray_task.start(
-                stage, self._store, self._datasets, transfers, self._gpus, alone=deaths >= RETRIES
-            )
             computed, died = True, 1
             try:
-                async for reference in metrics:
-                    epoch: EpochMetrics = await reference
-                    if epoch == ray_task.STARTED:
-                        held = nodes.held_resources(stage.execution, self._gpus)
-                        self._meter.begin(stage.key, *held)
-                    elif epoch == ray_task.FINISHED:
-                        return computed
-                    else:
-                        computed = not epoch["reused"]
-                        self._note(stage, epoch)
-                        self._on_metrics(epoch)
-            except asyncio.CancelledError:
-                ray.cancel(metrics)
-                raise
-            except KILLED:
+                async with self._started(stage, alone=deaths >= RETRIES) as metrics:
+                    async for reference in metrics:
+                        epoch: EpochMetrics = await reference
+                        if epoch == ray_task.STARTED:
+                            held = nodes.held_resources(stage.execution, self._gpus)
+                            self._meter.begin(stage.key, *held)
+                        elif epoch == ray_task.FINISHED:
+                            return computed
+                        else:
+                            computed = not epoch["reused"]
+                            self._note(stage, epoch)
+                            self._on_metrics(epoch)
+            except (*KILLED, ray.exceptions.RayActorError):  # the latter: a GPU's worker
                 pass
             except ray.exceptions.RayError as failure:
                 error = stage_error(failure)
@@ -231,6 +229,23 @@ class StageScheduler:
         for epoch in reread(opened(stage, self._store)):
             self._on_metrics(epoch)
         return False
+
+    @contextlib.asynccontextmanager
+    async def _started(self, stage: Stage, *, alone: bool) -> AsyncIterator[Any]:
+        """Start a stage, yield its metrics as they arrive, and cancel it with this."""
+        transfers = {d: r for d, r in self._transfers.items() if d == stage.dataset}
+        if stage.execution.device == "cuda" and stage.execution.workers == 1:
+            gpus = nodes.worker_gpus(stage.execution, self._gpus)
+            processors = nodes.task_processors(stage.execution, self._gpus, alone=alone)
+            async with self._workers.taken((processors, gpus)) as worker:
+                yield worker.start(stage, self._store, self._datasets, transfers)
+            return
+        metrics = ray_task.start(stage, self._store, self._datasets, transfers, alone=alone)
+        try:
+            yield metrics
+        except asyncio.CancelledError:
+            ray.cancel(metrics)
+            raise
 
     def _node_died(self) -> bool:
         """Return True if a node died since the last call, which may have killed the process."""
@@ -295,6 +310,7 @@ def on_ray(
                 yield metrics
             loop.run_until_complete(work)
         finally:
+            scheduler.close()
             left = asyncio.all_tasks(loop)
             for task in left:
                 task.cancel()
