@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import ray.train
-from ray.train import ControllerError, RunConfig, ScalingConfig, TrainingFailedError
+from ray.train import (
+    ControllerError,
+    FailureConfig,
+    PreemptionError,
+    RunConfig,
+    ScalingConfig,
+    TrainingFailedError,
+)
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from thyroid.errors import InputError, ProcessLost, StageFailed
@@ -21,6 +28,9 @@ from thyroid.execution.nodes import dead_nodes, on_this_node
 from thyroid.execution.transfer import Absent, Transfers, here
 from thyroid.stage import EpochMetrics, Stage
 from thyroid.storage.store import Store
+
+NOT_THE_STAGE = (ControllerError, PreemptionError)
+"""Ray's errors for a training that ended without a fault of its workers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +90,7 @@ def _train_again_when_lost(job: _Job) -> None:
         return _train(job)
     except ProcessLost as lost:
         cause = lost.__cause__
-        if dead_nodes() != dead or cause is None or isinstance(cause, ControllerError):
+        if dead_nodes() != dead or cause is None or isinstance(cause, NOT_THE_STAGE):
             raise
         if isinstance(cause, TrainingFailedError):
             raise too_large() from None
@@ -100,7 +110,13 @@ def _train(job: _Job) -> None:
                 use_gpu=gpu,
                 resources_per_worker={"CPU": execution.threads, **({"GPU": 1} if gpu else {})},
             ),
-            run_config=RunConfig(name=job.folder.name, storage_path=scratch),
+            run_config=RunConfig(
+                name=job.folder.name,
+                storage_path=scratch,
+                # `_train_again_when_lost` counts: Ray would start again without limit when a
+                # machine is taken away with notice.
+                failure_config=FailureConfig(max_failures=0, max_preemption_failures=0),
+            ),
         )
         try:
             trainer.fit()
