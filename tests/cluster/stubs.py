@@ -15,6 +15,7 @@ from typing import Any
 import ray
 
 from tests.benchmarks import stubs
+from thyroid.errors import Diverged
 
 REPOSITORY = Path(__file__).parents[2]
 PYTHONPATH = f"{REPOSITORY}:{Path(__file__).parent / 'stubbed'}"
@@ -22,8 +23,12 @@ LOG = "built.txt"
 """In the store."""
 GPU_SECONDS = 0.1
 """That a stage with a GPU takes longer: that some of them meet."""
+PACE = "seconds.txt"
+"""In the store: what a stage with a GPU takes instead."""
 ENDLESS = 100_000
 """Epochs of a stage that runs until it is interrupted or killed."""
+FAILING = ENDLESS + 1
+"""Epochs of a stage that diverges."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +50,16 @@ class Built:
 def fit(config: Any, inputs: Mapping[str, Path], folder: Path) -> Iterator[dict[str, Any]]:
     """As the stub of the benchmarks."""
     began, gpus = time.time(), ",".join(map(str, ray.get_gpu_ids()))
+    if getattr(config, "epochs", 0) == FAILING:
+        raise Diverged("It was meant to.")
     if getattr(config, "epochs", 0) == ENDLESS:
         (folder.parents[1] / f"{folder.name[:16]}.process").write_text(str(os.getpid()))
         while True:
             time.sleep(0.05)
     yield from stubs.fit(config, inputs, folder)
-    time.sleep(GPU_SECONDS if gpus else 0.0)
+    pace = folder.parents[1] / PACE
+    seconds = float(pace.read_text()) if pace.exists() else GPU_SECONDS
+    time.sleep(seconds if gpus else 0.0)
     node = ray.get_runtime_context().get_node_id()
     with (folder.parents[1] / LOG).open("a") as log:
         process = f"{os.getpid()};{os.environ.get('CUDA_VISIBLE_DEVICES', '')}"

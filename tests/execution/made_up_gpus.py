@@ -18,10 +18,11 @@ from typing import Any
 
 import ray
 
-from tests.cluster.stubs import ENDLESS, LOG, built
+from tests.cluster.stubs import ENDLESS, FAILING, LOG, built
 from tests.toy import toy_recipe, where, write_toy
 from thyroid import pipeline
 from thyroid.data.dataset import Dataset
+from thyroid.errors import Diverged
 from thyroid.execution import gpu_workers
 from thyroid.execution.stage_scheduler import StageScheduler
 from thyroid.stage import Stage
@@ -42,6 +43,11 @@ class Scenarios:
         recipe = toy_recipe(execution__device="cuda", **changes)
         return pipeline.classifier(recipe, Dataset.open(self.toy).digest, seed)
 
+    def of_epochs(self, number: int) -> Stage:
+        """Return a segment of so many epochs."""
+        fields = {"schedule__constant_epochs": number, "schedule__segment_epochs": number}
+        return self.segments(1, **fields)[1]
+
     def scheduled(self, share: float, steps: Callable[[StageScheduler], Awaitable[None]]) -> None:
         """Take some steps with a scheduler, then close it."""
 
@@ -51,7 +57,7 @@ class Scenarios:
             scheduler.close()
             await until(lambda: free("GPU") == GPUS)
 
-        asyncio.run(asyncio.wait_for(run(), 60))
+        asyncio.run(asyncio.wait_for(run(), 240))
 
     def shared(self, share: float) -> list[dict[str, Any]]:
         """Twice as many trainings as there is room for, with pauses between their segments; what
@@ -75,12 +81,11 @@ class Scenarios:
         return lines
 
     def interrupted(self) -> dict[str, Any]:
-        """A stage whose process is killed, then one that nobody needs any more, then a short one;
-        and how long its worker keeps the GPU.
+        """A stage whose process is killed, and that then nobody needs; a short one, and how
+        long its worker keeps the GPU; one that fails.
         """
         told: dict[str, Any] = {}
-        long = {"schedule__constant_epochs": ENDLESS, "schedule__segment_epochs": ENDLESS}
-        endless = self.segments(1, **long)[1]
+        endless, failing = (self.of_epochs(number) for number in (ENDLESS, FAILING))
         note = self.store.root / f"{endless.key[:16]}.process"
 
         async def steps(scheduler: StageScheduler) -> None:
@@ -100,6 +105,11 @@ class Scenarios:
             began = time.monotonic()
             await until(lambda: free("GPU") == GPUS)
             told["idle_seconds"] = time.monotonic() - began
+            try:
+                await scheduler.request([failing], "c")
+            except Diverged as failure:  # which still has the frames of all that it went through
+                await until(lambda: free("GPU") == GPUS)
+                told["failed"] = str(failure)
 
         self.scheduled(1.0, steps)
         return told

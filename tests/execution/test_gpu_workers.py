@@ -88,6 +88,11 @@ def test_a_worker_without_stages_gives_its_gpu_back(told: dict[str, Any]) -> Non
     assert 0.5 < found["idle_seconds"] < 10
 
 
+@pytest.mark.ray
+def test_a_stage_that_failed_frees_its_gpu(told: dict[str, Any]) -> None:
+    assert told["interrupted"]["failed"] == "It was meant to."
+
+
 def test_what_a_stage_leaves_on_a_gpu_is_released(monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
     initialised = True

@@ -1,9 +1,12 @@
-"""How often a stage of several workers starts again when its machine is taken away. No Ray runs."""
+"""A stage of several workers reports while it trains, and starts again so often. No Ray runs."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,9 +18,10 @@ from ray.train.v2.api.preemption import PreemptionInfo
 from tests.toy import toy_recipe, where
 from thyroid import pipeline
 from thyroid.errors import ProcessLost
-from thyroid.execution import train_workers
+from thyroid.execution import ray_task, stage_scheduler, train_workers
+from thyroid.execution.in_process import in_process
 from thyroid.execution.lost_processes import RETRIES
-from thyroid.stage import Stage
+from thyroid.stage import EpochMetrics, Stage
 from thyroid.storage.store import Store
 
 DRAINED = PreemptionError(PreemptionInfo(deadline_ms=None, preempted_node_to_ranks={"node": [1]}))
@@ -40,6 +44,38 @@ class Trainer:
 def stage(toy: Path) -> Stage:
     (digest,) = where(toy)
     return pipeline.classifier(toy_recipe(execution__workers=2), digest, 0)[0]
+
+
+def test_several_workers_are_heard_while_they_train(
+    stage: Stage, toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[EpochMetrics] = []
+    epochs = [{"stage": "classifier", "epoch": n, "reused": False} for n in (1, 2, 3)]
+
+    async def answer(given: Any) -> Any:
+        return given
+
+    inbox = train_workers._Inbox.__ray_metadata__.modified_class(tmp_path)
+    for position in (0, 0, 1):  # a worker was lost after the first epoch, which was trained again
+        inbox.note(position, epochs[position])
+    handle = SimpleNamespace(notes=SimpleNamespace(remote=lambda known: answer(inbox.notes(known))))
+
+    async def start(*_: object, **__: object) -> AsyncIterator[Awaitable[Any]]:
+        yield answer(ray_task.STARTED)
+        yield answer({ray_task.INBOX: handle})
+        while len(heard) < 2:  # nothing has come through the task yet
+            await asyncio.sleep(0.01)
+        for each in epochs:
+            yield answer(each)
+        yield answer(ray_task.FINISHED)
+
+    monkeypatch.setattr(ray_task, "start", start)
+    monkeypatch.setattr(stage_scheduler, "FOLLOW_S", 0.01)
+    store = Store(tmp_path / "store")
+    list(in_process(store, where(toy))([stage.inputs["split"]]))
+    scheduler = stage_scheduler.StageScheduler(store, where(toy), on_metrics=heard.append)
+    asyncio.run(asyncio.wait_for(scheduler.request([stage], "a"), 30))
+    assert heard == epochs
 
 
 def test_a_drained_machine_ends_the_stage_after_our_retries_and_not_rays(

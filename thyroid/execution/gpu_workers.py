@@ -68,9 +68,11 @@ class _Process:
     def run(
         self, stage: Stage, store: Store, path: Path, transfers: Transfers
     ) -> Iterator[EpochMetrics]:
-        """Yield as `ray_task.start`, without the last one when interrupted."""
-        with contextlib.suppress(KeyboardInterrupt):
+        """Yield as `ray_task.start`; end this process when interrupted."""
+        try:
             yield from stage_metrics(stage, store, path, transfers)
+        except KeyboardInterrupt:
+            ray.actor.exit_actor()
         release_memory()
 
 
@@ -87,7 +89,7 @@ class _Worker:
 
     share: Share
     handle: Any
-    """The handle of its `_Process`, which ends when nobody has it any more."""
+    """The handle of its `_Process`."""
     node: str
     process: int
     born: float = field(default_factory=time.monotonic)
@@ -134,6 +136,8 @@ class GpuWorkers:
         except ray.exceptions.RayError as failure:
             if isinstance(stage_error(failure), Busy | Absent):  # nothing was computed
                 self._give(worker)
+            else:
+                ray.kill(worker.handle)
             raise
         self._give(worker)
 

@@ -29,6 +29,9 @@ RESTARTS_AFTER_S = (0, 0, 10, 60)
 """Pauses before a stage starts, and starts again because its inputs vanished: a file server may
 show a new file a minute late."""
 
+FOLLOW_S = 1.0
+"""Seconds between two looks at what several workers have reported."""
+
 
 @dataclass(eq=False)
 class _PendingStage:
@@ -190,9 +193,11 @@ class StageScheduler:
             When it is killed there, too, and the node lives on.
         """
         watch, deaths = self._store.watch(stage.key), 0
+        followed: list[EpochMetrics] = []
         while stage.key not in self._store:
             self._note(stage, {"stage": stage.kind})
-            computed, died = True, 1
+            computed, died, position = True, 1, 0
+            following: asyncio.Task[None] | None = None
             try:
                 async with self._started(stage, alone=deaths >= RETRIES) as metrics:
                     async for reference in metrics:
@@ -202,10 +207,14 @@ class StageScheduler:
                             self._meter.begin(stage.key, *held)
                         elif epoch == ray_task.FINISHED:
                             return computed
+                        elif ray_task.INBOX in epoch:
+                            coming = self._follow(stage, epoch[ray_task.INBOX], followed)
+                            following = asyncio.ensure_future(coming)
                         else:
                             computed = not epoch["reused"]
-                            self._note(stage, epoch)
-                            self._on_metrics(epoch)
+                            position += 1
+                            if position > len(followed):
+                                self._tell(stage, epoch)
             except (*KILLED, ray.exceptions.RayActorError):  # the latter: a GPU's worker
                 pass
             except ray.exceptions.RayError as failure:
@@ -217,6 +226,8 @@ class StageScheduler:
                     raise error from None
             finally:
                 self._meter.end(stage.key)
+                if following is not None:
+                    following.cancel()
             while watch.busy():
                 await asyncio.sleep(self._store.poll_seconds)
             # Without an artifact it counts as a death, even after `Busy`: a task that Ray started
@@ -229,6 +240,19 @@ class StageScheduler:
         for epoch in reread(opened(stage, self._store)):
             self._on_metrics(epoch)
         return False
+
+    async def _follow(self, stage: Stage, inbox: Any, followed: list[EpochMetrics]) -> None:
+        """Pass the metrics of several workers on while they train, and add them to `followed`."""
+        with contextlib.suppress(ray.exceptions.RayError):  # it ends with the training
+            while True:
+                for epoch in await inbox.notes.remote(len(followed)):
+                    followed.append(epoch)
+                    self._tell(stage, epoch)
+                await asyncio.sleep(FOLLOW_S)
+
+    def _tell(self, stage: Stage, metrics: EpochMetrics) -> None:
+        self._note(stage, metrics)
+        self._on_metrics(metrics)
 
     @contextlib.asynccontextmanager
     async def _started(self, stage: Stage, *, alone: bool) -> AsyncIterator[Any]:
