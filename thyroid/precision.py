@@ -8,8 +8,9 @@
 | a GPU from compute capability 8.0 on | any | bf16, channels last (not measured) |
 | an older GPU | any | float32, channels last (not measured) |
 
-tests/benchmarks/test_precision_table.py measures it, and RESULTS.md there has the figures; ARM was
-not measured. A timing would give other keys on a busy machine: both are part of a classifier's key.
+tests/benchmarks/test_precision_table.py measures it, docs/results/measurements.md has the figures;
+ARM was not measured. A timing would give other keys on a busy machine: both are part of a
+classifier's key.
 """
 
 from __future__ import annotations

@@ -16,7 +16,6 @@ import os
 import signal
 import sys
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +36,9 @@ from thyroid.storage.store import Busy, Store
 
 KEPT_S = 5.0
 """Seconds that a worker without a stage keeps its GPU, which other work may be waiting for."""
+
+INTERRUPTED_S = 30.0
+"""Seconds that an interrupted stage has for giving its claim back, before its process is killed."""
 
 LIFE_S = 600.0
 """Seconds after which a worker takes no further stage: other commands on the cluster get a turn."""
@@ -116,7 +118,7 @@ class GpuWorkers:
 
     def __init__(self) -> None:
         self._idle: list[_Worker] = []
-        self._waiting: deque[tuple[Share, asyncio.Future[_Worker]]] = deque()
+        self._waiting: list[tuple[Share, asyncio.Future[_Worker]]] = []
         self._starting: dict[asyncio.Task[None], Share] = {}
         """One for each of `_waiting`: a new worker or one that becomes free, whichever is first."""
 
@@ -132,6 +134,7 @@ class GpuWorkers:
             yield worker
         except asyncio.CancelledError:
             worker.interrupt()
+            asyncio.get_running_loop().call_later(INTERRUPTED_S, ray.kill, worker.handle)
             raise
         except ray.exceptions.RayError as failure:
             if isinstance(stage_error(failure), Busy | Absent):  # nothing was computed
@@ -206,7 +209,7 @@ class GpuWorkers:
 
     def _balance(self) -> None:
         """Forget what is done, and start no more workers than there are stages that wait."""
-        self._waiting = deque((s, turn) for s, turn in self._waiting if not turn.done())
+        self._waiting = [(share, turn) for share, turn in self._waiting if not turn.done()]
         needed = [share for share, _ in self._waiting]
         for starting, share in list(self._starting.items()):
             if starting.done():
