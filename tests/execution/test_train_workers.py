@@ -19,7 +19,7 @@ from tests.toy import toy_recipe, where
 from thyroid import pipeline
 from thyroid.errors import ProcessLost
 from thyroid.execution import ray_task, stage_scheduler, train_workers
-from thyroid.execution.in_process import in_process
+from thyroid.execution.in_process import INBOX, in_process
 from thyroid.execution.lost_processes import RETRIES
 from thyroid.stage import EpochMetrics, Stage
 from thyroid.storage.store import Store
@@ -62,7 +62,7 @@ def test_several_workers_are_heard_while_they_train(
 
     async def start(*_: object, **__: object) -> AsyncIterator[Awaitable[Any]]:
         yield answer(ray_task.STARTED)
-        yield answer({ray_task.INBOX: handle})
+        yield answer({INBOX: handle})
         while len(heard) < 2:  # nothing has come through the task yet
             await asyncio.sleep(0.01)
         for each in epochs:

@@ -59,7 +59,7 @@ def release_memory() -> None:
 
 
 # Ray's memory monitor kills what it may restart first, and the scheduler is an actor that it may.
-@ray.remote(max_restarts=1)  # type: ignore[untyped-decorator]  # ray ships no types
+@ray.remote(max_restarts=1)
 class _Process:
     """The process of a worker; it computes one stage at a time, in its main thread."""
 
@@ -78,7 +78,7 @@ class _Process:
         release_memory()
 
 
-@ray.remote(num_cpus=0)  # type: ignore[untyped-decorator]
+@ray.remote(num_cpus=0)  # type: ignore[untyped-decorator]  # ray ships no types
 def _interrupt(process: int) -> None:
     """Interrupt a stage: Ray cancels no call of an actor, and its processes block SIGINT."""
     with contextlib.suppress(ProcessLookupError):
@@ -156,7 +156,7 @@ class GpuWorkers:
                 self._idle.remove(worker)
                 return worker
         self._end_idle()  # the new one may need their GPUs
-        turn = asyncio.get_running_loop().create_future()
+        turn: asyncio.Future[_Worker] = asyncio.get_running_loop().create_future()
         self._waiting.append((share, turn))
         self._starting[asyncio.ensure_future(self._start(share))] = share
         try:

@@ -28,8 +28,6 @@ from thyroid.storage.store import Store
 
 STARTED: EpochMetrics = {"task": "started"}
 FINISHED: EpochMetrics = {"task": "finished"}
-INBOX = "inbox"
-"""Key of the handle from which the metrics of several workers come while they train."""
 
 
 def stage_metrics(

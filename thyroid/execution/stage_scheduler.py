@@ -18,7 +18,7 @@ import ray
 from thyroid.errors import Diverged, TooLarge, Vanished
 from thyroid.execution import nodes, ray_task
 from thyroid.execution.gpu_workers import GpuWorkers
-from thyroid.execution.in_process import Datasets, Runner, opened, reread
+from thyroid.execution.in_process import INBOX, Datasets, Runner, opened, reread
 from thyroid.execution.lost_processes import KILLED, RETRIES, stage_error, too_large
 from thyroid.execution.meter import Meter, UsedHours
 from thyroid.execution.transfer import Absent, packed
@@ -207,8 +207,8 @@ class StageScheduler:
                             self._meter.begin(stage.key, *held)
                         elif epoch == ray_task.FINISHED:
                             return computed
-                        elif ray_task.INBOX in epoch:
-                            coming = self._follow(stage, epoch[ray_task.INBOX], followed)
+                        elif INBOX in epoch:
+                            coming = self._follow(stage, epoch[INBOX], followed)
                             following = asyncio.ensure_future(coming)
                         else:
                             computed = not epoch["reused"]

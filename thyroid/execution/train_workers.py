@@ -22,10 +22,9 @@ from ray.train import (
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from thyroid.errors import InputError, ProcessLost, StageFailed
-from thyroid.execution.in_process import artifacts, claimed, opened, recorded, reread
+from thyroid.execution.in_process import INBOX, artifacts, claimed, opened, recorded, reread
 from thyroid.execution.lost_processes import RETRIES, too_large
 from thyroid.execution.nodes import dead_nodes, on_this_node
-from thyroid.execution.ray_task import INBOX
 from thyroid.execution.transfer import Absent, Transfers, here
 from thyroid.stage import EpochMetrics, Stage
 from thyroid.storage.store import Store
