@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "machine": {"recipe"},
     "quantities": {"errors"},
     "storage": {"errors", "files"},
-    "execution": GROUND | {"data", "progress", "recipe", "stage", "storage"},
+    "execution": GROUND | {"data", "machine", "progress", "recipe", "stage", "storage"},
     "acquisition": set(),
     "network_input": {"errors"},
     "augment": {"network_input", "recipe"},
@@ -129,6 +129,18 @@ def test_a_library_is_imported_where_it_may_be(library: str) -> None:
         for file in whats.get(library, ())
     }
     assert users == HEAVY[library]
+
+
+def test_what_ray_keeps_private_is_imported_in_one_place() -> None:
+    """tests/execution/test_connection.py looks whether it is still there."""
+    private = {
+        (path.name, name)
+        for path in (ROOT / "thyroid").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for name in named(node, "ray")
+        if name.startswith("ray.") and "._" in name
+    }
+    assert private == {("private_ray.py", "ray._private")}
 
 
 def test_nothing_is_forgotten_and_no_rule_is_empty() -> None:

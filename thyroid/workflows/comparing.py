@@ -212,7 +212,8 @@ def _rows(
         files |= file
         names |= {digest: Path(given).name for digest in file if digest not in names}
     for row in baseline_rows(setup.recipe, models.names, pretrained, names, probe=models.probe):
-        rows.append(dataclasses.replace(row, recipe=resolve_precision(row.recipe)))
+        recipe = resolve_precision(row.recipe, there=setup.machine)
+        rows.append(dataclasses.replace(row, recipe=recipe))
     return rows, files
 
 

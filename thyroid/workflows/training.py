@@ -6,7 +6,8 @@ import contextlib
 import functools
 
 from thyroid.execution.meter import in_process_metered
-from thyroid.machine import at_once, resources
+from thyroid.machine import at_once, resources, unused_gpus
+from thyroid.progress import say
 from thyroid.runs.experiment import Experiment
 from thyroid.runs.final_evaluation import evaluate
 from thyroid.runs.preflight import preflight
@@ -37,8 +38,11 @@ def train_recipe(inputs: Inputs, options: TrainOptions) -> Run:
     known = open_store(setup.store)
     preflight(experiment, **options.allowed)
     with contextlib.ExitStack() as stack:
-        if options.address is None and not _side_by_side(setup, experiment, options, known):
+        here = options.address is None and not options.joins_cluster
+        if here and not _side_by_side(setup, experiment, options, known):
             start(recipe.execution)  # what this machine lacks is found before anything is written
+            if recipe.execution.device == "cpu" and setup.machine.gpus:
+                say(unused_gpus(setup.machine.gpus))
             there, runner_in = resources, in_process_metered
         else:
             # A training in this process needs no Ray.
