@@ -28,7 +28,8 @@ LEGEND_SPREAD = 0.02  # share of full scale within which marks are the same, as 
 LEGEND_AREA = 0.002  # share of the picture
 NAMED_FLAGS = (
     "view_unnamed", "detector_angle", "window_unnamed", "counts_doubtful", "counts_accumulated",
-    "whole_body", "summed_dynamic", "colour", "light_background", "patient_by_study",
+    "whole_body", "summed_dynamic", "other_examination", "colour",
+    "light_background", "patient_by_study",
 )  # fmt: skip
 
 

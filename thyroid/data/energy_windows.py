@@ -14,6 +14,8 @@ ROUNDED = 1.0
 """keV by which a window may miss the peak: limits are stored as they were rounded."""
 WIDEST = 0.6
 """Width of a photopeak's window, as a share of its energy; 0.2 is usual."""
+LOWEST = 0.75
+"""Lower limit of a photopeak's window, as a share of its energy: scatter is below."""
 MOST_KEV = 2000.0
 
 # SNOMED CT and SNOMED RT codes of DICOM context group 18
@@ -33,6 +35,7 @@ ELEMENTS = {
     "tl": ("tl", "thallium", "talio", "tallio", "铊"),
     "ga": ("ga", "gallium", "galio", "gallio", "镓"),
     "in": ("in", "indium", "indio", "铟"),
+    "ge": ("ge", "germanium"),
     "gd": ("gd", "gadolinium"),
     "ba": ("ba", "barium"),
     "cs": ("cs", "caesium", "cesium"),
@@ -45,8 +48,8 @@ ELEMENTS = {
 }
 MASSES = {
     "tc": "99m?", "i": "12[345]|131", "co": "57", "tl": "201", "ga": "67", "in": "111", "gd": "153",
-    "ba": "133", "cs": "137", "am": "241", "xe": "133", "kr": "81m?", "lu": "177", "sm": "153",
-    "f": "18",
+    "ge": "68", "ba": "133", "cs": "137", "am": "241", "xe": "133", "kr": "81m?", "lu": "177",
+    "sm": "153", "f": "18",
 }  # fmt: skip
 NAMED = {
     element: re.compile(
@@ -57,7 +60,8 @@ NAMED = {
 }
 PERTECHNETATE = re.compile("pertec?h?net|pertecn|过锝|高锝")
 SCATTER = re.compile(
-    r"scat|compton|streu|diffus|dispers|background|down|lower|upper|\bsc\d*\b|\btew\b|散射|康普顿"
+    r"scat|compton|streu|diffus|dispers|espalh|background|down|lower|upper|transm|散射|康普顿|透射"
+    r"|(?<![a-z])(?:sc\d*|tew|tct)(?![a-z])"
 )
 
 
@@ -76,7 +80,7 @@ def photopeak_frames(
         raise UnusableFile("its radionuclide is none that thyroid scintigrams are made with")
     peaks = [kev for name, kev in PHOTOPEAKS_KEV.items() if not isotopes or name in isotopes]
     at_peak = [_at_peak(window, peaks) for window in windows]
-    numbers = vector(header, "EnergyWindowVector", count)
+    numbers = vector(header, "EnergyWindowVector", count, len(windows))
     if numbers is None and len(set(at_peak)) > 1:
         raise _nothing_says_which()
     numbers = numbers or [1] * count
@@ -101,7 +105,9 @@ def _nothing_says_which() -> UnusableFile:
 
 def _at_peak(window: Header, peaks: Iterable[float]) -> bool | None:
     """Return whether a window holds one of the peaks, keV; None if it does not say."""
-    if SCATTER.search(str(get(window, "EnergyWindowName") or "").casefold()):
+    name = str(get(window, "EnergyWindowName") or "")
+    of_another = isotopes_in(name) and not isotopes_in(name) & set(PHOTOPEAKS_KEV)
+    if of_another or SCATTER.search(name.casefold()):
         return False
     limits = [
         (float(each.EnergyWindowLowerLimit), float(each.EnergyWindowUpperLimit))
@@ -109,8 +115,10 @@ def _at_peak(window: Header, peaks: Iterable[float]) -> bool | None:
         if get(each, "EnergyWindowLowerLimit") and get(each, "EnergyWindowUpperLimit")
     ]
     limits = [(low, high) for low, high in limits if low < high <= MOST_KEV]
+    if any(all(high < peak - ROUNDED for peak in peaks) for _, high in limits):
+        return False
     held = [
-        high - low <= WIDEST * peak
+        high - low <= WIDEST * peak and low >= LOWEST * peak
         for low, high in limits
         for peak in peaks
         if low - ROUNDED <= peak <= high + ROUNDED

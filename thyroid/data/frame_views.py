@@ -5,6 +5,7 @@ counts. If they contradict each other, or name several views or another than the
 file is refused. An unnamed view is taken and flagged.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 
 from pydicom import Dataset as Header
@@ -37,6 +38,7 @@ LESS_TEXTS = ("ProtocolName", "ImageComments")
 """Looked at where neither codes nor TEXTS name a view, as they often are of several images."""
 TOLERANCE = 25.0
 """Degrees by which an anterior view may be off 0 or 180; cameras count from either."""
+COSINE = math.cos(math.radians(TOLERANCE))
 
 
 def anterior_frames(header: Header, count: int) -> tuple[list[int], tuple[str, ...]]:
@@ -48,7 +50,7 @@ def anterior_frames(header: Header, count: int) -> tuple[list[int], tuple[str, .
     """
     detectors = items(header, "DetectorInformationSequence")
     coded = [_coded(item) for item in detectors]
-    numbers = vector(header, "DetectorVector", count)
+    numbers = vector(header, "DetectorVector", count, len(detectors))
     unsure = numbers is None and (len(set(coded)) > 1 or coded[1:] == coded[:1] == [EVERY])
     numbers = numbers or [0 if unsure else 1] * count
     of_frame = [coded[n - 1] if 1 <= n <= len(coded) else EVERY for n in numbers]
@@ -115,7 +117,7 @@ def _in_texts(header: Header, names: Iterable[str]) -> frozenset[View]:
 
 def _coded(item: Header) -> frozenset[View]:
     """Return the views that the view codes of a detector, or of the file, allow."""
-    allowed = EVERY
+    allowed = _facing(item)
     for code in items(item, "ViewCodeSequence"):
         allowed &= _of_code(code)
         for modifier in items(code, "ViewModifierCodeSequence"):
@@ -140,11 +142,24 @@ def _oriented(header: Header) -> frozenset[View]:
     if len(sides) != 2 or not all(sides):
         return EVERY
     right, below = sides
-    if right[0] in "AP" or below[0] in "AP":
+    if {"A", "P"} & set(right) or below[0] in "AP":
         return frozenset(("other",))
     if right[0] not in "LR" or below[0] != "F":
         raise UnusableFile("by its PatientOrientation it is turned or upside down; correct it")
     return EVERY if right[0] == "L" else frozenset(("posterior",))
+
+
+def _facing(item: Header) -> frozenset[View]:
+    """Return the views that ImageOrientationPatient allows, of a detector or of the file.
+
+    Columns that do not run along the patient say nothing: cameras fill in that of a slice.
+    """
+    cosines = [float(value) for value in values(get(item, "ImageOrientationPatient"))]
+    if len(cosines) != 6 or abs(cosines[5]) < COSINE:
+        return EVERY
+    if abs(cosines[0]) < COSINE:
+        return frozenset(("other",))
+    return EVERY if cosines[0] > 0 else frozenset(("posterior",))
 
 
 def _askew(detectors: Sequence[Header], number: int) -> bool:

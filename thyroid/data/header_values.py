@@ -42,16 +42,29 @@ def items(header: Header, name: str) -> Sequence[Header]:
     return sequence if isinstance(sequence, Sequence) else []
 
 
-def vector(header: Header, name: str, count: int) -> list[int] | None:
-    """Return one number per frame, or None if the file has no such vector.
+def vector(header: Header, name: str, count: int, described: int = 0) -> list[int] | None:
+    """Return one number per frame, from 1, or None if the file has no such vector.
+
+    Parameters
+    ----------
+    described : number of items that the header describes; 0 where it describes none.
 
     Raises
     ------
     UnusableFile : the vector is of another number of frames and its numbers differ, as where a
-        frame was taken out of a file and the vectors were left as they were.
+        frame was taken out of a file and the vectors were left as they were; or it names items
+        that are not described, as one that counts from 0.
     """
     numbers = [int(value) for value in values(get(header, name))]
     if len(numbers) == count:
+        if (
+            described
+            and len(set(numbers)) > 1
+            and not 1 <= min(numbers) <= max(numbers) <= described
+        ):
+            raise UnusableFile(
+                f"its {name} has numbers that its header does not describe; correct it"
+            )
         return numbers
     if len(set(numbers)) > 1:
         raise UnusableFile(

@@ -26,7 +26,7 @@ FACE = _words("face faccia enface frente front frontal frontale")
 """Anterior where no other view is named: a "face postérieure" is posterior."""
 POSTERIOR = _words(
     "pa dorsal dorsale dorso hinten hinteransicht rueckansicht ruckansicht ruckseite rueckseite "
-    "rucken ruecken derriere back espalda costas postero posteroanterior posteroanteriore "
+    "rucken ruecken derriere back espalda espaldas costas postero posteroanterior posteroanteriore "
     "posteroanterieur"
 )
 POSTERIOR_STEM = re.compile("posteri(or|eur).*")
@@ -40,7 +40,8 @@ OBLIQUE = re.compile(
     # joins the words beside it to one view
     "obl.*|.+(obl|obli|oblique|obliqua|oblicua)|lats?|lat[lr]t?|[lr]t?lat|lat(izq|der)|[lr]?lateral.*"
     "|latero.*|(antero?|postero)(lat|obl).*|(l|r|lt|rt|left|right)(ant|post|lat)(erior|eral)?"
-    "|ant[lr]t?|post[lr]t?|profile?|profilo|perfil|seitl.*|seiten.*|schra?eg.*|schrag.*"
+    "|ant[lr]t?|post[lr]t?|profile?|profilo|perfil|seitl.*|seiten.*"
+    "|(halb)?schra?eg.*|(halb)?schrag.*"
 )
 SIDES = _words(
     "l r lt rt lft rgt left right gauche droit droite g d links rechts li re linke rechte linker "
@@ -71,6 +72,11 @@ ALONG = (0, 180, 360)
 """Degrees at which a view may be anterior, as cameras count from different places."""
 
 INITIALS = re.compile(r"\b([a-z])\.\s?([a-z])\.\s?([a-z])\b\.?")
+FROM_BEHIND = re.compile(r"\bvue d[eu] dos\b")
+THREE_QUARTERS = re.compile(
+    r"\b3\s*/\s*4\s+(?=gauche|droit|left|right|links|rechts|izq|der|g\b|d\b)|\btrois[\s-]quarts\b"
+    r"|\bthree[\s-]quarters?\b|\bdreiviertel|\btres cuartos\b|\btre quarti\b"
+)
 BOTH = re.compile(r"\ba\s*[/&+]\s*p\b")
 ANTEROPOSTERIOR = re.compile(r"\bantero?[\s-]*posteri\w*|\ba[.-]\s?p\b")
 POSTEROANTERIOR = re.compile(r"\bpostero?[\s-]*anteri\w*|\bp[.-]\s?a\b")
@@ -106,6 +112,8 @@ def views_in(text: str) -> frozenset[View]:
             plain, found = re.subn(pattern, " ", plain)
             named |= {view} if found else set()
     plain = INITIALS.sub(r"\1\2\3 ", plain)
+    plain = FROM_BEHIND.sub(" posterior ", plain)
+    plain = THREE_QUARTERS.sub(" oblique ", plain)
     plain = BOTH.sub(" ant / posterior ", plain)
     plain = POSTEROANTERIOR.sub(" pa ", plain)
     plain = ANTEROPOSTERIOR.sub(" ap ", plain)

@@ -1,0 +1,42 @@
+"""Recognises images of other organs and tracers, such as bone scans, by their headers."""
+
+import re
+
+from pydicom import Dataset as Header
+
+from thyroid.data.energy_windows import PERTECHNETATE
+from thyroid.data.header_values import get, items
+
+TRACERS = re.compile(
+    r"mibi|tetrofosmin|myoview|cardiolite|\b(?:h|m|e|hm)dp\b|\bdpd\b|medron|oxidron|butedron|\bmaa\b"
+    r"|albumin|dtpa|pentetate|\bmag\s?3\b|mertiat|mercaptoacetyl|\bdmsa\b|succimer|\b\w?ida\b|\w+fenin"
+    r"|colloid|kolloid|nanoco|\bhmpao\b|exametazime|\becd\b|bicisate|pyrophosph|red\s?cell|\brbc\b"
+    r"|leu[kc]o|\bmibg\b|benguan|datscan|ioflupane|octreot|tektrotyd|depreotide|tilmanocept"
+    r"|hippur|phytate|亚甲基|双膦酸|甲氧基异丁基"
+)
+"""Radiopharmaceuticals of bone, heart, lung, kidney, liver, lymph, brain and tumour scans."""
+IODIDE = re.compile(r"iodide|\bnai\b|iodure|jodid|ioduro|碘化")
+PARTS = frozenset(
+    (
+        "ABDOMEN", "ANKLE", "ARM", "BLADDER", "BONE", "BRAIN", "BREAST", "CALF", "ELBOW", "FEMUR",
+        "FOOT", "GALLBLADDER", "HAND", "HEART", "HIP", "HUMERUS", "KIDNEY", "KNEE", "LEG", "LIVER",
+        "LSPINE", "LUNG", "PELVIS", "SPLEEN", "STOMACH", "TESTIS", "THIGH", "TIBIA", "WRIST",
+    )
+)  # fmt: skip
+"""Values of BodyPartExamined that exclude the neck."""
+
+
+def other_examination(header: Header) -> bool:
+    """Return whether a header names the tracer, or the part of the body, of another examination."""
+    said = " | ".join(
+        str(text)
+        for item in items(header, "RadiopharmaceuticalInformationSequence")
+        for text in (
+            get(item, "Radiopharmaceutical"),
+            *(get(code, "CodeMeaning") for code in items(item, "RadiopharmaceuticalCodeSequence")),
+        )
+        if text
+    ).casefold()
+    of_thyroid = PERTECHNETATE.search(said) or IODIDE.search(said)
+    part = str(get(header, "BodyPartExamined") or "").strip().upper()
+    return bool(TRACERS.search(said) and not of_thyroid) or part in PARTS
