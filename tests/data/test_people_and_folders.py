@@ -1,5 +1,6 @@
 """Persons in two spellings, folders of machines, trees that are split, columns of other names."""
 
+import dataclasses
 import unicodedata
 from pathlib import Path
 
@@ -8,9 +9,11 @@ import pytest
 
 from tests.data.make import RNG, import_small, save_picture, save_table, some_counts
 from tests.data.make_dicom import save_nm
-from thyroid.data.dataset import Dataset
+from thyroid.data.dataset import FLAGS, Dataset
 from thyroid.data.folders import made_by_machines, part_of
+from thyroid.data.import_summary import UNTOLD
 from thyroid.data.patient_names import spelled, without_zeros
+from thyroid.data.record import Rejection
 from thyroid.errors import InputError
 
 SAME = (
@@ -281,13 +284,29 @@ def test_the_table_of_kinds_of_ten_thousand_files_fits_on_a_screen(
     assert any("2  taken, view_unnamed: nothing names its view" in line for line in table)
     assert any("1  refused: it shows no anterior view" in line for line in table)
     assert any("1  refused: its header names a source" in line for line in table)
-    many = summary.rejected * 5000
-    object.__setattr__(
+    many = dataclasses.replace(
         summary,
-        "rejected",
-        tuple(type(r)(file=r.file, reason=f"reason {chr(97 + i % 26)} of {i}")
-              for i, r in enumerate(many)),
+        rejected=tuple(
+            Rejection(file="x", reason=f"reason {chr(97 + i % 26)} of {1000 + i:,}; " + "x" * i)
+            for i in range(200)
+        ) * 50,
+        flagged={(flag,): 7 for flag in FLAGS},
+        skipped={"@eaDir": 12_345, "hidden files": 3},
+        centres=tuple(f"centre-{i}" for i in range(99)),
     )  # fmt: skip
-    assert len(summary.table()) < 24
-    assert all(len(line) < 120 for line in summary.table())
-    assert any("19 kinds more" in line for line in summary.table())
+    lines = many.lines()
+    assert lines[-len(many.table()) :] == many.table()  # a table at the end stays in sight
+    assert len(many.table()) < 22
+    assert all(
+        len(line) <= 100 for line in lines if not line.startswith(("note", "imported", "not "))
+    )
+    assert any("centre-7 and 91 more" in line for line in lines)
+    assert "refused: 193 kinds more" in lines[-2]
+
+
+def test_every_flag_fits_into_the_table_of_kinds(source: Path, target: Path) -> None:
+    save_picture(source / "normal" / "0.png")
+    summary = import_small(source, target)
+    for flag in set(FLAGS) - set(UNTOLD):
+        row = dataclasses.replace(summary, flagged={(flag,): 1}).table()[2]
+        assert row.endswith(f"{flag}: {FLAGS[flag]}")

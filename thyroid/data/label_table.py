@@ -85,7 +85,7 @@ def _without_accents(text: str) -> str:
 def _known_columns(given: list[str], notes: list[str]) -> list[str]:
     """Return the columns under the names of COLUMNS where one of OTHER_NAMES is used instead."""
     columns = [unicodedata.normalize("NFC", column).strip().lower() for column in given]
-    plain = [re.sub(r"[\s._-]+", "_", _without_accents(column)) for column in columns]
+    plain = [re.sub(r"[\s._-]+", "_", _without_accents(column)).strip("_") for column in columns]
     for wanted, others in OTHER_NAMES.items():
         at = [number for number, column in enumerate(plain) if column in others]
         if wanted not in columns and len(at) == 1:
