@@ -40,7 +40,10 @@ def refused(frames: np.ndarray = COUNTS, **elements: Any) -> str:
 @pytest.mark.parametrize(
     ("text", "named"),
     [
-        ("Vue de dos", {"posterior"}), ("vista de espaldas", {"posterior"}),
+        ("Vue de dos", {"posterior"}), ("hintere Aufnahme", {"posterior"}), ("背侧", {"posterior"}),
+        ("STATIC POST EM", {"posterior"}), ("von der Seite", {"other"}),
+        ("Linkslateral", {"other"}),
+        ("vista de espaldas", {"posterior"}),
         ("3/4 gauche", {"other"}), ("trois quarts droit", {"other"}),
         ("halbschräg rechts", {"other"}), ("gammagrafía de dos fases", set()),
         ("image 3/4", set()), ("tiroides dos horas", set()),
@@ -82,6 +85,7 @@ def test_vectors_that_count_from_zero_or_of_other_frames_are_refused() -> None:
     assert "EnergyWindowVector has numbers" in reason
     dynamic = {"ImageType": ["ORIGINAL", "PRIMARY", "DYNAMIC", "EMISSION"]}
     assert "another number of frames" in refused(**dynamic, TimeSliceVector=[1, 2, 3])
+    assert "another number of frames" in refused(PhaseVector=[1, 2, 3])
     assert read(**dynamic, TimeSliceVector=[1]).flags == ("summed_dynamic",)
 
 
@@ -92,7 +96,10 @@ def test_a_window_of_several_ranges_or_with_a_low_limit() -> None:
 
     assert "beside the photopeak" in refused(**ranges((126, 154), (108, 125)))
     assert read(**ranges((100, 154))).flags == ("window_unnamed",)
-    assert read(**ranges((119, 161))).flags == ()
+    for beside in ((126, 141), (140.5, 165), (141.5, 165)):
+        assert read(**ranges(beside)).flags == ("window_unnamed",)
+    for usual in ((119, 161), (133, 147), (137, 144)):
+        assert read(**ranges(usual)).flags == ()
     both = [*radionuclide(), *radionuclide("21572004", "^123^Iodine")]
     of_two = {"RadiopharmaceuticalInformationSequence": both}
     assert read(**of_two, **ranges((126, 150), (151, 175))).flags == ()
@@ -110,7 +117,18 @@ def test_tracers_and_parts_of_the_body_of_other_examinations_are_flagged() -> No
         given[0].Radiopharmaceutical = tracer
         return read(RadiopharmaceuticalInformationSequence=given).flags
 
-    for tracer in ("MIBI", "Tc-99m HDP", "MDP", "DTPA", "Mebrofenin", "Sulfur Colloid", "HIDA"):
+    for tracer in (
+        "MIBI",
+        "Tc-99m HDP",
+        "MDP",
+        "DTPA",
+        "Mebrofenin",
+        "Sulfur Colloid",
+        "HIDA",
+        "MAG-3",
+        "MDP骨显像",
+        "Choletec",
+    ):
         assert of(tracer) == ("other_examination",), tracer
     for tracer in ("Pertechnetate", "Na-99mTcO4", "高锝酸盐", "pertechnetate / MIBI", ""):
         assert of(tracer) == (), tracer
@@ -153,7 +171,11 @@ def test_photon_counts_are_hardly_ever_doubtful(sides: int) -> None:
         {"SeriesDescription": "满针"}, {"SeriesDescription": "jeringuilla"},
         {"SeriesDescription": "Gleichmässigkeit"}, {"SeriesDescription": "Bleistreifenphantom"},
         {"SeriesDescription": "Hine-Duley"}, {"SeriesDescription": "Testquelle ANT"},
-        {"SeriesDescription": "TRANS Co57"}, {"PatientID": "DAILYQC"}, {"PatientName": "TEST"},
+        {"SeriesDescription": "TRANS Co57"}, {"SeriesDescription": "Co57 sheet ANT"},
+        {"SeriesDescription": "甲状腺模型"}, {"SeriesDescription": "CQ quotidien"},
+        {"SeriesDescription": "Spritzenmessung"}, {"PatientID": "20190304QC"},
+        {"RequestedProcedureDescription": "Flood"}, {"PatientName": "Test^Patient"},
+        {"PatientID": "DAILYQC"}, {"PatientName": "TEST"},
         {"PatientName": "FLOOD"}, {"PatientName": "Flood^Intrinsic"}, {"PatientName": "Flood^1"},
         {"QualityControlImage": "YES"}, {"PatientSpeciesDescription": "Felis catus"},
         {"ImageType": ["DERIVED", "SECONDARY", "SCREEN SAVE"]},

@@ -48,7 +48,8 @@ logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 ELEMENTS = (
     "ImageType", "SOPClassUID", "Modality", "InstitutionName", "StationName", "PatientID",
     "PatientName", "PatientSpeciesDescription", "StudyInstanceUID", "StudyDescription",
-    "SeriesDescription", "ProtocolName",
+    "SeriesDescription", "ProtocolName", "RequestedProcedureDescription",
+    "PerformedProcedureStepDescription",
     "ImageComments", "BodyPartExamined", "PatientOrientation", "CountsAccumulated", "CountsSource",
     "ViewPosition", "SamplesPerPixel", "PhotometricInterpretation", "PresentationLUTShape",
     "NumberOfFrames", "Rows", "Columns", "PixelSpacing", "BitsAllocated", "BitsStored", "HighBit",
@@ -128,7 +129,7 @@ def _planar_counts(header: Header) -> Scintigram:
 
 def _chosen(header: Header, count: int, acquisition: str) -> tuple[list[int], list[str]]:
     """Return the frames to sum, one or those of a dynamic acquisition, and flags."""
-    for name in DYNAMIC_VECTORS if acquisition == "DYNAMIC" else ():
+    for name in DYNAMIC_VECTORS:
         vector(header, name, count)  # refuses one of another number of frames
     frames, of_view = anterior_frames(header, count)
     frames, of_window = photopeak_frames(header, count, frames)

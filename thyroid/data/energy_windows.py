@@ -16,6 +16,8 @@ WIDEST = 0.6
 """Width of a photopeak's window, as a share of its energy; 0.2 is usual."""
 LOWEST = 0.75
 """Lower limit of a photopeak's window, as a share of its energy: scatter is below."""
+INSIDE = 0.02
+"""Least distance of a photopeak from the limits of its window, as a share of its energy."""
 MOST_KEV = 2000.0
 
 # SNOMED CT and SNOMED RT codes of DICOM context group 18
@@ -36,6 +38,7 @@ ELEMENTS = {
     "ga": ("ga", "gallium", "galio", "gallio", "镓"),
     "in": ("in", "indium", "indio", "铟"),
     "ge": ("ge", "germanium"),
+    "re": ("re", "rhenium"),
     "gd": ("gd", "gadolinium"),
     "ba": ("ba", "barium"),
     "cs": ("cs", "caesium", "cesium"),
@@ -49,7 +52,7 @@ ELEMENTS = {
 MASSES = {
     "tc": "99m?", "i": "12[345]|131", "co": "57", "tl": "201", "ga": "67", "in": "111", "gd": "153",
     "ge": "68", "ba": "133", "cs": "137", "am": "241", "xe": "133", "kr": "81m?", "lu": "177",
-    "sm": "153", "f": "18",
+    "sm": "153", "f": "18", "re": "18[68]",
 }  # fmt: skip
 NAMED = {
     element: re.compile(
@@ -118,7 +121,9 @@ def _at_peak(window: Header, peaks: Iterable[float]) -> bool | None:
     if any(all(high < peak - ROUNDED for peak in peaks) for _, high in limits):
         return False
     held = [
-        high - low <= WIDEST * peak and low >= LOWEST * peak
+        high - low <= WIDEST * peak
+        and LOWEST * peak <= low <= (1 - INSIDE) * peak
+        and high >= (1 + INSIDE) * peak
         for low, high in limits
         for peak in peaks
         if low - ROUNDED <= peak <= high + ROUNDED

@@ -29,7 +29,7 @@ OTHER_CODES = frozenset((
     "G-A18A", "131186000", "G-A18B", "103340004", "G-A186", "399067008", "R-10202",
     "399069006", "R-10204", "399065000", "R-10208", "399064001", "R-1022D", "272460009",
     "R-10214A", "399356001", "R-10226", "399352003", "R-10228", "399182000", "R-1022A",
-    "399361002", "R-1022B",
+    "399361002", "R-1022B", "260421001", "260424009", "260426006", "260427002",
 ))  # fmt: skip
 """Oblique, lateral and axial views, the same of plain projections, and slices."""
 EVERY: frozenset[View] = frozenset(("anterior", "posterior", "other"))

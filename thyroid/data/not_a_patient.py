@@ -9,15 +9,17 @@ from thyroid.data.header_values import get, items, values
 
 TEXTS = (
     "SeriesDescription", "StudyDescription", "ProtocolName", "ImageID", "ImageComments",
-    "PatientID", "BodyPartExamined",
+    "RequestedProcedureDescription", "PerformedProcedureStepDescription", "PatientID",
+    "BodyPartExamined",
 )  # fmt: skip
 WORDS = re.compile(
     r"\b(?:"
     # what stands before the camera
-    r"syringes?|seringues?|spritzen?|jering(?:uill)?as?|siringhe?|siringa|seringas?"
+    r"syringes?|seringues?|spritzen?(?:messung)?|jering(?:uill)?as?|siringhe?|siringa|seringas?"
     r"|leerspritze|vollspritze"
     r"|vials?|flacon|point source|line source|sheet source|flood source|rod source|punktquelle"
-    r"|flachenquelle|source ponctuelle|fuente puntual|sorgente|blank scan|dose calibration"
+    r"|flachenquelle|source ponctuelle|fuente (?:puntual|plana)|sorgente"
+    r"|co ?57 (?:sheet|plane|source)|blank scan|dose calibration"
     r"|test ?source|standard source|test ?quelle"
     r"|[a-z]*phantoms?|fantom[aeo]?s?|[a-z]*phantome[sn]?|jaszczak|nema|ples|hine duley|maniqui"
     r"|fantocci[oa]?|dummy"
@@ -26,6 +28,7 @@ WORDS = re.compile(
     r"|homogeneite|omogeneita|homogeneidade?|inhomogenitat|homogenitat|homogenitatsprufung"
     r"|field uniformity|gleichmassigkeit"
     r"|bars? (?:phantom|pattern|test|quadrants?)|quadrant(?:en)? ?bars?|(?:four|4) quadrants?"
+    r"|4q bars?"
     r"|bleistreifen|streifenphantom|mire(?: de barres)?|barras|barre di piombo"
     r"|(?:spatial|intrinsic|extrinsic|system) (?:resolution|uniformity|linearity)"
     r"|resolution (?:phantom|test|check)|linearity|linearite|linearitat|linealidad|linearita"
@@ -33,14 +36,16 @@ WORDS = re.compile(
     r"|rotationszentrum|peaking|photopeak check|energy calibration|calibration|kalibrierung"
     r"|etalonnage|calibracion|calibrazione|calibracao|sensitivity test|pixel size"
     r"|transmission|transmissionsmessung|tct|trans co ?57"
-    r"|qc|qa|daily ?(?:qc|check|test)|quality (?:control|assurance)|controle (?:de )?qualit[ey]"
-    r"|controle de qualidade|control de calidad|controllo (?:di )?qualita|qualitatskontrolle"
+    r"|[a-z0-9]*qc|qa|cq (?:quotidien|journalier)|daily ?(?:qc|check|test)"
+    r"|quality (?:control|assurance)|controle (?:de )?qualit[ey]"
+    r"|controle de qualidade|control (?:de )?calidad|controllo (?:di )?qualita|qualitatskontrolle"
     r"|konstanzprufung|konstanz|room background|background count|untergrund|bruit de fond"
     r"|fondo ambiente|contamination|kontamination"
     r"|residual (?:dose|activity|syringe)|restaktivitat|activite residuelle|injection site"
     r"|injektionsstelle|capsules? (?:count|standard)s?|check source|test (?:pattern|object)"
-    r")\b|(?:^|\| ?)(?:background|bkg|blank|dose|(?:qc ?)?test)(?: ?\||$)"
-    "|注射器|针筒|满针|空针|均匀性|均勻性|泛源|铅栅|质控|質控|质量控制|體模|体模|模体|分辨率测试|透射|点源|线源|本底"
+    r")\b|(?:^|\| ?)"  # as the whole text
+    r"(?:background|bkg|blank|dose|(?:qc |nm )?test(?: test| patient)?(?: ?\d*))(?: ?\||$)"
+    "|注射器|针筒|满针|空针|均匀性|均勻性|泛源|铅栅|质控|質控|质量控制|體模|体模|模体|模型|分辨率测试|透射|点源|线源|本底"
 )
 FAMILIES = frozenset(("flood", "vial", "barras", "mire", "ples", "nema", "dummy", "flacon"))
 """Words of WORDS that are names of families, too."""

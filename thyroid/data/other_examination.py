@@ -8,10 +8,11 @@ from thyroid.data.energy_windows import PERTECHNETATE
 from thyroid.data.header_values import get, items
 
 TRACERS = re.compile(
-    r"mibi|tetrofosmin|myoview|cardiolite|\b(?:h|m|e|hm)dp\b|\bdpd\b|medron|oxidron|butedron|\bmaa\b"
-    r"|albumin|dtpa|pentetate|\bmag\s?3\b|mertiat|mercaptoacetyl|\bdmsa\b|succimer|\b\w?ida\b|\w+fenin"
-    r"|colloid|kolloid|nanoco|\bhmpao\b|exametazime|\becd\b|bicisate|pyrophosph|red\s?cell|\brbc\b"
-    r"|leu[kc]o|\bmibg\b|benguan|datscan|ioflupane|octreot|tektrotyd|depreotide|tilmanocept"
+    r"mibi|tetrofosmin|myoview|cardiolite|medron|oxidron|butedron|ceretec|neurolite|choletec"
+    r"|(?<![a-z])(?:[hme]dp|hmdp|dpd|maa|mag[\s-]?3|dmsa|\w?ida|hmpao|ecd|rbc|hsa|mibg)(?![a-z])"
+    r"|albumin|dtpa|pentetate|mertiat|mercaptoacetyl|succimer|\w+fenin"
+    r"|colloid|kolloid|nanoco|exametazime|bicisate|pyrophosph|red\s?cell|焦磷酸"
+    r"|leu[kc]o|benguan|datscan|ioflupane|octreot|tektrotyd|depreotide|tilmanocept"
     r"|hippur|phytate|亚甲基|双膦酸|甲氧基异丁基"
 )
 """Radiopharmaceuticals of bone, heart, lung, kidney, liver, lymph, brain and tumour scans."""
