@@ -358,6 +358,8 @@ def _confounding(dataset: Dataset) -> Iterator[QualityFlag]:
     test = chi2_contingency(table, correction=False)
     phi2 = max(0.0, test.statistic / n - (r - 1) * (k - 1) / (n - 1))
     narrower = min(r - 1 - (r - 1) ** 2 / (n - 1), k - 1 - (k - 1) ** 2 / (n - 1))
+    if narrower <= 0:  # as many centres as patients
+        return
     v = float(np.sqrt(phi2 / narrower))
     if v >= CONFOUNDED_V and test.pvalue < CONFOUNDED_P:
         alone = [name for name in table.index if (table.loc[name] > 0).sum() == 1]

@@ -1,5 +1,6 @@
 """The frames of a DICOM file that were counted in the photopeak of a thyroid's radionuclide."""
 
+import functools
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -154,7 +155,8 @@ def _of_pharmaceutical(item: Header) -> Iterator[str]:
     yield from isotopes_in(str(get(item, "Radiopharmaceutical") or ""))
 
 
-def isotopes_in(text: str) -> set[str]:
+@functools.lru_cache(maxsize=1024)
+def isotopes_in(text: str) -> frozenset[str]:
     """Return the radionuclides that a text names, as in "Tc-99m", "^99m^Technetium" or "123I"."""
     plain = text.casefold()
     found = {
@@ -164,4 +166,4 @@ def isotopes_in(text: str) -> set[str]:
     }
     if PERTECHNETATE.search(plain):
         found.add("Tc-99m")
-    return {"Tc-99m" if name == "Tc-99" else name for name in found}
+    return frozenset("Tc-99m" if name == "Tc-99" else name for name in found)
