@@ -35,7 +35,7 @@ from thyroid.data.codestream import require_size
 from thyroid.data.count_values import counts_of, require_counts
 from thyroid.data.energy_windows import photopeak_frames
 from thyroid.data.frame_views import anterior_frames
-from thyroid.data.header_values import get, integer, tag_of, values, vector
+from thyroid.data.header_values import get, integer, tag_of, text, values, vector
 from thyroid.data.not_a_patient import shows_no_patient
 from thyroid.data.other_examination import other_examination
 from thyroid.data.scintigram import SIMULATOR, Scintigram, UnusableFile
@@ -121,9 +121,9 @@ def _planar_counts(header: Header) -> Scintigram:
         kind="counts",
         pixel_mm=_pixel_mm(header),
         flags=(*flags, *read.flags, *of_counts),
-        patient=str(get(header, "PatientID") or "").strip(),
-        study=str(get(header, "StudyInstanceUID") or "").strip(),
-        institution=str(get(header, "InstitutionName") or get(header, "StationName") or "").strip(),
+        patient=text(header, "PatientID").strip(),
+        study=text(header, "StudyInstanceUID").strip(),
+        institution=text(header, "InstitutionName").strip() or text(header, "StationName").strip(),
     )
 
 
@@ -138,7 +138,7 @@ def _chosen(header: Header, count: int, acquisition: str) -> tuple[list[int], li
             "several of its frames could be the anterior view; export the one to use"
         )
     flags = {
-        "simulated": str(get(header, "SoftwareVersions") or "").startswith(SIMULATOR),
+        "simulated": text(header, "SoftwareVersions").startswith(SIMULATOR),
         "whole_body": acquisition == "WHOLE BODY",
         "summed_dynamic": acquisition == "DYNAMIC",
         "other_examination": other_examination(header),

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from pydicom import Dataset as Header
 
-from thyroid.data.header_values import get, items, vector
+from thyroid.data.header_values import get, items, text, vector
 from thyroid.data.scintigram import UnusableFile
 
 PHOTOPEAKS_KEV = {"Tc-99m": 140.5, "I-123": 159.0, "I-131": 364.5}
@@ -109,7 +109,7 @@ def _nothing_says_which() -> UnusableFile:
 
 def _at_peak(window: Header, peaks: Iterable[float]) -> bool | None:
     """Return whether a window holds one of the peaks, keV; None if it does not say."""
-    name = str(get(window, "EnergyWindowName") or "")
+    name = text(window, "EnergyWindowName")
     of_another = isotopes_in(name) and not isotopes_in(name) & set(PHOTOPEAKS_KEV)
     if of_another or SCATTER.search(name.casefold()):
         return False
@@ -140,19 +140,19 @@ def _isotopes(header: Header, windows: Sequence[Header]) -> set[str]:
     found = {isotope for each in given for isotope in _of_pharmaceutical(each)}
     if found:
         return found
-    texts = [get(window, "EnergyWindowName") for window in windows]
-    texts += [get(header, name) for name in ("SeriesDescription", "ProtocolName", "ImageID")]
-    return {isotope for text in texts if text for isotope in isotopes_in(str(text))}
+    texts = [text(window, "EnergyWindowName") for window in windows]
+    texts += [text(header, name) for name in ("SeriesDescription", "ProtocolName", "ImageID")]
+    return {isotope for said in texts if said for isotope in isotopes_in(said)}
 
 
 def _of_pharmaceutical(item: Header) -> Iterator[str]:
     for name in ("RadionuclideCodeSequence", "RadiopharmaceuticalCodeSequence"):
         for code in items(item, name):
-            known = ISOTOPE_CODES.get(str(get(code, "CodeValue") or ""))
+            known = ISOTOPE_CODES.get(text(code, "CodeValue"))
             if known:
                 yield known
-            yield from isotopes_in(str(get(code, "CodeMeaning") or ""))
-    yield from isotopes_in(str(get(item, "Radiopharmaceutical") or ""))
+            yield from isotopes_in(text(code, "CodeMeaning"))
+    yield from isotopes_in(text(item, "Radiopharmaceutical"))
 
 
 @functools.lru_cache(maxsize=1024)

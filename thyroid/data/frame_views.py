@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from pydicom import Dataset as Header
 
-from thyroid.data.header_values import get, items, values, vector
+from thyroid.data.header_values import get, items, text, values, vector
 from thyroid.data.scintigram import UnusableFile
 from thyroid.data.view_words import View, views_in
 
@@ -110,8 +110,8 @@ def _said(header: Header, *, one_view: bool) -> frozenset[View]:
 def _in_texts(header: Header, names: Iterable[str]) -> frozenset[View]:
     allowed = EVERY
     for name in names:
-        text = get(header, name)
-        allowed &= (views_in(str(text)) if text else EVERY) or EVERY
+        said = text(header, name)
+        allowed &= (views_in(said) if said else EVERY) or EVERY
     return allowed
 
 
@@ -127,9 +127,9 @@ def _coded(item: Header) -> frozenset[View]:
 
 
 def _of_code(code: Header) -> frozenset[View]:
-    value = str(get(code, "CodeValue") or "")
+    value = text(code, "CodeValue")
     known = VIEW_CODES.get(value, "other" if value in OTHER_CODES else None)
-    in_words = views_in(str(get(code, "CodeMeaning") or "")) or EVERY
+    in_words = views_in(text(code, "CodeMeaning")) or EVERY
     return in_words if known is None else in_words & {known}
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pydicom
 from pydicom import Dataset as Header
 from pydicom.datadict import tag_for_keyword
+from pydicom.dataelem import RawDataElement
 from pydicom.tag import BaseTag
 
 from thyroid.data.scintigram import UnusableFile
@@ -22,6 +23,23 @@ def get(header: Header, name: str) -> Any:
     """Return an element's value, None if there is none: as Dataset.get, in a fifth of the time."""
     tag = tag_of(name)
     return header[tag].value if tag in header else None
+
+
+def text(header: Header, name: str) -> str:
+    """Return an element's text, "" if there is none.
+
+    Plain ASCII, which most texts are, is read without the conversion of `get`: in a tenth of the
+    time.
+    """
+    tag = tag_of(name)
+    if tag not in header:
+        return ""
+    raw = header.get_item(tag)
+    stored = raw.value if isinstance(raw, RawDataElement) else None
+    if isinstance(stored, bytes) and stored.isascii() and b"\x1b" not in stored:
+        return stored.decode("ascii").strip(" \0")
+    value = header[tag].value
+    return "" if value is None else str(value)
 
 
 def values(value: Any) -> Sequence[Any]:

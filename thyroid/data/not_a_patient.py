@@ -5,7 +5,7 @@ import unicodedata
 
 from pydicom import Dataset as Header
 
-from thyroid.data.header_values import get, items, values
+from thyroid.data.header_values import get, items, text, values
 
 TEXTS = (
     "SeriesDescription", "StudyDescription", "ProtocolName", "ImageID", "ImageComments",
@@ -63,12 +63,12 @@ def shows_no_patient(header: Header) -> str | None:
     kinds = [str(value).upper() for value in values(get(header, "ImageType"))]
     if any(kind.startswith(name) for kind in kinds for name in IMAGE_TYPES):
         return "its ImageType is that of a transmission or quality-control image"
-    if str(get(header, "QualityControlImage") or "").upper() == "YES":
+    if text(header, "QualityControlImage").upper() == "YES":
         return "its header calls it a quality-control image"
-    if not HUMAN.fullmatch(str(get(header, "PatientSpeciesDescription") or "").casefold().strip()):
+    if not HUMAN.fullmatch(text(header, "PatientSpeciesDescription").casefold().strip()):
         return "it shows an animal"
-    texts = [str(text) for name in TEXTS if (text := get(header, name))]
-    texts.append(_no_person(str(get(header, "PatientName") or "")))
+    texts = [said for name in TEXTS if (said := text(header, name))]
+    texts.append(_no_person(text(header, "PatientName")))
     if WORDS.search(_plain(" | ".join(texts))):
         return "its header names a source, a phantom or a quality control, and no patient's image"
     detectors = items(header, "DetectorInformationSequence")

@@ -5,7 +5,7 @@ import re
 from pydicom import Dataset as Header
 
 from thyroid.data.energy_windows import PERTECHNETATE
-from thyroid.data.header_values import get, items
+from thyroid.data.header_values import items, text
 
 TRACERS = re.compile(
     r"mibi|tetrofosmin|myoview|cardiolite|medron|oxidron|butedron|ceretec|neurolite|choletec"
@@ -30,14 +30,14 @@ PARTS = frozenset(
 def other_examination(header: Header) -> bool:
     """Return whether a header names the tracer, or the part of the body, of another examination."""
     said = " | ".join(
-        str(text)
+        tracer
         for item in items(header, "RadiopharmaceuticalInformationSequence")
-        for text in (
-            get(item, "Radiopharmaceutical"),
-            *(get(code, "CodeMeaning") for code in items(item, "RadiopharmaceuticalCodeSequence")),
+        for tracer in (
+            text(item, "Radiopharmaceutical"),
+            *(text(code, "CodeMeaning") for code in items(item, "RadiopharmaceuticalCodeSequence")),
         )
-        if text
+        if tracer
     ).casefold()
     of_thyroid = PERTECHNETATE.search(said) or IODIDE.search(said)
-    part = str(get(header, "BodyPartExamined") or "").strip().upper()
+    part = text(header, "BodyPartExamined").strip().upper()
     return bool(TRACERS.search(said) and not of_thyroid) or part in PARTS
