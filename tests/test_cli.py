@@ -74,7 +74,10 @@ def test_bad_input_is_one_sentence_status_2_and_leaves_nothing(
         ([*train, "--execution.device", "cuda"], "there is none here"),
         ([*search, "augmentation", "--time-budget", "soon"], "90s, 30m, 2h or 30d"),
         ([*search, "augmentation", "--gpu-hours", "1"], "on the processor: use --time-budget"),
-        ([*search, "augmentation", "--gpu-hours", "0"], "--gpu-hours is 0.0 but must be above"),
+        (
+            [*search, "augmentation", "--gpu-hours", "0"],
+            "--gpu-hours is 0.0 but must be from 0.001",
+        ),
         ([*search, "augmentation", "--report-every", "1"], "--report-every '1' is no duration"),
         ([*search, "augmentation", "--objectives", "f1"], "name each once, of macro_f1"),
         ([*search, "augmentation", "--warm-start", "nowhere"], "nowhere is no run"),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
+import itertools
 import os
 import shutil
 import uuid
@@ -26,9 +28,10 @@ def cannot_write(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as refusal:
+        full = refusal.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        advice = "free space there or choose another place" if full else "choose another place"
         raise StorageError(
-            f"Cannot write {target}: {refusal.strerror or refusal}; "
-            "free space there or choose another folder."
+            f"Cannot write {target}: {refusal.strerror or refusal}; {advice}."
         ) from refusal
 
 
@@ -81,11 +84,76 @@ def locked(file: Path, refusal: str) -> Iterator[None]:
     with cannot_write(file):
         lock = file.open("w")
     with lock:
+        if not _taken(file, lock.fileno()):
+            raise InputError(refusal)
+        yield
+
+
+def _taken(file: Path, lock: int) -> bool:
+    """Take a lock; False if another process has it, or had it and has just removed the file."""
+    with cannot_write(file):
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(refusal) from None
-        yield
+            return os.path.samestat(file.stat(), os.fstat(lock))
+        except (BlockingIOError, FileNotFoundError):
+            return False
+
+
+@contextlib.contextmanager
+def owned_folder(folder: Path, refusal: str) -> Iterator[None]:
+    """Own a folder within the block, which is made; it goes again where nothing was written there.
+
+    Raises
+    ------
+    InputError
+        With the sentence `refusal`, when another process owns it.
+    StorageError
+        When it cannot be made or written.
+    """
+    lock = folder / ".lock"
+    with cannot_write(folder):
+        new = _missing(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+    with locked(lock, refusal):
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                if new and os.listdir(folder) == [lock.name]:
+                    lock.unlink()
+                    _remove(new)
+
+
+def require_writable(folder: Path) -> None:
+    """Refuse a folder, which need not exist yet, before hours are spent on what goes there.
+
+    Raises
+    ------
+    StorageError
+        When it cannot be made or written.
+    """
+    with cannot_write(folder):
+        new = _missing(folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            probe = folder / f".{uuid.uuid4().hex}"
+            probe.touch()
+            probe.unlink()
+        finally:
+            _remove(new)
+
+
+def _missing(folder: Path) -> list[Path]:
+    """Return the folder and those above it that do not exist, the lowest first."""
+    above = (folder, *folder.absolute().parents)
+    return list(itertools.takewhile(lambda each: not each.exists(), above))
+
+
+def _remove(folders: list[Path]) -> None:
+    """Remove folders as long as they are empty."""
+    with contextlib.suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
 
 
 def remove_at_once(folder: Path) -> None:

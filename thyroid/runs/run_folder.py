@@ -7,6 +7,7 @@ import dataclasses
 import json
 import uuid
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from thyroid.run_files.config_json import (
     settings,
 )
 from thyroid.runs.experiment import Experiment
+from thyroid.runs.run_place import require_place, require_store
 from thyroid.runs.tensorboard import FOLDER as TENSORBOARD
 from thyroid.storage.open_store import open_store
 from thyroid.storage.store import Store
@@ -51,16 +53,24 @@ def at_work(
     command: str,
     place: Path | None,
     about: Mapping[str, Any] | None = None,
+    connected: AbstractContextManager[None] | None = None,
 ) -> Iterator[Store]:
     """Own the run folder, and use its store: at `place`, or within.
+
+    Parameters
+    ----------
+    connected : entered when folder and store are known to be usable, before anything is written:
+        Ray takes a while to start
 
     Raises
     ------
     InputError
         When another command owns the folder, it holds another run, or it cannot be written.
     """
-    with locked(run):
+    with locked(run), contextlib.ExitStack() as stack:
         require_same(run, experiment, command, about)
+        require_store(place or run / "store")
+        stack.enter_context(connected or contextlib.nullcontext())
         if not (run / FILE).exists():
             write_config(run, experiment, command, about)
         store = _own_store(run, place)
@@ -77,15 +87,9 @@ def locked(run: Path) -> Iterator[None]:
     InputError
         When another command owns it, or it cannot be written.
     """
-    if run.exists() and not run.is_dir():
-        raise InputError(f"{run} is a file: name a folder.")
-    for folder in (run, *run.absolute().parents):
-        if (folder / "dataset.json").exists() and (folder / "counts.npy").exists():
-            raise InputError(f"{folder} is a data set: name another folder for the run.")
-    with cannot_write(run):
-        run.mkdir(parents=True, exist_ok=True)
+    require_place(run)
     works = f"Another thyroid command works in {run}: wait for it or choose another folder."
-    with files.locked(run / ".lock", works):
+    with files.owned_folder(run, works):
         yield
 
 

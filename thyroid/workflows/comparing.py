@@ -160,8 +160,8 @@ def compare_recipe(inputs: Inputs, options: CompareOptions) -> Run:
         "base": to_json(base),
     }
     with contextlib.ExitStack() as stack:
-        stack.enter_context(ray_with_room(base.execution, options))
-        store = stack.enter_context(at_work(run, method, "compare", setup.store, about))
+        cluster = ray_with_room(base.execution, options)
+        store = stack.enter_context(at_work(run, method, "compare", setup.store, about, cluster))
         usage = UsageRecord(run, node_resources)
         where = {**setup.where, **plan.files}
         on_cluster = functools.partial(on_ray, store, where, options.gpus_per_worker)

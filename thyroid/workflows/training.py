@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+from contextlib import AbstractContextManager
 
 from thyroid.execution.meter import in_process_metered
 from thyroid.machine import at_once, resources
@@ -36,6 +37,7 @@ def train_recipe(inputs: Inputs, options: TrainOptions) -> Run:
     experiment = setup.experiment(options.seeds, of_one_split=3)
     known = open_store(setup.store)
     preflight(experiment, **options.allowed)
+    cluster: AbstractContextManager[None] = contextlib.nullcontext()
     with contextlib.ExitStack() as stack:
         if options.address is None and not _side_by_side(setup, experiment, options, known):
             start(recipe.execution)  # what this machine lacks is found before anything is written
@@ -46,10 +48,12 @@ def train_recipe(inputs: Inputs, options: TrainOptions) -> Run:
             from thyroid.execution.stage_scheduler import on_ray
             from thyroid.workflows.cluster import ray_with_room
 
-            stack.enter_context(ray_with_room(recipe.execution, options))
+            cluster = ray_with_room(recipe.execution, options)
             there = node_resources
             runner_in = functools.partial(on_ray, gpus_per_worker=options.gpus_per_worker)
-        store = stack.enter_context(at_work(run, experiment, "train", setup.store))
+        store = stack.enter_context(
+            at_work(run, experiment, "train", setup.store, connected=cluster)
+        )
         write_config(run, experiment, "train")
         with UsageRecord(run, there).counting("final") as meter:
             evaluate(run, experiment, store, runner_in(store, setup.where, meter=meter))
