@@ -30,7 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "machine": {"recipe"},
     "quantities": {"bounds", "errors"},
     "storage": {"errors", "files"},
-    "execution": GROUND | {"data", "progress", "recipe", "stage", "storage"},
+    "execution": GROUND | {"data", "machine", "progress", "recipe", "stage", "storage"},
     "acquisition": set(),
     "network_input": {"errors"},
     "augment": {"network_input", "recipe"},

@@ -85,3 +85,20 @@ def test_places_and_data_are_refused_before_torch_or_ray_is_imported(
     for line, (_, sentence) in zip(done.stderr.splitlines(), told, strict=True):
         assert sentence in line
     assert not run.parent.exists()
+
+
+@pytest.mark.parametrize("name", ["inspect", "import", "report", "predict", "store", "train"])
+def test_paths_that_are_none_are_a_sentence_of_every_command(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    for path, sentence in [
+        (str(tmp_path / "loop"), "Too many levels of symbolic links"),
+        ("x" * 300, "File name too long"),
+        ("", "An argument is empty: a variable of the shell"),
+    ]:
+        more = [] if name in ("inspect", "report", "store") else [str(tmp_path / "other")]
+        assert main([name, path, *more]) == 2
+        told = capsys.readouterr().err
+        assert sentence in told
+        assert told.count("\n") == 1

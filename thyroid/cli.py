@@ -152,18 +152,21 @@ def _run(name: str, argv: list[str]) -> None:
     import tyro
 
     from thyroid.bounds import require_options
-    from thyroid.commands.options import READ, base_recipe, option_types
+    from thyroid.commands.options import READ, base_recipe, option_types, require_paths
     from thyroid.commands.private_tyro import sentences
 
     module = "import_" if name == "import" else name
     command: Callable[..., None] = getattr(
         importlib.import_module(f"thyroid.commands.{module}"), module
     )
+    if "" in argv:
+        raise InputError("An argument is empty: a variable of the shell may not be set.")
     options = option_types(command)
 
     @functools.wraps(command)
     def within_bounds(*given: Any, **asked: Any) -> None:
         require_options(asked)
+        require_paths([*given, *asked.values()])
         command(*given, **asked)
 
     called: Callable[..., None] = within_bounds

@@ -29,7 +29,7 @@ def cannot_write(target: Path) -> Iterator[None]:
         yield
     except OSError as refusal:
         full = refusal.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        advice = "free space there or choose another place" if full else "choose another place"
+        advice = "free space there or choose another folder" if full else "choose another folder"
         raise StorageError(
             f"Cannot write {target}: {refusal.strerror or refusal}; {advice}."
         ) from refusal

@@ -224,7 +224,7 @@ def test_full_disk(tiny_disk):
 
 def test_read_only_disk(tiny_disk):
     subprocess.run(["mount", "-o", "remount,ro", str(tiny_disk)], check=True)
-    with pytest.raises(InputError, match=r"Cannot write .*: Read-only file system; free space"):
+    with pytest.raises(InputError, match=r"Cannot write .*: Read-only file system; choose another"):
         small_dataset(tiny_disk / "deep" / "set", ROWS)
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import inspect
 import itertools
 import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from tyro.conf import Positional, arg
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
+from thyroid.errors import InputError
 from thyroid.recipe import Recipe
 from thyroid.workflows.options import (
     CompareOptions,
@@ -85,6 +87,27 @@ def _given(hint: Any) -> Any:
     """Return the type of what is given where an option may also be left out."""
     within = [each for each in typing.get_args(hint) if each is not type(None)]
     return within[0] if type(None) in typing.get_args(hint) and len(within) == 1 else hint
+
+
+def require_paths(given: Iterable[Any]) -> None:
+    """Refuse paths that no system call takes; those of dataclasses and tuples included.
+
+    Raises
+    ------
+    InputError
+        When one is too long, or leads through a circle of links.
+    """
+    for each in given:
+        if isinstance(each, Path):
+            try:
+                each.stat()
+            except OSError as refusal:  # any other is told by who reads or writes there
+                if refusal.errno in (errno.ELOOP, errno.ENAMETOOLONG):
+                    raise InputError(f"{each} is no path: {refusal.strerror}.") from None
+        elif isinstance(each, tuple):
+            require_paths(each)
+        elif dataclasses.is_dataclass(each):
+            require_paths([getattr(each, field.name) for field in dataclasses.fields(each)])
 
 
 def base_recipe(argv: Sequence[str]) -> Recipe:
