@@ -1,4 +1,4 @@
-"""What a Ray that starts on this machine needs of it: a place for its sockets, a token, open files.
+"""Prepares this machine for a Ray that starts on it: a place for its sockets, a token, open files.
 
 A machine that Ray's own choices do not suit (a long TMPDIR, no home directory, a folder that is
 another user's) is met by others, which are told; one that no choice suits is told, too.
