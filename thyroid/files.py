@@ -15,6 +15,14 @@ from pathlib import Path
 
 from thyroid.errors import InputError, StorageError
 
+_ADVICE = {
+    **dict.fromkeys(
+        (errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free space there or choose another folder"
+    ),
+    errno.ENOENT: "choose another folder, or run the same command again if it was removed",
+}
+"""By the system's refusal; any other: choose another folder."""
+
 
 @contextlib.contextmanager
 def cannot_write(target: Path) -> Iterator[None]:
@@ -28,8 +36,7 @@ def cannot_write(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as refusal:
-        full = refusal.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        advice = "free space there or choose another folder" if full else "choose another folder"
+        advice = _ADVICE.get(refusal.errno or 0, "choose another folder")
         raise StorageError(
             f"Cannot write {target}: {refusal.strerror or refusal}; {advice}."
         ) from refusal
@@ -165,17 +172,20 @@ def remove_at_once(folder: Path) -> None:
 
 
 def require_new_folder(folder: Path) -> None:
-    """Refuse a target that exists, before hours are spent on its content.
+    """Refuse a target that exists or cannot be made, before hours are spent on its content.
 
     Raises
     ------
     InputError
         When the name is taken.
+    StorageError
+        When nothing can be written there.
     """
     with cannot_write(folder):
         exists = folder.exists() or folder.is_symlink()
     if exists:
         raise InputError(f"{folder} exists already; choose another folder or remove it first")
+    require_writable(folder.parent)
 
 
 @contextlib.contextmanager

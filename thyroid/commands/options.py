@@ -110,6 +110,22 @@ def require_paths(given: Iterable[Any]) -> None:
             require_paths([getattr(each, field.name) for field in dataclasses.fields(each)])
 
 
+def require_page(page: Path) -> None:
+    """Refuse a page that cannot be written, before what it shows is computed.
+
+    Raises
+    ------
+    InputError
+        When it is a folder, or nothing can be written beside it.
+    """
+    from thyroid.files import cannot_write, require_writable
+
+    with cannot_write(page):
+        if page.is_dir():
+            raise InputError(f"{page} is a folder: name a file with --out.")
+    require_writable(page.parent)
+
+
 def base_recipe(argv: Sequence[str]) -> Recipe:
     """The recipe that `--recipe` names among the words of a command line, or `small`.
 

@@ -66,7 +66,8 @@ def _sentence(
         return f"{_called(event.argument)} is missing its value"
     if isinstance(event, _errors.InstantiationFailure) and event.argument is not None:
         option = _called(event.argument)
-        wanted = {int: "a whole number", float: "a number"}.get(options.get(option), "what it says")
+        numbers: dict[Any, str] = {int: "a whole number", float: "a number"}
+        wanted = numbers.get(options.get(option), "what it says")
         return f"{option} is '{_value_of(option, argv)}' but must be {wanted}"
     return None
 

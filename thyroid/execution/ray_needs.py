@@ -31,7 +31,7 @@ OWN = f"ray-of-{os.getuid()}"
 OTHERS = (Path("/tmp"), Path("/var/tmp"), SHARED_MEMORY)
 OPEN_FILES = 65_536
 LEAST_OPEN_FILES = 1024
-"""With fewer its processes were seen to die, on two processors."""
+"""With fewer a Ray of many processes runs out of them; 256 were enough on two processors."""
 OBJECTS_WITHOUT_SHARED_MEMORY = 10**9
 """Bytes for objects in files, where there is no shared memory."""
 LOCAL = "127.0.0.1,localhost"
@@ -66,8 +66,6 @@ def lacking() -> str:
     base = Path(os.environ["RAY_TMPDIR"])
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     load = os.getloadavg()[0]
-    if limit != resource.RLIM_INFINITY and limit < LEAST_OPEN_FILES:
-        return f"it may open {limit} files: raise the limit (`ulimit -n {LEAST_OPEN_FILES}`)"
     if shutil.disk_usage(base).free < 10**8:
         return f"the disk of {base} is full: free space there, or set RAY_TMPDIR to another folder"
     if free_memory() < 10**9:
@@ -77,6 +75,8 @@ def lacking() -> str:
             f"{load:.0f} processes share {cores()} processors and its parts wait for each other no "
             "longer than half a minute: run the same command again when there is less to do"
         )
+    if limit != resource.RLIM_INFINITY and limit < LEAST_OPEN_FILES:
+        return f"it may open {limit} files: raise the limit (`ulimit -n {LEAST_OPEN_FILES}`)"
     return f"{base}/ray/session_latest/logs has the reason; run the same command again"
 
 

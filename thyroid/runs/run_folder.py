@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from thyroid import __version__, files, machine
+from thyroid import __version__, machine
 from thyroid.configuration import dotted_fields, to_json
 from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
@@ -26,7 +26,7 @@ from thyroid.run_files.config_json import (
     settings,
 )
 from thyroid.runs.experiment import Experiment
-from thyroid.runs.run_place import require_place, require_store
+from thyroid.runs.run_place import owned_run, require_place, require_store
 from thyroid.runs.tensorboard import FOLDER as TENSORBOARD
 from thyroid.storage.open_store import open_store
 from thyroid.storage.store import Store
@@ -88,8 +88,7 @@ def locked(run: Path) -> Iterator[None]:
         When another command owns it, or it cannot be written.
     """
     require_place(run)
-    works = f"Another thyroid command works in {run}: wait for it or choose another folder."
-    with files.owned_folder(run, works):
+    with owned_run(run):
         yield
 
 

@@ -2,26 +2,42 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from thyroid.errors import InputError
-from thyroid.files import cannot_write, require_writable
+from thyroid.files import cannot_write, owned_folder, require_writable
 from thyroid.storage.bucket import bucket_url
 
 
 def require_place(run: Path) -> None:
-    """Refuse a run folder that is something else or cannot be written.
+    """Refuse a run folder that is something else, in use, or cannot be written.
 
     Raises
     ------
     InputError
-        When it is a file, lies in a data set, or cannot be written.
+        When it is a file, lies in a data set, cannot be written, or another command works there.
     """
     _require_no_file(run)
     for folder in (run, *run.absolute().parents):
         if (folder / "dataset.json").exists() and (folder / "counts.npy").exists():
             raise InputError(f"{folder} is a data set: name another folder for the run.")
-    require_writable(run)
+    with owned_run(run):
+        pass
+
+
+def owned_run(run: Path) -> AbstractContextManager[None]:
+    """Own a run folder within the block: two commands that write one run would mix their results.
+
+    Raises
+    ------
+    InputError
+        When another command owns it.
+    StorageError
+        When it cannot be made or written.
+    """
+    works = f"Another thyroid command works in {run}: wait for it or choose another folder."
+    return owned_folder(run, works)
 
 
 def require_store(place: Path) -> None:
