@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: install demo test test-browser test-cluster test-processors lint messages bench clean
+.PHONY: install demo test test-browser test-cluster test-processors lint messages docs bench clean
 
 install: $(VENV)/.installed
 
@@ -17,14 +17,15 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: install
 	$(BIN)/thyroid demo
 
-test: install  # two at a time, but for those of Ray, which takes both processors
+test: install  # those of Ray beside the others: they mostly wait
 	@mkdir -p build && rm -f build/failed
-	@($(BIN)/pytest --numprocesses 2 --dist loadfile -m 'not ray and not cluster and not browser' || touch build/failed) | tee build/without-ray
-	@($(BIN)/pytest -m 'ray and not cluster and not browser' || touch build/failed) | tee build/with-ray
+	@($(BIN)/pytest -m 'ray and not cluster and not browser' >build/with-ray 2>&1 || touch build/failed) & \
+	($(BIN)/pytest --numprocesses 2 --dist loadfile -m 'not ray and not cluster and not browser' || touch build/failed) | tee build/without-ray; \
+	wait; cat build/with-ray
 	@echo; echo "without Ray: $$(tail -n 1 build/without-ray)"; echo "with Ray: $$(tail -n 1 build/with-ray)"; test ! -e build/failed
 
 test-browser: install
-	$(BIN)/pytest -m browser
+	$(BIN)/pytest --numprocesses 2 --dist loadfile -m browser
 
 test-cluster: install
 	$(BIN)/pytest -m cluster
@@ -41,6 +42,12 @@ messages: install  # of the reports: what is new stands untranslated in language
 	$(BIN)/pybabel --quiet extract --mapping reports/languages/babel.cfg --keywords 'plural:2,3 later' --no-location --sort-output --output .messages.pot reports
 	$(BIN)/pybabel --quiet update --input-file .messages.pot --output-file reports/languages/zh.po --locale zh --no-fuzzy-matching --ignore-obsolete --omit-header --no-wrap
 	rm .messages.pot
+
+docs: install  # the pages, as a site in build/site
+	$(BIN)/python docs/make_reference.py
+	rm -rf build/pages && mkdir -p build/pages
+	git ls-files '*.md' docs CITATION.cff LICENSE | tar -cT - | tar -xC build/pages
+	$(BIN)/mkdocs build --quiet
 
 bench: install
 	$(BIN)/pytest tests/benchmarks -m '' -o addopts='--strict-markers -s' --benchmark-only

@@ -12,14 +12,20 @@ from hypothesis import settings
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
-# Two test processes own a processor each, so that none of them starts Ray to train side by side.
-if worker := os.environ.get("PYTEST_XDIST_WORKER"):
-    processors = sorted(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, {processors[int(worker.removeprefix("gw")) % len(processors)]})
-
 # The machine may be busy: how long an example takes says nothing about the code.
 settings.register_profile("thyroid", deadline=None)
 settings.load_profile("thyroid")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Test processes side by side own a processor each.
+
+    None of them starts Ray to train side by side then. Tests of Ray need all processors.
+    """
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    if worker and "not ray" in config.option.markexpr:
+        processors = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {processors[int(worker.removeprefix("gw")) % len(processors)]})
 
 
 @pytest.fixture(scope="session", autouse=True)

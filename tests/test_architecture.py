@@ -217,7 +217,7 @@ def test_each_package_begins_with_what_lives_there_and_what_may_not_be_imported(
 
 
 def test_the_map_names_every_package_and_module() -> None:
-    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     there = [path for path in (ROOT / "thyroid").iterdir() if not path.name.startswith("_")]
     names = [f"{p.name}/" if p.is_dir() else p.name for p in there if p.name != "py.typed"]
     assert not [name for name in names if f"`{name}`" not in text]

@@ -57,7 +57,7 @@ NORMALISATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
 WHITE: Mapping[str, float] = {"sqrt_mean": 6.0, "log_mean": 3.6, "mean": 36.0, "maximum": 1.0}
 """Intensities shown as white where networks of photographs are given scintigrams: 36 times the mean
 of the image. Brighter pixels stay brighter. A constant: white at an image's own maximum would hide
-how much of all activity is in the gland (tests/benchmarks/RESULTS.md has others)."""
+how much of all activity is in the gland (docs/results/measurements.md has others)."""
 
 
 def network_input(counts: Tensor, normalisation: str) -> Tensor:

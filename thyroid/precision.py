@@ -7,8 +7,9 @@
 | any other | any | float32, channels last |
 | a GPU | any | bf16, channels last |
 
-tests/benchmarks/test_precision_table.py measures it, and RESULTS.md there has the figures; ARM was
-not measured. A timing would give other keys on a busy machine: both are part of a classifier's key.
+tests/benchmarks/test_precision_table.py measures it, docs/results/measurements.md has the figures;
+ARM was not measured. A timing would give other keys on a busy machine: both are part of a
+classifier's key.
 """
 
 from __future__ import annotations

@@ -234,8 +234,11 @@ def verdict_line(verdict: dict[str, Any]) -> str:
         who = f"ensemble of {verdict['networks']} networks"
     elif verdict["folds"] > 1:
         who = f"each by the network of {verdict['folds']} folds that had not seen it, {who}"
+    flat = f1["low"] == f1["high"]  # as the page marks by a dagger
+    interval = f"95 % interval {f1['low']:.3f} to {f1['high']:.3f}"
     line = (
-        f"macro-F1 {f1['value']:.3f} (95 % interval {f1['low']:.3f} to {f1['high']:.3f}) "
+        f"macro-F1 {f1['value']:.3f} "
+        f"({'too few errors to say how far it may be off' if flat else interval}) "
         f"on {verdict['images']} {part} images, {who}"
     )
     if not verdict["learned"]:

@@ -2,9 +2,9 @@
 
     pytest tests/benchmarks/test_fold_intervals.py -m '' -o addopts=-s
 
-prints the tables of RESULTS.md: coverage of 95 % intervals in percent, and their mean half width in
-thousandths of macro-F1. Recipes are equal unless the row says otherwise, so that 100 minus the
-coverage of a difference is the share of false alarms.
+prints the tables of docs/results/measurements.md: coverage of 95 % intervals in percent, and their
+mean half width in thousandths of macro-F1. Recipes are equal unless the row says otherwise, so that
+100 minus the coverage of a difference is the share of false alarms.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ def make_dataset(
 
 
 def make_run(
-    folder: Path, dataset: Dataset, seeds=(0, 1, 2), trials=24, epochs=12, folds=1
+    folder: Path, dataset: Dataset, seeds=(0, 1, 2), trials=8, epochs=12, folds=1
 ) -> Path:
     """All that a finished search writes, as the contract has it."""
     rng = np.random.default_rng(1)
@@ -480,7 +480,7 @@ def folded_run(tmp_path, dataset) -> Path:
 @pytest.fixture
 def shared_run(tmp_path, dataset) -> Path:
     """A search with three objectives, a final race, the stages that it computed, and its costs."""
-    run = make_run(tmp_path / "run4", dataset)
+    run = make_run(tmp_path / "run4", dataset, trials=24)
     add_objectives(run, "macro_f1", "cross_recall", "compute", raced=3)
     add_costs(run, time_hours=2.0, gpu_hours=4.375, ended="gpu_hours")
     return add_stages(run, trials=24, segments=6, found=("dcgan",))

@@ -153,6 +153,10 @@ def test_the_page_says_which_figure_is_whose(compared):
     assert "macro mean, single networks" in text
     assert "The method’s ensemble" in text
     assert "ensemble of 5 networks" in verdict_line(info["verdict"])
+    assert "(95 % interval " in verdict_line(info["verdict"])
+    flat = dict.fromkeys(("value", "low", "high"), 1.0)
+    told = verdict_line(info["verdict"] | {"macro_f1": flat})
+    assert told.startswith("macro-F1 1.000 (too few errors to say how far it may be off) on ")
     assert "few_networks" not in info["verdict"]["cautions"]
 
 

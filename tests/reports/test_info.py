@@ -24,7 +24,7 @@ from thyroid.run_files.trials_csv import write_trials
 
 @pytest.fixture(scope="module")
 def content(tmp_path_factory, dataset):
-    return read_run(make_run(tmp_path_factory.mktemp("info") / "run1", dataset))
+    return read_run(make_run(tmp_path_factory.mktemp("info") / "run1", dataset, trials=24))
 
 
 def test_results_are_means_over_seeds(content):

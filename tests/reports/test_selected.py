@@ -17,7 +17,7 @@ def untested(tmp_path, dataset):
     """A run without a test part, whose method is beyond doubt better than whatever it is set
     beside.
     """
-    run = make_run(tmp_path / "run", dataset, seeds=range(5))
+    run = make_run(tmp_path / "run", dataset, seeds=range(5), trials=24)
     add_cross_phase(add_synthetic(run, dataset, skill=-2.0), dataset, skill=(-9.0, -9.0))
     for path in (run / "predictions").rglob("test-*.csv"):
         path.unlink()
@@ -106,7 +106,7 @@ def test_a_comparison_of_recipes_as_given_has_its_verdict(untested, dataset):
 
 
 def test_test_images_choose_nothing(tmp_path, dataset):
-    run = make_run(tmp_path / "run", dataset, seeds=range(5))
+    run = make_run(tmp_path / "run", dataset, seeds=range(5), trials=24)
     add_synthetic(run, dataset, skill=-2.0)
     set_searched(run, 16)
     assert read_run(run).tried == 1

@@ -1,4 +1,4 @@
-"""reports/FILES.md has the fields that the records of run_files have."""
+"""docs/reference/run-files.md has the fields that the records of run_files have."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from thyroid.run_files.split_csv import SplitImage
 from thyroid.run_files.stages_json import NeededStage
 from thyroid.run_files.usage_json import Hours, SearchBudget
 
-FILES = (Path(__file__).parents[2] / "reports" / "FILES.md").read_text()
+FILES = (Path(__file__).parents[2] / "docs" / "reference" / "run-files.md").read_text()
 RECORDS: dict[str, Any] = {
     **KINDS,
     "split.csv": SplitImage,
@@ -48,7 +48,7 @@ def test_a_table_has_the_fields_in_their_order(section: str) -> None:
 
 
 def all_named(run: Path) -> bool:
-    """Return True, or fail: FILES.md names every file of a run."""
+    """Return True, or fail: The page names every file of a run."""
     names = [path.name for path in run.iterdir() if not path.name.startswith(".")]
     assert not [name for name in names if name not in FILES]
     return True

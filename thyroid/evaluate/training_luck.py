@@ -4,7 +4,7 @@ A claim about a recipe is about new patients and new training sets of this size.
 trainings whose training sets share most of their patients, so their spread shows only a part of
 that luck, and no estimate from one data set is unbiased (Bengio & Grandvalet 2004). There are two
 cases. Simulations with known truth chose the correction of each: tests/benchmarks/
-test_fold_intervals.py, with its tables in RESULTS.md there.
+test_fold_intervals.py, with its tables in docs/results/measurements.md.
 
 **A test set, which every fold's network predicts.** With s^2 the variance between folds, the mean
 over folds varies from training set to training set by s^2 (1 / K + q). If training sets that share

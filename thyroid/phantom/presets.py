@@ -2,7 +2,7 @@
 
 `thyroid7` is for training; `thyroid7-development` has the same diseases at other centres and is
 what a method's design is decided on; `thyroid7-external` has them at others again and is for fresh
-test sets, read once. CALIBRATION.md, beside this file, records how hard they are. `clinic7` is for
+test sets, read once. docs/results/calibration.md records how hard they are. `clinic7` is for
 training what is to see real images: it has milder and more varied patients, in the numbers of a
 published cohort. `clinic7-external` has other centres, and patients with other ranges of disease.
 """

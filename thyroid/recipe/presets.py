@@ -22,7 +22,7 @@ def small() -> Recipe:
     On `thyroid7` (60 training images per class, 20 per cross, other centres, five seeds) the
     synthetic images changed macro-F1 of an earlier network, with strides, by +0.005 [-0.028,
     +0.038]: no difference could be shown, nor for any other recipe that was tried
-    (tests/benchmarks/RESULTS.md).
+    (docs/results/measurements.md).
     """
     crosses = MixingConfig(synthetic_share=0.2, cross_share=1.0)
     return Recipe(mixing=crosses)
@@ -46,7 +46,7 @@ def paper() -> Recipe:
     train in minutes (`--network.name resnet18` for a GPU); x_i from the image; 70 epochs of single
     images, all real; 30 epochs, while the learning rate decays, of batches with three cross images
     in ten, half of them synthetic: crosses are what is scarcest. (Half of each batch seemed too
-    many, and synthetic single images showed no gain: tests/benchmarks/RESULTS.md.) Data without
+    many, and synthetic single images showed no gain: docs/results/measurements.md.) Data without
     crosses have no cross phase and no synthetic images.
     """
     return Recipe(

@@ -20,5 +20,5 @@ RUN/usage.json         usage_json.py         node-hours and stage-hours
 RUN/store/             storage/              artifacts, unless they are kept elsewhere
 
 May import errors, files, configuration and recipe, numpy and pandas: no torch, ray or optuna, so
-that whoever reads a run needs none of them. reports/FILES.md says the same for users.
+that whoever reads a run needs none of them. docs/reference/run-files.md says the same for users.
 """

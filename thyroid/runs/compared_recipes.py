@@ -284,7 +284,7 @@ def chosen(validated: Sequence[Predictions | None]) -> int | None:
 
     A hundred validation images tell recipes apart by luck: the highest macro-F1 of three cost the
     method a point on other centres, and moved the networks by as much or more in both directions
-    (tests/benchmarks/RESULTS.md). The standard error is paired, over patients and, with folds,
+    (docs/results/measurements.md). The standard error is paired, over patients and, with folds,
     training sets; the seed's luck is not in it. (After the idea of Breiman et al. 1984, 3.4.3.)
 
     Parameters

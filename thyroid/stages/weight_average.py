@@ -23,7 +23,7 @@ class WeightAverage:
     epoch of training batches, was better by 0.016 and 0.006 of macro-F1 while the learning rate is
     constant, and no better at the end (0.881 both); copies of the training network's were worse
     (0.869). Without an average it was 0.47 at the end of the constant part, with it 0.84
-    (tests/benchmarks/RESULTS.md).
+    (docs/results/measurements.md).
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
