@@ -18,24 +18,25 @@ TENSORS = {"acquisition", "augment", "network_input", "views"}
 MAY_IMPORT: dict[str, set[str]] = {
     # of thyroid, beside itself
     "errors": set(),
+    "bounds": {"errors"},
     "files": {"errors"},
     "progress": set(),
     "configuration": {"errors"},
-    "recipe": {"configuration", "errors"},
+    "recipe": {"bounds", "configuration", "errors"},
     "space": {"errors", "recipe", "tune_spaces"},
     "stage": {"configuration", "errors", "recipe"},
     "stage_config": {"configuration", "recipe"},
     "pipeline": {"errors", "generators", "recipe", "stage", "stage_config"},
     "machine": {"recipe"},
-    "quantities": {"errors"},
+    "quantities": {"bounds", "errors"},
     "storage": {"errors", "files"},
     "execution": GROUND | {"data", "machine", "progress", "recipe", "stage", "storage"},
     "acquisition": set(),
     "network_input": {"errors"},
     "augment": {"network_input", "recipe"},
     "views": {"network_input", "recipe"},
-    "data": GROUND | {"__version__", "machine", "progress", "recipe"},
-    "phantom": GROUND | {"__version__", "data"},
+    "data": GROUND | {"__version__", "bounds", "machine", "progress", "recipe"},
+    "phantom": GROUND | {"__version__", "bounds", "data"},
     "networks": {"acquisition", "errors", "recipe"},
     "generators": GROUND | {"acquisition", "recipe"},
     "run_files": GROUND | {"configuration", "evaluate", "recipe"},
@@ -49,10 +50,29 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"__version__", "configuration", "data", "evaluate", "network_input", "networks"}
     | {"recipe", "run_files", "views"},
     "runs": RECIPES
-    | {"__version__", "data", "evaluate", "execution", "machine", "network_input", "networks"}
+    | {
+        "__version__",
+        "bounds",
+        "data",
+        "evaluate",
+        "execution",
+        "machine",
+        "network_input",
+        "networks",
+    }
     | {"generators", "phantom", "progress", "run_files", "space", "stages", "storage"},
     "tuning": RECIPES
-    | {"data", "evaluate", "execution", "progress", "quantities", "run_files", "runs", "space"}
+    | {
+        "bounds",
+        "data",
+        "evaluate",
+        "execution",
+        "progress",
+        "quantities",
+        "run_files",
+        "runs",
+        "space",
+    }
     | {"storage"},
     "reports": GROUND | {"configuration", "data", "evaluate", "model", "recipe", "run_files"},
     "tune_spaces": {"networks", "pipeline", "recipe"},

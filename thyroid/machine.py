@@ -85,6 +85,18 @@ def memory() -> int:
     return min(there)
 
 
+def free_memory() -> int:
+    """Return the memory that programs can still have, in bytes, where the system tells it."""
+    free = [memory()]
+    with contextlib.suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free.append(next(int(line.split()[1]) for line in lines if "MemAvailable" in line) * 1024)
+    with contextlib.suppress(OSError, ValueError):  # of a container; its file caches count as used
+        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
+        free.append(int(Path(_CGROUP_LIMITS[0]).read_text()) - used)
+    return min(free)
+
+
 def resources() -> list[dict[str, float]]:
     """Return the CPU cores and GPUs of this machine, in the form of Ray's nodes."""
     return [{"CPU": float(cores()), "GPU": float(here().gpus)}]

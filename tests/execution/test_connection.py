@@ -34,8 +34,10 @@ def test_a_ray_that_does_not_start_is_a_sentence_with_its_reason(
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", init)
     for address, sentence in (
-        (None, r"did not start on this machine \(The current node timed out during startup\.\)"),
-        ("10.0.0.1:6379", "No Ray cluster answers at '10.0.0.1:6379'"),
+        (None, r"did not start on this machine \(The current node timed out during startup\): "),
+        ("127.0.0.1:1", r"No Ray cluster answers at '127.0.0.1:1' \(.*Connection refused\): "),
+        ("head", "--address 'head' is none: write HOST:PORT, auto or local"),
+        ("head:70000", "--address 'head:70000' is none"),
     ):
         with pytest.raises(InputError, match=sentence), connected(address):
             pass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+from contextlib import AbstractContextManager
 
 from thyroid.execution.meter import in_process_metered
 from thyroid.machine import at_once, resources, unused_gpus
@@ -37,6 +38,7 @@ def train_recipe(inputs: Inputs, options: TrainOptions) -> Run:
     experiment = setup.experiment(options.seeds, of_one_split=3)
     known = open_store(setup.store)
     preflight(experiment, **options.allowed)
+    cluster: AbstractContextManager[None] = contextlib.nullcontext()
     with contextlib.ExitStack() as stack:
         here = options.address is None and not options.joins_cluster
         if here and not _side_by_side(setup, experiment, options, known):
@@ -50,10 +52,12 @@ def train_recipe(inputs: Inputs, options: TrainOptions) -> Run:
             from thyroid.execution.stage_scheduler import on_ray
             from thyroid.workflows.cluster import ray_with_room
 
-            stack.enter_context(ray_with_room(recipe.execution, options))
+            cluster = ray_with_room(recipe.execution, options)
             there = node_resources
             runner_in = functools.partial(on_ray, gpus_per_worker=options.gpus_per_worker)
-        store = stack.enter_context(at_work(run, experiment, "train", setup.store))
+        store = stack.enter_context(
+            at_work(run, experiment, "train", setup.store, connected=cluster)
+        )
         describe(run, experiment, "train")
         with UsageRecord(run, there).counting("final") as meter:
             evaluate(run, experiment, store, runner_in(store, setup.where, meter=meter))
