@@ -63,6 +63,7 @@ def test_image_orientation_names_the_view(of_detector: bool) -> None:
         assert "no anterior view" in refused(**oriented(*cosines))
     for cosines in ((1, 0, 0, 0, 0, -1), (0.99, 0.1, 0, 0, 0, -1), (1, 0, 0, 0, 1, 0)):
         assert read(**oriented(*cosines)).flags == ("view_unnamed",)
+    assert read(**oriented()).flags == ("view_unnamed",)
     behind = detectors("anterior")
     behind[0].ImageOrientationPatient = [-1, 0, 0, 0, 0, -1]
     assert "exclude each other" in refused(DetectorInformationSequence=behind)

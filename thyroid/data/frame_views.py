@@ -154,7 +154,10 @@ def _facing(item: Header) -> frozenset[View]:
 
     Columns that do not run along the patient say nothing: cameras fill in that of a slice.
     """
-    cosines = [float(value) for value in values(get(item, "ImageOrientationPatient"))]
+    given = [
+        value for value in values(get(item, "ImageOrientationPatient")) if value not in ("", None)
+    ]
+    cosines = [float(value) for value in given]
     if len(cosines) != 6 or abs(cosines[5]) < COSINE:
         return EVERY
     if abs(cosines[0]) < COSINE:
