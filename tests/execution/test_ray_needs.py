@@ -78,6 +78,17 @@ def test_a_folder_that_cannot_hold_its_sockets_is_told_and_another_is_taken(
     assert ("too long" in told) == (kind == "long")
 
 
+def test_a_full_disk_is_left_for_another(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (places / "full").mkdir()
+    monkeypatch.setenv("TMPDIR", str(places / "full"))
+    own = ray_needs.shutil.disk_usage
+    full = type("usage", (), {"free": 4096})
+    monkeypatch.setattr(
+        ray_needs.shutil, "disk_usage", lambda of: full if "full" in str(of) else own(of)
+    )
+    assert place() == Path("/tmp")
+
+
 def _refusing(folder: Path) -> object:
     own = ray_needs.tempfile.TemporaryDirectory
 

@@ -23,6 +23,8 @@ STARTS = 2
 ANSWER_SECONDS = 10.0
 """A cluster's head answers within this time, or is not there."""
 END_SECONDS = 5.0
+REASON_LENGTH = 200
+"""Ray's reasons may hold whole logs."""
 
 GROWTH_SECONDS = 300.0
 """A cluster may take this long to start its first workers."""
@@ -80,6 +82,8 @@ def connected(address: str | None = None, cpus: int | None = None) -> Iterator[N
 def _start(cpus: int | None) -> None:
     """Start Ray on this machine; once more where it was too slow, as a busy machine's may be."""
     further = ray_needs.prepare()
+    # What it logs while it starts is in the error that it raises.
+    logging.getLogger("ray._private.services").setLevel(logging.CRITICAL)
     for attempt in range(STARTS):
         before = _children()
         try:
@@ -99,6 +103,7 @@ def _start(cpus: int | None) -> None:
             ray.shutdown()
             _end(_children() - before)
             told = " ".join(str(refusal).split())
+            told = f"{told[:REASON_LENGTH]}..." if len(told) > REASON_LENGTH else told
             if "timed out" in told.lower() and attempt + 1 < STARTS:
                 progress.say("Ray did not start in time: trying once more")
                 continue
@@ -127,7 +132,7 @@ def _join(address: str) -> None:
     except InputError:
         raise
     except Exception as refusal:
-        reason = " ".join(str(refusal).split()).rstrip(".")[:200]
+        reason = " ".join(str(refusal).split()).rstrip(".")[:REASON_LENGTH]
         raise InputError(
             f"No Ray cluster answers at '{address}' ({reason}): start one with `ray start --head`, "
             "or leave out --address to run on this machine."

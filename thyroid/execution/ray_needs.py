@@ -26,6 +26,8 @@ LONGEST_SOCKET = 107
 IN_A_SESSION = "/ray/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store.12"
 """Path of a socket below the folder that Ray is given."""
 SHARED_MEMORY = Path("/dev/shm")
+LEAST_SPACE = 10**8
+"""Bytes for logs and for what does not fit into shared memory."""
 OWN = f"ray-of-{os.getuid()}"
 """Folder of this user's that is made where Ray's own cannot be used."""
 OTHERS = (Path("/tmp"), Path("/var/tmp"), SHARED_MEMORY)
@@ -66,7 +68,7 @@ def lacking() -> str:
     base = Path(os.environ["RAY_TMPDIR"])
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     load = os.getloadavg()[0]
-    if shutil.disk_usage(base).free < 10**8:
+    if shutil.disk_usage(base / "ray").free < LEAST_SPACE:
         return f"the disk of {base} is full: free space there, or set RAY_TMPDIR to another folder"
     if free_memory() < 10**9:
         return f"{free_memory() / 1e9:.1f} GB of memory are free: end other programs"
@@ -118,6 +120,8 @@ def _refusal(base: Path) -> str | None:
             folder.chmod(0o777)  # as Ray makes it, for all users of the machine
         with tempfile.TemporaryDirectory(dir=folder) as probe, socket.socket(socket.AF_UNIX) as it:
             it.bind(f"{probe}/s")
+        if shutil.disk_usage(folder).free < LEAST_SPACE:
+            return "has no space left"
     except OSError as refused:
         return f"cannot be used ({refused.strerror or refused})"
     return None

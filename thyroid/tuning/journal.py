@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -55,14 +55,14 @@ def mend(journal: Path) -> None:
     say(f"{journal} was mended: {' and '.join(what) or 'zeros between its lines'} left out.")
 
 
-class ReadOnlyJournal(JournalFileBackend):  # type: ignore[misc]  # its base class is untyped
+class ReadOnlyJournal(JournalFileBackend):
     """A journal that may be damaged, and is not written."""
 
     def __init__(self, journal: Path) -> None:
         super().__init__(str(journal))
         self._journal = journal
 
-    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
         """Yield the records from a number on."""
         yield from itertools.islice(
             map(json.loads, sound_lines(self._journal)), log_number_from, None

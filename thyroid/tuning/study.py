@@ -111,9 +111,10 @@ def read_study(place: Path | str, name: str = STUDY) -> optuna.Study:
     if isinstance(place, Path) and not place.is_file():
         raise InputError(f"{place} is no study: name a run of `thyroid search`.")
     try:
-        journal = isinstance(place, Path)
-        storage = JournalStorage(ReadOnlyJournal(place)) if journal else database(place)
-        return optuna.load_study(study_name=name, storage=storage)
+        if isinstance(place, Path):
+            reading = JournalStorage(ReadOnlyJournal(place))
+            return optuna.load_study(study_name=name, storage=reading)
+        return optuna.load_study(study_name=name, storage=database(place))
     except (ValueError, KeyError, TypeError) as damaged:
         raise InputError(f"{place} holds no study {name} ({damaged}).") from None
 
