@@ -66,7 +66,7 @@ def test_a_run_of_an_earlier_version_has_a_report(tmp_path: Path) -> None:
     assert read.search is not None
     assert (read.search.objectives, read.search.first_folds) == (("macro_f1",), 1)
     assert (read.searched, read.test_set, read.id) == (None, None, "")
-    assert "24 trials have ended" in re.sub(r"<[^>]+>", "", write_report(run).read_text())
+    assert "8 trials have ended" in re.sub(r"<[^>]+>", "", write_report(run).read_text())
     told = json.loads((run / "report.json").read_text())
     assert told["provenance"]["recipe"]["network.depth"] == "of then"
 
