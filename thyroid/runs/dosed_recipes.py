@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from dataclasses import dataclass
 from typing import Any
 
+from thyroid.bounds import require_read
 from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
 from thyroid.generators import names
 from thyroid.phantom.presets import preset_of
 from thyroid.pipeline import ORACLE
 from thyroid.recipe import Recipe, override
+from thyroid.run_files.config_json import Doses
 from thyroid.run_files.rows_json import PARTS, Dose
 from thyroid.runs.compared_recipes import Row
 
@@ -41,17 +42,6 @@ TITLES = {
     ORACLE: "simulated patients (oracle)",
 }
 """Titles of generators; any other is called by its name."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Doses:
-    """Doses that a curve compares."""
-
-    shares: tuple[float, ...]
-    """Ascending, without 0, which is always compared."""
-    generators: tuple[str, ...]
-    sizes: tuple[int | None, ...]
-    """Real images per class; None: as many as the recipe has, by default all."""
 
 
 def asked_doses(shares: str, generators: str, sizes: str, dataset: Dataset) -> Doses:
@@ -154,17 +144,17 @@ def _share(word: str) -> float:
     try:
         share = float(word)
     except ValueError:
-        share = -1.0
-    if not 0 <= share <= 1:
-        raise InputError(f"--shares has '{word}' but each must be a number from 0 to 1.")
+        raise InputError(f"--shares has '{word}' but each must be a number from 0 to 1.") from None
+    require_read("--shares", share, word)
     return share
 
 
 def _size(word: str) -> int | None:
     if word == "all":
         return None
-    if not word.isascii() or not word.isdigit() or not int(word):
+    if not word.isascii() or not word.isdigit():
         raise InputError(f"--sizes has '{word}' but each must be a number from 1, or all.")
+    require_read("--sizes", int(word), word)
     return int(word)
 
 
