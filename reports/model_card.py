@@ -22,6 +22,7 @@ from thyroid.evaluate.conformal import conformal_set
 from thyroid.evaluate.metrics import Floats
 from thyroid.evaluate.temperature import tempered
 from thyroid.model.merging import Merging
+from thyroid.run_files.config_json import RecordedDataset
 from thyroid.run_files.predictions_csv import Predictions
 
 
@@ -46,8 +47,7 @@ class CardInfo:
     card: dict[str, Any]
     """model.json, without metrics."""
     data: Data
-    test_set: dict[str, Any] | None
-    """As config.json has it."""
+    test_set: RecordedDataset | None
     part: str
     """test | validation"""
     results: Results
@@ -89,7 +89,7 @@ def model_card_info(
     return CardInfo(
         card=card,
         data=data,
-        test_set=run.config.get("test_set"),
+        test_set=run.config.test_set,
         part=part,
         results=results,
         out_of_fold=fitted and calibration["part"] == "out of fold",

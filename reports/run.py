@@ -12,7 +12,7 @@ from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
 from thyroid.run_files import cases_json, quality_json
 from thyroid.run_files.cases_json import Cases, read_cases
-from thyroid.run_files.config_json import read_config
+from thyroid.run_files.config_json import RecordedDataset, RunConfig, read_config
 from thyroid.run_files.metrics_jsonl import (
     ClassifierEpoch,
     DcganEpoch,
@@ -55,8 +55,7 @@ class Run:
     """Content of a run's folder. While the run is at work, parts are empty."""
 
     folder: Path
-    config: dict[str, Any]
-    """config.json"""
+    config: RunConfig
     classes: tuple[str, ...]
     epochs: list[ClassifierEpoch]
     """metrics.jsonl has these four."""
@@ -104,14 +103,13 @@ class Run:
     @property
     def folds(self) -> int:
         """Number of folds; 1: one split, as all runs of earlier versions have."""
-        folds = self.config.get("recipe", {}).get("split", {}).get("folds")
+        folds = self.config.of_recipe("split.folds")
         return folds if isinstance(folds, int) and folds > 1 else 1
 
     @property
     def by_centre(self) -> bool:
         """True: each fold is a centre."""
-        split = self.config.get("recipe", {}).get("split", {})
-        return self.folds > 1 and split.get("folds_by") == "centre"
+        return self.folds > 1 and self.config.of_recipe("split.folds_by") == "centre"
 
     @property
     def part(self) -> str | None:
@@ -129,8 +127,7 @@ class Run:
     @property
     def chosen_among(self) -> int:
         """Recipes that the validation images chose the run's among; 1: they chose none."""
-        before = self.config.get("searched")
-        own = (before if isinstance(before, int) else 0) + len(self.trials)
+        own = (self.config.searched or 0) + len(self.trials)
         compared = [row.trials for row in self.rows if row.kind == "method"]
         return max(1, own, *compared)
 
@@ -144,8 +141,8 @@ def read_run(folder: Path) -> Run:
         When the folder holds no run, or a file of it is damaged.
     """
     config = read_config(folder)
-    classes = tuple(config["dataset"]["classes"])
-    dataset, state = _dataset(folder, config["dataset"])
+    classes = config.dataset.classes
+    dataset, state = _dataset(folder, config.dataset)
     metrics = read_metrics(folder)
 
     def of(kind: type[T]) -> list[T]:
@@ -187,22 +184,20 @@ def read_run(folder: Path) -> Run:
         fold_of={image.image_id: image.fold for image in split if image.fold is not None},
         dataset=dataset,
         dataset_state=state,
-        test_set=_dataset(folder, config["test_set"])[0] if config.get("test_set") else None,
+        test_set=_dataset(folder, config.test_set)[0] if config.test_set else None,
     )
 
 
-def _dataset(run: Path, recorded: dict[str, Any]) -> tuple[Dataset | None, str]:
+def _dataset(run: Path, recorded: RecordedDataset) -> tuple[Dataset | None, str]:
     """The data set where it was, if it is still the one that the run used."""
-    folder = Path(str(recorded.get("folder", "")))
-    for place in (folder, run / folder):
+    for place in (Path(recorded.folder), run / recorded.folder):
         if not (place / "dataset.json").is_file():
             continue
         try:
             dataset = Dataset.open(place, verify=False)
         except InputError:
             return None, "changed"
-        same = dataset.digest == recorded.get("digest", dataset.digest)
-        return (dataset, "open") if same else (None, "changed")
+        return (dataset, "open") if dataset.digest == recorded.digest else (None, "changed")
     return None, "missing"
 
 

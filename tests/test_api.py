@@ -106,7 +106,7 @@ def test_a_training_and_its_recipe_by_keywords(toy: Path, tmp_path: Path) -> Non
     store = tmp_path / "run" / "store"
     other = thyroid.train(toy, tmp_path / "other", run, folds=1, store=store, seeds=1)
     assert other.results.equals(run.results)
-    assert other.config["searched"] == 0
+    assert other.config.searched == 0
     config = tmp_path / "other" / "config.json"
     config.write_text(config.read_text().replace('"toy"', '"<b>toy"'))
     assert "&lt;b&gt;toy" in thyroid.Run.open(config.parent)._repr_html_()

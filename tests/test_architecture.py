@@ -151,6 +151,18 @@ def test_a_library_is_imported_where_it_may_be(library: str) -> None:
     assert users == HEAVY[library]
 
 
+def test_what_ray_keeps_private_is_imported_in_one_place() -> None:
+    """tests/execution/test_connection.py looks whether it is still there."""
+    private = {
+        (path.name, name)
+        for path in (ROOT / "thyroid").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for name in named(node, "ray")
+        if name.startswith("ray.") and "._" in name
+    }
+    assert private == {("private_ray.py", "ray._private")}
+
+
 def test_nothing_is_forgotten_and_no_rule_is_empty() -> None:
     """A new module at the top needs a rule; a rule that nothing uses any more goes."""
     there = {path.stem for path in (ROOT / "thyroid").iterdir() if not path.name.startswith("_")}

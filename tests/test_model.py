@@ -20,6 +20,7 @@ from sklearn.metrics import accuracy_score, f1_score, log_loss
 from reports.model_card import model_card, model_card_info, text
 from reports.run import read_run
 from tests.short_trainings import FEW
+from tests.stub_config import with_config
 from tests.toy import CLASSES, PRECISION, toy_recipe, write_toy
 from thyroid.cli import main
 from thyroid.configuration import from_json
@@ -35,6 +36,7 @@ from thyroid.model.gate import gate_of
 from thyroid.model.model_folder import Model, member_files, read_model
 from thyroid.networks.build import build
 from thyroid.recipe import InputConfig, NetworkConfig, Recipe, override
+from thyroid.run_files.config_json import read_config
 from thyroid.run_files.features_file import NetworkFeatures
 from thyroid.run_files.network import Network
 from thyroid.run_files.predictions_csv import Predictions, read_predictions
@@ -367,7 +369,7 @@ def test_the_best_network_is_chosen_on_its_own_fold(run: Path, tmp_path: Path) -
     assert card["gate"]["images"] == (of_seed.folds == best[0]).sum()
     parts = pd.read_csv(run / "split.csv").set_index("image_id")
     training = (parts["part"] == "development") & (parts["fold"] != best[0])
-    data = Dataset.open(json.loads((run / "config.json").read_text())["dataset"]["folder"])
+    data = Dataset.open(read_config(run).dataset.folder)
     totals = data.images.set_index("image_id")["total_counts"][training]
     assert card["total_counts"] == [totals.min(), totals.max()]
 
@@ -456,9 +458,7 @@ def test_what_cannot_be_exported_is_one_sentence_and_leaves_nothing(
     (planted / "model" / "fold1-seed1" / "features.safetensors").write_bytes(b"planted")
     (unfinished / "predictions" / "validation-seed0.csv").unlink()
     (damaged / "config.json").write_text("{")
-    config = json.loads((run / "config.json").read_text())
-    config["dataset"]["classes"] = ["left", "right", "uncertain"]
-    (ambiguous / "config.json").write_text(json.dumps(config))
+    with_config(ambiguous, dataset__classes=("left", "right", "uncertain"))
     before = sorted(tmp_path.iterdir())
     for arguments, sentence in [
         ([str(tmp_path / "none"), "m"], "is no run, it has no config.json"),

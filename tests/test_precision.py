@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 
 import pytest
 import torch
 
+from tests.stub_config import stub_comparison, stub_config, stub_search
 from thyroid import machine
 from thyroid.cli import main
 from thyroid.configuration import to_json
@@ -17,7 +17,7 @@ from thyroid.networks.build import BASELINES, gains_from_bf16
 from thyroid.pipeline import computed_in
 from thyroid.precision import resolve_precision
 from thyroid.recipe import NetworkConfig, Recipe, override
-from thyroid.run_files.config_json import began_with
+from thyroid.run_files.config_json import began_with, write_config
 from thyroid.runs.experiment import Experiment
 
 BF16 = ("bf16", "channels_last")
@@ -87,15 +87,28 @@ def test_on_a_gpu_every_network_trains_in_bf16() -> None:
     assert resolve_precision(recipe).network.precision == "bf16"
 
 
+def test_the_machine_that_computes_decides_and_not_that_of_the_command() -> None:
+    without = dataclasses.replace(machine.here(), cpu_amx_bf16=False)
+    old_gpu = dataclasses.replace(machine.here(), gpus=1, gpu_bf16=False)
+    recipe = override(Recipe(), {"execution.device": "cpu"})
+    for there, device in ((without, "cpu"), (old_gpu, "cuda")):
+        asked = dataclasses.replace(recipe.execution, device=device)
+        resolved = dataclasses.replace(recipe, execution=machine.resolve(asked, there))
+        assert resolve_precision(resolved, there=there).network.precision == "fp32"
+        alone = dataclasses.replace(resolved, execution=machine.resolve(asked))
+        assert resolve_precision(alone).network.precision == "bf16"
+
+
 def test_a_run_goes_on_as_it_began(tmp_path: Path) -> None:
     begun = dataclasses.replace(recipe_of().network, precision="fp32", layout="contiguous")
     recipe = to_json(dataclasses.replace(recipe_of(), network=begun))
+    other = to_json(Recipe())
     for config in (
-        {"search": None, "comparison": None, "recipe": recipe},
-        {"search": {"base": recipe}, "recipe": to_json(Recipe())},
-        {"search": None, "comparison": {"base": recipe}, "recipe": to_json(Recipe())},
+        stub_config(recipe=recipe),
+        stub_config(recipe=other, search=stub_search(base=recipe)),
+        stub_config(recipe=other, comparison=stub_comparison(base=recipe)),
     ):
-        (tmp_path / "config.json").write_text(json.dumps(config | {"dataset": {"classes": []}}))
+        write_config(tmp_path, config)
         assert chosen(tmp_path) == ("fp32", "contiguous")
         assert chosen(tmp_path, network__precision="bf16") == ("bf16", "contiguous")
         assert chosen(tmp_path, network__name="lenet5") == BF16

@@ -32,6 +32,7 @@ SUMMARIES = {
     "recalibrate": "fit a model's calibration to labelled images of one's own",
     "predict": "say what scintigrams show, with a model that export made",
     "store": "say what a store of artifacts holds, verify it, make room in it",
+    "cluster-files": "write the files with which Ray starts a cluster",
     "demo": "all of it on simulated scintigrams, in minutes",
 }
 
@@ -78,7 +79,7 @@ def _to_nowhere(stream: TextIO) -> None:
 
 def _answer(argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help"):
-        commands = "\n".join(f"  {name:<12}{what}" for name, what in SUMMARIES.items())
+        commands = "\n".join(f"  {name:<15}{what}" for name, what in SUMMARIES.items())
         print(HELP.format(commands=commands), end="")
         return 0 if argv else 2
     if argv[0] == "--version":
@@ -155,7 +156,7 @@ def _run(name: str, argv: list[str]) -> None:
     from thyroid.commands.options import READ, base_recipe, option_types, require_paths
     from thyroid.commands.private_tyro import sentences
 
-    module = "import_" if name == "import" else name
+    module = "import_" if name == "import" else name.replace("-", "_")
     command: Callable[..., None] = getattr(
         importlib.import_module(f"thyroid.commands.{module}"), module
     )

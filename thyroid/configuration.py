@@ -50,8 +50,12 @@ def dotted_fields(plain: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return fields
 
 
-def from_json(kind: type[T], plain: Mapping[str, Any]) -> T:
+def from_json(kind: type[T], plain: Mapping[str, Any], *, known_only: bool = False) -> T:
     """Rebuild the configuration that `to_json` wrote.
+
+    Parameters
+    ----------
+    known_only : fields that are unknown, of another version, are left out
 
     Raises
     ------
@@ -60,11 +64,15 @@ def from_json(kind: type[T], plain: Mapping[str, Any]) -> T:
     """
     hints = _hints(kind)  # type: ignore[arg-type]  # a class is hashable
     unknown = sorted(set(plain) - set(hints))
-    if unknown:
+    if known_only:
+        plain = {name: plain[name] for name in plain if name in hints}
+    elif unknown:
         raise InputError(
             f"{kind.__name__} has no field '{unknown[0]}': choose among {', '.join(sorted(hints))}."
         )
-    return kind(**{name: _checked(hints[name], name, value) for name, value in plain.items()})
+    return kind(
+        **{name: _checked(hints[name], name, value, known_only) for name, value in plain.items()}
+    )
 
 
 @cache
@@ -72,19 +80,19 @@ def _hints(kind: Hashable) -> dict[str, Any]:
     return typing.get_type_hints(kind)
 
 
-def _checked(hint: Any, name: str, value: Any) -> Any:
+def _checked(hint: Any, name: str, value: Any, known_only: bool) -> Any:
     """Return the value if it has the field's type; an int is accepted for a float."""
     origin, within = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return value
     if dataclasses.is_dataclass(hint):
-        return from_json(hint, value)  # type: ignore[arg-type]  # a class, not an instance
+        return from_json(hint, value, known_only=known_only)  # type: ignore[arg-type]  # a class
     if origin in (typing.Union, types.UnionType):  # X | None
-        return None if value is None else _checked(within[0], name, value)
+        return None if value is None else _checked(within[0], name, value, known_only)
     if origin is tuple and isinstance(value, list | tuple):
-        return tuple(_checked(within[0], name, each) for each in value)
+        return tuple(_checked(within[0], name, each, known_only) for each in value)
     if origin is dict and isinstance(value, dict):
-        return {key: _checked(within[1], name, each) for key, each in value.items()}
+        return {key: _checked(within[1], name, each, known_only) for key, each in value.items()}
     if origin is Literal:
         fits = value in within
         value = within[within.index(value)] if fits else value  # 2.0 becomes 2: one key

@@ -7,7 +7,7 @@ University of Science and Technology 41(3):242-248, 2020; of which only the abst
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from reports.sections.results import Results
 from reports.sections.retention import Retention
 from reports.sections.synthetic_gain import SyntheticGain
 from reports.sections.training import Training
+from thyroid.run_files.config_json import RunConfig
 
 EPOCHS = 100
 VALIDATION = (("validation_accuracy", 0.9633), ("validation_loss", 0.1187))
@@ -113,7 +114,7 @@ class Claims:
 
 
 def claims_info(
-    config: dict[str, Any],
+    config: RunConfig,
     training: Training | None,
     results: Results | None,
     comparison: Comparison | None,
@@ -125,11 +126,10 @@ def claims_info(
 
     None where the recipe does not train on single images first and on crosses after them.
     """
-    recipe = config.get("recipe", {})
-    if recipe.get("cross", {}).get("order") != "retrain":
+    if config.of_recipe("cross.order") != "retrain":
         return None
     enlarged: State = "missing"
-    if synthetic_state and recipe.get("generator", "dcgan") == "dcgan":
+    if synthetic_state and config.of_recipe("generator", "dcgan") == "dcgan":
         enlarged = ENLARGED.get(synthetic_state, "missing")
     return Claims(
         claimed_epochs=EPOCHS,

@@ -293,7 +293,7 @@ def comparison_info(run: Run, results: Results | None) -> Comparison | None:
     InputError
         When a row has predicted other images than the method.
     """
-    if run.config.get("command") != "compare":
+    if run.config.command != "compare":
         return None
     rows = [row for row in run.rows if row.kind in ("method", *KINDS)]
     if len(rows) == 1 < len(run.rows):  # other sections have the rest

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +12,7 @@ from reports.run import Run
 from reports.scintigrams import SheetGroup, contact_sheet
 from thyroid.data.data_checks import check, like_others, look_alikes
 from thyroid.data.dataset import Dataset
+from thyroid.run_files.config_json import RecordedDataset
 
 PARTS = ("train", "validation", "development", "test")
 LEARNED_FROM = ("train", "development")
@@ -20,7 +20,7 @@ LEARNED_FROM = ("train", "development")
 
 UNVERIFIED = (
     "view_unnamed", "detector_angle", "window_unnamed", "counts_doubtful", "counts_accumulated",
-    "light_background",
+    "light_background", "other_examination",
 )  # fmt: skip
 """Flags of images that may not be what they are taken for."""
 
@@ -54,10 +54,10 @@ class CountedFold:
 
 @dataclass(frozen=True, kw_only=True)
 class SeparateTestSet:
-    name: str | None
-    images: int | None
-    patients: int | None
-    digest: str | None
+    name: str
+    images: int
+    patients: int
+    digest: str
     others: bool
     """True: its patients are known to be others, as both data sets name them by one key and a run
     with a patient of both was refused."""
@@ -67,18 +67,18 @@ class SeparateTestSet:
 class Data:
     """A data set. Without its folder only what the run recorded is known."""
 
-    name: str | None
-    kind: str | None
+    name: str
+    kind: str
     """counts | display"""
-    size: int | None
+    size: int
     """Side in pixels."""
     pixel_mm: float | None
-    source: str | None
-    licence: str | None
+    source: str
+    licence: str
     classes: list[str]
-    images: int | None
-    patients: int | None
-    digest: str | None
+    images: int
+    patients: int
+    digest: str
     test_set: SeparateTestSet | None = None
     """None where some of the patients are the test part."""
     state: str = "open"
@@ -115,20 +115,17 @@ RECORDED = ("name", "kind", "size", "pixel_mm", "source", "licence", "images", "
 
 def data_info(run: Run) -> Data:
     """The data of a run: what config.json recorded and, where the data set is there, its counts."""
-    recorded = run.config["dataset"]
+    recorded, tested = run.config.dataset, run.config.test_set
     if run.dataset is None:
-        known = {name: recorded.get(name) for name in RECORDED}
+        known = {name: getattr(recorded, name) for name in RECORDED}
         info = Data(**known, classes=list(run.classes))
     else:
-        info = replace(
-            dataset_info(run.dataset, run.parts),
-            folds=_folds(run.dataset, run.fold_of),
-            digest=recorded.get("digest"),
-        )
+        info = dataset_info(run.dataset, run.parts)
+        info = replace(info, folds=_folds(run.dataset, run.fold_of))
     return replace(
         info,
         patients_alike=info.patients_alike + _alike_in(run),
-        test_set=_test_set(run.config.get("test_set"), recorded.get("patients_key")),
+        test_set=None if tested is None else _test_set(tested, recorded.patients_key),
         state=run.dataset_state,
         look_alikes=_look_alikes(run),
     )
@@ -138,7 +135,7 @@ def _look_alikes(run: Run) -> int | None:
     if run.dataset is None or run.part is None:
         return None
     part = run.dataset.images["image_id"].map(run.parts).to_numpy(dtype=object)
-    if run.part == "test" and run.config.get("test_set"):
+    if run.part == "test" and run.config.test_set:
         if run.test_set is None:
             return None
         trained = np.flatnonzero(pd.notna(part))
@@ -182,11 +179,14 @@ def _folds(dataset: Dataset, fold_of: Mapping[str, int]) -> list[CountedFold]:
     return found
 
 
-def _test_set(recorded: dict[str, Any] | None, key: str | None) -> SeparateTestSet | None:
-    if recorded is None:
-        return None
-    known = {name: recorded.get(name) for name in ("name", "images", "patients", "digest")}
-    return SeparateTestSet(**known, others=key is not None and key == recorded.get("patients_key"))
+def _test_set(recorded: RecordedDataset, key: str | None) -> SeparateTestSet:
+    return SeparateTestSet(
+        name=recorded.name,
+        images=recorded.images,
+        patients=recorded.patients,
+        digest=recorded.digest,
+        others=key is not None and key == recorded.patients_key,
+    )
 
 
 def dataset_info(dataset: Dataset, parts: Mapping[str, str] | None = None) -> Data:

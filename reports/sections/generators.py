@@ -165,18 +165,16 @@ def generators_info(run: Run) -> Generators | None:
     """Everything about synthetic images but their gain; None where the recipe uses none."""
     if not uses_synthetic(run.config):
         return None
-    recipe, quality = run.config["recipe"], run.quality
-    cross = recipe.get("cross", {})
+    of_recipe, quality = run.config.of_recipe, run.quality
+    retrained = of_recipe("cross.order") == "retrain"
     return Generators(
-        synthetic_share=recipe["mixing"].get("synthetic_share") or 0.0,
-        final_share=recipe["mixing"].get("final_share") or 0.0,
-        cross_synthetic=(cross.get("synthetic") or 0.0)
-        if cross.get("order") == "retrain"
-        else None,
-        crosses_alone=recipe["mixing"].get("cross_share") == 1,
-        name=recipe.get("generator", "dcgan"),
-        scale=recipe.get("srgan", {}).get("scale", 1),
-        rejection=recipe.get("synthesis", {}).get("rejection", 1.0),
+        synthetic_share=of_recipe("mixing.synthetic_share", 0.0),
+        final_share=of_recipe("mixing.final_share", 0.0),
+        cross_synthetic=of_recipe("cross.synthetic", 0.0) if retrained else None,
+        crosses_alone=of_recipe("mixing.cross_share") == 1,
+        name=of_recipe("generator", "dcgan"),
+        scale=of_recipe("srgan.scale", 1),
+        rejection=of_recipe("synthesis.rejection", 1.0),
         examples=None if run.examples is None else len(run.examples),
         dcgan=_dcgan(run.dcgan),
         srgan=_srgan(run.srgan),

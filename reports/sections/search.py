@@ -44,12 +44,12 @@ class EndReason:
 
 @dataclass(frozen=True, kw_only=True)
 class Search:
-    space: str | None
-    trials: int | None
+    space: str
+    trials: int
     """Number of trials asked for."""
     folds: int
     """Folds in which each trial was trained."""
-    seeds: int | None
+    seeds: int
     """Trainings of a trial."""
     objectives: list[str]
     ended: int
@@ -90,10 +90,10 @@ class Search:
 
 def search_info(run: Run) -> Search | None:
     """The search; None where the run searched nothing."""
-    planned = run.config.get("search")
+    planned = run.config.search
     if planned is None:
         return None
-    objectives = planned.get("objectives") or ["macro_f1"]
+    objectives = list(planned.objectives)
     trials = run.trials
     parameters = list(dict.fromkeys(name for trial in trials for name in trial.parameters))
     complete = [t for t in trials if t.state == "complete" and t.macro_f1 is not None]
@@ -109,10 +109,10 @@ def search_info(run: Run) -> Search | None:
     reused = sum(t.reused_stages or 0 for t in own)
     computed = sum(t.computed_stages or 0 for t in own)
     return Search(
-        space=without_folder(planned.get("space")),
-        trials=planned.get("trials"),
-        folds=min(planned.get("first_folds") or 1, run.folds),
-        seeds=planned.get("seeds"),
+        space=without_folder(planned.space),
+        trials=planned.trials,
+        folds=min(planned.first_folds, run.folds),
+        seeds=planned.seeds,
         objectives=objectives,
         ended=len(own),
         warm_started=len(trials) - len(own),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from reports.run import Run
 from thyroid.configuration import from_json
 from thyroid.evaluate.metrics import Ints, macro_f1
 from thyroid.recipe import Recipe
+from thyroid.run_files.config_json import RunConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,9 +62,9 @@ class SyntheticGain:
     """None where networks are no ensemble: with one split, or without a test part."""
 
 
-def uses_synthetic(config: dict[str, Any]) -> bool:
+def uses_synthetic(config: RunConfig) -> bool:
     """Return whether the recipe of config.json trains on synthetic images."""
-    return from_json(Recipe, config.get("recipe", {})).synthetic
+    return from_json(Recipe, config.recipe, known_only=True).synthetic
 
 
 def synthetic_gain_info(run: Run) -> SyntheticGain | None:

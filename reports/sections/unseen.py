@@ -91,11 +91,11 @@ def unseen_info(run: Run, results: Results | None) -> Unseen | None:
     InputError
         When two rows have predicted different images.
     """
-    asked = (run.config.get("comparison") or {}).get("unseen")
+    asked = run.config.comparison and run.config.comparison.unseen
     rows = [row for row in run.rows if row.kind == "unseen"]
     if not asked or not rows:
         return None
-    findings = [name.strip() for name in str(asked).split("+")]
+    findings = [name.strip() for name in asked.split("+")]
     done = [row for row in rows if row.predictions]
     never = next((row for row in done if row.name == NEVER), None)
     chosen = None if never is None else _showing(never, findings)

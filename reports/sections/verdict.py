@@ -11,6 +11,7 @@ from reports.sections.comparison import Comparison, ComparisonVerdict
 from reports.sections.data import Data, centre_relation
 from reports.sections.results import Chance, ClassMetrics, Guess, Results
 from reports.sections.synthetic_gain import SyntheticGain, uses_synthetic
+from thyroid.run_files.config_json import RunConfig
 
 ENOUGH_IMAGES = 100
 ENOUGH_PER_CLASS = 10
@@ -101,7 +102,7 @@ class ResultsVerdict(Verdict):
 
 
 def verdict_info(
-    config: dict[str, Any],
+    config: RunConfig,
     data: Data,
     results: Results | None,
     searched: Sequence[str] | None,
@@ -115,7 +116,7 @@ def verdict_info(
     searched
         Names of the searched parameters; None where nothing was searched.
     """
-    left_out = config.get("recipe", {}).get("split", {}).get("leave_out_centre")
+    left_out = config.of_recipe("split.leave_out_centre")
     relation = "test_set" if data.test_set else centre_relation(data)
     learned = results is None or results.learned
     common: dict[str, Any] = {
@@ -155,7 +156,7 @@ def verdict_info(
         "confounded_centre": "confounded_centre" in flagged,
         "legend": "legend" in flagged,
         "unverified_images": bool(data.unverified_images),
-        "weights": bool(config.get("recipe", {}).get("network", {}).get("weights")),
+        "weights": bool(config.of_recipe("network.weights")),
         "display": data.kind == "display",
     }
     return ResultsVerdict(
@@ -196,7 +197,7 @@ def _weakest(row: ClassMetrics, results: Results) -> WeakestClass:
 
 
 def synthetic_state(
-    config: dict[str, Any],
+    config: RunConfig,
     searched: Sequence[str] | None,
     gain: SyntheticGain | None,
     learned: bool = True,

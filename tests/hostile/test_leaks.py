@@ -18,6 +18,7 @@ from reports.run import read_run
 from reports.sections.data import data_info
 from tests.reports.conftest import make_dataset, make_run
 from tests.reports.test_comparison import shown
+from tests.stub_config import with_config
 from tests.toy import about, made, toy_generators, toy_recipe, with_other_pixels, write_toy
 from thyroid import pipeline
 from thyroid.data.data_checks import look_alikes
@@ -27,6 +28,7 @@ from thyroid.errors import InputError
 from thyroid.recipe import Recipe, override
 from thyroid.runs.experiment import Experiment
 from thyroid.runs.preflight import preflight
+from thyroid.runs.run_folder import recorded
 from thyroid.stage import Stage
 from thyroid.stages import split
 
@@ -190,7 +192,6 @@ def test_so_is_one_of_a_test_set_that_lies_elsewhere(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", dataset)
     parts = pd.read_csv(run / "split.csv")
     parts[parts["part"] != "test"].to_csv(run / "split.csv", index=False)
-    config = json.loads((run / "config.json").read_text())
     images = strangers.images.copy()
     counts = np.array(strangers.counts)
     trained = int(parts.index[parts["part"] == "train"][3])
@@ -198,9 +199,7 @@ def test_so_is_one_of_a_test_set_that_lies_elsewhere(tmp_path: Path) -> None:
     images.loc[7, "total_counts"] = int(counts[7].sum())
     shared = write_dataset(tmp_path / "shared", **about(strangers), images=images, counts=counts)
     for test_set, expected in ((strangers, 0), (shared, 1)):
-        recorded = {"folder": str(test_set.folder), "name": "other", "digest": test_set.digest}
-        recorded |= {"images": len(test_set), "patients": len(set(test_set.patients))}
-        (run / "config.json").write_text(json.dumps(config | {"test_set": recorded}))
+        with_config(run, test_set=recorded(test_set))
         content = read_run(run)
         assert data_info(content).look_alikes == expected
     every = np.arange(len(shared))

@@ -1,7 +1,6 @@
 """A small data set and a run's folder, made of fixed random numbers."""
 
 import itertools
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +9,10 @@ import pandas as pd
 import pytest
 
 from tests.reports.made_searches import add_costs, add_objectives, add_stages, make_trials
+from tests.stub_config import stub_comparison, stub_config, stub_search, with_config
 from thyroid.data.dataset import Dataset, write_dataset
 from thyroid.run_files.cases_json import Cases, write_cases
+from thyroid.run_files.config_json import read_config, write_config
 from thyroid.run_files.metrics_jsonl import (
     ClassifierEpoch,
     DcganEpoch,
@@ -41,6 +42,7 @@ from thyroid.run_files.quality_json import (
 from thyroid.run_files.rows_json import ComparedRow, write_rows
 from thyroid.run_files.split_csv import SplitImage, write_split
 from thyroid.run_files.trials_csv import write_trials
+from thyroid.runs.run_folder import recorded
 from thyroid.stages.find_cases import case_of, chosen
 
 CLASSES = ("normal", "graves", "hot_nodule", "cold_nodule")
@@ -103,42 +105,23 @@ def make_run(folder: Path, dataset: Dataset, seeds=(0, 1, 2), trials=8, epochs=1
         folder,
         [SplitImage(image_id=i, part=p, fold=None if f < 0 else f) for i, p, f in rows],
     )
-    config = {
-        "command": "search",
-        "thyroid": "0.1.0",
-        "dataset": {
-            "folder": str(dataset.folder),
-            "name": dataset.info.name,
-            "classes": list(classes),
-            "size": dataset.info.size,
-            "pixel_mm": dataset.info.pixel_mm,
-            "kind": dataset.info.kind,
-            "source": dataset.info.source,
-            "licence": dataset.info.licence,
-            "sha256": dataset.info.sha256,
-            "digest": dataset.digest,
-            "images": len(dataset),
-            "patients": len(set(dataset.patients)),
-        },
-        "recipe": {
-            "split": {"validation": 0.2, "test": 0.2, "seed": 0, "leave_out_centre": None},
+    split = {"validation": 0.2, "test": 0.2, "seed": 0, "leave_out_centre": None}
+    config = stub_config(
+        command="search",
+        dataset=recorded(dataset),
+        recipe={
+            "split": split | ({"folds": folds, "folds_by": "patient"} if folds > 1 else {}),
             "input": {"size": 32, "normalisation": "sqrt_mean"},
             "augmentation": {"rotation_deg": 10.0, "mirror": 0.5, "thinning": 0.25},
             "network": {"name": "resnet_small", "width": None, "weights": None},
             "optimiser": {"learning_rate": 2e-3, "weight_decay": 0.05, "batch_size": 32},
             "schedule": {"warmup_epochs": 2, "constant_epochs": 6, "decay_epochs": 4},
         },
-        "seeds": list(seeds),
-        "search": {
-            "space": "augmentation",
-            "trials": trials,
-            "seeds": 1,
-            "seed": 0,
-            "base": {"input": {"size": 32}},
-        },
-        "machine": {"cpu": "Example CPU 3000", "cores": 2, "python": "3.11.7", "torch": "2.14.1"},
-    }
-    (folder / "config.json").write_text(json.dumps(config))
+        seeds=tuple(seeds),
+        search=stub_search(trials=trials, base={"input": {"size": 32}}),
+        machine={"cpu": "Example CPU 3000", "cores": 2, "python": "3.11.7", "torch": "2.14.1"},
+    )
+    write_config(folder, config)
     networks = [(seed, fold) for seed in seeds for fold in range(folds)]
     write_metrics(
         folder,
@@ -150,8 +133,6 @@ def make_run(folder: Path, dataset: Dataset, seeds=(0, 1, 2), trials=8, epochs=1
     )
     (folder / "predictions").mkdir()
     if folds > 1:
-        config["recipe"]["split"] |= {"folds": folds, "folds_by": "patient", "fold": 0}
-        (folder / "config.json").write_text(json.dumps(config))
         predict_in_folds(folder, dataset, fold_of, seeds, rng)
     for part in ("validation", "test") if folds == 1 else ():
         rows = np.flatnonzero(parts == part)
@@ -261,17 +242,17 @@ def add_cases(run: Path, dataset: Dataset, most=2) -> Path:
 def add_synthetic(run: Path, dataset: Dataset, *, new_crosses=(), size=16, skill=1.9) -> Path:
     """Turn a run into one that trained on synthetic images; `skill` is of the twin without."""
     rng = np.random.default_rng(3)
-    config = json.loads((run / "config.json").read_text())
-    config["recipe"]["mixing"] = {"synthetic_share": 0.5, "final_share": 0.25}
-    config["recipe"] |= {"srgan": {"scale": 2}, "synthesis": {"rejection": 0.9}}
-    (run / "config.json").write_text(json.dumps(config))
+    config = with_config(
+        run,
+        recipe__mixing={"synthetic_share": 0.5, "final_share": 0.25},
+        recipe__srgan={"scale": 2},
+        recipe__synthesis={"rejection": 0.9},
+    )
     findings = list(dict.fromkeys(dataset.images["findings"]))
     made = [*findings, *new_crosses]
 
     metrics = read_metrics(run)
-    for seed, fold in itertools.product(
-        config["seeds"], range(config["recipe"]["split"].get("folds", 1))
-    ):
+    for seed, fold in itertools.product(config.seeds, range(config.of_recipe("split.folds", 1))):
         lines = [dcgan_epoch(rng, seed, epoch) for epoch in range(1, 11)]
         lines += [srgan_epoch(rng, seed, epoch) for epoch in range(1, 9)]
         for name in made:
@@ -297,9 +278,7 @@ def add_cross_phase(run: Path, dataset: Dataset, *, switch=9, skill=(1.9, -0.5))
     `skill` is that of the networks before the cross phase, on single and on cross images.
     """
     rng = np.random.default_rng(6)
-    config = json.loads((run / "config.json").read_text())
-    config["recipe"]["cross"] = {"order": "retrain", "epochs": 4, "synthetic": 0.0}
-    (run / "config.json").write_text(json.dumps(config))
+    with_config(run, recipe__cross={"order": "retrain", "epochs": 4, "synthetic": 0.0})
     write_metrics(
         run,
         [
@@ -327,20 +306,8 @@ ROWS = {
 def add_comparison(run: Path, dataset: Dataset, rows=ROWS, *, done=True, parts=("test",)) -> Path:
     """Turn a run into a comparison of its recipe, the method, with others."""
     rng = np.random.default_rng(7)
-    config = json.loads((run / "config.json").read_text())
-    base = config["search"]["base"]
-    config |= {
-        "command": "compare",
-        "search": None,
-        "comparison": {
-            "models": "small",
-            "ablations": True,
-            "trials_per_model": 3,
-            "space": "baselines",
-            "base": base,
-        },
-    }
-    (run / "config.json").write_text(json.dumps(config))
+    compared = stub_comparison(base=read_config(run).base)
+    with_config(run, command="compare", search=None, comparison=compared)
     (run / "trials.csv").unlink()
     write_rows(
         run,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.stub_config import with_config
 from thyroid.run_files.race_json import RacedRecipe, write_race
 from thyroid.run_files.stages_json import NeededStage, write_stages
 from thyroid.run_files.trials_csv import Trial, read_trials, write_trials
@@ -141,9 +142,7 @@ def add_objectives(run: Path, *objectives: str, raced=0) -> Path:
     """Turn a search into one of several objectives, whose best `raced` trials were in the final
     race; the second of them won.
     """
-    config = json.loads((run / "config.json").read_text())
-    config["search"] |= {"objectives": list(objectives), "first_folds": 2, "max_seeds": 5}
-    (run / "config.json").write_text(json.dumps(config))
+    with_config(run, search__objectives=objectives, search__first_folds=2, search__max_seeds=5)
     rng = np.random.default_rng(9)
     trials = read_trials(run)
     recalls, times = np.round(rng.beta(4, 3, len(trials)), 2), 40 * (1 + rng.random(len(trials)))

@@ -5,17 +5,16 @@ from hashlib import sha256
 
 import numpy as np
 
+from reports.sections.data import UNVERIFIED
 from tests.reports.conftest import make_dataset, make_run
 from tests.reports.test_comparison import shown
 from tests.reports.test_report import read
+from tests.stub_config import stub_dataset, with_config
 from thyroid.data.dataset import Dataset
 
 
 def test_a_test_set_of_its_own_is_named(run):
-    config = json.loads((run / "config.json").read_text())
-    config["test_set"] = {"folder": "/secret/other", "name": "other centres", "digest": "0"}
-    config["test_set"] |= {"images": 36, "patients": 18}
-    (run / "config.json").write_text(json.dumps(config))
+    with_config(run, test_set=stub_dataset(folder="/secret/other", name="other centres"))
     html, info = read(run)
     assert info["verdict"]["split"] == "test_set"
     said = shown(html)
@@ -24,8 +23,7 @@ def test_a_test_set_of_its_own_is_named(run):
     assert "Whether patients of other centres are among the training patients is not known" in said
     assert "/secret" not in html
     for key, others in (("a" * 16, True), ("b" * 16, False)):
-        config["dataset"]["patients_key"], config["test_set"]["patients_key"] = "a" * 16, key
-        (run / "config.json").write_text(json.dumps(config))
+        with_config(run, dataset__patients_key="a" * 16, test_set__patients_key=key)
         html, info = read(run)
         assert ("nor any of its patients as far as" in shown(html)) == others
         assert ("perhaps_same_patients" not in info["verdict"]["cautions"]) == others
@@ -36,9 +34,7 @@ def test_what_is_not_known_of_the_data_or_of_the_start_is_told(run, dataset):
     plain = {"weights", "confounded_centre", "not_compared", "perhaps_same_patients"}
     assert not plain & set(info["verdict"]["cautions"])
 
-    config = json.loads((run / "config.json").read_text())
-    config["recipe"]["network"] = {"weights": "f" * 64}
-    (run / "config.json").write_text(json.dumps(config))
+    with_config(run, recipe__network__weights="f" * 64)
     html, info = read(run)
     assert "weights" in info["verdict"]["cautions"]
     assert "Whether these have seen the test images is not known." in shown(html)
@@ -50,6 +46,22 @@ def test_what_is_not_known_of_the_data_or_of_the_start_is_told(run, dataset):
     assert "not_compared" in info["verdict"]["cautions"]
     assert "is not known whether any of these looks the same" in shown(html)
     moved.rename(dataset.folder)
+
+
+def test_flags_that_may_make_the_result_wrong_are_told_beside_the_figure(tmp_path):
+    dataset = make_dataset(tmp_path / "data")
+    flags = dataset.images["flags"].tolist()
+    flags[:6] = UNVERIFIED[:6]
+    flags[6] = ";".join(UNVERIFIED)  # an image counts once
+    flags[7] = "whole_body"
+    dataset.images.assign(flags=flags).to_csv(dataset.folder / "images.csv", index=False)
+    html, info = read(make_run(tmp_path / "run", Dataset.open(dataset.folder)))
+    assert {"view_unnamed", "window_unnamed", "counts_doubtful", "other_examination"} <= {
+        *UNVERIFIED
+    }
+    assert "unverified_images" in info["verdict"]["cautions"]
+    assert info["data"]["unverified_images"] == 7
+    assert "Of 7 images the files leave open whether they are anterior views of the" in shown(html)
 
 
 def test_labels_that_go_with_centres_are_told_beside_the_figure(tmp_path):

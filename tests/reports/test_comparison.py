@@ -26,6 +26,7 @@ from reports.sections.results import results_info
 from reports.sections.verdict import verdict_line
 from tests.reports.conftest import ROWS, add_comparison, make_run
 from tests.reports.test_report import EVIL, Page, read
+from tests.stub_config import changed, stub_dataset
 from thyroid.errors import InputError
 from thyroid.evaluate.paired import macro_f1_difference
 from thyroid.recipe import RECIPES, NetworkConfig
@@ -461,8 +462,8 @@ def test_other_runs_have_no_comparison(run):
 
 
 def test_command_of_a_comparison_is_what_one_would_type(content):
-    config = content.config | {"test_set": {"folder": "/data/elsewhere", "name": "x"}}
-    config["recipe"] = config["recipe"] | {"network": {"weights": "0a1b"}}
+    test_set = stub_dataset(folder="/data/elsewhere")
+    config = changed(content.config, test_set=test_set, recipe__network__weights="0a1b")
     assert command(config, "run") == (
         "thyroid compare synthetic4 run --ablations --models small --trials-per-model 3 "
         "--space baselines --seeds 5 --test-set elsewhere --weights weights.pth --input.size 32"

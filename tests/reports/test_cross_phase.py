@@ -1,6 +1,5 @@
 """The cross phase in the report: its mark in the curves, and what it changed."""
 
-import json
 import re
 
 import numpy as np
@@ -14,6 +13,7 @@ from reports.sections.training_figures import loss_chart
 from tests.reports.conftest import add_cross_phase, add_synthetic, make_run
 from tests.reports.test_comparison import shown
 from tests.reports.test_report import read
+from tests.stub_config import with_config
 from thyroid.errors import InputError
 
 
@@ -97,16 +97,13 @@ def test_an_early_switch_has_its_name_to_the_right(tmp_path, dataset):
 
 
 def test_synthetic_images_of_the_cross_phase_alone_count(synthetic_run):
-    config = json.loads((synthetic_run / "config.json").read_text())
-    config["recipe"]["mixing"] = {"synthetic_share": 0.0, "final_share": 0.0}
-    config["recipe"]["cross"] = {"order": "retrain", "synthetic": 0.4}
-    (synthetic_run / "config.json").write_text(json.dumps(config))
+    none, cross = {"synthetic_share": 0.0, "final_share": 0.0}, {"order": "retrain"}
+    with_config(synthetic_run, recipe__mixing=none, recipe__cross=cross | {"synthetic": 0.4})
     assert generators_info(read_run(synthetic_run)).cross_synthetic == 0.4
     html, info = read(synthetic_run)
     assert info["verdict"]["synthetic"]["state"] is not None
     assert "in the cross phase 40" in shown(html)
-    config["recipe"]["cross"]["order"] = "mixed"  # then that share is of no batch
-    (synthetic_run / "config.json").write_text(json.dumps(config))
+    with_config(synthetic_run, recipe__cross__order="mixed")  # then that share is of no batch
     assert read(synthetic_run)[1]["generators"] is None
 
 

@@ -17,8 +17,10 @@ from reports.sections.results import results_info
 from tests.reports.conftest import ROWS, add_comparison, guess, make_run
 from tests.reports.test_comparison import shown
 from tests.reports.test_report import read
+from tests.stub_config import changed
 from thyroid.errors import InputError
 from thyroid.evaluate.paired import macro_f1_difference
+from thyroid.run_files.config_json import Doses, read_config
 from thyroid.run_files.rows_json import Dose, read_rows, write_rows
 from thyroid.runs.dosed_recipes import TITLES as MADE
 
@@ -238,18 +240,19 @@ def test_titles_are_translated():
 
 
 def test_the_command_that_reproduces_it(folder):
-    config = json.loads((folder / "config.json").read_text())
-    config["comparison"] |= {
-        "dose": {"shares": [0.25, 0.5], "generators": ["eigen", "oracle"], "sizes": [10, None]},
-        "unseen": "graves+cold_nodule",
-        "generators": ["eigen", "oracle"],
-    }
+    generators = ("eigen", "oracle")
+    config = changed(
+        read_config(folder),
+        comparison__dose=Doses(shares=(0.25, 0.5), generators=generators, sizes=(10, None)),
+        comparison__unseen="graves+cold_nodule",
+        comparison__generators=generators,
+    )
     told = command(config, "run")
     for words in (
         *("--dose", "--shares 0.25,0.5", "--sizes 10,all", "--generators eigen,oracle"),
         "--unseen graves+cold_nodule",
     ):
         assert words in told
-    del config["comparison"]["dose"]
+    config = changed(config, comparison__dose=None)
     assert "--dose" not in command(config, "run")
     assert "--generators eigen,oracle" in command(config, "run")

@@ -3,7 +3,6 @@
 import functools
 import importlib
 import itertools
-import json
 import re
 import shlex
 from dataclasses import replace
@@ -27,6 +26,7 @@ from tests.reports.conftest import add_comparison, add_cross_phase, add_syntheti
 from tests.reports.made_searches import make_stages
 from tests.reports.test_comparison import shown
 from tests.reports.test_report import read
+from tests.stub_config import changed, stub_comparison, stub_search, with_config
 from thyroid.cli import main
 from thyroid.errors import InputError
 from thyroid.evaluate.metrics import calibration_error
@@ -162,8 +162,7 @@ def test_the_page_says_which_figure_is_whose(compared):
 
 def test_without_a_test_part_the_page_says_that_figures_are_out_of_fold(tmp_path, dataset):
     run = make_run(tmp_path / "run", dataset, seeds=(0,), folds=5)
-    config = json.loads((run / "config.json").read_text())
-    (run / "config.json").write_text(json.dumps(config | {"command": "train", "search": None}))
+    with_config(run, command="train", search=None)
     (run / "trials.csv").unlink()
     html, info = read(without_test_part(run))
     text = shown(html)
@@ -176,9 +175,7 @@ def test_without_a_test_part_the_page_says_that_figures_are_out_of_fold(tmp_path
 
 def test_folds_that_are_centres_are_called_so(tmp_path, dataset):
     run = make_run(tmp_path / "run", dataset, seeds=(0,), folds=3)
-    config = json.loads((run / "config.json").read_text())
-    config["recipe"]["split"]["folds_by"] = "centre"
-    (run / "config.json").write_text(json.dumps(config))
+    with_config(run, recipe__split__folds_by="centre")
     html, info = read(run)
     assert "in each of 3 folds, which are centres: each network learned from the" in shown(html)
     assert "few_networks" in info["verdict"]["cautions"]
@@ -390,15 +387,15 @@ ASKED = [
 def test_the_commands_repeat_the_folds(content, tmp_path, monkeypatch, kind, folds, by, words):
     """They are parsed as they stand."""
     monkeypatch.chdir(tmp_path)
-    config = json.loads(json.dumps(content.config))
-    config |= {"command": kind}
-    config["recipe"]["split"] |= {"folds": folds, "folds_by": by}
     base = {"split": {"folds": folds, "folds_by": by, "fold": 0}, "input": {"size": 32}}
-    config["search"] = {"space": "augmentation", "trials": 4, "first_folds": 2, "base": base}
-    if kind != "search":
-        config["search"] = None
-    if kind == "compare":
-        config["comparison"] = {"models": "small", "space": "baselines", "base": base}
+    config = changed(
+        content.config,
+        command=kind,
+        recipe__split__folds=folds,
+        recipe__split__folds_by=by,
+        search=stub_search(first_folds=2, base=base) if kind == "search" else None,
+        comparison=stub_comparison(base=base) if kind == "compare" else None,
+    )
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "recipe.json").write_text("{}")
     for typed in (command(config, "run"), training_command(config, "run")):

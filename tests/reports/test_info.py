@@ -19,6 +19,7 @@ from reports.sections.verdict import verdict_info
 from reports.svg import Axis
 from tests.reports.conftest import make_run
 from tests.reports.made_searches import make_trials
+from tests.stub_config import changed
 from thyroid.run_files.trials_csv import write_trials
 
 
@@ -156,9 +157,10 @@ def test_search_history(content):
     assert info.needed_stages == sum(t.reused_stages + t.computed_stages for t in trials)
 
 
-def verdict(content, **config):
+def verdict(content, **changes):
     data, results = data_info(content), results_info(content)
-    return verdict_info(content.config | config, data, results, search_info(content).parameters)
+    config = changed(content.config, **changes)
+    return verdict_info(config, data, results, search_info(content).parameters)
 
 
 def test_verdict_names_what_to_be_careful_with(content):
@@ -173,7 +175,7 @@ def test_verdict_names_what_to_be_careful_with(content):
 
 
 def test_verdict_of_a_centre_left_out(content):
-    found = verdict(content, recipe={"split": {"leave_out_centre": "C"}})
+    found = verdict(content, recipe__split__leave_out_centre="C")
     assert (found.split, found.centre) == ("left_out", "C")
     assert "same_centres" not in found.cautions
 
@@ -205,19 +207,19 @@ def test_verdict_on_validation_images_says_so(content):
 def test_command_is_what_one_would_type(content):
     config = content.config
     assert command(config, "run1") == (
-        "thyroid search synthetic4 run1 --space augmentation --trials 24 --seeds 1 "
-        "--final-seeds 3 --seed 0 --input.size 32"
+        "thyroid search synthetic4 run1 --space augmentation --trials 24 --first-folds 1 --seeds 1 "
+        "--objectives macro_f1 --final-seeds 3 --seed 0 --grace-epochs 8 --reduction-factor 3.0 "
+        "--input.size 32"
     )
     again = "thyroid train synthetic4 run1-again --recipe run1/recipe.json --seeds 3"
     assert training_command(config, "run1") == again
-    assert command(config | {"command": "train", "search": None}, "run1") == again
-    assert command(config | {"command": "demo"}, "run1") == "thyroid demo --trials 24"
+    assert command(replace(config, command="train", search=None), "run1") == again
+    assert command(replace(config, command="demo"), "run1") == "thyroid demo --trials 24"
 
 
 def test_command_names_the_weights_that_the_recipe_needs(content):
-    srgan = {"vgg19": "0a1b"}
-    search = content.config["search"] | {"base": {"srgan": srgan}}
-    config = content.config | {"recipe": {"srgan": srgan}, "search": search}
+    recipe = {"srgan": {"vgg19": "0a1b"}}
+    config = changed(content.config, recipe=recipe, search__base=recipe)
     for typed in (command(config, "run1"), training_command(config, "run1")):
         assert typed.endswith("--vgg19 vgg19.pth")
 

@@ -14,6 +14,7 @@ import pytest
 
 from reports.report import write_report
 from tests.reports.conftest import make_dataset, make_run
+from tests.stub_config import with_config
 from thyroid.errors import InputError
 
 
@@ -181,11 +182,12 @@ def test_text_from_outside_is_escaped(tmp_path):
     folder = tmp_path / "run '\"><script>alert(2)</script>".replace("/", "")
     dataset = make_dataset(tmp_path / "evil", EVIL, (";".join(EVIL[:2]),), per_group=12)
     make_run(folder, dataset)
-    config = json.loads((folder / "config.json").read_text())
-    config["machine"]["cpu"] = "<b onclick=x>cpu</b>"
-    config["dataset"]["source"] = "<i>source</i>"
-    config["search"]["space"] = "</code><script>alert(3)</script>"
-    (folder / "config.json").write_text(json.dumps(config))
+    with_config(
+        folder,
+        machine__cpu="<b onclick=x>cpu</b>",
+        dataset__source="<i>source</i>",
+        search__space="</code><script>alert(3)</script>",
+    )
     trials = (folder / "trials.csv").read_text()
     (folder / "trials.csv").write_text(trials.replace("out of memory", "<script>alert(4)</script>"))
     page = Page(write_report(folder).read_text())
@@ -232,9 +234,7 @@ def test_a_run_that_has_only_begun_has_a_report(run):
 
 
 def test_without_the_data_set_the_section_says_so(run):
-    config = json.loads((run / "config.json").read_text())
-    config["dataset"]["folder"] = "gone/away"
-    (run / "config.json").write_text(json.dumps(config))
+    with_config(run, dataset__folder="gone/away")
     html, info = read(run)
     assert "no longer where the run found it" in html
     assert "Training scintigram" not in html
@@ -242,9 +242,7 @@ def test_without_the_data_set_the_section_says_so(run):
 
 
 def test_a_data_set_that_changed_is_not_shown(run):
-    config = json.loads((run / "config.json").read_text())
-    config["dataset"]["digest"] = "of another data set"
-    (run / "config.json").write_text(json.dumps(config))
+    with_config(run, dataset__digest="of another data set")
     html, _ = read(run)
     assert "has changed since this run" in html
     assert "Training scintigram" not in html
@@ -258,9 +256,7 @@ def test_display_scaled_pictures_are_named_as_such(tmp_path):
 
 
 def test_a_training_run_has_no_search_section(run):
-    config = json.loads((run / "config.json").read_text())
-    config |= {"command": "train", "search": None}
-    (run / "config.json").write_text(json.dumps(config))
+    with_config(run, command="train", search=None)
     (run / "trials.csv").unlink()
     html, info = read(run)
     assert 'id="search"' not in html

@@ -10,6 +10,7 @@ from reports.sections.verdict import verdict_line
 from tests.reports.conftest import ROWS, add_comparison, add_cross_phase, add_synthetic, make_run
 from tests.reports.test_comparison import shown
 from tests.reports.test_report import read
+from tests.stub_config import with_config
 
 
 @pytest.fixture
@@ -36,8 +37,7 @@ def compared(run, dataset, method=0, baseline=0):
 
 
 def set_searched(run, number):
-    config = json.loads((run / "config.json").read_text())
-    (run / "config.json").write_text(json.dumps(config | {"search": None, "searched": number}))
+    with_config(run, search=None, searched=number)
 
 
 BOASTS = ("raised the macro-F1", "beats every", "own way helped", "shown to help", ": shown")

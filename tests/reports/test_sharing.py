@@ -11,6 +11,7 @@ from reports.sections.stage_tree import MOST_ROWS, MOST_STAGES, stage_tree_info
 from reports.sections.stage_tree_figures import tree_chart
 from tests.reports.made_searches import add_stages, make_stages
 from tests.reports.test_report import read
+from tests.stub_config import with_config
 from thyroid.errors import InputError
 from thyroid.run_files.stages_json import NeededStage, read_stages, write_stages
 
@@ -91,8 +92,7 @@ def test_everything_found_is_said_so(run):
 
 
 def test_a_training_run_has_the_section_too(run):
-    config = json.loads((run / "config.json").read_text())
-    (run / "config.json").write_text(json.dumps(config | {"command": "train", "search": None}))
+    with_config(run, command="train", search=None)
     (run / "trials.csv").unlink()
     html, _ = read(add_stages(run, trials=1, seeds=(0, 1, 2)))
     assert 'id="sharing"' in html

@@ -24,6 +24,7 @@ from reports.sections.synthetic_gain import synthetic_gain_info, uses_synthetic
 from reports.sections.verdict import synthetic_state, verdict_line
 from tests.reports.conftest import add_synthetic, make_dataset, make_run
 from tests.reports.test_report import EVIL, Page, read
+from tests.stub_config import with_config
 from thyroid.configuration import to_json
 from thyroid.errors import InputError
 from thyroid.evaluate.metrics import macro_f1
@@ -229,10 +230,7 @@ def test_the_section_stands_after_the_results_and_is_whole(synthetic_run):
     ],
 )
 def test_which_images_a_batch_held_is_said(synthetic_run, cross_share, sentence):
-    path = synthetic_run / "config.json"
-    config = json.loads(path.read_text())
-    config["recipe"]["mixing"]["cross_share"] = cross_share
-    path.write_text(json.dumps(config))
+    with_config(synthetic_run, recipe__mixing__cross_share=cross_share)
     words = re.sub(r"<[^>]+>", "", write_report(synthetic_run).read_text())
     assert f"Of every training batch {sentence}" in " ".join(words.split())
 
@@ -301,9 +299,7 @@ def test_a_run_that_has_only_begun(synthetic_run):
 
 
 def test_without_the_data_set_synthetic_images_stand_alone(synthetic_run):
-    config = json.loads((synthetic_run / "config.json").read_text())
-    config["dataset"]["folder"] = "gone/away"
-    (synthetic_run / "config.json").write_text(json.dumps(config))
+    with_config(synthetic_run, dataset__folder="gone/away")
     html, _ = read(synthetic_run)
     assert html.count("<img") == 7 * 3 + 4 * 3
     assert "not there to be shown beside them" in html

@@ -1,7 +1,5 @@
 """A combination that was never seen, in the report: recall, differences, words."""
 
-import json
-
 import numpy as np
 import pytest
 
@@ -11,6 +9,7 @@ from reports.sections.unseen import TITLES, unseen_info
 from tests.reports.conftest import ROWS, add_comparison, make_run
 from tests.reports.test_comparison import shown
 from tests.reports.test_report import read
+from tests.stub_config import with_config
 from thyroid.recipe import RECIPES, override
 from thyroid.run_files.predictions_csv import read_predictions, write_predictions
 from thyroid.runs.unseen_recipes import unseen_rows
@@ -27,9 +26,7 @@ GIVEN = {
 
 def add_unseen(run, dataset, rows=GIVEN, *, done=True):
     add_comparison(run, dataset, rows, done=done)
-    config = json.loads((run / "config.json").read_text())
-    config["comparison"]["unseen"] = COMBINATION
-    (run / "config.json").write_text(json.dumps(config))
+    with_config(run, comparison__unseen=COMBINATION)
     return run
 
 

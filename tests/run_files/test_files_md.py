@@ -11,6 +11,13 @@ import pytest
 
 from thyroid.run_files import predictions_csv, trials_csv
 from thyroid.run_files.cases_json import Case
+from thyroid.run_files.config_json import (
+    ComparisonSettings,
+    Doses,
+    RecordedDataset,
+    RunConfig,
+    SearchSettings,
+)
 from thyroid.run_files.metrics_jsonl import KINDS
 from thyroid.run_files.quality_json import QualityRow
 from thyroid.run_files.race_json import RacedRecipe
@@ -22,6 +29,11 @@ from thyroid.run_files.usage_json import Hours, SearchBudget
 FILES = (Path(__file__).parents[2] / "docs" / "reference" / "run-files.md").read_text()
 RECORDS: dict[str, Any] = {
     **KINDS,
+    "config.json": RunConfig,
+    "dataset": RecordedDataset,
+    "search": SearchSettings,
+    "comparison": ComparisonSettings,
+    "dose": Doses,
     "split.csv": SplitImage,
     "race.json": RacedRecipe,
     "rows.json": ComparedRow,

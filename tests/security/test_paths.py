@@ -21,7 +21,7 @@ from thyroid.execution.in_process import in_process
 from thyroid.files import sha256_of
 from thyroid.runs.experiment import Experiment
 from thyroid.runs.final_evaluation import evaluate
-from thyroid.runs.run_folder import write_config
+from thyroid.runs.run_folder import describe
 from thyroid.storage.store import MANIFEST, Store
 
 KEY = "0123456789abcdef" * 4
@@ -161,7 +161,7 @@ def test_classes_and_images_with_names_of_paths(tmp_path: Path) -> None:
     recipe = toy_recipe()
     store = Store(run / "store")
     experiment = Experiment(dataset=dataset, recipe=recipe, seeds=[0])
-    write_config(run, experiment, "train")
+    describe(run, experiment, "train")
     evaluate(run, experiment, store, in_process(store, {dataset.digest: dataset.folder}))
     write_report(run, run / "report.html")
     made = below(tmp_path) - before

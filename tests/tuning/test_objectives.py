@@ -1,6 +1,5 @@
 """Several objectives, databases, earlier runs, more seeds for the best."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,13 @@ import pandas as pd
 import pytest
 from optuna.trial import BaseTrial, TrialState
 
+from tests.stub_config import stub_config, stub_search, with_config
 from tests.toy import toy_recipe, where, write_toy
 from tests.tuning.test_tune_search import best_recipe
 from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
 from thyroid.recipe import Recipe, override
+from thyroid.run_files.config_json import write_config
 from thyroid.run_files.race_json import read_race
 from thyroid.storage.store import Store
 from thyroid.tuning import study
@@ -109,8 +110,7 @@ def test_earlier_trials_are_taken_over_as_far_as_the_store_has_them(
     store = Store(tmp_path / "store", "first")
     old = tmp_path / "old"
     search(old, crossed, store).best()
-    config = {"dataset": {"classes": []}, "search": {}, "id": "first"}
-    (old / "config.json").write_text(json.dumps(config))
+    write_config(old, stub_config(id="first", search=stub_search()))
     earlier = pd.read_csv(old / "trials.csv")
     distinct = earlier.drop_duplicates(["param_epochs", "param_rate"])
 
@@ -157,7 +157,7 @@ def test_earlier_trials_are_taken_over_as_far_as_the_store_has_them(
     assert len(pd.read_csv(tmp_path / "elsewhere" / "trials.csv")) == 1
     with pytest.raises(InputError, match="is no run"):
         search(tmp_path / "x", crossed, store, warm_start=(str(tmp_path),)).best()
-    (old / "config.json").write_text(json.dumps(config | {"search": None}))
+    with_config(old, search=None)
     with pytest.raises(InputError, match="holds no search"):
         search(tmp_path / "x", crossed, store, warm_start=(str(old),)).best()
 

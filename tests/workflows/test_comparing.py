@@ -10,11 +10,13 @@ import pytest
 
 from tests.run_files.test_files_md import all_named
 from tests.short_trainings import FEW, RETRAIN, artifacts, cross_data
+from tests.stub_config import stub_config, stub_search
 from thyroid import pipeline
 from thyroid.cli import main
 from thyroid.configuration import to_json
 from thyroid.data.dataset import Dataset
 from thyroid.recipe import RECIPES, override, read_recipe
+from thyroid.run_files.config_json import write_config
 from thyroid.storage.store import Store
 
 COMPARED = [*RETRAIN, "--network.cross-feature", "input", "--schedule.segment-epochs", "2"]
@@ -29,9 +31,8 @@ def test_compare_fills_a_row_for_every_network_and_ablation_and_resumes(
     command = ["compare", str(data), str(run), "--models", "lenet5,resnet_small", *COMPARED]
     searched = tmp_path / "searched"  # where a search of five trials has ended
     searched.mkdir()
-    about = {"dataset": {"classes": ["left"]}, "search": {"trials": 5}}
-    (searched / "config.json").write_text(json.dumps(about))
-    (searched / "recipe.json").write_text(json.dumps(to_json(RECIPES["small"]())))
+    small = to_json(RECIPES["small"]())
+    write_config(searched, stub_config(recipe=small, search=stub_search(trials=5)))
     command += ["--recipe", str(searched / "recipe.json")]
     assert main(command) == 0
     capsys.readouterr()

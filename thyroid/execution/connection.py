@@ -30,12 +30,6 @@ GROWTH_SECONDS = 300.0
 """A cluster may take this long to start its first workers."""
 
 
-def growth_seconds(address: str | None) -> float:
-    """Return the seconds to wait for room: a cluster may grow, a Ray on this machine does not."""
-    joined = address or os.environ.get("RAY_ADDRESS")
-    return GROWTH_SECONDS if joined not in (None, "", "local") else 0.0
-
-
 @contextlib.contextmanager
 def connected(address: str | None = None, cpus: int | None = None) -> Iterator[None]:
     """Connect to Ray within the block; a Ray that this starts stops at its end.

@@ -20,7 +20,6 @@ from typing import Any, Literal
 import numpy as np
 
 from thyroid import __version__
-from thyroid.configuration import from_json
 from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
 from thyroid.evaluate.conformal import conformal_threshold
@@ -34,7 +33,7 @@ from thyroid.model.model_folder import CARD, FORMAT_VERSION, MEMBERS, member_fil
 from thyroid.model.predict_files import OUTCOMES
 from thyroid.recipe import Recipe
 from thyroid.run_files import features_file
-from thyroid.run_files.config_json import not_understood, read_config
+from thyroid.run_files.config_json import RunConfig, read_config, recipe_of
 from thyroid.run_files.network import Network
 from thyroid.run_files.predictions_csv import (
     Predictions,
@@ -54,8 +53,7 @@ class Trained:
     """The networks of a finished run that become a model."""
 
     run: Path
-    config: dict[str, Any]
-    """config.json of the run."""
+    config: RunConfig
     recipe: Recipe
     classes: tuple[str, ...]
     """Classes of the networks."""
@@ -124,11 +122,7 @@ def trained(
         merged so.
     """
     config = read_config(run)
-    try:
-        seeds, classes = list(map(int, config["seeds"])), tuple(config["dataset"]["classes"])
-        recipe = from_json(Recipe, config["recipe"])
-    except (KeyError, TypeError, ValueError, InputError):
-        raise not_understood(run) from None
+    seeds, classes, recipe = config.seeds, config.dataset.classes, recipe_of(run, config.recipe)
     every = [Network(seed, fold) for seed in seeds for fold in range(recipe.folds)]
     files = [run / "predictions" / f"validation-seed{seed}.csv" for seed in seeds]
     files += [
@@ -185,14 +179,14 @@ def _best(members: Sequence[Network], by_seed: Mapping[int, Predictions]) -> Net
 def model_card(source: Trained) -> dict[str, Any]:
     """Return the content of model.json, except metrics."""
     own = json.loads((folder_of(source.run, source.members[0]) / CARD).read_text(encoding="utf-8"))
-    data = source.config["dataset"]
+    data = source.config.dataset
     number = len(source.members)
     of = f"{number} networks" if number > 1 else "1 network"
     members, gate = _members(source)
     return {
         "format_version": FORMAT_VERSION,
         "thyroid": __version__,
-        "name": f"{data['name']}, {own['network']['name']}, {of}",
+        "name": f"{data.name}, {own['network']['name']}, {of}",
         **own,
         "classes": list(source.classes if source.merging is None else source.merging.classes),
         "merged": None if source.merging is None else dict(source.merging.into),
@@ -203,11 +197,11 @@ def model_card(source: Trained) -> dict[str, Any]:
         "gate": gate,
         **_training_images(source),
         "data": {
-            name: data[name]
+            name: getattr(data, name)
             for name in ("name", "digest", "source", "licence", "images", "patients")
         },
-        "command": source.config["command"],
-        "recipe": source.config["recipe"],
+        "command": source.config.command,
+        "recipe": source.config.recipe,
     }
 
 
@@ -251,7 +245,7 @@ def _calibration(source: Trained) -> dict[str, Any]:
         "networks": source.seeds,
         "images": len(source.held_out.images),
         "patients": int(source.held_out.images["patient_id"].nunique()),
-        "precision": source.config["recipe"]["execution"]["precision"],
+        "precision": source.recipe.execution.precision,
     }
 
 
@@ -260,9 +254,9 @@ def _training_images(source: Trained) -> dict[str, list[Any] | None]:
     the flags of any; both are None without the data set, counts for pictures, too.
     """
     unknown: dict[str, list[Any] | None] = {"total_counts": None, "training_flags": None}
-    data = source.config["dataset"]
+    data = source.config.dataset
     try:
-        opened = Dataset.open(Path(data["folder"]), verify=False)
+        opened = Dataset.open(data.folder, verify=False)
         images = read_split(source.run)
     except InputError:
         return unknown
@@ -273,13 +267,11 @@ def _training_images(source: Trained) -> dict[str, list[Any] | None]:
         if image.part == "train" or (image.part == "development" and folds != {image.fold})
     }
     rows = opened.images[opened.images["image_id"].isin(training)]
-    if opened.digest != data["digest"] or not len(rows):
+    if opened.digest != data.digest or not len(rows):
         return unknown
     totals = rows["total_counts"]
     return {
-        "total_counts": [int(totals.min()), int(totals.max())]
-        if data["kind"] == "counts"
-        else None,
+        "total_counts": [int(totals.min()), int(totals.max())] if data.kind == "counts" else None,
         "training_flags": sorted(
             {flag.partition("=")[0] for flags in rows["flags"] for flag in flags.split(";") if flag}
         ),

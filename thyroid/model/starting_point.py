@@ -99,7 +99,7 @@ def write_starting_point(run: Path, file: Path, source: str) -> Path:
     run : folder of a finished run
     source : where its images come from
     """
-    folder, config = run / "model" / Network(0, 0).name, read_config(run)
+    folder = run / "model" / Network(0, 0).name
     card = json.loads((folder / CARD).read_text(encoding="utf-8"))
     told = {
         "classes": card["classes"],
@@ -108,7 +108,7 @@ def write_starting_point(run: Path, file: Path, source: str) -> Path:
         "input": card["input"],
         "thyroid": __version__,
         "data": source,
-        "licence": config["dataset"]["licence"],
+        "licence": read_config(run).dataset.licence,
     }
     weights = {
         name: tensor.astype(np.float16) if tensor.dtype == np.float32 else tensor

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from dataclasses import dataclass
 from typing import Any
 
 from thyroid.bounds import require_read
@@ -18,6 +17,7 @@ from thyroid.generators import names
 from thyroid.phantom.presets import preset_of
 from thyroid.pipeline import ORACLE
 from thyroid.recipe import Recipe, override
+from thyroid.run_files.config_json import Doses
 from thyroid.run_files.rows_json import PARTS, Dose
 from thyroid.runs.compared_recipes import Row
 
@@ -42,17 +42,6 @@ TITLES = {
     ORACLE: "simulated patients (oracle)",
 }
 """Titles of generators; any other is called by its name."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Doses:
-    """Doses that a curve compares."""
-
-    shares: tuple[float, ...]
-    """Ascending, without 0, which is always compared."""
-    generators: tuple[str, ...]
-    sizes: tuple[int | None, ...]
-    """Real images per class; None: as many as the recipe has, by default all."""
 
 
 def asked_doses(shares: str, generators: str, sizes: str, dataset: Dataset) -> Doses:

@@ -18,25 +18,24 @@ def searched_before(recipe: str, run: Path) -> int:
     validation images as often, whatever was changed of it afterwards.
     """
     if (run / FILE).exists():
-        before = read_config(run).get("searched")
-        if isinstance(before, int):
+        before = read_config(run).searched
+        if before is not None:
             return before
     path = Path(recipe)
     if path.name != RECIPE:
         return 0
     try:
         return _tried(path.parent)
-    except (InputError, OSError, ValueError, KeyError, TypeError, AttributeError):
+    except InputError:
         return 0  # a recipe of this name that lies beside something else
 
 
 def _tried(run: Path) -> int:
     """Return how many recipes a run chose its own among, those before it included."""
     config = read_config(run)
-    before = int(config.get("searched", 0))
-    if config.get("comparison"):
-        return next(row.trials for row in read_rows(run) if row.kind == "method")
-    if not config["search"]:
+    before = config.searched or 0
+    if config.comparison:
+        return next((row.trials for row in read_rows(run) if row.kind == "method"), before)
+    if config.search is None:
         return before
-    ended = len(read_trials(run))
-    return before + (ended or int(config["search"]["trials"]))
+    return before + (len(read_trials(run)) or config.search.trials)

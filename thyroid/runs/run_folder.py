@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -15,24 +14,27 @@ from thyroid import __version__, machine
 from thyroid.configuration import dotted_fields, to_json
 from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
-from thyroid.files import cannot_write, remove_at_once, replace_text
+from thyroid.files import cannot_write, remove_at_once
 from thyroid.run_files import rows_json
 from thyroid.run_files.config_json import (
     FILE,
-    RECIPE,
-    began_with,
-    not_understood,
+    ComparisonSettings,
+    RecordedDataset,
+    RunConfig,
+    SearchSettings,
     read_config,
-    settings,
+    recipe_of,
+    write_config,
 )
+from thyroid.run_files.json_file import text_of
 from thyroid.runs.experiment import Experiment
 from thyroid.runs.run_place import owned_run, require_place, require_store
 from thyroid.runs.tensorboard import FOLDER as TENSORBOARD
 from thyroid.storage.open_store import open_store
 from thyroid.storage.store import Store
 
-DATA = ("dataset", "test_set")
-SETTINGS = (
+Settings = SearchSettings | ComparisonSettings
+KEPT = (
     "space",
     "space_sha256",
     "objectives",
@@ -52,7 +54,7 @@ def at_work(
     experiment: Experiment,
     command: str,
     place: Path | None,
-    about: Mapping[str, Any] | None = None,
+    settings: Settings | None = None,
     connected: AbstractContextManager[None] | None = None,
 ) -> Iterator[Store]:
     """Own the run folder, and use its store: at `place`, or within.
@@ -68,11 +70,11 @@ def at_work(
         When another command owns the folder, it holds another run, or it cannot be written.
     """
     with locked(run), contextlib.ExitStack() as stack:
-        require_same(run, experiment, command, about)
+        require_same(run, experiment, command, settings)
         require_store(place or run / "store")
         stack.enter_context(connected or contextlib.nullcontext())
         if not (run / FILE).exists():
-            write_config(run, experiment, command, about)
+            describe(run, experiment, command, settings)
         store = _own_store(run, place)
         with store.in_use():
             yield store
@@ -93,7 +95,7 @@ def locked(run: Path) -> Iterator[None]:
 
 
 def require_same(
-    run: Path, experiment: Experiment, command: str, about: Mapping[str, Any] | None = None
+    run: Path, experiment: Experiment, command: str, settings: Settings | None = None
 ) -> None:
     """Refuse a folder that holds another run than this command would continue.
 
@@ -105,20 +107,15 @@ def require_same(
     InputError
         When data, command, space or recipe differ.
     """
-    recipe = began_with(run)
-    if recipe is None:
+    if not (run / FILE).exists():
         return
     before = read_config(run)
-    try:
-        used = [(before[name] or {}).get("digest") for name in DATA]
-        old = {"command": before["command"]} | dotted_fields(to_json(recipe))
-        old |= {_option(name): settings(before).get(name) for name in SETTINGS}
-    except (KeyError, AttributeError):
-        raise not_understood(run) from None
-    if used != [None if data is None else data.digest for data in _data(experiment)]:
+    used, given = (before.dataset, before.test_set), (experiment.dataset, experiment.test_set)
+    if list(map(_digest, used)) != list(map(_digest, given)):
         raise InputError(f"{run} holds a run on other data: choose another run folder.")
+    old = {"command": before.command} | dotted_fields(to_json(recipe_of(run, before.base)))
     new = {"command": command} | dotted_fields(to_json(experiment.recipe))
-    new |= {_option(name): (about or {}).get(name) for name in SETTINGS}
+    old, new = old | _kept(before.settings), new | _kept(settings)
     for name, value in new.items():
         if value != old[name]:
             raise InputError(
@@ -127,37 +124,37 @@ def require_same(
             )
 
 
-def _option(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
+def _digest(data: RecordedDataset | Dataset | None) -> str | None:
+    return None if data is None else data.digest
 
 
-def write_config(
-    run: Path, experiment: Experiment, command: str, about: Mapping[str, Any] | None = None
+def _kept(settings: Settings | None) -> dict[str, Any]:
+    """The options that `KEPT` names, and their values."""
+    plain = {} if settings is None else json.loads(text_of(settings))
+    return {f"--{name.replace('_', '-')}": plain.get(name) for name in KEPT}
+
+
+def describe(
+    run: Path, experiment: Experiment, command: str, settings: Settings | None = None
 ) -> None:
-    """Write config.json and recipe.json; results of another recipe or other seeds are removed.
-
-    Parameters
-    ----------
-    about : settings of a search or a comparison
-    """
-    try:
+    """Write config.json and recipe.json; results of another recipe or other seeds are removed."""
+    before = None
+    with contextlib.suppress(InputError):
         before = read_config(run)
-    except InputError:
-        before = {}
-    recipe, seeds = to_json(experiment.recipe), list(experiment.seeds)
-    config = {
-        "id": before.get("id", uuid.uuid4().hex),
-        "command": command,
-        "thyroid": __version__,
-        **dict(zip(DATA, map(_about, _data(experiment)), strict=True)),
-        "recipe": recipe,
-        "seeds": seeds,
-        "searched": experiment.searched,
-        "search": about if command != "compare" else None,
-        "comparison": about if command == "compare" else None,
-        "machine": machine.describe(),
-    }
-    if (before.get("recipe"), before.get("seeds")) != (recipe, seeds):
+    config = RunConfig(
+        id=(before and before.id) or uuid.uuid4().hex,
+        command=command,
+        thyroid=__version__,
+        dataset=recorded(experiment.dataset),
+        test_set=None if experiment.test_set is None else recorded(experiment.test_set),
+        recipe=to_json(experiment.recipe),
+        seeds=tuple(experiment.seeds),
+        searched=experiment.searched,
+        search=settings if isinstance(settings, SearchSettings) else None,
+        comparison=settings if isinstance(settings, ComparisonSettings) else None,
+        machine=machine.describe(),
+    )
+    if before is None or (before.recipe, before.seeds) != (config.recipe, config.seeds):
         with cannot_write(run):
             for folder in (
                 "predictions",
@@ -170,27 +167,20 @@ def write_config(
                 remove_at_once(run / folder)
             for file in ("metrics.jsonl", rows_json.FILE):
                 (run / file).unlink(missing_ok=True)
-    for name, content in ((FILE, config), (RECIPE, recipe)):
-        replace_text(run / name, json.dumps(content, indent=2) + "\n")
+    write_config(run, config)
+
+
+def recorded(dataset: Dataset) -> RecordedDataset:
+    """Return what config.json has of a data set."""
+    return RecordedDataset(
+        folder=str(dataset.folder.absolute()),
+        **vars(dataset.info),
+        digest=dataset.digest,
+        images=len(dataset.images),
+        patients=len(set(dataset.patients)),
+    )
 
 
 def _own_store(run: Path, place: Path | None) -> Store:
     """The store that a run works with; what it makes there bears the id in its config.json."""
-    return open_store(place or run / "store", read_config(run).get("id", ""))
-
-
-def _data(experiment: Experiment) -> list[Dataset | None]:
-    """As `DATA` names them."""
-    return [experiment.dataset, experiment.test_set]
-
-
-def _about(dataset: Dataset | None) -> dict[str, Any] | None:
-    if dataset is None:
-        return None
-    return {
-        "folder": str(dataset.folder.absolute()),
-        **dataclasses.asdict(dataset.info),
-        "digest": dataset.digest,
-        "images": len(dataset.images),
-        "patients": len(set(dataset.patients)),
-    }
+    return open_store(place or run / "store", read_config(run).id)

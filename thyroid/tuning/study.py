@@ -92,12 +92,12 @@ def find_study(run: Path) -> optuna.Study:
         When the folder holds no search, or its config.json is damaged.
     """
     config = read_config(run)
-    try:
-        storage = config["search"].get("storage")
-        name = study_name(config["id"])
-    except (KeyError, TypeError, AttributeError):
-        raise InputError(f"{run} holds no search: name a run of `thyroid search`.") from None
-    return read_study(run / "study.journal") if storage is None else read_study(storage, name)
+    if config.search is None:
+        raise InputError(f"{run} holds no search: name a run of `thyroid search`.")
+    storage = config.search.storage
+    if storage is None:
+        return read_study(run / "study.journal")
+    return read_study(storage, study_name(config.id))
 
 
 def read_study(place: Path | str, name: str = STUDY) -> optuna.Study:

@@ -16,6 +16,7 @@ from thyroid.files import sha256_of
 from thyroid.precision import resolve_precision
 from thyroid.progress import say
 from thyroid.recipe import Recipe, override
+from thyroid.run_files.config_json import ComparisonSettings, Doses
 from thyroid.runs.compared_recipes import (
     PLAIN,
     PROPOSALS,
@@ -29,12 +30,12 @@ from thyroid.runs.compared_recipes import (
     network_called,
 )
 from thyroid.runs.compared_rows import copy_rows, tuned, write_rows
-from thyroid.runs.dosed_recipes import Doses, asked_doses, dose_rows
+from thyroid.runs.dosed_recipes import asked_doses, dose_rows
 from thyroid.runs.experiment import Experiment
 from thyroid.runs.failed_trainings import repeated, train_rows
 from thyroid.runs.final_evaluation import write_results
 from thyroid.runs.preflight import preflight
-from thyroid.runs.run_folder import at_work, write_config
+from thyroid.runs.run_folder import at_work, describe
 from thyroid.runs.stage_sharing import lineages, tell_stages
 from thyroid.runs.unseen_recipes import require_testable, unseen_rows
 from thyroid.runs.usage import UsageRecord
@@ -148,20 +149,21 @@ def compare_recipe(inputs: Inputs, options: CompareOptions) -> Run:
     setup, method, rows = plan.setup, plan.method, plan.rows
     run, base = setup.run, setup.recipe
     open_store(setup.store)  # refused before anything is written
-    about = {
-        "models": plan.models.asked,
-        "ablations": options.ablations,
-        "trials_per_model": plan.number,
-        "space": options.space,
-        "space_sha256": sha256_of(space_file(options.space)),
-        "dose": None if plan.doses is None else to_json(plan.doses),
-        "unseen": plan.unseen,
-        "generators": plan.generators,
-        "base": to_json(base),
-    }
+    settings = ComparisonSettings(
+        models=plan.models.asked,
+        ablations=options.ablations,
+        trials_per_model=plan.number,
+        space=options.space,
+        space_sha256=sha256_of(space_file(options.space)),
+        dose=plan.doses,
+        unseen=plan.unseen,
+        generators=plan.generators,
+        base=to_json(base),
+    )
     with contextlib.ExitStack() as stack:
         cluster = ray_with_room(base.execution, options)
-        store = stack.enter_context(at_work(run, method, "compare", setup.store, about, cluster))
+        at = at_work(run, method, "compare", setup.store, settings, cluster)
+        store = stack.enter_context(at)
         usage = UsageRecord(run, node_resources)
         where = {**setup.where, **plan.files}
         on_cluster = functools.partial(on_ray, store, where, options.gpus_per_worker)
@@ -172,7 +174,7 @@ def compare_recipe(inputs: Inputs, options: CompareOptions) -> Run:
                 runner = on_cluster(keep_going=True, meter=meter)
                 rows, needs = tuned(rows, plan.tried, setup.dataset, store, runner)
         method = method.of(rows[0].recipe)
-        write_config(run, method, "compare", about)
+        describe(run, method, "compare", settings)
         rows = [*rows, *plan.following(method.recipe)]
         say(f"training {len(rows)} recipes, each {len(method.networks)} times")
         needs |= _needs(method, rows)
@@ -211,7 +213,8 @@ def _rows(
         files |= file
         names |= {digest: Path(given).name for digest in file if digest not in names}
     for row in baseline_rows(setup.recipe, models.names, pretrained, names, probe=models.probe):
-        rows.append(dataclasses.replace(row, recipe=resolve_precision(row.recipe)))
+        recipe = resolve_precision(row.recipe, there=setup.machine)
+        rows.append(dataclasses.replace(row, recipe=recipe))
     return rows, files
 
 

@@ -6,6 +6,7 @@ Imports nothing heavy, so that `--help` answers at once.
 from __future__ import annotations
 
 import dataclasses
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,14 +45,19 @@ class RunOptions:
     """torchvision's VGG-19 weights, for super-resolution; default: features of a classifier trained
     here."""
     address: str | None = None
-    """Address of a Ray cluster; `local`: Ray is started here; default: the same, but training
-    without Ray where nothing can run side by side."""
+    """Address of a Ray cluster; `local`: Ray is started here; default: the cluster that RAY_ADDRESS
+    names, else as `local`, but training without Ray where nothing can run side by side."""
     gpus_per_worker: float = 0.0
     """Share of a GPU per worker, for instance 0.25 or 1."""
 
     def __post_init__(self) -> None:
         require_options(self)
         _ = self.split  # complains
+
+    @property
+    def joins_cluster(self) -> bool:
+        """True if stages run on a cluster that `address` or RAY_ADDRESS names, not here."""
+        return (self.address or os.environ.get("RAY_ADDRESS", "")) not in ("", "local")
 
     @property
     def starts(self) -> bool:

@@ -15,7 +15,7 @@ from reports.run import read_run
 from reports.sections.comparison import RowMetrics, comparison_info
 from reports.sections.results import OverallMetrics, results_info
 from thyroid.recipe import Recipe, read_recipe
-from thyroid.run_files.config_json import RECIPE, began_with, not_understood, read_config
+from thyroid.run_files.config_json import RECIPE, RunConfig, read_config, recipe_of
 from thyroid.run_files.trials_csv import read_trials
 from thyroid.runs.compared_recipes import METHOD
 
@@ -37,7 +37,7 @@ class Run:
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
-        self.config: dict[str, Any] = read_config(self.folder)
+        self.config: RunConfig = read_config(self.folder)
         """Content of config.json, when the run was opened."""
 
     @classmethod
@@ -48,10 +48,7 @@ class Run:
     @property
     def recipe(self) -> Recipe:
         """The recipe that the run began with."""
-        began = began_with(self.folder)
-        if began is None:
-            raise not_understood(self.folder)
-        return began
+        return recipe_of(self.folder, self.config.base)
 
     @property
     def best_recipe(self) -> Recipe:
@@ -119,8 +116,8 @@ class Run:
         return f"Run({str(self.folder)!r})"
 
     def _repr_html_(self) -> str:
-        data, named = self.config["dataset"], html.escape(str(self.folder))
-        about = f"{self.config['command']} on {data['name']}, {data['images']} images"
+        data, named = self.config.dataset, html.escape(str(self.folder))
+        about = f"{self.config.command} on {data.name}, {data.images} images"
         shown = self.results.to_html(index=False, float_format="{:.3f}".format, na_rep="")
         return f"<p><b>{named}</b>: {html.escape(about)}</p>{shown}"
 

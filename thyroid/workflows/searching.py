@@ -13,10 +13,11 @@ from thyroid.files import sha256_of
 from thyroid.progress import say
 from thyroid.quantities import seconds
 from thyroid.recipe import override
+from thyroid.run_files.config_json import SearchSettings
 from thyroid.runs.final_evaluation import evaluate
 from thyroid.runs.live_report import LiveReport
 from thyroid.runs.preflight import preflight
-from thyroid.runs.run_folder import at_work, write_config
+from thyroid.runs.run_folder import at_work, describe
 from thyroid.runs.stage_sharing import lineages, tell_stages
 from thyroid.space import load_space, space_file
 from thyroid.storage.open_store import open_store
@@ -54,14 +55,13 @@ def search_recipes(inputs: Inputs, options: SearchOptions, command: str = "searc
         )
     first = setup.experiment(options.final_seeds, of_one_split=3)
     open_store(setup.store)  # refused before anything is written
-    about = {
-        "space": options.space,
-        "space_sha256": sha256_of(space_file(options.space)),
-        **dataclasses.asdict(config),
-        "objectives": list(config.objectives),
-        "warm_start": list(map(str, config.warm_start)),
-        "base": to_json(base),
-    }
+    lists = {name: tuple(map(str, getattr(config, name))) for name in ("objectives", "warm_start")}
+    settings = SearchSettings(
+        space=options.space,
+        space_sha256=sha256_of(space_file(options.space)),
+        **vars(config) | lists,
+        base=to_json(base),
+    )
     validate_space(space, base, setup.dataset, config.trials, config.seed)
     preflight(first, **options.allowed)
     for earlier in config.warm_start:
@@ -70,7 +70,7 @@ def search_recipes(inputs: Inputs, options: SearchOptions, command: str = "searc
         database(config.storage)
     with contextlib.ExitStack() as stack:
         cluster = ray_with_room(base.execution, options)
-        store = stack.enter_context(at_work(run, first, command, setup.store, about, cluster))
+        store = stack.enter_context(at_work(run, first, command, setup.store, settings, cluster))
         with contextlib.ExitStack() as while_searching:
             live = None
             if options.report_every is not None:
@@ -89,7 +89,7 @@ def search_recipes(inputs: Inputs, options: SearchOptions, command: str = "searc
             )
             best = search.best()
         found = first.of(best)
-        write_config(run, found, command, about)
+        describe(run, found, command, settings)
         number = len(found.networks)
         say(f"training the chosen recipe{f' {number} times' if number > 1 else ''}")
         with search.usage.counting("final") as meter:

@@ -7,11 +7,12 @@ import functools
 from contextlib import AbstractContextManager
 
 from thyroid.execution.meter import in_process_metered
-from thyroid.machine import at_once, resources
+from thyroid.machine import at_once, resources, unused_gpus
+from thyroid.progress import say
 from thyroid.runs.experiment import Experiment
 from thyroid.runs.final_evaluation import evaluate
 from thyroid.runs.preflight import preflight
-from thyroid.runs.run_folder import at_work, write_config
+from thyroid.runs.run_folder import at_work, describe
 from thyroid.runs.stage_sharing import lineages, tell_stages
 from thyroid.runs.usage import UsageRecord
 from thyroid.stages.compute import start
@@ -39,8 +40,11 @@ def train_recipe(inputs: Inputs, options: TrainOptions) -> Run:
     preflight(experiment, **options.allowed)
     cluster: AbstractContextManager[None] = contextlib.nullcontext()
     with contextlib.ExitStack() as stack:
-        if options.address is None and not _side_by_side(setup, experiment, options, known):
+        here = options.address is None and not options.joins_cluster
+        if here and not _side_by_side(setup, experiment, options, known):
             start(recipe.execution)  # what this machine lacks is found before anything is written
+            if recipe.execution.device == "cpu" and setup.machine.gpus:
+                say(unused_gpus(setup.machine.gpus))
             there, runner_in = resources, in_process_metered
         else:
             # A training in this process needs no Ray.
@@ -54,7 +58,7 @@ def train_recipe(inputs: Inputs, options: TrainOptions) -> Run:
         store = stack.enter_context(
             at_work(run, experiment, "train", setup.store, connected=cluster)
         )
-        write_config(run, experiment, "train")
+        describe(run, experiment, "train")
         with UsageRecord(run, there).counting("final") as meter:
             evaluate(run, experiment, store, runner_in(store, setup.where, meter=meter))
         tell_stages(run, lineages(experiment.needs()), store)
