@@ -29,7 +29,7 @@ POSITIONALS = {
 
 
 def command(name: str) -> Callable[..., None]:
-    module = "import_" if name == "import" else name
+    module = "import_" if name == "import" else name.replace("-", "_")
     found: Callable[..., None] = getattr(
         importlib.import_module(f"thyroid.commands.{module}"), module
     )

@@ -61,18 +61,14 @@ def connected(address: str | None = None, cpus: int | None = None) -> Iterator[N
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     # A task without GPUs sees none; set explicitly, as Ray's default is about to change.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    try:
-        if named in ("", "local"):
-            progress.say("starting Ray on this machine")
-            _start(cpus)
-        else:
-            progress.say(f"joining Ray at {named}")
-            _join(named)
-        with contextlib.suppress(OSError, RuntimeError):  # Ray's token has the umask's mode
-            (Path.home() / ".ray" / "auth_token").chmod(0o600)
-    except KeyboardInterrupt:
-        ray.shutdown()
-        raise
+    if named in ("", "local"):
+        progress.say("starting Ray on this machine")
+        _start(cpus)
+    else:
+        progress.say(f"joining Ray at {named}")
+        _join(named)
+    with contextlib.suppress(OSError, RuntimeError):  # Ray's token has the umask's mode
+        (Path.home() / ".ray" / "auth_token").chmod(0o600)
     try:
         yield
     finally:
@@ -99,12 +95,17 @@ def _start(cpus: int | None) -> None:
                     **further,
                 )
             return
+        except KeyboardInterrupt:
+            ray.shutdown()
+            _end(_children() - before)
+            raise
         except Exception as refusal:  # Ray raises plain Exceptions, too
             ray.shutdown()
             _end(_children() - before)
             told = " ".join(str(refusal).split())
             told = f"{told[:REASON_LENGTH]}..." if len(told) > REASON_LENGTH else told
-            if "timed out" in told.lower() and attempt + 1 < STARTS:
+            slow = "timed out" in told.lower() or ray_needs.busy()
+            if slow and attempt + 1 < STARTS:
                 progress.say("Ray did not start in time: trying once more")
                 continue
             raise InputError(
@@ -130,6 +131,9 @@ def _join(address: str) -> None:
                 configure_logging=True,
             )
     except InputError:
+        raise
+    except KeyboardInterrupt:
+        ray.shutdown()
         raise
     except Exception as refusal:
         reason = " ".join(str(refusal).split()).rstrip(".")[:REASON_LENGTH]

@@ -67,19 +67,24 @@ def lacking() -> str:
     """Return what this machine most likely lacks, and what to do, after Ray did not start."""
     base = Path(os.environ["RAY_TMPDIR"])
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    load = os.getloadavg()[0]
     if shutil.disk_usage(base / "ray").free < LEAST_SPACE:
         return f"the disk of {base} is full: free space there, or set RAY_TMPDIR to another folder"
     if free_memory() < 10**9:
         return f"{free_memory() / 1e9:.1f} GB of memory are free: end other programs"
-    if load > 2 * cores():
+    if busy():
         return (
-            f"{load:.0f} processes share {cores()} processors and its parts wait for each other no "
-            "longer than half a minute: run the same command again when there is less to do"
+            f"{os.getloadavg()[0]:.0f} processes share {cores()} processors and its parts wait for "
+            "each other no longer than half a minute: run the same command again when there is "
+            "less to do"
         )
     if limit != resource.RLIM_INFINITY and limit < LEAST_OPEN_FILES:
         return f"it may open {limit} files: raise the limit (`ulimit -n {LEAST_OPEN_FILES}`)"
     return f"{base}/ray/session_latest/logs has the reason; run the same command again"
+
+
+def busy() -> bool:
+    """Return True where so much else is at work that Ray's parts may wait in vain."""
+    return os.getloadavg()[0] > 2 * cores()
 
 
 def _base() -> Path:
