@@ -86,9 +86,7 @@ def make_dataset(
     )
 
 
-def make_run(
-    folder: Path, dataset: Dataset, seeds=(0, 1, 2), trials=8, epochs=12, folds=1
-) -> Path:
+def make_run(folder: Path, dataset: Dataset, seeds=(0, 1, 2), trials=8, epochs=12, folds=1) -> Path:
     """All that a finished search writes, as the contract has it."""
     rng = np.random.default_rng(1)
     folder.mkdir()
