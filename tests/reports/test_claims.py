@@ -15,8 +15,9 @@ from reports.sections.retention import ChangedAccuracy, Retention
 from tests.reports.conftest import add_cross_phase
 from tests.reports.test_comparison import shown
 from tests.reports.test_report import read
+from tests.stub_config import changed, stub_config
 
-CONFIG = {"recipe": {"cross": {"order": "retrain"}}}
+CONFIG = stub_config(recipe={"cross": {"order": "retrain"}})
 
 
 GAIN = SimpleNamespace(difference=Estimate(value=0.1, low=0.05, high=0.15), level=0.95)
@@ -37,13 +38,13 @@ def training(*seeds):
 
 def test_only_of_recipes_that_retrain():
     nothing = (None,) * 6
-    assert claims_info({"recipe": {"cross": {"order": "mixed"}}}, *nothing) is None
-    assert claims_info({"recipe": {}}, *nothing) is None
+    assert claims_info(changed(CONFIG, recipe__cross__order="mixed"), *nothing) is None
+    assert claims_info(stub_config(), *nothing) is None
 
 
 def test_what_another_generator_is_worth_is_no_claim_of_the_publication():
     for generator, state in (("dcgan", "yes"), ("eigen", "missing")):
-        config = {"recipe": CONFIG["recipe"] | {"generator": generator}}
+        config = changed(CONFIG, recipe__generator=generator)
         found = claims_info(config, None, None, None, GAIN, "raised", None)
         assert found.enlarged.state == state
 

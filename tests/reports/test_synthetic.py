@@ -24,13 +24,13 @@ from reports.sections.synthetic_gain import synthetic_gain_info, uses_synthetic
 from reports.sections.verdict import synthetic_state, verdict_line
 from tests.reports.conftest import add_synthetic, make_dataset, make_run
 from tests.reports.test_report import EVIL, Page, read
-from tests.stub_config import with_config
+from tests.stub_config import stub_config, with_config
 from thyroid.configuration import to_json
 from thyroid.errors import InputError
 from thyroid.evaluate.metrics import macro_f1
 from thyroid.recipe import RECIPES, override
 
-USING = {"recipe": {"mixing": {"synthetic_share": 0.5, "final_share": 0.0}}}
+USING = stub_config(recipe={"mixing": {"synthetic_share": 0.5, "final_share": 0.0}})
 
 
 @pytest.fixture(scope="module")
@@ -99,9 +99,9 @@ def test_state_of_the_verdict(low, high, seeds, tried, state):
 
 def test_state_without_a_comparison():
     assert synthetic_state(USING, None, None) == "unknown"
-    assert synthetic_state({"recipe": {}}, None, None) is None
-    assert synthetic_state({"recipe": {}}, ["magnitude"], None) is None
-    assert synthetic_state({"recipe": {}}, ["synthetic", "magnitude"], None) == "not_chosen"
+    assert synthetic_state(stub_config(), None, None) is None
+    assert synthetic_state(stub_config(), ["magnitude"], None) is None
+    assert synthetic_state(stub_config(), ["synthetic", "magnitude"], None) == "not_chosen"
 
 
 def test_line_for_the_terminal_has_the_difference(synthetic_run):
@@ -403,4 +403,5 @@ def test_size_of_a_large_study(tmp_path):
 )
 def test_synthetic_crosses_are_used_where_there_is_a_phase_for_them(order, synthetic, used):
     changes = {"cross.order": order, "cross.synthetic": synthetic}
-    assert uses_synthetic({"recipe": to_json(override(RECIPES["paper"](), changes))}) is used
+    recipe = to_json(override(RECIPES["paper"](), changes))
+    assert uses_synthetic(stub_config(recipe=recipe)) is used
