@@ -87,5 +87,5 @@ def test_what_is_damaged_is_one_sentence(
     config = json.loads((tmp_path / "config.json").read_text())
     config[section][name] = value
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(InputError, match=r"config\.json cannot be understood: it is damaged"):
+    with pytest.raises(InputError, match=r"config\.json cannot be read: it is damaged"):
         read_config(tmp_path)
