@@ -230,7 +230,7 @@ def test_read_only_disk(tiny_disk):
 
 def test_the_parent_is_a_file(tmp_path):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(InputError, match=r"Cannot write .*file.set: .*choose another folder"):
+    with pytest.raises(InputError, match=r"Cannot write .*file: .*choose another folder"):
         small_dataset(tmp_path / "file" / "set", ROWS)
 
 

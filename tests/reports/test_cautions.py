@@ -61,7 +61,7 @@ def test_flags_that_may_make_the_result_wrong_are_told_beside_the_figure(tmp_pat
     }
     assert "unverified_images" in info["verdict"]["cautions"]
     assert info["data"]["unverified_images"] == 7
-    assert "Of 7 images the files leave open whether they are anterior views of the" in shown(html)
+    assert "The files of 7 images do not say whether these are anterior views of the" in shown(html)
 
 
 def test_labels_that_go_with_centres_are_told_beside_the_figure(tmp_path):

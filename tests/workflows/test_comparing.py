@@ -76,9 +76,9 @@ def test_compare_fills_a_row_for_every_network_and_ablation_and_resumes(
     space = tmp_path / "own.py"
     space.write_text("def space(trial, recipe):\n    return recipe\n")
     for other, sentence in [
-        ([*command, "--cross.share", "0.25"], "cross.share was 0.5 and not 0.25"),
+        ([*command, "--cross.share", "0.25"], "cross.share 0.5 instead of 0.25"),
         ([*command, "--space", str(space)], "with --space baselines instead of"),
-        (["train", str(data), str(run), *RETRAIN], "command was compare and not train"),
+        (["train", str(data), str(run), *RETRAIN], "command compare instead of train"),
     ]:
         assert main(other) == 2
         assert sentence in capsys.readouterr().err

@@ -63,13 +63,13 @@ def test_the_recipe_says_how_many_folds_and_a_run_with_others_is_refused(
     assert (recipe["split"]["folds"], recipe["split"]["fold"]) == (3, 0)
     data = str(run.parent / "data")
     assert main(["train", data, str(run), *FEW, "--folds", "2"]) == 2
-    assert "split.folds was 3 and not 2" in capsys.readouterr().err
+    assert "split.folds 3 instead of 2" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--folds", "0"], "--folds is 0 but must be a number from 1, or centre"),
+        (["--folds", "0"], "--folds is 0 but must be from 1 to 1000, or centre"),
         (["--folds", "many"], "--folds is many but must be a number from 1, or centre"),
         (["--split.folds", "3", "--split.fold", "1"], "split.fold cannot be chosen"),
         (["--folds", "300"], "300 folds are more than the 36 patients outside of the test part"),

@@ -97,7 +97,7 @@ def test_a_gpu_of_this_machine_that_a_training_does_not_use_is_told(
     with_gpu = dataclasses.replace(machine.here(), gpus=1)
     monkeypatch.setattr("thyroid.workflows.setup.here", lambda: with_gpu)
 
-    def at_work(*_: object) -> None:
+    def at_work(*_: object, **__: object) -> None:
         raise InputError("enough")
 
     monkeypatch.setattr("thyroid.workflows.training.at_work", at_work)
@@ -130,8 +130,8 @@ def test_a_run_folder_takes_no_other_run(
     other = write_toy(tmp_path / "other", seed=1).folder
     for command, sentence in [
         (["train", str(other), run, "--seeds", "1", *FEW], "holds a run on other data"),
-        (["train", str(toy), run, *FEW, "--split.seed", "7"], "split.seed was 0 and not 7"),
-        (["search", str(toy), run, "--space", "augmentation", *FEW], "command was train and not"),
+        (["train", str(toy), run, *FEW, "--split.seed", "7"], "split.seed 0 instead of 7"),
+        (["search", str(toy), run, "--space", "augmentation", *FEW], "command train instead of"),
     ]:
         assert main(command) == 2
         assert sentence in capsys.readouterr().err
@@ -205,7 +205,7 @@ def test_a_retrained_run_keeps_what_it_knew_before_its_cross_phase(
 
     # Another order leaves nothing of it behind
     assert main([*command, "--cross.order", "never"]) == 2
-    assert "cross.order was retrain and not never" in capsys.readouterr().err
+    assert "cross.order retrain instead of never" in capsys.readouterr().err
 
 
 def test_without_cross_images_there_is_no_cross_phase_and_a_line_says_so(
@@ -257,7 +257,7 @@ def test_training_starts_from_the_users_weights(
     capsys.readouterr()
     again = ["train", str(data), str(tmp_path / "again"), "--recipe", str(run / "recipe.json")]
     for changed, sentence in [
-        (again, "The recipe takes weights: give --weights FILE"),
+        (again, "The recipe needs weights: give --weights FILE"),
         ([*again, "--weights", str(other)], "other.safetensors is not the file of the recipe"),
         ([*again, "--weights", str(tmp_path / "none")], "is not a file"),
         ([*command, "--weights", __file__], "does not hold the weights of resnet_small"),

@@ -20,7 +20,7 @@ def require_place(run: Path) -> None:
     """
     _require_no_file(run)
     for folder in (run, *run.absolute().parents):
-        if (folder / "dataset.json").exists() and (folder / "counts.npy").exists():
+        if (folder / "dataset.json").is_file() and (folder / "counts.npy").is_file():
             raise InputError(f"{folder} is a data set: name another folder for the run.")
     with owned_run(run):
         pass

@@ -85,7 +85,7 @@ class RunOptions:
         text = str(self.folds)
         if not text.isascii() or not text.isdigit():
             raise InputError(f"--folds is {self.folds} but must be a number from 1, or centre.")
-        require_read("--folds", int(text), text)
+        require_read("--folds", int(text), text, ", or centre")
         return {"split.folds": int(text), "split.folds_by": "patient"}
 
 
