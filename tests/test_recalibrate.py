@@ -160,7 +160,7 @@ def test_what_cannot_be_recalibrated_is_one_sentence_and_leaves_nothing(
         (model, other, "images of 'above', which is not a class of"),
         (model, finer, "import its files with --size 32 --pixel-mm 4"),
         (model, display, "holds pictures, but"),
-        (model, toy, "is what"),
+        (model, toy, "was trained on"),
         (model, tmp_path / "none", "is not a data set"),
         (recalibrated, own, "was recalibrated already"),
         (toy, own, "is not a model"),

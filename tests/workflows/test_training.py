@@ -258,7 +258,10 @@ def test_training_starts_from_the_users_weights(
     again = ["train", str(data), str(tmp_path / "again"), "--recipe", str(run / "recipe.json")]
     for changed, sentence in [
         (again, "The recipe needs weights: give --weights FILE"),
-        ([*again, "--weights", str(other)], "other.safetensors is not the file of the recipe"),
+        (
+            [*again, "--weights", str(other)],
+            "other.safetensors is not the file that the recipe names",
+        ),
         ([*again, "--weights", str(tmp_path / "none")], "is not a file"),
         ([*command, "--weights", __file__], "does not hold the weights of resnet_small"),
     ]:
