@@ -18,24 +18,25 @@ TENSORS = {"acquisition", "augment", "network_input", "views"}
 MAY_IMPORT: dict[str, set[str]] = {
     # of thyroid, beside itself
     "errors": set(),
+    "bounds": {"errors"},
     "files": {"errors"},
     "progress": set(),
     "configuration": {"errors"},
-    "recipe": {"configuration", "errors"},
+    "recipe": {"bounds", "configuration", "errors"},
     "space": {"errors", "recipe", "tune_spaces"},
     "stage": {"configuration", "errors", "recipe"},
     "stage_config": {"configuration", "recipe"},
     "pipeline": {"errors", "generators", "recipe", "stage", "stage_config"},
     "machine": {"recipe"},
-    "quantities": {"errors"},
+    "quantities": {"bounds", "errors"},
     "storage": {"errors", "files"},
-    "execution": GROUND | {"data", "progress", "recipe", "stage", "storage"},
+    "execution": GROUND | {"data", "machine", "progress", "recipe", "stage", "storage"},
     "acquisition": set(),
     "network_input": {"errors"},
     "augment": {"network_input", "recipe"},
     "views": {"network_input", "recipe"},
-    "data": GROUND | {"__version__", "machine", "progress", "recipe"},
-    "phantom": GROUND | {"__version__", "data"},
+    "data": GROUND | {"__version__", "bounds", "machine", "progress", "recipe"},
+    "phantom": GROUND | {"__version__", "bounds", "data"},
     "networks": {"acquisition", "errors", "recipe"},
     "generators": GROUND | {"acquisition", "recipe"},
     "run_files": GROUND | {"configuration", "evaluate", "recipe"},
@@ -49,10 +50,29 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"__version__", "configuration", "data", "evaluate", "network_input", "networks"}
     | {"recipe", "run_files", "views"},
     "runs": RECIPES
-    | {"__version__", "data", "evaluate", "execution", "machine", "network_input", "networks"}
+    | {
+        "__version__",
+        "bounds",
+        "data",
+        "evaluate",
+        "execution",
+        "machine",
+        "network_input",
+        "networks",
+    }
     | {"generators", "phantom", "progress", "run_files", "space", "stages", "storage"},
     "tuning": RECIPES
-    | {"data", "evaluate", "execution", "progress", "quantities", "run_files", "runs", "space"}
+    | {
+        "bounds",
+        "data",
+        "evaluate",
+        "execution",
+        "progress",
+        "quantities",
+        "run_files",
+        "runs",
+        "space",
+    }
     | {"storage"},
     "reports": GROUND | {"configuration", "data", "evaluate", "model", "recipe", "run_files"},
     "tune_spaces": {"networks", "pipeline", "recipe"},
@@ -129,6 +149,18 @@ def test_a_library_is_imported_where_it_may_be(library: str) -> None:
         for file in whats.get(library, ())
     }
     assert users == HEAVY[library]
+
+
+def test_what_ray_keeps_private_is_imported_in_one_place() -> None:
+    """tests/execution/test_connection.py looks whether it is still there."""
+    private = {
+        (path.name, name)
+        for path in (ROOT / "thyroid").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for name in named(node, "ray")
+        if name.startswith("ray.") and "._" in name
+    }
+    assert private == {("private_ray.py", "ray._private")}
 
 
 def test_nothing_is_forgotten_and_no_rule_is_empty() -> None:

@@ -41,10 +41,8 @@ def test_every_command_explains_itself_without_torch(name: str) -> None:
 def test_a_command_without_arguments_says_what_it_needs(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit) as end:
-        main([name])
-    assert end.value.code == 2
-    assert f"thyroid {name}" in capsys.readouterr().err
+    assert main([name]) == 2
+    assert f"missing; see `thyroid {name} --help`" in capsys.readouterr().err
 
 
 def test_bad_input_is_one_sentence_status_2_and_leaves_nothing(
@@ -74,7 +72,10 @@ def test_bad_input_is_one_sentence_status_2_and_leaves_nothing(
         ([*train, "--execution.device", "cuda"], "there is none here"),
         ([*search, "augmentation", "--time-budget", "soon"], "90s, 30m, 2h or 30d"),
         ([*search, "augmentation", "--gpu-hours", "1"], "on the processor: use --time-budget"),
-        ([*search, "augmentation", "--gpu-hours", "0"], "--gpu-hours is 0.0 but must be above"),
+        (
+            [*search, "augmentation", "--gpu-hours", "0"],
+            "--gpu-hours is 0.0 but must be from 0.001",
+        ),
         ([*search, "augmentation", "--report-every", "1"], "--report-every '1' is no duration"),
         ([*search, "augmentation", "--objectives", "f1"], "name each once, of macro_f1"),
         ([*search, "augmentation", "--warm-start", "nowhere"], "nowhere is no run"),
@@ -96,12 +97,6 @@ def test_bad_input_is_one_sentence_status_2_and_leaves_nothing(
         assert not run.exists()
         assert not (tmp_path / "p").exists()
         assert not (tmp_path / "d").exists()
-
-
-def test_an_unknown_option_is_status_2(toy: Path, tmp_path: Path) -> None:
-    with pytest.raises(SystemExit) as end:
-        main(["train", str(toy), str(tmp_path / "run"), "--input.sise", "32"])
-    assert end.value.code == 2
 
 
 def test_a_full_disk_ends_with_a_sentence(toy: Path, tmp_path: Path) -> None:

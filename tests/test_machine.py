@@ -1,8 +1,11 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from thyroid import machine
+from thyroid.machine import Processor
 from thyroid.recipe import ExecutionConfig
 
 
@@ -28,6 +31,33 @@ def test_bf16_where_there_are_instructions_for_it(
     monkeypatch.setattr(machine, "_cpuinfo", lambda field: flags)
     asked = ExecutionConfig(device=device)  # type: ignore[arg-type]  # a parametrised literal
     assert machine.resolve(asked).precision == precision
+
+
+@pytest.mark.parametrize(
+    ("abilities", "asked", "device", "precision"),
+    [
+        ({"gpus": 0, "cpu_bf16": True}, "auto", "cpu", "bf16"),
+        ({"gpus": 2, "cpu_bf16": True}, "auto", "cuda", "bf16"),
+        ({"gpus": 2, "gpu_bf16": False, "cpu_bf16": True}, "auto", "cuda", "fp32"),
+        ({"gpus": 2, "gpu_bf16": False, "cpu_bf16": True}, "cpu", "cpu", "bf16"),
+    ],
+)
+def test_the_machine_that_computes_decides(
+    abilities: dict[str, Any], asked: str, device: str, precision: str
+) -> None:
+    there = Processor(**{"gpu_bf16": True, "cpu_amx_bf16": False} | abilities)
+    resolved = machine.resolve(ExecutionConfig(device=asked), there)
+    assert (resolved.device, resolved.precision) == (device, precision)
+
+
+def test_a_gpu_is_there_where_torch_can_use_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
+    for available, gpus in ((False, 0), (True, 2)):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda answer=available: answer)
+        assert machine.here().gpus == gpus
+        assert machine.here().gpu_bf16 is (gpus == 0)
+        assert machine.resources()[0]["GPU"] == gpus
 
 
 def test_what_was_asked_for_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:

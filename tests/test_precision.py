@@ -87,6 +87,18 @@ def test_on_a_gpu_every_network_trains_in_bf16() -> None:
     assert resolve_precision(recipe).network.precision == "bf16"
 
 
+def test_the_machine_that_computes_decides_and_not_that_of_the_command() -> None:
+    without = dataclasses.replace(machine.here(), cpu_amx_bf16=False)
+    old_gpu = dataclasses.replace(machine.here(), gpus=1, gpu_bf16=False)
+    recipe = override(Recipe(), {"execution.device": "cpu"})
+    for there, device in ((without, "cpu"), (old_gpu, "cuda")):
+        asked = dataclasses.replace(recipe.execution, device=device)
+        resolved = dataclasses.replace(recipe, execution=machine.resolve(asked, there))
+        assert resolve_precision(resolved, there=there).network.precision == "fp32"
+        alone = dataclasses.replace(resolved, execution=machine.resolve(asked))
+        assert resolve_precision(alone).network.precision == "bf16"
+
+
 def test_a_run_goes_on_as_it_began(tmp_path: Path) -> None:
     begun = dataclasses.replace(recipe_of().network, precision="fp32", layout="contiguous")
     recipe = to_json(dataclasses.replace(recipe_of(), network=begun))

@@ -75,11 +75,15 @@ def lines(name: str, program: str) -> list[list[str]]:
 
 
 def commands(name: str) -> Iterator[list[str]]:
-    """The arguments of `thyroid`, here or by `ray submit` on a cluster."""
+    """The arguments of `thyroid`, here or sent to a cluster."""
     yield from (words[1:] for words in lines(name, "thyroid"))
     for words in lines(name, "ray"):
+        sent = words[words.index("--") + 1 :] if "--" in words else []
         if "cluster/search.py" in words:
-            yield ["search", *words[words.index("--") + 1 :], "--address", "auto"]
+            yield ["search", *sent, "--address", "auto"]
+        elif words[1:3] == ["job", "submit"]:
+            assert sent[0] == "thyroid"
+            yield sent[1:]
 
 
 @pytest.mark.usefixtures("ray_here")
@@ -139,7 +143,7 @@ def test_every_command_line_parses(
     monkeypatch.chdir(tmp_path)
     called: list[str] = []
     for command in SUMMARIES:
-        attribute = "import_" if command == "import" else command
+        attribute = "import_" if command == "import" else command.replace("-", "_")
         module = importlib.import_module(f"thyroid.commands.{attribute}")
 
         def record(*_: Any, command: str = command, **__: Any) -> None:
@@ -168,6 +172,8 @@ def test_what_ray_and_make_are_given_exists(name: str) -> None:
     from ray.scripts.scripts import cli
 
     for _, *words in lines(name, "ray"):
+        if words[-1] == "&":
+            words.pop()
         command: click.Command = cli
         while isinstance(command, click.Group):
             found = command.get_command(click.Context(command), words.pop(0))

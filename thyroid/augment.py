@@ -7,7 +7,10 @@ one resampling.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -36,15 +39,15 @@ class Draws:
 
     def __getitem__(self, index: slice | int | Tensor) -> Draws:
         """Select images; an index (steps, n) selects those of each step."""
-        keep = self.keep if self.keep is None else self.keep[index]
-        window = self.window if self.window is None else self.window[index]
-        return Draws(affine=self.affine[index], keep=keep, window=window)
+        return self.each(lambda parameters: parameters[index])
 
-    def to(self, device: torch.device) -> Draws:
-        """Copy to a device."""
-        keep = self.keep if self.keep is None else self.keep.to(device)
-        window = self.window if self.window is None else self.window.to(device)
-        return Draws(affine=self.affine.to(device), keep=keep, window=window)
+    def each(self, change: Callable[[Tensor], Tensor]) -> Draws:
+        """Change each tensor, such as copy it to a device."""
+        return Draws(
+            affine=change(self.affine),
+            keep=None if self.keep is None else change(self.keep),
+            window=None if self.window is None else change(self.window),
+        )
 
 
 def draw(n: int, config: AugmentationConfig, generator: Generator) -> Draws:
@@ -97,14 +100,10 @@ def thin(counts: Tensor, keep: Tensor, generator: Generator) -> Tensor:
     -------
     (N, H, W) float32, whole numbers, nowhere above `counts`
     """
-    chosen = (keep < 1).nonzero().squeeze(1)
-    if not len(chosen):
-        return counts
-    out = counts.clone()
-    some = counts[chosen]
-    probability = keep[chosen].view(-1, 1, 1).expand_as(some).contiguous()
-    out[chosen] = torch.binomial(some, probability, generator=generator)
-    return out
+    # Images that keep all their photons take no random numbers on a CPU; to select the others would
+    # have to wait for a GPU
+    probability = keep.view(-1, 1, 1).expand_as(counts).contiguous()
+    return torch.binomial(counts, probability, generator=generator)
 
 
 def windowed(pictures: Tensor, window: Tensor) -> Tensor:
@@ -127,7 +126,40 @@ def warp(images: Tensor, affine: Tensor) -> Tensor:
     centres, three seeds each).
     """
     grid = _grid(affine, *images.shape[2:])  # (N, H, W, 2)
+    if images.is_cuda and images.requires_grad:
+        resampled: Tensor = Resampled.apply(images, grid)
+        return resampled
     return F.grid_sample(images, grid, mode="bilinear", align_corners=False)
+
+
+class Resampled(torch.autograd.Function):
+    """F.grid_sample, whose own gradient has other last bits in every run on a GPU."""
+
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, grid: Tensor) -> Tensor:
+        """(N, C, H, W), (N, H, W, 2) in [-1, 1] -> (N, C, H, W)."""
+        ctx.save_for_backward(grid)
+        return F.grid_sample(images, grid, mode="bilinear", align_corners=False)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        """Send each pixel's gradient to the four pixels that it was interpolated from."""
+        (grid,), (gradient,) = ctx.saved_tensors, gradients
+        n, channels, height, width = gradient.shape
+        x = ((grid[..., 0] + 1) * width - 1) / 2  # (N, H, W), in pixels
+        y = ((grid[..., 1] + 1) * height - 1) / 2
+        left, top = x.floor(), y.floor()
+        image = torch.arange(n, device=grid.device)[:, None, None] * (height * width)
+        values = gradient.permute(0, 2, 3, 1)  # (N, H, W, C)
+        total = gradient.new_zeros(n * height * width, channels)
+        for row, column in product((top, top + 1), (left, left + 1)):
+            weight = (1 - (x - column).abs()) * (1 - (y - row).abs())
+            weight = weight * ((row >= 0) & (row < height) & (column >= 0) & (column < width))
+            line, place = row.clamp(0, height - 1).long(), column.clamp(0, width - 1).long()
+            pixel = (image + line * width + place).flatten()
+            # Deterministic on a GPU where torch was told so (stages.compute.start)
+            total.index_add_(0, pixel, (values * weight[..., None]).reshape(-1, channels))
+        return total.view(n, height, width, channels).permute(0, 3, 1, 2), None
 
 
 def _grid(affine: Tensor, height: int, width: int) -> Tensor:
@@ -141,13 +173,11 @@ def _grid(affine: Tensor, height: int, width: int) -> Tensor:
     return (along_y[:, :, :, None] + along_x[:, :, None, :]).permute(0, 2, 3, 1)
 
 
-def augment(counts: Tensor, draws: Draws, normalisation: str, generator: Generator) -> Tensor:
-    """Augment counts or pictures (N, H, W) and return network inputs (N, 1, H, W) float32.
+def augment(counts: Tensor, draws: Draws, normalisation: str) -> Tensor:
+    """Augment counts, thinned already, or pictures (N, H, W): network inputs (N, 1, H, W) float32.
 
-    `draws` and `generator` are on the device of `counts`; the generator is for thinning only.
+    `draws` are on the device of `counts`.
     """
-    if draws.keep is not None:
-        counts = thin(counts, draws.keep, generator)
     if draws.window is not None:
         counts = windowed(counts, draws.window)
     return warp(network_input(counts, normalisation), draws.affine)

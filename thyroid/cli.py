@@ -5,13 +5,17 @@ known, so that `thyroid --help` answers at once; the commands are in `thyroid.co
 from __future__ import annotations
 
 import contextlib
+import difflib
 import functools
 import importlib
+import io
 import os
+import select
 import signal
 import sys
 from collections.abc import Callable
 from types import FrameType
+from typing import Any, TextIO
 
 from thyroid.errors import InputError, StageFailed
 
@@ -28,6 +32,7 @@ SUMMARIES = {
     "recalibrate": "fit a model's calibration to labelled images of one's own",
     "predict": "say what scintigrams show, with a model that export made",
     "store": "say what a store of artifacts holds, verify it, make room in it",
+    "cluster-files": "write the files with which Ray starts a cluster",
     "demo": "all of it on simulated scintigrams, in minutes",
 }
 
@@ -44,11 +49,37 @@ Find out how to diagnose thyroid scintigrams from few labelled examples. Not for
 """
 
 
+READER_GONE = 141
+"""Exit status where nobody reads on, as after `| head`; a shell's own for SIGPIPE."""
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run one command; its exit status: 0 done, 2 bad input, 1 a stage failed, 130 interrupted."""
-    argv = sys.argv[1:] if argv is None else argv
+    if isinstance(sys.stdout, io.TextIOWrapper):  # such as of a class, where only ASCII goes out
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        try:
+            return _answer(sys.argv[1:] if argv is None else argv)
+        finally:
+            if sys.stdout is not None:  # the caller closed it
+                sys.stdout.flush()
+    except BrokenPipeError:
+        _to_nowhere(sys.stdout)
+        return READER_GONE
+    except OSError as refusal:
+        _to_nowhere(sys.stdout)
+        return _complain(f"Cannot write the results: {refusal.strerror or refusal}.", 2)
+
+
+def _to_nowhere(stream: TextIO) -> None:
+    """Write no more to a stream that takes nothing, not even at the interpreter's end."""
+    with contextlib.suppress(OSError), open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), stream.fileno())
+
+
+def _answer(argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help"):
-        commands = "\n".join(f"  {name:<12}{what}" for name, what in SUMMARIES.items())
+        commands = "\n".join(f"  {name:<15}{what}" for name, what in SUMMARIES.items())
         print(HELP.format(commands=commands), end="")
         return 0 if argv else 2
     if argv[0] == "--version":
@@ -57,7 +88,9 @@ def main(argv: list[str] | None = None) -> int:
         print(f"thyroid {__version__}")
         return 0
     if argv[0] not in SUMMARIES:
-        return _complain(f"There is no command '{argv[0]}': see `thyroid --help`.", 2)
+        close = difflib.get_close_matches(argv[0], SUMMARIES, n=1)
+        meant = f" (is it {close[0]}?)" if close else ""
+        return _complain(f"There is no command '{argv[0]}'{meant}: see `thyroid --help`.", 2)
     try:
         _interruptible()
         _run(argv[0], argv[1:])
@@ -67,11 +100,22 @@ def main(argv: list[str] | None = None) -> int:
         _handle(signal.SIG_IGN)  # while the interpreter ends
         return _complain("Interrupted: the same command again continues.", 130)
     except OSError as refusal:
+        if isinstance(refusal, BrokenPipeError) and _reader_gone():
+            raise
         where = f"{refusal.filename}: " if refusal.filename else ""
         return _complain(f"{where}{refusal.strerror or refusal}.", 2)
     except StageFailed as failure:
         return _complain(str(failure), 1)
     return 0
+
+
+def _reader_gone() -> bool:
+    """Return True where nobody reads the output any more."""
+    look = select.poll()
+    with contextlib.suppress(OSError):
+        look.register(sys.stdout.fileno(), select.POLLOUT)
+        return any(found & select.POLLERR for _, found in look.poll(0))
+    return False
 
 
 def _interruptible() -> None:
@@ -108,17 +152,30 @@ def _run(name: str, argv: list[str]) -> None:
     """Call the command with what its signature finds in `argv`."""
     import tyro
 
-    from thyroid.commands.options import READ, base_recipe
+    from thyroid.bounds import require_options
+    from thyroid.commands.options import READ, base_recipe, option_types, require_paths
+    from thyroid.commands.private_tyro import sentences
 
-    module = "import_" if name == "import" else name
+    module = "import_" if name == "import" else name.replace("-", "_")
     command: Callable[..., None] = getattr(
         importlib.import_module(f"thyroid.commands.{module}"), module
     )
+    if "" in argv:
+        raise InputError("An argument is empty: a variable of the shell may not be set.")
+    options = option_types(command)
+
+    @functools.wraps(command)
+    def within_bounds(*given: Any, **asked: Any) -> None:
+        require_options(asked)
+        require_paths([*given, *asked.values()])
+        command(*given, **asked)
+
+    called: Callable[..., None] = within_bounds
     if name in WITH_RECIPE:  # the recipe named gives the recipe's options their defaults
-        command = functools.partial(command, fields=base_recipe(argv))
-    with READ:
+        called = functools.partial(within_bounds, fields=base_recipe(argv))
+    with READ, sentences(name, argv, options):
         tyro.cli(
-            command,
+            called,
             prog=f"thyroid {name}",
             args=argv,
             description=f"{SUMMARIES[name][0].upper()}{SUMMARIES[name][1:]}.",

@@ -80,20 +80,6 @@ def _hints(kind: Hashable) -> dict[str, Any]:
     return typing.get_type_hints(kind)
 
 
-def require_within(section: str, config: object, **bounds: tuple[float, float]) -> None:
-    """Check that fields lie within their bounds.
-
-    Raises
-    ------
-    InputError
-        When a field is below its lower or above its upper bound.
-    """
-    for name, (least, most) in bounds.items():
-        value = getattr(config, name)
-        if not least <= value <= most:
-            raise InputError(f"{section}.{name} is {value} but must be from {least} to {most}.")
-
-
 def _checked(hint: Any, name: str, value: Any, known_only: bool) -> Any:
     """Return the value if it has the field's type; an int is accepted for a float."""
     origin, within = typing.get_origin(hint), typing.get_args(hint)

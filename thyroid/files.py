@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
+import itertools
 import os
 import shutil
 import uuid
@@ -12,6 +14,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from thyroid.errors import InputError, StorageError
+
+_ADVICE = {
+    **dict.fromkeys(
+        (errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free space there or choose another folder"
+    ),
+    errno.ENOENT: "choose another folder, or run the same command again if it was removed",
+}
+"""By the system's refusal; any other: choose another folder."""
 
 
 @contextlib.contextmanager
@@ -26,9 +36,9 @@ def cannot_write(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as refusal:
+        advice = _ADVICE.get(refusal.errno or 0, "choose another folder")
         raise StorageError(
-            f"Cannot write {target}: {refusal.strerror or refusal}; "
-            "free space there or choose another folder."
+            f"Cannot write {target}: {refusal.strerror or refusal}; {advice}."
         ) from refusal
 
 
@@ -81,11 +91,76 @@ def locked(file: Path, refusal: str) -> Iterator[None]:
     with cannot_write(file):
         lock = file.open("w")
     with lock:
+        if not _taken(file, lock.fileno()):
+            raise InputError(refusal)
+        yield
+
+
+def _taken(file: Path, lock: int) -> bool:
+    """Take a lock; False if another process has it, or had it and has just removed the file."""
+    with cannot_write(file):
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(refusal) from None
-        yield
+            return os.path.samestat(file.stat(), os.fstat(lock))
+        except (BlockingIOError, FileNotFoundError):
+            return False
+
+
+@contextlib.contextmanager
+def owned_folder(folder: Path, refusal: str) -> Iterator[None]:
+    """Own a folder within the block, which is made; it goes again where nothing was written there.
+
+    Raises
+    ------
+    InputError
+        With the sentence `refusal`, when another process owns it.
+    StorageError
+        When it cannot be made or written.
+    """
+    lock = folder / ".lock"
+    with cannot_write(folder):
+        new = _missing(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+    with locked(lock, refusal):
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                if new and os.listdir(folder) == [lock.name]:
+                    lock.unlink()
+                    _remove(new)
+
+
+def require_writable(folder: Path) -> None:
+    """Refuse a folder, which need not exist yet, before hours are spent on what goes there.
+
+    Raises
+    ------
+    StorageError
+        When it cannot be made or written.
+    """
+    with cannot_write(folder):
+        new = _missing(folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            probe = folder / f".{uuid.uuid4().hex}"
+            probe.touch()
+            probe.unlink()
+        finally:
+            _remove(new)
+
+
+def _missing(folder: Path) -> list[Path]:
+    """Return the folder and those above it that do not exist, the lowest first."""
+    above = (folder, *folder.absolute().parents)
+    return list(itertools.takewhile(lambda each: not each.exists(), above))
+
+
+def _remove(folders: list[Path]) -> None:
+    """Remove folders as long as they are empty."""
+    with contextlib.suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
 
 
 def remove_at_once(folder: Path) -> None:
@@ -97,17 +172,20 @@ def remove_at_once(folder: Path) -> None:
 
 
 def require_new_folder(folder: Path) -> None:
-    """Refuse a target that exists, before hours are spent on its content.
+    """Refuse a target that exists or cannot be made, before hours are spent on its content.
 
     Raises
     ------
     InputError
         When the name is taken.
+    StorageError
+        When nothing can be written there.
     """
     with cannot_write(folder):
         exists = folder.exists() or folder.is_symlink()
     if exists:
         raise InputError(f"{folder} exists already; choose another folder or remove it first")
+    require_writable(folder.parent)
 
 
 @contextlib.contextmanager

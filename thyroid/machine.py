@@ -1,4 +1,4 @@
-"""Resources of this machine, and its description in reports. Imports torch only if needed."""
+"""Resources and abilities of this machine, and its description in reports."""
 
 from __future__ import annotations
 
@@ -17,22 +17,58 @@ _CGROUP_LIMITS = (
 )
 
 
-def resolve(execution: ExecutionConfig) -> ExecutionConfig:
-    """Replace `auto` by this machine's device and precision, so that keys record what was used."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Processor:
+    """A machine's abilities that decide in what a stage computes there."""
+
+    gpus: int
+    """GPUs that torch can use."""
+    gpu_bf16: bool
+    """False where its GPUs only emulate bf16 (compute capability below 8.0)."""
+    cpu_bf16: bool
+    """True where the CPU has instructions for bf16."""
+    cpu_amx_bf16: bool
+    """True where the CPU multiplies matrices, not only vectors, of bf16."""
+
+
+def here() -> Processor:
+    """Return the abilities of this machine."""
+    import torch
+
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return Processor(
+        gpus=gpus,
+        gpu_bf16=gpus == 0 or torch.cuda.is_bf16_supported(including_emulation=False),
+        cpu_bf16=_cpu_has("avx512_bf16", "amx_bf16", "bf16"),
+        cpu_amx_bf16=_cpu_has("amx_bf16"),
+    )
+
+
+def resolve(execution: ExecutionConfig, there: Processor | None = None) -> ExecutionConfig:
+    """Replace `auto` by a device and precision, so that keys record what was used.
+
+    Parameters
+    ----------
+    there : the machine that computes; default: this one
+    """
+    there = there or here()
     device = execution.device
     if device == "auto":
-        device = "cuda" if _has_gpu() else "cpu"
+        device = "cuda" if there.gpus else "cpu"
     precision = execution.precision
     if precision == "auto":
         # Without bf16 instructions, emulation costs more than it saves
-        has_bf16 = _cpu_has("avx512_bf16", "amx_bf16", "bf16")
-        precision = "bf16" if device == "cuda" or has_bf16 else "fp32"
+        has_bf16 = there.gpu_bf16 if device == "cuda" else there.cpu_bf16
+        precision = "bf16" if has_bf16 else "fp32"
     return dataclasses.replace(execution, device=device, precision=precision)
 
 
-def has_amx_bf16() -> bool:
-    """Return True where the processor multiplies matrices, not only vectors, of bf16."""
-    return _cpu_has("amx_bf16")
+def unused_gpus(gpus: float) -> str:
+    """Return the sentence that a recipe leaves GPUs unused."""
+    return (
+        f"The recipe trains on processors, and there are {gpus:g} GPUs: give --gpus-per-worker 1 "
+        "and --execution.device cuda to train on them."
+    )
 
 
 def cores() -> int:
@@ -49,14 +85,21 @@ def memory() -> int:
     return min(there)
 
 
+def free_memory() -> int:
+    """Return the memory that programs can still have, in bytes, where the system tells it."""
+    free = [memory()]
+    with contextlib.suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free.append(next(int(line.split()[1]) for line in lines if "MemAvailable" in line) * 1024)
+    with contextlib.suppress(OSError, ValueError):  # of a container; its file caches count as used
+        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
+        free.append(int(Path(_CGROUP_LIMITS[0]).read_text()) - used)
+    return min(free)
+
+
 def resources() -> list[dict[str, float]]:
     """Return the CPU cores and GPUs of this machine, in the form of Ray's nodes."""
-    gpus = 0
-    if _has_gpu():
-        import torch
-
-        gpus = torch.cuda.device_count()
-    return [{"CPU": float(cores()), "GPU": float(gpus)}]
+    return [{"CPU": float(cores()), "GPU": float(here().gpus)}]
 
 
 def at_once(execution: ExecutionConfig, gpus_per_worker: float) -> int:
@@ -76,14 +119,6 @@ def describe() -> dict[str, str | int]:
         "python": platform.python_version(),
         **{name: version(name) for name in ("torch", "numpy", "ray", "optuna")},
     }
-
-
-def _has_gpu() -> bool:
-    if not Path("/dev/nvidiactl").exists():
-        return False
-    import torch
-
-    return torch.cuda.is_available()
 
 
 def _cpuinfo(field: str) -> str:

@@ -5,7 +5,8 @@
 | with amx_bf16 | gains from bf16 (`networks.build.gains_from_bf16`) | bf16, channels last |
 | with amx_bf16 | does not | float32, channels last |
 | any other | any | float32, channels last |
-| a GPU | any | bf16, channels last |
+| a GPU from compute capability 8.0 on | any | bf16, channels last (not measured) |
+| an older GPU | any | float32, channels last (not measured) |
 
 tests/benchmarks/test_precision_table.py measures it, docs/results/measurements.md has the figures;
 ARM was not measured. A timing would give other keys on a busy machine: both are part of a
@@ -17,20 +18,24 @@ from __future__ import annotations
 import dataclasses
 
 from thyroid import machine
+from thyroid.machine import Processor
 from thyroid.networks.build import gains_from_bf16
 from thyroid.recipe import NetworkConfig, Recipe
 
 
-def resolve_precision(recipe: Recipe, before: Recipe | None = None) -> Recipe:
+def resolve_precision(
+    recipe: Recipe, before: Recipe | None = None, there: Processor | None = None
+) -> Recipe:
     """Replace `auto` in the recipe's network by what the run began with, else by the table.
 
-    An execution.precision that is not this machine's own choice is the user's, and holds for the
+    An execution.precision that is not the machine's own choice is the user's, and holds for the
     classifier, too.
 
     Parameters
     ----------
     recipe : its execution is resolved
     before : the recipe that the run began with, where it goes on
+    there : the machine that computes; default: this one
 
     Raises
     ------
@@ -42,10 +47,11 @@ def resolve_precision(recipe: Recipe, before: Recipe | None = None) -> Recipe:
         network = _as_before(network, before.network)
     precision = network.precision
     if precision == "auto":
-        usual = machine.resolve(dataclasses.replace(execution, precision="auto")).precision
+        there = there or machine.here()
+        usual = machine.resolve(dataclasses.replace(execution, precision="auto"), there).precision
         precision = execution.precision
         if precision == usual and execution.device == "cpu":
-            gains = machine.has_amx_bf16() and gains_from_bf16(network)
+            gains = there.cpu_amx_bf16 and gains_from_bf16(network)
             precision = "bf16" if gains else "fp32"
     layout = "channels_last" if network.layout == "auto" else network.layout
     network = dataclasses.replace(network, precision=precision, layout=layout)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 
+from thyroid.bounds import require_read
 from thyroid.errors import InputError
 
 
@@ -19,6 +20,7 @@ def seconds(text: str, option: str) -> float:
     found = _quantity(text, {"s": 1, "m": 60, "h": 3600, "d": 86400})
     if found is None:
         raise InputError(f"{option} '{text}' is no duration: write 90s, 30m, 2h or 30d.")
+    require_read(option, found, text, " seconds")
     return found
 
 
@@ -33,6 +35,7 @@ def size(text: str, option: str) -> int:
     found = _quantity(text, {"kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12})
     if found is None:
         raise InputError(f"{option} '{text}' is no size: write 500MB, 20GB or 1TB.")
+    require_read(option, found, text, " bytes")
     return int(found)
 
 

@@ -98,6 +98,12 @@ KINDS: Mapping[str, Kind] = {
 }
 
 
+SHARED = 2
+"""Increased whenever the numbers change that several workers compute together."""
+CUDA = 2
+"""Increased whenever numbers change on GPUs alone."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Stage:
     """One node of the graph: kind, settings and inputs."""
@@ -118,7 +124,7 @@ class Stage:
     @property
     def about(self) -> dict[str, Any]:
         """Content of the key, as plain data."""
-        kind = KINDS[self.kind]
+        kind, execution = KINDS[self.kind], self.execution
         own: tuple[str, ...] = getattr(self.config, "libraries", ())
         design: int | None = getattr(self.config, "design", None)
         return {
@@ -128,7 +134,10 @@ class Stage:
             "config": deciding(self.config),
             "dataset": self.dataset,
             "inputs": {name: stage.key for name, stage in self.inputs.items()},
-        } | ({} if design is None else {"design": design})
+            **({} if design is None else {"design": design}),
+            **({"shared": SHARED} if execution.workers > 1 else {}),
+            **({"cuda": CUDA} if execution.device == "cuda" else {}),
+        }
 
     @property
     def execution(self) -> ExecutionConfig:

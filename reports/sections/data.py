@@ -20,7 +20,7 @@ LEARNED_FROM = ("train", "development")
 
 UNVERIFIED = (
     "view_unnamed", "detector_angle", "window_unnamed", "counts_doubtful", "counts_accumulated",
-    "light_background",
+    "light_background", "other_examination",
 )  # fmt: skip
 """Flags of images that may not be what they are taken for."""
 

@@ -104,7 +104,7 @@ def _bare_images_per_second(recipe: Recipe, part: str) -> float:
                 discriminator.requires_grad_(True)
                 with on.autocast():
                     seen, wanted = features(activity.unsqueeze(1)), features(shown)
-                loss = loss + relative_error(seen.float(), wanted.float())
+                loss = loss + relative_error(seen.float(), wanted.float(), on)
             step(enlarging, loss)
         if repeat:
             best = max(best, gan.batch_size * STEPS / (time.perf_counter() - began))

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
 from thyroid import machine, pipeline
-from thyroid.augment import augment, draw
+from thyroid.augment import augment, draw, thin
 from thyroid.data.dataset import Dataset
 from thyroid.data.splits import make_split
 from thyroid.evaluate.metrics import macro_f1
@@ -138,12 +138,10 @@ def training_batches(dataset: Dataset, recipe: Recipe, on: Compute) -> list[Tens
     rows = make_split(dataset, recipe.split).train
     random = torch.Generator().manual_seed(0)
     counts = images(dataset, rows, recipe.input, on)[torch.randperm(len(rows), generator=random)]
-    x = augment(
-        counts,
-        draw(len(rows), recipe.augmentation, random).to(on.device),
-        recipe.input.normalisation,
-        on.generator(0),
-    )
+    draws = draw(len(rows), recipe.augmentation, random).each(on.sent)
+    if draws.keep is not None:
+        counts = thin(counts, draws.keep, on.generator(0))
+    x = augment(counts, draws, recipe.input.normalisation)
     return [on.arranged(batch) for batch in torch.split(x, 32) if len(batch) == 32]
 
 

@@ -34,18 +34,18 @@ EARLY = 100
 
 @contextmanager
 def nodes(count: int, gpus: int = 0) -> Iterator[str]:
-    """A Ray of a head that computes nothing and nodes of one processor, or of four and as many GPUs
-    as Ray believes; its address.
+    """A Ray of a head that computes nothing and nodes of one processor, or of four or more and as
+    many GPUs as Ray believes; its address.
     """
     calm = {"idle_worker_killing_time_threshold_ms": 600_000}
     quiet = {"PYTHONPATH": PYTHONPATH, "RAY_enable_metrics_collection": "0"}
     with patch.dict(os.environ, quiet):
-        head = {"num_cpus": 0, "_system_config": calm}
+        head = {"num_cpus": 0, "_system_config": calm, "include_dashboard": False}
         cluster = Cluster(initialize_head=True, head_node_args=head)
         for _ in range(count):
             cluster.add_node(
                 wait=False,
-                num_cpus=4 if gpus else 1,
+                num_cpus=max(4, gpus) if gpus else 1,
                 num_gpus=gpus,
                 object_store_memory=80 * 2**20,
             )

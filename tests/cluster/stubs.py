@@ -5,6 +5,7 @@ They take the places of all others where the folder stubbed is on PYTHONPATH.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Any
 import ray
 
 from tests.benchmarks import stubs
+from thyroid.errors import Diverged
 
 REPOSITORY = Path(__file__).parents[2]
 PYTHONPATH = f"{REPOSITORY}:{Path(__file__).parent / 'stubbed'}"
@@ -21,6 +23,12 @@ LOG = "built.txt"
 """In the store."""
 GPU_SECONDS = 0.1
 """That a stage with a GPU takes longer: that some of them meet."""
+PACE = "seconds.txt"
+"""In the store: what a stage with a GPU takes instead."""
+ENDLESS = 100_000
+"""Epochs of a stage that runs until it is interrupted or killed."""
+FAILING = ENDLESS + 1
+"""Epochs of a stage that diverges."""
 
 
 @dataclass(frozen=True)
@@ -34,19 +42,34 @@ class Built:
     """Ids of the GPUs that it held on the node, such as `0`."""
     began: float
     ended: float
+    process: int
+    visible: str
+    """The process's CUDA_VISIBLE_DEVICES."""
 
 
 def fit(config: Any, inputs: Mapping[str, Path], folder: Path) -> Iterator[dict[str, Any]]:
     """As the stub of the benchmarks."""
     began, gpus = time.time(), ",".join(map(str, ray.get_gpu_ids()))
+    if getattr(config, "epochs", 0) == FAILING:
+        raise Diverged("It was meant to.")
+    if getattr(config, "epochs", 0) == ENDLESS:
+        (folder.parents[1] / f"{folder.name[:16]}.process").write_text(str(os.getpid()))
+        while True:
+            time.sleep(0.05)
     yield from stubs.fit(config, inputs, folder)
-    time.sleep(GPU_SECONDS if gpus else 0.0)
+    pace = folder.parents[1] / PACE
+    seconds = float(pace.read_text()) if pace.exists() else GPU_SECONDS
+    time.sleep(seconds if gpus else 0.0)
     node = ray.get_runtime_context().get_node_id()
     with (folder.parents[1] / LOG).open("a") as log:
-        log.write(f"{folder.name[:16]};{node};{gpus};{began};{time.time()}\n")
+        process = f"{os.getpid()};{os.environ.get('CUDA_VISIBLE_DEVICES', '')}"
+        log.write(f"{folder.name[:16]};{node};{gpus};{began};{time.time()};{process}\n")
 
 
 def built(store: Path) -> list[Built]:
     """All that was."""
     lines = (line.split(";") for line in (store / LOG).read_text().splitlines())
-    return [Built(key, node, gpus, float(b), float(e)) for key, node, gpus, b, e in lines]
+    return [
+        Built(key, node, gpus, float(began), float(ended), int(process), visible)
+        for key, node, gpus, began, ended, process, visible in lines
+    ]

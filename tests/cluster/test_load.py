@@ -82,16 +82,21 @@ def require_built_once(folder: Path, keys: set[str]) -> Counter[str]:
 def test_stages_share_gpus_by_fraction(share: float, most: int, tmp_path: Path) -> None:
     """The GPUs are not there, and nothing but Ray asks for them."""
     write_toy(tmp_path / "toy", crosses=20)
-    with nodes(2, gpus=1) as address:
-        ended(begin(address, tmp_path, "gpus", 12, 16, share), tmp_path, "gpus")
+    with nodes(2, gpus=2) as address:
+        ended(begin(address, tmp_path, "gpus", 24, 16, share), tmp_path, "gpus")
     lines = [line for line in built(tmp_path / "store") if line.gpus]
-    at_once: Counter[str] = Counter()
+    at_once: Counter[tuple[str, str]] = Counter()
+    seen: dict[int, set[str]] = {}
     for line in lines:
-        others = [other for other in lines if other.node == line.node]
-        assert {other.gpus for other in others} == {"0"}
+        assert line.visible == line.gpus
+        seen.setdefault(line.process, set()).add(line.visible)
+        gpu = (line.node, line.gpus)
+        others = [other for other in lines if (other.node, other.gpus) == gpu]
         meeting = sum(other.began <= line.began < other.ended for other in others)
-        at_once[line.node] = max(at_once[line.node], meeting)
-    assert list(at_once.values()) == [most, most]  # on both nodes
+        at_once[gpu] = max(at_once[gpu], meeting)
+    assert {len(gpus) for gpus in seen.values()} == {1}
+    assert len(at_once) == 4, "both GPUs of both nodes"
+    assert max(at_once.values()) == most
 
 
 def test_hundreds_of_trials_on_many_nodes(tmp_path: Path) -> None:

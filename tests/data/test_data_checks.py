@@ -314,6 +314,11 @@ def test_chance_is_not_confounding(make):
     assert "confounded_centre" not in _kinds(make(rows))
 
 
+def test_as_many_centres_as_patients(make):
+    of_its_own = [(f"p{i}", f"c{i}", ("normal", "graves")[i % 2]) for i in range(24)]
+    assert "confounded_centre" not in _kinds(make(of_its_own))
+
+
 @pytest.mark.parametrize("size", [1, 5, 17])
 def test_any_size(make, size):
     counts = np.random.default_rng(0).poisson(900, (24, size, size)).astype(np.uint16)

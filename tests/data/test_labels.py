@@ -93,8 +93,11 @@ def test_table_elsewhere_with_semicolons_and_a_byte_order_mark(source, target, t
         ([("file", "label"), ("1.png", "a", "more")], "row 2, has 3 values for 2 columns"),
         ([("file", "label"), ("1.png", "a\x07")], "row 2, .* control character"),
         ([("file", "kind"), ("1.png", "a")], "one column 'label' and has the columns 'file', "),
-        ([("file", "label"), ("1.png", "NaN")], "row 2, has no label"),
-        ([("file", "label", "findings"), ("1.png", "a", "a;none")], "stands for an empty cell"),
+        ([("file", "label"), ("1.png", "NaN")], "row 2, has the label 'NaN', which"),
+        (
+            [("file", "label", "findings"), ("1.png", "a", "a;none")],
+            "which says that none is known",
+        ),
         ([("file", "label")], "has no rows"),
         ([], "one column 'file'.*empty file"),
     ],

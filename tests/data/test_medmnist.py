@@ -260,7 +260,7 @@ def test_what_is_not_in_this_format_is_one_sentence_and_leaves_nothing(
         (short, ["--labels", str(twice)], "row 3, has no class name of its own"),
         (short, ["--labels", str(text)], "does not name the label 0"),
         (short, ["--patients-key", str(place / "key")], "names no patients"),
-        (short, ["--size", "8"], "size 8 makes no image"),
+        (short, ["--size", "8"], "--size is 8 but must be from 16"),
     ]:  # fmt: skip
         assert main(["import", str(file), str(tmp_path / "data"), *options]) == 2, file
         told = capsys.readouterr().err

@@ -1,5 +1,6 @@
 """Persons in two spellings, folders of machines, trees that are split, columns of other names."""
 
+import dataclasses
 import unicodedata
 from pathlib import Path
 
@@ -8,17 +9,28 @@ import pytest
 
 from tests.data.make import RNG, import_small, save_picture, save_table, some_counts
 from tests.data.make_dicom import save_nm
-from thyroid.data.dataset import Dataset
+from thyroid.data.dataset import FLAGS, Dataset
 from thyroid.data.folders import made_by_machines, part_of
+from thyroid.data.import_summary import UNTOLD
 from thyroid.data.patient_names import spelled, without_zeros
+from thyroid.data.record import Rejection
 from thyroid.errors import InputError
 
 SAME = (
     ("AB001", "ab001"), ("Müller Ann", unicodedata.normalize("NFD", "Müller  Ann")),
     ("Straße", "STRASSE"), (" 12 ", "12"), ("１２", "12"), ("Doe^Jane", "DOE^JANE"),
+    ("P1", "P1\u200b"), ("p\u00a01", "P 1"),
 )  # fmt: skip
-LIKE = (("000001", "1"), ("1.0", "1"), ("AB-001", "ab-1"), ("0007.0", "7"), ("p01.1", "p1.1"))
-OTHERS = (("1", "10"), ("AB1", "AC1"), ("100", "1"), ("1.5", "15"), ("0", "00a"))
+LIKE = (
+    ("000001", "1"),
+    ("1.0", "1"),
+    ("AB-001", "ab-1"),
+    ("0007.0", "7"),
+    ("p01.1", "p1.1"),
+    ("7,0", "7"),
+    ("1,234", "1234"),
+)
+OTHERS = (("1", "10"), ("AB1", "AC1"), ("100", "1"), ("1.5", "15"), ("0", "00a"), ("1,23", "123"))
 
 
 def test_spellings_of_one_person_and_of_others() -> None:
@@ -29,9 +41,10 @@ def test_spellings_of_one_person_and_of_others() -> None:
     assert all(
         without_zeros(spelled(one)) != without_zeros(spelled(other)) for one, other in OTHERS
     )
-    assert {spelled(word) for word in ("", "nan", "NaN", "None", " null ", "N/A", "unknown")} == {
-        ""
-    }
+    assert {
+        spelled(word)
+        for word in ("", "nan", "NaN", "None", " null ", "N/A", "unknown", "未知", "k.A.", "#REF!")
+    } == {""}
 
 
 def _two_images_each(source: Path, *patients: str) -> None:
@@ -94,16 +107,16 @@ def test_two_columns_that_could_be_one_are_both_told(source: Path, target: Path)
     assert "'subject', 'mrn'" in "".join(import_small(source, target).notes)
 
 
-@pytest.mark.parametrize("word", ["nan", "None", "NULL", "#N/A"])
+@pytest.mark.parametrize("word", ["nan", "None", "NULL", "#N/A", "?", "Unknown", "未知"])
 def test_words_for_empty_cells_are_no_class(source: Path, target: Path, word: str) -> None:
     save_picture(source / "sub" / "0.png")
     save_table(source / "labels.csv", ("file", "label"), ("sub/0.png", word))
-    with pytest.raises(InputError, match="has no label"):
+    with pytest.raises(InputError, match="which names no class"):
         import_small(source, target)
     (source / "labels.csv").unlink()
     if "/" not in word:
         (source / "sub").rename(source / word)
-        with pytest.raises(InputError, match="stands for an empty cell"):
+        with pytest.raises(InputError, match="says that none is known"):
             import_small(source, target)
 
 
@@ -127,6 +140,8 @@ MACHINES = (
     "@eaDir/0.png/SYNOPHOTO_THUMB_M.png", "thumbnails/0.png", "#recycle/0.png", "__MACOSX/._0.png",
     ".DS_Store", "Thumbs.db", "normal/Thumbnails/0.png", "normal/.thumbnails/0.png",
     "normal/0_thumb.png", "$RECYCLE.BIN/0.png", "System Volume Information/x",
+    "~snapshot/hourly/0.png", "normal/缩略图/0.png", "Network Trash Folder/0.png", "normal/~$0.png",
+    "LOST.DIR/0.png", "graves/0.png~",
 )  # fmt: skip
 
 
@@ -172,6 +187,47 @@ def test_a_tree_that_is_split_already(source: Path, target: Path, below: bool) -
     assert dict(zip(parts, number, strict=True)) == {"train": 4, "test": 4, "validation": 4}
 
 
+@pytest.mark.parametrize(
+    ("folders", "said"),
+    [
+        (("train/normal", "test/normal", "masks/normal"), "is split already"),
+        (("train", "test"), "'test', 'train', which are parts of a split or folds, and no classes"),
+        (("fold_1/normal", "fold_2/normal"), "'fold_1', 'fold_2', which are parts"),
+        (("train/normal", "train/graves"), "import .*/train$"),
+    ],
+)
+def test_parts_and_folds_are_no_classes(
+    source: Path, target: Path, folders: tuple[str, ...], said: str
+) -> None:
+    for folder in folders:
+        save_picture(source / folder / "0.png")
+    with pytest.raises(InputError, match=said):
+        import_small(source, target)
+
+
+def test_patients_called_as_parts_are_patients(source: Path, target: Path) -> None:
+    for patient in ("TR", "TS", "AB"):
+        save_picture(source / "normal" / patient / "0.png")
+    assert import_small(source, target).patients == 3
+
+
+def test_numbers_that_a_spreadsheet_rounded_are_refused(source: Path, target: Path) -> None:
+    save_picture(source / "0.png")
+    save_table(source / "labels.csv", ("file", "label", "patient"), ("0.png", "a", "1.23457E+11"))
+    with pytest.raises(InputError, match=r"row 2, has the patient '1.23457E\+11', a number that"):
+        import_small(source, target)
+
+
+def test_a_table_that_tells_spreadsheets_its_separator(source: Path, target: Path) -> None:
+    save_picture(source / "0.png")
+    rows = "sep=;\r\nfile;Diagnóstico\r\n0.png;a\r\n;;\r\n"
+    (source / "labels.csv").write_text(rows, "utf-8")
+    assert import_small(source, target).imported == 1
+    (source / "labels.csv").write_text(f"{rows}0.png\r\n", "utf-8")
+    with pytest.raises(InputError, match="row 5, has 1 values"):
+        import_small(source, target.with_name("other"))
+
+
 def test_a_split_in_which_a_copy_is_in_two_parts_is_refused(source: Path, target: Path) -> None:
     for folder in SPLIT:
         save_picture(source / folder / "0.png")
@@ -186,6 +242,8 @@ def test_a_split_in_a_column_and_none_at_all(source: Path, target: Path) -> None
         save_picture(source / f"{number}.png")
     rows = [(f"{i}.png", ("a", "b")[i % 2], ("train", "test")[i // 2]) for i in range(4)]
     save_table(source / "labels.csv", ("file", "label", "split"), *rows)
+    notes = import_small(source, target.with_name("anew")).notes
+    assert any("--keep-split keeps it" in note for note in notes)
     import_small(source, target, keep_split=True)
     assert sorted(Dataset.open(target).images["official_part"]) == ["test"] * 2 + ["train"] * 2
     save_table(source / "labels.csv", ("file", "label"), *[row[:2] for row in rows])
@@ -198,7 +256,11 @@ def test_a_split_in_a_column_and_none_at_all(source: Path, target: Path) -> None
     [
         ("train", "train"), ("Training_set", "train"), ("1_test", "test"), ("TestData", "test"),
         ("val", "validation"), ("valid", "validation"), ("graves", None), ("test subjects", None),
-        ("latest", None), ("normal", None),
+        ("latest", None), ("normal", None), ("训练集", "train"), ("测试", "test"),
+        ("teste", "test"),
+        ("Trainingsdaten", "train"), ("Validierung", "validation"), ("Validação", "validation"),
+        ("entraînement", "train"), ("Prueba", "test"), ("imagesTr", "train"), ("imagesTs", "test"),
+        ("addestramento", "train"), ("multinodular_goitre", None), ("Testikel", None),
     ],
 )  # fmt: skip
 def test_folders_that_are_parts(folder: str, part: str | None) -> None:
@@ -222,13 +284,29 @@ def test_the_table_of_kinds_of_ten_thousand_files_fits_on_a_screen(
     assert any("2  taken, view_unnamed: nothing names its view" in line for line in table)
     assert any("1  refused: it shows no anterior view" in line for line in table)
     assert any("1  refused: its header names a source" in line for line in table)
-    many = summary.rejected * 5000
-    object.__setattr__(
+    many = dataclasses.replace(
         summary,
-        "rejected",
-        tuple(type(r)(file=r.file, reason=f"reason {chr(97 + i % 26)} of {i}")
-              for i, r in enumerate(many)),
+        rejected=tuple(
+            Rejection(file="x", reason=f"reason {chr(97 + i % 26)} of {1000 + i:,}; " + "x" * i)
+            for i in range(200)
+        ) * 50,
+        flagged={(flag,): 7 for flag in FLAGS},
+        skipped={"@eaDir": 12_345, "hidden files": 3},
+        centres=tuple(f"centre-{i}" for i in range(99)),
     )  # fmt: skip
-    assert len(summary.table()) < 24
-    assert all(len(line) < 120 for line in summary.table())
-    assert any("19 kinds more" in line for line in summary.table())
+    lines = many.lines()
+    assert lines[-len(many.table()) :] == many.table()  # a table at the end stays in sight
+    assert len(many.table()) < 22
+    assert all(
+        len(line) <= 100 for line in lines if not line.startswith(("note", "imported", "not "))
+    )
+    assert any("centre-7 and 91 more" in line for line in lines)
+    assert "refused: 193 kinds more" in lines[-2]
+
+
+def test_every_flag_fits_into_the_table_of_kinds(source: Path, target: Path) -> None:
+    save_picture(source / "normal" / "0.png")
+    summary = import_small(source, target)
+    for flag in set(FLAGS) - set(UNTOLD):
+        row = dataclasses.replace(summary, flagged={(flag,): 1}).table()[2]
+        assert row.endswith(f"{flag}: {FLAGS[flag]}")

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import inspect
 import signal
 from typing import Any
 
 import pytest
 import ray
+from ray._private import ray_constants, services
 
 from thyroid.errors import InputError
 from thyroid.execution.connection import connected
+from thyroid.execution.private_ray import on_loopback
+
+
+def test_rays_private_switch_still_decides_on_which_address_it_listens() -> None:
+    """tests/security/test_ray.py looks at a whole Ray; this is what breaks first with a new one."""
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    assert "ENABLE_RAY_CLUSTER" in inspect.getsource(services.get_node_ip_address)
+    with on_loopback():
+        assert ray_constants.ENABLE_RAY_CLUSTER is False
+    assert ray_constants.ENABLE_RAY_CLUSTER is before
 
 
 def test_a_ray_that_does_not_start_is_a_sentence_with_its_reason(
@@ -22,8 +34,10 @@ def test_a_ray_that_does_not_start_is_a_sentence_with_its_reason(
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", init)
     for address, sentence in (
-        (None, r"did not start on this machine \(The current node timed out during startup\.\)"),
-        ("10.0.0.1:6379", "No Ray cluster answers at '10.0.0.1:6379'"),
+        (None, r"did not start on this machine \(The current node timed out during startup\): "),
+        ("127.0.0.1:1", r"No Ray cluster answers at '127.0.0.1:1' \(.*Connection refused\): "),
+        ("head", "--address 'head' is none: write HOST:PORT, auto or local"),
+        ("head:70000", "--address 'head:70000' is none"),
     ):
         with pytest.raises(InputError, match=sentence), connected(address):
             pass

@@ -1,24 +1,32 @@
 """Resources of a stage, and whether the nodes have room for it."""
 
+import dataclasses
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import ray
 
+from thyroid import machine
 from thyroid.errors import InputError
-from thyroid.execution.nodes import require_room, task_resources, worker_gpus
+from thyroid.execution import nodes
+from thyroid.execution.nodes import require_room, task_processors, worker_gpus
 from thyroid.recipe import ExecutionConfig
 
 
-def test_the_task_of_several_workers_requests_nothing_itself() -> None:
+def test_the_task_of_several_workers_requests_nothing_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    there = [{"CPU": 9.0}, {"CPU": 5.0, "GPU": 1.0}]
+    monkeypatch.setattr(nodes, "node_resources", lambda: there)
     cpu = ExecutionConfig(device="cpu", precision="fp32", threads=3)
     gpu = ExecutionConfig(device="cuda", precision="bf16")
-    assert task_resources(cpu, 0) == {"num_cpus": 3, "num_gpus": 0}
-    assert task_resources(gpu, 0) == {"num_cpus": 1, "num_gpus": 1}
-    assert task_resources(gpu, 0.25) == {"num_cpus": 1, "num_gpus": 0.25}
+    assert task_processors(cpu) == 3
+    assert task_processors(cpu, alone=True) == 9
+    assert task_processors(gpu, 0.25) == 1
+    assert task_processors(gpu, 0.25, alone=True) == 5
     several = ExecutionConfig(device="cpu", precision="fp32", workers=2)
-    assert task_resources(several, 0) == {"num_cpus": 0}
+    assert task_processors(several, alone=True) == 0
 
 
 def test_each_of_several_workers_takes_a_whole_gpu() -> None:
@@ -68,3 +76,37 @@ def test_a_stage_that_no_node_has_room_for_is_refused(
     else:
         with pytest.raises(InputError, match=sentence):
             require_room(config, gpus_per_worker)
+
+
+@pytest.mark.parametrize(
+    ("device", "listed", "usable", "sentence"),
+    [
+        ("cuda", 4.0, 4, None),
+        ("cpu", 0.0, 0, None),
+        ("cpu", 4.0, 2, "The recipe trains on processors, and there are 4 GPUs: give --gpus-per"),
+        ("cpu", 4.0, 0, "Ray lists 4 GPUs, but torch on their node can use none"),
+    ],
+)
+def test_gpus_that_a_recipe_does_not_use_are_told(
+    monkeypatch: pytest.MonkeyPatch, device: str, listed: float, usable: int, sentence: str | None
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(nodes, "node_resources", lambda: [{"CPU": 4.0, "GPU": listed}, {}])
+    there = dataclasses.replace(machine.here(), gpus=usable)
+    monkeypatch.setattr(nodes, "abilities", lambda gpus: there)
+    monkeypatch.setattr(nodes, "say", said.append)
+    nodes.tell_unused_gpus(ExecutionConfig(device=device, precision="fp32"))
+    assert len(said) == (sentence is not None)
+    assert sentence is None or sentence in said[0]
+
+
+def test_without_a_node_for_stages_this_machine_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    head = {"Alive": True, "NodeID": "head", "Resources": {"CPU": 0.0}}
+    cpu = {"Alive": True, "NodeID": "cpu", "Resources": {"CPU": 4.0}}
+    monkeypatch.setattr(ray, "nodes", lambda: [head, cpu])
+    assert nodes.abilities(0.5) == machine.here()
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_a_node_says_what_it_computes_in() -> None:
+    assert nodes.abilities() == machine.here()

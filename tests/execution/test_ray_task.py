@@ -16,7 +16,7 @@ from thyroid import pipeline
 from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError, ProcessLost, StageFailed, TooLarge
 from thyroid.execution import nodes, ray_task
-from thyroid.execution.in_process import Runner, in_process
+from thyroid.execution.in_process import INBOX, Runner, in_process
 from thyroid.execution.stage_scheduler import on_ray
 from thyroid.recipe import Recipe
 from thyroid.stage import Stage
@@ -77,7 +77,8 @@ def test_one_worker_through_ray_train_is_the_loop_in_process(toy: Path, tmp_path
     here, there = Store(tmp_path / "here"), Store(tmp_path / "there")
     local = weights(in_process(here, where(toy)), here, first, "model.safetensors")
     list(in_process(there, where(toy))([parts]))
-    metrics = list(execute_on_workers(first, there, toy, {}))
+    inbox, *metrics = execute_on_workers(first, there, toy, {})
+    assert list(inbox) == [INBOX]
     assert [m["epoch"] for m in metrics] == [1]
     folder = there.open(first.key)
     assert folder is not None

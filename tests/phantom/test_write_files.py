@@ -188,10 +188,10 @@ def test_writing_twice_gives_the_same_bytes(folder: Path, tmp_path: Path) -> Non
     [
         ({"preset": "thyroid8"}, "thyroid8.*thyroid7"),
         ({"format": "nifti"}, "nifti"),
-        ({"images_per_class": 0}, "0 images per class"),
-        ({"images_per_cross": -1}, "-1 per cross"),
-        ({"pixel_mm": 0.0}, "pixel size 0"),
-        ({"size": 0}, "size 0"),
+        ({"images_per_class": 0}, "--images-per-class is 0 but"),
+        ({"images_per_cross": -1}, "--images-per-cross is -1 but"),
+        ({"pixel_mm": 0.0}, "--pixel-mm is 0.0 but"),
+        ({"size": 0}, "--size is 0 but"),
     ],
 )
 def test_bad_arguments_are_sentences(

@@ -5,6 +5,7 @@ from hashlib import sha256
 
 import numpy as np
 
+from reports.sections.data import UNVERIFIED
 from tests.reports.conftest import make_dataset, make_run
 from tests.reports.test_comparison import shown
 from tests.reports.test_report import read
@@ -45,6 +46,22 @@ def test_what_is_not_known_of_the_data_or_of_the_start_is_told(run, dataset):
     assert "not_compared" in info["verdict"]["cautions"]
     assert "is not known whether any of these looks the same" in shown(html)
     moved.rename(dataset.folder)
+
+
+def test_flags_that_may_make_the_result_wrong_are_told_beside_the_figure(tmp_path):
+    dataset = make_dataset(tmp_path / "data")
+    flags = dataset.images["flags"].tolist()
+    flags[:6] = UNVERIFIED[:6]
+    flags[6] = ";".join(UNVERIFIED)  # an image counts once
+    flags[7] = "whole_body"
+    dataset.images.assign(flags=flags).to_csv(dataset.folder / "images.csv", index=False)
+    html, info = read(make_run(tmp_path / "run", Dataset.open(dataset.folder)))
+    assert {"view_unnamed", "window_unnamed", "counts_doubtful", "other_examination"} <= {
+        *UNVERIFIED
+    }
+    assert "unverified_images" in info["verdict"]["cautions"]
+    assert info["data"]["unverified_images"] == 7
+    assert "Of 7 images the files leave open whether they are anterior views of the" in shown(html)
 
 
 def test_labels_that_go_with_centres_are_told_beside_the_figure(tmp_path):

@@ -112,8 +112,8 @@ def test_names_of_shares_sizes_and_generators(tmp_path: Path) -> None:
     )
     for shares, generators, sizes, sentence in (
         ("0.5,x", "all", "all", "--shares has 'x' but each must be a number from 0 to 1"),
-        ("1.5", "all", "all", "--shares has '1.5'"),
-        ("nan", "all", "all", "--shares has 'nan'"),
+        ("1.5", "all", "all", "--shares is 1.5 but must be from 0 to 1"),
+        ("nan", "all", "all", "--shares is nan but must be"),
         (
             "0.5",
             "gan",
@@ -122,7 +122,7 @@ def test_names_of_shares_sizes_and_generators(tmp_path: Path) -> None:
         ),
         ("0.5", "oracle", "all", "only the simulator can draw further patients"),
         ("0.5", "oracle+srgan", "all", "--generators names 'oracle+srgan'"),
-        ("0.5", "all", "0", "--sizes has '0' but each must be a number from 1, or all"),
+        ("0.5", "all", "0", "--sizes is 0 but must be from 1 to"),
         ("", "all", "all", "--shares names none"),
         ("0.5", "", "all", "--generators names none"),
         ("0.5", "all", "", "--sizes names none"),

@@ -16,7 +16,6 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from tests.stages.lonely import Lonely
 from tests.toy import (
     CLASSES,
     PLACES,
@@ -30,14 +29,12 @@ from thyroid import pipeline
 from thyroid.data.dataset import Dataset
 from thyroid.data.splits import make_split
 from thyroid.errors import StageFailed
-from thyroid.execution.in_process import in_process
 from thyroid.networks.dcgan import Generator
 from thyroid.recipe import DcganConfig, Recipe
 from thyroid.stage import EpochMetrics, Stage
 from thyroid.stages import train_dcgan
 from thyroid.stages.compute import Compute, seed_of, start
 from thyroid.stages.sample_sheet import write_sheet
-from thyroid.storage.store import Store
 
 PUBLISHED = {
     "dcgan__normalisation": "batch",
@@ -408,39 +405,3 @@ def test_the_published_form_can_be_asked_for() -> None:
     assert not any("condition" in name for name in generator.state_dict())
     assert config.size == 64
     assert sum(isinstance(m, nn.BatchNorm2d) for m in discriminator.modules()) == 3
-
-
-@pytest.mark.usefixtures("ray_here")
-def test_two_workers_have_the_mean_of_their_gradients(
-    crossed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """After one step Adam's first moment is (1 - 0.5) times the gradient."""
-    from thyroid.execution.stage_scheduler import on_ray
-
-    one_step = {"dcgan__epochs": 1, "dcgan__steps_per_epoch": 1, "execution__workers": 2}
-    stage = last(toy_generators(**one_step), crossed)
-    store = Store(tmp_path / "two")
-    where = {Dataset.open(crossed).digest: crossed}
-    metrics = [m for m in on_ray(store, where)([stage]) if "epoch" in m]
-    assert [m["epoch"] for m in metrics] == [1]
-    folder = store.open(stage.key)
-    assert folder is not None
-    together = load_file(folder / "discriminator-optimiser.safetensors")
-
-    alone = []
-    for rank in (0, 1):
-        on = Lonely(device=torch.device("cpu"), precision=torch.float32, rank=rank, workers=2)
-        monkeypatch.setattr(train_dcgan, "start", lambda _, on=on: on)
-        lonely = Store(tmp_path / f"rank-{rank}")
-        list(in_process(lonely, where)([stage]))
-        found = lonely.open(stage.key)
-        assert found is not None
-        alone.append(load_file(found / "discriminator-optimiser.safetensors"))
-    moments = [name for name in together if name.endswith("/exp_avg")]
-    assert len(moments) == 7  # two convolutions and the last with their biases, the condition
-    for name in moments:
-        mean = (alone[0][name] + alone[1][name]) / 2
-        if name != "out.bias/exp_avg":  # every margin is met by none: +1 for real, -1 for fake
-            assert not torch.equal(alone[0][name], alone[1][name])
-            assert mean.abs().max() > 0
-        torch.testing.assert_close(together[name], mean, atol=1e-6, rtol=1e-4)

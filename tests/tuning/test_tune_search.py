@@ -35,7 +35,7 @@ from thyroid.tuning import detached_trial
 from thyroid.tuning.asha import AshaScheduler, Rungs
 from thyroid.tuning.detached_trial import tpe_trial
 from thyroid.tuning.search_config import SearchConfig
-from thyroid.tuning.study import open_study
+from thyroid.tuning.study import open_study, read_study
 from thyroid.tuning.study_search import StudySearch
 from thyroid.tuning.trial_driver import is_recipes_fault
 from thyroid.tuning.tune_search import Search
@@ -355,6 +355,57 @@ def test_a_space_that_proposes_an_invalid_recipe_is_refused(toy: Path, tmp_path:
     dataset, store, config = Dataset.open(toy), Store(tmp_path), SearchConfig()
     with pytest.raises(InputError, match=r"failed to propose trial 0: input.size is 3"):
         best_recipe(tmp_path, dataset, toy_recipe(), broken, config, store, where(toy))
+
+
+@pytest.mark.parametrize("empty", [b"\n", b"\r\n", b"  \t \n", b"\0" * 512 + b"\n", b"\0\0\n\n\n"])
+def test_lines_that_hold_nothing_are_left_out_of_a_journal(
+    empty: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    journal = tmp_path / "study.journal"
+    study = open_study(journal)
+    for value in (0.1, 0.2, 0.3):
+        trial = study.ask()
+        trial.suggest_float("a", 0, 1)
+        study.tell(trial, value)
+    whole = journal.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    for damaged in (
+        b"".join([*lines[:5], empty, *lines[5:]]),
+        empty + whole,
+        whole + empty + b"\0" * 100,
+        b"".join([*lines[:3], b"\0" * 7, *lines[3:]]),  # zeros before a whole line
+    ):
+        journal.write_bytes(damaged)
+        assert [t.value for t in read_study(journal).trials] == [0.1, 0.2, 0.3]
+        assert journal.read_bytes() == damaged  # nothing is changed by reading
+        again = open_study(journal)
+        assert [t.value for t in again.trials] == [0.1, 0.2, 0.3]
+        assert journal.read_bytes().startswith(whole)
+        assert b"\0" not in journal.read_bytes()
+        assert "study.journal was mended: " in capsys.readouterr().err
+    open_study(journal).ask()
+    assert len(read_study(journal).trials) == 4
+    assert "mended" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "damage", [b'{"op_code":5,"wo\n', b"12\n", b"[" * 99_999 + b"\n", b"\xff\n"]
+)
+def test_a_damaged_line_of_a_journal_is_named_with_the_way_out(
+    damage: bytes, tmp_path: Path
+) -> None:
+    journal = tmp_path / "study.journal"
+    for _ in range(3):
+        open_study(journal).ask()
+    lines = journal.read_bytes().splitlines(keepends=True)
+    content = b"".join([*lines[:2], damage, *lines[2:]])
+    for open_it in (open_study, read_study):
+        journal.write_bytes(content)
+        with pytest.raises(InputError, match=r"line 3, is damaged: .* `?head -n 2|head -n 2"):
+            open_it(journal)
+        assert journal.read_bytes() == content
+    journal.write_bytes(b"".join(lines[:2]))  # as the sentence says
+    assert len(open_study(journal).trials) == 1
 
 
 def test_a_file_that_is_no_journal_is_refused(tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ def test_a_comparison_that_cannot_be_is_one_sentence_and_leaves_nothing(
     compare = ["compare", str(toy), str(run), *FEW]
     for command, sentence in [
         ([*compare, "--models", "lenet5,resnet19"], "--models names 'resnet19': choose small"),
-        ([*compare, "--seeds", "0"], "--seeds is 0 but must be at least 1"),
+        ([*compare, "--seeds", "0"], "--seeds is 0 but must be from 1 to 1000"),
         ([*compare, "--trials-per-model", "0"], "--trials-per-model is 0 but must be"),
         ([*compare, "--space", "none"], "choose augmentation, baselines, cross_training"),
         ([*compare, "--models", "vgg_small", "--input.size", "16"], "too small for vgg_small"),

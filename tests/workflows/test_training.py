@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -13,9 +14,13 @@ import pytest
 from tests.runs.test_tensorboard import same_as_metrics
 from tests.short_trainings import FEW, RETRAIN, artifacts, cross_data
 from tests.toy import write_toy
+from thyroid import machine
 from thyroid.cli import main
 from thyroid.data.dataset import Dataset, write_dataset
 from thyroid.errors import InputError
+from thyroid.machine import Processor
+from thyroid.workflows.options import RunOptions, TrainOptions
+from thyroid.workflows.setup import inputs, set_up
 
 
 @pytest.mark.usefixtures("ray_here")  # trains both seeds side by side
@@ -63,6 +68,42 @@ def test_trainings_of_several_seeds_go_on_side_by_side_where_there_is_room(
     command = ["train", str(toy), str(tmp_path / "run"), "--seeds", seeds, *FEW]
     assert main(command) == (2 if asked else 0)
     assert joined == ([None] if asked else [])
+
+
+def test_auto_is_what_the_clusters_machines_have_and_not_that_of_the_command(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str | None] = []
+
+    def machine_of_stages(options: RunOptions) -> Processor:
+        asked.append(options.address)
+        return Processor(gpus=2, gpu_bf16=False, cpu_bf16=True, cpu_amx_bf16=True)
+
+    monkeypatch.setattr("thyroid.workflows.cluster.machine_of_stages", machine_of_stages)
+    given = inputs(toy, tmp_path / "run", "small")
+    for address, environment in (("auto", ""), (None, "10.0.0.1:6379")):
+        monkeypatch.setenv("RAY_ADDRESS", environment)
+        recipe = set_up(given, TrainOptions(address=address)).recipe
+        assert (recipe.execution.device, recipe.execution.precision) == ("cuda", "fp32")
+        assert recipe.network.precision == "fp32"
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    assert set_up(given, TrainOptions(address="local")).recipe.execution.device == "cpu"
+    assert asked == ["auto", None]
+
+
+def test_a_gpu_of_this_machine_that_a_training_does_not_use_is_told(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_gpu = dataclasses.replace(machine.here(), gpus=1)
+    monkeypatch.setattr("thyroid.workflows.setup.here", lambda: with_gpu)
+
+    def at_work(*_: object) -> None:
+        raise InputError("enough")
+
+    monkeypatch.setattr("thyroid.workflows.training.at_work", at_work)
+    command = ["train", str(toy), str(tmp_path / "run"), "--seeds", "1", *FEW]
+    assert main([*command, "--execution.device", "cpu"]) == 2
+    assert "trains on processors, and there are 1 GPUs: give" in capsys.readouterr().err
 
 
 def test_a_dry_run_shows_the_recipe_and_what_is_to_do_and_writes_nothing(

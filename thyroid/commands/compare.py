@@ -26,11 +26,11 @@ def compare(
         dry_run: show the recipe and each stage, whether the store has it and how many trainings
             share it, and stop.
     """
-    from thyroid.commands.plan import tell_plan
-    from thyroid.storage.open_store import open_store
-    from thyroid.workflows.comparing import compare_recipe, planned
-
     with filling(dataset, run, recipe, fields, options) as (given, options):
+        from thyroid.commands.plan import tell_plan
+        from thyroid.storage.open_store import open_store
+        from thyroid.workflows.comparing import compare_recipe, planned
+
         if dry_run:
             plan = planned(given, options)
             tell_plan(plan.setup.recipe, plan.needs(), open_store(plan.setup.store), shared=True)

@@ -33,6 +33,7 @@ def demo(*, out: Path = Path("runs/demo"), trials: int = 5) -> None:
     """
     from thyroid.execution.connection import connected
     from thyroid.progress import say
+    from thyroid.runs.run_place import require_place
     from thyroid.workflows.comparing import compare
     from thyroid.workflows.searching import search_recipes
     from thyroid.workflows.setup import inputs
@@ -40,6 +41,7 @@ def demo(*, out: Path = Path("runs/demo"), trials: int = 5) -> None:
     options = SearchOptions(space="demo", trials=trials, folds=3)
     if out.is_dir() and any(out.iterdir()) and not (out / "dicom").exists():
         raise InputError(f"{out} holds something else: name a new folder.")
+    require_place(out)
     data = out / "dataset"
     if not data.exists():
         if not (out / "dicom").exists():

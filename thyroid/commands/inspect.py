@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from thyroid.commands.options import DatasetPath
+from thyroid.commands.options import DatasetPath, require_page
 
 
 def inspect(
@@ -23,9 +23,10 @@ def inspect(
     from thyroid.model.doubtful_images import doubtful_images
 
     opened = Dataset.open(dataset)
+    page = out or dataset.with_name(f"{dataset.absolute().name}.html")
+    require_page(page)
     for line in inspection_lines(opened):
         print(line)
     looked = doubtful_images(opened)
     doubtful = () if looked is None else looked.doubtful
-    page = out or dataset.with_name(f"{dataset.absolute().name}.html")
     print(f"page: {write_inspection(opened, page, lang, doubtful)}")

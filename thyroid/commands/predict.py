@@ -37,13 +37,14 @@ def predict(
         lang: of that page, English or Chinese.
         threads: processor threads that compute.
     """
-    from thyroid.files import cannot_write, replace_text
+    from thyroid.files import cannot_write, replace_text, require_writable
     from thyroid.model import predict_files
     from thyroid.workflows import predicting
 
     for path in (out, *([explain] if explain else [])):
         if path.is_dir():
             raise InputError(f"{path} is a folder: name a file.")
+        require_writable(path.parent)
     if explain is not None and out in (explain, explain.with_suffix(".json")):
         raise InputError(f"{out} would be written twice: --explain needs a name of its own.")
     opened = predicting.Model.open(model)

@@ -35,8 +35,13 @@ def pretrain(
         seed: of the simulated patients.
     """
     from thyroid.model.starting_point import file_name, write_starting_point
+    from thyroid.networks.build import build
+    from thyroid.recipe import NetworkConfig
+    from thyroid.runs.run_place import require_place
     from thyroid.workflows.training import train
 
+    require_place(out)
+    build(NetworkConfig(name=network), 2)  # an unknown one is told before patients are simulated
     work = out / f"{kind}-{images_per_class}-{images_per_cross}-seed{seed}"
     data = work / "dataset"
     numbers = {"images_per_class": images_per_class, "images_per_cross": images_per_cross}

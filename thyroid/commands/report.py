@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Literal
 
-from thyroid.commands.options import RunPath, run_here
+from thyroid.commands.options import RunPath, require_page, run_here
 
 
 def report(run: RunPath, *, out: Path | None = None, lang: Literal["en", "zh"] = "en") -> None:
@@ -17,6 +17,8 @@ def report(run: RunPath, *, out: Path | None = None, lang: Literal["en", "zh"] =
         out: the page to write; default: RUN/report.html, or RUN/report.zh.html.
         lang: English or Chinese.
     """
+    if out is not None:
+        require_page(out)
     with run_here(run, alone=False) as folder:
         tell_report(folder, out, lang)
 

@@ -28,9 +28,9 @@ def search(
         recipe: a preset (small, resnet18, paper) or a JSON file such as another run's recipe.json.
         options: see `SearchOptions`.
     """
-    from thyroid.workflows.searching import search_recipes
-
     with filling(dataset, run, recipe, fields, options) as (given, options):
+        from thyroid.workflows.searching import search_recipes
+
         tell_search(search_recipes(given, options))
 
 

@@ -25,12 +25,12 @@ def train(
         options: see `TrainOptions`.
         dry_run: show the recipe and the stages with what the store has, and stop.
     """
-    from thyroid.commands.plan import tell_plan
-    from thyroid.storage.open_store import open_store
-    from thyroid.workflows.setup import set_up
-    from thyroid.workflows.training import train_recipe
-
     with filling(dataset, run, recipe, fields, options) as (given, options):
+        from thyroid.commands.plan import tell_plan
+        from thyroid.storage.open_store import open_store
+        from thyroid.workflows.setup import set_up
+        from thyroid.workflows.training import train_recipe
+
         if dry_run:
             setup = set_up(given, options)
             experiment = setup.experiment(options.seeds, of_one_split=3)

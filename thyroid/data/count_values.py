@@ -26,10 +26,13 @@ SMALL_SCALES = (127, 255, 511, 1023, 2047)
 CROWDED = 20  # pixels that have a value, so many that the next whole number cannot be left out
 LEAST_HOLES = 3
 LEAST_VALUES = 5
-LEAST_PAIRS = 500
+LEAST_PAIRS = 800
 LIGHT = 0.7  # share from which the border is told
-LEAST_NOISE = 0.7
+LEAST_NOISE = 0.8
 """Least share of the variance of photon counts; scintigrams from cameras have 0.98 to 1.07."""
+LEVELS = np.array([0, 1, 1, 1, *np.repeat([2, 3, 4, 5], [4, 8, 16, 32]), 6])
+"""Sum of two neighbours, 64 and more as 64 -> group of similar sums; 0 for no counts."""
+LEAST_ABOVE_ZERO = 3  # next value after zero from which small ones were set to zero
 BRIGHT = 0.8
 """Share of the highest value that the border of an inverted image, or of a flood, has."""
 NO_COUNTS = "; export it as PNG to import it as a picture"
@@ -88,7 +91,8 @@ def require_counts(header: Header, counts: Pixels, *, verified: bool) -> Iterato
             raise UnusableFile("its values were rescaled, so they are no counts" + NO_COUNTS)
         if bright > BRIGHT * peak:
             raise UnusableFile("its border is bright: it is inverted, or a flood" + NO_COUNTS)
-        if derived or peak in SMALL_SCALES or _noise(counts) < LEAST_NOISE:
+        doubtful = derived or peak in SMALL_SCALES or _cut_off(counts)
+        if doubtful or _noise(counts) < LEAST_NOISE:
             yield "counts_doubtful"
     elif scaled:
         yield "counts_doubtful"
@@ -216,11 +220,27 @@ def _leaves_out_values(counts: Pixels) -> bool:
     return bool(apart or np.count_nonzero(holes) >= LEAST_HOLES)
 
 
+def _cut_off(counts: Pixels) -> bool:
+    """Return whether small values were set to zero, as where a background was masked out."""
+    above = counts[counts > 0]
+    lowest = above.min()
+    return bool(
+        len(above) < counts.size
+        and lowest >= LEAST_ABOVE_ZERO
+        and np.count_nonzero(above == lowest) >= CROWDED
+    )
+
+
 def _noise(counts: Pixels) -> float:
-    """Return the mean of (a - b)^2 / (a + b) over neighbours a, b: 1 for photon counts or more."""
+    """Return the mean of (a - b)^2 / (a + b) over neighbours a, b: 1 for photon counts or more.
+
+    The least of all pairs and of those of similar a + b, as edges of organs hide little noise.
+    """
     left, right = (counts[:, i::2][:, : counts.shape[1] // 2].astype(np.float32) for i in (0, 1))
-    total = left + right
-    some = total > 0
-    if np.count_nonzero(some) < LEAST_PAIRS:
-        return 1.0
-    return float((np.square(left - right)[some] / total[some]).mean())
+    total = (left + right).ravel()
+    ratio = np.square(left - right).ravel() / np.maximum(total, 1)
+    level = LEVELS[np.minimum(total, len(LEVELS) - 1).astype(np.intp)]
+    pairs, sums = np.bincount(level), np.bincount(level, ratio)
+    pairs, sums = np.append(pairs[1:], pairs[1:].sum()), np.append(sums[1:], sums[1:].sum())
+    enough = pairs >= LEAST_PAIRS
+    return float((sums[enough] / pairs[enough]).min(initial=1.0))

@@ -28,7 +28,8 @@ LEGEND_SPREAD = 0.02  # share of full scale within which marks are the same, as 
 LEGEND_AREA = 0.002  # share of the picture
 NAMED_FLAGS = (
     "view_unnamed", "detector_angle", "window_unnamed", "counts_doubtful", "counts_accumulated",
-    "whole_body", "summed_dynamic", "colour", "light_background", "patient_by_study",
+    "whole_body", "summed_dynamic", "other_examination", "colour",
+    "light_background", "patient_by_study",
 )  # fmt: skip
 
 
@@ -357,6 +358,8 @@ def _confounding(dataset: Dataset) -> Iterator[QualityFlag]:
     test = chi2_contingency(table, correction=False)
     phi2 = max(0.0, test.statistic / n - (r - 1) * (k - 1) / (n - 1))
     narrower = min(r - 1 - (r - 1) ** 2 / (n - 1), k - 1 - (k - 1) ** 2 / (n - 1))
+    if narrower <= 0:  # as many centres as patients
+        return
     v = float(np.sqrt(phi2 / narrower))
     if v >= CONFOUNDED_V and test.pvalue < CONFOUNDED_P:
         alone = [name for name in table.index if (table.loc[name] > 0).sum() == 1]

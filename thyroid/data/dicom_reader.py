@@ -35,8 +35,9 @@ from thyroid.data.codestream import require_size
 from thyroid.data.count_values import counts_of, require_counts
 from thyroid.data.energy_windows import photopeak_frames
 from thyroid.data.frame_views import anterior_frames
-from thyroid.data.header_values import get, integer, tag_of, values
+from thyroid.data.header_values import get, integer, tag_of, text, values, vector
 from thyroid.data.not_a_patient import shows_no_patient
+from thyroid.data.other_examination import other_examination
 from thyroid.data.scintigram import SIMULATOR, Scintigram, UnusableFile
 
 # pydicom's log and warnings quote header values, which may be names
@@ -46,7 +47,9 @@ logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 # looked at to see whether it is a phantom's
 ELEMENTS = (
     "ImageType", "SOPClassUID", "Modality", "InstitutionName", "StationName", "PatientID",
-    "PatientName", "StudyInstanceUID", "StudyDescription", "SeriesDescription", "ProtocolName",
+    "PatientName", "PatientSpeciesDescription", "StudyInstanceUID", "StudyDescription",
+    "SeriesDescription", "ProtocolName", "RequestedProcedureDescription",
+    "PerformedProcedureStepDescription",
     "ImageComments", "BodyPartExamined", "PatientOrientation", "CountsAccumulated", "CountsSource",
     "ViewPosition", "SamplesPerPixel", "PhotometricInterpretation", "PresentationLUTShape",
     "NumberOfFrames", "Rows", "Columns", "PixelSpacing", "BitsAllocated", "BitsStored", "HighBit",
@@ -55,7 +58,8 @@ ELEMENTS = (
     "EnergyWindowInformationSequence", "RadiopharmaceuticalInformationSequence", "DetectorVector",
     "DetectorInformationSequence", "PhaseVector", "TimeSliceVector", "RotationVector",
     "AngularViewVector", "SliceVector", "RRIntervalVector", "TimeSlotVector", "ImageID",
-    "ViewCodeSequence", "LossyImageCompression", "PixelData", "SoftwareVersions",
+    "ViewCodeSequence", "ImageOrientationPatient", "QualityControlImage", "LossyImageCompression",
+    "PixelData", "SoftwareVersions",
 )  # fmt: skip
 TAGS: list[BaseTag | int | str | tuple[int, int]] = [tag_of(name) for name in ELEMENTS]
 # cameras write 1024 x 256 pixels at most, or a few hundred frames of 128 x 128; to read the largest
@@ -67,6 +71,10 @@ MOST_BYTES_BESIDES = 2**24  # other than pixels: private copies of them, overlay
 NOT_PLANAR_VECTORS = (
     "RotationVector", "AngularViewVector", "SliceVector", "RRIntervalVector", "TimeSlotVector",
 )  # fmt: skip
+
+
+NO_ACQUISITIONS = ("SCREEN", "CAPTURE", "MIP", "RESULT")  # beginnings of a value of ImageType
+DYNAMIC_VECTORS = ("PhaseVector", "TimeSliceVector")
 
 
 def read_dicom(content: bytes) -> Scintigram:
@@ -113,14 +121,16 @@ def _planar_counts(header: Header) -> Scintigram:
         kind="counts",
         pixel_mm=_pixel_mm(header),
         flags=(*flags, *read.flags, *of_counts),
-        patient=str(get(header, "PatientID") or "").strip(),
-        study=str(get(header, "StudyInstanceUID") or "").strip(),
-        institution=str(get(header, "InstitutionName") or get(header, "StationName") or "").strip(),
+        patient=text(header, "PatientID").strip(),
+        study=text(header, "StudyInstanceUID").strip(),
+        institution=text(header, "InstitutionName").strip() or text(header, "StationName").strip(),
     )
 
 
 def _chosen(header: Header, count: int, acquisition: str) -> tuple[list[int], list[str]]:
     """Return the frames to sum, one or those of a dynamic acquisition, and flags."""
+    for name in DYNAMIC_VECTORS:
+        vector(header, name, count)  # refuses one of another number of frames
     frames, of_view = anterior_frames(header, count)
     frames, of_window = photopeak_frames(header, count, frames)
     if len(frames) > 1 and acquisition != "DYNAMIC":
@@ -128,9 +138,10 @@ def _chosen(header: Header, count: int, acquisition: str) -> tuple[list[int], li
             "several of its frames could be the anterior view; export the one to use"
         )
     flags = {
-        "simulated": str(get(header, "SoftwareVersions") or "").startswith(SIMULATOR),
+        "simulated": text(header, "SoftwareVersions").startswith(SIMULATOR),
         "whole_body": acquisition == "WHOLE BODY",
-        "summed_dynamic": len(frames) > 1,
+        "summed_dynamic": acquisition == "DYNAMIC",
+        "other_examination": other_examination(header),
     }
     return frames, [*(name for name, holds in flags.items() if holds), *of_view, *of_window]
 
@@ -145,12 +156,14 @@ def _acquisition(header: Header) -> str:
     for word in ("TOMO", "GATED"):
         if any(word in value for value in image_type):
             raise UnusableFile(f"it is a {word} acquisition, no planar scintigram")
+    if any(value.startswith(NO_ACQUISITIONS) for value in image_type):
+        raise UnusableFile("by its ImageType it is a screenshot or a result, no acquisition")
     if any(tag_of(name) in header for name in NOT_PLANAR_VECTORS):
         raise UnusableFile("its frames are angles, slices or gated phases, no planar scintigram")
     for kind in ("WHOLE BODY", "DYNAMIC"):
         if kind in image_type:
             return kind
-    dynamic = "PhaseVector" in header or "TimeSliceVector" in header
+    dynamic = any(tag_of(name) in header for name in DYNAMIC_VECTORS)
     return "DYNAMIC" if dynamic and "STATIC" not in image_type else "STATIC"
 
 

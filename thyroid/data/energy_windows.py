@@ -1,11 +1,12 @@
 """The frames of a DICOM file that were counted in the photopeak of a thyroid's radionuclide."""
 
+import functools
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from pydicom import Dataset as Header
 
-from thyroid.data.header_values import get, items, vector
+from thyroid.data.header_values import get, items, text, vector
 from thyroid.data.scintigram import UnusableFile
 
 PHOTOPEAKS_KEV = {"Tc-99m": 140.5, "I-123": 159.0, "I-131": 364.5}
@@ -14,6 +15,10 @@ ROUNDED = 1.0
 """keV by which a window may miss the peak: limits are stored as they were rounded."""
 WIDEST = 0.6
 """Width of a photopeak's window, as a share of its energy; 0.2 is usual."""
+LOWEST = 0.75
+"""Lower limit of a photopeak's window, as a share of its energy: scatter is below."""
+INSIDE = 0.02
+"""Least distance of a photopeak from the limits of its window, as a share of its energy."""
 MOST_KEV = 2000.0
 
 # SNOMED CT and SNOMED RT codes of DICOM context group 18
@@ -33,6 +38,8 @@ ELEMENTS = {
     "tl": ("tl", "thallium", "talio", "tallio", "铊"),
     "ga": ("ga", "gallium", "galio", "gallio", "镓"),
     "in": ("in", "indium", "indio", "铟"),
+    "ge": ("ge", "germanium"),
+    "re": ("re", "rhenium"),
     "gd": ("gd", "gadolinium"),
     "ba": ("ba", "barium"),
     "cs": ("cs", "caesium", "cesium"),
@@ -45,8 +52,8 @@ ELEMENTS = {
 }
 MASSES = {
     "tc": "99m?", "i": "12[345]|131", "co": "57", "tl": "201", "ga": "67", "in": "111", "gd": "153",
-    "ba": "133", "cs": "137", "am": "241", "xe": "133", "kr": "81m?", "lu": "177", "sm": "153",
-    "f": "18",
+    "ge": "68", "ba": "133", "cs": "137", "am": "241", "xe": "133", "kr": "81m?", "lu": "177",
+    "sm": "153", "f": "18", "re": "18[68]",
 }  # fmt: skip
 NAMED = {
     element: re.compile(
@@ -57,7 +64,8 @@ NAMED = {
 }
 PERTECHNETATE = re.compile("pertec?h?net|pertecn|过锝|高锝")
 SCATTER = re.compile(
-    r"scat|compton|streu|diffus|dispers|background|down|lower|upper|\bsc\d*\b|\btew\b|散射|康普顿"
+    r"scat|compton|streu|diffus|dispers|espalh|background|down|lower|upper|transm|散射|康普顿|透射"
+    r"|(?<![a-z])(?:sc\d*|tew|tct)(?![a-z])"
 )
 
 
@@ -76,7 +84,7 @@ def photopeak_frames(
         raise UnusableFile("its radionuclide is none that thyroid scintigrams are made with")
     peaks = [kev for name, kev in PHOTOPEAKS_KEV.items() if not isotopes or name in isotopes]
     at_peak = [_at_peak(window, peaks) for window in windows]
-    numbers = vector(header, "EnergyWindowVector", count)
+    numbers = vector(header, "EnergyWindowVector", count, len(windows))
     if numbers is None and len(set(at_peak)) > 1:
         raise _nothing_says_which()
     numbers = numbers or [1] * count
@@ -101,7 +109,9 @@ def _nothing_says_which() -> UnusableFile:
 
 def _at_peak(window: Header, peaks: Iterable[float]) -> bool | None:
     """Return whether a window holds one of the peaks, keV; None if it does not say."""
-    if SCATTER.search(str(get(window, "EnergyWindowName") or "").casefold()):
+    name = text(window, "EnergyWindowName")
+    of_another = isotopes_in(name) and not isotopes_in(name) & set(PHOTOPEAKS_KEV)
+    if of_another or SCATTER.search(name.casefold()):
         return False
     limits = [
         (float(each.EnergyWindowLowerLimit), float(each.EnergyWindowUpperLimit))
@@ -109,8 +119,12 @@ def _at_peak(window: Header, peaks: Iterable[float]) -> bool | None:
         if get(each, "EnergyWindowLowerLimit") and get(each, "EnergyWindowUpperLimit")
     ]
     limits = [(low, high) for low, high in limits if low < high <= MOST_KEV]
+    if any(all(high < peak - ROUNDED for peak in peaks) for _, high in limits):
+        return False
     held = [
         high - low <= WIDEST * peak
+        and LOWEST * peak <= low <= (1 - INSIDE) * peak
+        and high >= (1 + INSIDE) * peak
         for low, high in limits
         for peak in peaks
         if low - ROUNDED <= peak <= high + ROUNDED
@@ -126,22 +140,23 @@ def _isotopes(header: Header, windows: Sequence[Header]) -> set[str]:
     found = {isotope for each in given for isotope in _of_pharmaceutical(each)}
     if found:
         return found
-    texts = [get(window, "EnergyWindowName") for window in windows]
-    texts += [get(header, name) for name in ("SeriesDescription", "ProtocolName", "ImageID")]
-    return {isotope for text in texts if text for isotope in isotopes_in(str(text))}
+    texts = [text(window, "EnergyWindowName") for window in windows]
+    texts += [text(header, name) for name in ("SeriesDescription", "ProtocolName", "ImageID")]
+    return {isotope for said in texts if said for isotope in isotopes_in(said)}
 
 
 def _of_pharmaceutical(item: Header) -> Iterator[str]:
     for name in ("RadionuclideCodeSequence", "RadiopharmaceuticalCodeSequence"):
         for code in items(item, name):
-            known = ISOTOPE_CODES.get(str(get(code, "CodeValue") or ""))
+            known = ISOTOPE_CODES.get(text(code, "CodeValue"))
             if known:
                 yield known
-            yield from isotopes_in(str(get(code, "CodeMeaning") or ""))
-    yield from isotopes_in(str(get(item, "Radiopharmaceutical") or ""))
+            yield from isotopes_in(text(code, "CodeMeaning"))
+    yield from isotopes_in(text(item, "Radiopharmaceutical"))
 
 
-def isotopes_in(text: str) -> set[str]:
+@functools.lru_cache(maxsize=1024)
+def isotopes_in(text: str) -> frozenset[str]:
     """Return the radionuclides that a text names, as in "Tc-99m", "^99m^Technetium" or "123I"."""
     plain = text.casefold()
     found = {
@@ -151,4 +166,4 @@ def isotopes_in(text: str) -> set[str]:
     }
     if PERTECHNETATE.search(plain):
         found.add("Tc-99m")
-    return {"Tc-99m" if name == "Tc-99" else name for name in found}
+    return frozenset("Tc-99m" if name == "Tc-99" else name for name in found)

@@ -2,6 +2,7 @@
 
 import os
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ MACHINES = frozenset(
         "@recycle", "@recently-snapshot", "#snapshot", "@tmp", "@sharebin", "$recycle.bin",
         "recycler", "recycled", "system volume information", "lost+found", "thumbnails",
         "thumbnail", "thumbs", "thumb", "icon\r", "found.000", "_thumbs", "vignettes", "miniaturas",
+        "miniatures", "miniaturansichten", "缩略图", "previews", "~snapshot", "lost.dir",
+        "network trash folder", "temporary items", "papierkorb", "corbeille", "回收站",
     )
 )  # fmt: skip
 """Names, in lower case, of files and folders that file servers, systems and viewers make."""
@@ -23,8 +26,17 @@ PARTS = {
     "test": "test", "testing": "test", "tst": "test", "ts": "test", "holdout": "test",
     "val": "validation", "valid": "validation", "validation": "validation", "dev": "validation",
     "validate": "validation", "tuning": "validation", "eval": "validation",
+    "validating": "validation", "development": "validation", "evaluation": "validation",
+    "trainings": "train", "validierung": "validation", "validierungs": "validation",
+    "entrainement": "train", "apprentissage": "train", "entrenamiento": "train",
+    "prueba": "test", "pruebas": "test", "validacion": "validation", "addestramento": "train",
+    "prova": "test", "validazione": "validation", "treino": "train", "treinamento": "train",
+    "teste": "test", "validacao": "validation", "训练": "train", "測試": "test", "测试": "test",
+    "訓練": "train", "验证": "validation", "驗證": "validation",
 }  # fmt: skip
 """Name of a folder -> part of a split."""
+BESIDE_PARTS = ("set", "data", "daten", "split", "images", "imgs")
+FOLD = re.compile(r"(?:cv|k)?[\s_-]*fold[\s_-]*\d+|第?\d+折")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +57,8 @@ def made_by_machines(name: str) -> str:
         return name
     if name.startswith("."):
         return "hidden files"
+    if name.startswith("~$") or name.endswith("~"):
+        return "copies of editors"
     return "thumbnails" if THUMBNAIL.search(PurePosixPath(name).stem) else ""
 
 
@@ -69,21 +83,28 @@ def files_below(source: Path) -> Found:
 
 def part_of(folder: str) -> str | None:
     """Return the part of a split that a folder's name means, as in `train` or `1_test_set`."""
-    words = [word for word in re.split("[^a-z]+", folder.lower()) if word]
-    words = [word for word in words if word not in ("set", "data", "split", "images", "imgs")]
+    apart = unicodedata.normalize("NFKD", re.sub("(?<=[a-z])(?=[A-Z])", " ", folder)).lower()
+    plain = "".join(letter for letter in apart if not unicodedata.combining(letter))
+    words = [word for word in re.split(r"[\W\d_]+", plain) if word not in ("", *BESIDE_PARTS)]
     if len(words) != 1:
         return None
-    return PARTS.get(words[0]) or PARTS.get(re.sub("(set|data)$", "", words[0]))
+    return PARTS.get(words[0]) or PARTS.get(re.sub("(set|data|daten|集|组|組)$", "", words[0]))
+
+
+def no_class(folder: str) -> bool:
+    """Return whether a folder's name is that of a part of a split, or of a fold, and no class's."""
+    return bool(part_of(folder) or FOLD.fullmatch(folder.strip().lower()))
 
 
 def split_level(names: Iterable[str]) -> int | None:
     """Return at which level folders are the parts of a split: 0 above the classes, 1 below them.
 
-    None where they are not: where not all folders of a level are parts, or all are one part.
+    None where they are not: where all are one part, or not all folders below the classes are parts,
+    as these may be patients.
     """
     inside = [parts for parts in (PurePosixPath(name).parts for name in names) if len(parts) > 2]
     for level in (0, 1):
         parts = {part_of(each[level]) for each in inside}
-        if inside and None not in parts and len(parts) > 1:
+        if len(parts - {None}) > 1 and (level == 0 or None not in parts):
             return level
     return None

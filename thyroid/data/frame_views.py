@@ -5,11 +5,12 @@ counts. If they contradict each other, or name several views or another than the
 file is refused. An unnamed view is taken and flagged.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 
 from pydicom import Dataset as Header
 
-from thyroid.data.header_values import get, items, values, vector
+from thyroid.data.header_values import get, items, text, values, vector
 from thyroid.data.scintigram import UnusableFile
 from thyroid.data.view_words import View, views_in
 
@@ -28,7 +29,7 @@ OTHER_CODES = frozenset((
     "G-A18A", "131186000", "G-A18B", "103340004", "G-A186", "399067008", "R-10202",
     "399069006", "R-10204", "399065000", "R-10208", "399064001", "R-1022D", "272460009",
     "R-10214A", "399356001", "R-10226", "399352003", "R-10228", "399182000", "R-1022A",
-    "399361002", "R-1022B",
+    "399361002", "R-1022B", "260421001", "260424009", "260426006", "260427002",
 ))  # fmt: skip
 """Oblique, lateral and axial views, the same of plain projections, and slices."""
 EVERY: frozenset[View] = frozenset(("anterior", "posterior", "other"))
@@ -37,6 +38,7 @@ LESS_TEXTS = ("ProtocolName", "ImageComments")
 """Looked at where neither codes nor TEXTS name a view, as they often are of several images."""
 TOLERANCE = 25.0
 """Degrees by which an anterior view may be off 0 or 180; cameras count from either."""
+COSINE = math.cos(math.radians(TOLERANCE))
 
 
 def anterior_frames(header: Header, count: int) -> tuple[list[int], tuple[str, ...]]:
@@ -48,7 +50,7 @@ def anterior_frames(header: Header, count: int) -> tuple[list[int], tuple[str, .
     """
     detectors = items(header, "DetectorInformationSequence")
     coded = [_coded(item) for item in detectors]
-    numbers = vector(header, "DetectorVector", count)
+    numbers = vector(header, "DetectorVector", count, len(detectors))
     unsure = numbers is None and (len(set(coded)) > 1 or coded[1:] == coded[:1] == [EVERY])
     numbers = numbers or [0 if unsure else 1] * count
     of_frame = [coded[n - 1] if 1 <= n <= len(coded) else EVERY for n in numbers]
@@ -108,14 +110,14 @@ def _said(header: Header, *, one_view: bool) -> frozenset[View]:
 def _in_texts(header: Header, names: Iterable[str]) -> frozenset[View]:
     allowed = EVERY
     for name in names:
-        text = get(header, name)
-        allowed &= (views_in(str(text)) if text else EVERY) or EVERY
+        said = text(header, name)
+        allowed &= (views_in(said) if said else EVERY) or EVERY
     return allowed
 
 
 def _coded(item: Header) -> frozenset[View]:
     """Return the views that the view codes of a detector, or of the file, allow."""
-    allowed = EVERY
+    allowed = _facing(item)
     for code in items(item, "ViewCodeSequence"):
         allowed &= _of_code(code)
         for modifier in items(code, "ViewModifierCodeSequence"):
@@ -125,9 +127,9 @@ def _coded(item: Header) -> frozenset[View]:
 
 
 def _of_code(code: Header) -> frozenset[View]:
-    value = str(get(code, "CodeValue") or "")
+    value = text(code, "CodeValue")
     known = VIEW_CODES.get(value, "other" if value in OTHER_CODES else None)
-    in_words = views_in(str(get(code, "CodeMeaning") or "")) or EVERY
+    in_words = views_in(text(code, "CodeMeaning")) or EVERY
     return in_words if known is None else in_words & {known}
 
 
@@ -140,11 +142,27 @@ def _oriented(header: Header) -> frozenset[View]:
     if len(sides) != 2 or not all(sides):
         return EVERY
     right, below = sides
-    if right[0] in "AP" or below[0] in "AP":
+    if {"A", "P"} & set(right) or below[0] in "AP":
         return frozenset(("other",))
     if right[0] not in "LR" or below[0] != "F":
         raise UnusableFile("by its PatientOrientation it is turned or upside down; correct it")
     return EVERY if right[0] == "L" else frozenset(("posterior",))
+
+
+def _facing(item: Header) -> frozenset[View]:
+    """Return the views that ImageOrientationPatient allows, of a detector or of the file.
+
+    Columns that do not run along the patient say nothing: cameras fill in that of a slice.
+    """
+    given = [
+        value for value in values(get(item, "ImageOrientationPatient")) if value not in ("", None)
+    ]
+    cosines = [float(value) for value in given]
+    if len(cosines) != 6 or abs(cosines[5]) < COSINE:
+        return EVERY
+    if abs(cosines[0]) < COSINE:
+        return frozenset(("other",))
+    return EVERY if cosines[0] > 0 else frozenset(("posterior",))
 
 
 def _askew(detectors: Sequence[Header], number: int) -> bool:

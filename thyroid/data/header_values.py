@@ -7,6 +7,7 @@ from typing import Any
 import pydicom
 from pydicom import Dataset as Header
 from pydicom.datadict import tag_for_keyword
+from pydicom.dataelem import RawDataElement
 from pydicom.tag import BaseTag
 
 from thyroid.data.scintigram import UnusableFile
@@ -22,6 +23,23 @@ def get(header: Header, name: str) -> Any:
     """Return an element's value, None if there is none: as Dataset.get, in a fifth of the time."""
     tag = tag_of(name)
     return header[tag].value if tag in header else None
+
+
+def text(header: Header, name: str) -> str:
+    """Return an element's text, "" if there is none.
+
+    Plain ASCII, which most texts are, is read without the conversion of `get`: in a tenth of the
+    time.
+    """
+    tag = tag_of(name)
+    if tag not in header:
+        return ""
+    raw = header.get_item(tag)
+    stored = raw.value if isinstance(raw, RawDataElement) else None
+    if isinstance(stored, bytes) and stored.isascii() and b"\x1b" not in stored:
+        return stored.decode("ascii").strip(" \0")
+    value = header[tag].value
+    return "" if value is None else str(value)
 
 
 def values(value: Any) -> Sequence[Any]:
@@ -42,16 +60,29 @@ def items(header: Header, name: str) -> Sequence[Header]:
     return sequence if isinstance(sequence, Sequence) else []
 
 
-def vector(header: Header, name: str, count: int) -> list[int] | None:
-    """Return one number per frame, or None if the file has no such vector.
+def vector(header: Header, name: str, count: int, described: int = 0) -> list[int] | None:
+    """Return one number per frame, from 1, or None if the file has no such vector.
+
+    Parameters
+    ----------
+    described : number of items that the header describes; 0 where it describes none.
 
     Raises
     ------
     UnusableFile : the vector is of another number of frames and its numbers differ, as where a
-        frame was taken out of a file and the vectors were left as they were.
+        frame was taken out of a file and the vectors were left as they were; or it names items
+        that are not described, as one that counts from 0.
     """
     numbers = [int(value) for value in values(get(header, name))]
     if len(numbers) == count:
+        if (
+            described
+            and len(set(numbers)) > 1
+            and not 1 <= min(numbers) <= max(numbers) <= described
+        ):
+            raise UnusableFile(
+                f"its {name} has numbers that its header does not describe; correct it"
+            )
         return numbers
     if len(set(numbers)) > 1:
         raise UnusableFile(

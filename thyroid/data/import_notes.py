@@ -17,7 +17,7 @@ def notes_of(records: Sequence[ImageRecord], outside_share: float, *, keyed: boo
     by_study = sum("patient_by_study" in record.flags for record in records)
     if by_study:
         yield (
-            f"{by_study} images name a study and no patient: images of one study count as one "
+            f"{_images(by_study, 'name')} a study and no patient: images of one study count as one "
             "patient's. Where a patient was examined twice, name patients in labels.csv."
         )
     alike = _alike({record.patient for record in records})
@@ -29,7 +29,7 @@ def notes_of(records: Sequence[ImageRecord], outside_share: float, *, keyed: boo
     unnamed = sum(not record.patient for record in records)
     if unnamed:
         yield (
-            f"{unnamed} images name no patient and count as a patient each: where one patient has "
+            f"{_images(unnamed, 'name')} no patient, and each counts as one: where a patient has "
             "several, name patients in labels.csv, or training and test data will share them."
         )
         if keyed:
@@ -48,8 +48,8 @@ def notes_of(records: Sequence[ImageRecord], outside_share: float, *, keyed: boo
     shared = [list(files.values()) for files in file_of.values() if len(files) > 1]
     if shared:
         yield (
-            f"{len(shared)} images belong to more than one patient, such as {shared[0][0]!r} and "
-            f"{shared[0][1]!r}; training will refuse them: give copies the same patient in "
+            f"{_images(len(shared), 'belong')} to more than one patient, such as {shared[0][0]!r} "
+            f"and {shared[0][1]!r}; training will refuse them: give copies the same patient in "
             "labels.csv, or remove them, and import again."
         )
     if any(not is_code(record.centre) for record in records if record.centre):
@@ -71,6 +71,10 @@ def notes_of(records: Sequence[ImageRecord], outside_share: float, *, keyed: boo
             f"{outside_share:.0%} of all counts lie outside the stored field; "
             "a larger size or pixel size keeps more of them."
         )
+
+
+def _images(number: int, verb: str) -> str:
+    return f"1 image {verb}s" if number == 1 else f"{number:,} images {verb}"
 
 
 def _alike(patients: set[str]) -> set[str]:

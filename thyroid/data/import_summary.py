@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -12,7 +12,9 @@ from thyroid.data.record import Rejection
 
 MOST_KINDS = 8
 """Rows of the table for flags, and as many for reasons: with all of them it fits on a screen."""
-WIDTH = 100
+WIDTH = 90
+"""Letters in a row, beside its number: with it, a row fits into 100."""
+MOST_CENTRES = 8
 UNTOLD = ("simulated", "counts_outside", "padded", "patient_like")
 """Flags of ordinary images, which have sentences of their own where they matter."""
 
@@ -50,7 +52,7 @@ class ImportSummary:
         lines = [
             f"imported {self.imported} {what} of {self.patients} patients into {self.folder}",
             f"classes: {classes}; with more than one finding: {self.crosses}",
-            f"centres: {', '.join(self.centres)}",
+            f"centres: {_first(self.centres)}",
         ]
         if self.read_before:
             lines.append(f"continued: {self.read_before} files had been read before")
@@ -59,7 +61,7 @@ class ImportSummary:
         if self.rejected_list is not None:
             files = "1 file" if len(self.rejected) == 1 else f"{len(self.rejected)} files"
             lines.append(f"not imported: {files}, see {self.rejected_list}")
-        return [*lines, *self.table(), *(f"note: {note}" for note in self.notes)]
+        return [*lines, *(f"note: {note}" for note in self.notes), *self.table()]
 
     def table(self) -> list[str]:
         """Return the table of kinds: files that were taken, taken with a flag, refused, skipped."""
@@ -74,8 +76,8 @@ class ImportSummary:
             return []
         rows = [
             ("taken", plain),
-            *_rows(flags, lambda name: f"taken, {name}: {FLAGS.get(name, name)}"),
-            *_rows(reasons, lambda reason: f"refused: {reason}"),
+            *_rows(flags, "taken, ", lambda name: f"{name}: {FLAGS.get(name, name)}"),
+            *_rows(reasons, "refused: ", str),
         ]
         if self.skipped:
             kinds = ", ".join(self.skipped)
@@ -86,19 +88,24 @@ class ImportSummary:
         return [f"   files  what became of them{note}", *lines]
 
 
-def _rows(kinds: Counter[str], text: Callable[[str], str]) -> Iterator[tuple[str, int]]:
+def _first(centres: Sequence[str]) -> str:
+    more = len(centres) - MOST_CENTRES
+    return ", ".join(centres[:MOST_CENTRES]) + (f" and {more} more" if more > 0 else "")
+
+
+def _rows(kinds: Counter[str], fate: str, text: Callable[[str], str]) -> Iterator[tuple[str, int]]:
     """Yield a row for each of the most frequent kinds, and one for all others."""
     most = kinds.most_common(MOST_KINDS if len(kinds) <= MOST_KINDS else MOST_KINDS - 1)
     for name, number in most:
-        yield text(name), number
+        yield fate + text(name), number
     others = len(kinds) - len(most)
     if others:
-        yield f"{others} kinds more", sum(kinds.values()) - sum(number for _, number in most)
+        yield f"{fate}{others} kinds more", sum(kinds.values()) - sum(number for _, number in most)
 
 
 def _general(reason: str) -> str:
     """Return a reason without the numbers of one file."""
-    return re.sub(r"\b\d[\d,]*\b", "N", reason)
+    return re.sub(r"\b\d+(,\d{3})+\b", "N", reason)
 
 
 def _short(text: str) -> str:

@@ -27,6 +27,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from thyroid.bounds import require_options
 from thyroid.data.dataset import OFFICIAL_PART, PATIENT_LIKE, write_dataset
 from thyroid.data.import_notes import notes_of
 from thyroid.data.import_summary import ImportSummary
@@ -88,11 +89,7 @@ def import_folder(
         other interruption; see thyroid.data.unfinished.
     """
     source, dataset = Path(source), Path(dataset)
-    if not 16 <= size <= 1024 or not 0.1 <= pixel_mm <= 20:
-        raise InputError(
-            f"size {size} and pixel size {pixel_mm} mm make no image; "
-            "use 16 to 1024 pixels and 0.1 to 20 mm"
-        )
+    require_options({"size": size, "pixel_mm": pixel_mm})
     if source.resolve() in dataset.resolve().parents:
         raise InputError(f"{dataset} lies within {source}, which is imported; choose another place")
     remove_remains(dataset)

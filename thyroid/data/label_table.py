@@ -17,9 +17,11 @@ OTHER_NAMES = {
     "label": ("labels", "class", "diagnosis", "dx", "target", "category", "diagnose", "diagnostic",
               "diagnostico", "diagnosi", "klasse", "classe", "clase", "标签", "诊断"),
     "patient": ("patient_id", "patientid", "patients", "patient_name", "subject", "subject_id",
-                "person", "mrn", "pid", "patient_number", "paciente", "paziente", "患者",
-                "病人", "患者id"),
-    "centre": ("center", "centres", "centers", "site", "hospital", "institution", "clinic",
+                "person", "mrn", "pid", "patient_number", "patient_no", "patient_nr", "pat_nr",
+                "pat_id", "participant", "participant_id", "patientennummer", "paciente",
+                "paziente", "患者", "病人", "患者id"),
+    "centre": ("center", "centre_id", "center_id", "site_id", "centres", "centers", "site",
+               "hospital", "institution", "clinic",
                "zentrum", "centro", "klinik", "中心", "医院"),
     "findings": ("finding", "all_findings", "diagnoses", "befunde", "hallazgos", "所见"),
     "part": ("split", "subset", "set", "partition"),
@@ -45,6 +47,9 @@ def rows_of(content: bytes, labels: Path, notes: list[str]) -> Iterator[tuple[in
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise InputError(f"{labels} is not UTF-8 text; save it as CSV UTF-8") from None
+    first, _, rest = text.partition("\n")
+    told = re.fullmatch(r"sep=.\s*", first) is not None  # to a spreadsheet, which does not show it
+    text = rest if told else text
     header = text.partition("\n")[0]
     delimiter = max(",;\t", key=header.count)  # spreadsheets of many countries write ";"
     table = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
@@ -57,7 +62,7 @@ def rows_of(content: bytes, labels: Path, notes: list[str]) -> Iterator[tuple[in
                     f"{', '.join(map(repr, columns)) or 'of an empty file'}; its first row must "
                     f"name the columns: file, label and, if known, {', '.join(COLUMNS[2:])}"
                 )
-        for number, values in enumerate(table, start=2):
+        for number, values in enumerate(table, start=3 if told else 2):
             if not any(value.strip() for value in values):
                 continue
             if len(values) != len(columns):
@@ -73,10 +78,14 @@ def rows_of(content: bytes, labels: Path, notes: list[str]) -> Iterator[tuple[in
         ) from None
 
 
+def _without_accents(text: str) -> str:
+    return "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+
+
 def _known_columns(given: list[str], notes: list[str]) -> list[str]:
     """Return the columns under the names of COLUMNS where one of OTHER_NAMES is used instead."""
     columns = [unicodedata.normalize("NFC", column).strip().lower() for column in given]
-    plain = [re.sub(r"[\s.-]+", "_", column) for column in columns]
+    plain = [re.sub(r"[\s._-]+", "_", _without_accents(column)).strip("_") for column in columns]
     for wanted, others in OTHER_NAMES.items():
         at = [number for number, column in enumerate(plain) if column in others]
         if wanted not in columns and len(at) == 1:

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from thyroid.data.folders import files_below, part_of, split_level
+from thyroid.data.folders import files_below, no_class, part_of, split_level
 from thyroid.data.label_table import read_table, rows_of
-from thyroid.data.patient_names import is_missing, spelled
+from thyroid.data.patient_names import is_missing, is_rounded, is_unknown, spelled
 from thyroid.errors import InputError
 
 # classes are numbered in this order; others follow alphabetically
@@ -124,6 +124,8 @@ def _by_folders(source: Path, *, keep_split: bool) -> Listing:
             f"{layout}; keep this split with --keep-split, or put the images of each class into "
             "one folder for a new one"
         )
+    if level is None and not keep_split:
+        _require_classes(found.names, source)
     for name in found.names:
         parts = PurePosixPath(name).parts
         part = ""
@@ -156,6 +158,24 @@ def _by_folders(source: Path, *, keep_split: bool) -> Listing:
     )
 
 
+def _require_classes(names: list[str], source: Path) -> None:
+    """Require folders that are classes.
+
+    Raises
+    ------
+    InputError : they are parts of a split or folds, such as `train` alone or `fold1`.
+    """
+    folders = sorted({PurePosixPath(name).parts[0] for name in names if "/" in name})
+    if folders and all(map(no_class, folders)):
+        alone = len(folders) == 1 and any(name.count("/") > 1 for name in names)
+        raise InputError(
+            f"the folders of {source} are {', '.join(map(repr, folders))}, which are parts of a "
+            f"split or folds, and no classes; "
+            + (f"import {source / folders[0]}" if alone else "put the images of each class into")
+            + ("" if alone else " one folder")
+        )
+
+
 def _split_folders(names: list[str], level: int) -> str:
     inside = {PurePosixPath(name).parts[level] for name in names if name.count("/") > 1}
     return ", ".join(map(repr, sorted(inside)))
@@ -183,6 +203,7 @@ def _by_table(source: Path, labels: Path, *, keep_split: bool) -> Listing:
     notes: list[str] = []
     files: dict[str, LabelledFile] = {}
     row_of: dict[str, int] = {}
+    in_parts = 0
     leads_out = _leading_out(source)
     for number, row in rows_of(content, labels, notes):
         where = f"{labels}, row {number}"
@@ -192,8 +213,16 @@ def _by_table(source: Path, labels: Path, *, keep_split: bool) -> Listing:
                 f"{where}, names {name!r}, as row {row_of[name]} does; remove one of them"
             )
         label = unicodedata.normalize("NFC", row["label"])
-        if is_missing(label):
-            raise InputError(f"{where}, has no label; name the class that {name!r} shows")
+        if is_unknown(label):
+            said = f"the label {label!r}, which names no class" if label else "no label"
+            raise InputError(
+                f"{where}, has {said}; name the class that {name!r} shows, or remove the row"
+            )
+        if is_rounded(row.get("patient", "")):
+            raise InputError(
+                f"{where}, has the patient {row['patient']!r}, a number that a spreadsheet has "
+                "rounded, as it may have others; export the column anew, formatted as text"
+            )
         shown = row.get("findings", "")
         findings = _findings((label if is_missing(shown) else shown).split(";"), where)
         if findings[0] != label:
@@ -211,8 +240,14 @@ def _by_table(source: Path, labels: Path, *, keep_split: bool) -> Listing:
             centre="" if is_missing(row.get("centre", "")) else row["centre"],
             part=(part_of(row.get("part", "")) or "") if keep_split else "",
         )
+        in_parts += bool(part_of(row.get("part", "")))
     if not files:
         raise InputError(f"{labels} has no rows; list the images, one row each")
+    if in_parts and not keep_split:
+        notes.append(
+            f"{labels.name} has a split, in its column part, that is not kept: images are dealt "
+            "anew in training; --keep-split keeps it."
+        )
     unnamed = [name for name, file in files.items() if not file.patient]
     if 0 < len(unnamed) < len(files):
         # other rows would take the PatientID, and one patient might get two names
@@ -286,10 +321,10 @@ def _findings(findings: list[str], where: str) -> tuple[str, ...]:
         raise InputError(f"{where}, has a class name with ';' or a control character; rename it")
     if "" in names and len(names) > 1:
         raise InputError(f"{where}, has an empty finding; remove the separator too many")
-    if any(name and is_missing(name) for name in names):
+    if any(name and is_unknown(name) for name in names):
         raise InputError(
-            f"{where}, has the class {next(n for n in names if is_missing(n))!r}, which stands for "
-            "an empty cell; name the class, or call it otherwise"
+            f"{where}, has the class {next(n for n in names if is_unknown(n))!r}, which says that "
+            "none is known; name the class, or remove the images"
         )
     if len(set(names)) != len(names):
         raise InputError(f"{where}, names a finding twice; remove one of them")

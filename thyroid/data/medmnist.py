@@ -26,6 +26,7 @@ import numpy.typing as npt
 import pandas as pd
 from PIL import Image
 
+from thyroid.bounds import require_options
 from thyroid.data.dataset import OFFICIAL_PART, write_dataset
 from thyroid.data.import_summary import ImportSummary
 from thyroid.data.labels import in_order
@@ -86,8 +87,7 @@ def import_npz(
     InputError : the file has another format or several labels per image, a label has no name, or
         the data set cannot be written.
     """
-    if not 16 <= size <= 1024:
-        raise InputError(f"size {size} makes no image; use 16 to 1024 pixels")
+    require_options({"size": size})
     require_new_folder(dataset)
     with _reading(source), zipfile.ZipFile(source) as archive:
         rows, blank, copies = _rows(source, archive)

@@ -25,9 +25,9 @@ ANTERIOR_STEM = re.compile("anteri(or|eur|ur).*")
 FACE = _words("face faccia enface frente front frontal frontale")
 """Anterior where no other view is named: a "face postérieure" is posterior."""
 POSTERIOR = _words(
-    "pa dorsal dorsale dorso hinten hinteransicht rueckansicht ruckansicht ruckseite rueckseite "
-    "rucken ruecken derriere back espalda costas postero posteroanterior posteroanteriore "
-    "posteroanterieur"
+    "pa dorsal dorsale dorsalansicht dorso hinten hintere hinterer hinteransicht rueckansicht "
+    "ruckansicht ruckseite rueckseite rucken ruecken derriere back espalda espaldas costas postero "
+    "posteroanterior posteroanteriore posteroanterieur"
 )
 POSTERIOR_STEM = re.compile("posteri(or|eur).*")
 OTHER = re.compile(
@@ -40,7 +40,8 @@ OBLIQUE = re.compile(
     # joins the words beside it to one view
     "obl.*|.+(obl|obli|oblique|obliqua|oblicua)|lats?|lat[lr]t?|[lr]t?lat|lat(izq|der)|[lr]?lateral.*"
     "|latero.*|(antero?|postero)(lat|obl).*|(l|r|lt|rt|left|right)(ant|post|lat)(erior|eral)?"
-    "|ant[lr]t?|post[lr]t?|profile?|profilo|perfil|seitl.*|seiten.*|schra?eg.*|schrag.*"
+    "|ant[lr]t?|post[lr]t?|profile?|profilo|perfil|profilaufnahme|seitl.*|seiten.*|(links|rechts)lateral"
+    "|(halb)?schra?eg.*|(halb)?schrag.*"
 )
 SIDES = _words(
     "l r lt rt lft rgt left right gauche droit droite g d links rechts li re linke rechte linker "
@@ -62,7 +63,7 @@ TIMES = _words("min mins minutes h hr hrs hour hours day days week weeks month m
 """After one of these, or a number, it may mean after, as in "20 min post"."""
 VIEWED = _words(
     "view views static statics planar image images img proj projection spot neck det detector head "
-    "incidence vue aufnahme bild vista veduta"
+    "incidence vue aufnahme bild vista veduta em"
 )
 """Before one of these "post" means posterior, as it does at the end."""
 ANGLE = re.compile(r"(\d+)\s*(?:deg|degrees?|grad|gradi|grados|graus|degres?)\b|(\d+)\s*度")
@@ -71,6 +72,12 @@ ALONG = (0, 180, 360)
 """Degrees at which a view may be anterior, as cameras count from different places."""
 
 INITIALS = re.compile(r"\b([a-z])\.\s?([a-z])\.\s?([a-z])\b\.?")
+FROM_BEHIND = re.compile(r"\bvue d[eu] dos\b")
+FROM_THE_SIDE = re.compile(r"\bvon (?:der seite|links|rechts)\b")
+THREE_QUARTERS = re.compile(
+    r"\b3\s*/\s*4\s+(?=gauche|droit|left|right|links|rechts|izq|der|g\b|d\b)|\btrois[\s-]quarts\b"
+    r"|\bthree[\s-]quarters?\b|\bdreiviertel|\btres cuartos\b|\btre quarti\b"
+)
 BOTH = re.compile(r"\ba\s*[/&+]\s*p\b")
 ANTEROPOSTERIOR = re.compile(r"\bantero?[\s-]*posteri\w*|\ba[.-]\s?p\b")
 POSTEROANTERIOR = re.compile(r"\bpostero?[\s-]*anteri\w*|\bp[.-]\s?a\b")
@@ -84,7 +91,7 @@ CHINESE: tuple[tuple[str, View], ...] = (
         "other",
     ),
     ("前[、/,和及与]?(?=[后後]位)|前位|正位|前面|正面|前视|前視|前方", "anterior"),
-    ("[后後]位|[后後]面|背面|背位|[后後]视|[后後]視|[后後]方", "posterior"),
+    ("[后後]位|[后後]面|背面|背位|背[侧側]|[后後]视|[后後]視|[后後]方", "posterior"),
 )
 
 
@@ -106,6 +113,9 @@ def views_in(text: str) -> frozenset[View]:
             plain, found = re.subn(pattern, " ", plain)
             named |= {view} if found else set()
     plain = INITIALS.sub(r"\1\2\3 ", plain)
+    plain = FROM_BEHIND.sub(" posterior ", plain)
+    plain = FROM_THE_SIDE.sub(" lateral ", plain)
+    plain = THREE_QUARTERS.sub(" oblique ", plain)
     plain = BOTH.sub(" ant / posterior ", plain)
     plain = POSTEROANTERIOR.sub(" pa ", plain)
     plain = ANTEROPOSTERIOR.sub(" ap ", plain)

@@ -6,7 +6,9 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,16 +16,18 @@ import ray
 
 from thyroid import progress
 from thyroid.errors import InputError
-from thyroid.execution.private_ray import on_loopback
+from thyroid.execution import ray_needs
+from thyroid.execution.private_ray import head_found, on_loopback
+
+STARTS = 2
+ANSWER_SECONDS = 10.0
+"""A cluster's head answers within this time, or is not there."""
+END_SECONDS = 5.0
+REASON_LENGTH = 200
+"""Ray's reasons may hold whole logs."""
 
 GROWTH_SECONDS = 300.0
 """A cluster may take this long to start its first workers."""
-
-
-def growth_seconds(address: str | None) -> float:
-    """Return the seconds to wait for room: a cluster may grow, a Ray on this machine does not."""
-    joined = address or os.environ.get("RAY_ADDRESS")
-    return GROWTH_SECONDS if joined not in (None, "", "local") else 0.0
 
 
 @contextlib.contextmanager
@@ -57,31 +61,15 @@ def connected(address: str | None = None, cpus: int | None = None) -> Iterator[N
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     # A task without GPUs sees none; set explicitly, as Ray's default is about to change.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    progress.say(f"joining Ray at {named}" if named else "starting Ray on this machine")
     try:
-        loopback = contextlib.nullcontext() if named else on_loopback()
-        with loopback, _own_signals(defer_sigint=not named):
-            ray.init(
-                address=named or "local",  # else Ray joins any cluster that it finds in /tmp
-                num_cpus=None if named else cpus,
-                include_dashboard=None if named else True,
-                dashboard_host="127.0.0.1",
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                configure_logging=True,
-            )
-        with contextlib.suppress(OSError):  # Ray's token has the umask's mode
-            (Path.home() / ".ray" / "auth_token").chmod(0o600)
-    except Exception as refusal:  # Ray raises plain Exceptions, too
         if named in ("", "local"):
-            raise InputError(
-                f"Ray did not start on this machine ({' '.join(str(refusal).split())}): check that "
-                "memory and space in /tmp are free, and run the same command again."
-            ) from refusal
-        raise InputError(
-            f"No Ray cluster answers at '{named}': start one with `ray start --head`, "
-            "or leave out --address to run on this machine."
-        ) from refusal
+            progress.say("starting Ray on this machine")
+            _start(cpus)
+        else:
+            progress.say(f"joining Ray at {named}")
+            _join(named)
+        with contextlib.suppress(OSError, RuntimeError):  # Ray's token has the umask's mode
+            (Path.home() / ".ray" / "auth_token").chmod(0o600)
     except KeyboardInterrupt:
         ray.shutdown()
         raise
@@ -89,6 +77,116 @@ def connected(address: str | None = None, cpus: int | None = None) -> Iterator[N
         yield
     finally:
         ray.shutdown()
+
+
+def _start(cpus: int | None) -> None:
+    """Start Ray on this machine; once more where it was too slow, as a busy machine's may be."""
+    further = ray_needs.prepare()
+    # What it logs while it starts is in the error that it raises.
+    logging.getLogger("ray._private.services").setLevel(logging.CRITICAL)
+    for attempt in range(STARTS):
+        before = _children()
+        try:
+            with on_loopback(), _own_signals(defer_sigint=True):
+                ray.init(
+                    address="local",  # else Ray joins any cluster that it finds in /tmp
+                    num_cpus=cpus,
+                    include_dashboard=True,
+                    dashboard_host="127.0.0.1",
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    configure_logging=True,
+                    **further,
+                )
+            return
+        except Exception as refusal:  # Ray raises plain Exceptions, too
+            ray.shutdown()
+            _end(_children() - before)
+            told = " ".join(str(refusal).split())
+            told = f"{told[:REASON_LENGTH]}..." if len(told) > REASON_LENGTH else told
+            if "timed out" in told.lower() and attempt + 1 < STARTS:
+                progress.say("Ray did not start in time: trying once more")
+                continue
+            raise InputError(
+                f"Ray did not start on this machine ({told.rstrip('.')}): {ray_needs.lacking()}."
+            ) from refusal
+
+
+def _join(address: str) -> None:
+    """Join a cluster that runs.
+
+    Raises
+    ------
+    InputError
+        When none answers.
+    """
+    try:
+        _require_listening(address)
+        with _own_signals(defer_sigint=False), _without_lines_of_grpc():
+            ray.init(
+                address=address,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                configure_logging=True,
+            )
+    except InputError:
+        raise
+    except Exception as refusal:
+        reason = " ".join(str(refusal).split()).rstrip(".")[:REASON_LENGTH]
+        raise InputError(
+            f"No Ray cluster answers at '{address}' ({reason}): start one with `ray start --head`, "
+            "or leave out --address to run on this machine."
+        ) from refusal
+
+
+def _require_listening(address: str) -> None:
+    """Raise OSError where nothing listens at `host:port`: gRPC would try for long."""
+    head = head_found() if address == "auto" else address
+    if head is None:
+        raise ConnectionError("none runs on this machine")
+    host, _, port = head.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise InputError(f"--address '{address}' is none: write HOST:PORT, auto or local.")
+    with socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_SECONDS):
+        pass
+
+
+@contextlib.contextmanager
+def _without_lines_of_grpc() -> Iterator[None]:
+    """Drop what Ray's C++ part writes to stderr within the block."""
+    own = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(own, 2)
+        os.close(own)
+
+
+def _children() -> set[int]:
+    """Return the processes that this one has started and that have not ended, where /proc is."""
+    found = set()
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            parent = int(status.read_text().rpartition(")")[2].split()[1])
+            if parent == os.getpid():
+                found.add(int(status.parent.name))
+    return found
+
+
+def _end(processes: set[int]) -> None:
+    """End what a Ray that did not start has left behind, whose own parts end with them."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for process in processes & _children():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, number)
+        until = time.monotonic() + END_SECONDS
+        while (left := processes & _children()) and time.monotonic() < until:
+            for process in left:
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(process, os.WNOHANG)
+            time.sleep(0.05)
 
 
 @contextlib.contextmanager

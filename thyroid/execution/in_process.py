@@ -16,6 +16,9 @@ from thyroid.storage.store import Busy, Store
 
 METRICS = "metrics.jsonl"
 
+INBOX = "inbox"
+"""Key of the actor that has the metrics of several workers while they train."""
+
 Datasets = Mapping[str, Path]
 """Paths of data sets and of the user's weights files, by their digests."""
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from thyroid import machine
 from thyroid.errors import InputError
+from thyroid.machine import Processor
 from thyroid.progress import duration, say
 from thyroid.recipe import ExecutionConfig
 
@@ -25,6 +28,52 @@ def share_of_this_node() -> dict[str, float]:
 def node_resources() -> list[dict[str, float]]:
     """Return the resources of every node that is alive."""
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def abilities(gpus: float = 0.0, wait_s: float = 0.0) -> Processor:
+    """Ask a node on which stages can run what it computes in; nothing of it is booked.
+
+    Parameters
+    ----------
+    gpus : GPUs of a worker; 0: a node with GPUs is asked if there is one
+    wait_s : seconds that the cluster may take to grow until there is such a node; then this machine
+        answers
+    """
+    deadline = time.monotonic() + wait_s
+    while not (found := [node for node in _computing() if node["Resources"].get("GPU", 0) >= gpus]):
+        if time.monotonic() >= deadline:
+            return machine.here()
+        time.sleep(1)
+    node = max(found, key=lambda node: node["Resources"].get("GPU", 0.0))
+    there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+    # A task without GPUs sees all of its node's: Ray leaves CUDA_VISIBLE_DEVICES alone.
+    answer: Processor = ray.get(_abilities.options(scheduling_strategy=there).remote())
+    return answer
+
+
+# Its process may have a CUDA context, and ends.
+@ray.remote(num_cpus=0, max_calls=1)  # type: ignore[untyped-decorator]  # ray ships no types
+def _abilities() -> Processor:
+    return machine.here()
+
+
+def _computing() -> list[dict[str, Any]]:
+    """Return the nodes that are alive and have a processor for stages."""
+    return [n for n in ray.nodes() if n["Alive"] and n["Resources"].get("CPU", 0.0) >= 1]
+
+
+def tell_unused_gpus(execution: ExecutionConfig) -> None:
+    """Say that the cluster has GPUs, where the recipe trains on processors."""
+    listed = sum(node.get("GPU", 0.0) for node in node_resources())
+    if execution.device != "cpu" or not listed:
+        return
+    if abilities(0.01).gpus:
+        say(machine.unused_gpus(listed))
+    else:
+        say(
+            f"Ray lists {listed:g} GPUs, but torch on their node can use none: look at its driver, "
+            "and whether its torch is one for CUDA. The recipe trains on processors."
+        )
 
 
 def dead_nodes() -> frozenset[str]:
@@ -45,11 +94,19 @@ def worker_gpus(execution: ExecutionConfig, gpus_per_worker: float) -> float:
     return 1.0 if execution.workers > 1 else gpus_per_worker or 1.0
 
 
-def task_resources(execution: ExecutionConfig, gpus_per_worker: float) -> dict[str, float]:
-    """Return what a stage's task requests; the trainer of several workers requests theirs."""
+def task_processors(
+    execution: ExecutionConfig, gpus_per_worker: float = 0.0, *, alone: bool = False
+) -> float:
+    """Return the processors that a stage requests; the trainer of several workers requests theirs.
+
+    Parameters
+    ----------
+    alone : all processors of a node
+    """
     if execution.workers > 1:
-        return {"num_cpus": 0}
-    return {"num_cpus": execution.threads, "num_gpus": worker_gpus(execution, gpus_per_worker)}
+        return 0.0
+    gpus = worker_gpus(execution, gpus_per_worker)
+    return most_processors(gpus) if alone else float(execution.threads)
 
 
 def held_resources(execution: ExecutionConfig, gpus_per_worker: float) -> tuple[float, float]:

@@ -1,11 +1,13 @@
-"""Ray 2.60's one private name that this project needs; tests/security/test_ray.py guards it."""
+"""Ray 2.60's private names that this project needs; tests/security/test_ray.py and
+tests/execution/test_connection.py guard them.
+"""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
 
-from ray._private import ray_constants
+from ray._private import ray_constants, services
 
 
 @contextlib.contextmanager
@@ -21,3 +23,12 @@ def on_loopback() -> Iterator[None]:
         yield
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+def head_found() -> str | None:
+    """Return HOST:PORT of the cluster that Ray would join as `auto`; None if it finds none.
+
+    A file of a cluster that is gone names one, too, which Ray would wait for for two minutes.
+    """
+    found: str | None = services.canonicalize_bootstrap_address("auto")
+    return found

@@ -1,4 +1,6 @@
-"""A stage as a Ray task: in a warm worker process, or through Ray Train on several workers.
+"""A stage as a Ray task: on processors in a warm process, or through Ray Train on several workers.
+
+A stage of one worker on a GPU runs in `gpu_workers` instead.
 
 A task whose artifact another process is building ends at once with `Busy`, so that it does not
 hold a processor while it waits.
@@ -19,7 +21,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from thyroid.errors import StageFailed
 from thyroid.execution.in_process import Datasets, execute_unless_busy
 from thyroid.execution.lost_processes import RETRIES
-from thyroid.execution.nodes import most_processors, task_resources
+from thyroid.execution.nodes import task_processors
 from thyroid.execution.transfer import Transfers, here
 from thyroid.stage import EpochMetrics, Stage
 from thyroid.storage.store import Store
@@ -28,8 +30,15 @@ STARTED: EpochMetrics = {"task": "started"}
 FINISHED: EpochMetrics = {"task": "finished"}
 
 
-@ray.remote  # type: ignore[untyped-decorator]  # ray ships no types
-def _run(stage: Stage, store: Store, path: Path, transfers: Transfers) -> Iterator[EpochMetrics]:
+def stage_metrics(
+    stage: Stage, store: Store, path: Path, transfers: Transfers
+) -> Iterator[EpochMetrics]:
+    """Compute a stage in a process of Ray; yield its metrics between `STARTED` and `FINISHED`.
+
+    Parameters
+    ----------
+    path, transfers : the data set, as for `transfer.here`
+    """
     with cancelled_between_imports():
         yield STARTED
         if dataclasses.replace(stage).key != stage.key:  # recomputed from this node's versions
@@ -41,6 +50,11 @@ def _run(stage: Stage, store: Store, path: Path, transfers: Transfers) -> Iterat
 
             yield from execute_on_workers(stage, store, path, transfers)
         yield FINISHED
+
+
+@ray.remote  # type: ignore[untyped-decorator]  # ray ships no types
+def _run(stage: Stage, store: Store, path: Path, transfers: Transfers) -> Iterator[EpochMetrics]:
+    yield from stage_metrics(stage, store, path, transfers)
 
 
 @contextlib.contextmanager
@@ -80,7 +94,6 @@ def start(
     store: Store,
     datasets: Datasets,
     transfers: Transfers,
-    gpus_per_worker: float = 0.0,
     *,
     alone: bool = False,
 ) -> ray.ObjectRefGenerator:
@@ -102,8 +115,6 @@ def start(
         "max_retries": RETRIES,
         # Else it would join the calling trial's placement group, which has no room for it.
         "scheduling_strategy": PlacementGroupSchedulingStrategy(placement_group=None),
-        **task_resources(stage.execution, gpus_per_worker),
+        "num_cpus": task_processors(stage.execution, alone=alone),
     }
-    if alone and stage.execution.workers == 1:
-        options["num_cpus"] = most_processors(options["num_gpus"])
     return _run.options(**options).remote(stage, store, datasets[stage.dataset], transfers)

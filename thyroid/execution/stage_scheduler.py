@@ -7,7 +7,8 @@ claims do. Subscribers hold no processor while they wait. Everything here runs i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -16,7 +17,8 @@ import ray
 
 from thyroid.errors import Diverged, TooLarge, Vanished
 from thyroid.execution import nodes, ray_task
-from thyroid.execution.in_process import Datasets, Runner, opened, reread
+from thyroid.execution.gpu_workers import GpuWorkers
+from thyroid.execution.in_process import INBOX, Datasets, Runner, opened, reread
 from thyroid.execution.lost_processes import KILLED, RETRIES, stage_error, too_large
 from thyroid.execution.meter import Meter, UsedHours
 from thyroid.execution.transfer import Absent, packed
@@ -26,6 +28,9 @@ from thyroid.storage.store import Busy, Store
 RESTARTS_AFTER_S = (0, 0, 10, 60)
 """Pauses before a stage starts, and starts again because its inputs vanished: a file server may
 show a new file a minute late."""
+
+FOLLOW_S = 1.0
+"""Seconds between two looks at what several workers have reported."""
 
 
 @dataclass(eq=False)
@@ -65,6 +70,7 @@ class StageScheduler:
         self._store, self._datasets, self._gpus = store, datasets, gpus_per_worker
         self._on_metrics = on_metrics
         self._meter = meter or Meter()
+        self._workers = GpuWorkers()
         self._dead: frozenset[str] = frozenset()
         """Nodes that were dead when a stage that ran alone on its node was last killed."""
         self._pending: dict[str, _PendingStage] = {}
@@ -111,10 +117,11 @@ class StageScheduler:
         return self._meter.used()
 
     def close(self) -> None:
-        """Cancel all stages."""
+        """Cancel all stages, and end the workers on GPUs."""
         for pending in self._pending.values():
             pending.task.cancel()
         self._pending.clear()
+        self._workers.close()
 
     def _join(
         self, requested: Stage, subscriber: str, *, own: bool = True
@@ -186,29 +193,29 @@ class StageScheduler:
             When it is killed there, too, and the node lives on.
         """
         watch, deaths = self._store.watch(stage.key), 0
+        followed: list[EpochMetrics] = []
         while stage.key not in self._store:
             self._note(stage, {"stage": stage.kind})
-            transfers = {d: r for d, r in self._transfers.items() if d == stage.dataset}
-            metrics = ray_task.start(
-                stage, self._store, self._datasets, transfers, self._gpus, alone=deaths >= RETRIES
-            )
-            computed, died = True, 1
+            computed, died, position = True, 1, 0
+            following: asyncio.Task[None] | None = None
             try:
-                async for reference in metrics:
-                    epoch: EpochMetrics = await reference
-                    if epoch == ray_task.STARTED:
-                        held = nodes.held_resources(stage.execution, self._gpus)
-                        self._meter.begin(stage.key, *held)
-                    elif epoch == ray_task.FINISHED:
-                        return computed
-                    else:
-                        computed = not epoch["reused"]
-                        self._note(stage, epoch)
-                        self._on_metrics(epoch)
-            except asyncio.CancelledError:
-                ray.cancel(metrics)
-                raise
-            except KILLED:
+                async with self._started(stage, alone=deaths >= RETRIES) as metrics:
+                    async for reference in metrics:
+                        epoch: EpochMetrics = await reference
+                        if epoch == ray_task.STARTED:
+                            held = nodes.held_resources(stage.execution, self._gpus)
+                            self._meter.begin(stage.key, *held)
+                        elif epoch == ray_task.FINISHED:
+                            return computed
+                        elif INBOX in epoch:
+                            coming = self._follow(stage, epoch[INBOX], followed)
+                            following = asyncio.ensure_future(coming)
+                        else:
+                            computed = not epoch["reused"]
+                            position += 1
+                            if position > len(followed):
+                                self._tell(stage, epoch)
+            except (*KILLED, ray.exceptions.RayActorError):  # the latter: a GPU's worker
                 pass
             except ray.exceptions.RayError as failure:
                 error = stage_error(failure)
@@ -219,6 +226,8 @@ class StageScheduler:
                     raise error from None
             finally:
                 self._meter.end(stage.key)
+                if following is not None:
+                    following.cancel()
             while watch.busy():
                 await asyncio.sleep(self._store.poll_seconds)
             # Without an artifact it counts as a death, even after `Busy`: a task that Ray started
@@ -231,6 +240,36 @@ class StageScheduler:
         for epoch in reread(opened(stage, self._store)):
             self._on_metrics(epoch)
         return False
+
+    async def _follow(self, stage: Stage, inbox: Any, followed: list[EpochMetrics]) -> None:
+        """Pass the metrics of several workers on while they train, and add them to `followed`."""
+        with contextlib.suppress(ray.exceptions.RayError):  # it ends with the training
+            while True:
+                for epoch in await inbox.notes.remote(len(followed)):
+                    followed.append(epoch)
+                    self._tell(stage, epoch)
+                await asyncio.sleep(FOLLOW_S)
+
+    def _tell(self, stage: Stage, metrics: EpochMetrics) -> None:
+        self._note(stage, metrics)
+        self._on_metrics(metrics)
+
+    @contextlib.asynccontextmanager
+    async def _started(self, stage: Stage, *, alone: bool) -> AsyncIterator[Any]:
+        """Start a stage, yield its metrics as they arrive, and cancel it with this."""
+        transfers = {d: r for d, r in self._transfers.items() if d == stage.dataset}
+        if stage.execution.device == "cuda" and stage.execution.workers == 1:
+            gpus = nodes.worker_gpus(stage.execution, self._gpus)
+            processors = nodes.task_processors(stage.execution, self._gpus, alone=alone)
+            async with self._workers.taken((processors, gpus)) as worker:
+                yield worker.start(stage, self._store, self._datasets, transfers)
+            return
+        metrics = ray_task.start(stage, self._store, self._datasets, transfers, alone=alone)
+        try:
+            yield metrics
+        except asyncio.CancelledError:
+            ray.cancel(metrics)
+            raise
 
     def _node_died(self) -> bool:
         """Return True if a node died since the last call, which may have killed the process."""
@@ -295,6 +334,7 @@ def on_ray(
                 yield metrics
             loop.run_until_complete(work)
         finally:
+            scheduler.close()
             left = asyncio.all_tasks(loop)
             for task in left:
                 task.cancel()

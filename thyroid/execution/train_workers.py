@@ -11,16 +11,26 @@ from pathlib import Path
 from typing import Any
 
 import ray.train
-from ray.train import ControllerError, RunConfig, ScalingConfig, TrainingFailedError
+from ray.train import (
+    ControllerError,
+    FailureConfig,
+    PreemptionError,
+    RunConfig,
+    ScalingConfig,
+    TrainingFailedError,
+)
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from thyroid.errors import InputError, ProcessLost, StageFailed
-from thyroid.execution.in_process import artifacts, claimed, opened, recorded, reread
+from thyroid.execution.in_process import INBOX, artifacts, claimed, opened, recorded, reread
 from thyroid.execution.lost_processes import RETRIES, too_large
 from thyroid.execution.nodes import dead_nodes, on_this_node
 from thyroid.execution.transfer import Absent, Transfers, here
 from thyroid.stage import EpochMetrics, Stage
 from thyroid.storage.store import Store
+
+NOT_THE_STAGE = (ControllerError, PreemptionError)
+"""Ray's errors for a training that ended without a fault of its workers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,15 +44,18 @@ class _Job:
     folder: Path
     """The artifact's folder on the machine that started the trainer; others may not see it."""
     inbox: Any
-    """Handle of the `_Inbox` that writes there for workers that do not see the folder."""
+    """Handle of the `_Inbox` that has the metrics, and writes into the folder for workers that do
+    not see it."""
 
 
 def execute_on_workers(
     stage: Stage, store: Store, path: Path, transfers: Transfers
 ) -> Iterator[EpochMetrics]:
-    """Act as `execute_unless_busy` for a stage of several workers; metrics come at the end.
+    """Act as `execute_unless_busy` for a stage of several workers.
 
-    This process, which starts the workers, holds the claim on the artifact.
+    This process, which starts the workers, holds the claim on the artifact. It yields metrics when
+    they have finished, but first `{INBOX: ...}`, the handle of an actor whose `notes` has those of
+    the epochs so far.
 
     Parameters
     ----------
@@ -54,6 +67,7 @@ def execute_on_workers(
             if folder is not None:
                 built = True
                 with _inbox(folder) as inbox:
+                    yield {INBOX: inbox}
                     _train_again_when_lost(
                         _Job(
                             stage=stage,
@@ -80,7 +94,7 @@ def _train_again_when_lost(job: _Job) -> None:
         return _train(job)
     except ProcessLost as lost:
         cause = lost.__cause__
-        if dead_nodes() != dead or cause is None or isinstance(cause, ControllerError):
+        if dead_nodes() != dead or cause is None or isinstance(cause, NOT_THE_STAGE):
             raise
         if isinstance(cause, TrainingFailedError):
             raise too_large() from None
@@ -100,7 +114,13 @@ def _train(job: _Job) -> None:
                 use_gpu=gpu,
                 resources_per_worker={"CPU": execution.threads, **({"GPU": 1} if gpu else {})},
             ),
-            run_config=RunConfig(name=job.folder.name, storage_path=scratch),
+            run_config=RunConfig(
+                name=job.folder.name,
+                storage_path=scratch,
+                # `_train_again_when_lost` counts: Ray would start again without limit when a
+                # machine is taken away with notice.
+                failure_config=FailureConfig(max_failures=0, max_preemption_failures=0),
+            ),
         )
         try:
             trainer.fit()
@@ -128,7 +148,9 @@ def _work(config: dict[str, _Job]) -> None:
         first = ray.train.get_context().get_world_rank() == 0
         if first:
             fit = recorded(job.stage, fit, folder)
-        for metrics in fit:
+        for position, metrics in enumerate(fit):
+            if first:
+                job.inbox.note.remote(position, metrics)
             ray.train.report(metrics)
         if first and folder != job.folder:
             for path in filter(Path.is_file, folder.rglob("*")):
@@ -138,10 +160,19 @@ def _work(config: dict[str, _Job]) -> None:
 
 @ray.remote(num_cpus=0)
 class _Inbox:
-    """Writes files into a folder that other machines do not see."""
+    """Takes metrics, and writes files into a folder that other machines do not see."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._notes: dict[int, EpochMetrics] = {}
+
+    def note(self, position: int, metrics: EpochMetrics) -> None:
+        """Take what a stage yields; when it is trained again, that is the same again."""
+        self._notes.setdefault(position, metrics)
+
+    def notes(self, known: int) -> list[EpochMetrics]:
+        """Return the metrics after the first so many."""
+        return list(self._notes.values())[known:]
 
     def put(self, name: str, content: bytes) -> None:
         """Write a file."""

@@ -96,12 +96,15 @@ def fit(
     batch = min(settings.batch_size, len(counts))
     passes = -(-settings.steps_per_epoch * batch // len(counts))
     chosen = torch.cat([torch.randperm(len(counts), generator=order) for _ in range(passes)])
+    labels = findings[chosen.to(device)]
+    moving: list[Tensor] = list(average.parameters())
+    current: list[Tensor] = list(network.parameters())
 
     total = torch.zeros((), device=device)
     for step in range(done, done + settings.steps_per_epoch):
-        some = chosen[(step - done) * batch :][:batch]
-        first, second, noise = _two_halves(counts[some], kind, random)
-        shown = _labelled(findings[some], settings.unlabelled, random)
+        now = slice((step - done) * batch, (step - done + 1) * batch)
+        first, second, noise = _two_halves(counts[chosen[now]], kind, random)
+        shown = _labelled(labels[now], settings.unlabelled, random)
 
         # x_t, with the noise that the first half lacks; uniform in time up to the photons' own
         t = torch.rand(batch, generator=random, device=device) / (1 + noise)  # (n,)
@@ -119,8 +122,7 @@ def fit(
         optimiser.step()
         decay = min(settings.weight_average, (1 + step) / (10 + step))
         with torch.no_grad():
-            for mean, now in zip(average.parameters(), network.parameters(), strict=True):
-                mean.lerp_(now, 1 - decay)
+            torch._foreach_lerp_(moving, current, 1 - decay)
             total += loss
 
     kept = {

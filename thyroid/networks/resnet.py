@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from thyroid.errors import InputError
+from thyroid.networks.deterministic import adaptive_avg_pool2d
 from thyroid.networks.registry import classifier
 
 CROSS_FEATURES = ("none", "input", "stem", "context")
@@ -203,7 +204,7 @@ class ResNet(nn.Module):
             for block in getattr(self, stage):
                 if source is not None:
                     size = (-(-x.shape[2] // block.scale), -(-x.shape[3] // block.scale))
-                    source = F.adaptive_avg_pool2d(source, size)
+                    source = adaptive_avg_pool2d(source, size)
                 x = block(x, source)
         mean = x.mean((2, 3))
         return torch.cat([mean, x.amax((2, 3))], 1) if self.pooled else mean

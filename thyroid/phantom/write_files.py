@@ -15,6 +15,7 @@ import pandas as pd
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from thyroid.bounds import require_options
 from thyroid.data.dataset import write_dataset
 from thyroid.data.label_table import COLUMNS
 from thyroid.data.scintigram import SIMULATOR, Scintigram, bring_to_grid, image_id
@@ -67,16 +68,8 @@ def write_phantom(
     least = (
         images_per_class if isinstance(images_per_class, int) else min(images_per_class.values())
     )
-    if least < 1 or images_per_cross < 0:
-        raise InputError(
-            f"{least} images per class and {images_per_cross} per cross make no "
-            "phantom; ask for at least 1 per class and 0 per cross"
-        )
-    if not 16 <= size <= 1024 or not 0.1 <= pixel_mm <= 20:
-        raise InputError(
-            f"size {size} and pixel size {pixel_mm} mm make no image; "
-            "use 16 to 1024 pixels and 0.1 to 20 mm"
-        )
+    numbers = {"images_per_class": least, "images_per_cross": images_per_cross, "seed": seed}
+    require_options(numbers | {"size": size, "pixel_mm": pixel_mm})
     require_new_folder(folder)
     chosen = PRESETS[preset]
     images = addresses(chosen, images_per_class=images_per_class, images_per_cross=images_per_cross)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from thyroid.configuration import added, require_within
+from thyroid.bounds import require_within
+from thyroid.configuration import added
 from thyroid.errors import InputError
 
 
@@ -42,21 +43,7 @@ class DcganConfig:
     """A part of at most this many epochs is one stored artifact."""
 
     def __post_init__(self) -> None:
-        most = 1_000_000
-        require_within(
-            "dcgan",
-            self,
-            latent=(1, 4096),
-            width=(1, 4096),
-            generator_rate=(1e-8, 1),
-            discriminator_rate=(1e-8, 1),
-            augmentation=(0, 4),
-            ema_images=(0, 1e9),
-            batch_size=(2, 65536),
-            epochs=(1, most),
-            steps_per_epoch=(1, most),
-            segment_epochs=(1, most),
-        )
+        require_within("dcgan", self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,22 +74,7 @@ class FlowConfig:
     """Steps from noise to a picture; each costs two passes of the network, one at guidance 1."""
 
     def __post_init__(self) -> None:
-        most = 1_000_000
-        require_within(
-            "flow",
-            self,
-            width=(1, 4096),
-            blocks=(1, 256),
-            learning_rate=(1e-8, 1),
-            weight_average=(0, 0.99999),
-            unlabelled=(0, 0.9),
-            batch_size=(1, 65536),
-            epochs=(1, most),
-            steps_per_epoch=(1, most),
-            segment_epochs=(1, most),
-            guidance=(0, 100),
-            sampling_steps=(1, 10_000),
-        )
+        require_within("flow", self)
 
     @property
     def of_training(self) -> FlowConfig:
@@ -158,22 +130,7 @@ class SrganConfig:
     """A part of at most this many epochs is one stored artifact."""
 
     def __post_init__(self) -> None:
-        most = 1_000_000
-        require_within(
-            "srgan",
-            self,
-            width=(1, 4096),
-            blocks=(1, 256),
-            learning_rate=(1e-8, 1),
-            pixel_weight=(0, 1e6),
-            perceptual_weight=(0, 1e6),
-            adversarial_weight=(0, 1e6),
-            batch_size=(2, 65536),
-            pixel_epochs=(0, most),
-            adversarial_epochs=(0, most),
-            steps_per_epoch=(1, most),
-            segment_epochs=(1, most),
-        )
+        require_within("srgan", self)
         if self.adversarial_epochs and not self.pixel_epochs:
             raise InputError(
                 "srgan.adversarial_epochs needs a network to start from: set srgan.pixel_epochs."
@@ -200,15 +157,7 @@ class SynthesisConfig:
     from the first again; as many as segments: no synthetic image is seen in two of them."""
 
     def __post_init__(self) -> None:
-        most = 10_000_000
-        require_within(
-            "synthesis",
-            self,
-            images_per_class=(0, most),
-            images_per_cross=(0, most),
-            rejection=(0.01, 1),
-            pools=(1, 10_000),
-        )
+        require_within("synthesis", self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,15 +188,4 @@ class MixingConfig:
     It takes the place of the shares above and of `cross.synthetic`; None: they hold."""
 
     def __post_init__(self) -> None:
-        require_within(
-            "mixing",
-            self,
-            synthetic_share=(0, 1),
-            final_share=(0, 1),
-            class_exponent=(-2, 2),
-            label_filter_weight=(0, 1),
-        )
-        if self.cross_share is not None:
-            require_within("mixing", self, cross_share=(0, 1))
-        if self.dose is not None:
-            require_within("mixing", self, dose=(0, 1))
+        require_within("mixing", self)

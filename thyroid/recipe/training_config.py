@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-from thyroid.configuration import added, require_within
+from thyroid.bounds import require_within
+from thyroid.configuration import added
 from thyroid.errors import InputError
 
 Precision = Literal["fp32", "bf16"]
@@ -54,9 +55,7 @@ class NetworkConfig:
     are done before the next is launched; on a processor it takes longer than it saves."""
 
     def __post_init__(self) -> None:
-        if self.width is not None:
-            require_within("network", self, width=(1, 4096))
-        require_within("network", self, input_mean=(-1e6, 1e6), input_std=(1e-6, 1e6))
+        require_within("network", self)
 
     @property
     def libraries(self) -> tuple[str, ...]:
@@ -80,15 +79,7 @@ class OptimiserConfig:
     """Decay per step of the moving average of weights, which predicts in their place; 0: none."""
 
     def __post_init__(self) -> None:
-        require_within(
-            "optimiser",
-            self,
-            learning_rate=(1e-8, 10),
-            weight_decay=(0, 10),
-            batch_size=(2, 65536),
-            label_smoothing=(0, 0.99),
-            weight_average=(0, 0.99999),
-        )
+        require_within("optimiser", self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +96,7 @@ class FineTuningConfig:
     normalisation included, while the last layer learns."""
 
     def __post_init__(self) -> None:
-        require_within("fine_tuning", self, rate=(0, 100), frozen_epochs=(0, 1_000_000))
+        require_within("fine_tuning", self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,16 +117,7 @@ class ScheduleConfig:
     """A part of at most this many epochs is one stored, shareable artifact."""
 
     def __post_init__(self) -> None:
-        most = 1_000_000
-        require_within(
-            "schedule",
-            self,
-            warmup_epochs=(0, most),
-            constant_epochs=(0, most),
-            decay_epochs=(0, most),
-            segment_epochs=(1, most),
-            epochs=(1, most),
-        )
+        require_within("schedule", self)
 
     @property
     def epochs(self) -> int:
@@ -176,18 +158,7 @@ class CrossConfig:
     """Share of a cross image's target that goes to its other findings; the rest is the primary."""
 
     def __post_init__(self) -> None:
-        require_within(
-            "cross",
-            self,
-            epochs=(1, 1_000_000),
-            share=(0.01, 1),
-            ramp_epochs=(1, 1_000_000),
-            rehearsal=(0, 1),
-            rate=(1e-6, 100),
-            synthetic=(0, 1),
-            superposed=(0, 1),
-            secondary=(0, 0.5),
-        )
+        require_within("cross", self)
         if self.synthetic + self.superposed > 1:
             raise InputError(
                 f"cross.synthetic {self.synthetic} and cross.superposed {self.superposed} are "
@@ -211,4 +182,4 @@ class ExecutionConfig:
     """Memory layout in generators and label filter; that of the classifier is in `network`."""
 
     def __post_init__(self) -> None:
-        require_within("execution", self, workers=(1, 65536), threads=(1, 1024))
+        require_within("execution", self)

@@ -10,6 +10,7 @@ import dataclasses
 import re
 from typing import Any
 
+from thyroid.bounds import require_read
 from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
 from thyroid.generators import names
@@ -143,17 +144,17 @@ def _share(word: str) -> float:
     try:
         share = float(word)
     except ValueError:
-        share = -1.0
-    if not 0 <= share <= 1:
-        raise InputError(f"--shares has '{word}' but each must be a number from 0 to 1.")
+        raise InputError(f"--shares has '{word}' but each must be a number from 0 to 1.") from None
+    require_read("--shares", share, word)
     return share
 
 
 def _size(word: str) -> int | None:
     if word == "all":
         return None
-    if not word.isascii() or not word.isdigit() or not int(word):
+    if not word.isascii() or not word.isdigit():
         raise InputError(f"--sizes has '{word}' but each must be a number from 1, or all.")
+    require_read("--sizes", int(word), word)
     return int(word)
 
 

@@ -6,10 +6,11 @@ import contextlib
 import json
 import uuid
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from thyroid import __version__, files, machine
+from thyroid import __version__, machine
 from thyroid.configuration import dotted_fields, to_json
 from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
@@ -27,6 +28,7 @@ from thyroid.run_files.config_json import (
 )
 from thyroid.run_files.json_file import text_of
 from thyroid.runs.experiment import Experiment
+from thyroid.runs.run_place import owned_run, require_place, require_store
 from thyroid.runs.tensorboard import FOLDER as TENSORBOARD
 from thyroid.storage.open_store import open_store
 from thyroid.storage.store import Store
@@ -53,16 +55,24 @@ def at_work(
     command: str,
     place: Path | None,
     settings: Settings | None = None,
+    connected: AbstractContextManager[None] | None = None,
 ) -> Iterator[Store]:
     """Own the run folder, and use its store: at `place`, or within.
+
+    Parameters
+    ----------
+    connected : entered when folder and store are known to be usable, before anything is written:
+        Ray takes a while to start
 
     Raises
     ------
     InputError
         When another command owns the folder, it holds another run, or it cannot be written.
     """
-    with locked(run):
+    with locked(run), contextlib.ExitStack() as stack:
         require_same(run, experiment, command, settings)
+        require_store(place or run / "store")
+        stack.enter_context(connected or contextlib.nullcontext())
         if not (run / FILE).exists():
             describe(run, experiment, command, settings)
         store = _own_store(run, place)
@@ -79,15 +89,8 @@ def locked(run: Path) -> Iterator[None]:
     InputError
         When another command owns it, or it cannot be written.
     """
-    if run.exists() and not run.is_dir():
-        raise InputError(f"{run} is a file: name a folder.")
-    for folder in (run, *run.absolute().parents):
-        if (folder / "dataset.json").exists() and (folder / "counts.npy").exists():
-            raise InputError(f"{folder} is a data set: name another folder for the run.")
-    with cannot_write(run):
-        run.mkdir(parents=True, exist_ok=True)
-    works = f"Another thyroid command works in {run}: wait for it or choose another folder."
-    with files.locked(run / ".lock", works):
+    require_place(run)
+    with owned_run(run):
         yield
 
 

@@ -77,9 +77,10 @@ def load_optimiser(network: nn.Module, optimiser: torch.optim.Optimizer, path: P
     for key, tensor in load_tensors(path).items():
         name, entry = key.rsplit("/", 1)
         parameter = parameters[name]
-        # The step count stays where AdamW keeps it; moments lie as their parameter does.
+        # Moments lie as their parameter does; the step count, too, is on its device
         like = parameter if tensor.shape == parameter.shape else tensor
-        optimiser.state[parameter][entry] = torch.empty_like(like, dtype=tensor.dtype).copy_(tensor)
+        kept = torch.empty_like(like, dtype=tensor.dtype, device=parameter.device)
+        optimiser.state[parameter][entry] = kept.copy_(tensor)
 
 
 def load_weights(network: nn.Module, path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +14,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from thyroid.errors import InputError
 from thyroid.machine import cores, memory
+from thyroid.networks.batch_statistics import gather, share_statistics
+from thyroid.networks.deterministic import make_deterministic
 from thyroid.recipe import ExecutionConfig
 
 HELD = 0.25
@@ -43,6 +46,8 @@ class Compute:
 
     def place(self, network: nn.Module) -> nn.Module:
         """The network on the device, in the layout."""
+        if self.device.type == "cuda":
+            make_deterministic(network)
         return network.to(self.device).to(memory_format=self.layout)
 
     def arranged(self, x: Tensor) -> Tensor:
@@ -50,8 +55,19 @@ class Compute:
         return x.contiguous(memory_format=self.layout)
 
     def parallel(self, network: nn.Module, *, compiled: bool = False) -> nn.Module:
-        """The network whose gradients are averaged over the workers, compiled or not."""
-        shared = DistributedDataParallel(network) if self.workers > 1 else network
+        """The network whose gradients are averaged over the workers, compiled or not.
+
+        Statistics of its batch normalisation are from now on those of all workers' images.
+
+        Raises
+        ------
+        InputError
+            When they cannot be shared.
+        """
+        shared = network
+        if self.workers > 1:
+            share_statistics(network)
+            shared = DistributedDataParallel(network)
         if compiled:
             # CUDA graphs launch all kernels of a pass at once
             shared.compile(mode="reduce-overhead" if self.device.type == "cuda" else "default")
@@ -71,6 +87,18 @@ class Compute:
             value /= self.workers
         return value
 
+    def sent(self, tensor: Tensor) -> Tensor:
+        """A tensor of the CPU on the device, without waiting for it."""
+        return sent(tensor, self.device)
+
+    def gathered(self, own: Tensor) -> Tensor:
+        """The whole batch, (batch, ...), of which each worker gives its share, (n, ...).
+
+        Random numbers that depend on images are drawn for the whole batch by every worker, so that
+        they do not depend on the number of workers.
+        """
+        return gather(own) if self.workers > 1 else own
+
     def generator(self, *place: int | str) -> torch.Generator:
         """A generator on the device, seeded by where in the run it is used."""
         return torch.Generator(self.device).manual_seed(seed_of(*place))
@@ -79,9 +107,7 @@ class Compute:
 def start(execution: ExecutionConfig) -> Compute:
     """Claim the threads and the device; the process group, where there is one, is up already."""
     torch.set_num_threads(execution.threads)
-    # Same key, same bits: no choice of kernel by timing.
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.deterministic = True
+    _same_bits(on_gpu=execution.device == "cuda")
     workers = dist.get_world_size() if dist.is_initialized() else 1
     if workers != execution.workers:
         raise RuntimeError(
@@ -103,6 +129,30 @@ def start(execution: ExecutionConfig) -> Compute:
         rank=dist.get_rank() if dist.is_initialized() else 0,
         workers=workers,
     )
+
+
+def _same_bits(*, on_gpu: bool) -> None:
+    """Let the same key have the same bits: no kernel chosen by timing, or that adds in any order.
+
+    An operation that has no other form on a GPU raises. float32 is float32, not TF32.
+    """
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+    # What is not initialised is never read. torch does not declare the attribute
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    if torch.are_deterministic_algorithms_enabled() != on_gpu:  # to ask is fast, to set takes 1 s
+        torch.use_deterministic_algorithms(on_gpu)
+    if on_gpu:  # read when cuBLAS begins
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy from the CPU to a device; from locked memory, so that this thread goes on meanwhile."""
+    if tensor.device.type == device.type:
+        return tensor
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def seed_of(*place: int | str) -> int:

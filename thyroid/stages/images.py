@@ -20,7 +20,7 @@ from thyroid.acquisition import acquire
 from thyroid.data.dataset import Dataset
 from thyroid.network_input import sum_pixels
 from thyroid.recipe import InputConfig
-from thyroid.stages.compute import Compute, seed_of
+from thyroid.stages.compute import Compute, seed_of, sent
 
 CHUNK = 1024
 """Images per piece when a loop goes through all of them."""
@@ -50,6 +50,8 @@ class Held:
 
     def __getitem__(self, chosen: Tensor | slice) -> Tensor:
         """Counts (n, S, S) float32."""
+        if isinstance(chosen, Tensor):
+            chosen = sent(chosen, self.counts.device)
         return self.counts[chosen]
 
     def expect(self, chosen: Tensor) -> None:
@@ -73,10 +75,7 @@ class Mapped:
     def __getitem__(self, chosen: Tensor | slice) -> Tensor:
         """Counts (n, S, S) float32."""
         counts = _read(self.stored, self.rows[_numpy(chosen)], self.size)
-        if self.device.type == "cpu":
-            return counts
-        # From locked memory the copy goes on while this thread prepares the next batch
-        return counts.pin_memory().to(self.device, non_blocking=True)
+        return sent(counts, self.device)
 
     def expect(self, chosen: Tensor) -> None:
         """Let the system read them into its cache while the caller computes."""
@@ -104,7 +103,7 @@ class Joined:
         found = [(here, part[places[here] - first]) for part, here, first in self._where(places)]
         out = torch.empty(len(places), *found[0][1].shape[1:], device=found[0][1].device)
         for here, counts in found:
-            out[here.to(out.device)] = counts
+            out[sent(here, out.device)] = counts
         return out
 
     def expect(self, chosen: Tensor) -> None:
@@ -143,6 +142,22 @@ def joined(parts: Sequence[Images], on: Compute) -> Images:
     if len(held) == len(parts) and on.holds(sum(counts.nbytes for counts in held)):
         return Held(counts=torch.cat(held))
     return Joined(parts=parts)
+
+
+def batches(images: Images, order: Tensor) -> Iterator[Tensor]:
+    """Counts (n, S, S) float32 of each step of an epoch, on the device.
+
+    Parameters
+    ----------
+    order : (steps, n) int64 on the CPU
+    """
+    if isinstance(images, Held):
+        yield from (images.counts[chosen] for chosen in sent(order, images.counts.device))
+        return
+    for step, chosen in enumerate(order):
+        counts = images[chosen]
+        images.expect(order[(step + 1) % len(order)])
+        yield counts
 
 
 def some_of(rows: npt.NDArray[np.int64], most: int, *seed: int | str) -> npt.NDArray[np.int64]:

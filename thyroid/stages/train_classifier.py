@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
-from thyroid.augment import augment, draw
+from thyroid.augment import Draws, augment, draw, thin
 from thyroid.errors import Diverged
 from thyroid.evaluate.metrics import macro_f1
 from thyroid.networks.build import build
@@ -35,7 +35,7 @@ from thyroid.stages.checkpoint import (
 )
 from thyroid.stages.compute import Compute, seed_of, share_of_batch, start
 from thyroid.stages.copy_weights import FILE as WEIGHTS_FILE
-from thyroid.stages.images import Images, images
+from thyroid.stages.images import Images, batches, images
 from thyroid.stages.predict_part import probabilities
 from thyroid.stages.training_set import training_set
 from thyroid.stages.weight_average import WeightAverage
@@ -46,8 +46,9 @@ def fit(
 ) -> Iterator[dict[str, Any]]:
     """Train for `config.epochs` epochs, from `inputs["previous"]` or from the beginning.
 
-    Every random number depends on (seed, epoch, rank) only, and the learning rate on the epoch,
-    so a run cut into segments is bit for bit the whole run.
+    Every random number depends on (seed, epoch) only, and the learning rate on the epoch, so a run
+    cut into segments is bit for bit the whole run. Several workers train as one does, to rounding;
+    dropout alone is each worker's own.
 
     The network that is validated, and stored as the model, has the moving average of the weights,
     where the recipe asks for it. It sees a validation image once, without the views that
@@ -109,29 +110,26 @@ def fit(
             parameter.requires_grad_(False)
     parallel = on.parallel(network, compiled=config.network.compile == "on")
 
+    every = torch.arange(steps * batch).view(steps, batch)  # all workers' images
     for epoch in range(config.first_epoch, config.first_epoch + config.epochs):
-        # All workers draw the same batches and take their share; thinning is their own
+        # All workers draw the same and take their share. What an epoch draws goes up at once: no
+        # step waits for a GPU
         began = time.perf_counter()
         shared = torch.Generator().manual_seed(seed_of(config.seed, "batches", epoch))
-        own = on.generator(config.seed, "thinning", epoch, on.rank)
-        mine = torch.arange(steps * batch).view(steps, batch)[:, share]  # (steps, n)
+        photons = on.generator(config.seed, "thinning", epoch, 0)
         drawn = training.order(epoch, batch, steps, shared)
-        order = drawn[mine]
-        draws = draw(steps * batch, config.augmentation, shared)[mine].to(on.device)
-        targets = training.targets[order].to(on.device)  # (steps, n, C)
+        order = drawn[every[:, share]]  # (steps, n)
+        draws = draw(steps * batch, config.augmentation, shared)[every].each(on.sent)
+        targets = on.sent(training.targets[order])  # (steps, n, C)
         total = torch.zeros((), device=on.device)
         rate = config.optimiser.learning_rate
         train_mode(network)
         torch.manual_seed(seed_of(config.seed, "dropout", epoch, on.rank))
-        for step, chosen in enumerate(order):
-            counts = training.counts[chosen]  # (n, S, S)
-            training.counts.expect(order[(step + 1) % steps])
-            x = augment(counts, draws[step], config.input.normalisation, own)  # (n, 1, S, S)
-            with on.autocast():
-                logits = parallel(on.arranged(x))  # (n, C)
-            loss = F.cross_entropy(
-                logits.float(), targets[step], label_smoothing=config.optimiser.label_smoothing
-            )
+        for step, counts in enumerate(batches(training.counts, order)):  # (n, S, S)
+            given = draws[step]
+            if given.keep is not None:
+                counts = thin(on.gathered(counts), given.keep, photons)[share]
+            loss = _loss(parallel, counts, given[share], targets[step], config, on)
 
             rate = config.optimiser.learning_rate * config.rate.at(epoch + (step + 0.5) / steps)
             for group in optimiser.param_groups:
@@ -172,6 +170,23 @@ def fit(
         save_tensors(optimiser_tensors(network, optimiser), folder / OPTIMISER)
         save_card(dataset, config, folder)
         split.mark_trained_on(dataset, parts, folder)
+
+
+def _loss(
+    network: nn.Module,
+    counts: Tensor,
+    draws: Draws,
+    targets: Tensor,
+    config: SegmentConfig,
+    on: Compute,
+) -> Tensor:
+    """Cross-entropy of counts (n, S, S), thinned already, and targets (n, C)."""
+    x = augment(counts, draws, config.input.normalisation)  # (n, 1, S, S)
+    with on.autocast():
+        logits = network(on.arranged(x))  # (n, C)
+    return F.cross_entropy(
+        logits.float(), targets, label_smoothing=config.optimiser.label_smoothing
+    )
 
 
 def adamw(

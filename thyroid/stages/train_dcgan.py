@@ -24,8 +24,9 @@ from thyroid.stage_config import DcganSegmentConfig
 from thyroid.stages import split
 from thyroid.stages.checkpoint import load_networks, load_tensors, save_networks, save_tensors
 from thyroid.stages.compute import Compute, seed_of, share_of_batch, start
-from thyroid.stages.images import detected, images, some_of
+from thyroid.stages.images import batches, detected, images, some_of
 from thyroid.stages.sample_sheet import write_sheet
+from thyroid.stages.weight_average import floats
 
 GENERATOR, CARD = "generator.safetensors", "generator.json"
 Draw = Callable[[Tensor, torch.Generator], Tensor]
@@ -70,6 +71,7 @@ def fit(
     dataset, parts = split.open_split(inputs)
     counts = images(dataset, parts.train, InputConfig(size=config.size), on)
     findings = torch.from_numpy(dataset.findings[parts.train])  # (N, C)
+    kind = dataset.info.kind
     batch, share = share_of_batch(gan.batch_size, len(counts), on, "dcgan.batch_size")
 
     # Networks, optimisers, moving average: where the previous segment left them
@@ -89,9 +91,8 @@ def fit(
         average.load_state_dict(load_tensors(inputs["previous"] / GENERATOR))
         load_networks(kept, optimisers, inputs["previous"])
     generate, discriminate = on.parallel(generator), on.parallel(discriminator)
+    moving, current = (floats(network.state_dict().values()) for network in (average, generator))
     steps = gan.steps_per_epoch
-    # Statistics of a batch of both kinds would tell which is which: the generator learned nothing
-    groups = 2 if gan.normalisation == "batch" else 1
 
     # What is looked at after each epoch: the same latent numbers and findings throughout
     combinations = torch.unique(findings, dim=0)  # (K, C)
@@ -102,60 +103,42 @@ def fit(
     real_spread = _spread(stabilised(counts[seen_as_real]), findings[seen_as_real])
 
     for epoch in range(config.first_epoch, config.first_epoch + config.epochs):
-        # All workers draw the same real images and take their share; the rest is their own
+        # All workers draw the same and take their share. What an epoch draws goes up at once: no
+        # step waits for a GPU
         began = time.perf_counter()
         shared = torch.Generator().manual_seed(seed_of(config.seed, "dcgan batches", epoch))
-        own = on.generator(config.seed, "dcgan noise", epoch, on.rank)
-        own_draws = torch.Generator().manual_seed(
-            seed_of(config.seed, "dcgan augmentation", epoch, on.rank)
-        )
+        noise = on.generator(config.seed, "dcgan noise", epoch, 0)
         sums = torch.zeros(4, device=on.device)
         generator.train()
         order = _order(len(counts), batch, steps, shared)[:, share]  # (steps, n)
-        for step, chosen in enumerate(order):
-            real, y = counts[chosen], findings[chosen].to(on.device)
-            counts.expect(order[(step + 1) % steps])
-            total = real.sum((1, 2))
-
+        shown = on.sent(findings[order])  # (steps, n, C)
+        drawn = torch.Generator().manual_seed(seed_of(config.seed, "dcgan augmentation", epoch, 0))
+        affine = on.sent(_geometry(steps, batch, gan.augmentation, drawn)[:, :, share])
+        for step, real in enumerate(batches(counts, order)):  # (n, S, S)
             # Generated counts with the real images' findings and totals
-            z = torch.randn(len(y), gan.latent, generator=own, device=on.device)
-            with on.autocast():
-                amplitude = generate(z, y)  # (n, 1, S, S)
-            fake = detected(activity(amplitude), total, dataset.info.kind, own)
-            affine = _geometry(2 * len(y), gan.augmentation, own_draws).to(on.device)
-            shown = warp(stabilised(real), affine[: len(y)])  # (n, 1, S, S)
-            made = warp(stabilised(fake), affine[len(y) :])
-            both = torch.cat([shown, made.detach()])
+            y, total = shown[step], on.gathered(real.sum((1, 2)))
+            z = torch.randn(batch, gan.latent, generator=noise, device=on.device)[share]
+            rate = on.gathered(_generated(generate, z, y, on))
+            fake = detected(rate, total, kind, noise)[share]
+            seen = warp(stabilised(real), affine[step, 0])  # (n, 1, S, S)
+            made = warp(stabilised(fake), affine[step, 1])
 
-            # Discriminator: max(0, 1 - D(x)) + max(0, 1 + D(G(z)))
-            with on.autocast():
-                verdict = discriminate(both, torch.cat([y, y]), groups).float()
-            real_verdict, fake_verdict = verdict.chunk(2)
-            if gan.loss == "hinge":
-                loss_d = F.relu(1 - real_verdict).mean() + F.relu(1 + fake_verdict).mean()
-            else:  # -log s(D(x)) - log(1 - s(D(G(z))))
-                loss_d = F.softplus(-real_verdict).mean() + F.softplus(fake_verdict).mean()
+            verdicts = _verdicts(discriminate, seen, made.detach(), y, gan, on)
+            loss_d = _discriminator_loss(*verdicts, gan)
             _step(loss_d, optimisers["discriminator"])
 
-            # Generator: -D(G(z)), or as published -log s(D(G(z)))
             discriminator.requires_grad_(False)
-            with on.autocast():
-                verdict = discriminator(made, y).float()
-            loss_g = -verdict.mean() if gan.loss == "hinge" else F.softplus(-verdict).mean()
+            loss_g = _generator_loss(discriminator, made, y, gan, on)
             _step(loss_g, optimisers["trained"])
             discriminator.requires_grad_(True)
 
             # A short memory while there is little to remember (Karras 2020: 5 % of what was seen)
-            seen = batch * (epoch * steps + step + 1)
-            memory = min(gan.ema_images, 0.05 * seen)
+            so_far = batch * (epoch * steps + step + 1)
+            memory = min(gan.ema_images, 0.05 * so_far)
             decay = 0.5 ** (batch / memory) if memory else 0.0
             with torch.no_grad():
-                for mean, now in zip(
-                    average.state_dict().values(), generator.state_dict().values(), strict=True
-                ):
-                    if mean.is_floating_point():
-                        mean.lerp_(now, 1 - decay)
-                sums += torch.stack([loss_d, loss_g, real_verdict.mean(), fake_verdict.mean()])
+                torch._foreach_lerp_(moving, current, 1 - decay)
+                sums += torch.stack([loss_d, loss_g, *(verdict.mean() for verdict in verdicts)])
         means = on.mean(sums / steps).tolist()
         seconds = time.perf_counter() - began
         sheet = generated(average, sheet_latent, sheet_findings, on)  # (K * COLUMNS, S, S)
@@ -181,7 +164,7 @@ def fit(
         save_networks(kept, optimisers, folder)
         card = {
             "classes": dataset.info.classes,
-            "kind": dataset.info.kind,
+            "kind": kind,
             "size": config.size,
             "latent": gan.latent,
             "width": gan.width,
@@ -235,8 +218,13 @@ def _order(n: int, batch: int, steps: int, generator: torch.Generator) -> Tensor
     return order[: steps * batch].view(steps, batch)
 
 
-def _geometry(n: int, strength: float, generator: torch.Generator) -> Tensor:
-    """Differentiable augmentation (Zhao 2020): geometry alone, as brightness is the diagnosis."""
+def _geometry(steps: int, batch: int, strength: float, generator: torch.Generator) -> Tensor:
+    """Differentiable augmentation (Zhao 2020): geometry alone, as brightness is the diagnosis.
+
+    Returns
+    -------
+    (steps, 2, batch, 2, 3) maps of the real and of the generated images
+    """
     usual = AugmentationConfig()
     config = AugmentationConfig(
         rotation_deg=usual.rotation_deg * strength,
@@ -245,7 +233,43 @@ def _geometry(n: int, strength: float, generator: torch.Generator) -> Tensor:
         anisotropy=usual.anisotropy * strength,
         mirror=usual.mirror if strength else 0.0,
     )
-    return draw(n, config, generator).affine
+    each = [draw(2 * batch, config, generator).affine for _ in range(steps)]
+    return torch.stack(each).view(steps, 2, batch, 2, 3)
+
+
+def _generated(generate: nn.Module, z: Tensor, y: Tensor, on: Compute) -> Tensor:
+    """Activities (n, S, S) of latent numbers (n, latent) and findings (n, C)."""
+    with on.autocast():
+        amplitude = generate(z, y)  # (n, 1, S, S)
+    return activity(amplitude)
+
+
+def _verdicts(
+    discriminate: nn.Module, real: Tensor, fake: Tensor, y: Tensor, gan: DcganConfig, on: Compute
+) -> tuple[Tensor, Tensor]:
+    """The discriminator's verdicts (n,) on real and generated images, both (n, 1, S, S)."""
+    # Statistics of a batch of both kinds would tell which is which: the generator learned nothing
+    groups = 2 if gan.normalisation == "batch" else 1
+    with on.autocast():
+        verdict = discriminate(torch.cat([real, fake]), torch.cat([y, y]), groups).float()
+    of_real, of_fake = verdict.chunk(2)
+    return of_real, of_fake
+
+
+def _discriminator_loss(of_real: Tensor, of_fake: Tensor, gan: DcganConfig) -> Tensor:
+    """max(0, 1 - D(x)) + max(0, 1 + D(G(z))), or -log s(D(x)) - log(1 - s(D(G(z)))), means."""
+    if gan.loss == "hinge":
+        return F.relu(1 - of_real).mean() + F.relu(1 + of_fake).mean()
+    return F.softplus(-of_real).mean() + F.softplus(of_fake).mean()
+
+
+def _generator_loss(
+    discriminator: nn.Module, fake: Tensor, y: Tensor, gan: DcganConfig, on: Compute
+) -> Tensor:
+    """-D(G(z)), or as published -log s(D(G(z))), mean."""
+    with on.autocast():
+        verdict = discriminator(fake, y).float()
+    return -verdict.mean() if gan.loss == "hinge" else F.softplus(-verdict).mean()
 
 
 def _step(loss: Tensor, optimiser: torch.optim.Optimizer) -> None:

@@ -108,17 +108,19 @@ def fit(
         features = _features(inputs, on)
 
     for epoch in range(config.first_epoch, config.first_epoch + config.epochs):
-        # All workers draw the same crops and photons and take their share; noise is their own
+        # All workers draw the same and take their share. What an epoch draws goes up at once: no
+        # step waits for a GPU
         began = time.perf_counter()
         shared = torch.Generator().manual_seed(seed_of(config.seed, "srgan batches", epoch))
-        own = on.generator(config.seed, "srgan noise", epoch, on.rank)
+        noise = on.generator(config.seed, "srgan noise", epoch, 0)
         sums = torch.zeros(4, device=on.device)
         upscaler.train()
-        for _ in range(steps):
-            drawn, to_input, to_target = _draw(lots, batch, crop, shared)
-            photons = _crops(lots, drawn[share], crop)  # (n, crop, crop, lots)
-            low = sum_pixels(_some(photons, to_input[share]), crop // gan.scale)
-            target = _some(photons, to_target[share])  # (n, crop, crop)
+        drawn = [_draw(lots, batch, crop, shared) for _ in range(steps)]
+        for places, to_input, to_target in zip(
+            *(on.sent(torch.stack(of_steps)[:, share]) for of_steps in zip(*drawn, strict=True)),
+            strict=True,
+        ):
+            low, target = _pairs(lots, places, to_input, to_target, crop, gan.scale)
             with on.autocast():
                 activity = enlarge(low)  # (n, crop, crop)
             pixel = pixel_loss(activity, target)
@@ -126,28 +128,18 @@ def fit(
 
             if config.adversarial:
                 # Counts of the enlarged picture; the target's noise meets noise
-                fake = detected(activity, target.sum((1, 2)), kind, own)
+                rate, total = on.gathered(activity), on.gathered(target.sum((1, 2)))
+                fake = detected(rate, total, kind, noise)[share]
 
-                # Discriminator: -log s(D(y, x)) - log(1 - s(D(G(x), x)))
-                both = torch.cat([target, fake.detach()])
-                with on.autocast():
-                    verdict = discriminate(both, torch.cat([low, low])).float()
-                real_verdict, fake_verdict = verdict.chunk(2)
-                loss_d = F.softplus(-real_verdict).mean() + F.softplus(fake_verdict).mean()
+                loss_d = _discriminator_loss(discriminate, target, fake.detach(), low, on)
                 optimisers["discriminator"].zero_grad()
                 torch.autograd.backward(loss_d)
                 optimisers["discriminator"].step()
 
-                # Generator: |phi(G(x)) - phi(y)|^2 / |phi(y)|^2 and -log s(D(G(x), x))
                 discriminator.requires_grad_(False)
-                with on.autocast():
-                    adversarial = F.softplus(-discriminator(fake, low).float()).mean()
-                    seen, wanted = (
-                        features(network_input(picture + 0.375, config.input.normalisation)).float()
-                        for picture in (fake, target)  # 3/8: smooth at zero counts
-                    )
+                adversarial = _adversarial_loss(discriminator, fake, low, on)
                 discriminator.requires_grad_(True)
-                perceptual = relative_error(seen, wanted)
+                perceptual = _perceptual_loss(features, fake, target, config, on)
                 loss = loss + gan.perceptual_weight * perceptual
                 loss = loss + gan.adversarial_weight * adversarial
                 terms += [perceptual, adversarial, loss_d]
@@ -223,9 +215,44 @@ def pixel_loss(activity: Tensor, target: Tensor) -> Tensor:
     return ((expected - target).square() / variance).mean()
 
 
-def relative_error(seen: Tensor, wanted: Tensor) -> Tensor:
-    """|seen - wanted|^2 / |wanted|^2: of features of any scale. (N, ...), (N, ...) -> scalar."""
-    return (seen - wanted).square().sum() / wanted.square().sum().clamp_min(1e-12)
+def _discriminator_loss(
+    discriminate: nn.Module, target: Tensor, fake: Tensor, low: Tensor, on: Compute
+) -> Tensor:
+    """-log s(D(y, x)) - log(1 - s(D(G(x), x))), means; counts (n, S, S) twice and (n, s, s)."""
+    with on.autocast():
+        verdict = discriminate(torch.cat([target, fake]), torch.cat([low, low])).float()
+    of_real, of_fake = verdict.chunk(2)
+    return F.softplus(-of_real).mean() + F.softplus(of_fake).mean()
+
+
+def _adversarial_loss(discriminator: nn.Module, fake: Tensor, low: Tensor, on: Compute) -> Tensor:
+    """-log s(D(G(x), x)), mean."""
+    with on.autocast():
+        return F.softplus(-discriminator(fake, low).float()).mean()
+
+
+def _perceptual_loss(
+    features: Callable[[Tensor], Tensor],
+    fake: Tensor,
+    target: Tensor,
+    config: SrganSegmentConfig,
+    on: Compute,
+) -> Tensor:
+    """|phi(G(x)) - phi(y)|^2 / |phi(y)|^2, phi the features."""
+    with on.autocast():
+        seen, wanted = (
+            features(network_input(picture + 0.375, config.input.normalisation)).float()
+            for picture in (fake, target)  # 3/8: smooth at zero counts
+        )
+    return relative_error(seen, wanted, on)
+
+
+def relative_error(seen: Tensor, wanted: Tensor, on: Compute) -> Tensor:
+    """|seen - wanted|^2 / |wanted|^2: of features of any scale. (N, ...), (N, ...) -> scalar.
+
+    The mean over the workers is the error of all workers' images.
+    """
+    return (seen - wanted).square().sum() / on.mean(wanted.square().sum()).clamp_min(1e-12)
 
 
 def psnr_db(activity: Tensor, target: Tensor) -> float:
@@ -265,7 +292,8 @@ def _draw(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """One batch: (n, 4) image, top, left, mirrored; (n, lots) of 0 and 1, to the input; the others.
 
-    The input gets half of the lots or more, as what is to be enlarged has all its photons.
+    All are on the CPU. The input gets half of the lots or more, as what is to be enlarged has all
+    its photons.
     """
     n, size, _, count = lots.shape
     drawn = torch.stack(
@@ -276,12 +304,21 @@ def _draw(
         1,
     )
     if count == 1:
-        one = torch.ones(batch, 1, device=lots.device)
-        return drawn.to(lots.device), one, one
+        one = torch.ones(batch, 1)
+        return drawn, one, one
     given = torch.randint(count // 2, count, (batch, 1), generator=generator)
     order = torch.rand(batch, count, generator=generator).argsort(1)
-    to_input = (order < given).float().to(lots.device)
-    return drawn.to(lots.device), to_input, 1 - to_input
+    to_input = (order < given).float()
+    return drawn, to_input, 1 - to_input
+
+
+def _pairs(
+    lots: Tensor, places: Tensor, to_input: Tensor, to_target: Tensor, crop: int, scale: int
+) -> tuple[Tensor, Tensor]:
+    """Low-resolution counts (n, crop / scale, crop / scale) and their targets (n, crop, crop)."""
+    photons = _crops(lots, places, crop)  # (n, crop, crop, lots)
+    low = sum_pixels(_some(photons, to_input), crop // scale)
+    return low, _some(photons, to_target)
 
 
 def _crops(lots: Tensor, drawn: Tensor, crop: int) -> Tensor:

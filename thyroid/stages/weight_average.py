@@ -6,11 +6,11 @@ Averaging smooths the noise of single steps (Polyak & Juditsky 1992).
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from itertools import chain
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class WeightAverage:
@@ -30,20 +30,17 @@ class WeightAverage:
         self.network = copy.deepcopy(network).requires_grad_(False)
         self.decay = decay
 
+    @torch.no_grad()
     def update(self, network: nn.Module, step: int) -> None:
         """Take the weights in that the network has after step t, which counts from 0."""
         decay = min(self.decay, (1 + step) / (10 + step))
         average, current = _tensors(self.network), _tensors(network)
-        whole = [tensor.is_floating_point() for tensor in average]
-        floats = [
-            [t for t, is_float in zip(tensors, whole, strict=True) if is_float]
-            for tensors in (average, current)
-        ]
-        into = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]  # untyped in torch
-        into(*floats, None)
-        for mine, theirs, is_float in zip(average, current, whole, strict=True):
-            if not is_float:  # the number of batches seen
-                mine.copy_(theirs)
+        torch._foreach_lerp_(floats(average), floats(current), 1 - decay)
+        mine, theirs = (
+            [t for t in tensors if not t.is_floating_point()] for tensors in (average, current)
+        )
+        if mine:  # the number of batches seen
+            torch._foreach_copy_(mine, theirs)
 
     @torch.no_grad()
     def settle(self, network: nn.Module) -> None:
@@ -56,6 +53,11 @@ class WeightAverage:
             if own and not any(parameter.requires_grad for parameter in own):
                 for mine, theirs in zip(_own(average), _own(module), strict=True):
                     theirs.copy_(mine)
+
+
+def floats(tensors: Iterable[Tensor]) -> list[Tensor]:
+    """Those that can be averaged."""
+    return [tensor for tensor in tensors if tensor.is_floating_point()]
 
 
 def _tensors(network: nn.Module) -> list[Tensor]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from thyroid.bounds import require_options
 from thyroid.errors import InputError
 from thyroid.quantities import seconds
 
@@ -83,21 +83,7 @@ class SearchConfig:
 
     def __post_init__(self) -> None:
         _ = self.time_budget_s  # complains
-        if self.gpu_hours is not None and not 0 < self.gpu_hours < math.inf:
-            raise InputError(f"--gpu-hours is {self.gpu_hours} but must be above zero.")
-        bounds = {
-            "trials": (1, 10**6),
-            "first_folds": (1, 1000),
-            "seeds": (1, 1000),
-            "max_seeds": (1, 1000),
-            "grace_epochs": (1, 10**6),
-            "gpus_per_worker": (0, 1),
-        }
-        for name, (least, most) in bounds.items():
-            value = getattr(self, name)
-            if value is not None and not least <= value <= most:
-                option = f"--{name.replace('_', '-')}"
-                raise InputError(f"{option} is {value} but must be from {least} to {most}.")
+        require_options(self)
         unknown = [name for name in self.objectives if name not in OBJECTIVES]
         if unknown or not self.objectives or len(set(self.objectives)) < len(self.objectives):
             raise InputError(

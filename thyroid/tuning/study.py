@@ -18,6 +18,7 @@ from thyroid.configuration import from_json
 from thyroid.errors import InputError
 from thyroid.recipe import Recipe
 from thyroid.run_files.config_json import read_config
+from thyroid.tuning.journal import ReadOnlyJournal, mend
 from thyroid.tuning.search_config import OBJECTIVES
 from thyroid.tuning.trial_result import Report
 
@@ -110,7 +111,10 @@ def read_study(place: Path | str, name: str = STUDY) -> optuna.Study:
     if isinstance(place, Path) and not place.is_file():
         raise InputError(f"{place} is no study: name a run of `thyroid search`.")
     try:
-        return optuna.load_study(study_name=name, storage=_storage(place))
+        if isinstance(place, Path):
+            reading = JournalStorage(ReadOnlyJournal(place))
+            return optuna.load_study(study_name=name, storage=reading)
+        return optuna.load_study(study_name=name, storage=database(place))
     except (ValueError, KeyError, TypeError) as damaged:
         raise InputError(f"{place} holds no study {name} ({damaged}).") from None
 
@@ -144,15 +148,13 @@ def _lock(journal: Path) -> _KernelLock:
 
 
 def _mend(journal: Path) -> None:
-    """Cut off a last line that a full disk or a power cut left unfinished."""
+    """Leave out of a journal what a full disk, a file server or a power cut left there."""
     if not journal.exists():
         return
     lock = _lock(journal)
     lock.acquire()
     try:
-        content = journal.read_bytes()
-        if not content.endswith(b"\n"):
-            os.truncate(journal, content.rfind(b"\n") + 1)
+        mend(journal)
     finally:
         lock.release()
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from thyroid.execution.connection import connected, growth_seconds
-from thyroid.execution.nodes import require_room
+from thyroid.execution.connection import GROWTH_SECONDS, connected
+from thyroid.execution.nodes import abilities, require_room, tell_unused_gpus
+from thyroid.machine import Processor
 from thyroid.recipe import ExecutionConfig
 from thyroid.workflows.options import RunOptions
 
@@ -21,5 +22,19 @@ def ray_with_room(execution: ExecutionConfig, options: RunOptions) -> Iterator[N
         When no cluster answers, or none of its machines is large enough.
     """
     with connected(options.address):
-        require_room(execution, options.gpus_per_worker, growth_seconds(options.address))
+        wait_s = GROWTH_SECONDS if options.joins_cluster else 0.0  # one machine does not grow
+        require_room(execution, options.gpus_per_worker, wait_s)
+        tell_unused_gpus(execution)
         yield
+
+
+def machine_of_stages(options: RunOptions) -> Processor:
+    """Return the abilities of a node of the cluster.
+
+    Raises
+    ------
+    InputError
+        When no cluster answers.
+    """
+    with connected(options.address):
+        return abilities(options.gpus_per_worker, GROWTH_SECONDS)

@@ -161,8 +161,9 @@ def compare_recipe(inputs: Inputs, options: CompareOptions) -> Run:
         base=to_json(base),
     )
     with contextlib.ExitStack() as stack:
-        stack.enter_context(ray_with_room(base.execution, options))
-        store = stack.enter_context(at_work(run, method, "compare", setup.store, settings))
+        cluster = ray_with_room(base.execution, options)
+        at = at_work(run, method, "compare", setup.store, settings, cluster)
+        store = stack.enter_context(at)
         usage = UsageRecord(run, node_resources)
         where = {**setup.where, **plan.files}
         on_cluster = functools.partial(on_ray, store, where, options.gpus_per_worker)
@@ -212,7 +213,8 @@ def _rows(
         files |= file
         names |= {digest: Path(given).name for digest in file if digest not in names}
     for row in baseline_rows(setup.recipe, models.names, pretrained, names, probe=models.probe):
-        rows.append(dataclasses.replace(row, recipe=resolve_precision(row.recipe)))
+        recipe = resolve_precision(row.recipe, there=setup.machine)
+        rows.append(dataclasses.replace(row, recipe=recipe))
     return rows, files
 
 

@@ -6,10 +6,12 @@ Imports nothing heavy, so that `--help` answers at once.
 from __future__ import annotations
 
 import dataclasses
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from thyroid.bounds import require_options, require_read
 from thyroid.errors import InputError
 from thyroid.quantities import seconds
 from thyroid.recipe import RECIPES, Recipe, read_recipe
@@ -43,10 +45,19 @@ class RunOptions:
     """torchvision's VGG-19 weights, for super-resolution; default: features of a classifier trained
     here."""
     address: str | None = None
-    """Address of a Ray cluster; `local`: Ray is started here; default: the same, but training
-    without Ray where nothing can run side by side."""
+    """Address of a Ray cluster; `local`: Ray is started here; default: the cluster that RAY_ADDRESS
+    names, else as `local`, but training without Ray where nothing can run side by side."""
     gpus_per_worker: float = 0.0
     """Share of a GPU per worker, for instance 0.25 or 1."""
+
+    def __post_init__(self) -> None:
+        require_options(self)
+        _ = self.split  # complains
+
+    @property
+    def joins_cluster(self) -> bool:
+        """True if stages run on a cluster that `address` or RAY_ADDRESS names, not here."""
+        return (self.address or os.environ.get("RAY_ADDRESS", "")) not in ("", "local")
 
     @property
     def starts(self) -> bool:
@@ -72,8 +83,9 @@ class RunOptions:
         if self.folds == "centre":
             return {"split.folds": None, "split.folds_by": "centre"}
         text = str(self.folds)
-        if not text.isascii() or not text.isdigit() or int(text) < 1:
+        if not text.isascii() or not text.isdigit():
             raise InputError(f"--folds is {self.folds} but must be a number from 1, or centre.")
+        require_read("--folds", int(text), text)
         return {"split.folds": int(text), "split.folds_by": "patient"}
 
 
@@ -84,9 +96,6 @@ class TrainOptions(RunOptions):
     seeds: int | None = None
     """Trainings of each fold, which differ in their random numbers only; default: 1, or 3 where
     there is one split."""
-
-    def __post_init__(self) -> None:
-        _require_some(self, "seeds")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +116,7 @@ class SearchOptions(RunOptions, SearchConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require_some(self, "final_seeds", "workers_per_stage")
+        SearchConfig.__post_init__(self)
         if self.report_every is not None:
             seconds(self.report_every, "--report-every")
 
@@ -158,9 +167,6 @@ class CompareOptions(RunOptions):
     validation, and compare how its test images are recognised: never given, given as superposed
     crosses (with a cross phase), as synthetic ones of each of --generators, and as real ones."""
 
-    def __post_init__(self) -> None:
-        _require_some(self, "seeds", "trials_per_model")
-
     @property
     def starts(self) -> bool:
         """True if a network starts from given weights."""
@@ -180,11 +186,3 @@ def named_recipe(name: str) -> Recipe:
     if name.endswith(".json"):
         return read_recipe(Path(name))
     raise InputError(f"--recipe '{name}' is unknown: choose {', '.join(RECIPES)} or a JSON file.")
-
-
-def _require_some(options: RunOptions, *names: str) -> None:
-    for name in names:
-        asked = getattr(options, name)
-        if asked is not None and asked < 1:
-            option = f"--{name.replace('_', '-')}"
-            raise InputError(f"{option} is {asked} but must be at least 1.")

@@ -69,8 +69,8 @@ def search_recipes(inputs: Inputs, options: SearchOptions, command: str = "searc
     if config.storage is not None:
         database(config.storage)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(ray_with_room(base.execution, options))
-        store = stack.enter_context(at_work(run, first, command, setup.store, settings))
+        cluster = ray_with_room(base.execution, options)
+        store = stack.enter_context(at_work(run, first, command, setup.store, settings, cluster))
         with contextlib.ExitStack() as while_searching:
             live = None
             if options.report_every is not None:

@@ -18,7 +18,7 @@ from thyroid.data.splits import with_folds
 from thyroid.errors import InputError
 from thyroid.execution.in_process import Datasets
 from thyroid.files import sha256_of
-from thyroid.machine import resolve
+from thyroid.machine import Processor, here, resolve
 from thyroid.network_input import WHITE
 from thyroid.networks.build import build
 from thyroid.networks.pretrained import load_pretrained
@@ -63,6 +63,8 @@ class Setup:
     """Folder of each data set, and each weights file, by its digest."""
     store: Path
     """Folder or bucket of the artifacts."""
+    machine: Processor
+    """The machine that computes."""
 
     def experiment(self, seeds: int | None, of_one_split: int) -> Experiment:
         """The recipe with so many seeds.
@@ -126,7 +128,8 @@ def set_up(given: Inputs, options: RunOptions) -> Setup:
         made with.
     """
     dataset = given.dataset
-    recipe = override(_resolved(given, options.gpus_per_worker), options.split)
+    there = _machine_of_stages(options)
+    recipe = override(_resolved(given, options.gpus_per_worker, there), options.split)
     where = {dataset.digest: dataset.folder}
     test_set = None
     if dataset.official_parts is not None:
@@ -163,6 +166,7 @@ def set_up(given: Inputs, options: RunOptions) -> Setup:
         test_set=test_set,
         where=where,
         store=Path(options.store or given.run / "store"),
+        machine=there,
     )
 
 
@@ -207,8 +211,17 @@ def start_from(recipe: Recipe, file: Path, digest: str, classes: Sequence[str]) 
     return override(recipe, changes)
 
 
-def _resolved(given: Inputs, gpus_per_worker: float) -> Recipe:
-    """The recipe with `auto` replaced by what there is, and without what the data do not allow."""
+def _machine_of_stages(options: RunOptions) -> Processor:
+    """The machine that decides what `auto` means: where stages run, not where the command does."""
+    if not options.joins_cluster:
+        return here()
+    from thyroid.workflows.cluster import machine_of_stages  # imports Ray
+
+    return machine_of_stages(options)
+
+
+def _resolved(given: Inputs, gpus_per_worker: float, there: Processor) -> Recipe:
+    """The recipe with `auto` replaced by what is there, and without what the data do not allow."""
     recipe, info = for_training(given.recipe), given.dataset.info
     if info.kind == "display":
         say("The data are pictures, not counts: thinning of counts is switched off.")
@@ -217,8 +230,8 @@ def _resolved(given: Inputs, gpus_per_worker: float) -> Recipe:
     execution = recipe.execution
     if gpus_per_worker and execution.device == "auto":  # the workers' machines, not this one
         execution = dataclasses.replace(execution, device="cuda")
-    resolved = dataclasses.replace(recipe, execution=resolve(execution))
-    fixed = resolve_precision(resolved, began_with(given.run))
+    resolved = dataclasses.replace(recipe, execution=resolve(execution, there))
+    fixed = resolve_precision(resolved, began_with(given.run), there)
     fitting = for_data(fixed, info.kind, crosses=bool(given.dataset.is_cross.any()))
     if fixed.synthetic and fitting.mixing != fixed.mixing:
         say("No image shows more than one disease: no synthetic cross images are made.")

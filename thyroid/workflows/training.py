@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
+from contextlib import AbstractContextManager
 
 from thyroid.execution.meter import in_process_metered
-from thyroid.machine import at_once, resources
+from thyroid.machine import at_once, resources, unused_gpus
+from thyroid.progress import say
 from thyroid.runs.experiment import Experiment
 from thyroid.runs.final_evaluation import evaluate
 from thyroid.runs.preflight import preflight
@@ -36,9 +38,13 @@ def train_recipe(inputs: Inputs, options: TrainOptions) -> Run:
     experiment = setup.experiment(options.seeds, of_one_split=3)
     known = open_store(setup.store)
     preflight(experiment, **options.allowed)
+    cluster: AbstractContextManager[None] = contextlib.nullcontext()
     with contextlib.ExitStack() as stack:
-        if options.address is None and not _side_by_side(setup, experiment, options, known):
+        here = options.address is None and not options.joins_cluster
+        if here and not _side_by_side(setup, experiment, options, known):
             start(recipe.execution)  # what this machine lacks is found before anything is written
+            if recipe.execution.device == "cpu" and setup.machine.gpus:
+                say(unused_gpus(setup.machine.gpus))
             there, runner_in = resources, in_process_metered
         else:
             # A training in this process needs no Ray.
@@ -46,10 +52,12 @@ def train_recipe(inputs: Inputs, options: TrainOptions) -> Run:
             from thyroid.execution.stage_scheduler import on_ray
             from thyroid.workflows.cluster import ray_with_room
 
-            stack.enter_context(ray_with_room(recipe.execution, options))
+            cluster = ray_with_room(recipe.execution, options)
             there = node_resources
             runner_in = functools.partial(on_ray, gpus_per_worker=options.gpus_per_worker)
-        store = stack.enter_context(at_work(run, experiment, "train", setup.store))
+        store = stack.enter_context(
+            at_work(run, experiment, "train", setup.store, connected=cluster)
+        )
         describe(run, experiment, "train")
         with UsageRecord(run, there).counting("final") as meter:
             evaluate(run, experiment, store, runner_in(store, setup.where, meter=meter))

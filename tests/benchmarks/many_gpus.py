@@ -1,0 +1,98 @@
+"""How long GPUs wait for their next stage: stages that sleep, on GPUs that only Ray believes in.
+
+`python -m tests.benchmarks.many_gpus 1 8 32` takes so many GPUs, on nodes of up to eight; for each
+number and each length of a stage a line: stages per second, and the share of its time, from its
+first stage to its last, for which a GPU had none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import ray
+
+from tests.cluster.load import nodes
+from tests.cluster.stubs import LOG, PACE, Built, built
+from tests.toy import toy_recipe, where, write_toy
+from thyroid import pipeline, stage
+from thyroid.data.dataset import Dataset
+from thyroid.execution.stage_scheduler import StageScheduler
+from thyroid.storage.store import Store
+
+SECONDS = (0.01, 0.1, 1.0, 10.0)
+PER_GPU = 2
+"""Trainings for each GPU; a training is a chain of four stages."""
+NODE = 8
+"""GPUs of a node."""
+
+
+def install() -> None:
+    """Put the stub in the place of every kind of stage, as the workers do."""
+    for kind in list(stage.KINDS):
+        stub = stage.Kind(version=0, function="tests.cluster.stubs:fit", libraries=())
+        stage.KINDS[kind] = stub  # type: ignore[index]
+
+
+async def train(scheduler: StageScheduler, toy: Path, seeds: range) -> None:
+    """Train with each seed; a training asks for its next stage when it has the one before."""
+    recipe, digest = toy_recipe(execution__device="cuda"), Dataset.open(toy).digest
+
+    async def one(seed: int) -> None:
+        for each in pipeline.classifier(recipe, digest, seed):
+            await scheduler.request([each], str(seed))
+
+    await asyncio.gather(*map(one, seeds))
+
+
+def idle(lines: list[Built]) -> float:
+    """Share of all GPUs' time, each from its first stage to its last, for which they had none."""
+    own: dict[tuple[str, str], list[Built]] = {}
+    for line in lines:
+        own.setdefault((line.node, line.gpus), []).append(line)
+    there = sum(max(s.ended for s in each) - min(s.began for s in each) for each in own.values())
+    return 1 - sum(line.ended - line.began for line in lines) / there
+
+
+def measure(folder: Path, gpus: int) -> None:
+    """Print the lines of so many GPUs."""
+    toy = write_toy(folder / "toy").folder
+    store = Store(folder / "store")
+    store.root.mkdir()
+    per_node = min(gpus, NODE)
+
+    async def all_lengths() -> None:
+        scheduler, first = StageScheduler(store, where(toy), 1.0), 0
+        for seconds in (0.1, *SECONDS):  # the first starts the workers
+            (store.root / PACE).write_text(str(seconds))
+            (store.root / LOG).unlink(missing_ok=True)
+            seeds = range(first, first + PER_GPU * gpus)
+            first = seeds.stop
+            began, used = time.monotonic(), time.process_time()
+            await train(scheduler, toy, seeds)
+            took, used = time.monotonic() - began, time.process_time() - used
+            lines = [line for line in built(store.root) if line.gpus]
+            print(
+                f"{gpus} GPUs, {seconds:g} s: {len(lines) / took:.1f} stages/s, "
+                f"{1000 * used / len(lines):.1f} ms of the scheduler's processor each, "
+                f"idle {100 * idle(lines):.1f} %, {len({s.process for s in lines})} processes, "
+                f"load {os.getloadavg()[0]:.0f}",
+                flush=True,
+            )
+        scheduler.close()
+
+    with nodes(gpus // per_node, gpus=per_node) as address:
+        ray.init(address, log_to_driver=False, logging_level="error")
+        asyncio.run(all_lengths())
+        ray.shutdown()
+
+
+if __name__ == "__main__":
+    install()
+    for count in map(int, sys.argv[1:]):
+        with tempfile.TemporaryDirectory() as folder:
+            measure(Path(folder), count)

@@ -1,0 +1,93 @@
+"""A stage of several workers reports while it trains, and starts again so often. No Ray runs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ray.train import FailureConfig, PreemptionError
+from ray.train.v2._internal.execution.failure_handling import default
+from ray.train.v2._internal.execution.failure_handling.failure_policy import FailureDecision
+from ray.train.v2.api.preemption import PreemptionInfo
+
+from tests.toy import toy_recipe, where
+from thyroid import pipeline
+from thyroid.errors import ProcessLost
+from thyroid.execution import ray_task, stage_scheduler, train_workers
+from thyroid.execution.in_process import INBOX, in_process
+from thyroid.execution.lost_processes import RETRIES
+from thyroid.stage import EpochMetrics, Stage
+from thyroid.storage.store import Store
+
+DRAINED = PreemptionError(PreemptionInfo(deadline_ms=None, preempted_node_to_ranks={"node": [1]}))
+
+
+class Trainer:
+    """In the place of Ray's: its machine is always taken away."""
+
+    configs: list[FailureConfig]
+
+    def __init__(self, *_: object, run_config: Any, **__: object) -> None:
+        self.configs.append(run_config.failure_config)
+
+    def fit(self) -> None:
+        """Do what Ray does when it does not restart."""
+        raise DRAINED
+
+
+@pytest.fixture
+def stage(toy: Path) -> Stage:
+    (digest,) = where(toy)
+    return pipeline.classifier(toy_recipe(execution__workers=2), digest, 0)[0]
+
+
+def test_several_workers_are_heard_while_they_train(
+    stage: Stage, toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[EpochMetrics] = []
+    epochs = [{"stage": "classifier", "epoch": n, "reused": False} for n in (1, 2, 3)]
+
+    async def answer(given: Any) -> Any:
+        return given
+
+    inbox = train_workers._Inbox.__ray_metadata__.modified_class(tmp_path)
+    for position in (0, 0, 1):  # a worker was lost after the first epoch, which was trained again
+        inbox.note(position, epochs[position])
+    handle = SimpleNamespace(notes=SimpleNamespace(remote=lambda known: answer(inbox.notes(known))))
+
+    async def start(*_: object, **__: object) -> AsyncIterator[Awaitable[Any]]:
+        yield answer(ray_task.STARTED)
+        yield answer({INBOX: handle})
+        while len(heard) < 2:  # nothing has come through the task yet
+            await asyncio.sleep(0.01)
+        for each in epochs:
+            yield answer(each)
+        yield answer(ray_task.FINISHED)
+
+    monkeypatch.setattr(ray_task, "start", start)
+    monkeypatch.setattr(stage_scheduler, "FOLLOW_S", 0.01)
+    store = Store(tmp_path / "store")
+    list(in_process(store, where(toy))([stage.inputs["split"]]))
+    scheduler = stage_scheduler.StageScheduler(store, where(toy), on_metrics=heard.append)
+    asyncio.run(asyncio.wait_for(scheduler.request([stage], "a"), 30))
+    assert heard == epochs
+
+
+def test_a_drained_machine_ends_the_stage_after_our_retries_and_not_rays(
+    stage: Stage, toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Trainer.configs = []
+    monkeypatch.setattr(train_workers, "TorchTrainer", Trainer)
+    monkeypatch.setattr(train_workers, "dead_nodes", frozenset)
+    monkeypatch.setattr(train_workers, "_inbox", lambda _: contextlib.nullcontext())
+    with pytest.raises(ProcessLost, match="run the same command again"):
+        list(train_workers.execute_on_workers(stage, Store(tmp_path), toy, {}))
+    assert len(Trainer.configs) == RETRIES + 1
+    for config in Trainer.configs:
+        decision = default.DefaultFailurePolicy(config).make_decision(DRAINED)
+        assert decision is FailureDecision.RAISE

@@ -1,0 +1,54 @@
+"""The folder from which `ray up` starts a cluster, for whoever has no clone of the repository."""
+
+from __future__ import annotations
+
+import shutil
+from importlib.metadata import distribution
+from pathlib import Path
+
+import reports
+import thyroid
+import tune_spaces
+from thyroid.errors import InputError
+from thyroid.files import cannot_write
+
+MARK = "cluster/onprem.yaml"
+BESIDE = ("pyproject.toml", "constraints.txt", "README.md", "LICENSE")
+"""Files that installing thyroid on a cluster's machines needs, beside the packages."""
+
+
+def write_cluster_files(folder: Path) -> None:
+    """Write `cluster/` and all that its files send to a cluster's machines into a new folder.
+
+    Raises
+    ------
+    InputError
+        When the folder holds something, cannot be written, or thyroid was installed without them.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder} holds something else: name a new folder.")
+    source = _source()
+    with cannot_write(folder):
+        shutil.copytree(source / "cluster", folder / "cluster")
+        for name in BESIDE:
+            shutil.copy(source / name, folder / name)
+        for package in (thyroid, tune_spaces, reports):
+            own = Path(str(package.__file__)).parent
+            without = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(own, folder / own.name, ignore=without)
+
+
+def _source() -> Path:
+    """Return the working copy, or where pip has put its files (pyproject.toml, data-files)."""
+    places = [Path(str(thyroid.__file__)).parents[1] / MARK]
+    places += [
+        Path(str(file.locate()))
+        for file in distribution("thyroid").files or ()
+        if file.as_posix().endswith(f"share/thyroid/{MARK}")
+    ]
+    for place in places:
+        if place.is_file():
+            return place.parents[1]
+    raise InputError(
+        "This thyroid was installed without its cluster files: install its wheel with pip."
+    )
