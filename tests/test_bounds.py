@@ -120,10 +120,10 @@ def test_what_is_no_number_is_refused_in_a_notebook_too(value: Any) -> None:
         (["train", "d", "r", "--folds", "0"], "--folds is 0 but must be from 1 to 1000"),
         (["train", "d", "r", "--folds", "-1"], "--folds is -1 but must be a number from 1"),
         (
-            ["search", "d", "r", "--space", "joint", "--time-budget", "0.1s"],
-            "--time-budget is 0.1s",
+            ["search", "d", "r", "--space", "joint", "--time-budget", "0.01s"],
+            "--time-budget is 0.01s",
         ),
-        (["search", "d", "r", "--space", "joint", "--report-every", "9999999d"], "from 1 to"),
+        (["search", "d", "r", "--space", "joint", "--report-every", "9999999d"], "from 0.1 to"),
         (["store", "s", "--prune", "--max-size", "99999999999TB"], "--max-size is 99999999999TB"),
         (["store", "s", "--prune", "--older-than", "0.01s"], "--older-than is 0.01s but must be"),
     ],

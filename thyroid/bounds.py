@@ -113,11 +113,11 @@ BOUNDS: Mapping[str, tuple[float, float]] = MappingProxyType(
         "--seed": SEEDS,
         "--concurrent": (1, 10_000),
         "--workers-per-stage": (1, 65536),
-        "--time-budget": (1.0, 3650 * DAY_S),
+        "--time-budget": (0.1, 3650 * DAY_S),
         "--gpu-hours": (0.001, 1e9),
         "--grace-epochs": (1, MOST),
         "--reduction-factor": (1.1, 1e6),
-        "--report-every": (1.0, 3650 * DAY_S),
+        "--report-every": (0.1, 3650 * DAY_S),
         "--shares": (0.0, 1.0),
         "--sizes": (1, MOST_IMAGES),
         # import, phantom, pretrain, predict, store
