@@ -119,7 +119,7 @@ def test_a_network_or_an_input_without_shipped_weights_is_told(toy: Path) -> Non
     with pytest.raises(InputError, match="resnet_small of another width"):
         weights_file("phantom", toy_recipe(), data)
     recipe = toy_recipe(network__width=None, input__normalisation="maximum")
-    with pytest.raises(InputError, match=r"expects input.normalisation sqrt_mean, and the recipe"):
+    with pytest.raises(InputError, match=r"expects input.normalisation sqrt_mean, but the recipe"):
         weights_file("phantom", recipe, data)
 
 

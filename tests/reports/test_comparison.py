@@ -299,7 +299,7 @@ def test_a_method_that_was_chosen_among_more_recipes_is_said_to_be(compared_run)
     html, info = read(compared_run)
     tried = info["verdict"]["comparison"]["tried"]
     assert tried == {"method": 16, "fewest": 1, "most": 1, "uneven": True}
-    said = "is the best of 16 that were tried on validation images, each baseline’s of 1: part of a"
+    said = "is the best of 16 that were tried on validation images, each baseline’s of 1: part"
     assert said in shown(html)
     assert "best of 16 tried, each baseline's of 1" in verdict_line(info["verdict"])
     cells = re.findall(r"<td>([^<]*)</td></tr>", html.replace("\n", ""))

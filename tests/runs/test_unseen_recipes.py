@@ -81,9 +81,9 @@ def test_it_must_be_known_and_tested_on(tmp_path: Path, capsys: pytest.CaptureFi
     require_testable(experiment(), "left+right")
     require_testable(experiment(), "right+left")  # a combination has no order
     assert "none to leave out" not in "".join(capsys.readouterr())
-    with pytest.raises(InputError, match="no test image shows it"):
+    with pytest.raises(InputError, match="no test image shows this combination"):
         require_testable(experiment(), "left+below")
-    with pytest.raises(InputError, match="no test image shows it"):
+    with pytest.raises(InputError, match="no test image shows this combination"):
         require_testable(experiment(plain), "left+right")
     with pytest.raises(InputError, match="names 'up', but the classes"):
         require_testable(experiment(), "left+up")

@@ -79,7 +79,9 @@ def _is_record(line: bytes) -> bool:
 
 def _damaged(journal: Path, number: int) -> InputError:
     if number == 1:
-        return InputError(f"{journal} is no Optuna journal: move it away or choose another folder.")
+        return InputError(
+            f"{journal} is not an Optuna journal: move it away or choose another folder."
+        )
     return InputError(
         f"{journal}, line {number}, is damaged: restore a copy of the file, or keep the lines "
         f"before it (`head -n {number - 1} {journal} > kept; mv kept {journal}`): "
