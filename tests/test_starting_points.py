@@ -103,6 +103,8 @@ def test_import_and_inspect_tell_of_pictures_that_are_no_scintigrams(
     for name in ("sound", "mixed"):
         assert main(["inspect", str(tmp_path / name)]) == 0
         shown[name] = DOUBTFUL in (tmp_path / f"{name}.html").read_text()
+        line = "look like no thyroid scintigram to a network of simulated ones: the page"
+        assert (line in capsys.readouterr().out) == shown[name]
     assert shown == {"sound": False, "mixed": True}
 
 

@@ -40,7 +40,7 @@ def size(text: str, option: str) -> int:
 
 
 def _quantity(text: str, units: dict[str, float]) -> float | None:
-    """A number above zero and a unit."""
+    """A number and a unit."""
     parts = re.fullmatch(rf"([0-9]*\.?[0-9]+) ?({'|'.join(units)})", text)
     value = 0.0 if parts is None else float(parts[1]) * units[parts[2]]
-    return value if 0 < value < math.inf else None
+    return value if parts is not None and value < math.inf else None

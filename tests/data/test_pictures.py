@@ -75,7 +75,10 @@ def test_tiff_of_either_byte_order_of_which_zero_is_black_or_white(order, kind):
     full = np.iinfo(kind).max
     shown = pixels.astype(int) * (65535 // full)
     np.testing.assert_array_equal(read_picture(_tiff(pixels, order, 1)).matrix, shown)
-    np.testing.assert_array_equal(read_picture(_tiff(full - pixels, order, 0)).matrix, shown)
+    turned = read_picture(_tiff(full - pixels, order, 0))
+    np.testing.assert_array_equal(turned.matrix, shown)
+    assert "white_is_zero" in turned.flags
+    assert "white_is_zero" not in read_picture(_tiff(pixels, order, 1)).flags
 
 
 def test_sixteen_bits_with_colour_or_transparency_are_refused_and_not_cut_to_eight():

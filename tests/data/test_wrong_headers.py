@@ -36,6 +36,7 @@ OTHER = (
     "L ANT OBL", "Ant Obl Left", "LEFT ANT LAT", "OAD", "OAG", "OAI", "OAE", "OPS", "LAO", "RPO",
     "Oblicua anterior izq", "R LAT", "LLAT", "Profil gauche", "Latérale droite", "seitlich links",
     "schräg links vorne", "LVO", "obliqua anteriore destra", "perfil", "Oblíqua anterior esquerda",
+    "Schilddrüse RVS", "Vértice",
     "左前斜位", "右侧位", "LT ANT", "ANT R", "Antérieure gauche", "LAO45", "ThyroidRAO", "L45 ANT",
     "LtAntObl", "ANTOBL", "vertex", "Schrägaufnahme", "anterolateral", "ANT 45°", "L.A.O.",
     "Seitl. links", "Left side view", "右前斜30度",

@@ -120,3 +120,24 @@ def test_an_unseen_combination_is_tested_on_alone(
     assert len({row.images for row in rows.values()}) == 1
     assert 'id="unseen"' in (run / "report.html").read_text()
     assert json.loads((run / "config.json").read_text())["comparison"]["unseen"] == "left+right"
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--shares", "2"], "--shares"),
+        (["--sizes", "20"], "--sizes belongs to a dose-response curve: add --dose"),
+        (["--generators", "eigen"], "--generators belongs to a dose-response curve: add --dose"),
+        (["--unseen", "left+right", "--shares", "0.1"], "--shares belongs to a dose-response"),
+    ],
+)
+def test_options_of_a_curve_are_not_ignored_without_one(
+    words: list[str],
+    sentence: str,
+    toy: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["compare", str(toy), str(tmp_path / "run"), "--models", "lenet5", *words]) == 2
+    assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

@@ -29,4 +29,9 @@ def inspect(
         print(line)
     looked = doubtful_images(opened)
     doubtful = () if looked is None else looked.doubtful
+    if looked is not None and doubtful:
+        print(
+            f"  {len(doubtful)} of {looked.images} images look like no thyroid scintigram to a "
+            "network of simulated ones: the page shows them"
+        )
     print(f"page: {write_inspection(opened, page, lang, doubtful)}")

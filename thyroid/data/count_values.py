@@ -65,9 +65,8 @@ def counts_of(header: Header, stored: Pixels) -> Counts:
             return Counts(frames=_non_negative(frames), verified=True, flags=())
     frames = _non_negative(readings[0])
     if header.BitsStored <= 8:
-        raise UnusableFile(
-            "its 8-bit pixels do not sum to CountsAccumulated, so they are no counts" + NO_COUNTS
-        )
+        why = "do not sum to CountsAccumulated" if accumulated else "have no CountsAccumulated"
+        raise UnusableFile(f"its 8-bit pixels {why}, so they are no counts" + NO_COUNTS)
     if accumulated and accumulated * 2 < _least_sum(frames) and not _thousands(frames, accumulated):
         raise UnusableFile(
             "its pixels sum to more than twice CountsAccumulated, so they are no counts" + NO_COUNTS

@@ -29,7 +29,7 @@ LEGEND_AREA = 0.002  # share of the picture
 NAMED_FLAGS = (
     "view_unnamed", "detector_angle", "window_unnamed", "counts_doubtful", "counts_accumulated",
     "whole_body", "summed_dynamic", "other_examination", "colour",
-    "light_background", "patient_by_study",
+    "white_is_zero", "light_background", "patient_by_study",
 )  # fmt: skip
 
 

@@ -59,6 +59,7 @@ FLAGS = {
     "counts_doubtful": "its values look rescaled or smoothed: perhaps no counts",
     "counts_accumulated": "the header's CountsAccumulated is not the sum of the pixels",
     "colour": "a coloured picture, reduced to its brightness",
+    "white_is_zero": "stored with white as zero: turned over, so that black is zero",
     "light_background": "its border is light: perhaps inverted grey, or a flood source",
 }
 

@@ -36,9 +36,11 @@ def read_picture(content: bytes) -> Scintigram:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's warnings may quote metadata
             _require_sensible(content)
-            content, inverted = _black_is_zero(content)
+            white_is_zero = _is_white_zero(content)
+            content, inverted = _black_is_zero(content) if white_is_zero else (content, False)
             with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
-                return _intensities(picture, inverted=inverted)
+                flags = ["white_is_zero"] if white_is_zero else []
+                return _intensities(picture, flags, inverted=inverted)
     except UnusableFile:
         raise
     except UnidentifiedImageError:
@@ -107,16 +109,21 @@ def _tiff_number(content: bytes, fields: dict[int, tuple[int, int, int]], tag: i
     return int(struct.unpack_from(f"{order}H", content, offset)[0])
 
 
+def _is_white_zero(content: bytes) -> bool:
+    """Return whether a picture is a TIFF whose zero is white."""
+    if not content.startswith(TIFF_STARTS):
+        return False
+    fields = _tiff_fields(content)
+    return PHOTOMETRIC in fields and _tiff_number(content, fields, PHOTOMETRIC) == 0
+
+
 def _black_is_zero(content: bytes) -> tuple[bytes, bool]:
-    """Return a 16-bit TIFF of which zero is white as one of which zero is black, and that it was.
+    """Return a TIFF of which zero is white as one of which zero is black if it has 16 bits, and
+    whether it has: its values are then still to be turned over.
 
     Pillow takes such values as they are, or knows no such file; of other depths it turns them.
     """
-    if not content.startswith(TIFF_STARTS):
-        return content, False
     fields = _tiff_fields(content)
-    if PHOTOMETRIC not in fields or _tiff_number(content, fields, PHOTOMETRIC) != 0:
-        return content, False
     if _tiff_number(content, fields, BITS) != 16:
         return content, False
     changed = bytearray(content)
@@ -132,13 +139,12 @@ def _require_alone(picture: Image.Image) -> None:
     raise UnusableFile("it has several pages or frames; save the scintigram alone")
 
 
-def _intensities(picture: Image.Image, *, inverted: bool) -> Scintigram:
+def _intensities(picture: Image.Image, flags: list[str], *, inverted: bool) -> Scintigram:
     if picture.width * picture.height > MOST_PIXELS:
         raise _too_large()
     _require_alone(picture)
     picture.load()
     picture = ImageOps.exif_transpose(picture)
-    flags = []
     if str(picture.info.get("Software", "")).startswith(SIMULATOR):
         flags.append("simulated")
     if picture.mode.startswith("I") or picture.mode == "F":

@@ -35,7 +35,7 @@ from thyroid.data.scintigram import UnusableFile
 from thyroid.errors import InputError
 from thyroid.files import locked
 
-READING_VERSION = 4
+READING_VERSION = 5
 """Raise it whenever the same file gives another record or another matrix."""
 DECODERS = ("numpy", "pillow", "pydicom", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg")
 OPENED = 16  # files whose content enters the key: names, sizes and times can be guessed

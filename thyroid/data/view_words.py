@@ -34,7 +34,7 @@ OTHER = re.compile(
     # LAO, RPO, ...; OAD, OAG, OPI, ... of Romance languages; LVO, RHO, ... of German
     "[lr][apvh]o|o[ap][dgise]|a[lr]o|plo|ao[lr]|ll|rl|lld|rld|llo|rlo|tod|vertex|submental|mip"
     "|axiale?|transaxiale?|transvers(al|e)?|sagittale?|coronale?|caudale?|cranial|medial"
-    "|tangential|tangentiell|quer"
+    "|tangential|tangentiell|quer|vertice|scheitel|[lr]vs|[lr]hs"
 )
 OBLIQUE = re.compile(
     # joins the words beside it to one view

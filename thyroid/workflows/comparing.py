@@ -96,9 +96,12 @@ def planned(inputs: Inputs, options: CompareOptions) -> Plan:
     """
     setup = set_up(inputs, options)
     models = named_models(options.models)
-    doses = None
-    if options.dose or options.unseen is not None:
-        doses = asked_doses(options.shares, options.generators, options.sizes, setup.dataset)
+    doses = asked_doses(options.shares, options.generators, options.sizes, setup.dataset)
+    drawn = options.dose or options.unseen is not None
+    needed = {"shares": options.dose, "sizes": options.dose, "generators": drawn}
+    for name, given in needed.items():
+        if not given and getattr(options, name) != getattr(CompareOptions, name):
+            raise InputError(f"--{name} belongs to a dose-response curve: add --dose.")
     rows, files = _rows(setup, models, options)
     propose = load_space(options.space)
     trained = any(row.kind == "baseline" and row.recipe.training == "network" for row in rows)
@@ -115,7 +118,7 @@ def planned(inputs: Inputs, options: CompareOptions) -> Plan:
         ablations=options.ablations,
         doses=doses if options.dose else None,
         unseen=options.unseen,
-        generators=() if doses is None else doses.generators,
+        generators=doses.generators if drawn else (),
     )
     if options.unseen is not None:
         if number > 1 or setup.searched > 1:
