@@ -15,6 +15,21 @@ from thyroid.cli import main
 from thyroid.run_files.race_json import read_race
 
 
+def test_a_damaged_journal_is_told_before_ray_starts(
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_ray(*_: object) -> None:
+        raise AssertionError("Ray would have been started")
+
+    monkeypatch.setattr("thyroid.workflows.searching.ray_with_room", no_ray)
+    run = tmp_path / "run"
+    run.mkdir()
+    record = '{"op_code": 0, "worker_id": "w", "study_name": "s", "directions": [2]}'
+    (run / "study.journal").write_text(f"{record}\n{record[:20]}\n{record}\n")
+    assert main(["search", str(toy), str(run), "--space", "augmentation", *FEW]) == 2
+    assert "study.journal, line 2, is damaged: restore a copy" in capsys.readouterr().err
+
+
 @pytest.mark.usefixtures("ray_here")
 def test_search_writes_trials_and_the_best_recipe(
     toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

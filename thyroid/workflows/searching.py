@@ -21,6 +21,7 @@ from thyroid.runs.run_folder import at_work, describe
 from thyroid.runs.stage_sharing import lineages, tell_stages
 from thyroid.space import load_space, space_file
 from thyroid.storage.open_store import open_store
+from thyroid.tuning.journal import sound_lines
 from thyroid.tuning.space_validation import validate_space
 from thyroid.tuning.study import database, find_study
 from thyroid.tuning.tune_search import Search
@@ -69,6 +70,8 @@ def search_recipes(inputs: Inputs, options: SearchOptions, command: str = "searc
         find_study(Path(earlier))
     if config.storage is not None:
         database(config.storage)
+    elif (journal := setup.run / "study.journal").exists():
+        sound_lines(journal)  # a damaged one is told before Ray starts
     with contextlib.ExitStack() as stack:
         cluster = ray_with_room(base.execution, options)
         store = stack.enter_context(at_work(run, first, command, setup.store, settings, cluster))
