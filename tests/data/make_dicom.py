@@ -1,13 +1,18 @@
 """NM DICOM files as real cameras write them, for the tests of the reader and of import."""
 
+import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pydicom
+import pytest
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+from thyroid.data.dicom_reader import read_dicom
+from thyroid.data.scintigram import Scintigram, UnusableFile
 
 NM_STORAGE = "1.2.840.10008.5.1.4.1.1.20"
 VIEWS = {"anterior": "399321004", "posterior": "399001007", "lao": "399074003"}
@@ -94,3 +99,19 @@ def save_nm(path: Path, frames: np.ndarray, **elements: Any) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     nm_header(frames, **elements).save_as(path, enforce_file_format=True)
     return path
+
+
+def reread(frames: Any, **elements: Any) -> Scintigram:
+    """Write frames with a header of these elements, and read the file as import does."""
+    file = io.BytesIO()
+    header = nm_header(frames, **elements)
+    header.SpecificCharacterSet = "ISO_IR 192"
+    header.save_as(file, enforce_file_format=True)
+    return read_dicom(file.getvalue())
+
+
+def reason_against(frames: Any, **elements: Any) -> str:
+    """Return why import refuses that file; fail if it does not."""
+    with pytest.raises(UnusableFile) as caught:
+        reread(frames, **elements)
+    return caught.value.reason

@@ -1,15 +1,22 @@
 """DICOM headers that say it another way: orientation, window ranges, tracers, names, noise."""
 
-import io
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.data.make_dicom import coded, detectors, item, nm_header, radionuclide, windows
+from tests.data.make_dicom import (
+    coded,
+    detectors,
+    item,
+    nm_header,
+    radionuclide,
+    reason_against,
+    reread,
+    windows,
+)
 from thyroid.data.count_values import require_counts
-from thyroid.data.dicom_reader import read_dicom
-from thyroid.data.scintigram import Scintigram, UnusableFile
+from thyroid.data.scintigram import Scintigram
 from thyroid.data.view_words import views_in
 
 # pydicom warns of the odd headers that these tests write
@@ -24,17 +31,11 @@ UNCODED: dict[str, Any] = {"DetectorInformationSequence": None}
 
 
 def read(frames: np.ndarray = COUNTS, **elements: Any) -> Scintigram:
-    file = io.BytesIO()
-    header = nm_header(frames, **elements)
-    header.SpecificCharacterSet = "ISO_IR 192"
-    header.save_as(file, enforce_file_format=True)
-    return read_dicom(file.getvalue())
+    return reread(frames, **elements)
 
 
 def refused(frames: np.ndarray = COUNTS, **elements: Any) -> str:
-    with pytest.raises(UnusableFile) as caught:
-        read(frames, **elements)
-    return caught.value.reason
+    return reason_against(frames, **elements)
 
 
 @pytest.mark.parametrize(

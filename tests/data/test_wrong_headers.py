@@ -1,15 +1,21 @@
 """DICOM files as departments bring them: what is wrong is refused, what is not said is flagged."""
 
-import io
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.data.make_dicom import coded, detectors, item, nm_header, radionuclide, windows
-from thyroid.data.dicom_reader import read_dicom
+from tests.data.make_dicom import (
+    coded,
+    detectors,
+    item,
+    radionuclide,
+    reason_against,
+    reread,
+    windows,
+)
 from thyroid.data.energy_windows import isotopes_in
-from thyroid.data.scintigram import Scintigram, UnusableFile
+from thyroid.data.scintigram import Scintigram
 from thyroid.data.view_words import views_in
 
 # pydicom warns of the odd headers that these tests write
@@ -58,17 +64,11 @@ def test_views_in_seven_languages(texts: tuple[str, ...], named: set[str]) -> No
 
 
 def read(frames: np.ndarray = COUNTS, **elements: Any) -> Scintigram:
-    file = io.BytesIO()
-    header = nm_header(frames, **elements)
-    header.SpecificCharacterSet = "ISO_IR 192"
-    header.save_as(file, enforce_file_format=True)
-    return read_dicom(file.getvalue())
+    return reread(frames, **elements)
 
 
 def refused(frames: np.ndarray = COUNTS, **elements: Any) -> str:
-    with pytest.raises(UnusableFile) as caught:
-        read(frames, **elements)
-    return caught.value.reason
+    return reason_against(frames, **elements)
 
 
 UNCODED: dict[str, Any] = {"DetectorInformationSequence": None}
