@@ -54,7 +54,7 @@ def _sentence(
 ) -> str | None:
     """Say what is wrong; None where tyro has learned of mistakes that are not known here."""
     if isinstance(event, _errors.UnrecognizedArgs):
-        return f"'{event.tokens[0]}' is a word too many"
+        return f"Unexpected argument '{event.tokens[0]}'"
     if isinstance(event, _errors.MissingArgs):
         missing = [_called(each.arg) for each in event.missing_arguments]
         return f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
