@@ -14,8 +14,13 @@ from thyroid.data.dataset import FLAGS, Dataset
 DOUBTFUL = "looks like no thyroid scintigram to a network of simulated ones"
 
 
-def inspection_lines(dataset: Dataset) -> list[str]:
-    """The inspection for a terminal or a pipe, plain text."""
+def inspection_lines(dataset: Dataset, doubtful: int = 0) -> list[str]:
+    """The inspection for a terminal or a pipe, plain text.
+
+    Parameters
+    ----------
+    doubtful : number of images that look like something else
+    """
     data = dataset_info(dataset)
     scale = f"{data.pixel_mm:g} mm" if data.kind == "counts" else "unknown size"
     lines = [
@@ -38,6 +43,11 @@ def inspection_lines(dataset: Dataset) -> list[str]:
                 for row in rows
             ]
     found = [f"  {q.severity}: {q.sentence}" for q in data.quality]
+    if doubtful:
+        found.append(
+            f"  warning: {doubtful} of {len(dataset)} images look like no thyroid scintigram to a "
+            "network of simulated ones: the page shows them"
+        )
     return [*lines, "", "quality", *(found or ["  nothing found"])]
 
 

@@ -25,13 +25,8 @@ def inspect(
     opened = Dataset.open(dataset)
     page = out or dataset.with_name(f"{dataset.absolute().name}.html")
     require_page(page)
-    for line in inspection_lines(opened):
-        print(line)
     looked = doubtful_images(opened)
     doubtful = () if looked is None else looked.doubtful
-    if looked is not None and doubtful:
-        print(
-            f"  {len(doubtful)} of {looked.images} images look like no thyroid scintigram to a "
-            "network of simulated ones: the page shows them"
-        )
+    for line in inspection_lines(opened, len(doubtful)):
+        print(line)
     print(f"page: {write_inspection(opened, page, lang, doubtful)}")
