@@ -437,7 +437,7 @@ def test_what_cannot_be_is_one_sentence_and_removes_nothing(
         (["store", str(run)], f"is not a store of artifacts: name {run / 'store'}"),
         (["store", "s3://bucket/store"], "is in a bucket"),
         ([*at, "--prune", "--max-size", "20"], "--max-size '20' is not a size: write 500MB"),
-        ([*at, "--prune", "--max-size", "0GB"], "is not a size"),
+        ([*at, "--prune", "--max-size", "0GB"], "--max-size is 0GB but must be from 1"),
         ([*at, "--prune", "--max-size", f"{'9' * 400}GB"], "is not a size"),
         ([*at, "--prune", "--older-than", "month"], "--older-than 'month' is not a duration"),
         ([*at, "--prune", "--older-than", "-1d"], "--older-than"),
