@@ -2,14 +2,16 @@
 
 `python -m tests.benchmarks.many_gpus 1 8 32` takes so many GPUs, on nodes of up to eight; for each
 number and each length of a stage a line: stages per second, and the share of its time, from its
-first stage to its last, for which a GPU had none.
+first stage to its last, for which a GPU had none. The stages are chains that the scheduler is asked
+for; with `--search` those of a search, with trials, Tune and proposals. `--node 1` has one GPU on
+each node.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import os
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -18,6 +20,7 @@ import ray
 
 from tests.cluster.load import nodes
 from tests.cluster.stubs import LOG, PACE, Built, built
+from tests.cluster.test_load import begin, ended
 from tests.toy import toy_recipe, where, write_toy
 from thyroid import pipeline, stage
 from thyroid.data.dataset import Dataset
@@ -27,8 +30,8 @@ from thyroid.storage.store import Store
 SECONDS = (0.01, 0.1, 1.0, 10.0)
 PER_GPU = 2
 """Trainings for each GPU; a training is a chain of four stages."""
-NODE = 8
-"""GPUs of a node."""
+TRIALS_PER_GPU = 3
+"""Trials of a search for each GPU; as many run at once as there are GPUs."""
 
 
 def install() -> None:
@@ -58,12 +61,11 @@ def idle(lines: list[Built]) -> float:
     return 1 - sum(line.ended - line.began for line in lines) / there
 
 
-def measure(folder: Path, gpus: int) -> None:
+def measure(folder: Path, gpus: int, per_node: int) -> None:
     """Print the lines of so many GPUs."""
     toy = write_toy(folder / "toy").folder
     store = Store(folder / "store")
     store.root.mkdir()
-    per_node = min(gpus, NODE)
 
     async def all_lengths() -> None:
         scheduler, first = StageScheduler(store, where(toy), 1.0), 0
@@ -91,8 +93,34 @@ def measure(folder: Path, gpus: int) -> None:
         ray.shutdown()
 
 
+def measure_searches(folder: Path, gpus: int, per_node: int) -> None:
+    """Print a line for a search on so many GPUs, for stages of a second and of ten."""
+    with nodes(gpus // per_node, gpus=per_node) as address:
+        for seconds in SECONDS[2:]:
+            own = folder / f"{seconds:g}"
+            store = own / "store"
+            store.mkdir(parents=True)
+            (store / PACE).write_text(str(seconds))
+            write_toy(own / "toy", crosses=20)
+            began, trials = time.monotonic(), TRIALS_PER_GPU * gpus
+            ended(begin(address, own, "search", trials, gpus, share=1.0), own, "search")
+            lines = [line for line in built(store) if line.gpus]
+            print(
+                f"{gpus} GPUs, {seconds:g} s, {trials} trials: {len(lines)} stages in "
+                f"{time.monotonic() - began:.0f} s, on {len({(s.node, s.gpus) for s in lines})} "
+                f"GPUs, idle {100 * idle(lines):.1f} %, load {os.getloadavg()[0]:.0f}",
+                flush=True,
+            )
+
+
 if __name__ == "__main__":
+    asked = argparse.ArgumentParser()
+    asked.add_argument("gpus", type=int, nargs="+")
+    asked.add_argument("--node", type=int, default=8, help="GPUs of a node at most")
+    asked.add_argument("--search", action="store_true")
+    options = asked.parse_args()
     install()
-    for count in map(int, sys.argv[1:]):
+    for count in options.gpus:
         with tempfile.TemporaryDirectory() as folder:
-            measure(Path(folder), count)
+            function = measure_searches if options.search else measure
+            function(Path(folder), count, min(count, options.node))

@@ -1,9 +1,14 @@
 """The same numbers wherever a stage runs."""
 
+import contextlib
+import os
+import signal
 import sys
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import ray
@@ -84,6 +89,57 @@ def test_one_worker_through_ray_train_is_the_loop_in_process(toy: Path, tmp_path
     assert folder is not None
     remote = load_file(folder / "model.safetensors")
     assert all(torch.equal(local[name], remote[name]) for name in local)
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_a_lost_worker_costs_an_epoch_and_not_the_segment(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ray.train.torch import TorchTrainer
+
+    from thyroid.execution import train_workers
+
+    starts: list[str] = []
+
+    class Counted(TorchTrainer):  # type: ignore[misc]  # ray ships no types
+        def fit(self) -> Any:
+            starts.append("fit")
+            return super().fit()
+
+    monkeypatch.setattr(train_workers, "TorchTrainer", Counted)
+    epochs = {"schedule__constant_epochs": 40, "schedule__segment_epochs": 40}
+    recipe = toy_recipe(schedule__warmup_epochs=0, execution__workers=2, **epochs)
+    stage = next(s for s in trained(recipe, toy).lineage() if s.kind == "classifier")
+    store = Store(tmp_path)
+    list(in_process(store, where(toy))([stage.inputs["split"]]))
+    training = train_workers.execute_on_workers(stage, store, toy, {})
+    inbox = next(training)[INBOX]
+    with ThreadPoolExecutor() as thread:
+        finished = thread.submit(list, training)
+        wait_until(lambda: ray.get(inbox.done.remote()) >= 2)
+        before = ray.get(inbox.notes.remote(0))
+        os.kill(train_worker(), signal.SIGKILL)
+        metrics = finished.result()
+    assert len(starts) == 2
+    assert [m["epoch"] for m in metrics] == list(range(1, 41))
+    kept = [m["train_seconds"] for m in metrics]
+    assert kept[:2] == [m["train_seconds"] for m in before[:2]], "they were trained again"
+    assert store.open(stage.key) is not None
+
+
+def train_worker() -> int:
+    """Return the process of a worker of Ray Train, whose raylet this process has started."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            trains = b"RayTrainWorker" in (folder / "cmdline").read_bytes()
+            if trains and parent(parent(int(folder.name))) == os.getpid():
+                return int(folder.name)
+    raise AssertionError("no worker is running")
+
+
+def parent(process: int) -> int:
+    after_name = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2]
+    return int(after_name.split()[1])
 
 
 @pytest.mark.usefixtures("ray_here")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +18,7 @@ from ray.train.v2.api.preemption import PreemptionInfo
 
 from tests.toy import toy_recipe, where
 from thyroid import pipeline
-from thyroid.errors import ProcessLost
+from thyroid.errors import ProcessLost, StorageError
 from thyroid.execution import ray_task, stage_scheduler, train_workers
 from thyroid.execution.in_process import INBOX, in_process
 from thyroid.execution.lost_processes import RETRIES
@@ -56,8 +57,8 @@ def test_several_workers_are_heard_while_they_train(
         return given
 
     inbox = train_workers._Inbox.__ray_metadata__.modified_class(tmp_path)
-    for position in (0, 0, 1):  # a worker was lost after the first epoch, which was trained again
-        inbox.note(position, epochs[position])
+    for position in (0, 0, 1):  # a worker was lost in the first epoch, which was trained again
+        inbox.note(epochs[position])
     handle = SimpleNamespace(notes=SimpleNamespace(remote=lambda known: answer(inbox.notes(known))))
 
     async def start(*_: object, **__: object) -> AsyncIterator[Awaitable[Any]]:
@@ -78,16 +79,51 @@ def test_several_workers_are_heard_while_they_train(
     assert heard == epochs
 
 
+@pytest.mark.parametrize(
+    ("kept", "trainings"),
+    [
+        ([0] * 9, RETRIES + 1),
+        ([0, 0, 1, 1, 2, *[2] * 9], 5 + RETRIES),  # losses count from the last epoch that was kept
+    ],
+)
 def test_a_drained_machine_ends_the_stage_after_our_retries_and_not_rays(
-    stage: Stage, toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kept: list[int],
+    trainings: int,
+    stage: Stage,
+    toy: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     Trainer.configs = []
+    done = iter(kept)
+    inbox = SimpleNamespace(done=SimpleNamespace(remote=lambda: next(done)))
     monkeypatch.setattr(train_workers, "TorchTrainer", Trainer)
     monkeypatch.setattr(train_workers, "dead_nodes", frozenset)
-    monkeypatch.setattr(train_workers, "_inbox", lambda _: contextlib.nullcontext())
+    monkeypatch.setattr(train_workers, "_inbox", lambda _: contextlib.nullcontext(inbox))
+    monkeypatch.setattr(train_workers, "ray", SimpleNamespace(get=lambda value: value))
     with pytest.raises(ProcessLost, match="run the same command again"):
         list(train_workers.execute_on_workers(stage, Store(tmp_path), toy, {}))
-    assert len(Trainer.configs) == RETRIES + 1
+    assert len(Trainer.configs) == trainings
     for config in Trainer.configs:
         decision = default.DefaultFailurePolicy(config).make_decision(DRAINED)
         assert decision is FailureDecision.RAISE
+
+
+def test_a_full_disk_leaves_the_artifact_as_the_last_epoch_left_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox = train_workers._Inbox.__ray_metadata__.modified_class(tmp_path)
+    first = {"weights": b"of epoch 1", "sheets/1.png": b"picture"}
+    inbox.keep(1, first)
+    assert inbox.kept() == (1, first)
+    written = Path.write_bytes
+
+    def full(path: Path, content: bytes) -> int:
+        if path.name == "optimiser":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return written(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(StorageError, match="Cannot write"):
+        inbox.keep(2, {"weights": b"of epoch 2", "optimiser": b"of epoch 2"})
+    assert inbox.kept() == (1, first)

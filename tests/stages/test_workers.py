@@ -7,6 +7,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +30,7 @@ from thyroid.storage.store import Store
 
 PUBLISHED = {"dcgan__normalisation": "batch", "dcgan__loss": "non_saturating"}
 GANS = {"dcgan__segment_epochs": 2, "mixing__synthetic_share": 0.0}
+SRGAN = {"srgan__adversarial_epochs": 2, "srgan__segment_epochs": 2}
 
 
 class Job(NamedTuple):
@@ -38,18 +40,24 @@ class Job(NamedTuple):
     inputs: Mapping[str, Path]
     alone: Path
     together: Path
+    continued: Path
+    """What two workers have that go on after the first epoch of `together`."""
 
 
 def stages(dataset: Path) -> dict[str, Stage]:
     digest = Dataset.open(dataset).digest
-    whole = {"schedule__segment_epochs": 9, "schedule__warmup_epochs": 0}
+    whole = {
+        "schedule__segment_epochs": 9,
+        "schedule__warmup_epochs": 0,
+        "schedule__decay_epochs": 2,
+    }
     return {
         "classifier": pipeline.classifier(
             toy_recipe(augmentation__thinning=0.5, **whole), digest, 0
         )[-1],
         "dcgan": pipeline.dcgan(toy_generators(**GANS), digest, 0)[-1],
         "published dcgan": pipeline.dcgan(toy_generators(**GANS, **PUBLISHED), digest, 0)[-1],
-        "srgan": pipeline.srgan(toy_generators(), digest, 0)[-1],
+        "srgan": pipeline.srgan(toy_generators(**SRGAN), digest, 0)[-1],
     }
 
 
@@ -63,9 +71,10 @@ def jobs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Job]:
         list(in_process(store, where(dataset))([final]))
         alone = store.open(final.key)
         assert alone is not None
-        together = root / name
+        together, continued = root / name, root / f"{name}, continued"
         together.mkdir()
-        found[name] = Job(final, artifacts(final, store, where(dataset)), alone, together)
+        inputs = artifacts(final, store, where(dataset))
+        found[name] = Job(final, inputs, alone, together, continued)
     torch.multiprocessing.start_processes(
         work, (root / "meeting", list(found.values())), nprocs=2, start_method="forkserver"
     )
@@ -77,12 +86,19 @@ def work(rank: int, meeting: Path, jobs: list[Job]) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", f"file://{meeting}", rank=rank, world_size=2)
     for job in jobs:
-        config = job.stage.config
+        function, config = job.stage.function(), job.stage.config
         execution = dataclasses.replace(config.execution, workers=2)
-        fit = job.stage.function()(
-            dataclasses.replace(config, execution=execution), job.inputs, job.together
+        config = dataclasses.replace(config, execution=execution)
+        fit = function(config, job.inputs, job.together)
+        metrics = [next(fit)]
+        if rank == 0:
+            shutil.copytree(job.together, job.continued)
+        metrics += fit
+        rest = dataclasses.replace(
+            config, first_epoch=config.first_epoch + 1, epochs=config.epochs - 1
         )
-        metrics = list(fit)
+        dist.barrier()
+        assert list(function(rest, {**job.inputs, "previous": job.continued}, job.continued))
         if rank == 0:
             (job.together / "metrics.json").write_text(json.dumps(metrics))
     dist.destroy_process_group()
@@ -105,6 +121,15 @@ def test_two_workers_train_as_one_does(name: str, jobs: dict[str, Job]) -> None:
         assert one.keys() == two.keys()
         for key, tensor in one.items():
             torch.testing.assert_close(two[key], tensor, atol=1e-5, rtol=1e-4, msg=key)
+
+
+@pytest.mark.parametrize("name", ["classifier", "dcgan", "published dcgan", "srgan"])
+def test_two_workers_go_on_after_any_epoch(name: str, jobs: dict[str, Job]) -> None:
+    job = jobs[name]
+    files = sorted(job.together.glob("*.safetensors"))
+    assert {file.name for file in files} == {f.name for f in job.continued.glob("*.safetensors")}
+    for file in files:
+        assert file.read_bytes() == (job.continued / file.name).read_bytes(), file.name
 
 
 def layers() -> Iterator[tuple[str, nn.Module, tuple[int, ...]]]:

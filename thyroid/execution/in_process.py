@@ -141,8 +141,8 @@ def artifacts(stage: Stage, store: Store, datasets: Datasets) -> dict[str, Path]
 
 
 def recorded(stage: Stage, fit: Iterator[EpochMetrics], folder: Path) -> Iterator[EpochMetrics]:
-    """Yield the metrics of `fit`, and write them into the artifact's folder."""
-    with cannot_write(folder), (folder / METRICS).open("w") as file:
+    """Yield the metrics of `fit`, after each was added to the artifact's folder."""
+    with cannot_write(folder), (folder / METRICS).open("a", buffering=1) as file:
         for metrics in fit:
             line = {"stage": stage.kind, **metrics}
             file.write(json.dumps(line) + "\n")

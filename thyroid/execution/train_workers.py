@@ -1,9 +1,16 @@
-"""A stage on several workers, through Ray Train: DDP with NCCL on GPUs and gloo on CPUs."""
+"""A stage on several workers, through Ray Train: DDP with NCCL on GPUs and gloo on CPUs.
+
+The first worker sends what it has saved to the machine that holds the claim, after each epoch. When
+a worker is lost, all start again and go on from there. Ray's own checkpoints would need a folder
+that all machines see, which the store need not be. Elastic training, where fewer workers go on, is
+not used: the number of workers is in the stage's key, as their sums are rounded in another order.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import shutil
+import dataclasses
+import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,10 +29,18 @@ from ray.train import (
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from thyroid.errors import InputError, ProcessLost, StageFailed
-from thyroid.execution.in_process import INBOX, artifacts, claimed, opened, recorded, reread
+from thyroid.execution.in_process import (
+    INBOX,
+    artifacts,
+    claimed,
+    opened,
+    recorded,
+    reread,
+)
 from thyroid.execution.lost_processes import RETRIES, too_large
 from thyroid.execution.nodes import dead_nodes, on_this_node
 from thyroid.execution.transfer import Absent, Transfers, here
+from thyroid.files import cannot_write
 from thyroid.stage import EpochMetrics, Stage
 from thyroid.storage.store import Store
 
@@ -41,11 +56,9 @@ class _Job:
     store: Store
     path: Path
     transfers: Transfers
-    folder: Path
-    """The artifact's folder on the machine that started the trainer; others may not see it."""
+    name: str
     inbox: Any
-    """Handle of the `_Inbox` that has the metrics, and writes into the folder for workers that do
-    not see it."""
+    """Handle of the `_Inbox` on the machine that started the trainer."""
 
 
 def execute_on_workers(
@@ -74,7 +87,7 @@ def execute_on_workers(
                             store=store,
                             path=path,
                             transfers=transfers,
-                            folder=folder,
+                            name=folder.name,
                             inbox=inbox,
                         )
                     )
@@ -83,22 +96,23 @@ def execute_on_workers(
 
 
 def _train_again_when_lost(job: _Job) -> None:
+    """Train, and start again when a worker is lost, unless that happens too often in one epoch."""
     dead = dead_nodes()
-    for _ in range(RETRIES):
+    done, losses = 0, 0
+    while True:
         try:
             return _train(job)
-        except ProcessLost:
-            for path in job.folder.iterdir():  # unfinished files
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-    try:
-        return _train(job)
-    except ProcessLost as lost:
-        cause = lost.__cause__
-        if dead_nodes() != dead or cause is None or isinstance(cause, NOT_THE_STAGE):
-            raise
-        if isinstance(cause, TrainingFailedError):
-            raise too_large() from None
-        raise cause from None
+        except ProcessLost as lost:
+            before, done = done, ray.get(job.inbox.done.remote())
+            losses = 1 if done > before else losses + 1
+            if losses <= RETRIES:
+                continue
+            cause = lost.__cause__
+            if dead_nodes() != dead or cause is None or isinstance(cause, NOT_THE_STAGE):
+                raise
+            if isinstance(cause, TrainingFailedError):
+                raise too_large() from None
+            raise cause from None
 
 
 def _train(job: _Job) -> None:
@@ -115,7 +129,7 @@ def _train(job: _Job) -> None:
                 resources_per_worker={"CPU": execution.threads, **({"GPU": 1} if gpu else {})},
             ),
             run_config=RunConfig(
-                name=job.folder.name,
+                name=job.name,
                 storage_path=scratch,
                 # `_train_again_when_lost` counts: Ray would start again without limit when a
                 # machine is taken away with notice.
@@ -139,46 +153,83 @@ def _train(job: _Job) -> None:
 
 
 def _work(config: dict[str, _Job]) -> None:
-    """Run the stage's generator in one worker; rank 0 writes the artifact."""
+    """Run the stage's generator in one worker, from the last epoch that was kept."""
     job = config["job"]
-    inputs = artifacts(job.stage, job.store, here(job.stage, job.path, job.transfers))
+    stage = job.stage
+    inputs = artifacts(stage, job.store, here(stage, job.path, job.transfers))
     with tempfile.TemporaryDirectory() as own:
-        folder = job.folder if job.folder.is_dir() else Path(own)
-        fit = job.stage.function()(job.stage.config, inputs, folder)
+        folder = Path(own)
+        done, kept = ray.get(job.inbox.kept.remote())
+        if done:
+            _write(folder, kept)
+            inputs["previous"] = folder
+        rest = dataclasses.replace(
+            stage.config,
+            first_epoch=stage.config.first_epoch + done,
+            epochs=stage.config.epochs - done,
+        )
+        fit = stage.function()(rest, inputs, folder)
         first = ray.train.get_context().get_world_rank() == 0
         if first:
-            fit = recorded(job.stage, fit, folder)
-        for position, metrics in enumerate(fit):
+            fit = recorded(stage, fit, folder)
+        for epochs, metrics in enumerate(fit, start=done + 1):
             if first:
-                job.inbox.note.remote(position, metrics)
+                job.inbox.note.remote(metrics)
+                ray.get(job.inbox.keep.remote(epochs, _files(folder)))
             ray.train.report(metrics)
-        if first and folder != job.folder:
-            for path in filter(Path.is_file, folder.rglob("*")):
-                name = path.relative_to(folder).as_posix()
-                ray.get(job.inbox.put.remote(name, path.read_bytes()))
+
+
+_Files = dict[str, bytes]
+"""The content of files, by their paths within a folder."""
+
+
+def _files(folder: Path) -> _Files:
+    paths = filter(Path.is_file, folder.rglob("*"))
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+
+def _write(folder: Path, files: _Files) -> None:
+    """Write the files and then put them into their places, so that a full disk mixes nothing."""
+    with tempfile.TemporaryDirectory(dir=folder) as unfinished, cannot_write(folder):
+        for part in (Path(unfinished), folder):
+            for name in files:
+                (part / name).parent.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            (Path(unfinished) / name).write_bytes(content)
+        for name in files:
+            os.replace(Path(unfinished) / name, folder / name)
 
 
 @ray.remote(num_cpus=0)
 class _Inbox:
-    """Takes metrics, and writes files into a folder that other machines do not see."""
+    """Takes what several workers have after each epoch: its metrics, and the artifact so far."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._notes: dict[int, EpochMetrics] = {}
+        self._notes: list[EpochMetrics] = []
+        self._done = 0
 
-    def note(self, position: int, metrics: EpochMetrics) -> None:
-        """Take what a stage yields; when it is trained again, that is the same again."""
-        self._notes.setdefault(position, metrics)
+    def note(self, metrics: EpochMetrics) -> None:
+        """Take the metrics of an epoch; those of one that is trained again are known."""
+        if metrics["epoch"] not in {known["epoch"] for known in self._notes}:
+            self._notes.append(metrics)
 
     def notes(self, known: int) -> list[EpochMetrics]:
         """Return the metrics after the first so many."""
-        return list(self._notes.values())[known:]
+        return self._notes[known:]
 
-    def put(self, name: str, content: bytes) -> None:
-        """Write a file."""
-        path = self._folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+    def keep(self, epochs: int, files: _Files) -> None:
+        """Write the artifact as it is after so many epochs of the stage."""
+        _write(self._folder, files)
+        self._done = epochs
+
+    def done(self) -> int:
+        """Return the number of epochs after which the artifact was kept last."""
+        return self._done
+
+    def kept(self) -> tuple[int, _Files]:
+        """Return `done`, and the artifact as it was kept then."""
+        return self._done, _files(self._folder)
 
 
 @contextlib.contextmanager

@@ -39,6 +39,13 @@ class Compute:
         """True for the worker that evaluates and writes."""
         return self.rank == 0
 
+    def saves(self, *, last: bool) -> bool:
+        """True for the worker that saves after an epoch: several save each, one alone the last.
+
+        A training of several workers goes on from there when a machine is lost.
+        """
+        return self.leads and (last or self.workers > 1)
+
     def autocast(self) -> contextlib.AbstractContextManager[object]:
         """Mixed precision, where the recipe asks for it."""
         enabled = self.precision is not torch.float32

@@ -111,7 +111,8 @@ def fit(
     parallel = on.parallel(network, compiled=config.network.compile == "on")
 
     every = torch.arange(steps * batch).view(steps, batch)  # all workers' images
-    for epoch in range(config.first_epoch, config.first_epoch + config.epochs):
+    end = config.first_epoch + config.epochs
+    for epoch in range(config.first_epoch, end):
         # All workers draw the same and take their share. What an epoch draws goes up at once: no
         # step waits for a GPU
         began = time.perf_counter()
@@ -150,6 +151,14 @@ def fit(
                     "lower optimiser.learning_rate."
                 )
 
+        if on.saves(last=epoch + 1 == end):
+            save_tensors(predicting.state_dict(), folder / WEIGHTS, dataset.info.classes)
+            if average is not None:
+                save_tensors(network.state_dict(), folder / TRAINING)
+            save_tensors(optimiser_tensors(network, optimiser), folder / OPTIMISER)
+            save_card(dataset, config, folder)
+            split.mark_trained_on(dataset, parts, folder)
+
         yield {
             "seed": config.seed,
             "epoch": epoch + 1,
@@ -162,14 +171,6 @@ def fit(
             "train_seconds": seconds,
             "images_per_second": steps * batch / seconds,
         }
-
-    if on.leads:
-        save_tensors(predicting.state_dict(), folder / WEIGHTS, dataset.info.classes)
-        if average is not None:
-            save_tensors(network.state_dict(), folder / TRAINING)
-        save_tensors(optimiser_tensors(network, optimiser), folder / OPTIMISER)
-        save_card(dataset, config, folder)
-        split.mark_trained_on(dataset, parts, folder)
 
 
 def _loss(

@@ -102,7 +102,8 @@ def fit(
     seen_as_real = torch.from_numpy(some_of(np.arange(len(counts)), MOST_SPREAD, config.seed))
     real_spread = _spread(stabilised(counts[seen_as_real]), findings[seen_as_real])
 
-    for epoch in range(config.first_epoch, config.first_epoch + config.epochs):
+    end = config.first_epoch + config.epochs
+    for epoch in range(config.first_epoch, end):
         # All workers draw the same and take their share. What an epoch draws goes up at once: no
         # step waits for a GPU
         began = time.perf_counter()
@@ -147,6 +148,19 @@ def fit(
         if on.leads:
             write_sheet(sheet, COLUMNS, folder / "sheets" / f"epoch-{epoch + 1:04d}.png")
 
+        if on.saves(last=epoch + 1 == end):
+            save_tensors(average.state_dict(), folder / GENERATOR)
+            save_networks(kept, optimisers, folder)
+            card = {
+                "classes": dataset.info.classes,
+                "kind": kind,
+                "size": config.size,
+                "latent": gan.latent,
+                "width": gan.width,
+            }
+            (folder / CARD).write_text(json.dumps(card, indent=2))
+            split.mark_trained_on(dataset, parts, folder)
+
         yield {
             "seed": config.seed,
             "epoch": epoch + 1,
@@ -158,19 +172,6 @@ def fit(
             "train_seconds": seconds,
             "images_per_second": steps * batch / seconds,
         }
-
-    if on.leads:
-        save_tensors(average.state_dict(), folder / GENERATOR)
-        save_networks(kept, optimisers, folder)
-        card = {
-            "classes": dataset.info.classes,
-            "kind": kind,
-            "size": config.size,
-            "latent": gan.latent,
-            "width": gan.width,
-        }
-        (folder / CARD).write_text(json.dumps(card, indent=2))
-        split.mark_trained_on(dataset, parts, folder)
 
 
 def networks(config: DcganConfig, classes: int, size: int) -> tuple[nn.Module, nn.Module]:

@@ -107,7 +107,8 @@ def fit(
         discriminate = on.parallel(discriminator)
         features = _features(inputs, on)
 
-    for epoch in range(config.first_epoch, config.first_epoch + config.epochs):
+    end = config.first_epoch + config.epochs
+    for epoch in range(config.first_epoch, end):
         # All workers draw the same and take their share. What an epoch draws goes up at once: no
         # step waits for a GPU
         began = time.perf_counter()
@@ -153,6 +154,18 @@ def fit(
         result_db = psnr_db(upscale(upscaler, low_held_out, on), held_out) if on.leads else None
         _require_sound(epoch + 1, means, result_db, bicubic_db)
 
+        if on.saves(last=epoch + 1 == end):
+            save_networks(kept, optimisers, folder)
+            card = {
+                "kind": kind,
+                "size": size,
+                "scale": gan.scale,
+                "width": gan.width,
+                "blocks": gan.blocks,
+            }
+            (folder / CARD).write_text(json.dumps(card, indent=2))
+            split.mark_trained_on(dataset, parts, folder)
+
         yield {
             "seed": config.seed,
             "epoch": epoch + 1,
@@ -166,18 +179,6 @@ def fit(
             "train_seconds": seconds,
             "images_per_second": steps * batch / seconds,
         }
-
-    if on.leads:
-        save_networks(kept, optimisers, folder)
-        card = {
-            "kind": kind,
-            "size": size,
-            "scale": gan.scale,
-            "width": gan.width,
-            "blocks": gan.blocks,
-        }
-        (folder / CARD).write_text(json.dumps(card, indent=2))
-        split.mark_trained_on(dataset, parts, folder)
 
 
 def load_upscaler(folder: Path, on: Compute) -> nn.Module:
