@@ -41,7 +41,7 @@ class Job(NamedTuple):
     alone: Path
     together: Path
     continued: Path
-    """What two workers have that go on after the first epoch of `together`."""
+    """Artifact of two workers that go on after the first epoch of `together`."""
 
 
 def stages(dataset: Path) -> dict[str, Stage]:
