@@ -96,7 +96,7 @@ def test_a_drained_machine_ends_the_stage_after_our_retries_and_not_rays(
 ) -> None:
     Trainer.configs = []
     done = iter(kept)
-    inbox = SimpleNamespace(done=SimpleNamespace(remote=lambda: next(done)))
+    inbox = SimpleNamespace(close=SimpleNamespace(remote=lambda _: next(done)))
     monkeypatch.setattr(train_workers, "TorchTrainer", Trainer)
     monkeypatch.setattr(train_workers, "dead_nodes", frozenset)
     monkeypatch.setattr(train_workers, "_inbox", lambda _: contextlib.nullcontext(inbox))
@@ -114,7 +114,7 @@ def test_a_full_disk_leaves_the_artifact_as_the_last_epoch_left_it(
 ) -> None:
     inbox = train_workers._Inbox.__ray_metadata__.modified_class(tmp_path)
     first = {"weights": b"of epoch 1", "sheets/1.png": b"picture"}
-    inbox.keep(1, first)
+    inbox.keep(0, 1, first)
     assert inbox.kept() == (1, first)
     written = Path.write_bytes
 
@@ -125,5 +125,16 @@ def test_a_full_disk_leaves_the_artifact_as_the_last_epoch_left_it(
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(StorageError, match="Cannot write"):
-        inbox.keep(2, {"weights": b"of epoch 2", "optimiser": b"of epoch 2"})
+        inbox.keep(0, 2, {"weights": b"of epoch 2", "optimiser": b"of epoch 2"})
     assert inbox.kept() == (1, first)
+
+
+def test_what_a_lost_worker_has_sent_comes_too_late(tmp_path: Path) -> None:
+    """The workers of the next attempt go on from the same epoch, all of them."""
+    inbox = train_workers._Inbox.__ray_metadata__.modified_class(tmp_path)
+    inbox.keep(0, 1, {"weights": b"of epoch 1"})
+    assert inbox.close(0) == 1
+    inbox.keep(0, 2, {"weights": b"of epoch 2"})
+    assert inbox.kept() == (1, {"weights": b"of epoch 1"})
+    inbox.keep(1, 2, {"weights": b"of epoch 2"})
+    assert inbox.kept() == (2, {"weights": b"of epoch 2"})

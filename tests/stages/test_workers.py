@@ -124,7 +124,7 @@ def test_two_workers_train_as_one_does(name: str, jobs: dict[str, Job]) -> None:
 
 
 @pytest.mark.parametrize("name", ["classifier", "dcgan", "published dcgan", "srgan"])
-def test_two_workers_go_on_after_any_epoch(name: str, jobs: dict[str, Job]) -> None:
+def test_two_workers_go_on_after_the_first_epoch(name: str, jobs: dict[str, Job]) -> None:
     job = jobs[name]
     files = sorted(job.together.glob("*.safetensors"))
     assert {file.name for file in files} == {f.name for f in job.continued.glob("*.safetensors")}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import os
 import tempfile
 from collections.abc import Iterator
@@ -57,8 +58,10 @@ class _Job:
     path: Path
     transfers: Transfers
     name: str
+    """Ray Train's name for it."""
     inbox: Any
     """Handle of the `_Inbox` on the machine that started the trainer."""
+    attempt: int = 0
 
 
 def execute_on_workers(
@@ -99,11 +102,11 @@ def _train_again_when_lost(job: _Job) -> None:
     """Train, and start again when a worker is lost, unless that happens too often in one epoch."""
     dead = dead_nodes()
     done, losses = 0, 0
-    while True:
+    for attempt in itertools.count():
         try:
-            return _train(job)
+            return _train(dataclasses.replace(job, attempt=attempt))
         except ProcessLost as lost:
-            before, done = done, ray.get(job.inbox.done.remote())
+            before, done = done, ray.get(job.inbox.close.remote(attempt))
             losses = 1 if done > before else losses + 1
             if losses <= RETRIES:
                 continue
@@ -175,7 +178,7 @@ def _work(config: dict[str, _Job]) -> None:
         for epochs, metrics in enumerate(fit, start=done + 1):
             if first:
                 job.inbox.note.remote(metrics)
-                ray.get(job.inbox.keep.remote(epochs, _files(folder)))
+                ray.get(job.inbox.keep.remote(job.attempt, epochs, _files(folder)))
             ray.train.report(metrics)
 
 
@@ -189,7 +192,7 @@ def _files(folder: Path) -> _Files:
 
 
 def _write(folder: Path, files: _Files) -> None:
-    """Write the files and then put them into their places, so that a full disk mixes nothing."""
+    """Write all files before any of them replaces another: a full disk leaves the old ones."""
     with tempfile.TemporaryDirectory(dir=folder) as unfinished, cannot_write(folder):
         for part in (Path(unfinished), folder):
             for name in files:
@@ -208,9 +211,10 @@ class _Inbox:
         self._folder = folder
         self._notes: list[EpochMetrics] = []
         self._done = 0
+        self._closed: set[int] = set()
 
     def note(self, metrics: EpochMetrics) -> None:
-        """Take the metrics of an epoch; those of one that is trained again are known."""
+        """Take the metrics of an epoch, unless it was trained before and they are known."""
         if metrics["epoch"] not in {known["epoch"] for known in self._notes}:
             self._notes.append(metrics)
 
@@ -218,17 +222,23 @@ class _Inbox:
         """Return the metrics after the first so many."""
         return self._notes[known:]
 
-    def keep(self, epochs: int, files: _Files) -> None:
+    def keep(self, attempt: int, epochs: int, files: _Files) -> None:
         """Write the artifact as it is after so many epochs of the stage."""
-        _write(self._folder, files)
-        self._done = epochs
+        if attempt not in self._closed:
+            _write(self._folder, files)
+            self._done = epochs
 
-    def done(self) -> int:
-        """Return the number of epochs after which the artifact was kept last."""
+    def close(self, attempt: int) -> int:
+        """Take no more from the workers of an attempt; return the number of epochs kept so far.
+
+        What a lost worker has sent may arrive late: the workers of the next attempt would not all
+        go on from the same epoch.
+        """
+        self._closed.add(attempt)
         return self._done
 
     def kept(self) -> tuple[int, _Files]:
-        """Return `done`, and the artifact as it was kept then."""
+        """Return the number of epochs kept so far, and the artifact after the last of them."""
         return self._done, _files(self._folder)
 
 

@@ -40,9 +40,10 @@ class Compute:
         return self.rank == 0
 
     def saves(self, *, last: bool) -> bool:
-        """True for the worker that saves after an epoch: several save each, one alone the last.
+        """True if this worker saves after an epoch, of which `last` says whether it is the last.
 
-        A training of several workers goes on from there when a machine is lost.
+        One worker saves after the last. Of several, the first saves after each: when a machine is
+        lost, the training goes on from there.
         """
         return self.leads and (last or self.workers > 1)
 
