@@ -86,8 +86,14 @@ def commands() -> str:
     lines = [
         "# Commands",
         "",
-        "What `thyroid COMMAND --help` says. `train`, `search` and `compare` also take every field "
-        "of [the recipe](recipe.md).",
+        "`thyroid COMMAND --help` prints the same. `train`, `search` and `compare` also take every "
+        "field of [the recipe](recipe.md). `python -m thyroid` is the same program.",
+        "",
+        "This line, in `~/.bashrc` too, lets bash complete commands, options and their choices:",
+        "",
+        "```",
+        'eval "$(thyroid --completion bash)"',
+        "```",
         "",
     ]
     for command, summary in SUMMARIES.items():

@@ -204,7 +204,8 @@ def known() -> set[str]:
         for name in SUMMARIES:
             with pytest.raises(SystemExit):
                 main([name, "--help"])
-    return set(re.findall(r"(?<![\w-])--[a-z][\w.-]+", told.getvalue())) | {"--version"}
+    options = set(re.findall(r"(?<![\w-])--[a-z][\w.-]+", told.getvalue()))
+    return options | {"--version", "--completion"}
 
 
 @pytest.mark.parametrize("name", TYPED)

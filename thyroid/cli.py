@@ -46,6 +46,8 @@ Find out how to diagnose thyroid scintigrams from few labelled examples. Not for
 {commands}
 
 `thyroid COMMAND --help` lists what a command takes. The same command again resumes.
+`eval "$(thyroid --completion bash)"` lets bash complete commands and options.
+`thyroid --version` prints the version.
 """
 
 
@@ -86,6 +88,13 @@ def _answer(argv: list[str]) -> int:
         from thyroid import __version__
 
         print(f"thyroid {__version__}")
+        return 0
+    if argv[0] == "--completion":
+        if argv[1:] != ["bash"]:
+            return _complain("Completion is for bash: `thyroid --completion bash`.", 2)
+        from thyroid.commands.completion import bash_script
+
+        print(bash_script({name: _command(name) for name in SUMMARIES}), end="")
         return 0
     if argv[0] not in SUMMARIES:
         close = difflib.get_close_matches(argv[0], SUMMARIES, n=1)
@@ -148,6 +157,14 @@ def _complain(sentence: str, status: int) -> int:
     return status
 
 
+def _command(name: str) -> Callable[..., None]:
+    module = "import_" if name == "import" else name.replace("-", "_")
+    found: Callable[..., None] = getattr(
+        importlib.import_module(f"thyroid.commands.{module}"), module
+    )
+    return found
+
+
 def _run(name: str, argv: list[str]) -> None:
     """Call the command with what its signature finds in `argv`."""
     import tyro
@@ -156,10 +173,7 @@ def _run(name: str, argv: list[str]) -> None:
     from thyroid.commands.options import READ, base_recipe, option_types, require_paths
     from thyroid.commands.private_tyro import sentences
 
-    module = "import_" if name == "import" else name.replace("-", "_")
-    command: Callable[..., None] = getattr(
-        importlib.import_module(f"thyroid.commands.{module}"), module
-    )
+    command = _command(name)
     if "" in argv:
         raise InputError("An argument is empty: a variable of the shell may not be set.")
     options = option_types(command)
