@@ -86,7 +86,7 @@ BOMBS = {
         "damaged", JPEG2000Lossless, lambda: _with(_jpeg_2000(), 24, _long(0, 0)),
     ),
     "JPEG 2000, wrapped": (
-        "no bare codestream", JPEG2000Lossless,
+        "not the bare codestream", JPEG2000Lossless,
         lambda: b"\0\0\0\x0cjP  \r\n\x87\n" + _jpeg_2000(),
     ),
     "JPEG": ("another size", JPEGBaseline8Bit, lambda: _jpeg(60_000, 60_000)),

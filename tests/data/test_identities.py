@@ -122,7 +122,7 @@ def test_copies_under_two_patients_are_named_at_once(source, target):
 def test_one_patient_identifier_for_all_is_pointed_out(source, target):
     for number in range(3):
         save_nm(source / "normal" / f"{number}", some_counts(), PatientID="ANON")
-    assert any("All images carry the same patient" in n for n in import_small(source, target).notes)
+    assert any("All images name the same patient" in n for n in import_small(source, target).notes)
 
 
 def test_centres_keep_codes_and_lose_names(source, target):
@@ -139,7 +139,7 @@ def test_centres_keep_codes_and_lose_names(source, target):
     assert of_centre["unknown"] == 2  # no institution of a header where labels.csv has centres
     assert of_centre["centre-1"] == 1  # a code, which no number may repeat
     assert sorted(of_centre[["centre-2", "centre-3"]]) == [1, 2]
-    assert any("Centres that labels.csv names are numbered" in n for n in summary.notes)
+    assert any("Centres with names in labels.csv get numbers" in n for n in summary.notes)
     said = "\n".join([repr(summary), *summary.lines()])
     written = b"".join(path.read_bytes() for path in target.rglob("*"))
     for name in ("mercy", "charite", "saint"):

@@ -99,7 +99,7 @@ def test_table_elsewhere_with_semicolons_and_a_byte_order_mark(source, target, t
         ([("file", "label"), ("1.png", "NaN")], "row 2, has the label 'NaN', which"),
         (
             [("file", "label", "findings"), ("1.png", "a", "a;none")],
-            "which says that none is known",
+            "which means that the class is unknown",
         ),
         ([("file", "label")], "has no rows"),
         ([], "one column 'file'.*empty file"),

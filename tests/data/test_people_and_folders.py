@@ -65,7 +65,7 @@ def test_two_spellings_are_one_patient_and_two_numbers_are_pointed_out(
     _two_images_each(source, "AB001", "ab001", "000007", "7", "7.0", "8")
     summary = import_small(source, target)
     assert summary.patients == 5
-    assert any("3 patients are called as another is, but for leading" in n for n in summary.notes)
+    assert any("3 patients have the name of another except for leading" in n for n in summary.notes)
     dataset = Dataset.open(target)
     assert len(set(dataset.patients_like)) == 3
     like = dataset.images["flags"].str.contains("patient_like=")
@@ -116,7 +116,7 @@ def test_words_for_empty_cells_are_no_class(source: Path, target: Path, word: st
     (source / "labels.csv").unlink()
     if "/" not in word:
         (source / "sub").rename(source / word)
-        with pytest.raises(InputError, match="says that none is known"):
+        with pytest.raises(InputError, match="means that the class is unknown"):
             import_small(source, target)
 
 
@@ -193,7 +193,7 @@ def test_a_tree_that_is_split_already(source: Path, target: Path, below: bool) -
     ("folders", "said"),
     [
         (("train/normal", "test/normal", "masks/normal"), "already has a split"),
-        (("train", "test"), "'test', 'train', which are parts of a split or folds, and no classes"),
+        (("train", "test"), "'test', 'train', which are parts of a split or folds, not classes"),
         (("fold_1/normal", "fold_2/normal"), "'fold_1', 'fold_2', which are parts"),
         (("train/normal", "train/graves"), "import .*/train$"),
     ],

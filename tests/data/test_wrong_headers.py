@@ -126,8 +126,8 @@ def test_detectors_and_patients_at_an_angle() -> None:
         ((110, 134), "Tc-99m", "beside the photopeak of Tc-99m"),
         ((126, 154), "Iodine I^123^", "beside the photopeak of I-123"),
         ((126, 154), "131I", "beside the photopeak of I-131"),
-        ((110, 134), "^57^Cobalt", "none that thyroid scintigrams"),
-        ((63, 77), "Thallium-201", "none that thyroid scintigrams"),
+        ((110, 134), "^57^Cobalt", "not one that thyroid scintigrams"),
+        ((63, 77), "Thallium-201", "not one that thyroid scintigrams"),
         ((108, 129), "", "in no photopeak of Tc-99m, I-123 or I-131"),
     ],
 )

@@ -1,7 +1,7 @@
 """Size checks of compressed frames, made before any decoder sees them.
 
 A decoder allocates what the frame says, whatever the DICOM header says, so a kilobyte can ask for
-gigabytes. Only what all decoders read alike is accepted; the rest is refused as damaged.
+gigabytes. Only frames that all decoders read in the same way are accepted; others are refused.
 """
 
 import re
@@ -86,7 +86,8 @@ def _jpeg_2000_size(frame: bytes) -> tuple[int, int, int]:
     """Return (rows, columns, samples) of the SIZ marker, which comes first (ITU-T T.800, A.5.1)."""
     if not frame.startswith(b"\xff\x4f\xff\x51"):
         raise UnusableFile(
-            "its JPEG 2000 pixels are no bare codestream, as DICOM wants; export it uncompressed"
+            "its JPEG 2000 pixels are not the bare codestream that DICOM requires; export it "
+            "uncompressed"
         )
     right, bottom, left, top, tile_columns, tile_rows, tile_left, tile_top, samples = (
         struct.unpack_from(">8LH", frame, 8)

@@ -1,9 +1,9 @@
-"""Photon counts of a file's pixels, or the reason why its values are none.
+"""Photon counts of a file's pixels, or the reason why its values are not counts.
 
-Viewers and archives rescale, invert and smooth what cameras count. What the header says of it is
-followed. CountsAccumulated, where it is given, decides; else the values themselves must look like
-counts: photons come in ones, so no whole number is left out among small values, the highest value
-is no power of two less one, and neighbours differ as Poisson's law says.
+Viewers and archives rescale, invert and smooth the counts of cameras. Changes that the header
+describes are undone. If the header has CountsAccumulated, this sum decides whether values are
+counts. Otherwise the values themselves must look like counts: every small whole number occurs, the
+highest value is not a power of two minus one, and neighbours differ as Poisson's law says.
 """
 
 from collections.abc import Iterator
@@ -20,32 +20,32 @@ from thyroid.data.scintigram import UnusableFile, border
 Pixels = npt.NDArray[np.integer]
 
 FULL_SCALES = (4095, 16383, 32766, 32767, 65534, 65535)
-"""Highest values of rescaled images; no pixel of a thyroid scintigram counts as many."""
+"""Highest values of rescaled images; no pixel of a thyroid scintigram has so many counts."""
 SMALL_SCALES = (127, 255, 511, 1023, 2047)
-"""The same, which counts may reach."""
-CROWDED = 20  # pixels that have a value, so many that the next whole number cannot be left out
+"""Highest values of rescaled images that counts may reach, too."""
+CROWDED = 20  # with so many pixels at a value, counts have the next whole number, too
 LEAST_HOLES = 3
 LEAST_VALUES = 5
 LEAST_PAIRS = 800
-LIGHT = 0.7  # share from which the border is told
+LIGHT = 0.7  # share of the highest value from which a border is flagged
 LEAST_NOISE = 0.8
-"""Least share of the variance of photon counts; scintigrams from cameras have 0.98 to 1.07."""
+"""Least variance, relative to that of photon counts; scintigrams from cameras have 0.98 to 1.07."""
 LEVELS = np.array([0, 1, 1, 1, *np.repeat([2, 3, 4, 5], [4, 8, 16, 32]), 6])
-"""Sum of two neighbours, 64 and more as 64 -> group of similar sums; 0 for no counts."""
-LEAST_ABOVE_ZERO = 3  # next value after zero from which small ones were set to zero
+"""Sum of two neighbours (64 for all larger ones) -> group of similar sums; 0 for no counts."""
+LEAST_ABOVE_ZERO = 3  # if the next value after zero is as large, small values were set to zero
 BRIGHT = 0.8
-"""Share of the highest value that the border of an inverted image, or of a flood, has."""
+"""Share of the highest value above which a border is that of an inverted image, or of a flood."""
 NO_COUNTS = "; export it as PNG to import it as a picture"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Counts:
-    """Values of all frames that are taken for counts."""
+    """Counts of all frames."""
 
     frames: Pixels
     """(frames, rows, columns)."""
     verified: bool
-    """CountsAccumulated is the sum of a frame, or of all."""
+    """True if CountsAccumulated is the sum of one frame, or of all frames."""
     flags: tuple[str, ...]
 
 
@@ -54,7 +54,7 @@ def counts_of(header: Header, stored: Pixels) -> Counts:
 
     Raises
     ------
-    UnusableFile : they are no counts, by what the header says.
+    UnusableFile : the header shows that they are not counts.
     """
     accumulated = integer(get(header, "CountsAccumulated"))
     if _inverted(header):
@@ -76,11 +76,11 @@ def counts_of(header: Header, stored: Pixels) -> Counts:
 
 
 def require_counts(header: Header, counts: Pixels, *, verified: bool) -> Iterator[str]:
-    """Yield flags of the image that was chosen, (rows, columns), by its values.
+    """Yield the flags that the values of the chosen image, (rows, columns), call for.
 
     Raises
     ------
-    UnusableFile : they are no counts.
+    UnusableFile : its values are not counts.
     """
     peak, bright = int(counts.max()), np.median(border(counts))
     derived = {"DERIVED", "SECONDARY"} & {str(v).upper() for v in values(get(header, "ImageType"))}
@@ -105,7 +105,7 @@ def _inverted(header: Header) -> bool:
 
 
 def _upright(header: Header, stored: Pixels, accumulated: int | None) -> Counts:
-    """Return the counts of a file that is displayed inverted, as its sum says."""
+    """Return the counts of a file that is displayed inverted, by comparing sums with its header."""
     full = 2 ** int(header.BitsStored - header.PixelRepresentation) - 1
     for top in (None, full, int(stored.max())):
         frames = stored if top is None else top - stored.astype(np.int64)
@@ -129,7 +129,9 @@ def _readings(header: Header, stored: Pixels) -> Iterator[Pixels]:
     ]
     to_counts = {(slope, intercept) for slope, intercept, counts in mappings if counts}
     if len(to_counts) > 1:
-        raise UnusableFile("it has several scales of counts and not which is meant" + NO_COUNTS)
+        raise UnusableFile(
+            "it has several scales of counts and does not say which one applies" + NO_COUNTS
+        )
     rescale = _line(header, "RescaleSlope", "RescaleIntercept")
     lines = [*to_counts, rescale, (1.0, 0.0)]
     accumulated = integer(get(header, "CountsAccumulated"))
@@ -147,7 +149,7 @@ def _readings(header: Header, stored: Pixels) -> Iterator[Pixels]:
 def _on_line(stored: Pixels, slope: float, intercept: float) -> npt.NDArray[np.int64] | None:
     """Return slope * stored + intercept, or None if these are no whole numbers.
 
-    Stored numbers are whole, so a count may be off by half a step of the scale.
+    Stored numbers are whole, so a count may be wrong by half a step of the scale.
     """
     step = abs(slope)
     tolerance = 1e-3 + (step / 2 if step < 0.2 else 0.0)
@@ -206,7 +208,7 @@ def _thousands(frames: Pixels, accumulated: int) -> bool:
 
 
 def _leaves_out_values(counts: Pixels) -> bool:
-    """Return whether whole numbers are missing that photon counts would have."""
+    """Return whether whole numbers are missing that would occur among photon counts."""
     if counts.max() < 2**20:
         levels = np.bincount(counts.ravel())
         present = np.flatnonzero(levels)
@@ -220,7 +222,7 @@ def _leaves_out_values(counts: Pixels) -> bool:
 
 
 def _cut_off(counts: Pixels) -> bool:
-    """Return whether small values were set to zero, as where a background was masked out."""
+    """Return whether small values were set to zero, as by masking out the background."""
     above = counts[counts > 0]
     lowest = above.min()
     return bool(
@@ -231,9 +233,10 @@ def _cut_off(counts: Pixels) -> bool:
 
 
 def _noise(counts: Pixels) -> float:
-    """Return the mean of (a - b)^2 / (a + b) over neighbours a, b: 1 for photon counts or more.
+    """Return the mean of (a - b)^2 / (a + b) over neighbours a, b: at least 1 for photon counts.
 
-    The least of all pairs and of those of similar a + b, as edges of organs hide little noise.
+    It is the least of the means over all pairs and over pairs with similar a + b, since edges of
+    organs raise a mean and hide that the noise is low.
     """
     left, right = (counts[:, i::2][:, : counts.shape[1] // 2].astype(np.float32) for i in (0, 1))
     total = (left + right).ravel()

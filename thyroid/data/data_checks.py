@@ -44,14 +44,14 @@ class QualityFlag:
     image_ids: tuple[str, ...] = ()
     """Images concerned; for duplicates both originals and copies."""
     pairs: tuple[tuple[int, int], ...] = ()
-    """Rows of each two images of different patients that look the same, of near duplicates."""
+    """For near duplicates: the rows of each pair of images."""
 
 
 def check(dataset: Dataset) -> list[QualityFlag]:
     """Run all checks; errors come first. Reads each image once, a few hundred at a time."""
     if len(dataset) >= MANY_IMAGES:
         progress.say(f"checking {len(dataset):,} images")
-    # on cores in use, several threads took minutes for small products of milliseconds
+    # on busy cores, several threads took minutes for small products that take milliseconds
     with threadpool_limits(1):
         scan = _Scan.of(dataset)
         found = [
@@ -77,9 +77,9 @@ def look_alikes(
     tested: Dataset,
     tested_rows: npt.NDArray[np.int64],
 ) -> int:
-    """Count the tested images that look the same as one that was seen, whatever their names say.
+    """Count the tested images that look like an image that was seen, whatever patients they name.
 
-    Equal images and near duplicates as in `check` count; `likeness` says which ones it finds.
+    Equal images and near duplicates count, as in `check`; `likeness` says which ones are found.
     """
     with threadpool_limits(1):
         looks, offset = _Scan.of(seen).looks, 0
@@ -215,17 +215,17 @@ def _patients_alike(dataset: Dataset) -> Iterator[QualityFlag]:
         yield QualityFlag(
             kind="patients_alike",
             severity="warning",
-            sentence=f"{len(set(dataset.patients[alike]))} patients are called as another is, but "
-            "for leading zeros or .0; if they are the same, write them in one way in labels.csv "
-            "and import again.",
+            sentence=f"{len(set(dataset.patients[alike]))} patients have the name of another "
+            "except for leading zeros or .0; if they are the same person, write the name in one "
+            "way in labels.csv and import again.",
             image_ids=_ids(dataset, alike),
         )
 
 
 def like_others(dataset: Dataset, others: Dataset | None = None) -> npt.NDArray[np.bool_]:
-    """Return which images are of a patient who is called as another, up to zeros and ".0", (N,).
+    """Return which images show a patient with another's name except for zeros and ".0", (N,).
 
-    With `others` the other is one of theirs, under a name that is not a patient's of `dataset`.
+    With `others`, the other patient is one of that data set.
     """
     theirs = dataset if others is None else others
     of: dict[str, set[str]] = {}
@@ -236,7 +236,7 @@ def like_others(dataset: Dataset, others: Dataset | None = None) -> npt.NDArray[
 
 
 def _exact_duplicates(dataset: Dataset, scan: _Scan) -> Iterator[QualityFlag]:
-    """Find equal images. Empty ones say nothing about a patient and have a check of their own."""
+    """Find equal images. Empty images do not identify a patient and have a check of their own."""
     columns = ["image_id", "patient_id", "findings"]
     images = pd.DataFrame({"same": scan.same}).join(dataset.images[columns])
     several = images.groupby("same")[columns].transform("nunique") > 1  # where copies differ
@@ -275,7 +275,7 @@ def _examples(copies: pd.DataFrame, differ_in: str) -> str:
 
 
 def _near_duplicates(dataset: Dataset, scan: _Scan) -> Iterator[QualityFlag]:
-    """Find images of different patients that look the same; one patient's are expected to."""
+    """Find images of different patients that look the same."""
     patient = pd.factorize(dataset.images["patient_id"])[0]
     involved = np.zeros(len(dataset), dtype=bool)
     pairs: list[tuple[int, int]] = []
@@ -289,8 +289,8 @@ def _near_duplicates(dataset: Dataset, scan: _Scan) -> Iterator[QualityFlag]:
         yield QualityFlag(
             kind="near_duplicates",
             severity="warning",
-            sentence=f"{len(pairs)} pairs of images of different patients look the same; if they "
-            "are one patient's, give them the same patient.",
+            sentence=f"{len(pairs)} pairs of images of different patients look the same; if both "
+            "images show one patient, name the same patient for both.",
             image_ids=_ids(dataset, involved),
             pairs=tuple(pairs),
         )
@@ -344,8 +344,9 @@ def _pixel_sizes(dataset: Dataset) -> Iterator[QualityFlag]:
 def _confounding(dataset: Dataset) -> Iterator[QualityFlag]:
     """Find labels that go with centres, by bias-corrected Cramer's V over patients.
 
-    V^2 = max(0, chi^2/n - (r-1)(k-1)/(n-1)) / min(r'-1, k'-1), r' = r - (r-1)^2/(n-1), k' alike,
-    for r labels, k centres and n patients (Bergsma 2013, J. Korean Stat. Soc. 42:323-328).
+    V^2 = max(0, chi^2/n - (r-1)(k-1)/(n-1)) / min(r'-1, k'-1), r' = r - (r-1)^2/(n-1) and k'
+    likewise, for r labels, k centres and n patients (Bergsma 2013, J. Korean Stat. Soc.
+    42:323-328).
     """
     people = dataset.images[["patient_id", "label", "centre"]].drop_duplicates()
     table = pd.crosstab(people["label"], people["centre"])

@@ -59,7 +59,7 @@ FLAGS = {
     "counts_doubtful": "its values look rescaled or smoothed: perhaps no counts",
     "counts_accumulated": "the header's CountsAccumulated is not the sum of the pixels",
     "colour": "a coloured picture, reduced to its brightness",
-    "white_is_zero": "stored with white as zero: turned over, so that black is zero",
+    "white_is_zero": "stored with white as zero: inverted, so that black is zero",
     "light_background": "its border is light: perhaps inverted grey, or a flood source",
 }
 
@@ -376,7 +376,7 @@ def _parse(content: bytes, path: Path) -> pa.Table:
 
 
 def _combinations(one: pa.ChunkedArray, other: pa.ChunkedArray) -> list[tuple[str, str]]:
-    """Return the distinct pairs of values that two columns have in a row."""
+    """Return the distinct pairs of values that the rows of two columns hold."""
     ones, others = (column.combine_chunks().dictionary_encode() for column in (one, other))
     width = len(others.dictionary)
     pairs = np.unique(ones.indices.to_numpy().astype(np.int64) * width + others.indices.to_numpy())
@@ -385,7 +385,7 @@ def _combinations(one: pa.ChunkedArray, other: pa.ChunkedArray) -> list[tuple[st
 
 
 def _first(condition: "pd.Series[bool]") -> int:
-    """Return the first row where it holds, as a spreadsheet counts: the header is row 1."""
+    """Return the number of the first row that meets the condition; the header is row 1."""
     return int(np.flatnonzero(condition)[0]) + 2
 
 

@@ -43,8 +43,8 @@ from thyroid.data.scintigram import SIMULATOR, Scintigram, UnusableFile
 # pydicom's log and warnings quote header values, which may be names
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 
-# no other element is parsed: private elements, addresses and dates stay in the file; a name is only
-# looked at to see whether it is a phantom's
+# no other element is parsed: private elements, addresses and dates stay in the file; a patient's
+# name is read only to recognise phantoms
 ELEMENTS = (
     "ImageType", "SOPClassUID", "Modality", "InstitutionName", "StationName", "PatientID",
     "PatientName", "PatientSpeciesDescription", "StudyInstanceUID", "StudyDescription",
@@ -62,7 +62,7 @@ ELEMENTS = (
     "PixelData", "SoftwareVersions",
 )  # fmt: skip
 TAGS: list[BaseTag | int | str | tuple[int, int]] = [tag_of(name) for name in ELEMENTS]
-# cameras write 1024 x 256 pixels at most, or a few hundred frames of 128 x 128; to read the largest
+# cameras write 1024 x 256 pixels at most, or a few hundred frames of 128 x 128; reading the largest
 # 16-bit file takes 100 MB in addition to the file, or 320 MB if its pixels are rescaled
 MOST_PIXELS = 2**22  # in a frame: 2048 x 2048
 MOST_PIXELS_IN_ALL = 2**24  # 1,024 frames of 128 x 128
@@ -81,11 +81,11 @@ def read_dicom(content: bytes) -> Scintigram:
     """Read the anterior planar counts of an NM DICOM file.
 
     The frame is chosen by its view (frame_views) and its energy window (energy_windows), never by
-    its position. Whether its values are counts is for count_values to say.
+    its position. count_values decides whether its values are counts.
 
     Raises
     ------
-    UnusableFile : the file cannot be used; it has the reason.
+    UnusableFile : the file cannot be used; the exception has the reason.
     """
     if DeflatedExplicitVRLittleEndian.encode() in content:
         # pydicom would inflate all of it, to any size, before anything can be checked
@@ -128,9 +128,9 @@ def _planar_counts(header: Header) -> Scintigram:
 
 
 def _chosen(header: Header, count: int, acquisition: str) -> tuple[list[int], list[str]]:
-    """Return the frames to sum, one or those of a dynamic acquisition, and flags."""
+    """Return the frames to sum (a single one unless the acquisition is dynamic), and flags."""
     for name in DYNAMIC_VECTORS:
-        vector(header, name, count)  # refuses one of another number of frames
+        vector(header, name, count)  # refuses a vector that describes another number of frames
     frames, of_view = anterior_frames(header, count)
     frames, of_window = photopeak_frames(header, count, frames)
     if len(frames) > 1 and acquisition != "DYNAMIC":
@@ -184,7 +184,10 @@ def _decode(header: Header) -> npt.NDArray[np.integer]:
 
 
 def _plain_pixels(header: Header) -> npt.NDArray[Any] | None:
-    """Return the pixels of the most common files, flat, in a tenth of the time; None of others."""
+    """Return the pixels, flat, of the most common kind of file; None for other kinds.
+
+    This takes a tenth of the time of pydicom's `pixel_array`.
+    """
     bits, count = header.BitsAllocated, integer(get(header, "NumberOfFrames")) or 1
     if (
         header.file_meta.TransferSyntaxUID not in (ExplicitVRLittleEndian, ImplicitVRLittleEndian)

@@ -12,11 +12,11 @@ from thyroid.data.scintigram import UnusableFile
 PHOTOPEAKS_KEV = {"Tc-99m": 140.5, "I-123": 159.0, "I-131": 364.5}
 """Main photopeaks of the radionuclides that thyroid scintigrams are made with."""
 ROUNDED = 1.0
-"""keV by which a window may miss the peak: limits are stored as they were rounded."""
+"""keV by which a window may miss the peak, since files have rounded limits."""
 WIDEST = 0.6
 """Width of a photopeak's window, as a share of its energy; 0.2 is usual."""
 LOWEST = 0.75
-"""Lower limit of a photopeak's window, as a share of its energy: scatter is below."""
+"""Least lower limit of a photopeak's window, as a share of its energy: scatter is below."""
 INSIDE = 0.02
 """Least distance of a photopeak from the limits of its window, as a share of its energy."""
 MOST_KEV = 2000.0
@@ -72,16 +72,17 @@ SCATTER = re.compile(
 def photopeak_frames(
     header: Header, count: int, frames: list[int]
 ) -> tuple[list[int], tuple[str, ...]]:
-    """Return those of `frames`, of `count`, that were counted in the photopeak, and flags.
+    """Return which of `frames` were counted in the photopeak, and flags; the file has `count`.
 
     Raises
     ------
-    UnusableFile : none of them was, or nothing says which, or the radionuclide is no thyroid's.
+    UnusableFile : no frame was, the header does not say which was, or the radionuclide is not used
+        for thyroid scintigrams.
     """
     windows = items(header, "EnergyWindowInformationSequence")
     isotopes = _isotopes(header, windows)
     if isotopes and not isotopes & set(PHOTOPEAKS_KEV):
-        raise UnusableFile("its radionuclide is none that thyroid scintigrams are made with")
+        raise UnusableFile("its radionuclide is not one that thyroid scintigrams are made with")
     peaks = [kev for name, kev in PHOTOPEAKS_KEV.items() if not isotopes or name in isotopes]
     at_peak = [_at_peak(window, peaks) for window in windows]
     numbers = vector(header, "EnergyWindowVector", count, len(windows))
@@ -108,7 +109,7 @@ def _nothing_says_which() -> UnusableFile:
 
 
 def _at_peak(window: Header, peaks: Iterable[float]) -> bool | None:
-    """Return whether a window holds one of the peaks, keV; None if it does not say."""
+    """Return whether a window contains one of the peaks, keV; None if its values leave it open."""
     name = text(window, "EnergyWindowName")
     of_another = isotopes_in(name) and not isotopes_in(name) & set(PHOTOPEAKS_KEV)
     if of_another or SCATTER.search(name.casefold()):
@@ -135,7 +136,7 @@ def _at_peak(window: Header, peaks: Iterable[float]) -> bool | None:
 
 
 def _isotopes(header: Header, windows: Sequence[Header]) -> set[str]:
-    """Return the radionuclides that the header names: as given, or else of windows and texts."""
+    """Return the radionuclides that the header gives, or else those that windows and texts name."""
     given = items(header, "RadiopharmaceuticalInformationSequence")
     found = {isotope for each in given for isotope in _of_pharmaceutical(each)}
     if found:

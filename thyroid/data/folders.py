@@ -1,4 +1,4 @@
-"""The files of a source folder, without those that machines make, and what its folders mean."""
+"""The files of a source folder without machine-made ones, and the meaning of its folders."""
 
 import os
 import re
@@ -46,11 +46,11 @@ class Found:
     names: list[str]
     """Sorted paths relative to the folder, with forward slashes."""
     skipped: dict[str, int]
-    """Kind of files that machines made -> number of them."""
+    """Kind of machine-made files -> number of them."""
 
 
 def made_by_machines(name: str) -> str:
-    """Return what kind of file or folder of machines a name is, or "" if it is none."""
+    """Return the kind of a machine-made file or folder by its name, or "" if it is none."""
     if name.lower() in MACHINES:
         return name.strip()
     if name == ".DS_Store":
@@ -92,15 +92,15 @@ def part_of(folder: str) -> str | None:
 
 
 def no_class(folder: str) -> bool:
-    """Return whether a folder's name is that of a part of a split, or of a fold, and no class's."""
+    """Return whether a folder's name means a part of a split or a fold, and so not a class."""
     return bool(part_of(folder) or FOLD.fullmatch(folder.strip().lower()))
 
 
 def split_level(names: Iterable[str]) -> int | None:
-    """Return at which level folders are the parts of a split: 0 above the classes, 1 below them.
+    """Return the level of the folders that are parts of a split: 0 above the classes, 1 below them.
 
-    None where they are not: where all are one part, or not all folders below the classes are parts,
-    as these may be patients.
+    None if there is no split: all folders are the same part, or some folders below the classes are
+    no parts, so that all of them may be patients.
     """
     inside = [parts for parts in (PurePosixPath(name).parts for name in names) if len(parts) > 2]
     for level in (0, 1):

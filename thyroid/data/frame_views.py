@@ -1,8 +1,8 @@
-"""The frames of a DICOM file that show the anterior view, by all that its header says of views.
+"""Finds the frames of a DICOM file that show the anterior view, by its header.
 
-Codes, words, patient orientation and detector angles each allow some views; what all of them allow
-counts. If they contradict each other, or name several views or another than the anterior one, the
-file is refused. An unnamed view is taken and flagged.
+Codes, words, patient orientation and detector angles each allow some views; a frame may show the
+views that all of them allow. A file is refused if they contradict each other, or if they name
+several views or no anterior one. If no view is named, the file is accepted and flagged.
 """
 
 import math
@@ -35,9 +35,9 @@ OTHER_CODES = frozenset((
 EVERY: frozenset[View] = frozenset(("anterior", "posterior", "other"))
 TEXTS = ("ImageID", "ViewPosition", "SeriesDescription")
 LESS_TEXTS = ("ProtocolName", "ImageComments")
-"""Looked at where neither codes nor TEXTS name a view, as they often are of several images."""
+"""Read only if neither codes nor TEXTS name a view: these texts often describe several images."""
 TOLERANCE = 25.0
-"""Degrees by which an anterior view may be off 0 or 180; cameras count from either."""
+"""Degrees by which an anterior view may differ from 0 or 180; cameras count from either."""
 COSINE = math.cos(math.radians(TOLERANCE))
 
 
@@ -46,7 +46,7 @@ def anterior_frames(header: Header, count: int) -> tuple[list[int], tuple[str, .
 
     Raises
     ------
-    UnusableFile : none does, or nothing says which.
+    UnusableFile : no frame does, or the header does not say which one.
     """
     detectors = items(header, "DetectorInformationSequence")
     coded = [_coded(item) for item in detectors]
@@ -74,7 +74,7 @@ def anterior_frames(header: Header, count: int) -> tuple[list[int], tuple[str, .
         if "anterior" not in view:
             raise _no_anterior_view()
         if len(view) > 1:
-            raise UnusableFile("its header names several views and not which of them it shows")
+            raise UnusableFile("its header names several views and does not say which one it shows")
     askew = any(_askew(detectors, numbers[frame]) for frame in frames)
     return frames, ("detector_angle",) if askew else ()
 
@@ -100,7 +100,7 @@ def _nothing_says_which() -> UnusableFile:
 
 
 def _said(header: Header, *, one_view: bool) -> frozenset[View]:
-    """Return the views that all that is said of the file as a whole allows."""
+    """Return the views that all statements about the whole file allow."""
     allowed = _in_texts(header, TEXTS)
     if one_view:
         allowed &= _coded(header) & _oriented(header)
@@ -134,9 +134,10 @@ def _of_code(code: Header) -> frozenset[View]:
 
 
 def _oriented(header: Header) -> frozenset[View]:
-    """Return the views that PatientOrientation allows: the patient's side at the right and below.
+    """Return the views that PatientOrientation allows.
 
-    An anterior view has the patient's left at the right, and the feet below: L, F.
+    It names the patient's side at the right and at the bottom of the image. An anterior view has
+    the patient's left at the right and the feet at the bottom: L, F.
     """
     sides = [str(value).upper() for value in values(get(header, "PatientOrientation"))]
     if len(sides) != 2 or not all(sides):
@@ -150,9 +151,9 @@ def _oriented(header: Header) -> frozenset[View]:
 
 
 def _facing(item: Header) -> frozenset[View]:
-    """Return the views that ImageOrientationPatient allows, of a detector or of the file.
+    """Return the views that the ImageOrientationPatient of a detector, or of the file, allows.
 
-    Columns that do not run along the patient say nothing: cameras fill in that of a slice.
+    An orientation whose columns do not run along the patient is ignored: it is that of a slice.
     """
     given = [
         value for value in values(get(item, "ImageOrientationPatient")) if value not in ("", None)

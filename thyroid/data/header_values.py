@@ -20,7 +20,7 @@ def tag_of(name: str) -> BaseTag:
 
 
 def get(header: Header, name: str) -> Any:
-    """Return an element's value, None if there is none: as Dataset.get, in a fifth of the time."""
+    """Return an element's value, or None: like Dataset.get, but in a fifth of the time."""
     tag = tag_of(name)
     return header[tag].value if tag in header else None
 
@@ -28,7 +28,7 @@ def get(header: Header, name: str) -> Any:
 def text(header: Header, name: str) -> str:
     """Return an element's text, "" if there is none.
 
-    Plain ASCII, which most texts are, is read without the conversion of `get`: in a tenth of the
+    Most texts are plain ASCII; these are read without the conversion of `get`, in a tenth of the
     time.
     """
     tag = tag_of(name)
@@ -43,7 +43,7 @@ def text(header: Header, name: str) -> str:
 
 
 def values(value: Any) -> Sequence[Any]:
-    """Return an element's values as a sequence; pydicom has a list, a plain value or None."""
+    """Return an element's values as a sequence; pydicom gives a list, a plain value or None."""
     if value is None or value == "":
         return []
     return list(value) if isinstance(value, (list, pydicom.multival.MultiValue)) else [value]
@@ -69,9 +69,9 @@ def vector(header: Header, name: str, count: int, described: int = 0) -> list[in
 
     Raises
     ------
-    UnusableFile : the vector is of another number of frames and its numbers differ, as where a
-        frame was taken out of a file and the vectors were left as they were; or it names items
-        that are not described, as one that counts from 0.
+    UnusableFile : the vector has another length than `count` and its numbers differ, as after a
+        frame was taken out of the file; or it names items that the header does not describe, as a
+        vector does that counts from 0.
     """
     numbers = [int(value) for value in values(get(header, name))]
     if len(numbers) == count:
@@ -86,7 +86,7 @@ def vector(header: Header, name: str, count: int, described: int = 0) -> list[in
         return numbers
     if len(set(numbers)) > 1:
         raise UnusableFile(
-            "its header describes another number of frames than it has, as after a frame was "
-            "taken out of a file, and nothing says which is left; export it again"
+            "its header describes another number of frames than it has, as if frames had been "
+            "taken out, and does not say which ones are left; export it again"
         )
     return numbers[:1] * count or None

@@ -1,4 +1,4 @@
-"""Sentences that an import tells at its end, about all images together."""
+"""Sentences about all images together, which an import prints at its end."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -23,14 +23,16 @@ def notes_of(records: Sequence[ImageRecord], outside_share: float, *, keyed: boo
     alike = _alike({record.patient for record in records})
     if alike:
         yield (
-            f"{len(alike)} patients are called as another is, but for leading zeros or .0: write "
-            "them in one way if they are the same, or training and test data will share them."
+            f"{len(alike)} patients have the name of another except for leading zeros or .0: if "
+            "they are the same person, write the name in one way, or training and test data will "
+            "share patients."
         )
     unnamed = sum(not record.patient for record in records)
     if unnamed:
         yield (
-            f"{_images(unnamed, 'name')} no patient, and each counts as one: where a patient has "
-            "several, name patients in labels.csv, or training and test data will share them."
+            f"{_images(unnamed, 'name')} no patient; such an image counts as a patient of its own. "
+            "If a patient has several, name patients in labels.csv, or training and test data will "
+            "share patients."
         )
         if keyed:
             yield (
@@ -39,7 +41,7 @@ def notes_of(records: Sequence[ImageRecord], outside_share: float, *, keyed: boo
             )
     elif len(records) > 1 and len({record.patient for record in records}) == 1:
         yield (
-            "All images carry the same patient, as after anonymisation: name patients in "
+            "All images name the same patient, as after anonymisation: name patients in "
             "labels.csv, as images cannot be split otherwise."
         )
     file_of: dict[str, dict[str, str]] = defaultdict(dict)  # image -> patient -> file
@@ -54,8 +56,8 @@ def notes_of(records: Sequence[ImageRecord], outside_share: float, *, keyed: boo
         )
     if any(not is_code(record.centre) for record in records if record.centre):
         yield (
-            "Centres that labels.csv names are numbered, as a name may be an institution's; codes, "
-            "such as 'A' or 'site-3', are kept and can be recognised."
+            "Centres with names in labels.csv get numbers instead, as a name may be an "
+            "institution's; codes, such as 'A' or 'site-3', are kept and can be recognised."
         )
     if records[0].kind == "display":
         yield (
@@ -64,7 +66,7 @@ def notes_of(records: Sequence[ImageRecord], outside_share: float, *, keyed: boo
         )
         yield (
             "Text burnt into pictures (names, dates, scales) is kept as it is: look at the contact "
-            "sheets, and crop it away before import; it also gives labels away to a network."
+            "sheets, and crop it away before import; a network may also learn labels from it."
         )
     if outside_share > 0.5:
         yield (

@@ -1,4 +1,4 @@
-"""Result of an import: what was taken, with which flags, and what was refused and why."""
+"""Result of an import: files that were taken and their flags, and files refused and why."""
 
 import re
 from collections import Counter
@@ -11,12 +11,12 @@ from thyroid.data.dataset import FLAGS
 from thyroid.data.record import Rejection
 
 MOST_KINDS = 8
-"""Rows of the table for flags, and as many for reasons: with all of them it fits on a screen."""
+"""Most rows of the table for flags, and for reasons, so that the table fits on a screen."""
 WIDTH = 90
-"""Letters in a row, beside its number: with it, a row fits into 100."""
+"""Most letters of a row after its number, so that the row fits into 100."""
 MOST_CENTRES = 8
 UNTOLD = ("simulated", "counts_outside", "padded", "patient_like")
-"""Flags of ordinary images, which have sentences of their own where they matter."""
+"""Flags of ordinary images: not in the table, as a note of its own reports them where needed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +41,9 @@ class ImportSummary:
     notes: tuple[str, ...]
     """Sentences that the user should read."""
     flagged: dict[tuple[str, ...], int] = field(default_factory=dict)
-    """Flags, without numbers -> number of images that have them, and no others."""
+    """Set of flags, without their numbers -> number of images that have exactly these."""
     skipped: dict[str, int] = field(default_factory=dict)
-    """Kind of files that machines made, such as thumbnails -> number of them."""
+    """Kind of machine-made files, such as thumbnails -> number of them."""
 
     def lines(self) -> list[str]:
         """Return the summary as lines for a terminal."""

@@ -3,8 +3,8 @@
 Patients are named by an HMAC whose key is the SHA-256 of everything imported, file headers and
 labels.csv included. Importing the same folder again therefore gives the same data set, bit for bit;
 nobody without the original files can find out whose image it is by trying names or numbers; and two
-imports cannot be linked by patient. To link them, so that a test set is known to have other
-patients, the user keeps the key in a file. Rows are ordered by image, not by file name.
+imports cannot be linked by patient. A user who wants to link them, to know that a test set has
+other patients, keeps the key in a file. Rows are ordered by image, not by file name.
 
 Centres in labels.csv keep their names if these are codes ("A", "07", "site-3"), so that one of them
 can be left out by name. All other names, and all institutions that files name, become centre-1,
@@ -41,9 +41,9 @@ from thyroid.files import cannot_write, replace_text, require_new_folder
 from thyroid.machine import cores
 
 KEY = re.compile(rb"[0-9a-f]{64}\s*")
-"""Content of a patients' key. Other files may be known to others or change, so they are no keys."""
+"""Content of a key file. No other file may be a key: others may know it, or it may change."""
 FILES_PER_PROCESS = 300
-"""Starting a process takes 0.4 s, in which another reads 70 DICOM files or 600 small pictures."""
+"""Starting a process takes 0.4 s, the time to read 70 DICOM files or 600 small pictures."""
 
 
 def import_folder(
@@ -64,10 +64,10 @@ def import_folder(
 
     Unusable files are listed with their reasons in `<dataset>.rejected.csv`, beside the data set
     and not in it. The patient is taken from labels.csv, or else the DICOM PatientID, or else the
-    folder between class folder and file; otherwise each image is a patient, and its copies are the
-    same one. The centre is taken from labels.csv if it is a code (CENTRE_CODE); other names get
-    numbers. If labels.csv names no centres, each InstitutionName gets a number (StationName if
-    that is empty). An image without a centre has "unknown".
+    folder between class folder and file; otherwise each image counts as a patient, and its copies
+    as the same patient. The centre is taken from labels.csv if it is a code (CENTRE_CODE); other
+    names get numbers. If labels.csv names no centres, each InstitutionName gets a number
+    (StationName if that is empty). The centre of all other images is "unknown".
 
     Parameters
     ----------
@@ -75,11 +75,11 @@ def import_folder(
     pixel_mm : pixel size in mm of the stored matrices, for counts.
     patients_key : key file, made if it does not exist. Data sets imported with the same key give a
         patient the same name, if all their patients are named.
-    keep_split : the folders or the column of labels.csv that split the source are its official
-        split.
+    keep_split : keep the split of the source, by its folders or a column of labels.csv, as the
+        official split of the data set.
     processes : number of processes that read files; None for one per core, as long as each has
         FILES_PER_PROCESS. The data set does not depend on it.
-    progress : called with the number of files done and of all files to read.
+    progress : called with the number of files done and the number of files to read.
 
     Raises
     ------
@@ -250,7 +250,7 @@ def _table(records: list[ImageRecord], pixel_mm: float, *, key: bytes) -> pd.Dat
     """Make the table of images.csv, ordered by image; its index is the position in `records`."""
 
     def keyed(identity: str) -> str:
-        # of a patient, the same in all data sets with this key
+        # a patient has the same one in all data sets with this key
         return hmac.new(key, identity.encode("utf-8", "replace"), hashlib.sha256).hexdigest()[:16]
 
     table = pd.DataFrame(

@@ -1,4 +1,4 @@
-"""The rows of labels.csv, and what its columns are called elsewhere."""
+"""The rows of labels.csv, and other names that its columns may have."""
 
 import csv
 import io
@@ -41,14 +41,14 @@ def read_table(labels: Path) -> bytes:
 def rows_of(content: bytes, labels: Path, notes: list[str]) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield (row number as in a spreadsheet, column -> text) of each row that is not blank.
 
-    Appends a note for columns that are not used, or are taken for another.
+    Appends a note about columns that are not used, or that have another name than thyroid's.
     """
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise InputError(f"{labels} is not UTF-8 text; save it as CSV UTF-8") from None
     first, _, rest = text.partition("\n")
-    told = re.fullmatch(r"sep=.\s*", first) is not None  # to a spreadsheet, which does not show it
+    told = re.fullmatch(r"sep=.\s*", first) is not None  # for spreadsheets, which hide this line
     text = rest if told else text
     header = text.partition("\n")[0]
     delimiter = max(",;\t", key=header.count)  # spreadsheets of many countries write ";"
@@ -83,7 +83,7 @@ def _without_accents(text: str) -> str:
 
 
 def _known_columns(given: list[str], notes: list[str]) -> list[str]:
-    """Return the columns under the names of COLUMNS where one of OTHER_NAMES is used instead."""
+    """Return the names of the columns, with those of OTHER_NAMES replaced by thyroid's own."""
     columns = [unicodedata.normalize("NFC", column).strip().lower() for column in given]
     plain = [re.sub(r"[\s._-]+", "_", _without_accents(column)).strip("_") for column in columns]
     for wanted, others in OTHER_NAMES.items():

@@ -41,7 +41,7 @@ class LabelledFile:
     centre: str = field(default="", repr=False)
     """May be an institution's name; see thyroid.data.importer."""
     part: str = ""
-    """Part of the split that the source has, one of dataset.PARTS; empty where none is kept."""
+    """Part of the source's own split, one of dataset.PARTS; empty if no split is kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,9 +54,9 @@ class Listing:
     labels: bytes
     """Content of labels.csv; empty for class folders."""
     skipped: dict[str, int] = field(default_factory=dict)
-    """Kind of files that machines made -> number of them."""
+    """Kind of machine-made files -> number of them."""
     notes: tuple[str, ...] = ()
-    """Sentences about columns that were taken for others, or not used."""
+    """Sentences about columns that were read under another name, or not used."""
 
 
 def list_source(source: Path, labels: Path | None = None, *, keep_split: bool = False) -> Listing:
@@ -67,8 +67,8 @@ def list_source(source: Path, labels: Path | None = None, *, keep_split: bool = 
 
     In labels.csv, the patient is named in every row or in none.
 
-    Folders `train`, `test` (and `val`) above or below the classes are the split that the source
-    has; with `keep_split` it is kept, as is that of a column `part`.
+    Folders `train`, `test` (and `val`) above or below the classes, or a column `part`, are a split
+    of the source, which `keep_split` keeps.
 
     Raises
     ------
@@ -170,7 +170,7 @@ def _require_classes(names: list[str], source: Path) -> None:
         alone = len(folders) == 1 and any(name.count("/") > 1 for name in names)
         raise InputError(
             f"the folders of {source} are {', '.join(map(repr, folders))}, which are parts of a "
-            f"split or folds, and no classes; "
+            f"split or folds, not classes; "
             + (f"import {source / folders[0]}" if alone else "put the images of each class into")
             + ("" if alone else " one folder")
         )
@@ -222,7 +222,7 @@ def _by_table(source: Path, labels: Path, *, keep_split: bool) -> Listing:
         if is_rounded(row.get("patient", "")):
             raise InputError(
                 f"{where}, has the patient {row['patient']!r}, a number that a spreadsheet has "
-                "rounded, as it may have others; export the column anew, formatted as text"
+                "rounded, perhaps like others; export the column again, formatted as text"
             )
         shown = row.get("findings", "")
         findings = _findings((label if is_missing(shown) else shown).split(";"), where)
@@ -246,8 +246,8 @@ def _by_table(source: Path, labels: Path, *, keep_split: bool) -> Listing:
         raise InputError(f"{labels} has no rows; list the images, one row each")
     if in_parts and not keep_split:
         notes.append(
-            f"{labels.name} has a split, in its column part, that is not kept: images are dealt "
-            "anew in training; --keep-split keeps it."
+            f"{labels.name} has a split in its column part. It is not kept, and training makes a "
+            "new one; --keep-split keeps it."
         )
     unnamed = [name for name, file in files.items() if not file.patient]
     if 0 < len(unnamed) < len(files):
@@ -276,7 +276,7 @@ def _by_table(source: Path, labels: Path, *, keep_split: bool) -> Listing:
 
 
 def _name_inside(source: Path, leads_out: Callable[[str], bool], file: str, where: str) -> str:
-    """Return the file's path relative to the source folder, and refuse one outside of it."""
+    """Return the file's path relative to the source folder; refuse a file outside of it."""
     if not file:
         raise InputError(f"{where}, names no file; give its path inside {source}")
     if not os.path.isfile(source / file):
@@ -324,8 +324,8 @@ def _findings(findings: list[str], where: str) -> tuple[str, ...]:
         raise InputError(f"{where}, has an empty finding; remove the extra separator")
     if any(name and is_unknown(name) for name in names):
         raise InputError(
-            f"{where}, has the class {next(n for n in names if is_unknown(n))!r}, which says that "
-            "none is known; name the class, or remove the images"
+            f"{where}, has the class {next(n for n in names if is_unknown(n))!r}, which means that "
+            "the class is unknown; name the class, or remove the images"
         )
     if len(set(names)) != len(names):
         raise InputError(f"{where}, names a finding twice; remove one of them")

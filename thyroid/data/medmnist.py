@@ -1,10 +1,10 @@
 """Import of a file in MedMNIST's format: small pictures with labels and an official split.
 
-The file is a NumPy archive of `train_images`, `train_labels` and the same of `val` and `test`
+The file is a NumPy archive of `train_images`, `train_labels` and the same for `val` and `test`
 (Yang et al. 2023). Images are uint8, (N, H, H) or (N, H, H, 3); labels are integers, (N, 1).
-Nothing names patients, so every image is one, with its copies. Copies of a test image are left out
-of the other parts, as are those of a validation image of the training part. Images are read from
-the archive one by one, and nothing in it is executed.
+Nothing names patients, so every image counts as a patient, together with its copies. Copies of a
+test image are left out of the other parts, and copies of a validation image are left out of the
+training part. Images are read from the archive one by one, and nothing in it is executed.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ from thyroid.errors import InputError
 from thyroid.files import require_new_folder
 
 PARTS = {"test": "test", "val": "validation", "train": "train"}
-"""Prefix of an array's name -> part; copies stay in the first of these."""
+"""Prefix of an array's name -> part; an image with copies stays in the first of these parts."""
 SIDES = (8, 1024)
 """Least and greatest side of an image in pixels."""
 MOST_CLASSES = 1000
 MOST_IMAGES = 10_000_000
 """Most images of a part: labels are held in memory."""
 MOST_RATIO, SMALL_BYTES = 100, 2**26
-"""An array above SMALL_BYTES that unpacks to more than MOST_RATIO times its size is no pictures."""
+"""An array is refused if it unpacks to more than SMALL_BYTES and more than MOST_RATIO times."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,24 +147,24 @@ def _notes(rows: list[_Row], blank: int, copies: int) -> Iterator[str]:
     parts = Counter(row.part for row in rows)
     told = ", ".join(f"{part} {parts[part]}" for part in ("train", "validation", "test"))
     yield (
-        f"the file's official split is kept ({told}): nothing is trained on its test images; with "
-        "folds the validation images are dealt to these, with --folds 1 they validate."
+        f"the file's official split is kept ({told}): nothing is trained on its test images; its "
+        "validation images are distributed over the folds, or with --folds 1 validate."
     )
-    yield "nothing names patients: where one has several images, they may be in several parts."
+    yield "the file names no patients: several images of one patient may be in different parts."
     coloured = sum("colour" in row.flags for row in rows)
     if coloured:
         yield f"{coloured} pictures are in colour, and were reduced to their brightness."
     if copies:
         yield (
-            f"{copies} images were left out that are copies of test images or, of the training "
-            "part, of validation images."
+            f"{copies} images were left out: copies of test images, and training images that are "
+            "copies of validation images."
         )
     if blank:
         yield f"{blank} images were left out, as all of their pixels have one value."
 
 
 def _rows(source: Path, archive: zipfile.ZipFile) -> tuple[list[_Row | None], int, int]:
-    """Return what each image is, None for those left out, and the numbers of blank ones and copies.
+    """Return a row for each image (None if left out), and the numbers of blank images and copies.
 
     Raises
     ------
@@ -197,7 +197,7 @@ def _rows(source: Path, archive: zipfile.ZipFile) -> tuple[list[_Row | None], in
 
 
 def _flags(pixels: npt.NDArray[np.uint8], grey: npt.NDArray[np.uint8]) -> Iterator[str]:
-    """Yield what the import of a picture would note."""
+    """Yield the flags that this image would have as a picture."""
     if pixels.ndim == 3 and is_coloured(pixels):
         yield "colour"
     if np.median(border(grey)) > grey.max() / 2:
@@ -327,12 +327,12 @@ def _class_names(labels: Path | None, numbers: list[int]) -> dict[int, str]:
         label, name = (row.get("label") or "").strip(), (row.get("class") or "").strip()
         if not label.isdecimal() or int(label) in found:
             raise InputError(
-                f"{labels}, row {number}, has no label, or one of another row; write the columns "
+                f"{labels}, row {number}, has no label, or that of another row; write the columns "
                 "label,class with the number and the name of a class, such as 0,normal"
             )
         if not name.isprintable() or not name or ";" in name or name in found.values():
             raise InputError(
-                f"{labels}, row {number}, has no class name, or one of another row; give each "
+                f"{labels}, row {number}, has no class name, or that of another row; give each "
                 "label its own class name"
             )
         found[int(label)] = name
@@ -344,11 +344,11 @@ def _class_names(labels: Path | None, numbers: list[int]) -> dict[int, str]:
 
 @contextmanager
 def _reading(source: Path) -> Iterator[None]:
-    """Turn what a damaged or foreign file raises into a sentence.
+    """Turn the errors that a missing, damaged or foreign file raises into a sentence.
 
     Raises
     ------
-    InputError : the block met one.
+    InputError : the block met such a file.
     """
     try:
         yield

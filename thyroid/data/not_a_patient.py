@@ -48,9 +48,9 @@ WORDS = re.compile(
     "|注射器|针筒|满针|空针|均匀性|均勻性|泛源|铅栅|质控|質控|质量控制|體模|体模|模体|模型|分辨率测试|透射|点源|线源|本底"
 )
 FAMILIES = frozenset(("flood", "vial", "barras", "mire", "ples", "nema", "dummy", "flacon"))
-"""Words of WORDS that are names of families, too."""
+"""Words that WORDS matches and that are family names, too."""
 GIVEN = re.compile(r"[\d ]*|.*\b(?:daily|weekly|intrinsic|extrinsic|test|check|camera|co ?57)\b.*")
-"""In the place of a given name: no person's."""
+"""Matches given names that no person has."""
 NO_COLLIMATOR = re.compile(
     r"none|intrinsic|open|(?:no|without|ohne|kein|sans|senza|sin|sem)\b.*|.*[无無没].*"
 )

@@ -1,4 +1,4 @@
-"""Names of patients: which spellings are one person's, and which may be."""
+"""Names of patients: spellings that are one person's, and spellings that may be."""
 
 import re
 import unicodedata
@@ -16,11 +16,11 @@ UNKNOWN = MISSING | {
     "inconnue", "desconocido", "desconocida", "sconosciuto", "sconosciuta", "desconhecido",
     "desconhecida", "未知", "不详", "不明", "无",
 }  # fmt: skip
-"""The same, and what people write where nothing is known."""
+"""MISSING, and words that people write where nothing is known."""
 
 
 def is_missing(text: str) -> bool:
-    """Return whether a cell is empty, or says so in a word that is no name."""
+    """Return whether a cell is empty, or holds a word of MISSING."""
     return text.strip().casefold() in MISSING
 
 
@@ -35,7 +35,7 @@ def is_rounded(name: str) -> bool:
 
 
 def spelled(name: str) -> str:
-    """Return one spelling of a patient's name or number: without case, form and spare blanks.
+    """Return a patient's name or number in one spelling: one case, one form, no spare blanks.
 
     Empty if nothing is known.
     """
@@ -47,9 +47,9 @@ def spelled(name: str) -> str:
 
 
 def without_zeros(name: str) -> str:
-    """Return a name without what spreadsheets add or drop: leading zeros of numbers, and ".0".
+    """Return a name without leading zeros of numbers and ".0", which spreadsheets drop or add.
 
-    So are ",0", and commas between thousands.
+    ",0" and commas between thousands are removed, too.
     """
     whole = re.sub(r"(?<=[0-9])[.,]0+$", "", name)
     if re.fullmatch(r"[0-9]{1,3}(,[0-9]{3})+", whole):

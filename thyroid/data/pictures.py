@@ -75,7 +75,7 @@ def _require_sensible(content: bytes) -> None:
 
 def _too_deep() -> UnusableFile:
     return UnusableFile(
-        "it has 16 bits with colour or transparency, of which 8 would be lost; "
+        "it has 16 bits with colour or transparency, and 8 of these bits would be lost; "
         "save it as 16-bit greyscale without alpha"
     )
 
@@ -104,7 +104,7 @@ def _tiff_number(content: bytes, fields: dict[int, tuple[int, int, int]], tag: i
     if kind != TIFF_SHORT or not values:
         return 1
     order = _order(content)
-    if values > 2:  # elsewhere
+    if values > 2:  # then the field has the offset of the values
         (offset,) = struct.unpack_from(f"{order}L", content, offset)
     return int(struct.unpack_from(f"{order}H", content, offset)[0])
 
@@ -118,10 +118,10 @@ def _is_white_zero(content: bytes) -> bool:
 
 
 def _black_is_zero(content: bytes) -> tuple[bytes, bool]:
-    """Return a TIFF of which zero is white as one of which zero is black if it has 16 bits, and
-    whether it has: its values are then still to be turned over.
+    """Return a white-is-zero TIFF of 16 bits marked as black-is-zero, and True; others, and False.
 
-    Pillow takes such values as they are, or knows no such file; of other depths it turns them.
+    True means that the caller must invert the values. Pillow inverts those of other depths, but
+    leaves 16-bit values as they are, or cannot open the file.
     """
     fields = _tiff_fields(content)
     if _tiff_number(content, fields, BITS) != 16:
@@ -133,7 +133,7 @@ def _black_is_zero(content: bytes) -> tuple[bytes, bool]:
 
 def _require_alone(picture: Image.Image) -> None:
     try:
-        picture.seek(1)  # counting the pages takes time with the square of their number
+        picture.seek(1)  # the time of counting pages grows with the square of their number
     except EOFError:
         return
     raise UnusableFile("it has several pages or frames; save the scintigram alone")

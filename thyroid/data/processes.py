@@ -1,8 +1,9 @@
 """Reading of files in several processes, each of which is `python -m thyroid.data.processes`.
 
-A process receives files as lines of JSON on its standard input, and answers each with a reading. It
-is not a fork, as the importing process may have threads. No patient's name is on a command line or
-in a file. A process ends when its input ends, and so whenever the importing process ends.
+A process receives files as lines of JSON on its standard input, and answers each with a reading.
+Processes are not forked, as the importing process may have threads. No patient's name is on a
+command line or in a file. A process ends when its input ends, and so when the importing process
+ends.
 """
 
 import contextlib
@@ -82,7 +83,7 @@ def _tell(reader: subprocess.Popen[bytes], what: object) -> None:
 def _ask(
     idle: SimpleQueue[subprocess.Popen[bytes]], files: Sequence[LabelledFile]
 ) -> list[Reading]:
-    """Return the readings of these files by the next idle process."""
+    """Return the readings of these files, which the next idle process makes."""
     reader = idle.get()
     questions = [dataclasses.asdict(file) | {"path": str(file.path)} for file in files]
     answers = []

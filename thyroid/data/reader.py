@@ -8,7 +8,7 @@ from thyroid.data.scintigram import Scintigram, UnusableFile
 
 PICTURE_STARTS = (b"\x89PNG", b"\xff\xd8", b"II", b"MM")
 BARE_DICOM_STARTS = (b"\x08\x00", b"\x02\x00", b"\x00\x08")  # files without the DICM preamble
-ABSENT, UNREADABLE = "there is no such file", "it cannot be read"  # perhaps not for long
+ABSENT, UNREADABLE = "there is no such file", "it cannot be read"  # may be temporary
 MOST_BYTES = 128 * 2**20  # as large as the largest uncompressed picture or DICOM file
 
 
@@ -17,7 +17,7 @@ def read_scintigram(path: Path) -> Scintigram:
 
     Raises
     ------
-    UnusableFile : the file cannot be used; it has the path and the reason.
+    UnusableFile : the file cannot be used; the exception has the path and the reason.
     """
     return parse_scintigram(read_bytes(path), path)
 

@@ -17,7 +17,7 @@ from thyroid.data.scintigram import UnusableFile, bring_to_grid, image_id
 from thyroid.errors import InputError
 
 UNKNOWN_CENTRE = "unknown"
-# up to 3 characters, or up to 16 with a digit: no name of a hospital
+# up to 3 characters, or up to 16 with a digit: hospitals have other names
 CENTRE_CODE = re.compile(r"(?=.*[0-9]|.{1,3}$)[A-Za-z0-9_.-]{1,16}")
 
 
@@ -46,7 +46,7 @@ class ImageRecord:
     centre: str = field(repr=False)
     """Centre in labels.csv, or empty."""
     patient: str = field(repr=False)
-    """In one spelling; the study if nothing else is named, and empty if none is."""
+    """Patient in one spelling; else the study, if that is named; else empty."""
     institution: str = field(repr=False)
     file_sha256: str = field(repr=False)
 

@@ -1,4 +1,4 @@
-"""A scintigram as read from a file, and its way to a data set's grid."""
+"""A scintigram as read from a file, and its conversion to a data set's grid."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from thyroid.data.rebin import rebin_counts, rng_for
 from thyroid.errors import InputError
 
 FULL_SCALE = 65535
-SATURATED_SHARE = 0.005  # of the pixels have the highest value; of Poisson counts one to three do
+SATURATED_SHARE = 0.005  # share of pixels at the highest value; in counts, one to three pixels
 SATURATED_LEVEL = 20  # below this, many pixels share the highest value by chance
 PADDED_BELOW = 0.95  # share of the stored field that the source covers
 

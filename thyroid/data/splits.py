@@ -13,7 +13,7 @@ from thyroid.errors import InputError
 from thyroid.recipe import SplitConfig
 
 DEFAULT_FOLDS = 5
-"""Folds of a run that is not told how many, where there are patients enough."""
+"""Folds of a run whose recipe leaves their number open, if there are enough patients."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,16 +43,16 @@ def make_split(dataset: Dataset, config: SplitConfig) -> Split:
 
     With one fold, fractions are shares of patients. Each class gets a training patient first, then
     a test patient, then a validation patient, then as many as the fractions say (largest
-    remainder). With several folds, the test part is dealt likewise, and the other patients, those
-    of each class in turn, to the folds; fold `config.fold` is the validation part, and the other
+    remainder). With several folds, the test part is dealt likewise; the other patients are dealt to
+    the folds, one class after the other. Fold `config.fold` is the validation part, and the other
     folds are the training part. With `folds_by` centre, the patients of a centre are one fold.
 
     A patient with images of several labels is dealt once, under the rarest label. With
     `leave_out_centre`, the test part is everyone ever seen at that centre.
 
-    Where the data set has an official split, its test part is the test part, whatever the fractions
-    say. With one fold its validation part is the validation part, if it has one; with several, it
-    is dealt to the folds as the rest is.
+    If the data set has an official split, this decides the test part, whatever the fractions say.
+    With one fold it also decides the validation part, if it has one; with several folds, its
+    validation patients are dealt to the folds like the others.
 
     Patients who show the combination `unseen` leave the training and the validation part, and
     those beyond `images_per_class` leave the training part; the test part keeps all.
@@ -63,9 +63,9 @@ def make_split(dataset: Dataset, config: SplitConfig) -> Split:
     Raises
     ------
     InputError : there is only one class, a class has fewer than two patients or no training
-        patient, the centre is unknown, there are more folds than patients, or a patient belongs to
-        the folds of two centres, or a centre is left out of an official split, or the unseen
-        combination names what is no class.
+        patient, the centre is unknown, there are more folds than patients, a patient belongs to
+        the folds of two centres, a centre is left out of an official split, or the unseen
+        combination names an unknown class.
     """
     _require_learnable(dataset)
     several = (config.folds or 1) > 1
@@ -122,7 +122,7 @@ def make_split(dataset: Dataset, config: SplitConfig) -> Split:
 def _left_out(
     dataset: Dataset, part_of: dict[str, str], strata: dict[str, list[str]], config: SplitConfig
 ) -> dict[str, str]:
-    """Return `unused` or `unvalidated` for each patient who leaves the part that they are in."""
+    """Return `unused` or `unvalidated` for each patient who leaves training or validation."""
     left: dict[str, str] = {}
     if config.unseen is not None:
         hidden = set(dataset.patients[shows(dataset, config.unseen_findings)])
@@ -154,8 +154,10 @@ def shows(dataset: Dataset, findings: Sequence[str]) -> npt.NDArray[np.bool_]:
 
 
 def _first_of_each(dataset: Dataset, label: str, patients: list[str], images: int) -> set[str]:
-    """Return patients with so many images of a class, if there are; single and cross images in the
-    proportion of all, and those of a smaller number among those of a larger one.
+    """Return patients who have this many images of a class together, or all if there are fewer.
+
+    The proportion of single and cross images is that of all patients. A smaller number of images
+    keeps some of the patients that a larger number keeps, and no others.
     """
     rows = dataset.images[(dataset.images["label"] == label).to_numpy()]
     number = rows["patient_id"].value_counts()
@@ -177,7 +179,7 @@ def _first_of_each(dataset: Dataset, label: str, patients: list[str], images: in
 
 
 def _official(dataset: Dataset, config: SplitConfig, *, several: bool) -> dict[str, str]:
-    """Return the part of each patient whose part the official split decides; none without one."""
+    """Return the part of each patient for whom an official split decides it."""
     parts = dataset.official_parts
     if parts is None:
         return {}
@@ -195,12 +197,11 @@ def _official(dataset: Dataset, config: SplitConfig, *, several: bool) -> dict[s
 
 
 def with_folds(dataset: Dataset, config: SplitConfig) -> SplitConfig:
-    """Decide how many folds there are, where the configuration leaves it open.
+    """Decide the number of folds if the configuration leaves it open.
 
     Raises
     ------
-    InputError : folds by centre are asked for, and the patients are of one centre, or of more
-        centres than the folds asked for.
+    InputError : the folds are centres, and all patients outside of the test part are of one centre.
     """
     if config.folds_by == "centre":
         test = set(make_split(dataset, replace(config, folds=1, folds_by="patient")).test.tolist())
@@ -228,7 +229,7 @@ def _can_be_validated(dataset: Dataset, config: SplitConfig) -> bool:
 
 
 def _folds(dataset: Dataset, patients: list[str], config: SplitConfig) -> dict[str, int]:
-    """Return the fold of each patient; `patients` has those of a class after one another."""
+    """Return the fold of each patient; `patients` is ordered by class."""
     assert config.folds is not None
     if config.folds_by == "patient":
         return {patient: place % config.folds for place, patient in enumerate(patients)}
@@ -250,7 +251,7 @@ def _folds(dataset: Dataset, patients: list[str], config: SplitConfig) -> dict[s
 
 
 def assert_disjoint(dataset: Dataset, split: Split) -> None:
-    """Check that no image and no patient is in two parts; every stage does so first.
+    """Check that no image and no patient is in two parts; every stage begins with this check.
 
     Raises
     ------
@@ -306,7 +307,7 @@ def _patients_at(dataset: Dataset, centre: str) -> set[str]:
 
 
 def _strata(dataset: Dataset, seed: int) -> dict[str, list[str]]:
-    """Return class -> patients, sorted by their findings and shuffled by the seed among equals."""
+    """Return class -> patients, sorted by findings; equal findings are shuffled by the seed."""
     shown: dict[str, set[tuple[str, str]]] = defaultdict(set)  # patient -> (label, findings)
     rows = zip(dataset.patients, dataset.images["label"], dataset.images["findings"], strict=True)
     for patient, label, findings in rows:

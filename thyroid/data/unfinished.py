@@ -5,11 +5,11 @@
     readings       one encrypted entry per file read, in the order of the listing
     dataset/       the data set while it is written, last of all
 
-A reading names patients and institutions and holds the digests of files, of which the data set's
-key is made. Entries are therefore encrypted (AES-GCM). The key is derived from the names, sizes and
-times of the files, labels.csv and the content of the first files, so nobody can decrypt an entry
-without the source folder, and entries of another source, of changed files or of other settings do
-not decrypt.
+A reading names patients and institutions, and holds the digests of files from which the data set's
+key is derived. Entries are therefore encrypted (AES-GCM). Their key is derived from the names,
+sizes and times of the files, labels.csv and the content of the first files. So nobody can decrypt
+an entry without the source folder, and after a change of source, files or settings earlier entries
+do not decrypt.
 """
 
 import contextlib
@@ -87,7 +87,7 @@ class Unfinished:
             self.results.append(reading)
 
     def _next(self) -> Reading | None:
-        """Read an entry; None at the end, and where a kill or a power cut left it incomplete."""
+        """Read an entry; None at the end, or if a kill or a power cut left it incomplete."""
         length = int.from_bytes(self._file.read(LENGTH), "big")
         try:
             entry = self._file.read(length)
@@ -100,7 +100,7 @@ class Unfinished:
 def unfinished_import(
     dataset: Path, listing: Listing, *, size: int, pixel_mm: float
 ) -> Iterator[Unfinished]:
-    """Open what an earlier import with the same source and settings has read, or start anew.
+    """Open the readings of an earlier import with the same source and settings, or start anew.
 
     The working folder is removed when the block ends or raises an InputError or OSError, and stays
     when the block is interrupted.
@@ -113,7 +113,7 @@ def unfinished_import(
     folder.mkdir(mode=0o700, parents=False, exist_ok=True)
     works = f"another import into {dataset} is at work; wait for it or choose another folder"
     with locked(folder / "lock", works):
-        for left in filter(Path.is_dir, folder.iterdir()):  # by a kill during the last step
+        for left in filter(Path.is_dir, folder.iterdir()):  # left by a kill during the last step
             shutil.rmtree(left)
         readings = folder / "readings"
         try:
@@ -137,12 +137,12 @@ def remove_remains(dataset: Path) -> None:
 
 
 def _may_pass(reading: Reading) -> bool:
-    """Return whether the file may be readable another time, as when its disk was away."""
+    """Return whether the fault may be temporary, as when a disk is not connected."""
     return isinstance(reading, Rejection) and reading.reason.startswith((ABSENT, UNREADABLE))
 
 
 def _key(listing: Listing, size: int, pixel_mm: float) -> bytes:
-    """Derive the key from all that an import reads; only who has the source folder can."""
+    """Derive the key from everything that an import reads, so it takes the source folder."""
     versions = [READING_VERSION, __version__, *map(version, DECODERS)]
     digest = hashlib.sha256(json.dumps([versions, size, pixel_mm]).encode())
     digest.update(hashlib.sha256(listing.labels).digest())

@@ -1,8 +1,8 @@
 """The views that a text names: anterior, posterior or another one, in the languages of the clinics.
 
 English, French, German, Spanish, Italian, Portuguese and Chinese words, and the abbreviations that
-cameras write. Words that make one name, as in "L ANT OBL" or "Face ant gauche", name an oblique
-view and no anterior one; "ANT, LAO, RAO" names an anterior and other views.
+cameras write. Words without a separator name one view: "L ANT OBL" and "Face ant gauche" are
+oblique views, not anterior ones; "ANT, LAO, RAO" names an anterior and other views.
 """
 
 import functools
@@ -48,7 +48,7 @@ SIDES = _words(
     "rechter izq izquierda izquierdo der derecha derecho dcha dch sinistra sinistro sin sn dx dex "
     "destra destro esq esquerda esquerdo dir direita direito"
 )
-"""Beside "ant" or "post" they make it an oblique view, except as the side of a lobe or a mark."""
+"""Beside "ant" or "post" they name an oblique view, unless they are the side of a lobe or mark."""
 OF_A_SIDE = _words("lobe lobes lobo lobos lappen marker side seite")
 AFTER = _words(
     "inj inject injected injection injektion injeccion iniezione injecao dose thyroidectomy "
@@ -60,7 +60,7 @@ AFTER = _words(
 )
 """Before one of these, or a number, "post" means after."""
 TIMES = _words("min mins minutes h hr hrs hour hours day days week weeks month months p")
-"""After one of these, or a number, it may mean after, as in "20 min post"."""
+"""Behind one of these, or a number, "post" may mean after, as in "20 min post"."""
 VIEWED = _words(
     "view views static statics planar image images img proj projection spot neck det detector head "
     "incidence vue aufnahme bild vista veduta em"
@@ -69,7 +69,7 @@ VIEWED = _words(
 ANGLE = re.compile(r"(\d+)\s*(?:deg|degrees?|grad|gradi|grados|graus|degres?)\b|(\d+)\s*度")
 TURNED = re.compile(r"\b(?:l|r|lt|rt)\s?(?:30|40|45|60|90)\b(?!\s?(?:min|s|kc|mbq))")
 ALONG = (0, 180, 360)
-"""Degrees at which a view may be anterior, as cameras count from different places."""
+"""Degrees at which a view may be anterior, as cameras count from different positions."""
 
 INITIALS = re.compile(r"\b([a-z])\.\s?([a-z])\.\s?([a-z])\b\.?")
 FROM_BEHIND = re.compile(r"\bvue d[eu] dos\b")
@@ -99,7 +99,7 @@ CHINESE: tuple[tuple[str, View], ...] = (
 def views_in(text: str) -> frozenset[View]:
     """Return the views that a text names; none if it names none.
 
-    "Post" also means "after": where it may mean either, it names no view.
+    "Post" also means "after": if it may mean either, it names no view.
     """
     decomposed = unicodedata.normalize("NFKD", re.sub("[°º]", " deg ", text))
     plain = "".join(c for c in decomposed if not unicodedata.combining(c))
@@ -127,7 +127,7 @@ def views_in(text: str) -> frozenset[View]:
 
 
 def _views_of(words: list[str], *, last: bool) -> set[View]:
-    """Return the views that words name which no separator parts; `last`: no word follows them."""
+    """Return the views that words between two separators name; `last`: no word follows them."""
     kinds = [_view_of(words, at, last=last) for at in range(len(words))]
     along = [at for at, kind in enumerate(kinds) if kind in ("anterior", "posterior")]
     beside = {near for at in along for near in (at - 1, at + 1) if 0 <= near < len(words)}
