@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -185,19 +186,49 @@ def test_versions_are_those_of_the_constraints() -> None:
 
 
 def test_the_image_holds_what_is_sent_elsewhere() -> None:
-    copied = {
-        word
-        for line in dockerfile().splitlines()
-        if line.startswith("COPY")
-        for word in line.split()[2:-1]
-    }
     mounts = launched("onprem")["file_mounts"]
-    assert copied == {here for there, here in mounts.items() if there.startswith("~/thyroid/")}
+    assert copied() == {here for there, here in mounts.items() if there.startswith("~/thyroid/")}
 
 
 def dockerfile() -> str:
     """Return the Dockerfile of the image that the Kubernetes files name."""
     return (CLUSTER / "Dockerfile").read_text()
+
+
+def copied() -> set[str]:
+    """Return files and folders of the working copy that the image gets."""
+    lines = [line.split() for line in dockerfile().splitlines() if line.startswith("COPY")]
+    return {word for words in lines for word in words[2:-1]}
+
+
+@pytest.mark.parametrize(
+    ("device", "status", "index"), [("gpu", 0, ""), ("cpu", 0, "cpu"), ("tpu", 1, None)]
+)
+def test_a_build_argument_chooses_torch(
+    tmp_path: Path, device: str, status: int, index: str | None
+) -> None:
+    (_, command) = dockerfile().split("\nRUN ")
+    pip = tmp_path / "pip"
+    pip.write_text('#!/bin/sh\necho "${PIP_EXTRA_INDEX_URL##*/}" "$@"\n')
+    pip.chmod(0o755)
+    done = subprocess.run(
+        ["sh", "-c", command],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin", "DEVICE": device},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == status, done.stderr
+    if index is not None:
+        assert done.stdout.startswith(f"{index} install ")
+    else:
+        assert done.stderr == "DEVICE is gpu or cpu\n"
+    assert "ARG DEVICE=gpu\n" in dockerfile()
+
+
+def test_what_is_sent_to_the_build_is_what_the_image_copies() -> None:
+    everything, *taken = (CLUSTER / "Dockerfile.dockerignore").read_text().split()
+    assert everything == "*"
+    assert {word[1:] for word in taken if word.startswith("!")} == copied()
 
 
 SECRETS = (
