@@ -1,5 +1,5 @@
 """A user's alternative, to measure against: torchvision's ImageFolder of PNG
-files, transforms.v2, a DataLoader with workers, and a plain loop, or Lightning's Trainer.
+files, transforms.v2, a DataLoader with workers, and a plain loop.
 
 Same network, batch, optimiser, loss and learning rates as ours. As users have them: float32, the
 default layout of memory, torch's own number of threads, one PNG file of 8 bits per scintigram.
@@ -7,16 +7,13 @@ default layout of memory, torch's own number of threads, one PNG file of 8 bits 
 
 from __future__ import annotations
 
-import logging
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytorch_lightning as lightning
 import torch
 import torch.nn.functional as F
 from PIL import Image
@@ -139,63 +136,6 @@ def plain(pngs: Path, recipe: Recipe, workers: int, seed: int = 0) -> tuple[nn.M
         assert 0 <= right <= total
         ended.append(time.perf_counter())
     return network, ended
-
-
-class Module(lightning.LightningModule):
-    """The same for Lightning's Trainer."""
-
-    def __init__(self, recipe: Recipe, classes: int, steps: int) -> None:
-        super().__init__()
-        self.recipe, self.steps = recipe, steps
-        self.network = build(recipe.network, classes)
-        self.ended: Epochs = []
-
-    def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
-        """The loss of a batch."""
-        x, labels = batch
-        smoothing = self.recipe.optimiser.label_smoothing
-        loss = F.cross_entropy(self.network(x), labels, label_smoothing=smoothing)
-        self.log("train_loss", loss)
-        return loss
-
-    def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
-        """Loss and accuracy."""
-        x, labels = batch
-        logits = self.network(x)
-        self.log("validation_loss", F.cross_entropy(logits, labels))
-        self.log("validation_accuracy", (logits.argmax(1) == labels).float().mean())
-
-    def on_train_epoch_end(self) -> None:
-        """Validation has been."""
-        self.ended.append(time.perf_counter())
-
-    def configure_optimizers(self) -> Any:
-        """AdamW and its schedule, which goes by steps."""
-        optimiser, scheduler = optimiser_of(self.network, self.recipe, self.steps)
-        return {
-            "optimizer": optimiser,
-            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
-        }
-
-
-def with_lightning(pngs: Path, recipe: Recipe, workers: int, folder: Path) -> Epochs:
-    """The Trainer as it comes, with its logger and checkpoints, but for the bar."""
-    torch.manual_seed(0)
-    training, held_out = loaders(pngs, recipe, workers)
-    module = Module(recipe, len(training.dataset.classes), len(training))  # type: ignore[attr-defined]
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        trainer = lightning.Trainer(
-            max_epochs=recipe.schedule.epochs,
-            accelerator="cpu",
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            default_root_dir=folder,
-        )
-        trainer.fit(module, training, held_out)
-    return module.ended
 
 
 @torch.no_grad()
