@@ -1,6 +1,6 @@
 """Search platform for diagnosing thyroid scintigrams from few labelled examples.
 
-What a notebook needs is here, imported when it is first used:
+Names for notebooks, each imported when it is first used:
 
     data = thyroid.Dataset.open("data")
     run = thyroid.search(data, "run", space="augmentation", trials=32)

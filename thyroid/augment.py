@@ -20,8 +20,8 @@ from thyroid.network_input import network_input
 from thyroid.recipe import AugmentationConfig
 
 MOST_BLACK, LEAST_WHITE, MOST_GAMMA = 0.04, 0.5, 1.6
-"""Windows: black up to this share of the maximum, white from this share on, and the gamma or its
-inverse."""
+"""Limits of random windows: greatest black level and least white level, as shares of the maximum,
+and greatest gamma or inverse gamma."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,8 +31,8 @@ class Draws:
     affine: Tensor
     """Map from output to input coordinates, as `affine_grid` takes it, (N, 2, 3) float32."""
     keep: Tensor | None
-    """Share of counts that thinning keeps, (N,) float32. None: no image is thinned; a test of the
-    values would have to wait for the GPU."""
+    """Share of counts that thinning keeps, (N,) float32. None: no image is thinned; looking at the
+    values instead would have to wait for the GPU."""
     window: Tensor | None = None
     """Black and white level, shares of the picture's maximum, and gamma, (N, 3) float32; 0, 1 and 1
     change nothing. None: no image is windowed."""
@@ -42,7 +42,7 @@ class Draws:
         return self.each(lambda parameters: parameters[index])
 
     def each(self, change: Callable[[Tensor], Tensor]) -> Draws:
-        """Change each tensor, such as copy it to a device."""
+        """Apply a function to each tensor, such as a copy to a device."""
         return Draws(
             affine=change(self.affine),
             keep=None if self.keep is None else change(self.keep),
@@ -100,8 +100,8 @@ def thin(counts: Tensor, keep: Tensor, generator: Generator) -> Tensor:
     -------
     (N, H, W) float32, whole numbers, nowhere above `counts`
     """
-    # Images that keep all their photons take no random numbers on a CPU; to select the others would
-    # have to wait for a GPU
+    # On a CPU, images that keep all their photons take no random numbers; on a GPU, selecting the
+    # others would have to wait for it
     probability = keep.view(-1, 1, 1).expand_as(counts).contiguous()
     return torch.binomial(counts, probability, generator=generator)
 
@@ -109,7 +109,7 @@ def thin(counts: Tensor, keep: Tensor, generator: Generator) -> Tensor:
 def windowed(pictures: Tensor, window: Tensor) -> Tensor:
     """Display pictures (N, H, W) anew: levels and gamma (N, 3) as in `Draws`.
 
-    What lies above the white level is white, as much as the maximum was before.
+    Values above the white level become the maximum that the picture had before.
     """
     peak = pictures.amax((-2, -1), keepdim=True).clamp_min(1e-6)
     black, white, gamma = window[:, :, None, None].unbind(1)  # (N, 1, 1) each
@@ -120,8 +120,8 @@ def windowed(pictures: Tensor, window: Tensor) -> Tensor:
 def warp(images: Tensor, affine: Tensor) -> Tensor:
     """Resample (N, C, H, W) images through (N, 2, 3) affine maps; outside is zero.
 
-    Interpolation smooths the noise, which evaluation images keep. Drawing a random neighbour
-    instead keeps the noise, too, but made no difference: macro-F1 0.710 +- 0.008 against
+    Interpolation smooths the noise, which images in evaluation keep. Drawing a random neighbour
+    instead would keep the noise, but made no difference: macro-F1 0.710 +- 0.008 against
     0.720 +- 0.022 (60 images per class and 20 per cross of an earlier state of thyroid7, other
     centres, three seeds each).
     """
@@ -133,7 +133,7 @@ def warp(images: Tensor, affine: Tensor) -> Tensor:
 
 
 class Resampled(torch.autograd.Function):
-    """F.grid_sample, whose own gradient has other last bits in every run on a GPU."""
+    """F.grid_sample with a reproducible gradient; torch's has other last bits in every GPU run."""
 
     @staticmethod
     def forward(ctx: Any, images: Tensor, grid: Tensor) -> Tensor:

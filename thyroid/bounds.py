@@ -132,13 +132,13 @@ BOUNDS: Mapping[str, tuple[float, float]] = MappingProxyType(
     }
 )
 """Smallest and largest value of each field of a recipe, SECTION.FIELD, and of each option, --NAME;
-two whole numbers where the value is one. Durations in seconds, sizes in bytes."""
+both are whole numbers if the value must be one. Durations in seconds, sizes in bytes."""
 
 WITHIN_TEXT = (
     *("--folds", "--shares", "--sizes", "--max-size"),
     *("--time-budget", "--report-every", "--older-than"),
 )
-"""Options whose number is within a text, as `30m`; whoever reads it calls `require_read`."""
+"""Options whose number is part of a text, such as `30m`; their parsers call `require_read`."""
 
 
 def require_within(section: str, config: object) -> None:

@@ -1,5 +1,7 @@
-"""The command line: which command, how its end is told. Nothing heavy is imported before that is
-known, so that `thyroid --help` answers at once; the commands are in `thyroid.commands`.
+"""The command line: finds the command, runs it, and reports how it ended.
+
+Nothing slow is imported before the command is known, so that `thyroid --help` answers at once; the
+commands are in `thyroid.commands`.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ SUMMARIES = {
 }
 
 WITH_RECIPE = ("train", "search", "compare")
-"""Those whose options are a recipe's fields, too."""
+"""Commands whose options include a recipe's fields."""
 
 HELP = """usage: thyroid COMMAND ...
 
@@ -45,25 +47,26 @@ Find out how to diagnose thyroid scintigrams from few labelled examples. Not for
 
 {commands}
 
-`thyroid COMMAND --help` lists what a command takes. The same command again resumes.
+`thyroid COMMAND --help` lists the options of a command.
+Running the same command again continues where it stopped.
 `eval "$(thyroid --completion bash)"` lets bash complete commands and options.
 `thyroid --version` prints the version.
 """
 
 
 READER_GONE = 141
-"""Exit status where nobody reads on, as after `| head`; a shell's own for SIGPIPE."""
+"""Exit status if nobody reads the output any more, as after `| head`; shells use it for SIGPIPE."""
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; its exit status: 0 done, 2 bad input, 1 a stage failed, 130 interrupted."""
-    if isinstance(sys.stdout, io.TextIOWrapper):  # such as of a class, where only ASCII goes out
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of classes, where output is ASCII only
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         try:
             return _answer(sys.argv[1:] if argv is None else argv)
         finally:
-            if sys.stdout is not None:  # the caller closed it
+            if sys.stdout is not None:  # None if the caller closed it
                 sys.stdout.flush()
     except BrokenPipeError:
         _to_nowhere(sys.stdout)
@@ -74,7 +77,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _to_nowhere(stream: TextIO) -> None:
-    """Write no more to a stream that takes nothing, not even at the interpreter's end."""
+    """Discard all further output of a stream that refuses it, also at the interpreter's end."""
     with contextlib.suppress(OSError), open(os.devnull, "wb") as nowhere:
         os.dup2(nowhere.fileno(), stream.fileno())
 
@@ -119,7 +122,7 @@ def _answer(argv: list[str]) -> int:
 
 
 def _reader_gone() -> bool:
-    """Return True where nobody reads the output any more."""
+    """Return True if nobody reads the output any more."""
     look = select.poll()
     with contextlib.suppress(OSError):
         look.register(sys.stdout.fileno(), select.POLLOUT)
@@ -130,8 +133,8 @@ def _reader_gone() -> bool:
 def _interruptible() -> None:
     """Ctrl-C, or a batch system's stop, interrupts once: nothing is left half-written.
 
-    What comes while the command cleans up would end it in the middle of that, and leave processes
-    behind: it is answered.
+    A second signal while the command cleans up would interrupt that, and leave processes behind: it
+    only gets an answer.
     """
 
     def first(number: int, frame: FrameType | None) -> None:
@@ -148,7 +151,7 @@ def _handle(handler: Callable[[int, FrameType | None], None] | signal.Handlers) 
     """Set the handler of Ctrl-C and of a batch system's stop, in the main thread."""
     with contextlib.suppress(ValueError):
         for each in (signal.SIGINT, signal.SIGTERM):
-            if signal.getsignal(each) != signal.SIG_IGN:  # as of a job in a script's background
+            if signal.getsignal(each) != signal.SIG_IGN:  # ignored by background jobs of a script
                 signal.signal(each, handler)
 
 
@@ -166,7 +169,7 @@ def _command(name: str) -> Callable[..., None]:
 
 
 def _run(name: str, argv: list[str]) -> None:
-    """Call the command with what its signature finds in `argv`."""
+    """Call the command with the arguments that its signature finds in `argv`."""
     import tyro
 
     from thyroid.bounds import require_options

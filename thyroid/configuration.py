@@ -21,9 +21,9 @@ def to_json(config: Any) -> dict[str, Any]:
 
 
 def added(default: T) -> T:
-    """A field that configurations did not have from the start.
+    """A field that was added to a configuration later.
 
-    With its default it is left out of keys, so that what is stored keeps them (`deciding`).
+    With its default it is left out of keys, so that stored artifacts keep their keys (`deciding`).
     """
     field: T = dataclasses.field(default=default, metadata={"added": True})
     return field
@@ -55,7 +55,7 @@ def from_json(kind: type[T], plain: Mapping[str, Any], *, known_only: bool = Fal
 
     Parameters
     ----------
-    known_only : fields that are unknown, of another version, are left out
+    known_only : leave out unknown fields, which another version wrote
 
     Raises
     ------

@@ -10,7 +10,7 @@ class InputError(Exception):
 
 
 class PackageMissing(InputError):
-    """An optional package is not installed. The message names the extra that brings it."""
+    """An optional package is not installed. The message names the extra that installs it."""
 
 
 class StorageError(InputError):
@@ -29,7 +29,7 @@ class Diverged(StageFailed):
 
 
 class TooLarge(StageFailed):
-    """A stage needs more memory than there is, or its process ended as if it did."""
+    """A stage needs more memory than there is, or its process ended as it does then."""
 
 
 class Vanished(StageFailed):
@@ -37,4 +37,4 @@ class Vanished(StageFailed):
 
 
 class ProcessLost(StageFailed):
-    """A stage's process was killed, or its machine is gone; the recipe is hardly at fault."""
+    """A stage's process was killed, or its machine is gone; the recipe is probably not at fault."""

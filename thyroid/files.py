@@ -1,4 +1,4 @@
-"""Atomic writes, locks and new folders; refusals of the system become sentences."""
+"""Atomic writes, locks and new folders; errors of the system become sentences."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ADVICE = {
     ),
     errno.ENOENT: "choose another folder, or run the same command again if it was removed",
 }
-"""By the system's refusal; any other: choose another folder."""
+"""Advice by the system's error; for any other error: choose another folder."""
 
 
 @contextlib.contextmanager
@@ -108,7 +108,7 @@ def _taken(file: Path, lock: int) -> bool:
 
 @contextlib.contextmanager
 def owned_folder(folder: Path, refusal: str) -> Iterator[None]:
-    """Own a folder within the block, which is made; it goes again where nothing was written there.
+    """Create and own a folder within the block; remove it afterwards if nothing was written to it.
 
     Raises
     ------
@@ -132,7 +132,7 @@ def owned_folder(folder: Path, refusal: str) -> Iterator[None]:
 
 
 def require_writable(folder: Path) -> None:
-    """Refuse a folder, which need not exist yet, before hours are spent on what goes there.
+    """Check a folder, which need not exist yet, before hours are spent on its content.
 
     Raises
     ------

@@ -19,16 +19,16 @@ _CGROUP_LIMITS = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Processor:
-    """A machine's abilities that decide in what a stage computes there."""
+    """A machine's abilities, which decide the device and precision of a stage there."""
 
     gpus: int
     """GPUs that torch can use."""
     gpu_bf16: bool
-    """False where its GPUs only emulate bf16 (compute capability below 8.0)."""
+    """False if its GPUs only emulate bf16 (compute capability below 8.0)."""
     cpu_bf16: bool
-    """True where the CPU has instructions for bf16."""
+    """True if the CPU has instructions for bf16."""
     cpu_amx_bf16: bool
-    """True where the CPU multiplies matrices, not only vectors, of bf16."""
+    """True if the CPU multiplies matrices, not only vectors, of bf16."""
 
 
 def here() -> Processor:
@@ -64,7 +64,7 @@ def resolve(execution: ExecutionConfig, there: Processor | None = None) -> Execu
 
 
 def unused_gpus(gpus: float) -> str:
-    """Return the sentence that a recipe leaves GPUs unused."""
+    """Return the sentence that tells the user that a recipe leaves GPUs unused."""
     return (
         f"The recipe trains on processors, and there are {gpus:g} GPUs: give --gpus-per-worker 1 "
         "and --execution.device cuda to train on them."
@@ -86,12 +86,12 @@ def memory() -> int:
 
 
 def free_memory() -> int:
-    """Return the memory that programs can still have, in bytes, where the system tells it."""
+    """Return the memory that programs can still get, in bytes, if the system reports it."""
     free = [memory()]
     with contextlib.suppress(OSError, ValueError, StopIteration):
         lines = Path("/proc/meminfo").read_text().splitlines()
         free.append(next(int(line.split()[1]) for line in lines if "MemAvailable" in line) * 1024)
-    with contextlib.suppress(OSError, ValueError):  # of a container; its file caches count as used
+    with contextlib.suppress(OSError, ValueError):  # a container counts its file caches as used
         used = int(Path("/sys/fs/cgroup/memory.current").read_text())
         free.append(int(Path(_CGROUP_LIMITS[0]).read_text()) - used)
     return min(free)

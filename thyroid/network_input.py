@@ -55,9 +55,9 @@ NORMALISATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
 
 
 WHITE: Mapping[str, float] = {"sqrt_mean": 6.0, "log_mean": 3.6, "mean": 36.0, "maximum": 1.0}
-"""Intensities shown as white where networks of photographs are given scintigrams: 36 times the mean
-of the image. Brighter pixels stay brighter. A constant: white at an image's own maximum would hide
-how much of all activity is in the gland (docs/results/measurements.md has others)."""
+"""Intensity that is white for networks trained on photographs: 36 times the mean of the image.
+Brighter pixels stay brighter. It is a constant, since white at an image's own maximum would hide
+how much of all activity is in the gland (docs/results/measurements.md has other values)."""
 
 
 def network_input(counts: Tensor, normalisation: str) -> Tensor:

@@ -1,16 +1,16 @@
-"""Resolves `auto` of network.precision and network.layout: in what a classifier trains fastest.
+"""Resolves `auto` of network.precision and network.layout to those that train fastest.
 
 | processor | network | trains fastest in |
 |---|---|---|
 | with amx_bf16 | gains from bf16 (`networks.build.gains_from_bf16`) | bf16, channels last |
-| with amx_bf16 | does not | float32, channels last |
+| with amx_bf16 | does not gain from it | float32, channels last |
 | any other | any | float32, channels last |
 | a GPU from compute capability 8.0 on | any | bf16, channels last (not measured) |
 | an older GPU | any | float32, channels last (not measured) |
 
-tests/benchmarks/test_precision_table.py measures it, docs/results/measurements.md has the figures;
-ARM was not measured. A timing would give other keys on a busy machine: both are part of a
-classifier's key.
+tests/benchmarks/test_precision_table.py measures this, docs/results/measurements.md has the
+figures; ARM was not measured. Timing each training instead would give other keys on a busy machine:
+precision and layout are part of a classifier's key.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def resolve_precision(
     Parameters
     ----------
     recipe : its execution is resolved
-    before : the recipe that the run began with, where it goes on
+    before : the recipe that the run began with, if it continues
     there : the machine that computes; default: this one
 
     Raises

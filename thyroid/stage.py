@@ -99,9 +99,9 @@ KINDS: Mapping[str, Kind] = {
 
 
 SHARED = 2
-"""Increased whenever the numbers change that several workers compute together."""
+"""Increased whenever only numbers change that several workers compute together."""
 CUDA = 2
-"""Increased whenever numbers change on GPUs alone."""
+"""Increased whenever only numbers on GPUs change."""
 
 
 @dataclass(frozen=True, kw_only=True)

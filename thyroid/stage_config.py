@@ -50,12 +50,12 @@ class SyntheticShare:
     """Synthetic images in a segment's batches: their share, and the weights among them."""
 
     share: float
-    """Share of each batch, or in the cross phase of its cross images; above 0 to 1."""
+    """Share of each batch, or in the cross phase of its cross images; above 0, at most 1."""
     class_exponent: float
     cross_share: float | None
     label_filter_weight: float
     of_all: bool = added(False)
-    """True: in the cross phase, too, it is a share of all images, single ones included."""
+    """True: `share` is a share of all images, also in the cross phase."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +111,7 @@ class SegmentConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeConfig:
-    """A network as it starts, whose last layer is a logistic regression on its features."""
+    """A network with its initial weights, and a logistic regression as its last layer."""
 
     input: InputConfig
     network: NetworkConfig
@@ -134,7 +134,7 @@ class DcganSegmentConfig:
     """Some consecutive epochs of the DCGAN's training."""
 
     dcgan: DcganConfig
-    """Its numbers of epochs are 1 and not read, so that longer trainings share shorter ones."""
+    """Its numbers of epochs are set to 1 and not read: longer trainings share shorter ones."""
     size: int
     """Side of the pictures, pixels."""
     execution: ExecutionConfig
@@ -145,7 +145,7 @@ class DcganSegmentConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class GeneratorConfig:
-    """A generator of `thyroid.generators`; some consecutive epochs of one that learns in epochs."""
+    """The training of a generator of `thyroid.generators`, or some consecutive epochs of it."""
 
     name: str
     source: str
@@ -155,8 +155,8 @@ class GeneratorConfig:
     execution: ExecutionConfig
     seed: int
     settings: FlowConfig | None = added(None)
-    """Its section of the recipe, less the training's length and drawing; None: it learns at once.
-    """
+    """Its section of the recipe, without the training's length and drawing; None for a generator
+    that does not learn in epochs."""
     first_epoch: int = added(0)
     epochs: int = added(1)
 
@@ -182,13 +182,13 @@ class SynthesisStageConfig:
     """A pool of synthetic scintigrams of one seed."""
 
     synthesis: SynthesisConfig
-    """Its number of pools is 1 and not read, so that trainings with more share those with fewer."""
+    """Its number of pools is set to 1 and not read: trainings with more share those with fewer."""
     size: int
     """Side of the pictures, pixels."""
     execution: ExecutionConfig
     seed: int
     drawing: FlowConfig | None = added(None)
-    """Section of a generator that learns in epochs, less the training's length."""
+    """Section of a generator that learns in epochs, without the training's length."""
     pool: int = added(0)
     """Number of the pool, from 0."""
 
@@ -217,7 +217,7 @@ class QualityConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsConfig:
-    """A weights file of the user's, kept in the store: the stage's `dataset` is its SHA-256."""
+    """A user's weights file, kept in the store: the stage's `dataset` is its SHA-256."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,14 +226,14 @@ class PredictionConfig:
 
     execution: ExecutionConfig
     part: str
-    """`validation` or `test`; `all` of a test set that lies elsewhere."""
+    """`validation` or `test`; `all` for a separate test set."""
     views: Views
     """Views of an image whose probabilities are averaged."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CasesConfig:
-    """The selection of images that the report shows closely."""
+    """The selection of images that the report shows in detail."""
 
     execution: ExecutionConfig
     most: int = 6
@@ -246,6 +246,6 @@ class DistancesConfig:
 
     execution: ExecutionConfig
     most: int = 1000
-    """Maximum of training images; more are drawn from."""
+    """Most training images; of more, a random selection is taken."""
     altered: int = 200
-    """Pictures of each way of altering them; no more than there are training images."""
+    """Pictures per way of altering them; at most as many as there are training images."""

@@ -1,6 +1,6 @@
 """Views of an image at test time: a network's probabilities are averaged over them.
 
-A view is the normalised image, as it is or mirrored, moved by no or by one pixel of the network's
+A view is the normalised image or its mirror image, in place or moved by one pixel of the network's
 input. Zeros come in at the edge, as in training (`augment.warp`).
 """
 
@@ -24,7 +24,7 @@ NUMBER: Mapping[Views, int] = {"one": 1, "shifts": len(SHIFTS), "mirrored_shifts
 def views_of(x: Tensor, views: Views) -> Tensor:
     """Return all views of network inputs: (N, C, H, W) -> (V N, C, H, W), one view after another.
 
-    The first is the image as it is; those of `mirrored_shifts` begin with those of `shifts`.
+    The first view is the image as it is; `mirrored_shifts` begins with the views of `shifts`.
     """
     if views == "one":
         return x

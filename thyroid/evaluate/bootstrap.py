@@ -1,9 +1,9 @@
-"""Confidence intervals by resampling patients, and training seeds where there are several.
+"""Confidence intervals by resampling patients and, if there are several, training seeds.
 
 Images of one patient are not independent, so patients are drawn with replacement, each with all
 of its images. Seeds are drawn likewise and independently, and a resample's value is the mean over
-its seeds, so the interval covers the recipe's variation over new patients and new seeds. One seed
-shows no variation: then the interval covers only that of the patients.
+its seeds, so the interval covers the recipe's variation over new patients and new seeds. With one
+seed, the interval covers only the variation of patients.
 
 S seeds show only (S - 1) / S of their variance, and few seeds estimate it badly. The deviation of
 the mean over drawn seeds from the mean over all seeds, on the same resampled patients, is therefore
@@ -12,20 +12,20 @@ degrees of freedom over the normal one (Hesterberg 2015, the expanded percentile
 simulations of accuracy 0.85 on 2,000 images, from seeds that vary by 0.02, 95 % intervals held the
 truth in 98 % of cases with five seeds and in 99 % with three; without the stretch, in 92 and 86 %.
 With variation of 200 patients only, and models that err alike, it was 93 and 95 % with and without.
-The stretch is too much when models differ only by errors independent of each other, which count as
+The stretch is too large when models differ only by independent errors, which are counted twice, as
 variation of patients and of seeds: intervals then always hold the truth and are 1.4 and 2.1 times
 as wide.
 
-Folds are not seeds: their training sets share patients. `training_luck` says what is done for the
-networks of K folds on one test set, and for out-of-fold predictions.
+Folds are not seeds: their training sets share patients. `training_luck` describes the corrections
+for the networks of K folds on one test set, and for out-of-fold predictions.
 
 The interval is the percentile one (Efron & Tibshirani, An Introduction to the Bootstrap, 1993,
 chapter 13): it stays within a metric's range (stretched values are clipped), is the same for every
 metric and for differences, and extends to two resampled factors, for which BCa's acceleration is
 not defined. The one exception is the calibration error: a mean of absolute values grows with
-every added noise, so its resamples lie too high. Its interval is the pivotal one (chapter 13.4
-there), 2 value - quantile, which takes the excess off: in simulations with 60 to 200 images it held
-the truth in 88 to 91 % of cases, the percentile one in 14 to 85 %.
+every added noise, so its resamples are too high. Its interval is the pivotal one (chapter 13.4
+there), 2 value - quantile, which removes the excess: in simulations with 60 to 200 images it held
+the truth in 88 to 91 % of cases, and the percentile interval in 14 to 85 %.
 """
 
 from __future__ import annotations
@@ -82,11 +82,11 @@ def bootstrap(
     ranges
         Least and greatest value by name; limits are clipped to them. Default: those of metrics.
     folds
-        Number of folds where images are predicted out of fold. Seeds are not resampled then: each
+        Number of folds if images are predicted out of fold. Seeds are not resampled then, as each
         fold has its own.
     shared
-        Where the rows of `statistic` are single networks instead of seeds: `overlap` of their
-        folds. Their deviations, without the luck of test images, are added to each resample.
+        If the rows of `statistic` are single networks instead of seeds: `overlap` of their folds.
+        Their deviations, without the luck of test images, are added to each resample.
     ensemble
         With `shared`: returns the same names, (1, ..., B), of the networks' ensemble. Value and
         resamples are the ensemble's, deviations those of single networks.
@@ -159,11 +159,11 @@ def metric_intervals(
     ----------
     labels : (N,) int
     probabilities : (S, N, C) or (K, S, N, C) float
-        Predictions of S training seeds for the same images; with K folds in front, of every single
-        network for the same test images.
+        Predictions of S training seeds for the same images; with a first axis of K folds, those of
+        every single network for the same test images.
     patients : (N,)
     folds
-        Number of folds where `probabilities` (S, N, C) are out of fold.
+        Number of folds if `probabilities` (S, N, C) are out of fold.
     ensemble
         Measure the mean of all probabilities instead of single networks.
     """
@@ -204,7 +204,7 @@ def draw(rng: np.random.Generator, n: int, resamples: int) -> Floats:
 def stretch(seeds: int, level: float, shared: float = 0.0) -> float:
     """Return the factor by which a bootstrap over so few seeds is too narrow.
 
-    `shared` is `training_luck.overlap` where they are folds.
+    `shared` is `training_luck.overlap` if the seeds are folds.
     """
     if seeds == 1:
         return 1.0

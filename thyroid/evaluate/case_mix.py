@@ -33,8 +33,8 @@ def draw_same_mix(
 ) -> tuple[Ints, list[Ints]]:
     """Draw rows of a reference and of several sets so that all have the same mix of groups.
 
-    The mix is the reference's, without what a set lacks. Each set gives the same number of images:
-    the largest whole multiple of the reference's that all of them have.
+    The mix is the reference's, without groups that a set lacks. Each set gives the same number of
+    images: the largest whole multiple of the reference's that all sets have.
 
     Returns
     -------

@@ -27,11 +27,11 @@ def against_chance(
     A constant prediction is no measure of chance: a network that learned nothing predicts all
     classes, and its macro-F1 is several times as high. So patients exchange their predictions: a
     patient's images take those of another patient's images in order, starting again from the first
-    if the other has fewer. p = (1 + exchanges that reach as much) / (1 + B).
+    if the other has fewer. p = (1 + exchanges with at least the observed macro-F1) / (1 + B).
 
     Labels are not exchanged. If they were, and if patients of one class had more images than
-    others, the classes' numbers of images would change, and a constant prediction would reach less
-    than it does: it would look learned in every such data set.
+    others, the classes' numbers of images would change. A constant prediction would then reach less
+    in exchanges than observed, and would look learned in every such data set.
 
     Parameters
     ----------

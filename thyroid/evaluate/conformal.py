@@ -20,7 +20,7 @@ def conformal_threshold(
 
     With `patients`, coverage holds for an image of a new patient, although images of one patient
     are alike: each of P patients counts 1 / (P + 1), divided among its images (hierarchical
-    conformal prediction: Lee, Barber & Willett 2023). With an image each, it is the same q.
+    conformal prediction: Lee, Barber & Willett 2023). If each patient has one image, q is the same.
 
     Parameters
     ----------

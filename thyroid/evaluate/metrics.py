@@ -119,7 +119,7 @@ def ranking_metrics(labels: Ints, probabilities: Floats, weights: Floats) -> dic
 
     AUROC is the probability that an image of the class scores above one of the rest, ties
     counting half (Mann-Whitney). AUPRC is average precision: the sum over distinct thresholds of
-    (R_n - R_n-1) P_n. Only images of the class add to either sum, so the curves are read there.
+    (R_n - R_n-1) P_n. Only images of the class add to either sum, so only their terms are computed.
     """
     curves = [
         _areas(labels == c, probabilities[:, c], weights) for c in range(probabilities.shape[1])
@@ -228,8 +228,8 @@ def _mean(values: npt.NDArray[np.bool_] | Floats, weights: Floats) -> Floats:
 def _sum(values: npt.NDArray[np.bool_] | Floats, weights: Floats) -> Floats:
     """Compute the weighted sum over images, (..., N) and (N, B) -> (..., B).
 
-    Without BLAS, whose threads would compete with a search for cores and whose number would change
-    the last digits.
+    BLAS is not used: its threads would compete with a search for cores, and their number would
+    change the last digits.
     """
     sums: Floats = np.einsum(
         "...n,n->..." if weights.ndim == 1 else "...n,nb->...b", values, weights

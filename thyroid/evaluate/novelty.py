@@ -1,13 +1,14 @@
 """How unlike all training images an image is, in the space of a network's features.
 
-Of a network's features, scaled to unit length, each class of training images has its mean, and all
-classes share one covariance: the distance is Mahalanobis's to the nearest class (Lee et al. 2018).
-With fewer images than features the covariance is singular, so it is shrunk towards a multiple of
-the identity (Ledoit & Wolf 2004); and beyond its widest directions it is taken as round, as in
-probabilistic principal components (Tipping & Bishop 1999), which keeps models small.
+A network's features are scaled to unit length. Each class of training images has its own mean, all
+classes share one covariance, and the distance is Mahalanobis's to the nearest class (Lee et al.
+2018). With fewer images than features the covariance is singular, so it is shrunk towards a
+multiple of the identity (Ledoit & Wolf 2004). Outside its directions of largest variance it is
+taken as equal in all directions, as in probabilistic principal components (Tipping & Bishop 1999),
+which keeps models small.
 
-Distances tell pictures of other kinds, but hardly a scintigram upside down. So a logistic
-regression learns beside them to tell training images from altered ones.
+Distances recognise pictures of other kinds, but hardly a scintigram that is upside down. Therefore
+a logistic regression also learns to separate training images from altered ones.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 WIDEST = 128
-"""Directions that are kept. Of 16 to 256 and all 537, 128 missed as few pictures on development
-centres as all, in a fifth of the space."""
+"""Number of directions that are kept. Among 16 to 256 directions, 128 missed as few pictures on
+development centres as all 537 did, in a fifth of the space."""
 PENALTY = 0.01
 """Inverse strength of the regression's L2 penalty. Of 1e-4, 1e-3 and 1e-2 it missed fewest pictures
 on development centres."""
 DULL = 1e-4
-"""Added to the deviation of each feature, since one may never vary in training images."""
+"""Added to the deviation of each feature, since a feature may be constant in training images."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,7 +43,7 @@ class FeatureReference:
     deviations: Floats
     """(R,) standard deviation along each, shrunk."""
     floor: float
-    """Standard deviation along every other direction, their root mean square; above 0."""
+    """Root mean square of the standard deviations along all other directions; above 0."""
 
 
 def feature_reference(features: Floats, labels: Ints) -> FeatureReference:
@@ -117,20 +118,20 @@ class AlteredOdds:
     bias: float
 
     def log_odds(self, features: Floats) -> Floats:
-        """(N, D) -> (N,): log odds of an altered image to a scintigram, of equal numbers."""
+        """(N, D) -> (N,): log odds of an altered image, if both kinds are equally frequent."""
         found: Floats = _unit(features) @ self.weights + self.bias
         return found
 
 
 def altered_odds(scintigrams: Floats, altered: Floats) -> AlteredOdds:
-    """Learn to tell altered images from scintigrams; both count the same in all.
+    """Learn to separate altered images from scintigrams; both kinds have the same total weight.
 
     Parameters
     ----------
     scintigrams : (N, D) features
     altered : (M, D) features
     """
-    from sklearn.linear_model import LogisticRegression  # slow to import, and predict never does
+    from sklearn.linear_model import LogisticRegression  # slow to import; predict does not need it
 
     ours = _unit(scintigrams)
     mean, deviation = ours.mean(axis=0), ours.std(axis=0) + DULL
@@ -146,9 +147,10 @@ def novelty_threshold(held_out: Floats, level: float) -> float:
     """Find the measure that a share `level` of images like the held-out ones does not exceed.
 
     It is the ceil((n + 1) level)-th smallest of n held-out measures, as in conformal prediction.
-    Fewer than level / (1 - level) images have no such one. Then it is the upper end of a one-sided
-    prediction interval of a normal distribution, or the largest where that is larger: the largest
-    of 40 alone would be exceeded by one image in 41, and by more where patients have several.
+    With fewer than level / (1 - level) images this does not exist. Then the threshold is the upper
+    end of a one-sided prediction interval of a normal distribution, or the largest measure if that
+    is larger. The largest measure alone would be too low: one image in 41 exceeds the largest of
+    40, and more do if patients have several images.
     """
     rank, n = math.ceil(round((len(held_out) + 1) * level, 9)), len(held_out)
     if rank <= n:
@@ -156,7 +158,7 @@ def novelty_threshold(held_out: Floats, level: float) -> float:
     largest = float(held_out.max())
     if n < 2:
         return largest
-    from scipy.stats import t  # slow to import, and predict never does
+    from scipy.stats import t  # slow to import; predict does not need it
 
     wide = float(t.ppf(level, n - 1)) * float(held_out.std(ddof=1)) * math.sqrt(1 + 1 / n)
     return max(largest, float(held_out.mean()) + wide)

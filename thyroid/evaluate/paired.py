@@ -10,9 +10,9 @@ stretch; with variation of patients only, in 98 %. One seed has no deviation: th
 covers the variation of patients only.
 
 Folds are no seeds: their training sets share patients, and the difference of two recipes contains
-the luck of training sets. `training_luck` says how that enters, and how often intervals of equal
-recipes hold zero then: 91 to 98 % out of fold, 92 to 99 % on a test set, 93 to 97 % for ensembles
-(tests/benchmarks/test_fold_intervals.py).
+the luck of training sets. `training_luck` describes the correction for it, and how often intervals
+of equal recipes then hold zero: 91 to 98 % out of fold, 92 to 99 % on a test set, 93 to 97 % for
+ensembles (tests/benchmarks/test_fold_intervals.py).
 
 The stretch grows with the level. When several comparisons are corrected for one another, p-values
 far below 0.05 decide. These come from inverting the interval: with five seeds of large variation
@@ -40,17 +40,17 @@ class Difference:
     """The first method's metric minus the second's, with its resampling distribution."""
 
     by_seed: Floats
-    """Difference of each seed, (S,); of each fold's networks, (K,), where they are tested."""
+    """Difference of each seed, (S,); on a test set, of the networks of each fold, (K,)."""
     patient_means: Floats
     """Mean over all seeds in each resample of patients, (resamples,)."""
     seed_deviations: Floats
-    """Deviation of the mean over drawn seeds from that, not stretched, (resamples,)."""
+    """Deviation of the mean over drawn seeds from `patient_means`, not stretched, (resamples,)."""
     level: float
     """Confidence level of the interval `low` to `high`."""
     shared: float = 0.0
-    """`training_luck.overlap` where `by_seed` are folds."""
+    """`training_luck.overlap` if `by_seed` are folds."""
     of_ensembles: float | None = None
-    """Difference of the ensembles, where these are compared."""
+    """Difference of the ensembles, if these are compared."""
 
     @property
     def value(self) -> float:
@@ -140,15 +140,15 @@ def macro_f1_difference(
     ----------
     labels : (N,) int
     first, second : (S, N) or (K, S, N) int
-        Classes that each method predicts; row s of both has the same training seed. With K folds in
-        front: those of every single network for the same test images.
+        Classes that each method predicts; row s of both has the same training seed. With a first
+        axis of K folds: those of every single network for the same test images.
     patients : (N,)
         Patient of each image.
     folds
-        Number of folds where rows (S, N) are predicted out of fold.
+        Number of folds if rows (S, N) are predicted out of fold.
     ensembles : (N,) int each
-        Classes that the ensemble of all networks of each method predicts. The difference is theirs;
-        the training-set luck that is added is that of single networks, which is an upper bound
+        Classes that the ensemble of all networks of each method predicts. The difference is that of
+        the ensembles. The training-set luck added to it is that of single networks: an upper bound,
         unless the ensembles vary more than their members.
     """
     groups, member = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
@@ -227,8 +227,8 @@ def _difference(
 ) -> Difference:
     """Resample patients and seeds, or patients and folds.
 
-    `by_network` maps how often each patient is drawn, (P, B), to differences (K S, B), of which
-    those of one of the `trained` folds follow each other; `of_ensembles` maps it to (B,).
+    `by_network` maps how often each patient is drawn, (P, B), to differences (K S, B), ordered by
+    the `trained` folds; `of_ensembles` maps it to (B,).
     """
 
     def by_row(times: Floats) -> Floats:  # (P, B) -> (S, B) of seeds, or (K, B) of folds

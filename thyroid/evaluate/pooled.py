@@ -1,7 +1,7 @@
-"""Macro-F1 of out-of-fold predictions with its standard error, at once: for races among recipes.
+"""Macro-F1 of out-of-fold predictions with its standard error, without resampling, for races.
 
 The standard error is that of the delta method (infinitesimal jackknife; Efron & Tibshirani 1993,
-chapter 21). An image of class y that is named n moves macro-F1 by its influence
+chapter 21). An image of class y with the prediction n moves macro-F1 by its influence
 
     1 / C  sum over classes c of (2 [y = n = c] - F1_c ([y = c] + [n = c])) / (TP + FN + TP + FP)_c
 
@@ -23,14 +23,14 @@ from thyroid.evaluate.training_luck import widening
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """A figure and its standard error; NaN of a single patient."""
+    """A figure and its standard error, which is NaN for a single patient."""
 
     value: float
     standard_error: float
 
     @property
     def known_error(self) -> float | None:
-        """The standard error; None of a single patient."""
+        """The standard error; None for a single patient."""
         return None if math.isnan(self.standard_error) else self.standard_error
 
 
@@ -44,11 +44,11 @@ def pooled_macro_f1(
     labels : (N,) int
     predicted : (N,) or (S, N) int
         Classes that the networks predict for images that they were not trained on: image i by the
-        network of its fold. May be the images of some folds only.
+        network of its fold. Images of some folds are enough.
     patients : (N,)
         Patient of each image.
     folds
-        Number K of folds that patients were dealt to, of which some may be missing here: with
+        Number K of folds that patients were dealt to, including those that are missing here. With
         several, the standard error contains the luck of training sets (`training_luck.widening`).
     """
     value, influence = _macro_f1(labels, predicted, classes)
@@ -66,7 +66,7 @@ def pooled_difference(
 ) -> Estimate:
     """Compute the macro-F1 of one recipe minus another's, on the same images of the same folds.
 
-    Parameters are those of `pooled_macro_f1`. What both recipes get wrong alike cancels. They may
+    Parameters are those of `pooled_macro_f1`. Errors that both recipes make cancel. The recipes may
     have different numbers of seeds.
     """
     one, of_first = _macro_f1(labels, first, classes)

@@ -1,7 +1,7 @@
-"""Calibration of a model on the images of another place, and what it gains there.
+"""Calibration of a model on the images of another place, and its gain there.
 
-A calibration is a temperature and a threshold of credible classes. What one gains is measured on
-patients that it was not fitted on: each patient in turn is left out, or each hundredth of many.
+A calibration is a temperature and a threshold of credible classes. Its gain is measured on patients
+that it was not fitted on: each patient in turn is left out, or of many patients each hundredth.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ RANGES = {f"{when}_{name}": (0.0, 1.0) for when in ("before", "after") for name 
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """The numbers that make probabilities and credible classes of a model's mean probabilities."""
+    """The numbers that turn mean probabilities into calibrated ones and credible classes."""
 
     temperature: float
     threshold: float
@@ -33,7 +33,7 @@ class Calibration:
 
 
 def least_patients(level: float) -> int:
-    """Return the least number of patients: without one of them, a threshold can be stated still.
+    """Return the least number of patients with which there is a threshold if one is left out.
 
     >>> least_patients(0.95)
     20
@@ -52,7 +52,7 @@ def recalibrated(
     probabilities : (N, C) float, before calibration
     patients : (N,)
     own : the model's temperature, which the new one is shrunk towards
-    level : share of new patients' images whose class shall be credible
+    level : intended share of new patients' images whose class is credible
     """
     temperature = shrunk_temperature(labels, probabilities, patients, own)
     stated = tempered(probabilities, temperature)
@@ -68,14 +68,14 @@ def gain(
     before: Calibration,
     level: float,
 ) -> dict[str, Interval]:
-    """Measure calibrations: the model's own, and those fitted without the patient in question.
+    """Measure the model's own calibration, and those that are fitted without the patient measured.
 
     Parameters are those of `recalibrated`; `before` is the model's calibration.
 
     Returns
     -------
     dict
-        `before_` and `after_` and each of `FIGURES`: log loss, calibration error, the share of
+        `before_` or `after_` with each of `FIGURES`: log loss, calibration error, the share of
         images whose class is credible, and the share with one credible class. `log_loss_change`
         is after minus before. Intervals are over patients.
     """

@@ -38,12 +38,12 @@ def fit_temperature(labels: Ints, probabilities: Floats) -> float:
 def shrunk_temperature(
     labels: Ints, probabilities: Floats, patients: npt.ArrayLike, own: float
 ) -> float:
-    """Find a model's temperature for images of another place, which are few.
+    """Find a model's temperature for images of another place, if there are few of them.
 
-    It minimises the sum over patients of the log loss of softmax(log p / T), a patient's being the
-    mean over its images, plus (log T - log T_own)^2 / (2 SPREAD^2): the most probable T where log T
-    varies between places with standard deviation SPREAD about the model's own. The more patients,
-    the less the second term counts.
+    It minimises the sum over patients of the log loss of softmax(log p / T), averaged over each
+    patient's images, plus (log T - log T_own)^2 / (2 SPREAD^2). This is the most probable T if
+    log T varies between places with standard deviation SPREAD about the model's own. The more
+    patients, the less the second term counts.
 
     Simulated with seven classes and 84 % of the images right: mean log loss above that of the best
     T, if T is kept, fitted on n patients alone, or shrunk (tests/evaluate/test_recalibration.py
@@ -56,9 +56,9 @@ def shrunk_temperature(
     | 3            | 0.248 | 0.425, 0.076          | 0.031, 0.032          | 0.004           |
     | 0.5          | 0.079 | 0.094, 0.016          | 0.021, 0.009          | 0.003           |
 
-    Alone, a T from 20 patients is worse than the one that it replaces. A SPREAD of 0.25 keeps too
-    much of a wrong one (20 patients, factor 3: 0.128 instead of 0.076), one of 1 follows luck
-    (factor 1: 0.031 instead of 0.011).
+    A T fitted on 20 patients alone is worse than the one that it replaces. A SPREAD of 0.25 keeps
+    too much of a wrong T (20 patients, factor 3: 0.128 instead of 0.076); a SPREAD of 1 follows
+    chance (factor 1: 0.031 instead of 0.011).
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def _least_loss(
     labels: Ints, probabilities: Floats, weights: Floats, own: float | None = None
 ) -> float:
     """Return the T of the least weighted sum of log losses, shrunk towards `own` if given."""
-    from scipy.optimize import minimize_scalar  # slow to import, and predictions do without
+    from scipy.optimize import minimize_scalar  # slow to import; predict does not need it
     from scipy.special import log_softmax
 
     logits, rows = _logits(probabilities), np.arange(len(labels))
@@ -96,11 +96,11 @@ def ensemble_temperature(temperature: float, *, averaged: int, members: int) -> 
     """Estimate the temperature of an ensemble from that of smaller ones, or of single networks.
 
     Out-of-fold predictions are by as many networks as there are seeds. An ensemble of all folds is
-    right more often, and would be less sure than it may be at their temperature. The best one for
-    M networks was found to be about T_1 (1 - c (1 - 1 / M)): the more networks are averaged, the
-    less of their scatter is left. For M of 2, 3, 4 and 5, c was 0.107, 0.105, 0.105 and 0.104, with
-    averaged weights and views, on 898 fresh images of the development centres. It is a constant of
-    one network on simulated images (tests/benchmarks/test_ensembles.py).
+    right more often, and at their temperature its probabilities would be too low. The best
+    temperature for M networks was found to be about T_1 (1 - c (1 - 1 / M)): the more networks are
+    averaged, the less of their scatter is left. For M of 2, 3, 4 and 5, c was 0.107, 0.105, 0.105
+    and 0.104, with averaged weights and views, on 898 fresh images of the development centres.
+    These are figures of one network on simulated images (tests/benchmarks/test_ensembles.py).
 
     Parameters
     ----------

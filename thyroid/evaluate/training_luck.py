@@ -13,25 +13,25 @@ learner is near the optimum of its training set, where its error grows with the 
 parameters' deviation. So r is the square of that share, and q = (K - 2)^2 / (2 K - 3): 0, 0.33,
 1.29 and 3.76 for 2, 3, 5 and 10 folds. Measured were 0.0, 0.5, 1.3 and 2.8 with a quadratic
 discriminant, 0.5 for five folds of a small network, and 0.0 to 0.1 where networks differ by chance
-alone: for those the intervals are wider than need be. Nadeau & Bengio's (2003) q = 1 / (K - 1) was
-made for test images that differ from fold to fold, and falls with K where this one rises.
+alone: for those the intervals are wider than necessary. Nadeau & Bengio's (2003) q = 1 / (K - 1)
+was made for test images that differ from fold to fold; it falls with K, while this q rises.
 
-Networks also differ because they err by chance on different test images, which the resamples of
-patients contain already. `shrinkage` takes that part out of s^2.
+Networks also differ because they err by chance on different test images. The resamples of patients
+contain that part already, and `shrinkage` removes it from s^2.
 
 95 % intervals of the difference of equal recipes held zero in 92 to 99 % of cases, in 18 settings.
-Folds taken for seeds did so in 82 to 100 %: too rarely where the test set is large, and with
-intervals three times as wide for two folds. The difference of ensembles, whose luck is not seen
-from one data set, takes that of single networks and held in 93 to 97 %.
+With folds treated as seeds, they did so in 82 to 100 %: too rarely for large test sets, and with
+intervals three times as wide for two folds. One data set does not show the luck of ensembles; their
+difference gets the luck of single networks, and its intervals held zero in 93 to 97 %.
 
 **No test set: out-of-fold predictions.** Folds differ by their images, which hides the luck of
 their training sets. Resampling patients with predictions fixed gives too small a variance. The
-factor that it lacks was 1.2 to 1.7 with two folds, 1.1 to 1.5 with three and 1.0 to 1.4 with five
-or ten (1.5 with several images per patient, 1.7 for nearest neighbours, up to 1.9 for trees of
-three seeds; none for a linear discriminant of 600 patients per class). It gets
-1 + n_validation / n_training = K / (K - 1): `widening`. Differences of equal recipes then held zero
-in 91 to 98 % of cases, on average in 95.7 %; without it in 87 to 98 %, and Nadeau & Bengio's t over
-folds in 92 to 100 % with intervals 1.5 to 8 times as wide.
+missing factor was 1.2 to 1.7 with two folds, 1.1 to 1.5 with three and 1.0 to 1.4 with five or ten
+(1.5 with several images per patient, 1.7 for nearest neighbours, up to 1.9 for trees of three
+seeds; none for a linear discriminant of 600 patients per class). The variance is multiplied by
+1 + n_validation / n_training = K / (K - 1): `widening`. Intervals of the difference of equal
+recipes then held zero in 91 to 98 % of cases, on average in 95.7 %; without the factor in 87 to
+98 %; and with Nadeau & Bengio's t over folds in 92 to 100 %, being 1.5 to 8 times as wide.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def overlap(folds: int) -> float:
 
 
 def widening(folds: int) -> float:
-    """Return the factor on the standard error that patients alone give out-of-fold predictions.
+    """Return the factor on the standard error of out-of-fold figures from resampled patients.
 
     >>> [round(widening(k) ** 2, 2) for k in (1, 2, 5)]
     [1.0, 2.0, 1.25]
@@ -73,7 +73,7 @@ def widened(resampled: Floats, folds: int) -> Floats:
 
 
 def shrinkage(values: Floats, resampled: Floats) -> Floats:
-    """Return the factor on folds' deviations that takes the luck of test images out, 0 to 1.
+    """Return the factor on folds' deviations that removes the luck of test images, 0 to 1.
 
     Parameters
     ----------

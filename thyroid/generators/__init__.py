@@ -3,10 +3,10 @@
 A module has `fit(counts, findings)`, which returns tensors, and `draw(tensors, findings, random)`,
 which returns activities; see `eigen`.
 
-One that learns in epochs has a section of the recipe (`Recipe.generator_settings`), which both get
-as `settings`. Its `fit` is one epoch: from the tensors of the epoch before to tensors, and what it
-measured; see `flow`. An epoch sees these tensors and a seed of its own, and nothing else from
-before: so 20 epochs are 10 and 10, bit for bit.
+A generator that learns in epochs has a section of the recipe (`Recipe.generator_settings`), which
+`fit` and `draw` get as `settings`. Its `fit` trains for one epoch: it takes the tensors of the
+epoch before, and returns new tensors and metrics; see `flow`. An epoch depends only on these
+tensors and a seed of its own, so 20 epochs are 10 and 10, bit for bit.
 
 The SHA-256 of a module is part of its stage's key. Modules may import torch, `thyroid.acquisition`
 and each other; never data, stages or ray. This file imports no torch.
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Counts(Protocol):
-    """N images, which may lie on disk; a tensor is one."""
+    """N images, perhaps on disk; a tensor of images is of this type, too."""
 
     def __len__(self) -> int: ...
 
@@ -43,7 +43,7 @@ def names() -> list[str]:
 
 @cache  # trial drivers call it thousands of times
 def source_of(name: str) -> str:
-    """Return the SHA-256 of a generator's file; with those that it imports, of all of theirs.
+    """Return the SHA-256 of a generator's file, combined with those of generators it imports.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Images of a data set that are probably no thyroid scintigrams, by a network of simulated ones."""
+"""Images of a data set that a network trained on simulated scintigrams finds unlike scintigrams."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ class Looked:
 
 
 def doubtful_images(dataset: Dataset) -> Looked | None:
-    """Find images that are unlike simulated scintigrams, as `thyroid.model.gate` tells it: about
-    one in a hundred simulated scintigrams is, and nearly all pictures of other things are.
+    """Find images that are unlike simulated scintigrams, by the measures of `thyroid.model.gate`.
 
-    None where the images' field is another than that of simulated ones.
+    About one in a hundred simulated scintigrams and nearly all pictures of other things are. None
+    if the images have another field than simulated ones.
     """
     info, file = dataset.info, shipped(Recipe(), dataset.info.kind)
     card = about(file)

@@ -34,7 +34,7 @@ class Ensemble(nn.Module):
 
     @property
     def viewed(self) -> list[Viewed]:
-        """The networks behind their input."""
+        """The networks, each with the transform of its input."""
         return [member for member in self.members if isinstance(member, Viewed)]
 
     @property

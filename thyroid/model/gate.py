@@ -1,9 +1,10 @@
-"""The gate of a model: it tells images that are unlike all training images.
+"""The gate of a model: it recognises images that are unlike all training images.
 
-A network is sure of many pictures that are no scintigrams. In its features most of them lie far
-from all training images; the rest, such as scintigrams upside down, look more like altered training
-images than held-out ones do. Each network's distances are divided by the median distance of the
-validation images, which it was not trained on; distances and log odds are averaged over networks.
+A network gives high probabilities to many pictures that are no scintigrams. In its features most of
+these lie far from all training images; the rest, such as scintigrams upside down, look more like
+altered training images than held-out images do. Each network's distances are divided by the median
+distance of the validation images, which it was not trained on; distances and log odds are averaged
+over networks.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ Floats = npt.NDArray[np.float64]
 LEVEL = 0.99
 """Share of held-out images, each seen by one network, that the gate lets pass."""
 STEEPEST = 50.0
-"""Largest difference of log odds that is told."""
+"""Largest difference of log odds that is reported; larger ones are set to it."""
 
 
 class Unlikeness(NamedTuple):
@@ -76,7 +77,7 @@ def gate_of(networks: Sequence[NetworkFeatures], folds: Sequence[int]) -> Gate:
     """
     scales = [max(float(np.median(network.held_out)), 1e-6) for network in networks]
     distances = [n.held_out / scale for n, scale in zip(networks, scales, strict=True)]
-    each = (1 + LEVEL) / 2  # of two limits, which together let LEVEL pass
+    each = (1 + LEVEL) / 2  # passes each of the two limits, so that LEVEL passes both
     return Gate(
         networks=tuple(networks),
         scales=tuple(scales),

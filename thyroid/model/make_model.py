@@ -1,11 +1,11 @@
 """Makes a model folder from a run: an ensemble of its networks, calibrated on out-of-fold images.
 
 An image of the validation part of a fold is predicted by the networks that were not trained on it:
-the run's predictions/validation-seedS.csv. The temperature (Guo et al. 2017) is fitted on these, as
-is the threshold of the conformal sets. They are the predictions of single networks, or of a seed
-each; of the ensemble there are none for images outside its training parts, but for test images,
-which are not used. So the ensemble's temperature is estimated (`ensemble_temperature`), and its
-sets are a little wider than they need to be.
+the run's predictions/validation-seedS.csv. The temperature (Guo et al. 2017) and the threshold of
+the conformal sets are fitted on these predictions, each of which is by one network per seed. The
+only images that no network of the ensemble was trained on are test images, which are not used. So
+the temperature of the ensemble is estimated (`ensemble_temperature`), and its sets are a little
+wider than they need to be.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Trained:
     classes: tuple[str, ...]
     """Classes of the networks."""
     merging: Merging | None
-    """Classes of the model, where they are others; predictions are of these."""
+    """Classes of the model, of which predictions are then; None: those of the networks."""
     networks: int
     """Number of networks of the run."""
     members: tuple[Network, ...]
@@ -108,18 +108,19 @@ def trained(
     Parameters
     ----------
     members
-        `all` of the run's; or the `best`, the network whose macro-F1 on the validation images of
-        its own fold is highest. What these images chose looks too good on them, so it is calibrated
-        on the out-of-fold predictions of all networks of its seed, of which its own are one fold's.
+        `all` networks of the run; or the `best`, the one with the highest macro-F1 on the
+        validation images of its own fold. A network that images chose looks too good on them, so
+        the best is calibrated on the out-of-fold predictions of all networks of its seed, which
+        include its own.
     merge
-        Merged class -> its classes, of the run's: their probabilities are summed, and everything
+        Merged class -> its classes in the run: their probabilities are summed, and everything
         after that is about the merged classes.
 
     Raises
     ------
     InputError
         When the folder holds no finished run, a network is missing, or the classes cannot be
-        merged so.
+        merged in this way.
     """
     config = read_config(run)
     seeds, classes, recipe = config.seeds, config.dataset.classes, recipe_of(run, config.recipe)
@@ -250,8 +251,9 @@ def _calibration(source: Trained) -> dict[str, Any]:
 
 
 def _training_images(source: Trained) -> dict[str, list[Any] | None]:
-    """Return `total_counts`, the least and most counts of a training image, and `training_flags`,
-    the flags of any; both are None without the data set, counts for pictures, too.
+    """Return `total_counts`, the least and most of a training image, and `training_flags`, of any.
+
+    Both are None without the data set; `total_counts` is None for pictures, too.
     """
     unknown: dict[str, list[Any] | None] = {"total_counts": None, "training_flags": None}
     data = source.config.dataset

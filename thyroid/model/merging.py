@@ -13,7 +13,7 @@ import numpy.typing as npt
 from thyroid.errors import InputError
 
 if TYPE_CHECKING:
-    from thyroid.run_files.predictions_csv import Predictions  # pandas, which predict does without
+    from thyroid.run_files.predictions_csv import Predictions  # pandas; predict does not need it
 
 Floats = npt.NDArray[np.float64]
 

@@ -50,7 +50,7 @@ def stored_files(card: dict[str, Any], what: Literal["weights", "features"]) -> 
     Raises
     ------
     ValueError
-        When the card names no network, one twice, or not by numbers.
+        When the card names no network, a network twice, or a network without its numbers.
     """
     found = []
     for member in card["members"]:
@@ -102,7 +102,7 @@ class Model:
     """Keys of thyroid.data.dataset.FLAGS that a training image has; None if unknown."""
     network: Ensemble
     gate: Gate | None
-    """None: of a model that was exported before there were gates."""
+    """None for a model that was exported before there were gates."""
     card: dict[str, Any]
     """Content of model.json."""
 
@@ -242,12 +242,12 @@ def _fill(network: nn.Module, architecture: NetworkConfig, classes: int) -> None
 def _verified(
     folder: Path, card: dict[str, Any], what: Literal["weights", "features"]
 ) -> list[Path]:
-    """Return a file of each network, whose content is the one that was exported.
+    """Return a file of each network, after checking that its content is what was exported.
 
     Raises
     ------
     ValueError
-        When it is not, or there is no network.
+        When a content is not, or there is no network.
     """
     files = [folder / name for name in stored_files(card, what)]
     for path, member in zip(files, card["members"], strict=True):
@@ -257,7 +257,7 @@ def _verified(
 
 
 def _merging(card: dict[str, Any]) -> Merging | None:
-    """Read which classes of the networks are one.
+    """Read which classes of the networks are merged.
 
     Raises
     ------
@@ -278,7 +278,7 @@ def _gate(folder: Path, card: dict[str, Any]) -> Gate | None:
     Raises
     ------
     ValueError
-        When a number is none that an export writes.
+        When a number is not one that an export writes.
     """
     if card["gate"] is None:
         return None

@@ -2,10 +2,10 @@
 
 The credible classes are a split conformal set (Sadinle et al. 2019): on images like those that the
 model was calibrated on, the true class is among them as often as the model's level says. The
-outcome is a class if only this one is credible, and `uncertain` if several or none are. An image
-farther from the training images than nearly all held-out ones are, or more like an altered image
-than they are, is `unlike_training`: whatever its probabilities, no class is credible. So is one of
-a kind that no training image is of, such as a coloured picture.
+outcome is a class if only this one is credible, and `uncertain` if several or none are. An image is
+`unlike_training` if it is farther from the training images, or more like an altered image, than
+nearly all held-out images are, or if it is of a kind that no training image is of, such as a
+coloured picture. Then no class is credible, whatever the probabilities.
 """
 
 from __future__ import annotations
@@ -59,11 +59,11 @@ class Prediction:
     credible: tuple[str, ...] = ()
     """Credible classes, the most probable first."""
     probabilities: tuple[float, ...] = ()
-    """Probabilities in the order of the model's classes; empty for an unreadable file. Of an image
-    that is unlike the training images they say nothing."""
+    """Probabilities in the order of the model's classes; empty for an unreadable file. They mean
+    nothing for an image that is unlike the training images."""
     agreement: float | None = None
     """Share of the networks that name the most probable class; None for an unreadable file, and
-    where there is one network."""
+    for a model of one network."""
     distance: float | None = None
     """How unlike all training images it is: above 1, no class is credible. None for an unreadable
     file, or without a gate."""
@@ -77,7 +77,7 @@ class Prediction:
 
 
 def files_below(paths: Iterable[Path]) -> list[Path]:
-    """Return the given files, and the sorted files of given folders without those of machines."""
+    """Return the given files, and the sorted files of given folders without machine-made ones."""
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
@@ -180,8 +180,8 @@ def heat_map(model: Model, prediction: Prediction) -> npt.NDArray[np.float32]:
     """Map how much log p of the most probable class falls when a region is covered, (S, S).
 
     Patches are an eighth of the image, the size of a nodule or a lobe's pole, and overlap by half.
-    The networks see the covered image as it is: other views would tell the same, and take as many
-    times as long.
+    The networks see one view of the covered image: with more views, the map would be the same, and
+    its time would grow with their number.
     """
     from thyroid.evaluate.occlusion import occlusion  # needs scipy, which is slow to import
 

@@ -1,7 +1,7 @@
 """Recalibrates a model on images of another place: same networks, new temperature and threshold.
 
 Images that the gate stops get no diagnosis, so they take no part. The temperature is shrunk towards
-the model's own (`shrunk_temperature`), and patients count once, however many images they have.
+the model's own (`shrunk_temperature`); each patient counts once, whatever the number of images.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def labels_of(model: Model, folder: Path, dataset: Dataset) -> Ints:
     ------
     InputError
         When the model was recalibrated before or trained on these images, or the data set has
-        another kind, grid or class than it.
+        another kind, grid or class than the model.
     """
     if ENTRY in model.card:
         raise InputError(
@@ -139,7 +139,7 @@ def recalibrated_card(
         "patients": patients,
         "precision": "fp32",
     }
-    if "metrics" in card:  # these were of the calibration before
+    if "metrics" in card:  # measured with the earlier calibration
         card["metrics"]["overall"] |= {"log_loss": None, "ece": None}
         card["metrics"]["sets"] = None
     shown = np.bincount(images.labels, minlength=len(model.classes))

@@ -30,7 +30,7 @@ CARD, WEIGHTS = "model.json", "model.safetensors"
 
 
 def file_name(network: str, kind: str) -> str:
-    """Return the file's name of a network trained on images of a kind, counts or display."""
+    """Return the file name for a network trained on images of a kind, counts or display."""
     return f"{network}-{kind}.safetensors"
 
 
@@ -59,8 +59,9 @@ def shipped(recipe: Recipe, kind: str) -> Path:
 
 
 def about(file: Path) -> dict[str, Any]:
-    """Read what a starting point says of itself: classes, kind, network, input, data, licence;
-    nothing, of another file.
+    """Read the metadata of a starting point: classes, kind, network, input, data, licence.
+
+    The result is empty for other files.
     """
     try:
         with safe_open(file, framework="numpy") as opened:
@@ -71,7 +72,7 @@ def about(file: Path) -> dict[str, Any]:
 
 
 def features_beside(file: Path) -> Path:
-    """Return the file beside it of what its training images look like to the network."""
+    """Return the file, beside the weights, of the features of their training images."""
     return file.with_name(f"{file.stem}-{FEATURES}")
 
 
@@ -91,8 +92,8 @@ def require_input(recipe: Recipe, normalisation: str, source: Path) -> None:
 
 
 def write_starting_point(run: Path, file: Path, source: str) -> Path:
-    """Write the weights of a run's first network in half precision, and beside them what its
-    training images look like to it.
+    """Write the weights of a run's first network in half precision, and beside them the features of
+    its training images.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Activations of a network by images, at several depths, whichever network it is."""
+"""Activations of any network at several depths."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def activations(network: nn.Module, x: Tensor) -> Tensor:
     """Return the last linear layer's input, and each channel's mean and maximum after a quarter,
     half and three quarters of the convolutions; each of these scaled to length 1.
 
-    The last layer's input keeps what tells the classes apart, and so is blind to much that tells
-    other pictures from scintigrams.
+    The last layer's input is learned to separate the classes, and alone lacks much of what
+    separates other pictures from scintigrams.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ def activations(network: nn.Module, x: Tensor) -> Tensor:
 
     Returns
     -------
-    (N, D) float32; of a network without convolutions, its features alone
+    (N, D) float32; for a network without convolutions, its features alone
     """
     seen: list[Tensor] = []
 

@@ -1,9 +1,9 @@
 """CNN baselines: torchvision's with one grey channel, and small variants for two CPU cores.
 
-A small variant keeps the family's idea, and has as many parameters as the small ResNet, give or
-take a quarter, so that no comparison with it is won by size. Its first convolution halves the image
-at most once and spans at most five pixels, because the published stems quarter 64 pixels and lose
-nodules of three.
+A small variant keeps the family's idea. It has as many parameters as the small ResNet to within a
+quarter, so that size decides no comparison with it. Its first convolution halves the image at most
+once and spans at most five pixels, because the published stems reduce 64 pixels to a quarter of the
+side and lose nodules of three pixels.
 
 Each function imports torchvision only if it needs it, because the import takes a second.
 """
@@ -120,7 +120,7 @@ def alexnet_small(classes: int) -> nn.Module:
 
 @classifier("VGG, small", smallest=32)
 def vgg_small(classes: int) -> nn.Module:
-    """VGG-11 with batch normalisation, a third as wide, mean pooling for two linear layers."""
+    """VGG-11 with batch normalisation, a third as wide; mean pooling replaces two linear layers."""
     layers: list[nn.Module] = []
     inputs = 1
     for width, depth in ((24, 1), (48, 1), (96, 2), (176, 2), (176, 2)):
@@ -209,10 +209,11 @@ def efficientnet_small(classes: int) -> nn.Module:
 def convnext_small(classes: int) -> nn.Module:
     """ConvNeXt with stages of 1, 1, 2 and 1 blocks, for hundreds of steps on grey images.
 
-    The stem's patches are of 2x2 pixels instead of 4x4. Layer normalisation of a patch takes away
-    how bright it is, of one grey channel all of it, so between stages there is batch normalisation;
-    blocks keep theirs. Weights are drawn by their fan-in and layer scale starts at 1: the published
-    0.02 and 1e-6 are for networks three times as wide and a thousand times as many steps.
+    The stem's patches are of 2x2 pixels instead of 4x4. Layer normalisation of a patch removes its
+    brightness, for one grey channel all of it, so batch normalisation replaces it between stages;
+    blocks keep layer normalisation. Weights are drawn by their fan-in and layer scale starts at 1:
+    the published 0.02 and 1e-6 are for networks three times as wide and a thousand times as many
+    steps.
     """
     from torchvision import models
     from torchvision.models.convnext import CNBlockConfig

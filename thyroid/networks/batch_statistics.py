@@ -1,7 +1,6 @@
-"""Batch normalisation with the statistics of all workers' images, so that several workers train as
-one does.
+"""Batch normalisation with the statistics of all workers' images: several workers train as one.
 
-torch.nn.SyncBatchNorm, which does the same, refuses CPUs. This one is tested on them, with gloo,
+torch.nn.SyncBatchNorm does the same, but refuses CPUs. This module is tested on CPUs, with gloo,
 and is the same code on GPUs.
 """
 
@@ -47,8 +46,8 @@ def gather(own: Tensor) -> Tensor:
 class SharedStatistics(_BatchNorm):
     """Batch normalisation whose mean and variance are those of all workers' images.
 
-    Each worker has equally many. With the workers' means m_r and variances v_r, those of the batch
-    are E[m_r] and E[v_r] + Var[m_r].
+    Each worker has the same number of images. With the workers' means m_r and variances v_r, the
+    mean and variance of the batch are E[m_r] and E[v_r] + Var[m_r].
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -73,7 +72,7 @@ class SharedStatistics(_BatchNorm):
         return y
 
     def _remember(self, mean: Tensor, variance: Tensor, n: int) -> None:
-        """Take the statistics of n numbers per channel into the running ones."""
+        """Update the running statistics with those of n numbers per channel."""
         if not self.track_running_stats:
             return
         assert self.running_mean is not None
@@ -81,7 +80,7 @@ class SharedStatistics(_BatchNorm):
         assert self.num_batches_tracked is not None
         self.num_batches_tracked += 1
         weight = self.momentum
-        if weight is None:  # the mean of all batches
+        if weight is None:  # running statistics are the mean of all batches
             weight = 1 / float(self.num_batches_tracked)
         self.running_mean.lerp_(mean, weight)
         self.running_var.lerp_(variance * n / (n - 1), weight)
@@ -90,12 +89,12 @@ class SharedStatistics(_BatchNorm):
 def share_statistics(network: nn.Module) -> None:
     """Let all batch normalisation of a network compute its statistics with the other workers.
 
-    Parameters, their names and what evaluation computes stay as they are.
+    Parameters, their names and the results of evaluation stay as they are.
 
     Raises
     ------
     InputError
-        When a layer normalises in a way of its own.
+        When a layer computes batch statistics in its own way.
     """
     for module in network.modules():
         if isinstance(module, _BatchNorm) and not isinstance(module, SharedStatistics):

@@ -120,7 +120,7 @@ def gains_from_bf16(config: NetworkConfig) -> bool:
 
 
 def entry_of(name: str) -> Entry:
-    """Return a network's entry: of the registry, or of timm's for `timm:NAME`.
+    """Return a network's entry: from the registry, or for `timm:NAME` one made for it.
 
     Raises
     ------

@@ -20,7 +20,7 @@ from thyroid.acquisition import mean_one
 
 
 def channels(size: int, width: int) -> list[int]:
-    """Return the channels of layers of 4, 8, ..., size / 2 pixels: doubled at half the side."""
+    """Return the channels of layers of 4, 8, ..., size / 2 pixels; half the side, twice as many."""
     layers: list[int] = []
     side = size // 2
     while side >= 4:
@@ -32,8 +32,8 @@ def channels(size: int, width: int) -> list[int]:
 class ConditionalBatchNorm(nn.Module):
     """Batch normalisation with gains and biases that depend on the findings: (1 + W y) x + V y.
 
-    W and V start small and are not normalised: when they were, a generator learned to ignore the
-    label and made good images with wrong labels.
+    W and V start small and are not normalised: with normalisation, a generator learned to ignore
+    the label and made good images with wrong labels.
     """
 
     def __init__(self, planes: int, findings: int) -> None:

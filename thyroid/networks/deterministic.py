@@ -1,7 +1,7 @@
-"""Poolings whose gradients have the same bits in every run on a GPU, where torch's have not.
+"""Adaptive pooling whose gradients, unlike torch's, have the same bits in every run on a GPU.
 
 Windows are torch's: output i of n spans floor(i size / n) to ceil((i + 1) size / n). On a CPU, and
-without gradient, everything is torch's own.
+without gradient, torch's own pooling is used.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def maximal(x: Tensor, height: int, width: int) -> Tensor:
 
 
 def make_deterministic(network: nn.Module) -> None:
-    """Let a network's adaptive pooling layers be those of this module."""
+    """Replace a network's adaptive pooling layers by those of this module."""
     for module in network.modules():
         if type(module) in _REPLACED:
             module.__class__ = _REPLACED[type(module)]

@@ -1,4 +1,4 @@
-"""Features of images: the input of a network's last linear layer, whichever network it is."""
+"""Features of images: the input of the last linear layer, for any network."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def width(network: nn.Module, classes: int) -> int:
 
 
 def last_layer(network: nn.Module, config: NetworkConfig) -> nn.Linear:
-    """Return the linear layer that makes a network's logits of its features.
+    """Return the linear layer that computes a network's logits from its features.
 
     Raises
     ------
     InputError
-        When it has none with a bias.
+        When the network has no such layer, or it has no bias.
     """
     linear = _linear(network)
     if not linear or linear[-1].bias is None:
@@ -56,7 +56,7 @@ def features(network: nn.Module, x: Tensor) -> Tensor:
 
 
 def name_of_last(network: nn.Module) -> str:
-    """Return the name of the last linear layer, which makes logits of features.
+    """Return the name of the last linear layer, which computes logits from features.
 
     Raises
     ------

@@ -65,7 +65,7 @@ torchvision's networks were trained."""
 
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
-    """Parts of a network that a file of weights brought, and the input that these expect."""
+    """Parameters that a weights file supplied, and the input that these weights expect."""
 
     parameters: frozenset[str]
     """Names of the network's parameters that have the file's values; the others are new."""
@@ -74,8 +74,8 @@ class Loaded:
     std: float
     """Standard deviation, likewise."""
     colour: bool
-    """True: both are of grey values, from black 0 to white 1, as the weights are of photographs;
-    False: of the network's input."""
+    """True: `mean` and `std` are of grey values, from black 0 to white 1, as the weights were
+    trained on photographs. False: they are of the network's input."""
 
 
 def load_pretrained(
@@ -83,11 +83,11 @@ def load_pretrained(
 ) -> Loaded:
     """Load weights of the same network: torchvision's, timm's, or of a training with this software.
 
-    The first convolution's three channels are summed, so that a grey image gives what three equal
-    channels would give. Where the file names the classes of its last layer, those that are also
-    among `classes` keep their part of it and others start anew; where it names none, or no classes
-    are given, a last layer of as many classes is kept. x_i stays as initialised, and so do the
-    network's own mean and standard deviation of the input.
+    The first convolution's three channels are summed, so that a grey image gives the same as three
+    equal channels. If the file names the classes of its last layer, classes that are also among
+    `classes` keep their rows of that layer, and others start anew. If it names none, or no classes
+    are given, the last layer is kept if it has the same number of classes. x_i stays as
+    initialised, and so do the network's own mean and standard deviation of the input.
 
     Raises
     ------
@@ -146,7 +146,7 @@ def _of_classes(given: Tensor, names: Sequence[str], own: Tensor, classes: Seque
 def came_with_weights(network: nn.Module) -> list[nn.Parameter]:
     """Parameters that fine-tuning treats as pretrained: all but the last layer's and x_i's.
 
-    That layer is new wherever the classes are, and where they are the same it still has to learn.
+    The last layer is new if the classes are; even with the same classes it still has to learn.
     """
     last = name_of_last(network)
     return [

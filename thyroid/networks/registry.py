@@ -26,7 +26,7 @@ class Entry:
     published: bool
     """True if it is built as in its publication."""
     bf16: bool | None
-    """True if bf16 speeds its training up on a processor with amx_bf16, by
+    """True if bf16 makes its training faster on a processor with amx_bf16, as measured by
     tests/benchmarks/test_precision_table.py; None: true unless a convolution is depthwise."""
 
     @property

@@ -23,7 +23,7 @@ from thyroid.networks.resnet import ResNet
 RELU5_4 = 36
 """Number of layers of torchvision's VGG-19 up to the last activation before the last pooling."""
 INNER_STAGES = 2
-"""Stages of a ResNet that compute the features: a quarter of the side, still local."""
+"""Stages of a ResNet that compute the features, which have a quarter of the side: still local."""
 
 
 class ResidualBlock(nn.Module):
@@ -83,8 +83,8 @@ class Discriminator(nn.Module):
     """Maps counts minus their bicubic expectation to one number, which is larger for real images.
 
     It has no batch normalisation. Within separate batches, normalisation removes the differences
-    between real and generated images; within a joint batch, its statistics give the answer away,
-    and the generator learns nothing.
+    between real and generated images; within a joint batch, its statistics reveal which images are
+    real, and the generator learns nothing.
 
     Parameters
     ----------
@@ -180,7 +180,7 @@ class Vgg19Features(nn.Module):
 
 
 def bicubic(counts: Tensor, scale: int) -> Tensor:
-    """Estimate the activity by bicubic interpolation of the stabilised counts; the yardstick.
+    """Estimate the activity by bicubic interpolation of the stabilised counts: the reference.
 
     Counts (N, s, s) float32 -> activity (N, S, S) float32, mean 1, not negative.
     """

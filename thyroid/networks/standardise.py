@@ -1,7 +1,7 @@
-"""Standardises a network's input, as networks of photographs expect it.
+"""Standardises a network's input, as networks trained on photographs expect it.
 
-Padding comes after it, so that zeros mean the same as in their training: folded into the first
-convolution it would be another network at the border.
+Padding comes after standardisation, so that its zeros mean the same as in their training. If
+standardisation were folded into the first convolution, outputs at the border would differ.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from thyroid.recipe import NetworkConfig
 
 BUFFERS: Mapping[str, float] = {"input_mean": 0.0, "input_std": 1.0}
-"""Names in the state dictionary, so that stored weights say how their input was; without them it
-was as it is."""
+"""Names in the state dictionary, so that stored weights include how to standardise their input;
+weights without them take the input as it is."""
 
 
 def standardise(network: nn.Module, config: NetworkConfig) -> nn.Module:

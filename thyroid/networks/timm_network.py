@@ -1,5 +1,6 @@
-"""timm's classification networks for one grey channel, `timm:NAME`. timm is an optional package,
-and imported where one of its networks is built: that takes seconds.
+"""timm's classification networks for one grey channel, `timm:NAME`.
+
+timm is an optional package. Its import takes seconds, so it happens only when a network is built.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from thyroid.networks.registry import Entry
 
 PREFIX = "timm:"
 SMALLEST = 32
-"""Least side of an image in pixels; some networks need more, which building one finds out."""
+"""Least side of an image in pixels; some networks need more, which shows when they are built."""
 
 
 class TimmNetwork(nn.Module):
     """A network of timm's up to its pooled features, then one linear layer.
 
-    A network that takes images of one size alone, such as a vision transformer, is given images
+    If a network takes images of a single size, as a vision transformer does, images are
     interpolated to that size.
 
     Parameters
@@ -56,16 +57,16 @@ class TimmNetwork(nn.Module):
     def state_of(
         self, given: dict[str, Tensor], own: dict[str, Tensor]
     ) -> tuple[dict[str, Tensor], bool]:
-        """Translate the state in a file of timm's, and say whether it is of colour images.
+        """Translate the state in a file of timm's; return it, and True if it is for colour images.
 
-        timm itself does it, as it knows the older names of its layers; the channels of the first
-        convolution are summed. What the file lacks of the last layer is taken from `own`, the
+        timm does the translation, as it knows the older names of its layers; the channels of the
+        first convolution are summed. Missing parts of the last layer are taken from `own`, the
         network's present state. A state of a `TimmNetwork` is returned as it is.
 
         Raises
         ------
         RuntimeError, LookupError
-            When it is the state of something else.
+            When it is the state of another network.
         """
         if all(name.startswith(("body.", "fc.", "input_")) for name in given):
             return given, False
@@ -102,7 +103,7 @@ def weights_of(name: str) -> tuple[str, tuple[str, ...]]:
     Raises
     ------
     InputError
-        When timm has none of it there.
+        When timm has no weights of it on the hub.
     """
     about = _timm(name).get_pretrained_cfg(name)
     if not about.hf_hub_id or about.custom_load:
@@ -136,14 +137,14 @@ def _constructed(name: str, classes: int) -> TimmNetwork:
 
 
 def _timm(name: str) -> Any:
-    """Import timm, which knows this network.
+    """Import timm and check that it has this network.
 
     Raises
     ------
     PackageMissing
-        When it is not installed.
+        When timm is not installed.
     InputError
-        When it does not.
+        When timm has no such network.
     """
     if importlib.util.find_spec("timm") is None:
         raise PackageMissing(f"{PREFIX}{name} needs timm: `pip install 'thyroid[timm]'` brings it.")
@@ -162,5 +163,5 @@ def _timm(name: str) -> Any:
 
 
 def _names(given: Any) -> tuple[str, ...]:
-    """One name or several, as timm says it."""
+    """One name or several, in either form that timm uses."""
     return (given,) if isinstance(given, str) else tuple(given or ())

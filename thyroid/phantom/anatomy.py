@@ -59,13 +59,13 @@ class Saliva:
     """Brightness of salivary glands and mouth among patients, relative to the neck's tissue."""
 
     level: LogNormal
-    """A patient's, which all salivary glands share."""
+    """Level of a patient, which all salivary glands share."""
     submandibular: float
     """Mean of the submandibular glands at level 1."""
     parotid: float
     """Mean of the parotid glands at level 1."""
     spread: float
-    """Standard deviation of both from patient to patient, relative to the level."""
+    """Standard deviation of these two from patient to patient, relative to the level."""
     mouth: LogNormal
     """The arc of saliva around the tongue."""
 
@@ -206,7 +206,7 @@ def _face(
         )  # fmt: skip
     _add_mouth(rates, face, saliva, rng)
     _add_nose(rates, face, rng)
-    # glands are lobules, mucosa is folds
+    # glands consist of lobules, mucosa of folds
     rates *= np.exp(0.25 * texture)
     return rates
 

@@ -22,13 +22,13 @@ GLAND_DEPTH_MM, FACE_DEPTH_MM, THICKNESS_MM = 18.0, 30.0, 125.0
 
 TISSUE_PER_PERCENT = 6000.0
 """Area of neck tissue, in mm^2, that sends as many photons to the front as 1 % of the injected
-activity does from the thyroid. With it a normal gland has 12 % of the counts of a 306 mm field."""
+activity does from the thyroid. It gives a normal gland 12 % of the counts of a 306 mm field."""
 
 AIR = 0.011
 """Rate outside the body (septal penetration, room background), relative to the neck."""
 
 SCATTER_MM = 30.0
-"""Standard deviation of the distance at which scattered photons seem to come from."""
+"""Standard deviation of the distance from a photon's source to where its scatter is detected."""
 
 PINHOLE_DISTANCE_MM = 120.0
 """Distance from the pinhole to the patient."""

@@ -37,7 +37,7 @@ class Centre:
     gland_from_top: float
     """Mean position of the isthmus, as a share of the field's height."""
     zooms: tuple[float, ...] = (1.0,)
-    """Magnifications in use, each as often; a zoomed field has smaller pixels."""
+    """Magnifications in use, equally often; a zoomed field has smaller pixels."""
     positioning_mm: float = 9.0
     """Standard deviation of the gland's position, per axis."""
     tilt_deg: float = 2.5
@@ -45,7 +45,7 @@ class Centre:
     scatter: float = 0.18
     """Scattered photons per primary photon, inside the energy window."""
     background: float = 1.0
-    """Ratio of soft tissue to gland, relative to 20 min after injection; higher when earlier."""
+    """Ratio of soft tissue to gland, relative to that at 20 min after injection; higher earlier."""
     posterior_first: bool = False
     """The files hold the posterior view before the anterior one."""
     old_codes: bool = False

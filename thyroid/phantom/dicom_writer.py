@@ -1,7 +1,6 @@
 """Simulated scintigrams as NM Image Storage objects: planar static, anterior and posterior.
 
-Names, birth dates and numbers are made up. They are there for an import to drop: one that lets
-any of them through has failed.
+Names, birth dates and numbers are made up. An import that lets any of them through has failed.
 """
 
 from __future__ import annotations

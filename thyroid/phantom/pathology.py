@@ -235,7 +235,7 @@ SECONDARY: Mapping[str, Callable[[Thyroid, np.random.Generator], Thyroid]] = {
 def _with_cold_nodule(gland: Thyroid, rng: np.random.Generator, *, diameter_mm: float) -> Thyroid:
     """Add a cold nodule.
 
-    Defects of 10 mm can be seen; a wide field shows reliably what is twice its resolution.
+    Defects of 10 mm can be seen; a wide field reliably shows defects of twice its resolution.
     """
     return with_nodule(gland, rng, diameter_mm=diameter_mm, uptake=rng.uniform(0.0, 0.1))
 

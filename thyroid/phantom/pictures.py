@@ -16,16 +16,16 @@ Picture = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, kw_only=True)
 class Export:
-    """Habits of exporting pictures; shares of pictures, which are drawn one by one."""
+    """Changes that an export makes to pictures, each to this share, drawn picture by picture."""
 
     smoothed: float = 0.35
     """Smoothed by a Gaussian of 0.5 to 1.1 pixels, as workstations offer."""
     shrunk: float = 0.4
-    """Shrunk to 60 to 98 % of the side, black around."""
+    """Shrunk to 60 to 98 % of the side, with black around."""
     rotated: float = 0.3
     """Turned by up to 12 degrees, black in the corners."""
     shifted: float = 0.1
-    """Most that a shrunk picture is moved from the middle, relative to the side."""
+    """Not a share: the largest displacement of a shrunk picture, relative to the side."""
 
 
 def picture_of(counts: Counts, export: Export | None, *, key: str) -> Picture:

@@ -1,8 +1,8 @@
 """Patients of a clinic: how mild, large and uneven each disease is among them.
 
-`pathology.py` has textbook cases; here are those that a clinic sees: small and mild Graves' glands,
-goitres from nearly even to florid, thyroiditis without any trace of a gland. A thyroid is drawn
-until `shows` finds in it what its label says: what cannot be seen is no label.
+`pathology.py` has textbook cases. This module has the cases of a clinic: small and mild Graves'
+glands, goitres from nearly even to florid, thyroiditis without any trace of a gland. A thyroid is
+drawn again until `shows` finds its label in it, so every labelled finding can be seen.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Population:
     """Uptake of a gland with a toxic adenoma."""
     adenoma_diameter: LogNormal
     adenoma_strength: Interval
-    """Uptake of the adenoma relative to the gland around it, over that of a typical one."""
+    """Uptake of the adenoma relative to the gland around it, divided by that of a typical one."""
     cold_diameter: LogNormal
     cold_rest: Interval
     """Uptake that is left in a cold nodule, relative to the gland around it."""
@@ -142,7 +142,7 @@ class Population:
             roughness_mm=rng.uniform(1.2, 2.8),
         )
         for _ in range(2 + int(rng.integers(2)) + round(4 * florid * rng.uniform(0.6, 1))):
-            # the weaker half of nodules of a goitre is weak in florid ones, too
+            # some nodules are weaker than others, in florid goitres, too
             strength = florid * rng.uniform(0.5, 1)
             hot = 1.35 + 1.9 * strength
             cold = 0.65 - 0.65 * strength
@@ -165,8 +165,8 @@ def shows(thyroid: Thyroid, findings: Sequence[str]) -> bool:
 
     The product of uptake and volume, each relative to an average normal gland, is below 2.8 in
     normal glands and above in Graves'. Glands of thyroiditis are at most 0.7 times as bright as all
-    others, unless one lobe is spared; a nodule is seen only in what is not inflamed. Hot and
-    cold nodules change the rates at their place by 40 %, at least two of a goitre's by 15 %.
+    others, unless one lobe is spared; a nodule is seen only in tissue that is not inflamed. Hot and
+    cold nodules change the rates at their place by 40 %; in a goitre, at least two do so by 15 %.
     """
     prominence = thyroid.uptake_percent / 1.5 * thyroid.volume_ml / 12
     brightness = trapped_percent(thyroid) / thyroid.volume_ml ** (2 / 3)  # %, per area in view
@@ -233,5 +233,5 @@ ELSEWHERE = replace(
     goitre_volume=LogNormal(62, 28, 28, 160),
     goitre_florid=(0.1, 0.7),
 )
-"""Patients of `clinic7-external`, milder where `CLINIC` is not and the other way round: they differ
-from those of `clinic7` as patients differ from a simulator."""
+"""Patients of `clinic7-external`: milder in diseases in which `CLINIC` is not, and vice versa. They
+differ from those of `clinic7` as real patients differ from simulated ones."""

@@ -1,10 +1,11 @@
 """Named phantoms: their classes, crosses, centres and patients.
 
-`thyroid7` is for training; `thyroid7-development` has the same diseases at other centres and is
-what a method's design is decided on; `thyroid7-external` has them at others again and is for fresh
-test sets, read once. docs/results/calibration.md records how hard they are. `clinic7` is for
-training what is to see real images: it has milder and more varied patients, in the numbers of a
-published cohort. `clinic7-external` has other centres, and patients with other ranges of disease.
+`thyroid7` is for training. `thyroid7-development` has the same diseases at other centres and is for
+decisions about a method's design. `thyroid7-external` has them at a third set of centres and is for
+fresh test sets, read once. docs/results/calibration.md records how hard they are. `clinic7` is for
+training networks that will see real images: it has milder and more varied patients, in the numbers
+of a published cohort. `clinic7-external` has other centres, and patients with other ranges of
+disease.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ COHORT = {
     "multinodular_goitre": 1183,
 }
 """Diffuse and multinodular goitres and thyroiditis as in a published table of 2,643 patients; the
-others, which it leaves out, are an assumption."""
+numbers of the other diseases, which the table leaves out, are assumed."""
 
 PRESETS: Mapping[str, Preset] = {
     preset.name: preset
@@ -114,11 +115,11 @@ PRESETS: Mapping[str, Preset] = {
 
 
 def source_of(name: str, seed: int) -> str:
-    """Return what a data set of a preset says of its source."""
+    """Return the source that is written into a data set of a preset."""
     return f"thyroid phantom, preset {name}, seed {seed}"
 
 
 def preset_of(source: str) -> Preset | None:
-    """Return the preset that a data set of this source was simulated with; None of other data."""
+    """Return the preset that a data set of this source was simulated with; None for other data."""
     found = re.fullmatch(r"thyroid phantom, preset (.+), seed -?\d+", source)
     return PRESETS.get(found[1]) if found else None

@@ -1,7 +1,7 @@
-"""Pictures that no camera makes of a thyroid: training images altered, and patterns of nothing.
+"""Pictures that no camera makes of a thyroid: altered training images, and random patterns.
 
 A gate learns from them what scintigrams are not (outlier exposure, Hendrycks et al. 2019). Each has
-the total counts of a training image, and Poisson noise where the picture is new.
+the total counts of a training image, and new Poisson noise unless its pixels were only moved.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ Floats = npt.NDArray[np.float32]
 
 
 def altered_images(counts: Floats, each: int, rng: np.random.Generator) -> Iterator[Floats]:
-    """Alter images in seven ways, one after the other, as many pictures take much memory.
+    """Alter images in seven ways; one way at a time, to save memory.
 
     Parameters
     ----------
     counts : (N, S, S) of scintigrams
-    each : number of pictures of each way
+    each : number of pictures per way
 
     Yields
     ------

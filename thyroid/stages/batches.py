@@ -48,7 +48,7 @@ def epoch_order(sources: Sequence[Source], batch: int, generator: Generator) -> 
     cut = [torch.split(d, n.tolist()) for d, n in zip(drawn, taken.T, strict=True)]
     batches = []
     for of_step in zip(*cut, strict=True):
-        shuffled = torch.randperm(batch, generator=generator)  # every worker gets some of all
+        shuffled = torch.randperm(batch, generator=generator)  # every worker gets all groups
         batches.append(torch.cat(of_step[::-1])[shuffled])
     return torch.cat(batches)
 
@@ -83,9 +83,9 @@ def _drawn(source: Source, number: int, generator: Generator) -> Tensor:
 
 
 def drawn_synthetic(config: SyntheticShare) -> dict[str, SyntheticShare]:
-    """Groups of synthetic images that a segment draws from, and what each draws.
+    """Groups of synthetic images that a segment draws from, and their shares.
 
-    `synthetic` alone; in a cross phase with a share of all images, `synthetic_single`, too.
+    There is `synthetic`; in a cross phase with a share of all images, `synthetic_single`, too.
     """
     groups = {"synthetic": config}
     if config.of_all:

@@ -23,7 +23,7 @@ from thyroid.stages.compute import Compute
 
 WEIGHTS, OPTIMISER, MODEL = "model.safetensors", "optimiser.safetensors", "model.json"
 TRAINING = "training.safetensors"
-"""Weights that training goes on from, where those of the model are their average."""
+"""Weights from which training continues, if those of the model are an average."""
 
 
 def save_tensors(
@@ -33,12 +33,12 @@ def save_tensors(
 
     Parameters
     ----------
-    classes : names that the file tells, of the rows of the network's last layer
+    classes : names of the rows of the network's last layer, stored in the file
 
     Raises
     ------
     InputError
-        When it cannot be written.
+        When the file cannot be written.
     """
     plain = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
     with cannot_write(path.parent):
@@ -51,7 +51,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     Raises
     ------
     StorageError
-        When the file is something else, whatever its checksum.
+        When the file is no safetensors file, even if its checksum is right.
     """
     try:
         tensors: dict[str, Tensor] = load_file(path)
@@ -72,19 +72,19 @@ def optimiser_tensors(network: nn.Module, optimiser: torch.optim.Optimizer) -> d
 
 
 def load_optimiser(network: nn.Module, optimiser: torch.optim.Optimizer, path: Path) -> None:
-    """Put back what `optimiser_tensors` gave; parameters without an entry start anew."""
+    """Load the state that `optimiser_tensors` gave; parameters without an entry start anew."""
     parameters = dict(network.named_parameters())
     for key, tensor in load_tensors(path).items():
         name, entry = key.rsplit("/", 1)
         parameter = parameters[name]
-        # Moments lie as their parameter does; the step count, too, is on its device
+        # Moments have the layout of their parameter; the step count, too, is on its device
         like = parameter if tensor.shape == parameter.shape else tensor
         kept = torch.empty_like(like, dtype=tensor.dtype, device=parameter.device)
         optimiser.state[parameter][entry] = kept.copy_(tensor)
 
 
 def load_weights(network: nn.Module, path: Path) -> None:
-    """Put back the weights in a file; x_i, which a plain network does not have, starts anew."""
+    """Load the weights in a file; x_i, which a plain network does not have, starts anew."""
     state = load_tensors(path)
     missing, unexpected = network.load_state_dict(state, strict=False)
     wrong = [name for name in missing if ".cross." not in name] + unexpected
@@ -109,7 +109,7 @@ def load_networks(
     optimisers: Mapping[str, torch.optim.Optimizer],
     folder: Path,
 ) -> None:
-    """Put back what `save_networks` wrote; a network that was not there yet stays as it is."""
+    """Load what `save_networks` wrote; a network without a file stays as it is."""
     for name, network in networks.items():
         weights = folder / f"{name}.safetensors"
         if weights.exists():

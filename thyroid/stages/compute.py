@@ -40,15 +40,15 @@ class Compute:
         return self.rank == 0
 
     def saves(self, *, last: bool) -> bool:
-        """True if this worker saves after an epoch, of which `last` says whether it is the last.
+        """True if this worker saves after an epoch; `last`: it is the last epoch.
 
-        One worker saves after the last. Of several, the first saves after each: when a machine is
-        lost, the training goes on from there.
+        A single worker saves after the last epoch. Of several workers, the first saves after each
+        epoch: when a machine is lost, the training continues from there.
         """
         return self.leads and (last or self.workers > 1)
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
-        """Mixed precision, where the recipe asks for it."""
+        """Mixed precision, if the recipe asks for it."""
         enabled = self.precision is not torch.float32
         return torch.autocast(self.device.type, self.precision, enabled=enabled)
 
@@ -65,12 +65,12 @@ class Compute:
     def parallel(self, network: nn.Module, *, compiled: bool = False) -> nn.Module:
         """The network whose gradients are averaged over the workers, compiled or not.
 
-        Statistics of its batch normalisation are from now on those of all workers' images.
+        From now on, its batch normalisation uses the statistics of all workers' images.
 
         Raises
         ------
         InputError
-            When they cannot be shared.
+            When these statistics cannot be shared.
         """
         shared = network
         if self.workers > 1:
@@ -96,7 +96,7 @@ class Compute:
         return value
 
     def sent(self, tensor: Tensor) -> Tensor:
-        """A tensor of the CPU on the device, without waiting for it."""
+        """Copy a tensor from the CPU to the device, without waiting for it."""
         return sent(tensor, self.device)
 
     def gathered(self, own: Tensor) -> Tensor:
@@ -113,7 +113,7 @@ class Compute:
 
 
 def start(execution: ExecutionConfig) -> Compute:
-    """Claim the threads and the device; the process group, where there is one, is up already."""
+    """Claim the threads and the device; a process group, if there is one, exists already."""
     torch.set_num_threads(execution.threads)
     _same_bits(on_gpu=execution.device == "cuda")
     workers = dist.get_world_size() if dist.is_initialized() else 1
@@ -141,15 +141,15 @@ def start(execution: ExecutionConfig) -> Compute:
 
 
 def _same_bits(*, on_gpu: bool) -> None:
-    """Let the same key have the same bits: no kernel chosen by timing, or that adds in any order.
+    """Make the same key give the same bits: no kernel is chosen by timing, or adds in random order.
 
-    An operation that has no other form on a GPU raises. float32 is float32, not TF32.
+    An operation without a deterministic form on a GPU raises. float32 is float32, not TF32.
     """
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
-    # What is not initialised is never read. torch does not declare the attribute
+    # Uninitialised memory is never read, so it needs no value. torch does not declare the attribute
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if torch.are_deterministic_algorithms_enabled() != on_gpu:  # to ask is fast, to set takes 1 s
         torch.use_deterministic_algorithms(on_gpu)
@@ -158,7 +158,7 @@ def _same_bits(*, on_gpu: bool) -> None:
 
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """Copy from the CPU to a device; from locked memory, so that this thread goes on meanwhile."""
+    """Copy from the CPU to a device; from locked memory, so that this thread need not wait."""
     if tensor.device.type == device.type:
         return tensor
     return tensor.pin_memory().to(device, non_blocking=True)

@@ -1,4 +1,4 @@
-"""The weights stage: a file of the user's, kept in the store under its content."""
+"""The weights stage: keeps a user's weights file in the store, by its content."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The feature network: a classifier whose features and classes measure images."""
+"""The feature network: a classifier with whose features and classes images are measured."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def load_feature_network(folder: Path, on: Compute) -> ResNet:
 def features_and_classes(
     network: ResNet, counts: Tensor, normalisation: str
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """Features (N, D) float64 and the class given (N,) int64 for counts (N, S, S).
+    """Features (N, D) float64 and predicted class (N,) int64 for counts (N, S, S).
 
     Computed in float32, whatever the network was trained in: bf16 has three digits.
     """

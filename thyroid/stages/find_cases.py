@@ -25,9 +25,9 @@ from thyroid.stages.images import images
 def fit(config: CasesConfig, inputs: Mapping[str, Path], folder: Path) -> Iterator[dict[str, Any]]:
     """Write cases.json, images.npy and heat.npy, a row for each case in the order of `chosen`.
 
-    Cases are chosen by the predictions, which average views, and state their probabilities. The
-    maps are of the image as it is: all ten views took ten times as long, and a map already is a
-    mean over squares that are displaced by more than a view is.
+    Cases are chosen by the predictions, which average views, and have their probabilities. The maps
+    are of the image as it is: ten views would take ten times as long, and a map already is a mean
+    over squares that are displaced by more than views are.
     """
     on = start(config.execution)
     dataset = Dataset.open(inputs["dataset"], verify=False)
@@ -71,8 +71,9 @@ def case_of(predicted: Predictions, row: int, why: Why) -> Case:
 def chosen(predicted: Predictions, most: int) -> list[tuple[int, Why]]:
     """Select the most confident errors, then the most uncertain of the other images.
 
-    Confident is a high probability of what is named, uncertain a small distance between the two
-    most probable classes. Equal ones stand in the order of their names.
+    An error is the more confident, the higher the probability of the predicted class. An image is
+    the more uncertain, the smaller the difference between the two highest probabilities. Ties are
+    in the order of the images' identifiers.
 
     Returns
     -------

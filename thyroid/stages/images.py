@@ -112,7 +112,7 @@ class Joined:
             part.expect(chosen[here] - first)
 
     def _where(self, places: Tensor) -> Iterator[tuple[Images, Tensor, int]]:
-        """Each set that `places` meets, the positions that fall in it, its first image's number."""
+        """Yield each set with images of `places`, their positions in `places`, and its offset."""
         first = 0
         for part in self.parts:
             here = ((places >= first) & (places < first + len(part))).nonzero().squeeze(1)

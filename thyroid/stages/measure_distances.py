@@ -1,8 +1,8 @@
 """The distances stage: how far a network's validation images lie from its training images, and how
 much they look like altered ones.
 
-An exported model asks this of every new image: one that lies farther than validation images do, or
-looks more like an altered image than they do, is unlike all that the network knows.
+An exported model measures the same for every new image. An image that lies farther than validation
+images do, or looks more like an altered image than they do, is unlike all that the network knows.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def fit(
         When the network was trained on other images than the split's training part.
     """
     on = start(config.execution)
-    threadpool_limits(config.execution.threads)  # numpy's, as torch's
+    threadpool_limits(config.execution.threads)  # for numpy; torch has as many
     dataset, parts = split.open_split(inputs)
     network, _, input_config = load_model(inputs["model"], on)
 
@@ -78,8 +78,9 @@ def features_of(
     on: Compute,
     look: Callable[[nn.Module, Tensor], Tensor] = features,
 ) -> npt.NDArray[np.float64]:
-    """Features (N, D) of counts (N, S, S), in float32 whatever the network was trained in: an
-    exported model computes in it, and bf16 has three digits.
+    """Features (N, D) of counts (N, S, S), computed in float32, whatever the training used.
+
+    An exported model computes in float32, too; bf16 has only three digits.
 
     Parameters
     ----------

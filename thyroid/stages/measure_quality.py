@@ -1,4 +1,4 @@
-"""The quality stage: how good the synthetic scintigrams are, beside real ones."""
+"""The quality stage: compares synthetic scintigrams with real ones."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ from thyroid.stages.super_resolution import super_resolution
 Floats = npt.NDArray[np.float64]
 
 THUMBNAIL = 32
-"""Side in pixels of the pictures among which copies are looked for."""
+"""Side in pixels of the thumbnails in which copies are searched for."""
 
 MEASURES: Mapping[str, Literal["lower", "higher", "equal"]] = {
     "frechet_distance": "lower",
@@ -72,9 +72,9 @@ MEASURES: Mapping[str, Literal["lower", "higher", "equal"]] = {
 """Each measure with its better direction: lower, higher, or equal to the yardstick."""
 
 ABOUT = (
-    "Set against real images of the validation part; test images are not read. The group 'all' "
-    "has the validation part's mix of findings, less those that have no synthetic images or, for "
-    "distances, no training images.",
+    "Synthetic images are compared with real images of the validation part; test images are not "
+    "read. The group 'all' has the validation part's mix of findings, without those that have no "
+    "synthetic images or, for distances, no training images.",
     "Features are those of a classifier that neither the generators nor the filter have seen, but "
     "that was trained on the same training images.",
     "The yardstick of distances, precision, recall, density, coverage and total counts is as many "
@@ -83,14 +83,15 @@ ABOUT = (
     "worse than fresh real images would, and synthetic images look better beside it than they are.",
     "The yardstick of label fidelity, neighbour dispersion and memorisation is the validation "
     "images, which the classifier has not seen; in memorisation it is 1 and 0.05 by construction.",
-    "The yardstick of classification is the same network trained on real images in as many steps.",
-    "Super-resolution: half of each validation image's photons, made coarse and enlarged again, "
-    "beside the other half, whose noise bounds PSNR and SSIM.",
+    "The yardstick of classification is the same network trained on real images for as many steps.",
+    "Super-resolution: half of each validation image's photons, made coarse and enlarged again, is "
+    "compared with the other half, whose noise bounds PSNR and SSIM.",
     f"A value is null where images are too few: fewer than {FEWEST_FRECHET} of either set for the "
     f"Frechet distance, {FEWEST_KERNEL} for the kernel distance, {FEWEST_NEIGHBOURS} for "
     f"precision, recall, density and coverage, {FEWEST_MEAN} for any other, and "
     f"{FEWEST_PERCENTILE} validation images for the share that is suspiciously near. Even with "
-    "more, the Frechet distance is too long by the more the fewer images there are, on both sides.",
+    "more, the Frechet distance is too large, of synthetic and of real images; the error grows as "
+    "images become fewer.",
 )
 """Explanations that a reader of the numbers needs."""
 
@@ -100,13 +101,13 @@ def fit(
 ) -> Iterator[dict[str, Any]]:
     """Write quality.json: every measure, overall and for each combination of findings.
 
-    What the yardstick is, and how it errs, is said in `ABOUT`, which the file repeats.
+    `ABOUT`, which the file repeats, explains the yardstick and its errors.
 
     Yields
     ------
     dict
-        Once: each measure overall, `real_` and that name for its yardstick, and super_resolution,
-        as `thyroid.stages.super_resolution` gives it.
+        Once: each measure overall, its yardstick as `real_` and its name, and super_resolution, as
+        `thyroid.stages.super_resolution` gives it.
 
     Raises
     ------
@@ -115,7 +116,7 @@ def fit(
         training part.
     """
     on = start(config.execution)
-    threadpool_limits(config.execution.threads)  # scikit-learn's and scipy's, as torch's
+    threadpool_limits(config.execution.threads)  # for scikit-learn and scipy; torch has as many
     dataset, parts = split.open_split(inputs)
     pool, _ = synthesise.load(inputs["synthetic"])
     feature_network = load_feature_network(inputs["feature_network"], on)
@@ -222,7 +223,7 @@ def _measured(
 def _thumbnails(counts: Tensor) -> Floats:
     """Small stabilised pictures, (N, S, S) -> (N, 32 * 32) float64, of mean square 1.
 
-    Where pixels are few, noise hides less of what is the same.
+    With few pixels, noise hides less of what two pictures share.
     """
     side = min(THUMBNAIL, counts.shape[-1])
     pixels = (counts.shape[-1] / side) ** 2
@@ -233,7 +234,7 @@ def _thumbnails(counts: Tensor) -> Floats:
 def _named(
     model: Path, dataset: Dataset, rows: npt.NDArray[np.int64], on: Compute
 ) -> npt.NDArray[np.int64]:
-    """(N,) the class that a trained model gives each image."""
+    """(N,) the class that a trained model predicts for each image."""
     network, _, input_config = load_model(model, on)
     counts = images(dataset, rows, input_config, on)
     return probabilities(network, counts, input_config.normalisation, on).argmax(1).numpy()
@@ -242,7 +243,7 @@ def _named(
 def _compared(
     made: _Measured, train: _Measured, held_out: _Measured, own: np.random.Generator
 ) -> dict[str, _Value]:
-    """Sets against sets: as many synthetic as training images, in the held-out images' mix."""
+    """Compare sets: as many synthetic as training images, in the held-out images' mix."""
     reference, (ours, yardstick) = draw_same_mix(held_out.groups, (made.groups, train.groups), own)
     target, mix = held_out.features[reference], held_out.groups[reference]
     synthetic = compare(made.features[ours], target, (made.groups[ours], mix))

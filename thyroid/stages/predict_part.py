@@ -31,8 +31,8 @@ def fit(
     Raises
     ------
     LeakError
-        When the network was trained on other images than the split's training part, or on the data
-        set that shall be predicted as a whole.
+        When the network was trained on other images than the split's training part, or on a data
+        set that is to be predicted as a whole.
     """
     on = start(config.execution)
     network, card, input_config = load_model(inputs["model"], on)

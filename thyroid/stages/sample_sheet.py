@@ -1,4 +1,4 @@
-"""A sample sheet: many small pictures on one, in the clinical inverted grey."""
+"""A sample sheet: many small pictures in one, in the inverted grey of clinics."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from thyroid.files import cannot_write
 
 
 def write_sheet(activities: Tensor, columns: int, path: Path) -> None:
-    """Write pictures (N, S, S), each by the square root of its activity over its own maximum."""
+    """Write pictures (N, S, S) of the square root of each activity, relative to its own maximum."""
     amplitude = activities.float().cpu().clamp_min(0).sqrt()
     grey = 255 - 255 * amplitude / amplitude.amax((1, 2), keepdim=True).clamp_min(1e-6)
     n, side, _ = grey.shape

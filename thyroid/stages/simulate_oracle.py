@@ -30,9 +30,9 @@ from thyroid.stages.synthesise import DATASET, SUMMARY, VERDICTS, combinations
 
 
 def fit(config: OracleConfig, inputs: Mapping[str, Path], folder: Path) -> Iterator[dict[str, Any]]:
-    """Write what the synthesis stage writes; the verdicts on the images are the truth.
+    """Write what the synthesis stage writes; in place of a label filter's verdicts, the truth.
 
-    The simulated patients are others for every training part, seed and pool.
+    Every training part, seed and pool has other simulated patients.
 
     Yields
     ------
@@ -42,7 +42,7 @@ def fit(config: OracleConfig, inputs: Mapping[str, Path], folder: Path) -> Itera
     Raises
     ------
     InputError
-        When the data are none of the simulator's, or it does not know a combination of findings.
+        When the data were not simulated, or the simulator does not know a combination of findings.
     LeakError
         When a simulated patient or image is one of the data set's.
     """
@@ -99,7 +99,7 @@ def simulator_of(dataset: Dataset) -> Preset:
     Raises
     ------
     InputError
-        When it is none.
+        When it was not simulated.
     """
     preset = preset_of(dataset.info.source)
     if preset is None:

@@ -35,8 +35,8 @@ def super_resolution(
 ) -> SuperResolution | None:
     """Compare enlarged validation images with their targets; None without an SRGAN.
 
-    The photons of each image are dealt to two: one is made coarse and enlarged again, the other,
-    which is independent of it, is the target (pictures without photons are their own target).
+    The photons of each image are dealt to two images: one is made coarse and enlarged again; the
+    other, which is independent of it, is the target (pictures without photons are their own).
     PSNR and SSIM compare stabilised expected counts with the target, whose noise bounds both. The
     kernel distance compares counts drawn from the enlarged image with the target's.
     """

@@ -46,7 +46,7 @@ def fit(
     Raises
     ------
     InputError
-        When `synthesis.crosses` names what the data do not have.
+        When `synthesis.crosses` names a class that the data do not have, or one class twice.
     LeakError
         When a generator or the label filter has seen other images than this split's training part.
     Diverged
@@ -81,7 +81,7 @@ def fit(
             draw, enlarge, condition, totals, config.size, dataset.info.kind, on, own
         )  # (n, S, S)
 
-        # Drop images that the filter names otherwise with enough probability
+        # Drop images of which the filter predicts another class with enough probability
         p = probabilities(label_filter, counts, filter_input.normalisation, on)  # (n, C)
         label = dataset.info.classes.index(findings[0])
         confidence, named = p.max(1)
@@ -124,7 +124,7 @@ def load(folder: Path) -> tuple[Dataset, Tensor]:
     Raises
     ------
     StorageError
-        When a file of it is of another kind than it was.
+        When one of its files has another format.
     """
     try:
         verdicts = torch.from_numpy(np.load(folder / VERDICTS, allow_pickle=False))

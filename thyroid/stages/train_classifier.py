@@ -47,11 +47,11 @@ def fit(
     """Train for `config.epochs` epochs, from `inputs["previous"]` or from the beginning.
 
     Every random number depends on (seed, epoch) only, and the learning rate on the epoch, so a run
-    cut into segments is bit for bit the whole run. Several workers train as one does, to rounding;
-    dropout alone is each worker's own.
+    cut into segments is bit for bit the whole run. Several workers train as one does, up to
+    rounding; only dropout differs from worker to worker.
 
     The network that is validated, and stored as the model, has the moving average of the weights,
-    where the recipe asks for it. It sees a validation image once, without the views that
+    if the recipe asks for it. It sees each validation image once, without the views that
     predictions average, as this takes a tenth of the time.
 
     Yields
@@ -79,13 +79,13 @@ def fit(
     truth = dataset.labels[parts.validation]
     is_cross = dataset.is_cross[parts.validation]
     training = training_set(config, inputs, dataset, parts, on)
-    # An epoch has as many steps in every phase: compute does not depend on what is trained on
+    # An epoch has the same number of steps in every phase, so phases cost the same compute
     batch, share = share_of_batch(
         config.optimiser.batch_size, parts.epoch_images, on, "optimiser.batch_size"
     )
     steps = parts.epoch_images // batch
 
-    # Network and optimiser, where the previous segment left them
+    # Network and optimiser, as the previous segment left them
     with torch.random.fork_rng():
         torch.manual_seed(seed_of(config.seed, "initialise"))
         network = on.place(build(config.network, classes))
@@ -113,8 +113,8 @@ def fit(
     every = torch.arange(steps * batch).view(steps, batch)  # all workers' images
     end = config.first_epoch + config.epochs
     for epoch in range(config.first_epoch, end):
-        # All workers draw the same and take their share. What an epoch draws goes up at once: no
-        # step waits for a GPU
+        # All workers draw the same and take their share. All draws of an epoch go to the device
+        # at once: no step waits for a GPU
         began = time.perf_counter()
         shared = torch.Generator().manual_seed(seed_of(config.seed, "batches", epoch))
         photons = on.generator(config.seed, "thinning", epoch, 0)
@@ -195,7 +195,7 @@ def adamw(
 ) -> torch.optim.AdamW:
     """AdamW that decays matrices and kernels, and leaves gains and biases alone.
 
-    A group's `factor` multiplies the learning rate; of layers that came with weights it is
+    A group's `factor` multiplies the learning rate; for layers that came with weights it is
     `pretrained_rate`.
     """
     slow = set() if pretrained_rate == 1 else set(came_with_weights(network))

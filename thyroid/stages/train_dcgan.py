@@ -34,8 +34,8 @@ Draw = Callable[[Tensor, torch.Generator], Tensor]
 COLUMNS = 8
 """Pictures per combination of findings on a sample sheet."""
 COLLAPSED = 0.1
-"""Spread over a sheet's pictures, as a share of the real ones', below which a generator has
-collapsed; sound ones had 0.5 after 6,400 images and 0.9 at the end."""
+"""A generator has collapsed if the spread of a sheet's pictures is below this share of the spread
+of real ones; sound generators had 0.5 after 6,400 images and 0.9 at the end."""
 MOST_SPREAD = 8192
 """Maximum of real images whose spread is measured."""
 GRACE_IMAGES = 10_000
@@ -47,10 +47,10 @@ def fit(
 ) -> Iterator[dict[str, Any]]:
     """Train for `config.epochs` epochs, from `inputs["previous"]` or from the beginning.
 
-    The generator makes an activity; it and the real images are compared as counts (see
-    `thyroid.acquisition`), each generated picture with the findings and the total counts of a real
-    training image. Writes the moving average of the generator's weights, both networks and their
-    optimisers, and a sample sheet per epoch, always of the same latent numbers.
+    The generator makes activities. Counts drawn from them (see `thyroid.acquisition`), with the
+    findings and total counts of real training images, are compared with real counts. Writes the
+    moving average of the generator's weights, both networks and their optimisers, and a sample
+    sheet per epoch, always of the same latent numbers.
 
     Yields
     ------
@@ -62,8 +62,8 @@ def fit(
     Raises
     ------
     Diverged
-        When a loss is no longer a number, the verdicts run away, or the generator makes one
-        picture only.
+        When a loss is no longer a number, the verdicts become too large, or the generator makes
+        one picture only.
     """
     # Machine, data
     on = start(config.execution)
@@ -74,7 +74,7 @@ def fit(
     kind = dataset.info.kind
     batch, share = share_of_batch(gan.batch_size, len(counts), on, "dcgan.batch_size")
 
-    # Networks, optimisers, moving average: where the previous segment left them
+    # Networks, optimisers, moving average: as the previous segment left them
     with torch.random.fork_rng():
         torch.manual_seed(seed_of(config.seed, "dcgan"))
         generator, discriminator = networks(gan, findings.shape[1], config.size)
@@ -94,7 +94,7 @@ def fit(
     moving, current = (floats(network.state_dict().values()) for network in (average, generator))
     steps = gan.steps_per_epoch
 
-    # What is looked at after each epoch: the same latent numbers and findings throughout
+    # For the sheet of each epoch: the same latent numbers and findings throughout
     combinations = torch.unique(findings, dim=0)  # (K, C)
     sheet_findings = combinations.repeat_interleave(COLUMNS, 0).to(on.device)
     fixed = on.generator(config.seed, "sheet")
@@ -104,8 +104,8 @@ def fit(
 
     end = config.first_epoch + config.epochs
     for epoch in range(config.first_epoch, end):
-        # All workers draw the same and take their share. What an epoch draws goes up at once: no
-        # step waits for a GPU
+        # All workers draw the same and take their share. All draws of an epoch go to the device
+        # at once: no step waits for a GPU
         began = time.perf_counter()
         shared = torch.Generator().manual_seed(seed_of(config.seed, "dcgan batches", epoch))
         noise = on.generator(config.seed, "dcgan noise", epoch, 0)
@@ -133,7 +133,7 @@ def fit(
             _step(loss_g, optimisers["trained"])
             discriminator.requires_grad_(True)
 
-            # A short memory while there is little to remember (Karras 2020: 5 % of what was seen)
+            # The average is short at first (Karras 2020: 5 % of the images seen)
             so_far = batch * (epoch * steps + step + 1)
             memory = min(gan.ema_images, 0.05 * so_far)
             decay = 0.5 ** (batch / memory) if memory else 0.0
@@ -249,7 +249,7 @@ def _verdicts(
     discriminate: nn.Module, real: Tensor, fake: Tensor, y: Tensor, gan: DcganConfig, on: Compute
 ) -> tuple[Tensor, Tensor]:
     """The discriminator's verdicts (n,) on real and generated images, both (n, 1, S, S)."""
-    # Statistics of a batch of both kinds would tell which is which: the generator learned nothing
+    # Statistics of a batch of both kinds reveal which are real, and the generator learned nothing
     groups = 2 if gan.normalisation == "batch" else 1
     with on.autocast():
         verdict = discriminate(torch.cat([real, fake]), torch.cat([y, y]), groups).float()
@@ -304,7 +304,7 @@ def _require_sound(epoch: int, means: list[float], diversity: float, seen: int) 
         )
     if seen > GRACE_IMAGES and diversity < COLLAPSED:
         raise Diverged(
-            f"The DCGAN collapsed in epoch {epoch}: its pictures of one diagnosis differ by "
-            f"{diversity:.0%} of what real ones do; lower the learning rates or raise "
+            f"The DCGAN collapsed in epoch {epoch}: its pictures of one diagnosis differ only "
+            f"{diversity:.0%} as much as real ones; lower the learning rates or raise "
             "dcgan.augmentation."
         )

@@ -1,4 +1,4 @@
-"""The stage of a generator of `thyroid.generators`, which is one file."""
+"""The stage that trains a generator of `thyroid.generators`."""
 
 from __future__ import annotations
 
@@ -26,29 +26,29 @@ from thyroid.stages.sample_sheet import write_sheet
 from thyroid.stages.train_dcgan import CARD, COLUMNS, GENERATOR, Draw
 
 MOST = 8192
-"""Maximum of training images that a generator is given that learns at once."""
+"""Most training images that a generator gets if it does not learn in epochs."""
 
 
 def fit(
     config: GeneratorConfig, inputs: Mapping[str, Path], folder: Path
 ) -> Iterator[dict[str, Any]]:
-    """Hand the training images to `fit` of the generator's module, and keep the tensors it gives.
+    """Call `fit` of the generator's module with the training images, and store its tensors.
 
-    A generator that learns in epochs goes on from the tensors of `inputs["previous"]`, or from
+    A generator that learns in epochs continues from the tensors of `inputs["previous"]`, or from
     none; its segment ends with a sample sheet.
 
     Yields
     ------
     dict
-        Per epoch, or once: epoch (from 1), images (how many it was handed); per epoch also
-        train_seconds and what the module measured.
+        Per epoch, or once: epoch (from 1), images (number that `fit` got); per epoch also
+        train_seconds and the module's metrics.
 
     Raises
     ------
     StageFailed
-        When the module here is not the one of the stage's key.
+        When the module on this machine is not the one of the stage's key.
     Diverged
-        When its tensors are no numbers.
+        When its tensors are not finite.
     """
     if source_of(config.name) != config.source:
         raise StageFailed(f"This node has another thyroid/generators/{config.name}.py.")

@@ -1,7 +1,7 @@
-"""The probe stage: a network that stays as it starts, and a logistic regression on its features.
+"""The probe stage: a network with its initial weights, and a logistic regression on its features.
 
-With few images of a class, frozen features of a good start may be worth more than a training; of a
-random start they are the least that a network should beat.
+With few images per class, frozen features of good initial weights may be better than a training.
+Those of random weights are a baseline that every network should beat.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ Floats = npt.NDArray[np.float64]
 Numbers = npt.NDArray[np.int64]
 
 PENALTIES = tuple(10.0**power for power in range(5, -2, -1))
-"""L2 penalties that are tried, the strongest first: it is taken where several are as good."""
+"""L2 penalties that are tried, the strongest first: of equally good ones, it is chosen."""
 FOLDS = 5
-"""Parts of the training patients that are held out in turn to choose a penalty; fewer, where a
-class has fewer patients."""
+"""Parts of the training patients that are held out in turn to choose a penalty; fewer if a class
+has fewer patients."""
 CONSTANT = 1e-4
-"""A feature whose standard deviation is below this share of its mean has no weight: the difference
-would drown in float32."""
+"""A feature whose standard deviation is below this share of its mean has no weight: float32 is too
+coarse for its differences."""
 UNSEEN = -20.0
 """Logit of a class without training images; the greatest of the others is at least about 0."""
 
 
 def fit(config: ProbeConfig, inputs: Mapping[str, Path], folder: Path) -> Iterator[dict[str, Any]]:
-    """Write a network as `train_classifier` does: its start, with a fitted last layer.
+    """Write a network as `train_classifier` does: initial weights with a fitted last layer.
 
     Features are those of the training part's real images, in one view each; the label is the
     primary finding. The penalty is chosen by cross-validation over patients of the training part.
@@ -56,8 +56,8 @@ def fit(config: ProbeConfig, inputs: Mapping[str, Path], folder: Path) -> Iterat
     Yields
     ------
     dict
-        seed, images, features (their number), penalty (of standardised features, on half of the
-        squared weights, where the loss is summed over images), train_seconds.
+        seed, images, features (their number), penalty (as `logistic_regression` takes it),
+        train_seconds.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def fit(config: ProbeConfig, inputs: Mapping[str, Path], folder: Path) -> Iterat
         When the network does not end in a linear layer with a bias.
     """
     on = start(config.execution)
-    threadpool_limits(config.execution.threads)  # of scipy's, as torch's
+    threadpool_limits(config.execution.threads)  # for scipy; torch has as many
     dataset, parts = split.open_split(inputs)
     began, classes = time.perf_counter(), len(dataset.info.classes)
     with torch.random.fork_rng():  # the weights that a training of this seed begins with
@@ -101,8 +101,9 @@ def fit(config: ProbeConfig, inputs: Mapping[str, Path], folder: Path) -> Iterat
 def chosen_penalty(
     x: Floats, y: Numbers, patients: npt.NDArray[np.object_], classes: int, seed: int
 ) -> float:
-    """Return the penalty with the least cross-entropy of patients that are held out in turn; the
-    strongest, where none can be.
+    """Return the penalty with the least cross-entropy of patients that are held out in turn.
+
+    If no patient can be held out, this is the strongest penalty.
 
     Parameters
     ----------
@@ -118,7 +119,7 @@ def chosen_penalty(
     )
     losses = np.zeros(len(PENALTIES))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # a class of one patient is told elsewhere
+        warnings.simplefilter("ignore", UserWarning)  # a class of one patient is reported elsewhere
         folds = list(dealt.split(x, y, patients))
     for train, held_out in folds:
         for i, penalty in enumerate(PENALTIES):
@@ -134,12 +135,12 @@ def logistic_regression(
     """Fit softmax(W x + b) with an L2 penalty on the weights of standardised features.
 
     Minimises the cross-entropy summed over images, plus `penalty` / 2 times the sum of squared
-    weights; of two classes, of the difference of theirs.
+    weights. With two classes, the weights are the difference between those of the classes.
 
     Returns
     -------
     (C, D), (C,)
-        W and b for features as they are: the standardisation is in them.
+        W and b for features that are not standardised: W and b include the standardisation.
     """
     mean, deviation = x.mean(axis=0), x.std(axis=0)
     varies = deviation > CONSTANT * np.abs(mean)

@@ -34,14 +34,14 @@ from thyroid.stages.images import detected, images, some_of
 
 CARD = "upscaler.json"
 LOTS = 8
-"""Lots that each image's photons are dealt into, once; each goes to the input or the target."""
+"""Lots into which each image's photons are dealt once; each lot goes to the input or the target."""
 MOST_DEALT = 8192
 """Maximum of training images that are dealt; it bounds the memory."""
 HELD_OUT = 256
 """Maximum of validation images evaluated after each epoch."""
 COLLAPSED_DB = 3.0
-"""PSNR below bicubic interpolation, dB, at which training has failed; an untrained network is
-bicubic."""
+"""Training has failed if the PSNR is this many dB below that of bicubic interpolation; an untrained
+network interpolates bicubically."""
 
 
 def fit(
@@ -53,8 +53,8 @@ def fit(
     independent shorter acquisitions; one is summed to the low resolution, the other is the target.
     So the network learns the activity, not the noise. Pictures without counts are their own target.
 
-    The perceptual and the adversarial term compare counts with counts: those that the activity
-    would give (see `thyroid.acquisition`) with the target's.
+    The perceptual and the adversarial term compare counts that the activity would give (see
+    `thyroid.acquisition`) with the target's counts.
 
     Yields
     ------
@@ -64,15 +64,16 @@ def fit(
         validation_psnr_db and bicubic_psnr_db, train_seconds, images_per_second.
 
         Both PSNR are of the stabilised expected counts against one half of the held-out photons,
-        with the other half as input. The noise of those photons bounds them: even the true
-        activity would not get far above.
+        with the other half as input. The noise of the held-out photons bounds both PSNR: even the
+        true activity would not reach much higher values.
 
     Raises
     ------
     InputError
-        When the batch cannot be divided evenly among the workers, or the VGG-19 file is none.
+        When the batch cannot be divided evenly among the workers, or the VGG-19 file has no weights
+        of VGG-19.
     Diverged
-        When a loss is no longer a number, or the result much worse than bicubic.
+        When a loss is no longer a number, or the result is much worse than bicubic interpolation.
     """
     # Machine, data
     on = start(config.execution)
@@ -87,12 +88,12 @@ def fit(
     low_held_out, held_out = _held_out(dataset, parts.validation, config, on)
     bicubic_db = psnr_db(bicubic(low_held_out, gan.scale), held_out)
 
-    # Networks and optimisers, where the previous segment left them
+    # Networks and optimisers, as the previous segment left them
     with torch.random.fork_rng():
         torch.manual_seed(seed_of(config.seed, "srgan"))
         kept = {"upscaler": on.place(Upscaler(gan.scale, gan.width, gan.blocks))}
         if config.adversarial:
-            # A quarter tells them apart, and is cheap
+            # A quarter of the width separates real from enlarged images, and is cheap
             kept["discriminator"] = on.place(Discriminator(-(-gan.width // 4)))
     optimisers = {
         name: torch.optim.Adam(network.parameters(), lr=gan.learning_rate, fused=True)
@@ -109,8 +110,8 @@ def fit(
 
     end = config.first_epoch + config.epochs
     for epoch in range(config.first_epoch, end):
-        # All workers draw the same and take their share. What an epoch draws goes up at once: no
-        # step waits for a GPU
+        # All workers draw the same and take their share. All draws of an epoch go to the device
+        # at once: no step waits for a GPU
         began = time.perf_counter()
         shared = torch.Generator().manual_seed(seed_of(config.seed, "srgan batches", epoch))
         noise = on.generator(config.seed, "srgan noise", epoch, 0)
@@ -128,7 +129,7 @@ def fit(
             loss, terms = gan.pixel_weight * pixel, [pixel]
 
             if config.adversarial:
-                # Counts of the enlarged picture; the target's noise meets noise
+                # Counts of the enlarged picture: noisy, as the target is
                 rate, total = on.gathered(activity), on.gathered(target.sum((1, 2)))
                 fake = detected(rate, total, kind, noise)[share]
 
@@ -203,10 +204,10 @@ def pixel_loss(activity: Tensor, target: Tensor) -> Tensor:
     """Squared error over the variance of a Poisson count: (e - y)^2 / (4 (e + 3/8) (m + 3/8)).
 
     e are the expected counts, y the target's, m its mean. To first order this is the mean squared
-    error of `stabilised`, in its units; but as e in the denominator is held fixed, the best e is
-    the mean of y, which for the stabilised error it is not: on the phantom, that gave the air
-    around the neck a quarter fewer counts than there are, this a few per cent fewer, at the same
-    PSNR.
+    error of `stabilised`, in its units. But e in the denominator is held fixed, so the best e is
+    the mean of y; for the stabilised error it is not. On the phantom, the stabilised error gave the
+    air around the neck a quarter fewer counts than there are, and this loss a few per cent fewer,
+    at the same PSNR.
 
     Activity (N, S, S) float32 of mean 1, target (N, S, S) float32 -> scalar.
     """
@@ -271,7 +272,7 @@ def psnr_db(activity: Tensor, target: Tensor) -> float:
 def deal(counts: Tensor, lots: int, generator: torch.Generator) -> Tensor:
     """Deal each photon to one of several images at random: as many short acquisitions.
 
-    Dealt once, they are put together anew in every step, which is faster than dealing anew.
+    Photons are dealt once, and each step combines the lots anew: this is faster than dealing anew.
 
     (N, S, S) float32 whole numbers -> (N, S, S, lots) that sum to them; with one lot, unchanged.
     """
@@ -291,10 +292,10 @@ def deal(counts: Tensor, lots: int, generator: torch.Generator) -> Tensor:
 def _draw(
     lots: Tensor, batch: int, crop: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """One batch: (n, 4) image, top, left, mirrored; (n, lots) of 0 and 1, to the input; the others.
+    """One batch: (n, 4) image, top, left, mirrored; (n, lots) of 0 and 1 for input, for target.
 
-    All are on the CPU. The input gets half of the lots or more, as what is to be enlarged has all
-    its photons.
+    All are on the CPU. The input gets half of the lots or more, as images that the trained network
+    enlarges have all their photons.
     """
     n, size, _, count = lots.shape
     drawn = torch.stack(

@@ -76,7 +76,7 @@ class TrainingSet:
             real = "real" if config.phase == "mixed" else "single"
             return {"synthetic": synthetic, real: 1 - synthetic} if synthetic else {real: 1.0}
         kinds = _cross_kinds(config, self.groups)
-        if not kinds:  # nothing shows more than one disease
+        if not kinds:  # no image shows more than one disease
             return {"single": 1.0}
         if "single" not in self.groups:
             return kinds
@@ -240,7 +240,7 @@ def superpose(first: Tensor, second: Tensor, generator: Generator) -> Tensor:
     """Two patients' photons in one image: each photon of the first is kept with probability p,
     each of the second with 1 - p, p uniform in `PRIMARY_SHARE`.
 
-    Of Poisson images of activities a and b it is exactly a Poisson image of p a + (1 - p) b.
+    If these are Poisson images of activities a and b, the result is one of p a + (1 - p) b.
 
     (N, S, S) float32 twice, whole numbers -> (N, S, S) float32, whole numbers.
     """

@@ -1,4 +1,4 @@
-"""The moving average of a network's weights: it predicts, while the network itself trains on.
+"""The moving average of a network's weights: it is used to predict, while the weights train on.
 
 Averaging smooths the noise of single steps (Polyak & Juditsky 1992).
 """
@@ -19,11 +19,11 @@ class WeightAverage:
     The memory is short at first, d = min(decay, (1 + t) / (10 + t)), so that random initial weights
     are forgotten. t counts from the beginning of the run: a run in segments is the whole run.
 
-    Statistics of batch normalisation are averaged like the weights. To estimate them anew, on an
+    Statistics of batch normalisation are averaged like the weights. Estimating them anew, on an
     epoch of training batches, was better by 0.016 and 0.006 of macro-F1 while the learning rate is
-    constant, and no better at the end (0.881 both); copies of the training network's were worse
-    (0.869). Without an average it was 0.47 at the end of the constant part, with it 0.84
-    (docs/results/measurements.md).
+    constant, and no better at the end (0.881 both); copies of the training network's statistics
+    were worse (0.869). At the end of the constant part, macro-F1 was 0.47 without an average and
+    0.84 with it (docs/results/measurements.md).
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
@@ -32,7 +32,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, network: nn.Module, step: int) -> None:
-        """Take the weights in that the network has after step t, which counts from 0."""
+        """Update the average with the network's weights after step t, which counts from 0."""
         decay = min(self.decay, (1 + step) / (10 + step))
         average, current = _tensors(self.network), _tensors(network)
         torch._foreach_lerp_(floats(average), floats(current), 1 - decay)
@@ -46,7 +46,7 @@ class WeightAverage:
     def settle(self, network: nn.Module) -> None:
         """Give the network's frozen modules their averages, which will not change any more.
 
-        What still trains then learns on the features that it will be used with.
+        The modules that still train then learn from the features that they will be used with.
         """
         for average, module in zip(self.network.modules(), network.modules(), strict=True):
             own = list(module.parameters(recurse=False))
@@ -56,7 +56,7 @@ class WeightAverage:
 
 
 def floats(tensors: Iterable[Tensor]) -> list[Tensor]:
-    """Those that can be averaged."""
+    """Return the tensors that can be averaged."""
     return [tensor for tensor in tensors if tensor.is_floating_point()]
 
 
