@@ -1,5 +1,6 @@
-"""What `ray submit CLUSTER.yaml cluster/search.py -- DATASET RUN ...` runs on the head node:
-`thyroid search` on the cluster.
+"""Runs `thyroid search` on a cluster's head node.
+
+Start it by `ray submit CLUSTER.yaml cluster/search.py -- DATASET RUN ...`.
 """
 
 import sys

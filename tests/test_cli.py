@@ -77,7 +77,7 @@ def test_bad_input_is_one_sentence_status_2_and_leaves_nothing(
             "--gpu-hours is 0.0 but must be from 0.001",
         ),
         ([*search, "augmentation", "--report-every", "1"], "--report-every '1' is not a duration"),
-        ([*search, "augmentation", "--objectives", "f1"], "each at most once, out of macro"),
+        ([*search, "augmentation", "--objectives", "f1"], "choose from macro"),
         ([*search, "augmentation", "--warm-start", "nowhere"], "nowhere is not a run"),
         ([*search, "augmentation", "--storage", "sqlite:////no/where.db"], "give a URL such as"),
         (["train", str(toy), str(toy), *FEW], "is a data set: name another folder"),

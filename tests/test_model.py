@@ -390,7 +390,7 @@ def test_a_model_is_no_start_for_images_that_it_was_trained_on(
     with pytest.raises(InputError, match="model of resnet_small of width 4, but the recipe's"):
         weights_file(exported, wider, [other])
     pictures = write_toy(tmp_path / "pictures", kind="display")
-    with pytest.raises(InputError, match="trained on photon counts, and the data are pictures"):
+    with pytest.raises(InputError, match="trained on photon counts, but the data are pictures"):
         weights_file(exported, recipe, [pictures])
 
 

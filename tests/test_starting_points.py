@@ -129,7 +129,7 @@ def test_weights_of_counts_are_not_for_pictures(toy: Path, tmp_path: Path) -> No
     recipe, file = RECIPES["small"](), shipped(RECIPES["small"](), "counts")
     assert weights_file(file, recipe, [Dataset.open(toy)]) == file
     pictures = write_toy(tmp_path / "pictures", kind="display")
-    with pytest.raises(InputError, match="trained on photon counts, and the data are pictures"):
+    with pytest.raises(InputError, match="trained on photon counts, but the data are pictures"):
         weights_file(file, recipe, [pictures])
     assert weights_file("phantom", recipe, [pictures]).name == "resnet_small-display.safetensors"
     other = override(recipe, {"input.normalisation": "log_mean"})

@@ -65,7 +65,7 @@ def test_places_and_data_are_refused_before_torch_or_ray_is_imported(
         ([*search, "/proc/x"], "Cannot write /proc/x"),
         ([*search, tmp_path / "file"], "file is a file: name a folder"),
         ([*search, tmp_path / "file" / "run"], "Cannot write"),
-        ([*search, tmp_path / "link"], "is a link to nothing: name a folder"),
+        ([*search, tmp_path / "link"], "is a broken link: name a folder"),
         ([*search, tmp_path / ("x" * 300)], "File name too long"),
         ([*search, run, "--store", "/proc/x"], "Cannot write /proc/x"),
         ([*search, run, "--store", "/dev/null"], "/dev/null is a file: name a folder"),

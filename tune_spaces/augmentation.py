@@ -1,9 +1,9 @@
 """The augmentation space: synthetic scintigrams, geometry, shorter acquisitions.
 
 Parameters are suggested in the order of the stages that depend on them: generators, label filter,
-the augmentation of every epoch, the length of the training. Trials that agree on the first ones
-share the first stages. The grids are coarse: steps too small to make a difference on a validation
-set of hundreds of images would only keep trials from sharing stages.
+the augmentation of every epoch, the length of the training. Trials with the same first parameters
+share the first stages. The grids are coarse: finer steps would make no difference on a validation
+set of hundreds of images and would only keep trials from sharing stages.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ NO_SYNTHETIC = {"mixing.synthetic_share": 0.0, "mixing.final_share": 0.0}
 
 
 def generators(trial: optuna.Trial, recipe: Recipe) -> dict[str, Any]:
-    """Suggest how synthetic images are made; return no field where there are none."""
+    """Suggest how synthetic images are made; return no fields if the trial uses none."""
     if trial.suggest_categorical("synthetic", ["none", "mixed", "first"]) == "none":
         return {}
     scales = [scale for scale in (1, 2, 4) if recipe.input.size // scale in DCGAN_SIZES[1:]]
@@ -41,10 +41,10 @@ def generators(trial: optuna.Trial, recipe: Recipe) -> dict[str, Any]:
 
 
 def mixing(trial: optuna.Trial, order: str) -> dict[str, Any]:
-    """Suggest how many synthetic images to use, and when: throughout, or before real ones alone.
+    """Suggest how many synthetic images to use, and when: throughout, or only before real ones.
 
-    With the order `retrain` no cross image is mixed in here, as the cross phase comes last and has
-    synthetic crosses of its own; before it, `first` means synthetic images alone.
+    With the order `retrain` no cross image is mixed in here, because the cross phase comes last and
+    has its own synthetic crosses; before that phase, `first` means synthetic images alone.
     """
     first, mixed = trial.params["synthetic"] == "first", order == "mixed"
     alone = first and (not mixed or trial.suggest_categorical("synthetic_alone", [False, True]))
@@ -66,7 +66,7 @@ def mixing(trial: optuna.Trial, order: str) -> dict[str, Any]:
 
 
 def real(trial: optuna.Trial, recipe: Recipe) -> dict[str, Any]:
-    """Suggest how much images are changed in every epoch."""
+    """Suggest how strongly training images are changed in every epoch."""
     magnitude = trial.suggest_float("magnitude", 0.0, 2.0, step=0.5)
     mirror = trial.suggest_categorical("mirror", [0.0, 0.5])
     thinning = trial.suggest_float("thinning", 0.0, 1.0, step=0.5)

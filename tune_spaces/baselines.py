@@ -1,7 +1,8 @@
 """The space that `thyroid compare` tunes for every network: optimiser and geometry.
 
 The best learning rate differs between networks; comparing all at the rate of one would be unfair.
-Two decades of it hold what networks without batch normalisation need, and what those with it bear.
+Its range of two decades covers the rates that networks without batch normalisation need and those
+that networks with it tolerate.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Parameters are suggested in the order of the stages that depend on them: the length of the single
 phase, then the cross phase. Lengths are multiples of a segment, so that trials share their single
-phase, whatever follows it.
+phase even if their cross phases differ.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def order(trial: optuna.Trial, recipe: Recipe) -> dict[str, Any]:
 def cross_phase(trial: optuna.Trial, recipe: Recipe, fields: dict[str, Any]) -> dict[str, Any]:
     """Suggest the cross phase, given the `fields` of `order` and `length`.
 
-    It begins with the decay of the learning rate, or a few segments earlier: only a few, as trials
-    do not share the epochs of a cross phase.
+    It begins with the decay of the learning rate, or a few segments earlier; only a few, because
+    trials do not share the epochs of a cross phase.
     """
     from thyroid.networks.build import is_residual
 

@@ -1,8 +1,8 @@
 """The joint space, augmentation and cross-training: for a cluster, or for long searches.
 
 Parameters are suggested in the order of the stages that depend on them: generators, augmentation,
-length, cross phase. A trial that differs from another in the last ones alone reuses all stages
-before them.
+length, cross phase. A trial that differs from another only in its last parameters reuses all stages
+before those.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The space of fine-tuning: how much, and how soon, the layers change that came with weights.
+"""The space of fine-tuning: how much, and how soon, the layers with given weights change.
 
-Parameters are suggested in the order of the stages that depend on them: trials that differ in the
-rate of these layers alone share the epochs in which they are frozen.
+Parameters are suggested in the order of the stages that depend on them: trials that differ only in
+the rate of these layers share the epochs in which the layers are frozen.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from tune_spaces.augmentation import geometry
 
 
 def space(trial: optuna.Trial, recipe: Recipe) -> Recipe:
-    """Propose a recipe, starting from `recipe`; without weights, learning rate and geometry."""
+    """Propose a recipe, starting from `recipe`; without given weights, only learning rate and
+    geometry.
+    """
     magnitude = trial.suggest_categorical("magnitude", [1.0, 0.5, 2.0])
     learning_rate = trial.suggest_categorical("learning_rate", [2e-3, 1e-3, 3e-4])
     fields = geometry(recipe, magnitude) | {"optimiser.learning_rate": learning_rate}
@@ -25,8 +27,8 @@ def space(trial: optuna.Trial, recipe: Recipe) -> Recipe:
 
 
 def fine_tuning(trial: optuna.Trial, recipe: Recipe) -> dict[str, Any]:
-    """Suggest for how many segments layers are frozen, half of the constant part at most, and the
-    factor on their learning rate after that.
+    """Suggest for how many segments these layers are frozen (at most half of the constant part),
+    and the factor on their learning rate afterwards.
     """
     schedule = recipe.schedule
     most = max(1, schedule.constant_epochs // (2 * schedule.segment_epochs))

@@ -36,8 +36,8 @@ def test_a_ray_that_does_not_start_is_a_sentence_with_its_reason(
     for address, sentence in (
         (None, r"did not start on this machine \(The current node timed out during startup\): "),
         ("127.0.0.1:1", r"No Ray cluster answers at '127.0.0.1:1' \(.*Connection refused\): "),
-        ("head", "--address 'head' is none: write HOST:PORT, auto or local"),
-        ("head:70000", "--address 'head:70000' is none"),
+        ("head", "--address 'head' is no address: write HOST:PORT, auto or local"),
+        ("head:70000", "--address 'head:70000' is no address"),
     ):
         with pytest.raises(InputError, match=sentence), connected(address):
             pass

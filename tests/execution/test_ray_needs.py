@@ -156,7 +156,7 @@ def test_as_many_files_as_allowed_may_be_open_and_too_few_are_told(
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
     os.environ["RAY_TMPDIR"] = "/tmp"
-    assert "it may open 256 files: raise the limit (`ulimit -n 1024`)" in lacking()
+    assert "Ray may open only 256 files: raise the limit (`ulimit -n 1024`)" in lacking()
     prepare()
     assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == min(hard, ray_needs.OPEN_FILES)
 
@@ -175,7 +175,7 @@ def test_without_shared_memory_objects_are_in_files(
     [
         ("disk", "the disk of /tmp is full: free space there, or set RAY_TMPDIR"),
         ("memory", "0.2 GB of memory are free: end other programs"),
-        ("processors", "99 processes share 2 processors .* when there is less to do"),
+        ("processors", "99 processes share 2 processors .* when the machine is less busy"),
         ("nothing", "/tmp/ray/session_latest/logs has the reason"),
     ],
 )

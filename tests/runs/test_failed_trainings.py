@@ -115,7 +115,9 @@ def test_a_row_that_diverges_is_trained_again_at_a_tenth_and_told(
     assert final[0] == rows[0]
     assert (final[1].name, final[1].failed_at_first) == ("worse", 2)
     told = " ".join(capsys.readouterr().err.split())
-    assert "LeNet-5: 2 of 2 trainings failed (the loss was no number) at learning rate 10" in told
+    assert (
+        "LeNet-5: 2 of 2 trainings failed (the loss was not a number) at learning rate 10" in told
+    )
     assert "at a tenth of the learning rate" in told
     (stages,) = again.values()
     assert {stage.inputs["model"].config.optimiser.learning_rate for stage in stages} == {1.0}

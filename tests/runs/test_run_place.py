@@ -44,8 +44,9 @@ def test_a_second_command_on_a_run_is_told_before_anything_starts(
         assert main([command, str(toy), str(run), *FEW, *more]) == 2
         assert time.monotonic() - began < 10
     told = capsys.readouterr().err
-    assert told == f"thyroid: Another thyroid command works in {run}: wait for it or choose " + (
-        "another folder.\n"
+    assert told == (
+        f"thyroid: Another thyroid command is using {run}: wait until it ends, or choose another "
+        "folder.\n"
     )
     assert not run.exists()  # the first one wrote nothing
 

@@ -93,7 +93,7 @@ def test_a_file_that_the_bucket_lacks_is_removed_from_the_copy(server: Stumbling
 def test_two_on_one_machine_are_refused(server: Stumbling) -> None:
     with (
         local_copy(URL, alone=True),
-        pytest.raises(InputError, match="of this machine"),
+        pytest.raises(InputError, match="on this machine"),
         local_copy(URL, alone=True),
     ):
         pass
@@ -107,7 +107,7 @@ def test_two_on_two_machines_are_refused_unless_they_only_read(
     with local_copy(URL, alone=True) as folder:
         (folder / "config.json").write_text("{}")
         elsewhere(tmp_path, monkeypatch)
-        refused = pytest.raises(InputError, match="Another thyroid command works in")
+        refused = pytest.raises(InputError, match="Another thyroid command is using")
         with refused, local_copy(URL, alone=True):
             pass
         with local_copy(URL, alone=False):

@@ -327,7 +327,7 @@ def test_two_do_not_prune_at_once(store: Store) -> None:
     put(store, KEYS[0], days=1)
     with (
         lease.held(store.claim("prune")),
-        pytest.raises(InputError, match="being pruned by another"),
+        pytest.raises(InputError, match="Another command is pruning"),
     ):
         pruned(store)
     assert left(store) == [KEYS[0]]

@@ -114,8 +114,8 @@ def test_poisoned_trials_fail_with_a_reason_and_the_others_are_as_ever(
     failed = poisoned.loc[list(POISON)]
     assert set(failed["state"]) == {"failed"}
     killed = (
-        "A stage's process was killed 3 times, as happens when it needs more memory than there is; "
-        "its machine stayed alive."
+        "A stage's process was killed 3 times, probably because it needs more memory than its "
+        "machine has; the machine stayed alive."
     )
     assert list(failed["reason"]) == [
         "A stage raised KeyError: 'poison'",

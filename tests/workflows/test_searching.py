@@ -51,7 +51,7 @@ def test_search_writes_trials_and_the_best_recipe(
     ]
     if raced[0].trial is None:
         assert recipe == json.loads((run / "config.json").read_text())["search"]["base"]
-        assert "it stays" in told.err
+        assert "the given recipe stays" in told.err
         assert told.out.splitlines()[2] == "  nothing"
     else:
         best = table.loc[raced[0].trial]

@@ -175,4 +175,4 @@ def picture() -> bytes:
 def test_fine_tuning_needs_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = write_toy(tmp_path / "data").folder
     assert main(["train", str(data), str(tmp_path / "run"), *FEW, "--fine-tuning.rate", "0.1"]) == 2
-    assert "fine_tuning is for layers with given weights" in capsys.readouterr().err
+    assert "fine_tuning applies to layers with given weights" in capsys.readouterr().err

@@ -15,11 +15,11 @@ def compare(
     options: Comparing,
     dry_run: bool = False,
 ) -> None:
-    """Compare a recipe with other networks, and with itself without one of its parts.
+    """Compare a recipe with other networks, and with versions of itself that lack one part each.
 
     Args:
         dataset: folder of the data set.
-        run: folder of the results, or s3://BUCKET/RUN; the same command again resumes.
+        run: folder of the results, or s3://BUCKET/RUN; to resume, run the same command again.
         fields: the recipe to compare (the method); each field is an option.
         recipe: a preset (small, resnet18, paper) or a JSON file such as another run's recipe.json.
         options: see `CompareOptions`.

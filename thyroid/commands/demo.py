@@ -21,7 +21,7 @@ SHORTER = {
     "srgan.pixel_epochs": 1,
     "srgan.adversarial_epochs": 1,
 }
-"""Trainings of minutes: enough to show what happens, not enough to reach what can be reached."""
+"""Trainings of minutes: they show every step, but not the performance that longer ones reach."""
 
 
 def demo(*, out: Path = Path("runs/demo"), trials: int = 5) -> None:
@@ -51,11 +51,11 @@ def demo(*, out: Path = Path("runs/demo"), trials: int = 5) -> None:
         import_(out / "dicom", data, name="simulated scintigrams", licence="CC0-1.0")
     say("3/6 inspecting the data set")
     inspect(data)
-    with connected():  # one Ray for both
+    with connected():  # search and comparison share one Ray
         say("4/6 searching how many synthetic images to train on, with Ray Tune and Optuna")
         run = search_recipes(inputs(data, out / "run", "small", SHORTER), options, command="demo")
         tell_search(run)
-        say("5/6 comparing what was found with two networks as they are, not searched for")
+        say("5/6 comparing the recipe found with two other networks, which are not tuned")
         compared = compare(
             data,
             out / "compared",

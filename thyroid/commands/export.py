@@ -18,7 +18,7 @@ def export(
     merge: str | None = None,
     onnx: bool = False,
 ) -> None:
-    """Make a calibrated model of a run's networks, for `thyroid predict`.
+    """Make a calibrated model from a run's networks, for `thyroid predict`.
 
     Args:
         run: folder that train, search or compare has filled.
@@ -46,8 +46,8 @@ def export(
     single = ", by networks not trained on them" if reached["out_of_fold"] else ""
     print(
         f"on {reached['images']} {reached['part']} images{single}: macro-F1 {f1['value']:.3f}; "
-        f"one class is credible for {sets['named']['value']:.0%}, the true class among the "
-        f"credible for {sets['coverage']['value']:.0%}"
+        f"exactly one class is credible for {sets['named']['value']:.0%} of images, and the true "
+        f"class is credible for {sets['coverage']['value']:.0%}"
     )
     level, calibrated = calibration["level"], calibration["images"]
     if calibrated < level / (1 - level):
@@ -56,7 +56,7 @@ def export(
             "will be 'uncertain'"
         )
     if not reached["learned"]:
-        print("nothing was learned: that is no more than luck")
+        print("nothing was learned: this macro-F1 is no better than luck")
     if made.onnx_difference is not None:
         print(f"model.onnx gives torch's probabilities within {made.onnx_difference:.0e}")
     print(f"model card: {model / 'README.md'}; not for clinical use")

@@ -1,4 +1,4 @@
-"""Options that several commands share, and their reading."""
+"""Options that several commands share, and how they are parsed."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ StorePath = Annotated[Positional[Path], arg(metavar="STORE")]
 Options = TypeVar("Options", bound=RunOptions)
 
 READ = ConstructorRegistry()
-"""How options are read that tyro would read otherwise."""
+"""Rules for options that tyro would parse differently."""
 
 
 @READ.primitive_rule
 def _names(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[tuple[str, ...]] | None:
-    """Several names are one word: `--objectives macro_f1,compute`."""
+    """Parse several names from one word: `--objectives macro_f1,compute`."""
     if info.type != tuple[str, ...]:
         return None
     return PrimitiveConstructorSpec(
@@ -61,7 +61,7 @@ def _names(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[tuple[str, ...]]
 
 
 def option_types(command: Callable[..., None]) -> dict[str, Any]:
-    """Return the type of each option of a command by its name, --NAME; of `X | None`, X."""
+    """Map the name of each option of a command, --NAME, to its type; `X | None` becomes X."""
     kinds = {name: given.kind for name, given in inspect.signature(command).parameters.items()}
     found: dict[str, Any] = {}
     for name, hint in typing.get_type_hints(command).items():
@@ -73,7 +73,7 @@ def option_types(command: Callable[..., None]) -> dict[str, Any]:
 
 
 def _field_types(section: Any) -> dict[str, Any]:
-    """Return the type of each field of a dataclass, of one within it by its dotted name."""
+    """Map the name of each field of a dataclass to its type; nested fields have dotted names."""
     found: dict[str, Any] = {}
     for name, hint in typing.get_type_hints(section).items():
         if dataclasses.is_dataclass(hint):
@@ -84,26 +84,26 @@ def _field_types(section: Any) -> dict[str, Any]:
 
 
 def _given(hint: Any) -> Any:
-    """Return the type of what is given where an option may also be left out."""
+    """Return X for `X | None`, and any other type unchanged."""
     within = [each for each in typing.get_args(hint) if each is not type(None)]
     return within[0] if type(None) in typing.get_args(hint) and len(within) == 1 else hint
 
 
 def require_paths(given: Iterable[Any]) -> None:
-    """Refuse paths that no system call takes; those of dataclasses and tuples included.
+    """Refuse paths that the operating system rejects, also within dataclasses and tuples.
 
     Raises
     ------
     InputError
-        When one is too long, or leads through a circle of links.
+        When a path is too long or its links form a loop.
     """
     for each in given:
         if isinstance(each, Path):
             try:
                 each.stat()
-            except OSError as refusal:  # any other is told by who reads or writes there
+            except OSError as refusal:  # other errors are reported on reading or writing
                 if refusal.errno in (errno.ELOOP, errno.ENAMETOOLONG):
-                    raise InputError(f"{each} is no path: {refusal.strerror}.") from None
+                    raise InputError(f"{each} is not a valid path: {refusal.strerror}.") from None
         elif isinstance(each, tuple):
             require_paths(each)
         elif dataclasses.is_dataclass(each):
@@ -111,12 +111,12 @@ def require_paths(given: Iterable[Any]) -> None:
 
 
 def require_page(page: Path) -> None:
-    """Refuse a page that cannot be written, before what it shows is computed.
+    """Refuse a page that cannot be written, before its contents are computed.
 
     Raises
     ------
     InputError
-        When it is a folder, or nothing can be written beside it.
+        When the path is a folder, or its folder cannot be written to.
     """
     from thyroid.files import cannot_write, require_writable
 
@@ -127,12 +127,12 @@ def require_page(page: Path) -> None:
 
 
 def base_recipe(argv: Sequence[str]) -> Recipe:
-    """The recipe that `--recipe` names among the words of a command line, or `small`.
+    """Return the recipe that `--recipe` names on a command line, or `small`.
 
     Raises
     ------
     InputError
-        When it is neither a preset nor a readable JSON file.
+        When the name is neither a preset nor a readable JSON file.
     """
     name = "small"
     for word, following in itertools.pairwise([*argv, ""]):
@@ -147,13 +147,13 @@ def base_recipe(argv: Sequence[str]) -> Recipe:
 def filling(
     dataset: Path, run: Path, recipe: str, fields: Recipe, options: Options
 ) -> Iterator[tuple[Inputs, Options]]:
-    """Inputs of a workflow. A run in a bucket is worked on as a copy, with its store in the bucket.
+    """Yield the inputs of a workflow; a run in a bucket is copied here, but not its store.
 
-    Folders and data are looked at before torch and Ray are imported, which takes seconds.
+    Folders and data are checked first, because importing torch and Ray takes seconds.
 
     Parameters
     ----------
-    fields : those of `recipe`, changed by options
+    fields : the recipe `recipe` with the changes that the options make
     """
     from thyroid.data.dataset import Dataset
     from thyroid.runs.run_place import require_place, require_store
@@ -171,11 +171,12 @@ def filling(
 
 @contextlib.contextmanager
 def run_here(run: Path, *, alone: bool) -> Iterator[Path]:
-    """The run's folder; of one in a bucket a copy, whose changes go up.
+    """Yield the run's folder; for a run in a bucket, a local copy whose changes are uploaded.
 
     Parameters
     ----------
-    alone : whether the command fills the run, where no other may be at work; else it reads one
+    alone : True if the command fills the run, so no other command may work in it; False if it only
+        reads the run
     """
     from thyroid.storage.bucket import bucket_url
     from thyroid.storage.mirror import local_copy

@@ -25,7 +25,7 @@ def phantom(
         folder: new folder to write.
         preset: thyroid7; thyroid7-development (to choose a method's design) and thyroid7-external
             (to test it), which have the same diseases at other centres; clinic7, with patients as
-            varied as real ones, in the numbers of a published cohort; or clinic7-external, with
+            varied as real ones and as many as in a published cohort; or clinic7-external, with
             other patients at other centres.
         images_per_class: scintigrams of each disease alone; default: the preset's.
         images_per_cross: scintigrams of each pair of diseases; default: the preset's.

@@ -1,4 +1,4 @@
-"""The plan that `--dry-run` prints: the resolved recipe, and the stages with what the store has."""
+"""The plan that `--dry-run` prints: the resolved recipe, and its stages with their state."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def tell_plan(
 
     Parameters
     ----------
-    needs : the stages that each user, such as a row and its seed, needs in the end
-    shared : print also how many users share each stage
+    needs : the last stages of each training, by the training's name, such as a row and its seed
+    shared : also print how many trainings share each stage
     """
     print(json.dumps(to_json(recipe), indent=2))
     stages: dict[str, Stage] = {}

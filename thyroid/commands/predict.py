@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from thyroid.model.predict_files import Prediction
 
 LINES = 20
-"""Files that are told one by one."""
+"""Most files that are listed one by one."""
 
 
 def predict(
@@ -46,7 +46,7 @@ def predict(
             raise InputError(f"{path} is a folder: name a file.")
         require_writable(path.parent)
     if explain is not None and out in (explain, explain.with_suffix(".json")):
-        raise InputError(f"{out} would be written twice: --explain needs a name of its own.")
+        raise InputError(f"{out} would be written twice: give --explain another name.")
     opened = predicting.Model.open(model)
     shown = 0
     if explain is not None:
@@ -93,4 +93,4 @@ def _sum_up(found: list[Prediction], out: Path, explain: Path | None) -> None:
     )
     unlike = sum(bool({"few_counts", "many_counts"} & set(one.flags)) for one in found)
     if unlike:
-        print(f"note: {unlike} with fewer or more counts than any training image of the model")
+        print(f"note: {unlike} have fewer or more counts than any training image of the model")

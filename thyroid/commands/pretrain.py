@@ -26,13 +26,13 @@ def pretrain(
     """Train a network on simulated scintigrams, to get starting weights for --weights.
 
     Args:
-        out: folder of all results; the same command again resumes.
+        out: folder of all results; to resume, run the same command again.
         network: name of the network.
         kind: photon counts, or pictures (display) as workstations export them.
         images_per_class: simulated scintigrams of each disease alone.
         images_per_cross: simulated scintigrams of each pair of diseases.
-        epochs: epochs of training: two while the learning rate rises, four elevenths while it
-            falls.
+        epochs: epochs of training; the learning rate rises in the first two and falls in the last
+            four elevenths.
         seed: random seed of the simulated patients.
     """
     from thyroid.model.starting_point import file_name, write_starting_point
@@ -42,7 +42,7 @@ def pretrain(
     from thyroid.workflows.training import train
 
     require_place(out)
-    build(NetworkConfig(name=network), 2)  # an unknown one is told before patients are simulated
+    build(NetworkConfig(name=network), 2)  # refuses an unknown network before simulating patients
     work = out / f"{kind}-{images_per_class}-{images_per_cross}-seed{seed}"
     data = work / "dataset"
     numbers = {"images_per_class": images_per_class, "images_per_cross": images_per_cross}

@@ -1,7 +1,6 @@
 """tyro 1.0's private names that this project needs; tests/test_wrong_words.py guards them.
 
-What a command line lacks or has too much is told in one sentence, as any other mistake is, and not
-in a box.
+A wrong command line is reported in one sentence, like any other mistake, and not in tyro's box.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from thyroid.errors import InputError
 
 @contextlib.contextmanager
 def sentences(name: str, argv: Sequence[str], options: Mapping[str, Any]) -> Iterator[None]:
-    """Raise what tyro refuses within the block as InputError.
+    """Raise InputError for every command line that tyro refuses within the block.
 
     Parameters
     ----------
@@ -38,7 +37,7 @@ def sentences(name: str, argv: Sequence[str], options: Mapping[str, Any]) -> Ite
 
 
 def _unknown_option(argv: Sequence[str], options: Mapping[str, Any]) -> str | None:
-    """Name an option that there is not: what follows it may have been taken for something else."""
+    """Name an option that does not exist; tyro may blame the words after it instead."""
     for word in argv:
         option = word.partition("=")[0].replace("_", "-")
         known = option in options or option.replace("--no-", "--", 1) in options
@@ -52,7 +51,7 @@ def _unknown_option(argv: Sequence[str], options: Mapping[str, Any]) -> str | No
 def _sentence(
     event: _errors.ParseErrorEvent, argv: Sequence[str], options: Mapping[str, Any]
 ) -> str | None:
-    """Say what is wrong; None where tyro has learned of mistakes that are not known here."""
+    """Return a sentence on what is wrong; None for a kind of mistake that is not known here."""
     if isinstance(event, _errors.UnrecognizedArgs):
         return f"Unexpected argument '{event.tokens[0]}'"
     if isinstance(event, _errors.MissingArgs):
@@ -67,13 +66,13 @@ def _sentence(
     if isinstance(event, _errors.InstantiationFailure) and event.argument is not None:
         option = _called(event.argument)
         numbers: dict[Any, str] = {int: "a whole number", float: "a number"}
-        wanted = numbers.get(options.get(option), "what it says")
+        wanted = numbers.get(options.get(option), "a value of the type in its help")
         return f"{option} is '{_value_of(option, argv)}' but must be {wanted}"
     return None
 
 
 def _called(argument: Any) -> str:
-    """Return --NAME of an option, and the word that stands for anything else in the help."""
+    """Return --NAME for an option, and the name in the help for a positional argument."""
     name = (
         argument.lowered.metavar if argument.is_positional() else argument.lowered.name_or_flags[0]
     )

@@ -22,7 +22,7 @@ def recalibrate(
     Args:
         model: folder that export wrote.
         dataset: data set that import wrote, of at least 20 patients that the model was not trained
-            on, with the diseases as frequent as they are in practice.
+            on; each disease must be as frequent as in practice.
         out: new folder of the recalibrated model.
         onnx: also write model.onnx, for other programs, after checking it against torch.
     """
@@ -38,7 +38,7 @@ def recalibrate(
     )
     change = reached["log_loss_change"]
     print(
-        "on patients that were left out in turn: log loss "
+        "cross-validated over patients: log loss "
         f"{reached['before_log_loss']['value']:.3f} before, "
         f"{reached['after_log_loss']['value']:.3f} now (change {change['value']:+.3f}, 95 % "
         f"interval {change['low']:+.3f} to {change['high']:+.3f}); the true class is credible for "
@@ -48,16 +48,16 @@ def recalibrate(
     if change["low"] <= 0 <= change["high"]:
         print("no change of the log loss could be shown")
     if change["low"] > 0:
-        print("probabilities fit worse than before: use the model as it was")
+        print("the probabilities are worse than before: use the model without recalibration")
     if data["unlike_training"]:
         print(
             f"{data['unlike_training']} more images are unlike the model's training images: they "
-            "get no diagnosis, and took no part"
+            "get no diagnosis and were not used"
         )
     if data["unnamed_patients"]:
         print(
-            f"{data['unnamed_patients']} images name no patient: where one patient has several, "
-            "the figures are too good"
+            f"{data['unnamed_patients']} images name no patient: if one patient has several of "
+            "them, the figures are too good"
         )
     if made.onnx_difference is not None:
         print(f"model.onnx gives torch's probabilities within {made.onnx_difference:.0e}")

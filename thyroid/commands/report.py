@@ -24,7 +24,7 @@ def report(run: RunPath, *, out: Path | None = None, lang: Literal["en", "zh"] =
 
 
 def tell_report(run: Path, out: Path | None = None, lang: Literal["en", "zh"] = "en") -> None:
-    """Write the report, and say its verdict and where it is."""
+    """Write the report, and print its verdict and its path."""
     from reports.report import write_report
     from reports.sections.verdict import verdict_line
 

@@ -23,7 +23,7 @@ def search(
 
     Args:
         dataset: folder of the data set.
-        run: folder of the results, or s3://BUCKET/RUN; the same command again resumes.
+        run: folder of the results, or s3://BUCKET/RUN; to resume, run the same command again.
         fields: the recipe that the space starts from; each field is an option.
         recipe: a preset (small, resnet18, paper) or a JSON file such as another run's recipe.json.
         options: see `SearchOptions`.
@@ -35,11 +35,11 @@ def search(
 
 
 def tell_search(run: Run) -> None:
-    """Where trials and report are, and what the best recipe is."""
+    """Print where the trials and the report are, and what the best recipe changes."""
     from thyroid.runs.compared_recipes import changes_of
 
     print(f"trials: {run.folder / 'trials.csv'}")
-    print(f"best recipe: {run.folder / 'recipe.json'}, which differs from the first by")
+    print(f"best recipe: {run.folder / 'recipe.json'}, which differs from the given one by")
     changed = changes_of(run.recipe, run.best_recipe)
     for name, value in changed.items():
         shown = f"{value:.6g}" if isinstance(value, float) else value

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from thyroid.storage.store import Store
 
 LINES = 20
-"""Failures that are told one by one."""
+"""Most failures that are listed one by one."""
 
 
 def store(
@@ -41,8 +41,8 @@ def store(
             more than this.
         older_than: such as 30d: remove artifacts that were not used for this long, and failures of
             this age.
-        keep_runs: run folders whose artifacts stay; without the two options above, all others are
-            removed.
+        keep_runs: run folders whose artifacts stay; without the two options above, all other
+            artifacts are removed.
         dry_run: only show what would be removed.
     """
     from thyroid.run_files.stages_json import keys_needed
@@ -122,7 +122,7 @@ def _tell_inventory(found: Inventory) -> None:
         age = _age(found.now - failure.since)
         print(f"failed: {failure.path.name[:12]} {age} ago: {failure.reason}")
     if len(found.failures) > LINES:
-        print(f"... and {len(found.failures) - LINES} failures before")
+        print(f"... and {len(found.failures) - LINES} earlier failures")
 
 
 def _tell_pruned(pruned: Pruned, criteria: Criteria, *, dry_run: bool) -> None:
@@ -156,14 +156,14 @@ def _by_kind(artifacts: Sequence[Artifact]) -> dict[str, list[Artifact]]:
 
 
 def _sums(artifacts: Sequence[Artifact]) -> tuple[str, str, str]:
-    """Number, size and stage-seconds."""
+    """Return number, size and stage-seconds."""
     taken = sum(artifact.size for artifact in artifacts)
     spent = sum(artifact.seconds for artifact in artifacts)
     return str(len(artifacts)), _size_text(taken), f"{spent:,.1f}"
 
 
 def _print_table(rows: Sequence[Sequence[str]]) -> None:
-    """Columns under the headings of the first row: words to the left, numbers to the right."""
+    """Print columns with the first row as headings: words to the left, numbers to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for first, *others in rows:
         cells = [text.rjust(width) for text, width in zip(others, widths[1:], strict=True)]

@@ -19,7 +19,7 @@ def train(
 
     Args:
         dataset: folder of the data set.
-        run: folder of the results, or s3://BUCKET/RUN; the same command again resumes.
+        run: folder of the results, or s3://BUCKET/RUN; to resume, run the same command again.
         fields: the recipe; each field is an option.
         recipe: a preset (small, resnet18, paper) or a JSON file such as another run's recipe.json.
         options: see `TrainOptions`.

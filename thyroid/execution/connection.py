@@ -21,10 +21,10 @@ from thyroid.execution.private_ray import head_found, on_loopback
 
 STARTS = 2
 ANSWER_SECONDS = 10.0
-"""A cluster's head answers within this time, or is not there."""
+"""A cluster's head that does not answer within this time is treated as absent."""
 END_SECONDS = 5.0
 REASON_LENGTH = 200
-"""Ray's reasons may hold whole logs."""
+"""Longest reason of Ray's that is shown: Ray may include whole logs."""
 
 GROWTH_SECONDS = 300.0
 """A cluster may take this long to start its first workers."""
@@ -32,12 +32,12 @@ GROWTH_SECONDS = 300.0
 
 @contextlib.contextmanager
 def connected(address: str | None = None, cpus: int | None = None) -> Iterator[None]:
-    """Connect to Ray within the block; a Ray that this starts stops at its end.
+    """Connect to Ray within the block; if this starts Ray, Ray stops at the end of the block.
 
     Parameters
     ----------
-    address : a running cluster (`auto`, `host:port`) that this machine is a node of; None
-        starts Ray here, unless RAY_ADDRESS names a cluster or this process is connected already
+    address : a running cluster (`auto`, `host:port`) of which this machine is a node; None
+        starts Ray here, unless RAY_ADDRESS names a cluster or this process is already connected
     cpus : processors that a Ray started here may use; None: all
 
     Raises
@@ -59,7 +59,7 @@ def connected(address: str | None = None, cpus: int | None = None) -> Iterator[N
     # Seconds between two checks: Train's default notices the end of a worker group minutes late.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-    # A task without GPUs sees none; set explicitly, as Ray's default is about to change.
+    # A task without GPUs sees its node's GPUs; set explicitly, because Ray's default will change.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if named in ("", "local"):
         progress.say("starting Ray on this machine")
@@ -67,7 +67,7 @@ def connected(address: str | None = None, cpus: int | None = None) -> Iterator[N
     else:
         progress.say(f"joining Ray at {named}")
         _join(named)
-    with contextlib.suppress(OSError, RuntimeError):  # Ray's token has the umask's mode
+    with contextlib.suppress(OSError, RuntimeError):  # Ray creates it with the umask's mode
         (Path.home() / ".ray" / "auth_token").chmod(0o600)
     try:
         yield
@@ -76,9 +76,9 @@ def connected(address: str | None = None, cpus: int | None = None) -> Iterator[N
 
 
 def _start(cpus: int | None) -> None:
-    """Start Ray on this machine; once more where it was too slow, as a busy machine's may be."""
+    """Start Ray on this machine; try a second time if a busy machine made it too slow."""
     further = ray_needs.prepare()
-    # What it logs while it starts is in the error that it raises.
+    # The error that Ray raises contains what it logs while it starts.
     logging.getLogger("ray._private.services").setLevel(logging.CRITICAL)
     for attempt in range(STARTS):
         before = _children()
@@ -114,12 +114,12 @@ def _start(cpus: int | None) -> None:
 
 
 def _join(address: str) -> None:
-    """Join a cluster that runs.
+    """Join a running cluster.
 
     Raises
     ------
     InputError
-        When none answers.
+        When no cluster answers.
     """
     try:
         _require_listening(address)
@@ -144,20 +144,20 @@ def _join(address: str) -> None:
 
 
 def _require_listening(address: str) -> None:
-    """Raise OSError where nothing listens at `host:port`: gRPC would try for long."""
+    """Raise OSError if nothing listens at `host:port`; gRPC would keep trying for a long time."""
     head = head_found() if address == "auto" else address
     if head is None:
-        raise ConnectionError("none runs on this machine")
+        raise ConnectionError("no cluster runs on this machine")
     host, _, port = head.rpartition(":")
     if not host or not port.isdecimal() or int(port) > 65535:
-        raise InputError(f"--address '{address}' is none: write HOST:PORT, auto or local.")
+        raise InputError(f"--address '{address}' is no address: write HOST:PORT, auto or local.")
     with socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_SECONDS):
         pass
 
 
 @contextlib.contextmanager
 def _without_lines_of_grpc() -> Iterator[None]:
-    """Drop what Ray's C++ part writes to stderr within the block."""
+    """Drop the lines that Ray's C++ part writes to stderr within the block."""
     own = os.dup(2)
     try:
         with open(os.devnull, "wb") as nowhere:
@@ -169,7 +169,7 @@ def _without_lines_of_grpc() -> Iterator[None]:
 
 
 def _children() -> set[int]:
-    """Return the processes that this one has started and that have not ended, where /proc is."""
+    """Return the running child processes of this process; none on systems without /proc."""
     found = set()
     for status in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError, ValueError, IndexError):
@@ -180,7 +180,7 @@ def _children() -> set[int]:
 
 
 def _end(processes: set[int]) -> None:
-    """End what a Ray that did not start has left behind, whose own parts end with them."""
+    """End the processes left by a Ray that did not start; Ray's other processes end with them."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         for process in processes & _children():
             with contextlib.suppress(ProcessLookupError):

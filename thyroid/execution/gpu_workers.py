@@ -1,10 +1,10 @@
 """Warm processes for stages on a GPU: each holds its share of one GPU for as long as it lives.
 
 Stages on processors are tasks in processes that Ray reuses. On GPUs that would be wrong: Ray gives
-such a process one GPU now and another later, and CUDA reads CUDA_VISIBLE_DEVICES once, so that the
-later stage would compute on the earlier GPU. A process for each stage (`max_calls=1`) would be
-right, and cost each of them the import of torch, 2.5 to 3 s of a processor where a call of an actor
-takes 3 ms, and a CUDA context. An actor keeps its process and its GPU.
+such a process one GPU now and another later, but CUDA reads CUDA_VISIBLE_DEVICES only once, so that
+the later stage would compute on the earlier GPU. A new process for each stage (`max_calls=1`) would
+be correct, but each would create a CUDA context and import torch, which takes 2.5 to 3 s of a
+processor; a call of an actor takes 3 ms. An actor keeps its process and its GPU.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ from thyroid.stage import EpochMetrics, Stage
 from thyroid.storage.store import Busy, Store
 
 KEPT_S = 5.0
-"""Seconds that a worker without a stage keeps its GPU, which other work may be waiting for."""
+"""Seconds that a worker without a stage keeps its GPU; other work may be waiting for it."""
 
 INTERRUPTED_S = 30.0
-"""Seconds that an interrupted stage has for giving its claim back, before its process is killed."""
+"""Seconds that an interrupted stage has to release its claim before its process is killed."""
 
 LIFE_S = 600.0
-"""Seconds after which a worker takes no further stage: other commands on the cluster get a turn."""
+"""Seconds after which a worker takes no further stage, so that other commands get a turn."""
 
 Share = tuple[float, float]
 """Processors and GPUs that a worker holds."""
 
 
 def release_memory() -> None:
-    """Free what finished stages have left on this process's GPU, if it uses one."""
+    """Free the memory that finished stages still hold on this process's GPU, if it uses one."""
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_initialized():
         return
@@ -58,7 +58,7 @@ def release_memory() -> None:
     torch.cuda.empty_cache()
 
 
-# Ray's memory monitor kills what it may restart first, and the scheduler is an actor that it may.
+# Ray's memory monitor first kills processes that Ray may restart; the scheduler's actor is one.
 @ray.remote(max_restarts=1)
 class _Process:
     """The process of a worker; it computes one stage at a time, in its main thread."""
@@ -80,9 +80,9 @@ class _Process:
 
 @ray.remote(num_cpus=0)  # type: ignore[untyped-decorator]  # ray ships no types
 def _interrupt(process: int) -> None:
-    """Interrupt a stage: Ray cancels no call of an actor, and its processes block SIGINT."""
+    """Interrupt a stage. Ray cannot cancel an actor's call, and Ray's processes block SIGINT."""
     with contextlib.suppress(ProcessLookupError):
-        os.kill(process, signal.SIGALRM)  # `cancelled_between_imports` takes it for an interrupt
+        os.kill(process, signal.SIGALRM)  # `cancelled_between_imports` treats it as an interrupt
 
 
 @dataclass(eq=False)
@@ -111,7 +111,7 @@ class _Worker:
 
 
 class GpuWorkers:
-    """The workers of one scheduler. They are started when stages wait, and reused by the next.
+    """The workers of one scheduler. They are started when stages wait, and reused by later stages.
 
     Everything runs in one asyncio loop.
     """
@@ -120,14 +120,14 @@ class GpuWorkers:
         self._idle: list[_Worker] = []
         self._waiting: list[tuple[Share, asyncio.Future[_Worker]]] = []
         self._starting: dict[asyncio.Task[None], Share] = {}
-        """One for each of `_waiting`: a new worker or one that becomes free, whichever is first."""
+        """Tasks that start a worker, one per waiting stage, which may get a free one before."""
 
     @contextlib.asynccontextmanager
     async def taken(self, share: Share) -> AsyncIterator[_Worker]:
-        """Wait for a worker, and have it within the block.
+        """Wait for a worker, and reserve it within the block.
 
-        A worker whose stage failed or was cancelled is not used again: neither what a failure
-        leaves on the GPU nor a broken CUDA context reaches another stage.
+        A worker whose stage failed or was cancelled is not used again, so that neither leftover GPU
+        memory nor a broken CUDA context affects another stage.
         """
         worker = await self._take(share)
         try:
@@ -155,7 +155,7 @@ class GpuWorkers:
             if worker.share == share:
                 self._idle.remove(worker)
                 return worker
-        self._end_idle()  # the new one may need their GPUs
+        self._end_idle()  # the new worker may need their GPUs
         turn: asyncio.Future[_Worker] = asyncio.get_running_loop().create_future()
         self._waiting.append((share, turn))
         self._starting[asyncio.ensure_future(self._start(share))] = share
@@ -187,7 +187,7 @@ class GpuWorkers:
             self._give(_Worker(share, handle, node, process))
 
     def _give(self, worker: _Worker) -> None:
-        """Give a worker to the next stage that waits for one like it, or keep it a while."""
+        """Give a worker to the next stage that waits for its share, or keep it for a while."""
         if time.monotonic() - worker.born > LIFE_S:
             ray.kill(worker.handle)
         elif not self._pass(worker.share, worker):
@@ -197,7 +197,7 @@ class GpuWorkers:
             loop.call_later(KEPT_S, self._end_if_idle, worker, worker.idle_since)
 
     def _pass(self, share: Share, result: _Worker | Exception) -> bool:
-        """Give the first that waits for such a share a worker or an error; False: nobody waits."""
+        """Give a worker or an error to the first stage that waits for this share; False: none."""
         for asked, turn in self._waiting:
             if asked == share and not turn.done():
                 if isinstance(result, Exception):
@@ -208,7 +208,7 @@ class GpuWorkers:
         return False
 
     def _balance(self) -> None:
-        """Forget what is done, and start no more workers than there are stages that wait."""
+        """Forget finished waits and starts; cancel starts in excess of the stages that wait."""
         self._waiting = [(share, turn) for share, turn in self._waiting if not turn.done()]
         needed = [share for share, _ in self._waiting]
         for starting, share in list(self._starting.items()):

@@ -1,4 +1,4 @@
-"""Computing a stage in this process: its artifact is found by its key, or made."""
+"""Computing a stage in this process: its artifact is found in the store by its key, or made."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from thyroid.storage.store import Busy, Store
 METRICS = "metrics.jsonl"
 
 INBOX = "inbox"
-"""Key of the actor that has the metrics of several workers while they train."""
+"""Metrics key under which several workers pass on the actor that has their metrics."""
 
 Datasets = Mapping[str, Path]
 """Paths of data sets and of the user's weights files, by their digests."""
 
 Runner = Callable[[Sequence[Stage]], Iterator[EpochMetrics]]
-"""Makes the artifacts of some stages and of all that they need, yielding metrics."""
+"""Makes the artifacts of some stages and of all stages that they need, and yields metrics."""
 
 
 def in_process(store: Store, datasets: Datasets) -> Runner:
@@ -41,7 +41,7 @@ def in_process(store: Store, datasets: Datasets) -> Runner:
 
 
 def bring_about(wanted: Sequence[Stage], runner: Runner) -> None:
-    """Make the artifacts of `wanted` and of all that they need, showing a progress bar."""
+    """Make the artifacts of `wanted` and of all stages they need, and show a progress bar."""
     total = _epochs(wanted)
     with progress.bar("training", "epochs") as advance:
         done = 0
@@ -52,7 +52,7 @@ def bring_about(wanted: Sequence[Stage], runner: Runner) -> None:
 
 
 def _epochs(wanted: Sequence[Stage]) -> int:
-    """Count the epochs of all stages that `wanted` need."""
+    """Count the epochs of all stages that `wanted` needs."""
     stages = {stage.key: stage for final in wanted for stage in final.lineage()}
     return sum(getattr(stage.config, "epochs", 0) for stage in stages.values())
 
@@ -60,8 +60,8 @@ def _epochs(wanted: Sequence[Stage]) -> int:
 def execute(stage: Stage, store: Store, datasets: Datasets) -> Iterator[EpochMetrics]:
     """Make one stage's artifact from inputs that the store has, yielding each epoch's metrics.
 
-    An artifact that exists is read instead: the same metrics, with `reused` true. While another
-    process makes it, this one waits.
+    If the artifact exists, its metrics are read and yielded with `reused` true. While another
+    process makes it, this process waits.
 
     Parameters
     ----------
@@ -85,12 +85,12 @@ def execute(stage: Stage, store: Store, datasets: Datasets) -> Iterator[EpochMet
 
 
 def execute_unless_busy(stage: Stage, store: Store, datasets: Datasets) -> Iterator[EpochMetrics]:
-    """Act as `execute`, but raise `Busy` instead of waiting.
+    """Act like `execute`, but raise `Busy` instead of waiting.
 
     Raises
     ------
     Busy
-        When another process makes the artifact, before anything is yielded.
+        Before anything is yielded, when another process makes the artifact.
     """
     found = store.open(stage.key)
     if found is None:
@@ -129,7 +129,7 @@ def artifacts(stage: Stage, store: Store, datasets: Datasets) -> dict[str, Path]
     Raises
     ------
     StorageError
-        When the data set is no longer the one in the stage's key.
+        When the data set has changed since the stage's key was computed.
     """
     dataset = datasets[stage.dataset]
     is_file = dataset.is_file()  # weights
@@ -141,7 +141,7 @@ def artifacts(stage: Stage, store: Store, datasets: Datasets) -> dict[str, Path]
 
 
 def recorded(stage: Stage, fit: Iterator[EpochMetrics], folder: Path) -> Iterator[EpochMetrics]:
-    """Yield the metrics of `fit`, after each was added to the artifact's folder."""
+    """Yield the metrics of `fit`; each is first written to the artifact's folder."""
     with cannot_write(folder), (folder / METRICS).open("a", buffering=1) as file:
         for metrics in fit:
             line = {"stage": stage.kind, **metrics}
@@ -156,7 +156,7 @@ def reread(folder: Path) -> Iterator[EpochMetrics]:
 
 
 def opened(stage: Stage, store: Store) -> Path:
-    """Return the artifact's folder of a stage that has been executed.
+    """Return the folder of the artifact of a stage that has been executed.
 
     Raises
     ------

@@ -10,20 +10,20 @@ RETRIES = 2
 """A stage whose process or node is lost runs again this many times."""
 
 KILLED = (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError)
-"""Ray's errors for a process that was killed on a node that lives on; the second one where Ray's
-own memory monitor killed it."""
+"""Ray's errors for a process that was killed while its node stays alive; the second: by Ray's own
+memory monitor."""
 
 
 def too_large() -> TooLarge:
     """Return the error of a stage that was killed each time it ran."""
     return TooLarge(
-        f"A stage's process was killed {RETRIES + 1} times, as happens when it needs more memory "
-        "than there is; its machine stayed alive."
+        f"A stage's process was killed {RETRIES + 1} times, probably because it needs more memory "
+        "than its machine has; the machine stayed alive."
     )
 
 
 def stage_error(failure: ray.exceptions.RayError) -> Exception:
-    """Return the error that a stage, or a call of the scheduler, raised, out of Ray's wrapping."""
+    """Return the error that a stage or the scheduler raised, without Ray's wrapper around it."""
     if isinstance(failure, ray.exceptions.RayTaskError):
         cause: Exception = failure.cause
         return cause

@@ -1,4 +1,4 @@
-"""Counts the hours for which stages run, and the processors and GPUs that they hold meanwhile."""
+"""Counts how many hours stages run, and the processors and GPUs that they hold in this time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class UsedHours:
 
 
 class Meter:
-    """Counts how long stages run, and the processors and GPUs that they hold meanwhile."""
+    """Counts how long stages run, and the processors and GPUs that they hold in this time."""
 
     def __init__(self) -> None:
         self._name = uuid.uuid4().hex
@@ -34,12 +34,12 @@ class Meter:
         self._running: dict[str, tuple[float, float, float]] = {}
 
     def begin(self, stage: str, processors: float, gpus: float) -> None:
-        """Count a stage that has started, and what it holds."""
+        """Start to count a stage, with the processors and GPUs that it holds."""
         with self._lock:
             self._running[stage] = (time.monotonic(), processors, gpus)
 
     def end(self, stage: str, *, counts: bool = True) -> None:
-        """Stop counting a stage that has ended in any way; one that never began counts nothing."""
+        """Stop counting a stage, however it ended; a stage that never began counts nothing."""
         with self._lock:
             began = self._running.pop(stage, None)
             if began is not None and counts:

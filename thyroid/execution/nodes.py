@@ -1,4 +1,4 @@
-"""The cluster's nodes: what each has, what a stage takes, and whether there is room for it."""
+"""The cluster's nodes: the resources of each, those a stage needs, and whether a stage fits."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def on_this_node() -> NodeAffinitySchedulingStrategy:
 
 
 def share_of_this_node() -> dict[str, float]:
-    """Return the resources that keep a Tune trial, which takes no strategy, on this machine."""
+    """Return resources that keep a Tune trial on this machine; trials accept no strategy."""
     return {f"node:{ray.util.get_node_ip_address()}": 0.0001}
 
 
@@ -31,13 +31,13 @@ def node_resources() -> list[dict[str, float]]:
 
 
 def abilities(gpus: float = 0.0, wait_s: float = 0.0) -> Processor:
-    """Ask a node on which stages can run what it computes in; nothing of it is booked.
+    """Ask a node that can run stages about its processor, without reserving its resources.
 
     Parameters
     ----------
     gpus : GPUs of a worker; 0: a node with GPUs is asked if there is one
-    wait_s : seconds that the cluster may take to grow until there is such a node; then this machine
-        answers
+    wait_s : seconds that the cluster may take to add such a node; after that, this machine
+        is asked
     """
     deadline = time.monotonic() + wait_s
     while not (found := [node for node in _computing() if node["Resources"].get("GPU", 0) >= gpus]):
@@ -46,12 +46,12 @@ def abilities(gpus: float = 0.0, wait_s: float = 0.0) -> Processor:
         time.sleep(1)
     node = max(found, key=lambda node: node["Resources"].get("GPU", 0.0))
     there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-    # A task without GPUs sees all of its node's: Ray leaves CUDA_VISIBLE_DEVICES alone.
+    # A task without GPUs sees all GPUs of its node: Ray does not change CUDA_VISIBLE_DEVICES.
     answer: Processor = ray.get(_abilities.options(scheduling_strategy=there).remote())
     return answer
 
 
-# Its process may have a CUDA context, and ends.
+# `max_calls`: the process ends, because it may have a CUDA context.
 @ray.remote(num_cpus=0, max_calls=1)  # type: ignore[untyped-decorator]  # ray ships no types
 def _abilities() -> Processor:
     return machine.here()
@@ -63,7 +63,7 @@ def _computing() -> list[dict[str, Any]]:
 
 
 def tell_unused_gpus(execution: ExecutionConfig) -> None:
-    """Say that the cluster has GPUs, where the recipe trains on processors."""
+    """Tell the user if the cluster has GPUs but the recipe trains on processors."""
     listed = sum(node.get("GPU", 0.0) for node in node_resources())
     if execution.device != "cpu" or not listed:
         return
@@ -71,8 +71,8 @@ def tell_unused_gpus(execution: ExecutionConfig) -> None:
         say(machine.unused_gpus(listed))
     else:
         say(
-            f"Ray lists {listed:g} GPUs, but torch on their node can use none: look at its driver, "
-            "and whether its torch is one for CUDA. The recipe trains on processors."
+            f"Ray lists {listed:g} GPUs, but torch on their node can use none: check the node's "
+            "driver and that its torch was built for CUDA. The recipe trains on processors."
         )
 
 
@@ -88,7 +88,7 @@ def most_processors(gpus: float) -> float:
 
 
 def worker_gpus(execution: ExecutionConfig, gpus_per_worker: float) -> float:
-    """Return the GPUs of one worker: a whole one each if there are several, as NCCL requires."""
+    """Return the GPUs of one worker; of several workers each gets a whole GPU, as NCCL requires."""
     if execution.device != "cuda":
         return 0.0
     return 1.0 if execution.workers > 1 else gpus_per_worker or 1.0
@@ -97,11 +97,12 @@ def worker_gpus(execution: ExecutionConfig, gpus_per_worker: float) -> float:
 def task_processors(
     execution: ExecutionConfig, gpus_per_worker: float = 0.0, *, alone: bool = False
 ) -> float:
-    """Return the processors that a stage requests; the trainer of several workers requests theirs.
+    """Return the processors that a stage's task requests; Ray Train requests those of several
+    workers.
 
     Parameters
     ----------
-    alone : all processors of a node
+    alone : True: all processors of a node
     """
     if execution.workers > 1:
         return 0.0
@@ -116,7 +117,7 @@ def held_resources(execution: ExecutionConfig, gpus_per_worker: float) -> tuple[
 
 
 def require_room(execution: ExecutionConfig, gpus_per_worker: float, wait_s: float = 0.0) -> None:
-    """Refuse a stage that the cluster has no room for: its tasks would wait forever.
+    """Refuse a stage that does not fit on the cluster: its tasks would wait forever.
 
     Parameters
     ----------
@@ -125,8 +126,8 @@ def require_room(execution: ExecutionConfig, gpus_per_worker: float, wait_s: flo
     Raises
     ------
     InputError
-        When a worker's processors or GPUs are more than any node has, or all workers' more than
-        there are.
+        When one worker needs more processors or GPUs than any node has, or all workers together
+        need more than the cluster has.
     """
     deadline = time.monotonic() + wait_s
     announced = False
@@ -140,7 +141,7 @@ def require_room(execution: ExecutionConfig, gpus_per_worker: float, wait_s: flo
 
 
 def _shortage(execution: ExecutionConfig, gpus_per_worker: float) -> str | None:
-    """Say what the cluster has too little of now; None if there is room."""
+    """Return a sentence on the resource that the cluster lacks now; None if there is room."""
     nodes = node_resources()
     gpus = worker_gpus(execution, gpus_per_worker)
     takes = {"CPU": float(execution.threads)} | ({"GPU": gpus} if gpus else {})
@@ -160,7 +161,7 @@ def _shortage(execution: ExecutionConfig, gpus_per_worker: float) -> str | None:
     if room >= execution.workers:
         return None
     each_takes = " and ".join(f"{each:g} {name}s" for name, each in takes.items())
-    return (  # enough in all, but spread over nodes that are too small
+    return (  # the sum is enough, but the single nodes are too small
         f"A training takes {execution.workers} workers of {each_takes} each, and Ray's nodes "
         f"have room for {room}"
     )

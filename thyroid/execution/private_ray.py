@@ -14,8 +14,8 @@ from ray._private import ray_constants, services
 def on_loopback() -> Iterator[None]:
     """Let a Ray that starts within the block listen on 127.0.0.1 alone.
 
-    Ray does so by itself on Windows and macOS; the environment variable that decides it,
-    RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER, is read when Ray is imported, which is too early.
+    On Windows and macOS this is Ray's default. The environment variable for it,
+    RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER, cannot be used, because Ray reads it when it is imported.
     """
     before = ray_constants.ENABLE_RAY_CLUSTER
     ray_constants.ENABLE_RAY_CLUSTER = False
@@ -28,7 +28,8 @@ def on_loopback() -> Iterator[None]:
 def head_found() -> str | None:
     """Return HOST:PORT of the cluster that Ray would join as `auto`; None if it finds none.
 
-    A file of a cluster that is gone names one, too, which Ray would wait for for two minutes.
+    The address may come from the file of a cluster that has stopped; Ray would wait two minutes for
+    it.
     """
     found: str | None = services.canonicalize_bootstrap_address("auto")
     return found

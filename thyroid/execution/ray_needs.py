@@ -1,7 +1,7 @@
 """Prepares this machine for a Ray that starts on it: a place for its sockets, a token, open files.
 
-A machine that Ray's own choices do not suit (a long TMPDIR, no home directory, a folder that is
-another user's) is met by others, which are told; one that no choice suits is told, too.
+If Ray's defaults do not work on a machine (a long TMPDIR, no home directory, a folder of another
+user), other choices are made and reported; if no choice works, an error says why.
 """
 
 from __future__ import annotations
@@ -22,36 +22,36 @@ from thyroid.machine import cores, free_memory
 from thyroid.progress import say
 
 LONGEST_SOCKET = 107
-"""Bytes that the path of a socket may have on Linux."""
+"""Longest path of a socket on Linux, in bytes."""
 IN_A_SESSION = "/ray/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store.12"
-"""Path of a socket below the folder that Ray is given."""
+"""Longest path of a socket below the folder that Ray is given."""
 SHARED_MEMORY = Path("/dev/shm")
 LEAST_SPACE = 10**8
-"""Bytes for logs and for what does not fit into shared memory."""
+"""Bytes needed on the disk for logs and for objects that do not fit into shared memory."""
 OWN = f"ray-of-{os.getuid()}"
-"""Folder of this user's that is made where Ray's own cannot be used."""
+"""Folder of this user that is made if Ray's own folder cannot be used."""
 OTHERS = (Path("/tmp"), Path("/var/tmp"), SHARED_MEMORY)
 OPEN_FILES = 65_536
 LEAST_OPEN_FILES = 1024
-"""With fewer a Ray of many processes runs out of them; 256 were enough on two processors."""
+"""With fewer open files, a Ray of many processes fails; 256 were enough on two processors."""
 OBJECTS_WITHOUT_SHARED_MEMORY = 10**9
-"""Bytes for objects in files, where there is no shared memory."""
+"""Bytes for objects in files, if there is no shared memory."""
 LOCAL = "127.0.0.1,localhost"
 
 
 def prepare() -> dict[str, Any]:
-    """Set what a Ray started here finds in the environment; its further arguments for `ray.init`.
+    """Set the environment for a Ray that is started here; return further arguments of `ray.init`.
 
     Raises
     ------
     InputError
-        When this machine has no place for its sockets.
+        When this machine has no place for Ray's sockets.
     """
     base = _base()
     os.environ["RAY_TMPDIR"] = str(base)
     _have_token()
     _raise_file_limit()
-    for name in ("no_proxy", "NO_PROXY"):  # Ray's processes talk to each other
+    for name in ("no_proxy", "NO_PROXY"):  # Ray's processes must reach each other directly
         there = os.environ.get(name)
         if there != "*" and LOCAL not in (there or ""):
             os.environ[name] = f"{there},{LOCAL}" if there else LOCAL
@@ -64,7 +64,7 @@ def prepare() -> dict[str, Any]:
 
 
 def lacking() -> str:
-    """Return what this machine most likely lacks, and what to do, after Ray did not start."""
+    """Return the likely reason why Ray did not start on this machine, and what to do."""
     base = Path(os.environ["RAY_TMPDIR"])
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if shutil.disk_usage(base / "ray").free < LEAST_SPACE:
@@ -73,22 +73,22 @@ def lacking() -> str:
         return f"{free_memory() / 1e9:.1f} GB of memory are free: end other programs"
     if busy():
         return (
-            f"{os.getloadavg()[0]:.0f} processes share {cores()} processors and its parts wait for "
-            "each other no longer than half a minute: run the same command again when there is "
-            "less to do"
+            f"{os.getloadavg()[0]:.0f} processes share {cores()} processors and Ray's parts wait "
+            "for each other no longer than half a minute: run the same command again when the "
+            "machine is less busy"
         )
     if limit != resource.RLIM_INFINITY and limit < LEAST_OPEN_FILES:
-        return f"it may open {limit} files: raise the limit (`ulimit -n {LEAST_OPEN_FILES}`)"
+        return f"Ray may open only {limit} files: raise the limit (`ulimit -n {LEAST_OPEN_FILES}`)"
     return f"{base}/ray/session_latest/logs has the reason; run the same command again"
 
 
 def busy() -> bool:
-    """Return True where so much else is at work that Ray's parts may wait in vain."""
+    """Return True if other programs make the machine so busy that Ray's start may time out."""
     return os.getloadavg()[0] > 2 * cores()
 
 
 def _base() -> Path:
-    """Return the folder of Ray's sessions: Ray's own choice where that works, else a short one."""
+    """Return the folder of Ray's sessions: Ray's own choice if that works, else a short path."""
     for name in ("RAY_TMPDIR", "TMPDIR"):
         if os.environ.get(name):
             own, called = Path(os.environ[name]), f"{name} {os.environ[name]}"
@@ -105,12 +105,12 @@ def _base() -> Path:
             return place
     raise InputError(
         f"Ray finds no place for its sockets: {called} {refusal}; set RAY_TMPDIR to a folder that "
-        f"you may write, whose path has at most {LONGEST_SOCKET - len(IN_A_SESSION)} bytes."
+        f"you may write to and whose path has at most {LONGEST_SOCKET - len(IN_A_SESSION)} bytes."
     )
 
 
 def _refusal(base: Path) -> str | None:
-    """Return why Ray's sessions cannot lie in a folder; None if they can."""
+    """Return the reason why a folder cannot hold Ray's sessions; None if it can."""
     if len(os.fsencode(base.absolute())) + len(IN_A_SESSION) > LONGEST_SOCKET:
         return "is too long for the path of a socket"
     folder = base / "ray"
@@ -118,11 +118,11 @@ def _refusal(base: Path) -> str | None:
         if base.name == OWN:
             base.mkdir(mode=0o700, exist_ok=True)
             if not _mine(base):
-                return "is another user's"
+                return "belongs to another user"
         new = not folder.exists()
         folder.mkdir(exist_ok=True)
         if new:
-            folder.chmod(0o777)  # as Ray makes it, for all users of the machine
+            folder.chmod(0o777)  # like Ray's own folder, for all users of the machine
         with tempfile.TemporaryDirectory(dir=folder) as probe, socket.socket(socket.AF_UNIX) as it:
             it.bind(f"{probe}/s")
         if shutil.disk_usage(folder).free < LEAST_SPACE:
@@ -138,7 +138,7 @@ def _mine(folder: Path) -> bool:
 
 
 def _have_token() -> None:
-    """Give a token by the environment where Ray cannot keep its own in the home directory."""
+    """Set a token in the environment if Ray cannot keep its own in the home directory."""
     set_already = os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH")
     if set_already or os.environ.get("RAY_AUTH_MODE", "token").lower() != "token":
         return
@@ -149,13 +149,13 @@ def _have_token() -> None:
             file.seek(0)
             file.read(1)
         if not token.stat().st_size:
-            token.unlink()  # Ray writes it
-    except (OSError, RuntimeError):  # no such folder, not ours, read-only; or no home at all
+            token.unlink()  # Ray writes a missing token, but not an empty one
+    except (OSError, RuntimeError):  # no such folder, another user's, read-only; or no home
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
 def _raise_file_limit() -> None:
-    """Let Ray's processes open as many files as this user may."""
+    """Let Ray's processes open as many files as this user is allowed to."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
     if soft != resource.RLIM_INFINITY and soft < most:

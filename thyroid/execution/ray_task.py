@@ -2,8 +2,8 @@
 
 A stage of one worker on a GPU runs in `gpu_workers` instead.
 
-A task whose artifact another process is building ends at once with `Busy`, so that it does not
-hold a processor while it waits.
+If another process is building the artifact, the task ends at once with `Busy` and so does not hold
+a processor while it waits.
 """
 
 from __future__ import annotations
@@ -37,12 +37,14 @@ def stage_metrics(
 
     Parameters
     ----------
-    path, transfers : the data set, as for `transfer.here`
+    path, transfers : the data set; see `transfer.here`
     """
     with cancelled_between_imports():
         yield STARTED
-        if dataclasses.replace(stage).key != stage.key:  # recomputed from this node's versions
-            raise StageFailed("This node has other versions of torch or numpy than the driver.")
+        if dataclasses.replace(stage).key != stage.key:  # the new key has this node's versions
+            raise StageFailed(
+                "This node has other versions of torch or numpy than the machine of the command."
+            )
         if stage.execution.workers == 1:
             yield from execute_unless_busy(stage, store, here(stage, path, transfers))
         else:
@@ -99,10 +101,10 @@ def start(
 ) -> ray.ObjectRefGenerator:
     """Start a stage whose inputs are in the store; the generator yields references to its metrics.
 
-    The first are `STARTED` and the last `FINISHED`. Without the last one the stage did not finish:
-    Ray may leave out the error of a task that was killed and then started again.
+    The first metrics are `STARTED`, the last are `FINISHED`. Without `FINISHED` the stage did not
+    finish: Ray may omit the error of a task that was killed and then started again.
 
-    The task raises `Absent` where its machine lacks the data set and `transfers` does, too.
+    The task raises `Absent` if neither its machine nor `transfers` has the data set.
 
     Parameters
     ----------
@@ -110,10 +112,10 @@ def start(
     """
     options = {
         "num_returns": "streaming",
-        # Safe to repeat, as an artifact is written once. And where memory runs out, Ray kills
-        # retriable tasks first; the scheduler is an actor that it would kill otherwise.
+        # A repeat is safe, because an artifact is written only once. When memory runs out, Ray
+        # kills retriable tasks first; otherwise it would kill the scheduler's actor.
         "max_retries": RETRIES,
-        # Else it would join the calling trial's placement group, which has no room for it.
+        # Otherwise the task would join the calling trial's placement group, which has no room.
         "scheduling_strategy": PlacementGroupSchedulingStrategy(placement_group=None),
         "num_cpus": task_processors(stage.execution, alone=alone),
     }

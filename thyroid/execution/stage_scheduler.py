@@ -1,7 +1,7 @@
 """The stage scheduler: each stage is computed once, however many trials need it.
 
-Within one command the scheduler below ensures that; between commands and machines the store's
-claims do. Subscribers hold no processor while they wait. Everything here runs in one asyncio loop.
+The scheduler below ensures this within one command; the store's claims ensure it between commands
+and machines. Subscribers hold no processor while they wait. All code here runs in one asyncio loop.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from thyroid.stage import EpochMetrics, Stage
 from thyroid.storage.store import Busy, Store
 
 RESTARTS_AFTER_S = (0, 0, 10, 60)
-"""Pauses before a stage starts, and starts again because its inputs vanished: a file server may
-show a new file a minute late."""
+"""Pauses before the first start of a stage, and before further starts after its inputs vanished: a
+file server may show a new file a minute late."""
 
 FOLLOW_S = 1.0
-"""Seconds between two looks at what several workers have reported."""
+"""Seconds between two reads of the metrics that several workers have reported."""
 
 
 @dataclass(eq=False)
@@ -43,17 +43,17 @@ class _PendingStage:
     """The subscriber that requested it first."""
     subscribers: set[str] = field(default_factory=set)
     own: set[str] = field(default_factory=set)
-    """Subscribers whose own training the stage is part of, not only something it needs."""
+    """Subscribers whose own training includes the stage, rather than only needing it."""
     latest: EpochMetrics | None = None
     """The stage's latest metrics; None before its task was submitted."""
 
 
 class StageScheduler:
-    """Computes requested stages and all that they need, each once, independent ones in parallel.
+    """Computes requested stages and all stages they need, each once, independent ones in parallel.
 
     Parameters
     ----------
-    store, datasets : as for `thyroid.execution.in_process.execute`
+    store, datasets : see `thyroid.execution.in_process.execute`
     gpus_per_worker : share of a GPU that a stage of one worker takes
     on_metrics : called with each epoch's metrics as they arrive
     meter : counts how long stages run
@@ -72,7 +72,7 @@ class StageScheduler:
         self._meter = meter or Meter()
         self._workers = GpuWorkers()
         self._dead: frozenset[str] = frozenset()
-        """Nodes that were dead when a stage that ran alone on its node was last killed."""
+        """The dead nodes at the last time that a stage was killed while alone on its node."""
         self._pending: dict[str, _PendingStage] = {}
         self._transfers: dict[str, ray.ObjectRef] = {}
 
@@ -93,8 +93,8 @@ class StageScheduler:
     def running(self) -> dict[str, EpochMetrics]:
         """Return, for each subscriber, the latest metrics of one stage that is computed for it.
 
-        `own` is True where the stage is part of the subscriber's own training; such a stage is
-        preferred to those that the training needs.
+        `own` is True if the stage is part of the subscriber's own training; such a stage is
+        preferred to a stage that the training only needs.
         """
         found: dict[str, EpochMetrics] = {}
         for pending in self._pending.values():
@@ -126,7 +126,7 @@ class StageScheduler:
     def _join(
         self, requested: Stage, subscriber: str, *, own: bool = True
     ) -> list[tuple[str, _PendingStage]]:
-        """Subscribe to a stage that is not in the store, and to what it needs."""
+        """Subscribe to a stage that is not in the store, and to the stages it needs."""
         joined = []
         waiting = [(requested, own)]
         while waiting:  # no recursion: a chain may be longer than Python's call stack
@@ -151,7 +151,7 @@ class StageScheduler:
 
     def _forget(self, key: str, task: asyncio.Task[bool]) -> None:
         if not task.cancelled():
-            task.exception()  # marks it as retrieved, as there may be no subscriber left
+            task.exception()  # marks the error as retrieved; there may be no subscriber left
         if key in self._pending and self._pending[key].task is task:
             del self._pending[key]
 
@@ -184,13 +184,13 @@ class StageScheduler:
     async def _compute(self, stage: Stage) -> bool:
         """Run the stage as a task, or wait for the process that builds it.
 
-        After `RETRIES` deaths the stage gets a node for itself, as it may have been another
-        stage on the same node that used up the memory.
+        After `RETRIES` deaths the stage gets a node for itself, because another stage on the same
+        node may have used up the memory.
 
         Raises
         ------
         TooLarge
-            When it is killed there, too, and the node lives on.
+            When the stage is killed there, too, and the node stays alive.
         """
         watch, deaths = self._store.watch(stage.key), 0
         followed: list[EpochMetrics] = []
@@ -215,7 +215,7 @@ class StageScheduler:
                             position += 1
                             if position > len(followed):
                                 self._tell(stage, epoch)
-            except (*KILLED, ray.exceptions.RayActorError):  # the latter: a GPU's worker
+            except (*KILLED, ray.exceptions.RayActorError):  # the last: a worker on a GPU
                 pass
             except ray.exceptions.RayError as failure:
                 error = stage_error(failure)
@@ -230,8 +230,8 @@ class StageScheduler:
                     following.cancel()
             while watch.busy():
                 await asyncio.sleep(self._store.poll_seconds)
-            # Without an artifact it counts as a death, even after `Busy`: a task that Ray started
-            # again may have found the claim of its own first process.
+            # An end without an artifact counts as a death, even after `Busy`: a task that Ray
+            # restarted may have found the claim of its own first process.
             deaths += died
             if deaths > RETRIES and stage.key not in self._store:
                 if not self._node_died():
@@ -242,8 +242,8 @@ class StageScheduler:
         return False
 
     async def _follow(self, stage: Stage, inbox: Any, followed: list[EpochMetrics]) -> None:
-        """Pass the metrics of several workers on while they train, and add them to `followed`."""
-        with contextlib.suppress(ray.exceptions.RayError):  # it ends with the training
+        """Pass on the metrics of several workers while they train, and add them to `followed`."""
+        with contextlib.suppress(ray.exceptions.RayError):  # the inbox ends with the training
             while True:
                 for epoch in await inbox.notes.remote(len(followed)):
                     followed.append(epoch)
@@ -256,7 +256,7 @@ class StageScheduler:
 
     @contextlib.asynccontextmanager
     async def _started(self, stage: Stage, *, alone: bool) -> AsyncIterator[Any]:
-        """Start a stage, yield its metrics as they arrive, and cancel it with this."""
+        """Start a stage and yield its metrics as they arrive; cancel it if this is cancelled."""
         transfers = {d: r for d, r in self._transfers.items() if d == stage.dataset}
         if stage.execution.device == "cuda" and stage.execution.workers == 1:
             gpus = nodes.worker_gpus(stage.execution, self._gpus)
@@ -272,7 +272,7 @@ class StageScheduler:
             raise
 
     def _node_died(self) -> bool:
-        """Return True if a node died since the last call, which may have killed the process."""
+        """Return True if a node died since the last call; its death may have killed the process."""
         before, self._dead = self._dead, nodes.dead_nodes()
         return self._dead != before
 
@@ -314,8 +314,8 @@ def on_ray(
 
         async def bring_one_about(stage: Stage) -> None:
             try:
-                # The whole lineage, as a stage may be in the store without the inputs it was
-                # computed from, and all of it will be read.
+                # The whole lineage: the store may have a stage but lack its inputs, and all
+                # are read later.
                 await scheduler.request(list(stage.lineage()), stage.key)
             except (Diverged, TooLarge):
                 if not keep_going:
@@ -346,4 +346,4 @@ def on_ray(
 
 
 SchedulerActor: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(StageScheduler)
-"""A search's scheduler in a process of its own, which outlives the trials that die."""
+"""A search's scheduler in its own process, which survives the death of trials."""

@@ -1,9 +1,10 @@
 """A stage on several workers, through Ray Train: DDP with NCCL on GPUs and gloo on CPUs.
 
-The first worker sends what it has saved to the machine that holds the claim, after each epoch. When
-a worker is lost, all start again and go on from there. Ray's own checkpoints would need a folder
-that all machines see, which the store need not be. Elastic training, where fewer workers go on, is
-not used: the number of workers is in the stage's key, as their sums are rounded in another order.
+After each epoch the first worker sends the artifact so far to the machine that holds the claim.
+When a worker is lost, all workers start again and continue from there. Ray's own checkpoints would
+need a folder that all machines share, and the store need not be one. Elastic training, where fewer
+workers continue, is not used: the number of workers is in the stage's key, because it changes the
+order in which sums are rounded.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ from thyroid.stage import EpochMetrics, Stage
 from thyroid.storage.store import Store
 
 NOT_THE_STAGE = (ControllerError, PreemptionError)
-"""Ray's errors for a training that ended without a fault of its workers."""
+"""Ray's errors for a training that ended although its workers made no error."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +59,7 @@ class _Job:
     path: Path
     transfers: Transfers
     name: str
-    """Ray Train's name for it."""
+    """The training's name in Ray Train."""
     inbox: Any
     """Handle of the `_Inbox` on the machine that started the trainer."""
     attempt: int = 0
@@ -67,15 +68,15 @@ class _Job:
 def execute_on_workers(
     stage: Stage, store: Store, path: Path, transfers: Transfers
 ) -> Iterator[EpochMetrics]:
-    """Act as `execute_unless_busy` for a stage of several workers.
+    """Act like `execute_unless_busy` for a stage of several workers.
 
-    This process, which starts the workers, holds the claim on the artifact. It yields metrics when
-    they have finished, but first `{INBOX: ...}`, the handle of an actor whose `notes` has those of
-    the epochs so far.
+    This process starts the workers and holds the claim on the artifact. It first yields
+    `{INBOX: ...}`, the handle of an actor whose `notes` returns the metrics of the epochs so far,
+    and yields all metrics when the workers have finished.
 
     Parameters
     ----------
-    path, transfers : the data set, as for `transfer.here`
+    path, transfers : the data set; see `transfer.here`
     """
     built = False
     if store.open(stage.key) is None:
@@ -134,8 +135,8 @@ def _train(job: _Job) -> None:
             run_config=RunConfig(
                 name=job.name,
                 storage_path=scratch,
-                # `_train_again_when_lost` counts: Ray would start again without limit when a
-                # machine is taken away with notice.
+                # `_train_again_when_lost` limits the restarts: Ray would restart without limit
+                # when a machine is taken away with notice.
                 failure_config=FailureConfig(max_failures=0, max_preemption_failures=0),
             ),
         )
@@ -152,11 +153,11 @@ def _train(job: _Job) -> None:
             raise ProcessLost(
                 f"A worker of the {job.stage.kind} stage was lost; run the same command again: "
                 f"{causes[0]}"
-            ) from (failure if died else causes[0])  # the latter may be a lost connection, too
+            ) from (failure if died else causes[0])  # causes[0] may also be a lost connection
 
 
 def _work(config: dict[str, _Job]) -> None:
-    """Run the stage's generator in one worker, from the last epoch that was kept."""
+    """Run the stage's generator in one worker, starting after the last epoch that was kept."""
     job = config["job"]
     stage = job.stage
     inputs = artifacts(stage, job.store, here(stage, job.path, job.transfers))
@@ -192,7 +193,7 @@ def _files(folder: Path) -> _Files:
 
 
 def _write(folder: Path, files: _Files) -> None:
-    """Write all files before any of them replaces another: a full disk leaves the old ones."""
+    """Write all new files before replacing any old one: a full disk leaves the old files intact."""
     with tempfile.TemporaryDirectory(dir=folder) as unfinished, cannot_write(folder):
         for part in (Path(unfinished), folder):
             for name in files:
@@ -205,7 +206,7 @@ def _write(folder: Path, files: _Files) -> None:
 
 @ray.remote(num_cpus=0)
 class _Inbox:
-    """Takes what several workers have after each epoch: its metrics, and the artifact so far."""
+    """Receives from several workers, after each epoch, its metrics and the artifact so far."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -214,25 +215,25 @@ class _Inbox:
         self._closed: set[int] = set()
 
     def note(self, metrics: EpochMetrics) -> None:
-        """Take the metrics of an epoch, unless it was trained before and they are known."""
+        """Add the metrics of an epoch, unless an earlier attempt trained it and they are known."""
         if metrics["epoch"] not in {known["epoch"] for known in self._notes}:
             self._notes.append(metrics)
 
     def notes(self, known: int) -> list[EpochMetrics]:
-        """Return the metrics after the first so many."""
+        """Return the metrics of all epochs except the first `known`."""
         return self._notes[known:]
 
     def keep(self, attempt: int, epochs: int, files: _Files) -> None:
-        """Write the artifact as it is after so many epochs of the stage."""
+        """Write the artifact as it is after this number of the stage's epochs."""
         if attempt not in self._closed:
             _write(self._folder, files)
             self._done = epochs
 
     def close(self, attempt: int) -> int:
-        """Take no more from the workers of an attempt; return the number of epochs kept so far.
+        """Accept no more from an attempt's workers; return the number of epochs kept so far.
 
-        What a lost worker has sent may arrive late: the workers of the next attempt would not all
-        go on from the same epoch.
+        Data of a lost worker may arrive late; if they were accepted, the workers of the next
+        attempt would not all continue from the same epoch.
         """
         self._closed.add(attempt)
         return self._done

@@ -1,7 +1,7 @@
 """Sending data sets and weights files to the machines that read them.
 
 A machine that has the command's file under the same path reads it there. Any other machine gets
-it once through Ray's object store, when it first needs it, and keeps it in a cache.
+the file once through Ray's object store, when it first needs the file, and keeps it in a cache.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Content = dict[str, npt.NDArray[np.uint8]]
 """Bytes by file name; the name of a single file is empty."""
 
 Transfers = Mapping[str, Any]
-"""References to the `Content` of what machines lacked, by digest."""
+"""References to the `Content` of data sets and files that machines lacked, by digest."""
 
 
 class Absent(Exception):
@@ -43,7 +43,7 @@ def packed(path: Path, digest: str) -> Content:
     Raises
     ------
     StorageError
-        When it is gone or was changed.
+        When the data set or file is gone or was changed.
     """
     if _digest(path) != digest:
         raise StorageError(
@@ -54,16 +54,16 @@ def packed(path: Path, digest: str) -> Content:
 
 
 def here(stage: Stage, path: Path, transfers: Transfers) -> Datasets:
-    """Return where this machine has what a stage reads, unpacking it first if it was sent.
+    """Return the paths on this machine of what a stage reads; unpack it first if it was sent.
 
     Parameters
     ----------
-    path : its place on the machine that runs the command
+    path : the data set or file on the machine that runs the command
 
     Raises
     ------
     Absent
-        When it is neither here nor in `transfers`.
+        When the data set or file is neither here nor in `transfers`.
     Vanished
         When the sent content was lost.
     """
@@ -76,7 +76,7 @@ def here(stage: Stage, path: Path, transfers: Transfers) -> Datasets:
     if digest not in transfers:
         raise Absent(digest)
     with cannot_write(kept), kept.with_name(f".{digest}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # one process of a machine unpacks
+        fcntl.flock(lock, fcntl.LOCK_EX)  # only one process of a machine unpacks
         if not _intact(kept, digest):
             try:
                 content: Content = ray.get(transfers[digest])
@@ -87,7 +87,7 @@ def here(stage: Stage, path: Path, transfers: Transfers) -> Datasets:
 
 
 def _digest(path: Path) -> str | None:
-    """Return the digest of a data set or file; None where there is none."""
+    """Return the digest of a data set or file; None if it does not exist."""
     try:
         return sha256_of(path) if path.is_file() else Dataset.open(path, verify=False).digest
     except (InputError, OSError):
@@ -95,7 +95,7 @@ def _digest(path: Path) -> str | None:
 
 
 def _intact(kept: Path, digest: str) -> bool:
-    """Return True if the cache holds it undamaged."""
+    """Return True if the cache holds the data set or file undamaged."""
     if _digest(kept) != digest:
         return False
     return kept.is_file() or _verified(kept, (kept / FILES[-1]).stat().st_mtime_ns)
@@ -103,7 +103,7 @@ def _intact(kept: Path, digest: str) -> bool:
 
 @cache
 def _verified(kept: Path, written: int) -> bool:
-    """Verify a data set's counts, once per process and time of writing, not for every stage."""
+    """Verify a data set's counts once per process and time of writing, not for every stage."""
     try:
         Dataset.open(kept)
     except InputError:

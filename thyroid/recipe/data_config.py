@@ -23,15 +23,15 @@ class SplitConfig:
     fold: int = 0
     """Index of the validation fold. A run sets it, because it trains one network per fold."""
     validation: float = 0.2
-    """Share of patients in the validation part of a single split, 0 to 0.9; it chooses between
-    recipes."""
+    """Share of patients in the validation part of a single split, 0 to 0.9; recipes are compared on
+    this part."""
     test: float = 0.2
     """Share of patients in the test part, which only the final evaluation reads; 0 with a separate
     test set."""
     seed: int = 0
     """Seed of the random split."""
     leave_out_centre: str | None = None
-    """Centre that is the whole test part (`test` is then ignored)."""
+    """Centre whose patients form the test part; `test` is then ignored."""
     images_per_class: int | None = added(None)
     """Train on a subset of the patients, with about this many images of each class (a cross image
     counts for its primary finding). Smaller subsets lie within larger ones. The steps per epoch and
@@ -57,7 +57,7 @@ class SplitConfig:
 
     @property
     def unseen_findings(self) -> tuple[str, ...]:
-        """Findings of the unseen combination, the primary one first; none where there is none."""
+        """Findings of the unseen combination, the primary one first; empty if `unseen` is None."""
         text = self.unseen or ""
         return tuple(name.strip() for name in text.split("+") if name.strip())
 
@@ -70,8 +70,8 @@ class InputConfig:
     """Side in pixels; it must divide the side of the data set's images. Blocks of pixels are
     summed."""
     normalisation: Literal["sqrt_mean", "log_mean", "mean", "maximum"] = "sqrt_mean"
-    """Scaling of counts to intensities; `maximum` removes the information on uptake, to show what
-    that costs."""
+    """Scaling of counts to intensities. `maximum` removes the information on uptake; use it to
+    measure how much that information helps."""
 
     def __post_init__(self) -> None:
         require_within("input", self)
@@ -92,7 +92,8 @@ class AugmentationConfig:
     mirror: float = 0.5
     """Probability of mirroring left and right."""
     thinning: float = 0.0
-    """Probability that counts are thinned binomially, which is exactly a shorter acquisition."""
+    """Probability that counts are thinned binomially, which simulates a shorter acquisition
+    exactly."""
     thinning_floor: float = 0.3
     """Smallest share of counts that is kept; the share is log-uniform between this and 1."""
     windowing: float = added(0.0)

@@ -33,8 +33,8 @@ class DcganConfig:
     augmentation: float = 1.0
     """Strength of the differentiable augmentation (Zhao 2020) of real and generated pictures."""
     ema_images: int = 20_000
-    """Half-life, in images, of the moving average of the weights that are kept; 0: the last
-    weights."""
+    """Half-life, in images, of the moving average of the weights; the averaged weights are kept.
+    0: the last weights are kept."""
     batch_size: int = 64
     """Images per step over all workers."""
     epochs: int = 36
@@ -57,7 +57,7 @@ class FlowConfig:
     blocks: int = 1
     """Residual blocks at each of these resolutions, in the downward and in the upward path."""
     learning_rate: float = 1e-3
-    """Adam's."""
+    """Adam's learning rate."""
     weight_average: float = 0.999
     """Decay per step of the moving average of the weights; the averaged weights draw the
     pictures."""
@@ -83,11 +83,10 @@ class FlowConfig:
 
     @property
     def of_training(self) -> FlowConfig:
-        """The same without the fields that a segment of training does not depend on: length and
-        drawing.
+        """The settings that a segment of training depends on; the others have fixed values.
 
-        So a longer training continues a shorter one, and another guidance draws with the same
-        network.
+        A longer training therefore continues a shorter one, and drawing with another guidance uses
+        the same network.
         """
         usual = FlowConfig()
         return replace(
@@ -100,7 +99,7 @@ class FlowConfig:
 
     @property
     def of_drawing(self) -> FlowConfig:
-        """The same without the length of the training."""
+        """The settings with fixed values for the length of the training."""
         return replace(self, epochs=1, segment_epochs=1)
 
 
@@ -133,7 +132,7 @@ class SrganConfig:
     adversarial_epochs: int = 3
     """Epochs with all three terms of the loss."""
     steps_per_epoch: int = 50
-    """Steps of an epoch, after which the network is checked."""
+    """Steps per epoch; the network is checked after each epoch."""
     segment_epochs: int = 8
     """A part of at most this many epochs is one stored artifact."""
 
@@ -176,8 +175,8 @@ class MixingConfig:
 
     For mixing at one share throughout, give both shares the same value. For pre-training on
     synthetic images and fine-tuning on real ones, set `synthetic_share` to 1 and `final_share` to
-    0. If `cross.order` is not `mixed`, the single phase uses the part of these shares that
-    `cross_share` leaves, and the cross phase uses `cross.synthetic`.
+    0. If `cross.order` is not `mixed`, the single phase uses these shares without the share of
+    cross images in them (`cross_share`), and the cross phase uses `cross.synthetic`.
     """
 
     synthetic_share: float = 0.0
@@ -192,7 +191,7 @@ class MixingConfig:
     """Share of cross images among the synthetic ones; None: as among the real ones."""
 
     label_filter_weight: float = 0.0
-    """Weight of the label filter's probabilities in a synthetic image's target; the label has the
+    """Weight of the label filter's probabilities in a synthetic image's target; the label gets the
     rest."""
     dose: float | None = added(None)
     """Share of synthetic images among all images that training draws, in every batch of every

@@ -16,7 +16,7 @@ from thyroid.recipe.training_config import (
 
 
 def small() -> Recipe:
-    """A small residual network on 64-pixel images, a fifth of each batch synthetic crosses until
+    """A small residual network on 64-pixel images; a fifth of each batch is synthetic crosses until
     the learning rate decays.
 
     On `thyroid7` (60 training images per class, 20 per cross, other centres, five seeds) the
@@ -29,7 +29,7 @@ def small() -> Recipe:
 
 
 def resnet18() -> Recipe:
-    """The plain ResNet-18 on 128-pixel images: for a GPU, or for patience."""
+    """The plain ResNet-18 on 128-pixel images; without a GPU it trains slowly."""
     return Recipe(
         input=InputConfig(size=128),
         network=NetworkConfig(name="resnet18"),
@@ -44,10 +44,10 @@ def paper() -> Recipe:
 
     The abstract says no more. Decided here: a ResNet-10 on 64-pixel images, which two processors
     train in minutes (`--network.name resnet18` for a GPU); x_i from the image; 70 epochs of single
-    images, all real; 30 epochs, while the learning rate decays, of batches with three cross images
-    in ten, half of them synthetic: crosses are what is scarcest. (Half of each batch seemed too
-    many, and synthetic single images showed no gain: docs/results/measurements.md.) Data without
-    crosses have no cross phase and no synthetic images.
+    images, all real; then 30 epochs, in which the learning rate decays and three images in ten are
+    crosses, half of them synthetic because crosses are scarce. (Crosses as half of each batch
+    seemed too many, and synthetic single images showed no gain: docs/results/measurements.md.)
+    Data without crosses have no cross phase and no synthetic images.
     """
     return Recipe(
         network=NetworkConfig(cross_feature="input"),

@@ -65,14 +65,14 @@ class Recipe:
 
     @property
     def generator_settings(self) -> FlowConfig | None:
-        """The section of a generator that learns in epochs; None: it learns at once, or is the
-        DCGAN.
+        """The recipe's section for a generator that learns in epochs; None if the generator has no
+        epochs or is the DCGAN.
         """
         return self.flow if self.generator == "flow" else None
 
     @property
     def folds(self) -> int:
-        """Number of folds, of each of which one network is trained."""
+        """Number of folds; one network is trained per fold."""
         return self.split.folds or 1
 
     def in_fold(self, fold: int) -> Recipe:
@@ -81,7 +81,7 @@ class Recipe:
 
     @property
     def allowed_views(self) -> Views:
-        """The views that predictions average: no mirror image where training has none."""
+        """The views that predictions average: no mirror images if training does not mirror."""
         mirrors = self.augmentation.mirror > 0
         return self.views if mirrors or self.views != "mirrored_shifts" else "shifts"
 
@@ -92,14 +92,12 @@ class Recipe:
             return self.mixing.dose > 0
         mixed = self.mixing.synthetic_share > 0 or self.mixing.final_share > 0
         if self.cross.order != "mixed" and self.mixing.cross_share == 1:
-            mixed = False  # the single phase takes single ones, of which there are none
+            mixed = False  # the single phase uses no crosses, and all synthetic ones are crosses
         return mixed or (self.cross.order == "retrain" and self.cross.synthetic > 0)
 
 
 def for_training(recipe: Recipe) -> Recipe:
-    """Remove from a probe's recipe the parts that it does not have: synthetic images, and a cross
-    phase.
-    """
+    """Remove synthetic images and the cross phase from the recipe of a probe, which has neither."""
     if recipe.training == "network":
         return recipe
     none: dict[str, Any] = {"mixing.synthetic_share": 0.0, "mixing.final_share": 0.0}
@@ -109,9 +107,9 @@ def for_training(recipe: Recipe) -> Recipe:
 def for_data(recipe: Recipe, kind: Literal["counts", "display"], *, crosses: bool) -> Recipe:
     """Remove from a recipe the parts that the data do not allow.
 
-    Pictures hold no counts to thin or to superpose, and counts have no window. Data without cross
-    images, where no crosses are named either, have no synthetic crosses (real images take their
-    share) and no cross phase.
+    Pictures hold no counts that could be thinned or superposed, and counts have no display window.
+    If the data have no cross images and the recipe names no crosses, there are no synthetic crosses
+    (real images take their share) and no cross phase.
     """
     changes: dict[str, Any] = {}
     if kind == "display":
@@ -128,12 +126,12 @@ def for_data(recipe: Recipe, kind: Literal["counts", "display"], *, crosses: boo
 
 
 def read_recipe(path: Path) -> Recipe:
-    """A recipe from a JSON file such as RUN/recipe.json.
+    """Return the recipe in a JSON file such as RUN/recipe.json.
 
     Raises
     ------
     InputError
-        When the file is missing or holds something else.
+        When the file is missing or holds no recipe.
     """
     try:
         return from_json(Recipe, json.loads(path.read_text()))
@@ -144,7 +142,7 @@ def read_recipe(path: Path) -> Recipe:
 
 
 def override(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
-    """The recipe with dotted fields replaced: `override(recipe, {"input.size": 32})`.
+    """Return the recipe with dotted fields replaced: `override(recipe, {"input.size": 32})`.
 
     Raises
     ------

@@ -24,7 +24,8 @@ DESIGNS: Mapping[str, int] = MappingProxyType(
         2,
     )
 )
-"""Which design a network of this name has, where it once had another; part of its stages' keys."""
+"""Version of a network's design, for networks whose design has changed; part of their stages' keys.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,15 +53,15 @@ class NetworkConfig:
     layout: Literal["auto", Layout] = "auto"
     """Memory layout of the images; `auto`: channels_last."""
     compile: Literal["off", "on"] = "off"
-    """Train with torch.compile, on a GPU with CUDA graphs. It is for small networks, whose kernels
-    end before the next one is launched. On a CPU, compiling takes longer than it saves."""
+    """Train with torch.compile, on a GPU with CUDA graphs. It is for small networks, in which each
+    kernel ends before the next one is launched. On a CPU, compiling takes longer than it saves."""
 
     def __post_init__(self) -> None:
         require_within("network", self)
 
     @property
     def libraries(self) -> tuple[str, ...]:
-        """Libraries that decide its numbers, beside those of every network."""
+        """Libraries that change this network's numbers, in addition to those of every network."""
         return ("timm",) if self.name.startswith("timm:") else ()
 
 
@@ -123,7 +124,7 @@ class ScheduleConfig:
 
     @property
     def epochs(self) -> int:
-        """Length of the whole run in epochs."""
+        """Length of the whole training in epochs."""
         return self.warmup_epochs + self.constant_epochs + self.decay_epochs
 
 
@@ -155,10 +156,11 @@ class CrossConfig:
     synthetic: float = 0.0
     """Share of synthetic images among the cross images."""
     superposed: float = 0.0
-    """Share of superpositions among the cross images; one holds the photons of two single
-    images."""
+    """Share of superpositions among the cross images; a superposition holds the photons of two
+    single images."""
     secondary: float = 0.0
-    """Share of a cross image's target for its other findings; the primary finding has the rest."""
+    """Share of a cross image's target that its other findings get; the primary finding gets the
+    rest."""
 
     def __post_init__(self) -> None:
         require_within("cross", self)
@@ -172,7 +174,7 @@ class CrossConfig:
 @dataclass(frozen=True, kw_only=True)
 class ExecutionConfig:
     """Resources and precision of a stage. They are part of its key, because they change the last
-    bits.
+    bits of its numbers.
     """
 
     workers: int = 1
@@ -184,7 +186,7 @@ class ExecutionConfig:
     precision: Literal["auto", Precision] = "auto"
     """`auto`: bf16 autocast where the processor has instructions for it."""
     layout: Layout = "channels_last"
-    """Memory layout in generators and label filter; `network.layout` is that of the classifier."""
+    """Memory layout in generators and label filter; `network.layout` sets the classifier's."""
 
     def __post_init__(self) -> None:
         require_within("execution", self)

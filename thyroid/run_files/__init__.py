@@ -19,6 +19,6 @@ RUN/stages.json        stages_json.py        the stages that the run needed
 RUN/usage.json         usage_json.py         node-hours and stage-hours
 RUN/store/             storage/              artifacts, unless they are kept elsewhere
 
-May import errors, files, configuration and recipe, numpy and pandas: no torch, ray or optuna, so
-that whoever reads a run needs none of them. docs/reference/run-files.md says the same for users.
+May import errors, files, configuration and recipe, numpy and pandas; not torch, ray or optuna, so
+that readers of a run do not need them. docs/reference/run-files.md describes the files for users.
 """

@@ -1,9 +1,9 @@
 """RUN/cases: the first seed's confident errors and uncertain images, and where its network looked.
 
 cases.json   the cases
-images.npy   (K, H, H) uint16, counts as the data set has them
-heat.npy     (K, S, S) float16, S the network's input: mean fall of the log probability of the class
-             that was named, in nats, over the patches that cover a pixel
+images.npy   (K, H, H) uint16, the data set's counts
+heat.npy     (K, S, S) float16, S the side of the network's input: for each pixel, how much the log
+             probability (nats) of the predicted class falls, mean over the patches that cover it
 
 The cases stage's artifact has the same files.
 """
@@ -25,12 +25,12 @@ FOLDER = "cases"
 FILE, IMAGES, HEAT = "cases.json", "images.npy", "heat.npy"
 
 Why = Literal["error", "uncertain"]
-"""Why an image is kept: a confident error, or two classes that are nearly as likely."""
+"""Reason why an image is kept: a confident error, or two classes of nearly equal probability."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One image, and what the network says of it."""
+    """One image, and the network's prediction of it."""
 
     image_id: str
     """Identifier of the image in its data set."""
@@ -40,7 +40,7 @@ class Case:
     findings: str
     """All true classes, joined by `;`."""
     named: str
-    """The class that the network names."""
+    """The predicted class."""
     probabilities: tuple[float, ...]
     """Probability of each class, in the data set's order."""
 
@@ -70,7 +70,7 @@ def write_cases(folder: Path, cases: Cases) -> None:
 
 
 def read_cases(folder: Path, classes: tuple[str, ...]) -> Cases | None:
-    """Return the cases of a folder; None where there is no cases.json.
+    """Return the cases in a folder; None if it has no cases.json.
 
     Raises
     ------

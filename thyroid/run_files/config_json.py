@@ -1,4 +1,4 @@
-"""RUN/config.json and RUN/recipe.json: what reproduces a run."""
+"""RUN/config.json and RUN/recipe.json: everything that is needed to reproduce a run."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ RECIPE = "recipe.json"
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedDataset:
-    """A data set as the run found it: its place, its dataset.json, and what it held."""
+    """A data set as the run found it: its folder, dataset.json, numbers of images and patients."""
 
     folder: str
     """Absolute."""
     name: str
     classes: tuple[str, ...]
-    """In the order of label indices."""
+    """Names of the classes, in the order of label indices."""
     size: int
     """Rows and columns, pixels."""
     pixel_mm: float | None
-    """Pixel size, mm; None of display-scaled pictures."""
+    """Pixel size, mm; None for display-scaled pictures."""
     kind: Literal["counts", "display"]
     source: str
     licence: str
     sha256: str
     """SHA-256 of counts.npy."""
     patients_key: str | None = None
-    """Fingerprint of the key that names the patients; None: no other data set has it."""
+    """Fingerprint of the key for the patients' pseudonyms; None: the data set has its own key."""
     format_version: int = 1
-    """That of dataset.json."""
+    """Version of dataset.json's format."""
     digest: str
     """SHA-256 of images, labels and patients."""
     images: int
@@ -51,32 +51,32 @@ class SearchSettings:
     """Settings of a search: its space, the fields of `SearchConfig`, its first recipe."""
 
     space: str
-    """Name or file."""
+    """Name or file of the search space."""
     space_sha256: str | None = None
     """SHA-256 of the space's file."""
     trials: int
     """Recipes to try."""
     objectives: tuple[str, ...] = ("macro_f1",)
     first_folds: int = 1
-    """Folds in which each trial is trained."""
+    """Number of folds in which each trial is trained."""
     seeds: int
     """Trainings of a trial in each fold."""
     max_seeds: int | None = None
-    """Trainings in each fold of recipes that the final race finds too close to call."""
+    """Most trainings in each fold, for recipes that are too close to call in the final race."""
     seed: int
     """Seed of the proposals."""
     concurrent: int | None = None
-    """Trials at once; None: as many as there is room for."""
+    """Trials that run at once; None: as many as there is room for."""
     time_budget: str | None = None
-    """Such as 90s, 30m or 2h."""
+    """Time limit, such as 90s, 30m or 2h."""
     gpu_hours: float | None = None
-    """Hours times GPUs that stages may hold."""
+    """Limit of the GPU-hours that stages may use."""
     grace_epochs: int
-    """Epochs before which ASHA stops no trial."""
+    """ASHA stops no trial before this epoch."""
     reduction_factor: float
-    """ASHA lets one in so many trials pass each rung."""
+    """ASHA lets one in this many trials pass each rung."""
     gpus_per_worker: float
-    """Share of a GPU."""
+    """Share of a GPU per worker."""
     storage: str | None = None
     """URL of the study's database; None: study.journal."""
     warm_start: tuple[str, ...] = ()
@@ -87,10 +87,10 @@ class SearchSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Doses:
-    """Doses that a dose-response curve compares."""
+    """Doses compared by a dose-response curve."""
 
     shares: tuple[float, ...]
-    """Ascending, without 0, which is always compared."""
+    """Shares of synthetic images, ascending; 0 is always compared and not listed."""
     generators: tuple[str, ...]
     sizes: tuple[int | None, ...]
     """Real images per class; None: as many as the recipe has, by default all."""
@@ -98,22 +98,22 @@ class Doses:
 
 @dataclass(frozen=True, kw_only=True)
 class ComparisonSettings:
-    """Settings of a comparison: which rows it has, how many recipes it tries, its first recipe."""
+    """Settings of a comparison: its rows, the number of recipes tried, its first recipe."""
 
     models: str
     """`--models`."""
     ablations: bool
-    """True: every ablation; False: those that the recipe always has."""
+    """True: all ablations; False: only the one that is always compared."""
     trials_per_model: int
-    """Recipes that were tried for each network, the given one included."""
+    """Number of recipes tried for each network, including the given one."""
     space: str
-    """Name or file of the space that they were drawn from."""
+    """Name or file of the space from which they were drawn."""
     space_sha256: str
     """SHA-256 of the space's file."""
     dose: Doses | None = None
-    """None: no dose-response curve."""
+    """Doses of the dose-response curve; None: no curve."""
     unseen: str | None = None
-    """Combination of findings that training never saw; None: none."""
+    """Combination of findings that is left out of training; None: no combination is."""
     generators: tuple[str, ...] = ()
     """Generators of the curve, or of the unseen combination."""
     base: dict[str, Any]
@@ -122,10 +122,10 @@ class ComparisonSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """Content of config.json. Fields with a default are not in runs of all earlier versions."""
+    """Content of config.json. Runs of earlier versions may lack the fields with a default."""
 
     id: str = ""
-    """Random; what the run makes in a store bears it."""
+    """Random id of the run, which the manifests of its artifacts record."""
     command: str
     """train, search, compare or demo."""
     thyroid: str
@@ -134,13 +134,13 @@ class RunConfig:
     test_set: RecordedDataset | None = None
     """The data set that is the test part; None: some patients of `dataset` are."""
     recipe: dict[str, Any]
-    """The recipe that was trained, or is to be before a search has ended; with the fields of the
-    version that wrote it."""
+    """The recipe that was trained; until a search has ended, the recipe that it started from. Its
+    fields are those of the version that wrote it."""
     seeds: tuple[int, ...]
-    """Those of the final trainings."""
+    """Seeds of the final trainings."""
     searched: int | None = None
-    """Recipes that earlier runs had tried for the one that this run was given; 0: none that is
-    known of; None of an earlier version."""
+    """Number of recipes that earlier runs tried to find the given one; 0: none that is known; None
+    in runs of earlier versions."""
     search: SearchSettings | None
     comparison: ComparisonSettings | None = None
     machine: dict[str, Any]
@@ -148,16 +148,16 @@ class RunConfig:
 
     @property
     def settings(self) -> SearchSettings | ComparisonSettings | None:
-        """Settings of the search or the comparison; None of a training."""
+        """Settings of the search or the comparison; None for a training."""
         return self.search or self.comparison
 
     @property
     def base(self) -> dict[str, Any]:
-        """The recipe that the run started from, of a search the one before it was searched."""
+        """The recipe that the run started from, before any search."""
         return self.recipe if self.settings is None else self.settings.base
 
     def of_recipe(self, field: str, default: Any = None) -> Any:
-        """Return the value of a dotted field of the recipe, `default` where it has no such."""
+        """Return the value of a dotted field of the recipe; `default` if the recipe lacks it."""
         return dotted_fields(self.recipe).get(field, default)
 
 
@@ -168,7 +168,7 @@ def write_config(run: Path, config: RunConfig) -> None:
 
 
 def read_config(run: Path) -> RunConfig:
-    """Return what RUN/config.json says; fields of other versions are left out.
+    """Read RUN/config.json; fields that this version does not know are left out.
 
     Raises
     ------
@@ -190,12 +190,12 @@ def read_config(run: Path) -> RunConfig:
 
 
 def recipe_of(run: Path, plain: Mapping[str, Any]) -> Recipe:
-    """Return a recipe that stands in a run's config.json.
+    """Return a recipe from its plain data in a run's config.json.
 
     Raises
     ------
     InputError
-        When this version has no such recipe.
+        When this version does not understand the recipe.
     """
     try:
         return from_json(Recipe, plain)
@@ -204,7 +204,7 @@ def recipe_of(run: Path, plain: Mapping[str, Any]) -> Recipe:
 
 
 def began_with(run: Path) -> Recipe | None:
-    """Return the recipe that the run started from; None where there is no run yet.
+    """Return the recipe that the run started from; None if there is no run yet.
 
     Raises
     ------

@@ -1,8 +1,8 @@
-"""RUN/model/foldF-seedS/features.safetensors: what a network's training images look like to it.
+"""RUN/model/foldF-seedS/features.safetensors: how a network's training images look to it.
 
-It has no image's features, only means and directions of the training images', a regression that
-tells them from altered ones, and both measures of validation images, which the network was not
-trained on.
+The file has no features of single images. It has means and directions of the training images'
+features, a regression that distinguishes training images from altered ones, and both measures for
+the validation images, on which the network was not trained.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ class NetworkFeatures:
     """Content of features.safetensors."""
 
     reference: FeatureReference
-    """The network's training images."""
+    """Means and directions of the features of the network's training images."""
     odds: AlteredOdds
-    """Tells altered training images from these."""
+    """The regression that distinguishes training images from altered ones."""
     held_out: Floats
-    """(N,) distances of its validation images, in the order of the data set."""
+    """(N,) distances of the validation images, in the order of the data set."""
     held_out_log_odds: Floats
-    """(N,) their log odds of being altered."""
+    """(N,) log odds that the validation images are altered."""
 
 
 def write_features(folder: Path, features: NetworkFeatures) -> None:
@@ -44,7 +44,7 @@ def write_features(folder: Path, features: NetworkFeatures) -> None:
     Raises
     ------
     InputError
-        When it cannot be written.
+        When the file cannot be written.
     """
     reference = features.reference
     tensors = {
@@ -63,7 +63,7 @@ def write_features(folder: Path, features: NetworkFeatures) -> None:
 
 
 def read_features(path: Path) -> NetworkFeatures:
-    """Read what `write_features` wrote.
+    """Read the file that `write_features` wrote.
 
     Raises
     ------

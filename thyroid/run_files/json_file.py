@@ -1,4 +1,4 @@
-"""JSON files of a run, to and from frozen dataclasses whose fields are checked."""
+"""JSON files of a run, converted to and from frozen dataclasses whose fields are checked."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def text_of(record: Any, indent: int = 1) -> str:
 
 
 def read_json(kind: type[T], path: Path, advice: str = AGAIN) -> T | None:
-    """Return the dataclass that `text_of` wrote; None where there is no such file.
+    """Return the dataclass in a file that `text_of` made; None if there is no file.
 
     Raises
     ------
@@ -46,5 +46,5 @@ def read_json(kind: type[T], path: Path, advice: str = AGAIN) -> T | None:
 
 
 def refuse(constant: str) -> Any:
-    """Raise ValueError for NaN and infinity, which JSON does not have and Python's reader takes."""
+    """Raise ValueError for NaN and infinity, which Python's reader accepts but JSON excludes."""
     raise ValueError(f"{constant} is no number")

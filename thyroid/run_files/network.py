@@ -1,4 +1,4 @@
-"""One network of a run: one training, of a fold and a seed, and the name of its files."""
+"""One network of a run: the training of one fold with one seed, and the name of its files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class Network(NamedTuple):
 
     seed: int
     fold: int
-    """The fold that validates it; 0 where there is one split."""
+    """The fold that validates it; 0 with a single split."""
 
     @property
     def name(self) -> str:

@@ -1,8 +1,8 @@
-"""RUN/predictions: probabilities of some images, beside the truth.
+"""RUN/predictions: predicted probabilities and true classes of images.
 
 validation-seedS.csv            each image of a validation part, predicted by the network that was
-                                not trained on it: with several folds, all but the test images
-test-seedS.csv                  the test part; with several folds, the mean of their networks
+                                not trained on it; with several folds, all except the test images
+test-seedS.csv                  the test part; with several folds, the mean of the folds' networks
 networks/test-foldF-seedS.csv   with several folds only: the test part, predicted by one network
 """
 
@@ -24,7 +24,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 ARTIFACT = "predictions.csv"
-"""The file in the artifact of a prediction stage."""
+"""Name of the file in the artifact of a prediction stage."""
 NETWORKS = "networks"
 """Folder of the single networks' predictions."""
 COLUMNS = ("image_id", "patient_id", "centre", "label", "findings")
@@ -40,7 +40,7 @@ class Predictions:
     probabilities: Floats
     """(N, C), rows summing to 1, columns in the order of `classes`."""
     folds: Ints | None = None
-    """(N,) fold whose network predicted the image; None: one network, or all of them, did."""
+    """(N,) fold whose network predicted the image; None: one network predicted all, or all did."""
 
     @property
     def labels(self) -> Ints:
@@ -64,12 +64,12 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
 
 
 def read_predictions(path: Path, classes: tuple[str, ...]) -> Predictions:
-    """Read what `write_predictions` wrote.
+    """Read the file that `write_predictions` wrote.
 
     Raises
     ------
     InputError
-        When the file is missing or is not CSV, lacks a column, or holds an impossible label or
+        When the file is missing, is not CSV, lacks a column, or has an impossible label or
         probability.
     """
     try:
@@ -97,7 +97,7 @@ def read_predictions(path: Path, classes: tuple[str, ...]) -> Predictions:
     )
     if len(wrong):
         raise InputError(
-            f"{path}, row {wrong[0] + 2}: the probabilities are not at least 0 with sum 1: "
+            f"{path}, row {wrong[0] + 2}: the probabilities are negative or do not add up to 1: "
             "run the command that made it again."
         )
     return Predictions(
@@ -109,7 +109,7 @@ def read_predictions(path: Path, classes: tuple[str, ...]) -> Predictions:
 
 
 def out_of_fold(by_fold: Sequence[Predictions]) -> Predictions:
-    """Put the validation parts of all folds behind one another.
+    """Concatenate the validation parts of all folds.
 
     >>> images = pd.DataFrame({name: ["x"] for name in COLUMNS})
     >>> one = Predictions(classes=("x",), images=images, probabilities=np.ones((1, 1)))
@@ -143,7 +143,7 @@ def read_networks(folder: Path, classes: tuple[str, ...]) -> dict[Network, Predi
     Raises
     ------
     InputError
-        When a file cannot be read, or two are of different images.
+        When a file cannot be read, or two files are of different images.
     """
     found = {}
     for path in folder.glob(f"{NETWORKS}/*.csv"):

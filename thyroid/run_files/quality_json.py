@@ -15,7 +15,7 @@ from thyroid.run_files.json_file import read_json, text_of
 FILE, FOLDER = "quality.json", "synthetic"
 
 EVERYTHING = "all"
-"""The group of all images, in the validation part's mix."""
+"""The group of all images, with the validation part's proportions of findings."""
 
 Way = Literal["bicubic", "pixel", "adversarial"]
 """Ways to enlarge an image: by interpolation, and by the SRGAN after each part of its training."""
@@ -23,7 +23,7 @@ Way = Literal["bicubic", "pixel", "adversarial"]
 
 @dataclass(frozen=True, kw_only=True)
 class QualityRow:
-    """One measure of one group of images; `about` says what the yardstick is."""
+    """One measure of one group of images; `Quality.about` explains the value of real images."""
 
     measure: str
     group: str
@@ -31,16 +31,16 @@ class QualityRow:
     synthetic: float | None
     """Value of synthetic images; None: too few images."""
     real: float | None
-    """Value of real images, the yardstick; None: too few images."""
+    """Value of real images, for comparison; None: too few images."""
     images: int
-    """Measured on the synthetic side."""
+    """Number of synthetic images that were measured."""
     better: Literal["lower", "higher", "equal"]
-    """The better direction: lower, higher, or equal to the yardstick."""
+    """Which value is better: a lower one, a higher one, or one equal to `real`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageNumbers:
-    """Images that were measured."""
+    """Numbers of images that were measured."""
 
     train: int
     validation: int
@@ -49,14 +49,14 @@ class ImageNumbers:
 
 @dataclass(frozen=True, kw_only=True)
 class SuperResolution:
-    """Enlarged validation images beside their targets, by way to enlarge."""
+    """Enlarged validation images compared with their targets, by way to enlarge."""
 
     psnr_db: dict[Way, float | None]
     """dB: peak signal-to-noise ratio."""
     ssim: dict[Way, float | None]
-    """Structural similarity, to 1."""
+    """Structural similarity, at most 1."""
     kernel_distance: dict[Way, float | None]
-    """None: too few images."""
+    """Kernel distance; None: too few images."""
     images: int
 
     def __post_init__(self) -> None:
@@ -78,7 +78,7 @@ class Quality:
     images: ImageNumbers
     rows: tuple[QualityRow, ...]
     super_resolution: SuperResolution | None
-    """None without an SRGAN."""
+    """Quality of super-resolution; None without an SRGAN."""
 
 
 def write_quality(folder: Path, quality: Quality) -> None:
@@ -87,7 +87,7 @@ def write_quality(folder: Path, quality: Quality) -> None:
 
 
 def read_quality(folder: Path) -> Quality | None:
-    """Return what quality.json says; None where there is none.
+    """Read quality.json; None if the folder has none.
 
     Raises
     ------

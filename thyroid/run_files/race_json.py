@@ -1,4 +1,4 @@
-"""RUN/race.json: the recipes that a search found too close to call, and what decided."""
+"""RUN/race.json: the recipes in a search's final race, and the comparison that decided it."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ FILE = "race.json"
 
 @dataclass(frozen=True, kw_only=True)
 class RacedRecipe:
-    """One recipe of the race, at the last comparison that it took part in."""
+    """One recipe of the race, with the last comparison in which it took part."""
 
     trial: int | None
     """Number of its trial; None: the recipe that the search started from."""
     folds: int
-    """Folds that it was compared in."""
+    """Number of folds in which it was compared."""
     seeds: int
     """Trainings in each of these folds."""
     macro_f1: float
     """Macro-F1 of all validation images of these folds, each predicted by a network that was not
     trained on it; mean over seeds."""
     standard_error: float | None
-    """Standard error of macro_f1, over patients and, with several folds, training sets; None of a
+    """Standard error of macro_f1, over patients and, with several folds, training sets; None for a
     single patient."""
     behind: float
-    """Macro-F1 of the best recipe there less its own."""
+    """Macro-F1 of the best recipe in this comparison minus its own."""
     behind_error: float | None
-    """Standard error of `behind`, paired, over the same; None of a single patient."""
+    """Paired standard error of `behind`, over the same; None for a single patient."""
     state: Literal["chosen", "contender", "dropped"]
-    """contender: not worse than the best by more than a standard error, and not chosen."""
+    """contender: not chosen, but behind the best recipe by at most a standard error."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class _Content:
 
 
 def write_race(run: Path, raced: Sequence[RacedRecipe]) -> None:
-    """Write RUN/race.json, the chosen recipe first; nothing where there was no race."""
+    """Write RUN/race.json, the chosen recipe first; write nothing if there was no race."""
     if raced:
         replace_text(run / FILE, text_of(_Content(raced=tuple(raced)), indent=2) + "\n")
     else:
@@ -51,7 +51,7 @@ def write_race(run: Path, raced: Sequence[RacedRecipe]) -> None:
 
 
 def read_race(run: Path) -> list[RacedRecipe]:
-    """Return the recipes of the race, the chosen one first; none where there was no race.
+    """Return the recipes of the race, the chosen one first; empty if there was no race.
 
     Raises
     ------

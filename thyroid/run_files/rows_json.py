@@ -1,4 +1,4 @@
-"""RUN/rows.json: the recipes that a comparison compares, and what their training cost."""
+"""RUN/rows.json: the recipes of a comparison, and the cost of their training."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ PARTS = " · "
 """Joins the parts of a title, each of which a report translates."""
 
 Failure = Literal["diverged", "chance", "start"]
-"""Why a training failed: its loss was no number; its last validation macro-F1 is no better than
-chance; or no better than in its first epochs."""
+"""Why a training failed. diverged: its loss was not a number. chance, start: its last validation
+macro-F1 is no better than chance, or than in its first epochs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,11 +34,11 @@ class Dose:
     """The synthetic images of a row of a dose-response curve."""
 
     generator: str
-    """Such as `dcgan+srgan`; `oracle`: simulated patients; `none` at share 0."""
+    """A generator such as `dcgan+srgan`; `oracle`: simulated patients; `none` at share 0."""
     share: float
-    """Share of all images that training draws."""
+    """Share of synthetic images among all images that training draws."""
     images_per_class: int | None
-    """Real images of each class that are trained on; None: all."""
+    """Number of real images of each class that are trained on; None: all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,33 +49,33 @@ class ComparedRow:
     """Name of the row and of its folder in RUN/rows: letters, digits, `_` and `-`."""
     kind: Literal["method", "baseline", "ablation", "dose", "unseen"]
     title: str
-    """For a reader, such as `ResNet-18 · fine-tuned · FILE` or `LeNet-5 · probe · FILE`."""
+    """Title for a reader, such as `ResNet-18 · fine-tuned · FILE` or `LeNet-5 · probe · FILE`."""
     changes: dict[str, Any]
     """Dotted fields of the recipe that differ from the method's, and their values."""
     parameters: int
-    """Number of trained parameters of its network; of a probe those of the last layer."""
+    """Number of trained parameters of its network; for a probe, those of the last layer."""
     trials: int
-    """Recipes that its own was chosen among, each of which trains another network; of the method
-    with those of the earlier runs that found its recipe; 0: as given, or follows from the
-    method's."""
+    """Number of recipes from which its own was chosen, each of which trains another network; for
+    the method, including those of the earlier runs that found its recipe; 0: it is the given one,
+    or was made from the method's."""
     train_seconds: float
     """Seconds of training one classifier, mean over networks; 0 until it is trained."""
     epochs: int
-    """Epochs of its schedule; 0 of a probe, which has none."""
+    """Epochs of its schedule; 0 for a probe, which has none."""
     done: bool
-    """True: it is trained."""
+    """True: it has been trained."""
     trainings: int = 0
-    """Networks that were to be trained, folds times seeds; 0 in runs of earlier versions."""
+    """Number of networks to train, folds times seeds; 0 in runs of earlier versions."""
     failed_at_first: int = 0
     """Trainings that failed, after which all were repeated at a tenth of the learning rate; the row
-    is what failed less often. 0: none was repeated."""
+    has the recipe whose trainings failed less often. 0: nothing was repeated."""
     failed: tuple[FailedTraining, ...] = ()
-    """Trainings of the row as it is that failed."""
+    """Trainings that failed with the row's present recipe."""
     dose: Dose | None = None
-    """Synthetic images of a row of a dose-response curve; None of other kinds."""
+    """Synthetic images of a row of a dose-response curve; None for other rows."""
     images: int | None = None
     """Images that its trainings drew, counted with repetitions, sum over networks; None until it
-    is trained, and where an earlier version trained it."""
+    has been trained, and if an earlier version trained it."""
     synthetic_images: int | None = None
     """Synthetic images among them."""
 
@@ -95,7 +95,7 @@ def write_rows(run: Path, rows: Sequence[ComparedRow]) -> None:
 
 
 def read_rows(run: Path) -> list[ComparedRow]:
-    """Return the rows of a comparison; none where RUN has no rows.json.
+    """Return the rows of a comparison; empty if RUN has no rows.json.
 
     Raises
     ------

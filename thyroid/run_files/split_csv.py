@@ -1,4 +1,4 @@
-"""RUN/split.csv: the part of each image, and its fold where there are several.
+"""RUN/split.csv: the part of each image, and its fold if there are several.
 
 The split stage's artifact has the same file, about one fold.
 """
@@ -24,10 +24,10 @@ class SplitImage:
     image_id: str
     """Identifier of the image in its data set."""
     part: Literal["train", "validation", "test", "development", "unused", "unvalidated"]
-    """A patient's images are in one part; `development`: in the folds of a run with several;
-    `unused`, `unvalidated`: of the training or validation part, but left out of it."""
+    """All images of a patient are in one part. `development`: in the folds of a run with several.
+    `unused`, `unvalidated`: left out of the training or validation part."""
     fold: int | None = None
-    """The fold that validates the image; None: of a run with one fold, or a test image."""
+    """The fold that validates the image; None for a test image or in a run with one fold."""
 
 
 COLUMNS = tuple(field.name for field in fields(SplitImage))
@@ -42,12 +42,12 @@ def write_split(folder: Path, images: Iterable[SplitImage]) -> None:
 
 
 def read_split(folder: Path) -> list[SplitImage]:
-    """Return the images in the file's order; none where there is no split.csv.
+    """Return the images in the file's order; empty if there is no split.csv.
 
     Raises
     ------
     InputError
-        When the file has other columns or names another part.
+        When the file has other columns or an unknown part.
     """
     path = folder / FILE
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""RUN/stages.json: the stages that a run needed, which of them it computed, and who needed them."""
+"""RUN/stages.json: the stages that a run needed, which of them it computed, and their users."""
 
 from __future__ import annotations
 
@@ -18,29 +18,30 @@ class NeededStage:
     """One stage: computed by this run, or found in the store."""
 
     key: str
-    """SHA-256 of all that decides the artifact's bits."""
+    """SHA-256 of everything that decides the artifact's bits."""
     kind: str
-    """Such as `dcgan`, `classifier` or `prediction`."""
+    """Kind of the stage, such as `dcgan`, `classifier` or `prediction`."""
     seconds: float
-    """Seconds of its one computation."""
+    """Seconds that its single computation took."""
     inputs: tuple[str, ...]
     """Keys of the stages that it reads."""
     seed: int | None
-    """Seed of its random numbers; None: it has none."""
+    """Seed of its random numbers; None: it uses none."""
     fold: int | None = None
-    """Fold that validates what it trains or splits; None: there is one split, or it has none."""
+    """Fold that the stage belongs to; None: there is a single split, or the stage does not depend
+    on the fold."""
     first_epoch: int | None
-    """Epochs that were trained before it; None where it trains nothing."""
+    """Number of epochs that were trained before it; None if it trains nothing."""
     epochs: int | None
-    """Epochs that it trains for; None where it trains nothing."""
+    """Number of epochs that it trains; None if it trains nothing."""
     phase: str | None
     """Phase of a classifier: single, cross or mixed."""
     users: tuple[str, ...]
-    """Such as `trial 3` or `seed 0`: at least one."""
+    """Who needs the stage, such as `trial 3` or `seed 0`: at least one user."""
     found: bool
     """True: an earlier run left it in the store."""
     again: bool = False
-    """True: this run computed it again because the store's was damaged."""
+    """True: this run computed it again, because the store's artifact was damaged."""
 
     def __post_init__(self) -> None:
         numbers = (self.seconds, self.seed, self.fold, self.first_epoch, self.epochs)
@@ -51,7 +52,7 @@ class NeededStage:
 
     @property
     def needs(self) -> int:
-        """Number of users: so often it would have been computed without sharing."""
+        """Number of users, which is how often it would be computed without sharing."""
         return len(self.users)
 
 
@@ -71,7 +72,7 @@ def write_stages(run: Path, stages: Sequence[NeededStage]) -> None:
 
 
 def read_stages(run: Path) -> list[NeededStage] | None:
-    """Return the stages of RUN/stages.json; None where a run has no such file.
+    """Return the stages of RUN/stages.json; None if a run has no such file.
 
     Raises
     ------
@@ -93,6 +94,6 @@ def keys_needed(run: Path) -> frozenset[str]:
     stages = read_stages(run)
     if stages is None:
         raise InputError(
-            f"{run / FILE} is missing, so what the run needs is not known: run its command again."
+            f"{run / FILE} is missing, so the stages of the run are unknown: run its command again."
         )
     return frozenset(stage.key for stage in stages)

@@ -16,7 +16,7 @@ from thyroid.files import replace_text
 
 FILE = "trials.csv"
 PARAMETER = "param_"
-"""Columns that begin so hold what was searched."""
+"""Columns that begin with this hold the parameters of the search space."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,20 +29,20 @@ class Trial:
     """pruned: stopped at a rung."""
     macro_f1: float | None = None
     """F1 averaged over classes, of the validation images of all its folds together, each predicted
-    by a network that was not trained on it; mean over seeds. Of a trial that was stopped: mean of
-    its networks' at the last epoch."""
+    by a network that was not trained on it; mean over seeds. For a pruned trial: mean over its
+    networks at the last epoch."""
     standard_error: float | None = None
-    """Standard error of macro_f1 over patients and, with several folds, training sets; None: of a
-    trial that was stopped, or of a single patient."""
+    """Standard error of macro_f1 over patients and, with several folds, training sets; None for a
+    pruned trial or a single patient."""
     cross_recall: float | None = None
     """Share of the validation images of several diseases whose primary finding is recognised, mean
-    over seeds; None where there is no such image."""
+    over seeds; None if there is no such image."""
     compute: float | None = None
-    """Stage-seconds of all its stages, as if nothing were shared."""
+    """Stage-seconds of all its stages, as if no stage were shared."""
     epochs: int
-    """Epochs that its classifiers were trained for."""
+    """Number of epochs for which its classifiers were trained."""
     seconds: float | None = None
-    """Seconds from beginning to end, waiting included; None: a trial of a warm start."""
+    """Seconds from beginning to end, including waiting; None for a trial of a warm start."""
     computed: float | None = None
     """Stage-seconds of the stages that were computed for it."""
     reused_stages: int | None = None
@@ -50,9 +50,9 @@ class Trial:
     computed_stages: int | None = None
     """Stages that were computed for it."""
     chosen: int = 0
-    """1: its recipe was taken; else 0. race.json has what decided."""
+    """1: its recipe was chosen; else 0. race.json has the comparison that decided."""
     reason: str = ""
-    """Why it was stopped or failed, or the run that a warm start took it from."""
+    """Why it was stopped or failed, or the run from which a warm start took it."""
     parameters: dict[str, Any]
     """Parameters of the trial by name; each is a column `param_NAME`."""
 
@@ -78,12 +78,12 @@ def write_trials(run: Path, trials: Sequence[Trial]) -> None:
 
 
 def read_trials(run: Path) -> list[Trial]:
-    """Return the trials of RUN/trials.csv by number; none where there is no such file.
+    """Return the trials of RUN/trials.csv by number; empty if there is no such file.
 
     Raises
     ------
     InputError
-        When the file is no table, lacks a column, or a cell is not of its column's type.
+        When the file is not a table, lacks a column, or a cell is not of its column's type.
     """
     path = run / FILE
     if not path.is_file():
@@ -103,7 +103,7 @@ def read_trials(run: Path) -> list[Trial]:
             trials.append(_trial(row))
         except (InputError, TypeError, AttributeError):
             raise InputError(
-                f"{path}, row {place} is not the row of a trial: run `thyroid search` again."
+                f"{path}, row {place} is not a trial's row: run `thyroid search` again."
             ) from None
     return sorted(trials, key=lambda trial: trial.number)
 
@@ -117,7 +117,7 @@ def _trial(row: dict[str, str]) -> Trial:
 
 
 def _value(text: str) -> Any:
-    """Return a cell as JSON has it: whole numbers whole, None for a gap."""
+    """Return a cell's value as in JSON: whole numbers as integers, None for an empty cell."""
     if text in ("", "True", "False"):
         return {"True": True, "False": False}.get(text)
     try:

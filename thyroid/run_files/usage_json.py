@@ -20,11 +20,11 @@ class Hours:
     """Hours that commands spent for one purpose."""
 
     purpose: Purpose
-    """search: recipes were tried, final race included; final: the chosen recipe was trained."""
+    """search: trying recipes, including the final race; final: training the chosen recipe."""
     hours: float = 0.0
-    """For which commands worked on it."""
+    """Hours that commands worked for the purpose."""
     node_hours: float = 0.0
-    """Hours of all nodes that lived meanwhile."""
+    """Hours of all nodes that were alive during this time."""
     gpu_node_hours: float = 0.0
     """Hours of the nodes that have GPUs."""
     there_processor_hours: float = 0.0
@@ -32,7 +32,7 @@ class Hours:
     there_gpu_hours: float = 0.0
     """Hours of the nodes' GPUs."""
     stage_hours: float = 0.0
-    """For which stages ran, also those that failed or were cut."""
+    """Hours that stages ran, including stages that failed or were cancelled."""
     processor_hours: float = 0.0
     """Hours of the processors that stages held: threads times workers."""
     gpu_hours: float = 0.0
@@ -68,7 +68,7 @@ class Usage:
 
     format_version: int = 1
     budget: SearchBudget | None
-    """Limits of a search; None: nothing was searched."""
+    """Limits of a search; None: the run is not a search."""
     purposes: tuple[Hours, ...]
 
 
@@ -78,11 +78,11 @@ def write_usage(run: Path, usage: Usage) -> None:
 
 
 def read_usage(run: Path) -> Usage | None:
-    """Return what RUN/usage.json says; None where a run has no such file.
+    """Read RUN/usage.json; None if a run has no such file.
 
     Raises
     ------
     InputError
         When the file is damaged.
     """
-    return read_json(Usage, run / FILE, "delete it, and what was used before counts no more.")
+    return read_json(Usage, run / FILE, "delete it; hours used before are then not counted.")

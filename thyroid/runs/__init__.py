@@ -1,5 +1,5 @@
-"""One run: its folder, the experiment that fills it, what it used, shared and compared.
+"""One run: its folder, the experiment that fills it, its usage, shared stages and comparisons.
 
-May not import `search`, `commands`, `model`, `phantom`, `precision`, reports or ray: a runner is
-handed in. Only `preflight` imports torch.
+May not import `search`, `commands`, `model`, `phantom`, `precision`, reports or ray: callers pass a
+runner. Only `preflight` imports torch.
 """

@@ -1,6 +1,6 @@
-"""The recipes of a comparison: the method, plain networks, and the method less one part.
+"""The recipes of a comparison: the method, plain networks, and the method without one of its parts.
 
-A row is a change of the method's recipe; data, split, schedule and steps are the same for all.
+A row is the method's recipe with some changes; all share data, split, schedule and steps.
 Imports no ray.
 """
 
@@ -43,7 +43,8 @@ SHARED = (
     *("split.", "input.size", "schedule.", "optimiser.batch_size", "execution."),
     *("training", "network.name", "network.weights", "network.input_"),
 )
-"""Fields that all rows share with the method, whatever a space proposes: same images and steps."""
+"""Fields that all rows share with the method, even if a space proposes others: same images, steps.
+"""
 NOT_OF_BASELINES = (
     *("network.cross_feature", "cross.", "mixing."),
     *("generator", "dcgan.", "flow.", "srgan.", "synthesis.", "label_filter."),
@@ -51,7 +52,7 @@ NOT_OF_BASELINES = (
 """Fields that a space must not set for a baseline: they belong to the method or its generators."""
 
 SUFFIX = re.compile(r"\.(pth|pt|bin|safetensors)$")
-"""Endings of files of weights, which a row's name leaves out."""
+"""Endings of weights files, which a row's name omits."""
 NO_FILES: Mapping[str, str] = MappingProxyType({})
 
 PROPOSALS = 8
@@ -91,7 +92,7 @@ ABLATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "x-stem": ("x_i from the stem's output", {"network.cross_feature": "stem"}),
     "x-context": ("x_i from the block's mean", {"network.cross_feature": "context"}),
 }
-"""Name -> title, and what it changes of the method."""
+"""Name -> title, and the fields of the method that it changes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,12 +104,12 @@ class Row:
     title: str
     recipe: Recipe
     trials: int = 0
-    """Distinct recipes that it was chosen among, those of an earlier search included; 0: it is as
-    given, or follows from the method's."""
+    """Number of distinct recipes from which this one was chosen, including those of an earlier
+    search; 0: it is the given one, or was made from the method's."""
     failed_at_first: int = 0
     """Trainings that failed, after which all were repeated at a tenth of the learning rate."""
     dose: Dose | None = None
-    """Synthetic images of a row of a dose-response curve; None of other kinds."""
+    """Synthetic images of a row of a dose-response curve; None for other rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,13 +117,13 @@ class Models:
     """The networks that a method is compared with."""
 
     asked: str
-    """As `--models` takes it, files without their folders: a report names none."""
+    """The value of `--models`, without the folders of files, because a report shows no folders."""
     names: tuple[str, ...]
-    """Networks that start as the method's does where they are its own, else from random numbers."""
+    """Networks with random initial weights; the method's own network starts as in the method."""
     pretrained: tuple[tuple[str, str], ...]
-    """Networks that start from weights, and the files of these."""
+    """Networks that start from given weights, and the weights files."""
     probe: bool
-    """True: also a probe of the method's network as it starts, and one of each pretrained one."""
+    """True: also a probe of the method's network before training, and of each pretrained one."""
 
 
 def named_models(asked: str) -> Models:
@@ -140,11 +141,11 @@ def named_models(asked: str) -> Models:
     for word in words:
         name, equals, file = word.partition("=")
         if name.startswith(PREFIX):
-            entry_of(name)  # raises a sentence of its own
+            entry_of(name)  # raises its own sentence
         elif word not in groups and name not in NETWORKS:
             raise InputError(
                 f"--models names '{word}': choose small, published, none, probe, or some of "
-                f"{', '.join(NETWORKS)} and timm:NAME, with =WEIGHTS where a network starts from "
+                f"{', '.join(NETWORKS)} and timm:NAME, with =WEIGHTS if a network starts from "
                 "weights."
             )
         if equals:
@@ -160,7 +161,7 @@ def named_models(asked: str) -> Models:
 
 
 def method_row(recipe: Recipe, searched: int = 0) -> Row:
-    """The recipe itself, and among how many it had been chosen before."""
+    """Return the row of the recipe itself, and how many recipes were searched to find it."""
     return Row(name=METHOD, kind="method", title="the method", recipe=recipe, trials=searched)
 
 
@@ -172,21 +173,21 @@ def baseline_rows(
     *,
     probe: bool = False,
 ) -> list[Row]:
-    """Each network, plain, with everything else as in the recipe; then the probes.
+    """Return a row for each network without the method's additions, and then the probes.
 
-    The method's own network keeps its width and the weights that it starts from: they are no part
-    of the method, and without them it would be a weaker baseline.
+    The method's own network keeps its width and its initial weights: they are not part of the
+    method, and without them it would be a weaker baseline.
 
     Parameters
     ----------
-    pretrained : further networks, with the digests of the weights that they start from
-    probe : also a probe of the method's network as it starts, and one of each pretrained one
-    files : name of each file of weights by its digest, that of the recipe's included
+    pretrained : further networks, with the digests of their initial weights
+    probe : also a probe of the method's network before training, and of each pretrained one
+    files : name of each weights file by its digest, including the recipe's
 
     Raises
     ------
     InputError
-        When two files of other content would give rows of one name.
+        When two different files would give two rows the same name.
     """
     own = recipe.network
     trained = [*(network_called(name, own) for name in names), *pretrained]
@@ -201,7 +202,7 @@ def baseline_rows(
 
 
 def network_called(name: str, own: NetworkConfig) -> NetworkConfig:
-    """Return the method's own network where it has this name, else the network as it is built."""
+    """Return the method's own network if it has this name, else the network with its defaults."""
     return own if name == own.name else NetworkConfig(name=name, compile=own.compile)
 
 
@@ -211,7 +212,7 @@ def _baseline(
     training: Literal["network", "probe"],
     files: Mapping[str, str],
 ) -> Row:
-    """One network, trained plainly or probed."""
+    """Return the row of one network, trained without the method's additions, or of its probe."""
     name, title = network.name, [entry_of(network.name).title]
     if training == "probe":
         name, title = f"probe-{name}", [*title, "probe"]
@@ -232,11 +233,11 @@ def _baseline(
 
 
 def ablation_rows(recipe: Recipe, *, every: bool = True) -> list[Row]:
-    """The recipe with one part taken away or exchanged, where that trains another network.
+    """Return rows with one part of the recipe removed or replaced, if that trains another network.
 
     Parameters
     ----------
-    every : or else only what is always compared: random weights, where the recipe has given ones
+    every : False: only the row that is always compared, with random instead of given weights
     """
     residual = is_residual(recipe.network)
     rows = [
@@ -249,17 +250,17 @@ def ablation_rows(recipe: Recipe, *, every: bool = True) -> list[Row]:
 
 
 def _trained(recipe: Recipe) -> str:
-    """Key of the classifier that the recipe trains; recipes that train the same one share it."""
+    """Return the key of the recipe's classifier; recipes that train the same one have one key."""
     return pipeline.classifier(recipe, "", 0)[-1].key
 
 
 def candidates(row: Row, space: Space, number: int) -> list[Recipe]:
-    """The row's recipe and `number` - 1 proposals of `space`, stratified; fewer, where some train
-    the same network.
+    """Return the row's recipe and `number` - 1 stratified proposals of `space`, without proposals
+    that train the same network as another.
 
-    The same proposals for every row (see `LatinHypercube`). A method that was chosen among as many
-    before stays as it is. What a space proposes beyond what the row may differ in (`SHARED`,
-    `NOT_OF_BASELINES`) is left out.
+    All rows get the same proposals (see `LatinHypercube`). If the method was already chosen among
+    this many recipes, no others are proposed. Fields in which the row must not differ (`SHARED`,
+    `NOT_OF_BASELINES`) keep their values whatever the space proposes.
     """
     if row.trials >= number:
         return [row.recipe]
@@ -279,18 +280,19 @@ def candidates(row: Row, space: Space, number: int) -> list[Recipe]:
 
 
 def chosen(validated: Sequence[Predictions | None]) -> int | None:
-    """Choose among recipes that were tried: the best proposal where it is better than the recipe
-    itself, the first, by more than one standard error of their difference; else the recipe.
+    """Return the index of the chosen recipe: the best one if it is better than the row's own (the
+    first) by more than one standard error of their difference; else the first.
 
-    A hundred validation images tell recipes apart by luck: the highest macro-F1 of three cost the
-    method a point on other centres, and moved the networks by as much or more in both directions
-    (docs/results/measurements.md). The standard error is paired, over patients and, with folds,
-    training sets; the seed's luck is not in it. (After the idea of Breiman et al. 1984, 3.4.3.)
+    With a hundred validation images luck decides between recipes: choosing the highest macro-F1 of
+    three cost the method a point on other centres, and moved the networks by as much or more in
+    both directions (docs/results/measurements.md). The standard error is paired, over patients and,
+    with folds, training sets; it does not include differences between seeds. (After the idea of
+    Breiman et al. 1984, 3.4.3.)
 
     Parameters
     ----------
-    validated : out-of-fold predictions of the same images; None where a recipe could not be
-        trained. None if all are so.
+    validated : out-of-fold predictions of the same images; None for a recipe that could not be
+        trained. If all are None, the result is None.
     """
     trained = [i for i, predictions in enumerate(validated) if predictions is not None]
     if not trained:
@@ -316,6 +318,6 @@ def chosen(validated: Sequence[Predictions | None]) -> int | None:
 
 
 def changes_of(method: Recipe, other: Recipe) -> dict[str, Any]:
-    """Fields of `other` that differ from the method's, by dotted name."""
+    """Return the fields of `other` that differ from the method's, by dotted name."""
     before, after = dotted_fields(to_json(method)), dotted_fields(to_json(other))
     return {name: value for name, value in after.items() if value != before[name]}

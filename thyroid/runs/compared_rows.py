@@ -1,4 +1,4 @@
-"""The rows of a comparison: the recipe of each, chosen, and what a run keeps of them."""
+"""The rows of a comparison: choosing each row's recipe, and the files that a run keeps of them."""
 
 from __future__ import annotations
 
@@ -32,13 +32,14 @@ def tuned(
     store: Store,
     runner: Runner,
 ) -> tuple[list[Row], dict[str, list[Stage]]]:
-    """Each row with the one of its recipes that the first seed's networks choose by the images that
-    they were not trained on (see `chosen`); and the stages that could be made of what was tried, by
-    the proposal.
+    """Return each row with its chosen recipe, and the stages of the other recipes, by their name.
+
+    A recipe is chosen by out-of-fold predictions of the first seed's networks (see `chosen`).
+    Recipes that could not be trained have no stages.
 
     Parameters
     ----------
-    tried : of each row, as `candidates` has them: the row's own recipe first
+    tried : for each row, its `candidates`, the row's own recipe first
     """
 
     def in_each_fold(recipe: Recipe) -> list[Stage]:
@@ -50,7 +51,7 @@ def tuned(
     def held_out(stages: Sequence[Stage]) -> Predictions | None:
         folders = [store.open(stage.key) for stage in stages]
         found = [read_predictions(f / ARTIFACT, classes) for f in folders if f is not None]
-        return out_of_fold(found) if len(found) == len(stages) else None  # None: one diverged
+        return out_of_fold(found) if len(found) == len(stages) else None  # None: a fold diverged
 
     classes = dataset.info.classes
     validated = [[in_each_fold(recipe) for recipe in recipes] for recipes in tried]
@@ -62,18 +63,19 @@ def tuned(
         best = chosen(predicted)
         if best is None and row.kind == "method":
             raise InputError(f"No recipe of {row.title} could be trained: lower its learning rate.")
-        best = best or 0  # a network of which all diverge is told as failed in the end
-        among = max(1, row.trials) + len(recipes) - 1  # what was given counts once
+        best = best or 0  # a network of which all trainings diverge is later reported as failed
+        among = max(1, row.trials) + len(recipes) - 1  # the given recipe counts once
         better.append(dataclasses.replace(row, recipe=recipes[best], trials=among))
         for number, (stages, found) in enumerate(zip(of_recipe, predicted, strict=True)):
-            if found is not None and number != best:  # that one is trained with every seed
+            if found is not None and number != best:  # the best is trained with every seed
                 needs[f"{row.name}, recipe {number}"] = stages
     return better, needs
 
 
 def copy_rows(run: Path, method: Experiment, rows: Sequence[Row], store: Store) -> None:
-    """Fill rows/ with the predictions of all rows but the first, the method's own: of the seeds of
-    which no network diverged.
+    """Fill rows/ with the predictions of all rows except the first, which is the method's.
+
+    Only seeds are included of which no network diverged.
     """
     with cannot_write(run):
         remove_at_once(run / rows_json.FOLDER)
@@ -90,7 +92,7 @@ def copy_rows(run: Path, method: Experiment, rows: Sequence[Row], store: Store) 
 
 
 def write_rows(run: Path, method: Experiment, rows: Sequence[Row], store: Store | None) -> None:
-    """Write rows.json: what is compared, and, where the store has it, what it cost."""
+    """Write rows.json: the compared recipes, and the cost of those that the store has."""
     digest, classes = method.dataset.digest, len(method.dataset.info.classes)
     listed = []
     for row in rows:
@@ -125,7 +127,7 @@ def write_rows(run: Path, method: Experiment, rows: Sequence[Row], store: Store 
 
 
 def _counted(epochs: Sequence[Mapping[str, Any]], name: str) -> int | None:
-    """Sum of a count over epochs; None where there is none, or some epoch has not counted."""
+    """Return the sum of a count over epochs; None without epochs, or if some lack the count."""
     if not epochs or any(name not in epoch for epoch in epochs):
         return None
     return sum(int(epoch[name]) for epoch in epochs)

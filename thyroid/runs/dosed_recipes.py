@@ -1,7 +1,7 @@
 """The recipes of a dose-response curve: shares of synthetic images, by generator and data size.
 
-Rows of one size have the same real images, folds, seeds and steps; synthetic images take the place
-of real ones in a share of all that training draws.
+Rows of one size have the same real images, folds, seeds and steps; synthetic images replace a share
+of the real images that training draws.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from thyroid.run_files.rows_json import PARTS, Dose
 from thyroid.runs.compared_recipes import Row
 
 ENLARGED = "+srgan"
-"""Ending of a generator whose pictures the SRGAN enlarges; others draw them at full size."""
+"""Ending of a generator whose pictures the SRGAN enlarges; other generators draw at full size."""
 NONE = "none"
 REAL_ALONE: dict[str, Any] = {
     "mixing.synthetic_share": 0.0,
@@ -41,16 +41,17 @@ TITLES = {
     "flow": "flow matching",
     ORACLE: "simulated patients (oracle)",
 }
-"""Titles of generators; any other is called by its name."""
+"""Titles of generators; any other generator is shown by its name."""
 
 
 def asked_doses(shares: str, generators: str, sizes: str, dataset: Dataset) -> Doses:
-    """Read the options of a curve, lists with commas.
+    """Parse the options of a curve, which are lists with commas.
 
     Raises
     ------
     InputError
-        When a share is not from 0 to 1, a size no positive number or `all`, or a generator unknown.
+        When a share is not from 0 to 1, a size is neither a positive number nor `all`, or a
+        generator is unknown.
     """
     found = Doses(
         shares=tuple(sorted({share for share in map(_share, _words(shares)) if share})),
@@ -59,12 +60,12 @@ def asked_doses(shares: str, generators: str, sizes: str, dataset: Dataset) -> D
     )
     for option in ("shares", "generators", "sizes"):
         if not getattr(found, option):
-            raise InputError(f"--{option} is empty: a dose-response curve needs at least one.")
+            raise InputError(f"--{option} is empty: give at least one value.")
     return found
 
 
 def dose_rows(recipe: Recipe, doses: Doses) -> list[Row]:
-    """The recipe at every dose: share 0 once for each size, then the shares of each generator."""
+    """Return the recipe at every dose: for each size share 0 once, then each generator's shares."""
     rows = []
     own = recipe.split.images_per_class
     for size in dict.fromkeys(own if size is None else size for size in doses.sizes):
@@ -83,12 +84,13 @@ def dose_rows(recipe: Recipe, doses: Doses) -> list[Row]:
 
 
 def drawn_by(generator: str, recipe: Recipe) -> dict[str, Any]:
-    """Return what a generator changes of a recipe: pictures of full size, or enlarged ones.
+    """Return the fields of a recipe that a generator changes: its name, and whether the SRGAN
+    enlarges its pictures.
 
     Raises
     ------
     InputError
-        When the SRGAN is asked for and the recipe trains none.
+        When the generator needs the SRGAN and the recipe trains none.
     """
     name = generator.removesuffix(ENLARGED)
     if name == generator:
@@ -99,7 +101,7 @@ def drawn_by(generator: str, recipe: Recipe) -> dict[str, Any]:
 
 
 def title_of(generator: str) -> str:
-    """Return a generator's name for readers."""
+    """Return a generator's title for readers."""
     return TITLES.get(generator, generator)
 
 

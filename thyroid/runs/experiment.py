@@ -1,4 +1,4 @@
-"""A recipe, the images that it is trained and tested on, its folds and seeds."""
+"""A recipe, the images on which it is trained and tested, its folds and seeds."""
 
 from __future__ import annotations
 
@@ -27,18 +27,17 @@ class Experiment:
     recipe: Recipe
     seeds: Sequence[int]
     test_set: Dataset | None = None
-    """The test part as a whole; None: patients of `dataset`."""
+    """The separate data set that is the test part; None: patients of `dataset` are."""
     searched: int = 0
-    """Recipes that an earlier run had tried for the one that this run was given; 0: none that is
-    known of."""
+    """Number of recipes that an earlier run tried to find the given one; 0: none that is known."""
 
     def of(self, recipe: Recipe) -> Experiment:
-        """The same with another recipe."""
+        """Return the experiment with another recipe."""
         return dataclasses.replace(self, recipe=recipe)
 
     @property
     def real_only(self) -> Experiment:
-        """The same on real images alone, of as many steps."""
+        """The experiment on real images alone, with the same number of steps."""
         return self.of(without_synthetic(self.recipe))
 
     @property
@@ -51,13 +50,13 @@ class Experiment:
         return [stage for stages in self.needs().values() for stage in stages]
 
     def needs(self) -> dict[str, list[Stage]]:
-        """Stages of the final evaluation, by their user, such as `seed 0` or `seed 0, fold 2`.
+        """Return the stages of the final evaluation by user, such as `seed 0` or `seed 0, fold 2`.
 
-        A recipe with synthetic images is also trained without them, which measures their gain, and
-        the first network's synthetic images are compared with real ones. With a cross phase, the
-        networks are also tested before it, which measures what they forget. The first network's
-        errors are looked at closely. Distances are for the exported model, which tells an image
-        that is unlike all others.
+        A recipe with synthetic images is also trained without them, to measure their gain, and the
+        first network's synthetic images are compared with real ones. With a cross phase, the
+        networks are also tested before it, to measure what they forget. The first network's errors
+        are examined in detail. Distances are for the exported model, which detects images that are
+        unlike all training images.
         """
         needs: dict[str, list[Stage]] = {}
         for network in self.networks:
@@ -82,14 +81,14 @@ class Experiment:
     def predictions(
         self, networks: Sequence[Network] | None = None, *, before_cross: bool = False
     ) -> list[Stage]:
-        """Predictions of networks for their validation part and, if there is one, the test part.
+        """Return the predictions of networks for their validation part and, if any, the test part.
 
-        Nothing else reads the test part. With `before_cross`, the networks are those at the end of
-        their single phase.
+        Nothing else reads the test part. With `before_cross`, the predictions are those at the end
+        of the single phase.
 
         Parameters
         ----------
-        networks : default: all
+        networks : default: all networks
         """
         digest, split = self.dataset.digest, self.recipe.split
         parts = ["validation"]
@@ -109,7 +108,9 @@ class Experiment:
         return found
 
     def distances(self, network: Network) -> Stage:
-        """Distances of a network's validation images from its training images."""
+        """Return the stage that measures how far a network's validation images are from its
+        training images.
+        """
         recipe = self.recipe.in_fold(network.fold)
         return pipeline.distances(recipe, self.dataset.digest, network.seed)
 
@@ -118,12 +119,12 @@ class Experiment:
         return pipeline.quality(self.recipe.in_fold(0), self.dataset.digest, self.seeds[0])
 
     def cases(self) -> Stage:
-        """Cases of the first network, on test images if there are any, else on validation ones."""
+        """Cases of the first network: test images if there are any, else validation images."""
         return pipeline.cases(self.predictions(self.networks[:1])[-1])
 
 
 def without_synthetic(recipe: Recipe) -> Recipe:
-    """The same recipe on real images alone."""
+    """Return the recipe on real images alone."""
     cross = dataclasses.replace(recipe.cross, synthetic=0.0)
     return dataclasses.replace(recipe, mixing=MixingConfig(), cross=cross)
 

@@ -1,7 +1,7 @@
-"""Trainings that failed: which ones, why, and once more at a lower learning rate.
+"""Trainings that failed: which ones, why, and their repetition at a lower learning rate.
 
-A network that was not trained is no opponent: its row is told as failed, and is not counted as
-beaten. What failed is decided by validation images alone.
+A network whose training failed is no fair opponent: its row is reported as failed, and does not
+count as beaten. Only validation images decide whether a training failed.
 """
 
 from __future__ import annotations
@@ -23,30 +23,31 @@ from thyroid.stage import Stage
 from thyroid.storage.store import Store
 
 SLOWER = 0.1
-"""Factor on the learning rate of a row of which a training failed."""
+"""Factor on the learning rate of a row with a failed training."""
 LEAST = 1e-8
 """Lowest learning rate that a recipe may have."""
 FIRST = 0.1
 """Share of a training's epochs that count as its first ones."""
 FEWEST_EPOCHS = 10
-"""A shorter training has no first epochs that its end could be compared with."""
+"""In a training with fewer epochs, the last epoch is not compared with the first ones."""
 WORDS: dict[Failure, str] = {
-    "diverged": "the loss was no number",
+    "diverged": "the loss was not a number",
     "chance": "no better than chance",
     "start": "no better than in the first epochs",
 }
 
 
 def why_failed(macro_f1: Sequence[float], classes: int, *, from_weights: bool) -> Failure | None:
-    """Return why a training failed, by the validation macro-F1 of each epoch; None: it did not.
+    """Return why a training failed, from the validation macro-F1 of each epoch; None: it did not.
 
-    Naming classes by luck has a macro-F1 of at most 1 / classes in the mean: with shares p of a
-    class and q of its name, its F1 is 2 p q / (p + q) <= (p + q) / 2, and both shares add up to 1.
+    Random answers have a mean macro-F1 of at most 1 / classes: if a class is a share p of the
+    images and q of the answers, its F1 is 2 p q / (p + q) <= (p + q) / 2, and each of p and q adds
+    up to 1 over the classes.
 
     Parameters
     ----------
     macro_f1 : (epochs,)
-    from_weights : the network came with weights, and may have been as good from the start
+    from_weights : True: the network started from given weights, and may have been as good at once
     """
     if macro_f1[-1] <= 1 / classes:
         return "chance"
@@ -57,7 +58,7 @@ def why_failed(macro_f1: Sequence[float], classes: int, *, from_weights: bool) -
 
 
 def failed_trainings(experiment: Experiment, store: Store) -> tuple[FailedTraining, ...]:
-    """Return the trainings of a recipe that failed; of a probe, none is one."""
+    """Return the failed trainings of a recipe; a probe has none."""
     recipe, digest = experiment.recipe, experiment.dataset.digest
     if recipe.training == "probe":
         return ()
@@ -78,12 +79,12 @@ def failed_trainings(experiment: Experiment, store: Store) -> tuple[FailedTraini
 def train_rows(
     wanted: Sequence[Stage], method: Experiment, store: Store, tolerant: Runner, strict: Runner
 ) -> None:
-    """Make what a comparison needs; what diverges is left out, unless the method needs it.
+    """Make the stages of a comparison; skip those that diverge, unless the method needs them.
 
     Parameters
     ----------
-    tolerant : skips stages that cannot be made
-    strict : raises what they raise
+    tolerant : runner that skips stages that cannot be made
+    strict : runner that raises their errors
 
     Raises
     ------
@@ -108,15 +109,15 @@ def _diverged(stage: Stage, store: Store) -> bool:
 def repeated(
     rows: Sequence[Row], method: Experiment, store: Store, runner: Runner
 ) -> tuple[list[Row], dict[str, list[Stage]]]:
-    """Train each network that the method is compared with once more, where a training of it failed,
-    at a tenth of its learning rate: that takes its place where fewer fail.
+    """Repeat the trainings of each row, except the method's, of which a training failed, at a tenth
+    of the learning rate; the repetition replaces the row if fewer trainings fail.
 
     Returns
     -------
     rows
-        In the same order.
+        The rows, in the same order.
     needs
-        Stages of what was repeated, by its name.
+        Stages of the repetitions, by their names.
     """
     networks = len(method.networks)
     failed = {row.name: failed_trainings(method.of(row.recipe), store) for row in rows}
@@ -130,7 +131,7 @@ def repeated(
     }
     for row in rows:
         if failed[row.name]:
-            then = ": trained once more at a tenth of it" if row.name in slower else ""
+            then = "; training again at a tenth of it" if row.name in slower else ""
             rate = f"at learning rate {row.recipe.optimiser.learning_rate:.2g}"
             say(f"{row.title}: {_sentence(failed[row.name], networks)} {rate}{then}")
     needs = {

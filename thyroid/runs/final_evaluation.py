@@ -1,4 +1,4 @@
-"""The final evaluation: it trains what a run came to, and fills the run folder."""
+"""The final evaluation: it trains the run's final recipe and fills the run folder."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from thyroid.storage.store import Store
 
 GENERATORS = ("dcgan", "generator", "srgan", "synthesis")
 EXAMPLES = 6
-"""Synthetic images of each combination of findings that the run folder keeps."""
+"""Number of synthetic images of each combination of findings that the run folder keeps."""
 
 
 def evaluate(run: Path, experiment: Experiment, store: Store, runner: Runner) -> None:
@@ -86,7 +86,7 @@ def _copy(artifact: Path, names: Sequence[str], folder: Path) -> None:
 def _write_split(
     run: Path, predicted: Sequence[Stage], experiment: Experiment, store: Store
 ) -> None:
-    """Write split.csv: the parts of the one split, or of each image its fold."""
+    """Write split.csv: each image's part of the single split, or its fold."""
     parts = [
         read_split(opened(stage.inputs["split"], store))
         for stage in predicted
@@ -107,8 +107,8 @@ def _write_split(
 
 
 def _write_metrics(run: Path, experiment: Experiment, store: Store) -> None:
-    """Write metrics.jsonl and tensorboard/: of each network and its generators, but not of its
-    label filter.
+    """Write metrics.jsonl and tensorboard/ with the metrics of each network and its generators, but
+    not of its label filter.
     """
     digest = experiment.dataset.digest
     lines = []
@@ -131,8 +131,8 @@ def copy_predictions(
     """Write the predictions of an experiment's networks.
 
     validation-seedS.csv has each image of the validation parts of all folds, predicted by the
-    network that was not trained on it, and test-seedS.csv the mean of the folds' probabilities.
-    Where there are several folds, networks/test-foldF-seedS.csv has those of each network.
+    network that was not trained on it. test-seedS.csv has the mean of the folds' probabilities.
+    With several folds, networks/test-foldF-seedS.csv has the probabilities of each network.
     """
     classes = experiment.dataset.info.classes
     held_out: dict[Network, Predictions] = {}
@@ -153,7 +153,7 @@ def copy_predictions(
 
 
 def _copy_synthetic(run: Path, measured: Stage, store: Store) -> None:
-    """The quality table, and some of the images that it is about."""
+    """Copy the quality table and some of the synthetic images that it describes."""
     folder = run / quality_json.FOLDER
     remove_at_once(folder)
     folder.mkdir()

@@ -1,4 +1,4 @@
-"""A stratified design of trials: no part of a parameter's range is left out by luck."""
+"""A stratified design of trials, which covers the whole range of each parameter."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from optuna.trial import FrozenTrial
 
 
 class LatinHypercube(BaseSampler):
-    """Proposes a Latin hypercube (McKay, Beckman & Conover 1979), by number of the trial.
+    """Proposes a Latin hypercube (McKay, Beckman & Conover 1979); the trial's number decides.
 
-    The range of each parameter is cut into as many strata as there are trials, and each trial takes
-    the middle of another one; a range that is asked for in logarithms is cut in logarithms. Choices
-    come up equally often, give or take one. Strata are shuffled by the parameter's name alone, so
-    that the settings are the same whatever else a space asks for.
+    The range of each parameter is divided into as many strata as there are trials, in logarithms if
+    the space suggests them, and each trial gets the middle of a different stratum. The numbers of
+    times that choices are proposed differ by at most one. The order of strata depends only on the
+    parameter's name, so that the other parameters of a space do not change it.
 
     Parameters
     ----------
@@ -37,13 +37,13 @@ class LatinHypercube(BaseSampler):
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        """Return no parameter: each is proposed by itself."""
+        """Return no parameter, because each is proposed separately."""
         return {}
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Return no value, as there is no such parameter."""
+        """Return no value, because there is no such parameter."""
         return {}
 
     def sample_independent(

@@ -1,4 +1,4 @@
-"""The report of a run that is at work, made again and again in a process of its own."""
+"""The report of a run in progress, rebuilt at intervals in a separate process."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ LOWEST_PRIORITY = 19
 
 
 class LiveReport:
-    """`thyroid report RUN` every while, never two at once; what still runs at the end is ended.
+    """Runs `thyroid report RUN` at intervals, never two at once; ends the last one at its exit.
 
     Parameters
     ----------
-    every_s : seconds from one beginning to the next, unless one takes longer
+    every_s : seconds from one start to the next, or more if a report takes longer
     """
 
     def __init__(self, run: Path, every_s: float) -> None:
@@ -33,12 +33,12 @@ class LiveReport:
         self._told: set[str] = set()
 
     def due(self) -> bool:
-        """True if it is time for the next report, and none is being made."""
+        """True if it is time for the next report, and no report is being made."""
         self._look()
         return self._process is None and time.monotonic() >= self._next
 
     def start(self) -> None:
-        """Begin one, unless another is being made."""
+        """Start a report, unless one is being made."""
         self._look()
         if self._process is not None:
             return
@@ -52,7 +52,7 @@ class LiveReport:
                 stdout=subprocess.DEVNULL,
                 stderr=self._complaints,
             )
-            with contextlib.suppress(OSError):  # it may have ended, or not be ours to change
+            with contextlib.suppress(OSError):  # the process may have ended, or may be protected
                 os.setpriority(os.PRIO_PROCESS, self._process.pid, LOWEST_PRIORITY)
         except OSError as refusal:
             if self._complaints is not None:
@@ -60,7 +60,7 @@ class LiveReport:
             self._tell(refusal.strerror or str(refusal))
 
     def _look(self) -> None:
-        """Check on the report being made, and tell how it ended."""
+        """Check whether the report's process has ended, and say how."""
         if self._process is None or self._complaints is None or self._process.poll() is None:
             return
         if self._process.returncode == 0:
@@ -71,13 +71,13 @@ class LiveReport:
             self._complaints.seek(0)
             lines = self._complaints.read().decode(errors="replace").split("\n")
             reasons = [line.strip() for line in lines if line.strip()]
-            status = f"it ended with status {self._process.returncode}"
+            status = f"its process ended with status {self._process.returncode}"
             self._tell((reasons or [status])[-1].removeprefix("thyroid: "))
         self._process = None
         self._complaints.close()
 
     def _tell(self, reason: str) -> None:
-        """Once for each reason: the search goes on without."""
+        """Say each reason only once; the search continues without the report."""
         if reason not in self._told:
             self._told.add(reason)
             say(f"the report could not be rebuilt: {reason}")
@@ -93,7 +93,7 @@ class LiveReport:
     ) -> None:
         if self._process is None or self._complaints is None:
             return
-        self._process.terminate()  # as by a person: it removes what it has half-written
+        self._process.terminate()  # not killed, so that it removes unfinished files
         try:
             self._process.wait(timeout=10)
         except subprocess.TimeoutExpired:

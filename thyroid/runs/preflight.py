@@ -31,20 +31,20 @@ from thyroid.stages.synthesise import combinations
 def preflight(
     experiment: Experiment, *, distinct_ids: bool = False, allow_look_alikes: bool = False
 ) -> None:
-    """Find what cannot work before anything is written.
+    """Refuse an experiment that cannot work, before anything is written.
 
     Parameters
     ----------
-    distinct_ids : patients of the test set are others even where their names differ from those of
-        training patients in leading zeros or ".0" alone
-    allow_look_alikes : images of different patients in different parts may look the same
+    distinct_ids : True: test patients are other people even if their numbers differ from those of
+        training patients only in leading zeros or ".0"
+    allow_look_alikes : True: images of different patients in different parts may look the same
 
     Raises
     ------
     InputError
-        When the data have a fault that makes every result untrue, or cannot be split so, the input
-        size does not divide theirs, there is no such network or phase, or what shall be synthesised
-        cannot.
+        When the data have a fault that makes every result untrue or cannot be split as the recipe
+        says, the input size does not divide the images' size, the network or phase does not exist,
+        or the requested images cannot be synthesised.
     """
     torch.set_num_threads(1)  # of a driver: stages take what they own
     dataset, recipe = experiment.dataset, experiment.recipe
@@ -81,8 +81,8 @@ def preflight(
 def _usable(
     dataset: Dataset, test_set: Dataset | None, *, distinct_ids: bool
 ) -> tuple[tuple[int, int], ...]:
-    """Require that the data have no fault that makes every result untrue; the pairs of images that
-    look the same.
+    """Require that the data have no fault that makes every result untrue; return the pairs of
+    images that look the same.
     """
     pairs: tuple[tuple[int, int], ...] = ()
     for flag in data_checks.check(dataset):
@@ -97,7 +97,7 @@ def _usable(
 def _require_phases(
     dataset: Dataset, parts: Split, recipe: Recipe, segments: Sequence[Stage]
 ) -> None:
-    """Require that each phase has images of its own to train on."""
+    """Require that each phase has images to train on."""
     is_cross = dataset.is_cross[parts.train]
     phases = {segment.config.phase for segment in segments}
     if "single" in phases and is_cross.all():
@@ -115,7 +115,7 @@ def _require_phases(
 def _require_drawable(
     dataset: Dataset, parts: Split, recipe: Recipe, segments: Sequence[Stage]
 ) -> None:
-    """Require that the synthetic images made are those that training draws."""
+    """Require that the recipe makes the synthetic images that training draws."""
     each = recipe.synthesis
     made = [
         ";".join(findings)
@@ -136,7 +136,7 @@ def _require_unlike(
     pairs: Sequence[tuple[int, int]],
     test_set: Dataset | None,
 ) -> None:
-    """Require that no images that look the same are in two parts under two patients."""
+    """Require that images of different patients in different parts do not look the same."""
     what = "if they show one patient, give them one number and import again; otherwise add "
     for split in splits:
         part = {row: name for name in PARTS for row in getattr(split, name).tolist()}
@@ -177,7 +177,7 @@ def _require_apart(dataset: Dataset, test_set: Dataset, *, distinct_ids: bool) -
     if same or patients:
         raise InputError(
             f"The test set {test_set.folder} shares {same} images and {patients} patients with "
-            "the training data, so results on it say nothing: leave these out of one of the two "
+            "the training data, so results on it mean nothing: remove them from one of the two "
             "data sets."
         )
     key = dataset.info.patients_key
@@ -191,6 +191,6 @@ def _require_apart(dataset: Dataset, test_set: Dataset, *, distinct_ids: bool) -
         )
     if key is None or key != test_set.info.patients_key:
         say(
-            f"Whether patients of {dataset.folder} are in {test_set.folder}, too, cannot be told: "
+            f"It cannot be told whether {dataset.folder} and {test_set.folder} share patients: "
             "name all patients, and import both with one --patients-key."
         )

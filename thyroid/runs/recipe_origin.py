@@ -1,4 +1,4 @@
-"""How many recipes were tried for the one that a command is given."""
+"""The number of recipes that were tried to find the one that a command is given."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from thyroid.run_files.trials_csv import read_trials
 
 
 def searched_before(recipe: str, run: Path) -> int:
-    """Return how many recipes had been tried for the one that --recipe names.
+    """Return how many recipes were tried to find the one that --recipe names.
 
-    A run that goes on keeps the number that it began with; a run's recipe.json has the number of
-    that run; any other recipe has 0: none that is known of. Whoever chose a recipe looked at
-    validation images as often, whatever was changed of it afterwards.
+    A run that continues keeps its first number; a run's recipe.json has that run's number; any
+    other recipe has 0, none that is known. Later changes of a recipe do not lower the number,
+    because they do not undo the choice on validation images.
     """
     if (run / FILE).exists():
         before = read_config(run).searched
@@ -27,11 +27,11 @@ def searched_before(recipe: str, run: Path) -> int:
     try:
         return _tried(path.parent)
     except InputError:
-        return 0  # a recipe of this name that lies beside something else
+        return 0  # a file of this name in a folder that is not a run
 
 
 def _tried(run: Path) -> int:
-    """Return how many recipes a run chose its own among, those before it included."""
+    """Return the number of recipes among which a run chose its own, including earlier runs."""
     config = read_config(run)
     before = config.searched or 0
     if config.comparison:

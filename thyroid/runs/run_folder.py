@@ -1,4 +1,4 @@
-"""The run folder: who may write it, and the config.json that it begins with."""
+"""The run folder: which command may write it, and the config.json that it begins with."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ def at_work(
     settings: Settings | None = None,
     connected: AbstractContextManager[None] | None = None,
 ) -> Iterator[Store]:
-    """Own the run folder, and use its store: at `place`, or within.
+    """Own the run folder within the block, and yield its store: at `place`, or in the folder.
 
     Parameters
     ----------
-    connected : entered when folder and store are known to be usable, before anything is written:
-        Ray takes a while to start
+    connected : entered after folder and store were checked, because Ray takes a while to start, and
+        before anything is written
 
     Raises
     ------
@@ -82,12 +82,12 @@ def at_work(
 
 @contextlib.contextmanager
 def locked(run: Path) -> Iterator[None]:
-    """Own the run folder: two commands that write one run would mix their results.
+    """Own the run folder within the block: two commands that write one run would mix their results.
 
     Raises
     ------
     InputError
-        When another command owns it, or it cannot be written.
+        When another command owns the folder, or it cannot be written.
     """
     require_place(run)
     with owned_run(run):
@@ -97,10 +97,10 @@ def locked(run: Path) -> Iterator[None]:
 def require_same(
     run: Path, experiment: Experiment, command: str, settings: Settings | None = None
 ) -> None:
-    """Refuse a folder that holds another run than this command would continue.
+    """Refuse a folder that holds another run than the one that this command would continue.
 
-    The experiment's recipe is what the run starts from: a search's own, before it is searched. A
-    run may go on with more seeds or trials than before.
+    The experiment's recipe is the one that the run starts from, before any search. A run may
+    continue with more seeds or trials than before.
 
     Raises
     ------
@@ -137,7 +137,7 @@ def _kept(settings: Settings | None) -> dict[str, Any]:
 def describe(
     run: Path, experiment: Experiment, command: str, settings: Settings | None = None
 ) -> None:
-    """Write config.json and recipe.json; results of another recipe or other seeds are removed."""
+    """Write config.json and recipe.json; remove results of another recipe or other seeds."""
     before = None
     with contextlib.suppress(InputError):
         before = read_config(run)
@@ -171,7 +171,7 @@ def describe(
 
 
 def recorded(dataset: Dataset) -> RecordedDataset:
-    """Return what config.json has of a data set."""
+    """Return the record of a data set for config.json."""
     return RecordedDataset(
         folder=str(dataset.folder.absolute()),
         **vars(dataset.info),
@@ -182,5 +182,5 @@ def recorded(dataset: Dataset) -> RecordedDataset:
 
 
 def _own_store(run: Path, place: Path | None) -> Store:
-    """The store that a run works with; what it makes there bears the id in its config.json."""
+    """Return the run's store; artifacts that the run makes there have the id in its config.json."""
     return open_store(place or run / "store", read_config(run).id)

@@ -1,4 +1,4 @@
-"""Refuses folders that no run or store can lie in. Imports nothing heavy."""
+"""Refuses folders that cannot hold a run or a store. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from thyroid.storage.bucket import bucket_url
 
 
 def require_place(run: Path) -> None:
-    """Refuse a run folder that is something else, in use, or cannot be written.
+    """Refuse a run folder that is something else, is in use, or cannot be written.
 
     Raises
     ------
     InputError
-        When it is a file, lies in a data set, cannot be written, or another command works there.
+        When it is a file, is in a data set, cannot be written, or another command is using it.
     """
     _require_no_file(run)
     for folder in (run, *run.absolute().parents):
@@ -32,11 +32,11 @@ def owned_run(run: Path) -> AbstractContextManager[None]:
     Raises
     ------
     InputError
-        When another command owns it.
+        When another command owns the folder.
     StorageError
-        When it cannot be made or written.
+        When the folder cannot be made or written.
     """
-    works = f"Another thyroid command works in {run}: wait for it or choose another folder."
+    works = f"Another thyroid command is using {run}: wait until it ends, or choose another folder."
     return owned_folder(run, works)
 
 
@@ -61,6 +61,6 @@ def require_store(place: Path) -> None:
 def _require_no_file(folder: Path) -> None:
     with cannot_write(folder):
         if folder.is_symlink() and not folder.exists():
-            raise InputError(f"{folder} is a link to nothing: name a folder.")
+            raise InputError(f"{folder} is a broken link: name a folder.")
         if folder.exists() and not folder.is_dir():
             raise InputError(f"{folder} is a file: name a folder.")

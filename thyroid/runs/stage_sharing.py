@@ -1,4 +1,4 @@
-"""Which stages a run needed, computed and found, and what sharing saved."""
+"""The stages that a run needed, computed and found, and the time that sharing saved."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from thyroid.storage.store import Store
 
 
 def lineages(needs: Mapping[str, Iterable[Stage]]) -> dict[str, list[str]]:
-    """Keys of all stages that each user's final stages need."""
+    """Return, for each user, the keys of all stages that its final stages need."""
     return {
         user: list({stage.key: None for final in stages for stage in final.lineage()})
         for user, stages in needs.items()
@@ -21,13 +21,15 @@ def lineages(needs: Mapping[str, Iterable[Stage]]) -> dict[str, list[str]]:
 
 
 def tell_stages(run: Path, needs: Mapping[str, Iterable[str]], store: Store) -> None:
-    """Write stages.json at the end of a run (see `keep_stages`) and say what sharing saved."""
+    """Write stages.json at the end of a run (see `keep_stages`) and say how much sharing saved."""
     stages = keep_stages(run, needs, store, {})
     say(_sentence(**totals(stages)))
     again = sum(stage.again for stage in stages)
     if again:
         were = "artifact of the store was" if again == 1 else "artifacts of the store were"
-        say(f"{again} {were} damaged and computed again: {store.place}/damaged has what was there")
+        say(
+            f"{again} {were} damaged and computed again: the old files are in {store.place}/damaged"
+        )
 
 
 def keep_stages(
@@ -37,9 +39,9 @@ def keep_stages(
 
     Parameters
     ----------
-    needs : user, such as `trial 3` or `seed 0`, to the keys of all stages that it needs
-    store : where they are; stages whose artifacts have been removed are left out
-    known : manifests that were read before, by key; those read now are added
+    needs : user, such as `trial 3` or `seed 0` -> keys of all stages that it needs
+    store : has the stages; stages whose artifacts have been removed are left out
+    known : manifests that were read before, by key; manifests read now are added
     """
     users: dict[str, list[str]] = {}
     for user, keys in needs.items():
@@ -82,14 +84,14 @@ def keep_stages(
 
 
 def _fold(split: Mapping[str, Any] | None) -> int | None:
-    """Return the fold of a split's manifest; None where there is one fold, or no split."""
+    """Return the fold in a split's manifest; None if there is a single split, or none."""
     config = {} if split is None else split["config"]
     return config.get("fold") if (config.get("folds") or 1) > 1 else None
 
 
 def totals(stages: Sequence[NeededStage]) -> dict[str, float]:
-    """Return stage-seconds: `needed` without sharing, had every user computed its own stages;
-    `computed` by this run; `found` in the store. The rest was shared among the run's own users.
+    """Return stage-seconds: `needed` if every user computed its own stages; `computed` by this run;
+    `found` in the store. The rest was shared among the run's own users.
     """
     return {
         "needed": sum(stage.seconds * stage.needs for stage in stages),
@@ -99,5 +101,5 @@ def totals(stages: Sequence[NeededStage]) -> dict[str, float]:
 
 
 def _sentence(needed: float, computed: float, found: float) -> str:
-    text = f"computed {duration(computed)} of stages, where {duration(needed)} were needed"
+    text = f"computed {duration(computed)} of stages instead of {duration(needed)} without sharing"
     return text + (f"; {duration(found)} were in the store" if found else "")

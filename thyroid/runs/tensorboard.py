@@ -29,19 +29,19 @@ FOLDER = "tensorboard"
 FILE = "events.out.tfevents.0"
 """TensorBoard looks for `tfevents` in a file's name."""
 ABOUT = ("seed", "fold", "epoch")
-"""Numbers of a line of metrics.jsonl that say where it belongs."""
+"""Numbers in a line of metrics.jsonl that identify the training and epoch."""
 
 Point = tuple[int, float, dict[str, float]]
 """Step, seconds, value by tag."""
 
 
 def write_tensorboard(run: Path) -> None:
-    """Replace RUN/tensorboard by what RUN/metrics.jsonl and RUN/trials.csv hold.
+    """Rewrite RUN/tensorboard from RUN/metrics.jsonl and RUN/trials.csv.
 
     Raises
     ------
     StorageError
-        When it cannot be written.
+        When RUN/tensorboard cannot be written.
     """
     lines = [to_json(metrics) for metrics in read_metrics(run)]
     new = run / f".{FOLDER}.{uuid.uuid4().hex[:8]}"
@@ -77,7 +77,7 @@ def training_points(lines: Iterable[Mapping[str, Any]]) -> list[Point]:
 
 
 def trial_points(trials: Iterable[Trial]) -> list[Point]:
-    """Return `search/column` by trial number, and the best macro-F1 of a complete trial so far."""
+    """Return `search/column` by trial number, and the best macro-F1 of complete trials so far."""
     best, points = -math.inf, []
     for trial in trials:
         values = {f"search/{name}": value for name, value in _numbers(trial).items()}
@@ -90,7 +90,7 @@ def trial_points(trials: Iterable[Trial]) -> list[Point]:
 
 
 def _numbers(trial: Trial) -> dict[str, float]:
-    """Return a trial's outcome: the columns that have a number, but for its own number."""
+    """Return a trial's outcome: all columns with a number, except the trial's own number."""
     values = {name: getattr(trial, name) for name in COLUMNS if name != "number"}
     return {name: value for name, value in values.items() if isinstance(value, int | float)}
 

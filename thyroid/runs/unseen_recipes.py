@@ -1,7 +1,7 @@
-"""The recipes about a combination of findings that is left out of training, and tested on.
+"""The recipes for a combination of findings that is left out of training and used in tests.
 
-Its patients are neither trained on nor validated on, so that no generator, filter or choice of a
-recipe has seen them. It is then given as synthetic or superposed crosses alone.
+Its patients are in neither the training nor the validation part, so that no generator, filter or
+choice of a recipe has seen them. Training then gets only synthetic or superposed crosses of it.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from thyroid.runs.experiment import Experiment
 
 NEVER, REAL = "unseen-never", "unseen-real"
 DOSE = 0.5
-"""Share of synthetic images among all; of superpositions among the cross images."""
+"""Share of synthetic images among all images, or of superpositions among the cross images."""
 
 
 def unseen_rows(
     recipe: Recipe, combination: str, generators: tuple[str, ...], kind: str = "counts"
 ) -> list[Row]:
-    """The recipe on real images without the combination, the same with it as superposed or as
-    synthetic crosses, and on real images with it.
+    """Return the recipe on real images without the combination, with superposed or synthetic
+    crosses of it, and on real images with it.
 
-    Superposed crosses are drawn in a cross phase alone, and of photon counts.
+    Superposed crosses need a cross phase and photon counts.
 
     Parameters
     ----------
-    kind : of the data, counts or display
+    kind : kind of the data, counts or display
     """
     without = REAL_ALONE | {"split.unseen": combination, "cross.superposed": 0.0}
     crosses = recipe.synthesis.crosses
@@ -50,12 +50,12 @@ def unseen_rows(
 
 
 def require_testable(experiment: Experiment, combination: str) -> None:
-    """Check that the combination can be left out and tested on; say where there is none to leave.
+    """Require that the combination can be tested; say so if no other image shows it.
 
     Raises
     ------
     InputError
-        When it names no classes, or no test image shows it.
+        When the combination names unknown classes, or no test image shows it.
     """
     dataset, test_set = experiment.dataset, experiment.test_set
     recipe = override(experiment.recipe, {"split.unseen": combination})
@@ -69,7 +69,7 @@ def require_testable(experiment: Experiment, combination: str) -> None:
             "tested; name another one, or give a --test-set that has it."
         )
     if shown.sum() == held_back:
-        say(f"No image outside of the test part shows {combination}: there is none to leave out.")
+        say(f"No image outside the test part shows {combination}: there is none to leave out.")
 
 
 def _row(name: str, title: str, recipe: Recipe) -> Row:

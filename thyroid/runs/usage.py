@@ -1,8 +1,8 @@
-"""Counts what a run uses, node-hours and stage-hours, while a command works on it.
+"""Counts the node-hours and stage-hours of a run while a command works on it.
 
-RUN/usage.json keeps them, and counting goes on from there when the same command is run again. A
-command that finds everything in the store adds nothing. What was used in the last seconds before a
-SIGKILL is not in it. Imports no ray and no torch.
+RUN/usage.json keeps them, and counting continues from there when the same command is run again. A
+command that finds everything in the store adds nothing. The last seconds before a SIGKILL are not
+counted. Imports no ray and no torch.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from thyroid.run_files.usage_json import (
 )
 
 LOOK_EVERY_S = 2.0
-"""Between two looks at nodes and meters, after which the file is written."""
+"""Seconds between two readings of nodes and meters; the file is written after each."""
 
 Resources = Mapping[str, float]
 """Such as {"CPU": 8, "GPU": 1}."""
@@ -37,8 +37,8 @@ class UsageRecord:
 
     Parameters
     ----------
-    run : its folder
-    nodes : returns the nodes that live now
+    run : the run's folder
+    nodes : returns the nodes that are alive now
 
     Raises
     ------
@@ -53,7 +53,7 @@ class UsageRecord:
         self._lock = threading.Lock()
         self._purpose: Purpose | None = None
         self._now: defaultdict[str, float] = defaultdict(float)
-        """Hours of the block that counts now."""
+        """Hours of the present `counting` block."""
         self._there: Sequence[Resources] = ()
         self._last = 0.0
         self._meters: list[Callable[[], UsedHours]] = []
@@ -61,13 +61,13 @@ class UsageRecord:
         self.budget: SearchBudget | None = None
 
     def used(self, purpose: str, name: str = "gpu_hours") -> float:
-        """Return the hours of a purpose so far, those of earlier commands included."""
+        """Return the hours of a purpose so far, including those of earlier commands."""
         before = getattr(self._before.get(purpose), name, 0.0)
         return before + (self._now[name] if purpose == self._purpose else 0.0)
 
     @contextlib.contextmanager
     def counting(self, purpose: Purpose) -> Iterator[Meter]:
-        """Count within the block, for a purpose, with the meter that this gives.
+        """Count hours for a purpose within the block; yield the meter that counts stages.
 
         Raises
         ------
@@ -84,14 +84,14 @@ class UsageRecord:
             with self.reading(meter.used):
                 yield meter
         except BaseException:
-            with contextlib.suppress(Exception):  # what ended the block is to be told
+            with contextlib.suppress(Exception):  # the block's own error matters more
                 self._finish(looking, over)
             raise
         self._finish(looking, over)
 
     @contextlib.contextmanager
     def reading(self, used: Callable[[], UsedHours]) -> Iterator[None]:
-        """Read another meter, too, within the block, which lies within that of `counting`."""
+        """Also read another meter within the block, which must be inside a `counting` block."""
         self._meters.append(used)
         try:
             yield
@@ -100,34 +100,34 @@ class UsageRecord:
             self._meters.remove(used)
 
     def write(self) -> None:
-        """Write usage.json as of now."""
+        """Write usage.json in its present state."""
         with self._lock:
             purposes = tuple(self._so_far().values())
             write_usage(self._run, Usage(budget=self.budget, purposes=purposes))
 
     def _look(self, over: threading.Event) -> None:
-        """Look at the nodes and the meters now and then, until it is over."""
+        """Read the nodes and the meters at intervals, until `over` is set."""
         while not over.wait(LOOK_EVERY_S):
-            with contextlib.suppress(Exception):  # the command itself will tell
+            with contextlib.suppress(Exception):  # the command itself reports such errors
                 self._there = self._nodes()
                 self._add()
                 self.write()
 
     def _finish(self, looking: threading.Thread, over: threading.Event) -> None:
         over.set()
-        looking.join(2 * LOOK_EVERY_S)  # it may wait for a cluster that is gone
+        looking.join(2 * LOOK_EVERY_S)  # the thread may wait for a cluster that is gone
         self._add()
         self._before, self._purpose = self._so_far(), None
         self.write()
 
     def _so_far(self) -> dict[str, Hours]:
-        if self._purpose is None or not self._now["stage_hours"]:  # nothing has been computed
+        if self._purpose is None or not self._now["stage_hours"]:  # nothing was computed
             return self._before
         summed = {name: self.used(self._purpose, name) for name in HOURS}
         return self._before | {self._purpose: Hours(purpose=self._purpose, **summed)}
 
     def _add(self) -> None:
-        """Add what was used since the last time."""
+        """Add the hours since the last reading."""
         with self._lock:
             now = time.monotonic()
             hours, self._last = (now - self._last) / 3600, now
@@ -135,7 +135,7 @@ class UsageRecord:
                 for name, number in there.items():
                     self._now[name] += number * hours
             for meter in list(self._meters):
-                with contextlib.suppress(Exception):  # its process may be starting again
+                with contextlib.suppress(Exception):  # the meter's process may be restarting
                     self._read(meter())
 
     def _read(self, shown: UsedHours) -> None:

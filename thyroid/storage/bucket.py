@@ -208,7 +208,7 @@ class Lease:
         beat = 0
         while not done.wait(lease.LEASE_SECONDS / 6):
             beat += 1
-            with contextlib.suppress(StorageError):  # the next beat comes before the lease expires
+            with contextlib.suppress(StorageError):  # the next renewal precedes the lease's end
                 found = self._bucket.get_with_version(self._name)
                 if found is None or not found[0].startswith(self._holder.encode()):
                     return

@@ -2,7 +2,7 @@
 
 Objects cannot be renamed, so an artifact becomes visible by its manifest, which names the place of
 its files. The manifest is written last, and only if there is none: when two machines build one key,
-the first one counts.
+the first machine's artifact is used.
 
 BUCKET/artifacts/KE/KEY      the manifest
 BUCKET/files/KEY/PLACE/...   the files
@@ -31,7 +31,7 @@ from thyroid.storage.cache import cache_folder
 from thyroid.storage.store import Busy, Store, Watch, checksums, parse_manifest
 
 MANIFEST_CACHE_SECONDS = 10.0
-"""Time for which a manifest that was read is not read again."""
+"""Time for which a manifest is not read again."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ class BucketStore(Store):
                 raise Busy(key)
             if self._is_cached(key, manifest):
                 return True
-            if self._cache.manifest(key) is not None:  # of files that are no longer in the bucket
+            if self._cache.manifest(key) is not None:  # its files are no longer in the bucket
                 self._cache.set_aside(self.artifact(key))
             with self._cache.scratch(key) as folder:
                 for name in manifest["files"]:

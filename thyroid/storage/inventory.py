@@ -1,6 +1,6 @@
 """Lists and verifies the contents of a store in a folder.
 
-Links are not followed, and files whose names the store would not give are ignored.
+Links are not followed, and files whose names are not the store's are ignored.
 """
 
 from __future__ import annotations

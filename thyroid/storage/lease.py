@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 LEASE_SECONDS = 60.0
-"""A holder whose file was not renewed for this long, while we watched, is dead."""
+"""A holder counts as dead if an observer saw no renewal of its file for this long."""
 
 
 @contextlib.contextmanager
@@ -48,7 +48,7 @@ def here() -> str:
     The host name alone is not enough: cloned machines and containers may share it.
     """
     words = [socket.gethostname()]
-    with contextlib.suppress(OSError):  # not every system has these files
+    with contextlib.suppress(OSError):  # some systems lack these files
         words.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
     with contextlib.suppress(OSError):
         words.append(str(os.stat("/proc/self/ns/pid").st_ino))
@@ -116,7 +116,7 @@ def died_here(holder: str) -> bool:
 def remove_dead(path: Path, dead: tuple[str, int]) -> None:
     """Remove a dead holder's file, as `look` returned it.
 
-    A lease that was renewed meanwhile, or taken by another holder, is put back.
+    If the lease was renewed in the meantime, or taken by another holder, it is put back.
     """
     moved = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
     with contextlib.suppress(FileNotFoundError):

@@ -1,7 +1,7 @@
 """A run folder in a bucket: commands work in a local copy, whose changes are uploaded.
 
-The bucket is the truth, at most some seconds old, and the store has the stages: a copy that a
-crash left behind is downloaded again.
+The bucket has the valid state, at most some seconds old, and the store has the stages; a copy that
+a crash left behind is therefore replaced by a new download.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def local_copy(url: str, *, alone: bool) -> Iterator[Path]:
     name = f"{url.rpartition('/')[2]}-{hashlib.sha256(url.encode()).hexdigest()[:8]}"
     folder, bucket = cache_folder("runs") / name, Bucket(url)
     with contextlib.ExitStack() as stack:
-        works = f"Another thyroid command of this machine works on {url}."
+        works = f"Another thyroid command on this machine is using {url}."
         stack.enter_context(locked(folder.with_name(f".{name}.lock"), works))
         if alone:
             _hold_lease(bucket, stack)
@@ -59,7 +59,7 @@ def _hold_lease(bucket: Bucket, stack: contextlib.ExitStack) -> None:
         while watch.alive():
             if bucket.get(LEASE) not in (seen, None):
                 raise InputError(
-                    f"Another thyroid command works in {bucket.url}: wait for it or choose "
+                    f"Another thyroid command is using {bucket.url}: wait until it ends, or choose "
                     "another run."
                 )
             time.sleep(1)

@@ -1,4 +1,4 @@
-"""Removes artifacts from a store, but none that a running command may need.
+"""Removes artifacts from a store, except those that a running command may need.
 
 A running command holds a lease whose name is its start time (`Store.in_use`), and each use of an
 artifact updates the artifact's last use. Artifacts used since the oldest running command began
@@ -38,12 +38,12 @@ from thyroid.storage.store import MANIFEST, Store
 
 @dataclass(frozen=True, kw_only=True)
 class Criteria:
-    """Says which artifacts to remove. Without any criterion, none."""
+    """Says which artifacts to remove; without any criterion, none are removed."""
 
     max_size: int | None = None
-    """Bytes that artifacts may take: the longest unused are removed until the others fit."""
+    """Bytes that artifacts may take: those unused for longest are removed until the others fit."""
     older_than: float | None = None
-    """Seconds since the last use. Failures as old are removed, too."""
+    """Seconds since the last use. Failures of this age are removed, too."""
     keep: frozenset[str] | None = None
     """Keys of artifacts to keep. As the only criterion: all others are removed."""
 
@@ -76,7 +76,9 @@ class Pruned:
 
 
 def prune(store: Store, criteria: Criteria, advance: Advance, *, dry_run: bool = False) -> Pruned:
-    """Remove leftovers of dead processes, and what matches the criteria, longest unused first.
+    """Remove leftovers of dead processes, and the artifacts that match the criteria.
+
+    The artifacts unused for longest are removed first.
 
     Parameters
     ----------
@@ -138,9 +140,7 @@ def _alone(store: Store) -> Iterator[None]:
         lease.remove_dead(claim, (before.holder, before.renewed))
     with store.claimed("prune") as mine:
         if not mine:
-            raise InputError(
-                f"{store.root} is being pruned by another command: wait until that has ended."
-            )
+            raise InputError(f"Another command is pruning {store.root}: wait until it has ended.")
         yield
 
 

@@ -2,8 +2,7 @@
 
 An artifact is a folder of files named by its stage's key. It becomes visible all at once, by one
 rename, with a manifest of checksums, which are verified when it is opened. When several processes
-want to build the same key, one holds the claim; the others get `Busy` and wait without holding
-anything.
+want to build the same key, one holds the claim; the others get `Busy` and wait without a claim.
 
 STORE/artifacts/KE/KEY/   files and manifest.json, whose modification time is the last use
 STORE/failures/KE/KEY     a sentence that says why the stage failed: it would fail again
@@ -88,7 +87,7 @@ class Store:
         """Return the artifact's stage, compute time in seconds, run and checksums.
 
         A missing or damaged artifact gives None, as in `open`. The call counts as a use: `thyroid
-        store` prunes what has not been used for long.
+        store` prunes artifacts that have not been used for long.
         """
         while True:
             manifest = self._manifest(key)
@@ -216,7 +215,7 @@ class Store:
 
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:
-        """Protect what is used within the block from pruning.
+        """Protect artifacts that are used within the block from pruning.
 
         The lease's name holds the start time, because its modification time is renewed.
         """
@@ -277,7 +276,7 @@ class Store:
         """Move a damaged artifact to `damaged/`, so that it is computed again."""
         target = self.root / "damaged" / f"{folder.name[:16]}-{uuid.uuid4().hex[:8]}"
         target.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):  # another process was quicker
+        with contextlib.suppress(FileNotFoundError):  # another process was faster
             os.rename(folder, target)
 
 

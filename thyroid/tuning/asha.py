@@ -15,7 +15,7 @@ from thyroid.tuning.trial_result import Report, TrialResult
 
 @dataclass(frozen=True, kw_only=True)
 class Rungs:
-    """The first rung is at `grace_epochs`, each further one at `factor` times as many epochs."""
+    """The first rung is at `grace_epochs`, each further rung at `factor` times as many epochs."""
 
     grace_epochs: int
     factor: float
@@ -29,13 +29,13 @@ class Rungs:
 
 
 class AshaScheduler(FIFOScheduler):  # type: ignore[misc]  # ray ships no types
-    """ASHA (Li 2020): a trial at a rung goes on if it is among the best 1 / `rungs.factor` there.
+    """ASHA (Li 2020): a trial at a rung continues if it is among the best 1 / `rungs.factor` there.
 
-    It is compared with the trials that reached the rung before. Differs from Ray's ASHA in what
-    it compares: trainings rather than trials, since many trials share one; and only within one
-    part of the schedule, since macro-F1 jumps when cross images come, when frozen layers begin to
-    learn and when the learning rate decays: a trial that mixes cross images from the start would
-    look better than one that is about to see them, and a short one better than a long one.
+    It is compared with the trials that reached the rung before it. Ray's ASHA compares trials; this
+    one compares trainings, because many trials share one, and only within one part of the schedule.
+    Macro-F1 jumps when cross images are added, when frozen layers begin to learn and when the
+    learning rate decays: a trial that mixes cross images from the start would look better than one
+    that gets them later, and a short trial better than a long one.
     """
 
     def __init__(self, rungs: Rungs) -> None:
@@ -44,10 +44,10 @@ class AshaScheduler(FIFOScheduler):  # type: ignore[misc]  # ray ships no types
         self._reached: dict[tuple[str, int], dict[str, float]] = defaultdict(dict)
         self._last: dict[str, int] = {}
         self.stopped: set[str] = set()
-        """Tune's ids of the trials that were stopped."""
+        """Tune's ids of the stopped trials."""
 
     def passes(self, trial: str, report: Report) -> bool:
-        """Return True if the trial goes on; its value is kept for later comparisons."""
+        """Return True if the trial continues; keep its value for later comparisons."""
         rung = self._rungs.rung(report.epoch)
         if rung <= self._last.get(trial, -1):
             return True
@@ -60,12 +60,12 @@ class AshaScheduler(FIFOScheduler):  # type: ignore[misc]  # ray ships no types
         return bool(report.value >= np.quantile(others, 1 - 1 / self._rungs.factor))
 
     def replay(self, trial: str, reports: Iterable[Report]) -> None:
-        """Keep the values of a trial that an earlier command ran."""
+        """Add the values of a trial that an earlier command ran."""
         for report in reports:
             self.passes(trial, report)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """Tell Tune, after each report, whether the trial goes on."""
+        """Tell Tune, after each report, whether the trial continues."""
         report = TrialResult.read(result).report
         if report is None or self.passes(trial.trial_id, report):
             return str(TrialScheduler.CONTINUE)

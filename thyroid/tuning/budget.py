@@ -18,11 +18,11 @@ class BudgetUsedUp(Exception):
 
 
 class Budget:
-    """The limits of a search, and whether they are reached.
+    """The limits of a search, and a check whether one is reached.
 
     Parameters
     ----------
-    seconds : limit from now on, for each command anew; None: no limit
+    seconds : limit from now on; each command has its own; None: no limit
     gpu_hours : limit of the whole search, interrupted commands included; None: no limit
     usage : counts the GPU-hours, and keeps the budget in usage.json
     """
@@ -46,13 +46,13 @@ class Budget:
         return self._budget.ended is not None
 
     def spent(self) -> str:
-        """Return such as `0.42 of 2 GPU-hours`; empty without a limit of GPU-hours."""
+        """Return a text such as `0.42 of 2 GPU-hours`; empty without a limit of GPU-hours."""
         if self._gpu_hours is None:
             return ""
         return f"{self._usage.used('search'):.2f} of {self._gpu_hours:g} GPU-hours"
 
     def limited(self, runner: Runner) -> Runner:
-        """Return a runner that raises `BudgetUsedUp` at the first metrics after the limit."""
+        """Return a runner that raises `BudgetUsedUp` at the first metrics beyond a limit."""
 
         def run(wanted: Sequence[Stage]) -> Iterator[EpochMetrics]:
             with contextlib.closing(runner(wanted)) as metrics:  # type: ignore[type-var]

@@ -1,4 +1,4 @@
-"""Proposals: the space runs on a trial of a study in memory, before the real study knows of it."""
+"""Proposals: the space runs on a trial of a study in memory before the real study has the trial."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ proposal does not grow with the study."""
 
 
 class _IndependentTPE(BaseSampler):
-    """TPE (Bergstra 2011) for each parameter by itself, seeded by (seed, trial number, name)."""
+    """TPE (Bergstra 2011) for each parameter separately, seeded by (seed, trial number, name)."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
@@ -24,7 +24,7 @@ class _IndependentTPE(BaseSampler):
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        """Return no parameter: none is sampled together with others."""
+        """Return no parameter, because no parameters are sampled together."""
         return {}
 
     def sample_relative(
@@ -40,20 +40,20 @@ class _IndependentTPE(BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        """Sample one parameter with a TPE sampler of its own."""
+        """Sample one parameter with its own TPE sampler."""
         tpe = TPESampler(seed=proposal_seed(self._seed, trial.number, param_name))
         return tpe.sample_independent(study, trial, param_name, param_distribution)
 
 
 def tpe_trial(study: optuna.Study, number: int, seed: int) -> Trial:
-    """Return a trial, outside of the study, whose parameters TPE draws as the space asks for them.
+    """Return a trial outside the study, whose parameters TPE draws when the space asks for them.
 
-    They follow from the seed, the number and the study's trials before that number alone.
+    They depend only on the seed, the number and the study's trials before that number.
     """
     trials = study.get_trials(deepcopy=False)[:number]
     kept = _remembered(study, trials)
     memory = optuna.create_study(directions=study.directions, sampler=_IndependentTPE(seed))
-    unseen = create_trial(state=TrialState.FAIL)  # keeps the numbers; TPE skips failed trials
+    unseen = create_trial(state=TrialState.FAIL)  # keeps the numbering; TPE skips failed trials
     for before in range(number):
         memory.add_trial(trials[before] if before in kept else unseen)
     return memory.ask()
@@ -70,7 +70,7 @@ def _remembered(study: optuna.Study, trials: list[FrozenTrial]) -> set[int]:
 
 
 def _first_value(study: optuna.Study, trial: FrozenTrial) -> float:
-    """Return a trial's first objective, higher being better; its last report if it was pruned."""
+    """Return a trial's first objective (higher is better), or its last report if it was pruned."""
     if trial.values:
         value: float = trial.values[0]
     elif trial.intermediate_values:

@@ -1,4 +1,4 @@
-"""Predictions of images by networks that were not trained on them: what recipes are compared by."""
+"""Predictions by which recipes are compared: of images on which the networks were not trained."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class HeldOut:
     """(N,) bool: the image shows several diseases."""
     classes: int
     folds: int
-    """Folds that patients were dealt to, of which these are some or all."""
+    """Number of folds into which the patients were divided; the predictions may be of fewer."""
 
     @property
     def macro_f1(self) -> Estimate:
@@ -43,7 +43,7 @@ class HeldOut:
 
     @property
     def cross_recall(self) -> float | None:
-        """Share of the cross images that are recognised; None where there is none."""
+        """Share of the cross images that are recognised; None if there are no cross images."""
         if not self.is_cross.any():
             return None
         return float((self.predicted == self.labels)[:, self.is_cross].mean())
@@ -69,7 +69,7 @@ def validations(recipe: Recipe, dataset: str, networks: Sequence[Network]) -> li
 
 
 def held_out(store: Store, stages: Sequence[Stage], classes: tuple[str, ...]) -> HeldOut | None:
-    """Read what `validations` have predicted, the same folds of each seed; None if one is missing.
+    """Read the predictions of `validations`, the same folds of each seed; None if one is missing.
 
     Parameters
     ----------

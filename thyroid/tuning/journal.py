@@ -1,4 +1,4 @@
-"""The lines of a study's journal: what a file system damaged is mended where that is certain."""
+"""The lines of a study's journal: damage by a file system is mended if nothing can be lost."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from thyroid.progress import say
 
 
 def sound_lines(journal: Path) -> list[bytes]:
-    """Return the lines of a journal, without those that hold nothing: blank ones, and zeros, which
-    a file server or a power cut may leave between lines. An unfinished last line is left out.
+    """Return the lines of a journal without empty lines, without zero bytes (which a file server or
+    a power cut may leave between lines) and without an unfinished last line.
 
     Raises
     ------
     InputError
-        When a line is damaged otherwise: what it said is lost.
+        When a line is damaged in another way: its content is lost.
     """
     found = []
     for number, line in enumerate(journal.read_bytes().splitlines(keepends=True), start=1):
@@ -36,12 +36,12 @@ def sound_lines(journal: Path) -> list[bytes]:
 
 
 def mend(journal: Path) -> None:
-    """Write a journal again without what holds nothing, if there is such; nobody else may write.
+    """Write a journal again as its `sound_lines`, if it differs; no other process may write to it.
 
     Raises
     ------
     InputError
-        When a line is damaged otherwise, or the file cannot be written.
+        When a line is damaged in another way, or the file cannot be written.
     """
     lines = sound_lines(journal)
     before = journal.read_bytes()
@@ -50,20 +50,20 @@ def mend(journal: Path) -> None:
     replace_text(journal, b"".join(lines).decode())
     unfinished = before.rpartition(b"\n")[2].strip(b"\0")
     empty = before.count(b"\n") - len(lines)
-    what = [f"{empty} lines that held nothing"] if empty else []
-    what += ["an unfinished last line"] if unfinished else []
-    say(f"{journal} was mended: {' and '.join(what) or 'zeros between its lines'} left out.")
+    removed = [f"{empty} empty lines"] if empty else []
+    removed += ["an unfinished last line"] if unfinished else []
+    say(f"{journal} was mended; removed: {' and '.join(removed) or 'zeros between its lines'}.")
 
 
 class ReadOnlyJournal(JournalFileBackend):
-    """A journal that may be damaged, and is not written."""
+    """A journal that may be damaged and that is only read."""
 
     def __init__(self, journal: Path) -> None:
         super().__init__(str(journal))
         self._journal = journal
 
     def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
-        """Yield the records from a number on."""
+        """Yield the records, beginning with this number."""
         yield from itertools.islice(
             map(json.loads, sound_lines(self._journal)), log_number_from, None
         )
@@ -85,5 +85,5 @@ def _damaged(journal: Path, number: int) -> InputError:
     return InputError(
         f"{journal}, line {number}, is damaged: restore a copy of the file, or keep the lines "
         f"before it (`head -n {number - 1} {journal} > kept; mv kept {journal}`): "
-        "what came after them is then tried again, with the stages that the store has."
+        "later trials then run again, with the stages that the store has."
     )

@@ -10,5 +10,5 @@ from optuna.trial import FrozenTrial, Trial
 
 
 def running_trial(study: optuna.Study, trial: FrozenTrial) -> Trial:
-    """Return a study's running trial as one that can report; `Study.ask` makes new ones only."""
+    """Return a study's running trial as one that can report; `Study.ask` only makes new trials."""
     return Trial(study, trial._trial_id)

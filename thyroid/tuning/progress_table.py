@@ -1,4 +1,4 @@
-"""The progress of a search: a table at a terminal's bottom, or a line now and then.
+"""The progress of a search: a table at the bottom of a terminal; elsewhere a line at intervals.
 
 It imports no ray: `tune_callback.py` updates it.
 """
@@ -22,7 +22,7 @@ from thyroid.progress import duration
 from thyroid.tuning.trial_result import State, TrialResult
 
 MOST_ROWS = 8
-"""Running trials that the table lists, so that there is room for the lines above it."""
+"""Most running trials that the table lists, which leaves room for the lines above it."""
 WORDS = {"complete": "complete", "pruned": "stopped", "failed": "failed"}
 
 
@@ -35,7 +35,7 @@ class RunningTrial:
     """Epochs of its whole schedule."""
     epoch: int = 0
     macro_f1: float | None = None
-    """Mean over its networks at its last rung, or a later value of one of them."""
+    """Mean over the trial's networks at its last rung, or a later value of one network."""
     at: str = ""
     """The stage that is computed for it, such as `dcgan 3`."""
     reused: int = 0
@@ -45,7 +45,7 @@ class RunningTrial:
 
 
 class ProgressTable:
-    """Counts a search's trials, and draws itself.
+    """Counts a search's trials, and draws the table.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ class ProgressTable:
         Parameters
         ----------
         ended : trials of this search that have ended
-        known : complete trials of other runs, which count for the best value alone
+        known : complete trials of other runs, which count only for the best value
         """
         self._states, self._best, self._reused, self._computed = Counter(), None, 0, 0
         self.running.clear()
@@ -127,7 +127,7 @@ class ProgressTable:
         return f"{best}, {self.done}/{self._total}"
 
     def line(self) -> str:
-        """Return all but the running trials in one line."""
+        """Return the progress, without the running trials, in one line."""
         running = [f"{len(self.running)} running"] if self.running else []
         trials, states, *others = self._facts()
         return f"search: {', '.join([trials, *running, states, *others])}"
@@ -149,7 +149,7 @@ class ProgressTable:
         ]
 
     def _left_s(self) -> float | None:
-        """Return the seconds left at the pace so far, at most the budget's; None: not known."""
+        """Return the seconds left at the present pace, or the budget's if fewer; None: unknown."""
         if self.done >= self._total:
             return None
         taken = time.monotonic() - self._began
@@ -160,7 +160,7 @@ class ProgressTable:
         return left if math.isfinite(left) else None
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """The table, in as few lines as the terminal's width allows."""
+        """Yield the table, in as few lines as the terminal's width allows."""
         yield Rule("search", align="left", style="dim")
         for line in _filled(self._facts(), options.max_width):
             yield Text(line, no_wrap=True, overflow="ellipsis")
@@ -181,7 +181,7 @@ class ProgressTable:
 
 
 def _filled(facts: Sequence[str], width: int) -> list[str]:
-    """Join as many facts in each line as fit."""
+    """Join facts into lines, as many as fit in each."""
     lines = [facts[0]]
     for fact in facts[1:]:
         longer = f"{lines[-1]} · {fact}"

@@ -1,8 +1,8 @@
 """The race at a search's end: further folds and seeds for the recipes that are too close to call.
 
-This is a racing rule after Maron & Moore 1994: trainings go where they may change the choice. The
-recipe that the search started from takes part, and stays unless another is better by more than a
-standard error of their difference (after the idea of Breiman et al. 1984, 3.4.3).
+This is a racing rule after Maron & Moore 1994: only recipes that may still be chosen are trained
+further. The recipe that the search started from takes part, and is chosen unless another is better
+by more than a standard error of their difference (after the idea of Breiman et al. 1984, 3.4.3).
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from thyroid.tuning.search_config import SearchConfig
 from thyroid.tuning.study import recipe_of
 
 ENTRANTS = 6
-"""Trials in the race, beside the recipe that the search started from."""
+"""Most trials in the race, in addition to the recipe that the search started from."""
 GIVEN = -1
-"""Number of the recipe that the search started from, among those of trials."""
+"""Number that stands for the recipe that the search started from, where trials have theirs."""
 
 Train = Callable[[Sequence[int], Sequence[Network]], Mapping[int, HeldOut] | None]
-"""Trains some recipes as some networks; returns what each predicted, without those that cannot be
-trained, or None when the budget is used up."""
+"""Trains the given networks of the given recipes; returns the predictions of each recipe that can
+be trained, or None when the budget is used up."""
 
 
 @dataclass(kw_only=True)
@@ -53,7 +53,7 @@ class RecipeRace:
     """Stages of further networks, by a description such as `race, trial 3`."""
 
     def run(self, ranked: Sequence[FrozenTrial], budget: Budget, meter: Meter) -> list[RacedRecipe]:
-        """Return what was found of every recipe in the race, the chosen one first.
+        """Return the result of every recipe in the race, the chosen one first.
 
         Parameters
         ----------
@@ -96,21 +96,21 @@ class RecipeRace:
 def race(
     entrants: Sequence[int], levels: Sequence[Sequence[Network]], train: Train
 ) -> list[RacedRecipe]:
-    """Train contenders as the networks of each level in turn, until one contender is left.
+    """Train the networks of each level for all contenders, level by level, until one is left.
 
     A recipe is a contender while the best one is better by at most a standard error of their
-    difference, on the same images. Chosen is `GIVEN` if it is a contender still, else the best.
+    difference, on the same images. `GIVEN` is chosen if it is still a contender, else the best.
 
     Parameters
     ----------
     entrants : numbers of the recipes
-    levels : networks, each level with all of the one before, and the same folds of each seed
-    train : ends the race where it returns None
+    levels : networks; each level includes those of the level before, with the same folds per seed
+    train : trains networks; the race ends when it returns None
 
     Returns
     -------
-    Every recipe that could be trained, the chosen one first, then the best first; none where the
-    race ended before its first level did.
+    Every recipe that could be trained: the chosen one, then the others from best to worst; empty if
+    the race ended during its first level.
     """
     contenders, chosen = list(entrants), GIVEN
     raced: dict[int, RacedRecipe] = {}
@@ -146,9 +146,12 @@ def race(
 
 
 def decision(chosen: RacedRecipe) -> str:
-    """Return a sentence about the recipe that a race has chosen."""
+    """Return a sentence about the recipe that a race chose."""
     if chosen.trial is None:
-        return "no trial is better than the given recipe by more than a standard error: it stays"
+        return (
+            "no trial is better than the given recipe by more than a standard error: the given "
+            "recipe stays"
+        )
     folds = f" of {chosen.folds} folds" if chosen.folds > 1 else ""
     return (
         f"trial {chosen.trial} is chosen: macro-F1 {chosen.macro_f1:.3f} of the held-out "
@@ -158,4 +161,4 @@ def decision(chosen: RacedRecipe) -> str:
 
 def is_close(behind: Estimate) -> bool:
     """Return True if a recipe is behind the best one by at most a standard error."""
-    return not behind.value > behind.standard_error  # of a single patient it is not a number
+    return not behind.value > behind.standard_error  # True for NaN, the error of a single patient

@@ -15,10 +15,10 @@ OBJECTIVES: dict[str, Literal["maximize", "minimize"]] = {
     "cross_recall": "maximize",
     "compute": "minimize",
 }
-"""Objectives of a search: macro-F1 of the validation images of a trial's folds together, each
-predicted by a network that was not trained on it, and share of their cross images whose primary
-finding is recognised, both means over the trial's seeds; seconds of all stages that the trial
-needs, as if nothing were shared."""
+"""Objectives of a search. macro_f1: of the validation images of all of a trial's folds together,
+each predicted by a network that was not trained on it. cross_recall: share of the cross images
+among them whose primary finding is recognised. Both are means over the trial's seeds. compute:
+seconds of all stages that the trial needs, as if no stage were shared."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,26 +32,26 @@ class SearchConfig:
     several diseases) and compute (stage-seconds). The best trial is chosen by the first. Trials are
     stopped early by macro_f1."""
     first_folds: int = 2
-    """Folds in which each trial is trained. If macro_f1 is the first objective, the best trials and
-    the recipe that the search started from are trained in further folds at the end, as long as they
-    are too close to call."""
+    """Number of folds in which each trial is trained. If macro_f1 is the first objective, the best
+    trials and the recipe that the search started from are trained in further folds at the end, as
+    long as they are too close to call."""
     seeds: int = 1
     """Trainings of each trial per fold; their mean is compared."""
     max_seeds: int | None = None
-    """Most trainings per fold for recipes that all folds together cannot tell apart; default: 1, or
-    3 with a single split."""
+    """Most trainings per fold for recipes that are too close to call after all folds; default: 1,
+    or 3 with a single split."""
     seed: int = 0
     """Seed of the proposals."""
     concurrent: int | None = None
     """Trials that run at once; default: as many as the processors or GPUs allow."""
     time_budget: str | None = None
-    """Time, such as 90s, 30m or 2h, after which no further trial runs. The same command continues
-    for as long again. The chosen recipe is trained afterwards."""
+    """Time, such as 90s, 30m or 2h, after which no further trial runs. Running the same command
+    again continues for the same time. The chosen recipe is trained afterwards."""
     gpu_hours: float | None = None
-    """GPU-hours that stages of the search may hold before no further trial runs. Those before an
+    """GPU-hours that stages of the search may use before no further trial runs. Hours before an
     interruption count, so the same command continues only with a larger number. A stage of several
-    workers also counts while it waits for room. The chosen recipe is trained afterwards, beyond the
-    limit."""
+    workers also counts while it waits for room. The chosen recipe is trained afterwards, and does
+    not count."""
     grace_epochs: int = 8
     """ASHA stops no trial before this epoch."""
     reduction_factor: float = 3.0
@@ -62,15 +62,22 @@ class SearchConfig:
     """URL of a database for the study, such as sqlite:///studies.db; default: the file
     RUN/study.journal. optuna-dashboard opens both."""
     warm_start: tuple[Path | str, ...] = ()
-    """Runs of earlier searches; their trials are taken over as far as the store has their
-    stages."""
+    """Runs of earlier searches; the search begins with those of their trials whose stages are in
+    the store."""
 
     def first_level(self, folds: int) -> tuple[int, int]:
-        """Return the seeds and folds in which each trial is trained, of so many folds."""
+        """Return the number of seeds and of folds in which each trial is trained.
+
+        Parameters
+        ----------
+        folds : number of all folds
+        """
         return self.seeds, min(self.first_folds, folds)
 
     def race_levels(self, folds: int) -> list[tuple[int, int]]:
-        """Return the seeds and folds of the final race, level by level: more folds, then seeds."""
+        """Return the numbers of seeds and folds of each level of the final race: first the folds
+        increase, then the seeds.
+        """
         seeds, first = self.first_level(folds)
         default = 1 if folds > 1 else 3
         most = max(seeds, default if self.max_seeds is None else self.max_seeds)
@@ -83,11 +90,11 @@ class SearchConfig:
         return None if self.time_budget is None else seconds(self.time_budget, "--time-budget")
 
     def __post_init__(self) -> None:
-        _ = self.time_budget_s  # complains
+        _ = self.time_budget_s  # raises
         require_options(self)
         unknown = [name for name in self.objectives if name not in OBJECTIVES]
         if unknown or not self.objectives or len(set(self.objectives)) < len(self.objectives):
             raise InputError(
-                f"--objectives {','.join(self.objectives)} is invalid: name each at most once, "
-                f"out of {', '.join(OBJECTIVES)}."
+                f"--objectives {','.join(self.objectives)} is invalid: choose from "
+                f"{', '.join(OBJECTIVES)}, each at most once."
             )

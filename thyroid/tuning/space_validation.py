@@ -13,7 +13,7 @@ from thyroid.space import Space
 from thyroid.tuning.detached_trial import tpe_trial
 
 VALIDATED_TRIALS = 10
-"""Trials to check; their parameters depend on no result."""
+"""Number of trials to check; their parameters depend on no results."""
 
 
 def validate_space(space: Space, base: Recipe, dataset: Dataset, trials: int, seed: int) -> None:
@@ -22,7 +22,7 @@ def validate_space(space: Space, base: Recipe, dataset: Dataset, trials: int, se
     Raises
     ------
     InputError
-        When one of them raises an error or proposes an invalid recipe.
+        When the space raises an error or proposes an invalid recipe.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     empty = optuna.create_study()
@@ -36,7 +36,7 @@ def validate_space(space: Space, base: Recipe, dataset: Dataset, trials: int, se
 
 
 def proposed(space: Space, trial: BaseTrial, base: Recipe, dataset: Dataset) -> Recipe:
-    """Return the recipe that a space proposes for a trial, without settings these data lack.
+    """Return the recipe that a space proposes for a trial, without parts that the data rule out.
 
     Raises
     ------
@@ -46,5 +46,5 @@ def proposed(space: Space, trial: BaseTrial, base: Recipe, dataset: Dataset) -> 
     recipe = for_data(space(trial, base), dataset.info.kind, crosses=bool(dataset.is_cross.any()))
     if recipe.training == "probe":
         raise InputError("A probe has no epochs to search over: set training to network.")
-    pipeline.classifier(recipe, dataset.digest, 0)  # refuses what cannot be trained
+    pipeline.classifier(recipe, dataset.digest, 0)  # refuses recipes that cannot be trained
     return recipe

@@ -25,11 +25,11 @@ from thyroid.tuning.trial_result import Report
 STUDY = "thyroid"
 
 WARM_STARTED_FROM = "warm_started_from"
-"""User attribute of a trial of another run: that run, and the trial's number there."""
+"""User attribute of a trial from another run: that run, and the trial's number in it."""
 
 
 class _KernelLock(JournalFileOpenLock):
-    """A lock that ends with its process; Optuna's own stays for 30 s after a kill."""
+    """A lock that ends with its process; Optuna's own lock remains for 30 s after a kill."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(str(path))
@@ -53,12 +53,12 @@ def open_study(
     Parameters
     ----------
     objectives : names of `OBJECTIVES`
-    name : name of the study in a database, which holds many; None in a journal
+    name : name of the study in a database, which may hold several; None in a journal
 
     Raises
     ------
     InputError
-        When the file is no Optuna journal, or no database answers.
+        When the file is not an Optuna journal, or no database answers.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     directions = [OBJECTIVES[objective] for objective in objectives]
@@ -106,7 +106,7 @@ def read_study(place: Path | str, name: str = STUDY) -> optuna.Study:
     Raises
     ------
     InputError
-        When there is none.
+        When there is no study.
     """
     if isinstance(place, Path) and not place.is_file():
         raise InputError(f"{place} is not a study: name a run of `thyroid search`.")
@@ -138,7 +138,7 @@ def database(url: str) -> RDBStorage:
     except (SQLAlchemyError, ImportError) as refusal:
         reason = str(refusal).splitlines()[0]
         raise InputError(
-            f"No Optuna study can be kept at {url} ({reason}): give a URL such as "
+            f"No Optuna study can be stored at {url} ({reason}): give a URL such as "
             "sqlite:///studies.db, and install the database's driver."
         ) from None
 
@@ -148,7 +148,7 @@ def _lock(journal: Path) -> _KernelLock:
 
 
 def _mend(journal: Path) -> None:
-    """Leave out of a journal what a full disk, a file server or a power cut left there."""
+    """Remove from a journal what a full disk, a file server or a power cut left there."""
     if not journal.exists():
         return
     lock = _lock(journal)

@@ -1,7 +1,7 @@
 """The search algorithm that Ray Tune asks for trials: an Optuna study that survives being killed.
 
-The study is the truth. Every trial ends there as complete, pruned or failed; one that was running
-when its process died runs again under its number, with its parameters.
+The study decides which trials exist. Every trial ends in it as complete, pruned or failed; a trial
+that was running when its process died runs again with its number and its parameters.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from thyroid.tuning.private_optuna import running_trial
 from thyroid.tuning.trial_result import Report, TrialResult, stored
 
 Propose = Callable[[int], FrozenTrial]
-"""Makes a running trial, with its recipe as the user attribute `recipe`, from its number."""
+"""Makes a running trial from its number; its user attribute `recipe` is its recipe."""
 
 
 class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
     """A Tune search algorithm over a persistent Optuna study.
 
-    Differs from Tune's OptunaSearch: a trial enters the study with all its parameters and its
-    recipe in one step, so that a kill leaves none half-written; trials that a dead process left
-    running come first; the study hears which trials were pruned or failed; interrupted trials (a
-    time budget, a full disk) stay running in the study; and a trial's reports are kept with it,
-    so that a later command's scheduler can replay them.
+    It differs from Tune's OptunaSearch. A trial enters the study with all its parameters and its
+    recipe in one step, so that a kill leaves no half-written trial. Trials that a dead process left
+    running come first. The study records which trials were pruned or failed. Interrupted trials (a
+    time budget, a full disk) stay running in the study. A trial's reports are stored with it, so
+    that a later command's scheduler can replay them.
 
     Parameters
     ----------
     propose : makes a trial from its number
     study : from `open_study`
-    objectives : objectives of the study
+    objectives : names of the study's objectives
     asha : the scheduler, which knows the trials that it stopped
     """
 
@@ -64,15 +64,15 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
         return {"recipe": trial.user_attrs["recipe"], "number": trial.number}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return nothing: Tune stores a copy that is never read."""
+        """Return nothing, because Tune stores a copy that is never read."""
         return {}
 
     def save(self, checkpoint_path: str) -> None:
-        """Save nothing: the study has it all."""
+        """Save nothing, because the study has everything."""
         Path(checkpoint_path).touch()
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Keep a report; Optuna takes them where there is one objective."""
+        """Store a report in the trial, and in Optuna if there is only one objective."""
         report = TrialResult.read(result).report
         if report is None:
             return
@@ -90,7 +90,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
             self.on_trial_result(trial_id, result)  # Tune passes the last one here only
         trial = self._running.pop(trial_id, None)
         reports = self._reports.pop(trial_id, {})
-        if trial is None or error or not result:  # finished before, or its driver died
+        if trial is None or error or not result:  # it finished before, or its driver died
             return
         last = TrialResult.read(result)
         state = last.state(stopped=trial_id in self._asha.stopped)

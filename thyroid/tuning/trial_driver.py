@@ -31,7 +31,7 @@ from thyroid.tuning.held_out import held_out, validations
 from thyroid.tuning.trial_result import TrialResult
 
 Level = tuple[Stage, ...]
-"""The same segment of every network of a trial."""
+"""The same segment of all networks of a trial."""
 
 
 def driver(
@@ -91,7 +91,7 @@ def _part(config: Any) -> str:
 
 
 def is_recipes_fault(failure: Exception) -> bool:
-    """Return True if the recipe itself fails, and would again; False for a fault of a machine."""
+    """Return True if the recipe is at fault and would fail again; False if a machine is."""
     if isinstance(failure, (Diverged, TooLarge)):
         return True
     elsewhere = (OSError, ImportError, StorageError, StageFailed, LeakError)
@@ -113,7 +113,7 @@ def levels_of(recipe: Recipe, dataset: str, networks: Sequence[Network]) -> list
 
 
 def reported_levels(levels: Sequence[Level], rungs: Rungs) -> Iterator[Level]:
-    """Yield the first level at each rung, and the last one: early stopping needs no others."""
+    """Yield the first level at each rung, and the last level: early stopping needs no others."""
     passed = -1
     for level in levels:
         config = level[0].config
@@ -124,11 +124,11 @@ def reported_levels(levels: Sequence[Level], rungs: Rungs) -> Iterator[Level]:
 
 
 class TrialProgress:
-    """Computes the stages of one trial, level by level, and adds up what it has used.
+    """Computes the stages of one trial, level by level, and adds up the time that they took.
 
     Parameters
     ----------
-    compute : computes stages, and returns the keys of what was computed for this trial
+    compute : computes stages, and returns the keys of those that were computed for this trial
     epochs : epochs of the whole schedule
     classes : names of the data set's classes
     """
@@ -152,8 +152,8 @@ class TrialProgress:
 
         Parameters
         ----------
-        predicted : predictions of the validation parts by the whole trainings, which are computed
-            at the last level
+        predicted : stages that predict the validation parts with the finished networks; they are
+            computed at the last level
         """
         self._bring_about(level)
         last = [self._metrics(stage) for stage in level]
@@ -180,7 +180,7 @@ class TrialProgress:
         """Return the scores of all held-out images together."""
         self._bring_about(predicted)
         found = held_out(self._store, predicted, self._classes)
-        if found is None:  # damaged, and set aside: compute them once more
+        if found is None:  # damaged predictions were set aside: compute them once more
             self._bring_about(predicted)
             found = held_out(self._store, predicted, self._classes)
         if found is None:
@@ -193,7 +193,7 @@ class TrialProgress:
         }
 
     def result(self, **values: Any) -> TrialResult:
-        """Return a result with these values, and with what the trial has used so far."""
+        """Return a result with these values, and the trial's stages and seconds so far."""
         return TrialResult(
             number=self._number,
             epochs=self._epochs,
@@ -211,12 +211,12 @@ class TrialProgress:
         finally:  # also count the stages that finished before one failed
             for needed in {s.key: s for stage in level for s in stage.lineage()}.values():
                 manifest = self._store.manifest(needed.key)
-                if manifest is not None:  # else it failed, or was pruned
+                if manifest is not None:  # else the stage failed, or was pruned from the store
                     self._needed[needed.key] = manifest.get("seconds", 0.0)
 
     def _metrics(self, stage: Stage) -> EpochMetrics:
         metrics = last_metrics(self._store, stage)
-        if metrics is None:  # it was damaged, and set aside: compute it once more
+        if metrics is None:  # a damaged artifact was set aside: compute it once more
             self._bring_about([stage])
             metrics = last_metrics(self._store, stage)
         if metrics is None:
@@ -225,7 +225,7 @@ class TrialProgress:
 
 
 def last_metrics(store: Store, stage: Stage) -> EpochMetrics | None:
-    """Return the metrics of a segment's last epoch; None where the store does not have it."""
+    """Return the metrics of a segment's last epoch; None if the store lacks the segment."""
     content = store.read(stage.key, METRICS)
     if content is None:
         return None

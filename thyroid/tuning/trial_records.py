@@ -1,4 +1,4 @@
-"""The finished trials of a study, as trials.csv has them."""
+"""The finished trials of a study, as rows of trials.csv."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def write_trials(
 
     Parameters
     ----------
-    chosen : the trial whose recipe is taken; default: none
+    chosen : the trial whose recipe was chosen; None: no trial
     """
     trials_csv.write_trials(run, [_record(trial, chosen) for trial in finished(study)])
 

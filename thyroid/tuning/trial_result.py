@@ -16,7 +16,7 @@ STATES: dict[TrialState, Literal["complete", "pruned", "failed"]] = {
     TrialState.PRUNED: "pruned",
     TrialState.FAIL: "failed",
 }
-"""The states of a trial that is finished in an Optuna study."""
+"""The states of a finished trial in an Optuna study."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,33 +28,33 @@ class Report:
     value: float
     """Validation macro-F1, from 0 to 1."""
     part: str
-    """Part of the schedule, such as `single` or `mixed-decay`: scores are compared within one."""
+    """Part of the schedule, such as `single` or `mixed-decay`; scores of one part are compared."""
     training: str
-    """Keys of the segment, one for each network: trials that share them are one training."""
+    """Keys of the segment, one for each network; trials with the same keys share one training."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialResult:
-    """A trial as its driver reports it, at a rung or at the end."""
+    """The result that a trial's driver reports, at a rung or at the end."""
 
     number: int
     epochs: int = 0
-    """Epochs of the whole schedule; 0 in a result that is read from a study."""
+    """Epochs of the whole schedule; 0 in a result read from a study."""
     macro_f1: float | None = None
-    """Mean of its networks' validation macro-F1; at the end macro-F1 of all held-out images of its
-    folds together; from 0 to 1; None for a failed trial."""
+    """At a rung: mean of its networks' validation macro-F1. At the end: macro-F1 of all held-out
+    images of its folds together. From 0 to 1; None for a failed trial."""
     standard_error: float | None = None
     """Standard error of the macro-F1 at the end, over patients and training sets."""
     rung_macro_f1: float | None = None
-    """Mean of its networks' validation macro-F1, by which trials are stopped early."""
+    """Mean of its networks' validation macro-F1, which decides early stopping."""
     cross_recall: float | None = None
     """Share of validation cross images whose primary finding is recognised, from 0 to 1."""
     compute: float = 0.0
-    """Seconds of all stages so far, as if nothing were shared."""
+    """Seconds of all stages so far, as if no stage were shared."""
     epoch: int = 0
     """Epochs trained so far."""
     seconds: float | None = None
-    """Seconds since the trial began, waiting included; None for one of an earlier run."""
+    """Seconds since the trial began, including waiting; None for a trial of another run."""
     computed: float = 0.0
     """Seconds of the stages that were computed for this trial."""
     reused_stages: int = 0
@@ -72,11 +72,11 @@ class TrialResult:
     reason: str = ""
     """Why the trial failed or was stopped, or which run it is from."""
     fault: str | None = None
-    """Why no trial can go on, which is not the recipe's fault."""
+    """A fault outside the recipe, because of which no trial can continue."""
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> TrialResult:
-        """Read a result from a mapping that holds other things, too."""
+        """Read a result from a mapping, which may have other keys, too."""
         names = [field.name for field in fields(cls)]
         return cls(**{name: values[name] for name in names if values.get(name) is not None})
 
@@ -89,11 +89,11 @@ class TrialResult:
         return Report(epoch=self.epoch, value=value, part=self.part, training=self.training)
 
     def state(self, *, stopped: bool) -> State:
-        """Decide the state of a trial whose last result this is.
+        """Return the state of the trial, given that this is its last result.
 
         Parameters
         ----------
-        stopped : early stopping ended the trial
+        stopped : True if early stopping ended the trial
         """
         if self.failed:
             return "failed"
@@ -103,7 +103,7 @@ class TrialResult:
 
 
 def stored(result: TrialResult) -> dict[str, Any]:
-    """Return what the study keeps of a trial's last result, as plain data."""
+    """Return the part of a trial's last result that the study stores, as plain data."""
     elsewhere = ("number", "epochs", "part", "training", "failed", "fault")
     values = {name: value for name, value in asdict(result).items() if name not in elsewhere}
     return {name: value for name, value in values.items() if value not in (None, "")}

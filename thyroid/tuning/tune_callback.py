@@ -20,11 +20,11 @@ from thyroid.tuning.progress_table import ProgressTable, RunningTrial
 from thyroid.tuning.trial_result import TrialResult
 
 WRITE_EVERY_S = 5.0
-"""Minimum seconds between two writings of the files, which grow with the trials."""
+"""Fewest seconds between two writings of the files, which grow with the number of trials."""
 WRITE_SHARE = 0.02
-"""Maximum share of the time that goes into writing them."""
+"""Largest share of the time that may be spent on writing the files."""
 ASK_EVERY_S = 1.0
-"""Seconds between two requests to the scheduler for what it computes."""
+"""Seconds between two requests to the scheduler for the stages that it computes."""
 
 
 class StopSearch(tune.Stopper):  # type: ignore[misc]  # ray ships no types
@@ -33,7 +33,7 @@ class StopSearch(tune.Stopper):  # type: ignore[misc]  # ray ships no types
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
         self.fault: str | None = None
-        """Why no trial can go on."""
+        """A fault because of which no trial can continue."""
 
     def __getstate__(self) -> dict[str, Any]:
         """Return nothing: Tune stores a copy that is never read."""
@@ -56,9 +56,9 @@ class SearchCallback(tune.Callback):  # type: ignore[misc]  # ray ships no types
     ----------
     table : shows the progress
     scheduler : handle of the search's `SchedulerActor`
-    stopped : ids of the trials that early stopping ended, as the round goes on
+    stopped : ids of the trials that early stopping has ended; it grows during the round
     write : writes trials.csv and stages.json
-    report : is rebuilt while trials run
+    report : the report, which is rebuilt while trials run
     budget : budget of the search
     """
 
@@ -125,7 +125,7 @@ class SearchCallback(tune.Callback):  # type: ignore[misc]  # ray ships no types
         progress.say(f"a trial's process died; the trial starts again ({self._table.standing})")
 
     def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
-        """Refresh all that is shown; Tune calls this several times a second."""
+        """Refresh everything that is shown; Tune calls this several times a second."""
         self._ask()
         self._table.spent = self._budget.spent()
         due = self._report is not None and self._report.due()

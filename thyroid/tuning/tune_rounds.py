@@ -62,14 +62,14 @@ class TuneRounds:
     report: LiveReport | None
 
     def run(self, budget: Budget) -> None:
-        """Run trials; the next round begins with those that a dead driver left running.
+        """Run trials; after a driver's death, the next round begins with the trials left running.
 
         Raises
         ------
         StorageError
-            On a fault that is not the recipe's.
+            On a fault outside the recipe.
         StageFailed
-            When drivers die again and again, or no node is left.
+            When drivers die repeatedly, or no node is left.
         """
         done, deaths = len(own_trials(self.study)), 0
         table = ProgressTable(self.config.trials, self.config.time_budget_s)
@@ -115,11 +115,11 @@ class TuneRounds:
         os.environ |= {
             "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
             "TUNE_DISABLE_SIGINT_HANDLER": "1",
-            "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a failed trial has none
+            "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a failed trial has no metric
             "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
         }
         tuner = tune.Tuner(
-            # Drivers wait on the command's machine; their stages are computed anywhere.
+            # Drivers run on the command's machine; their stages may run on any machine.
             tune.with_resources(drive, {"cpu": 0, **nodes.share_of_this_node()}),
             tune_config=tune.TuneConfig(
                 search_alg=StudySearch(self.propose, self.study, config.objectives, asha),
@@ -151,7 +151,7 @@ class TuneRounds:
 
     @contextlib.contextmanager
     def _scheduler(self) -> Iterator[Any]:
-        """Run the search's scheduler within the block; stages that run at its end are cancelled."""
+        """Run the search's scheduler within the block; cancel running stages at the end of it."""
         here = SchedulerActor.options(scheduling_strategy=nodes.on_this_node())
         scheduler: Any = here.remote(self.store, self.datasets, self.config.gpus_per_worker)
 
@@ -169,7 +169,7 @@ class TuneRounds:
                 ray.kill(scheduler)
 
     def _concurrent(self) -> int:
-        """Return the number of trials that keep every processor, or every GPU, busy."""
+        """Return the number of trials that keeps all processors, or all GPUs, busy."""
         processors, gpus = nodes.held_resources(self.base.execution, self.config.gpus_per_worker)
         if gpus:
             trainings: float = ray.cluster_resources().get("GPU", 1) / gpus

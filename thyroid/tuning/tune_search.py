@@ -69,16 +69,16 @@ class Search:
     def best(self) -> Recipe:
         """Search until `config.trials` trials have ended, or the budget is used up.
 
-        Returns the best recipe. An interrupted search continues where it was: finished trials are
-        in the study, others find their stages in the store. So does one whose budget was used up,
-        with a larger one.
+        Returns the best recipe. An interrupted search continues where it stopped: finished trials
+        are in the study, and the other trials find their stages in the store. A search whose budget
+        was used up continues with a larger budget.
 
         Raises
         ------
         InputError
             When the space proposes an invalid recipe, or the folder cannot be written.
         StageFailed
-            When trials' processes die; the same command continues.
+            When trials' processes die; running the same command again continues.
         """
         with cannot_write(self.run):
             self.run.mkdir(parents=True, exist_ok=True)
@@ -100,7 +100,7 @@ class Search:
                 raise InputError(self._why_none_is_complete(budget))
             raced = self._race.run(ranked, budget, meter) if self._races(budget) else []
         if budget.over():
-            say("the search's budget is used up: the same command with a larger one continues")
+            say("the search's budget is used up: the same command with a larger budget continues")
         best = raced[0].trial if raced else ranked[0].number
         write_race(self.run, raced)
         write_trials(self.run, self.study, best)
@@ -136,7 +136,7 @@ class Search:
         return self.config.objectives[0] == "macro_f1" and not budget.over()
 
     def needs(self) -> dict[str, list[str]]:
-        """Return the keys of the stages that each trial has needed."""
+        """Return the keys of the stages that each trial needed."""
         needed = {
             f"trial {trial.number}": stored_result(trial).stages.split()
             for trial in own_trials(self.study)
@@ -144,7 +144,7 @@ class Search:
         return needed | lineages(self._race.added)
 
     def write(self) -> None:
-        """Write trials.csv and stages.json as of now: nothing is chosen."""
+        """Write trials.csv and stages.json in their present state, before a recipe is chosen."""
         write_race(self.run, [])
         write_trials(self.run, self.study)
         keep_stages(self.run, self.needs(), self.store, self._manifests)
@@ -166,7 +166,7 @@ class Search:
         ).run(budget)
 
     def _ranked(self) -> list[FrozenTrial]:
-        """Return the complete trials, the best by the first objective first."""
+        """Return the complete trials, from best to worst by the first objective."""
         complete = [t for t in finished(self.study) if t.state is TrialState.COMPLETE]
         sign = -1.0 if OBJECTIVES[self.config.objectives[0]] == "maximize" else 1.0
         return sorted(complete, key=lambda t: (sign * t.values[0], t.number))
@@ -218,8 +218,8 @@ class Search:
         if budget.over():
             return (
                 "No trial of the search was completed before its budget was used up: "
-                "run the same command with a larger one."
+                "run the same command with a larger budget."
             )
         reasons = [stored_result(trial).reason for trial in own_trials(self.study)]
-        first = reasons[0] if reasons else "none ran"
-        return f"No trial of the search was completed; the first one: {first}"
+        first = reasons[0] if reasons else "no trial ran"
+        return f"No trial of the search was completed. The first reason: {first}"

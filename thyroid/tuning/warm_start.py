@@ -28,7 +28,7 @@ from thyroid.tuning.trial_result import stored
 
 @dataclass(frozen=True, kw_only=True)
 class WarmStart:
-    """Makes trials of other runs into trials of this search."""
+    """Converts trials of other runs into trials of this search."""
 
     config: SearchConfig
     propose: Callable[[FixedTrial], Recipe]
@@ -40,8 +40,8 @@ class WarmStart:
     def known_trials(self) -> list[FrozenTrial]:
         """Return the complete trials of the runs `config.warm_start` that fit this search.
 
-        A trial fits if its parameters make, in this search's space, a recipe whose stages are all
-        in the store. No value is copied from the other run: each is read from those stages.
+        A trial fits if this search's space makes a recipe from its parameters whose stages are all
+        in the store. No value is copied from the other run: values are read from those stages.
 
         Raises
         ------
@@ -54,12 +54,15 @@ class WarmStart:
             complete = [trial for trial in ended if trial.state is TrialState.COMPLETE]
             adopted = [self._adopt(trial, f"{run} trial {trial.number}") for trial in complete]
             found = [trial for trial in adopted if trial is not None]
-            say(f"{run}: {len(found)} of {len(complete)} complete trials are known to the store")
+            say(
+                f"{run}: the store has all stages of {len(found)} of the {len(complete)} complete "
+                "trials"
+            )
             known += found
         return known
 
     def _adopt(self, trial: FrozenTrial, source: str) -> FrozenTrial | None:
-        """Return a trial of another run as it would have ended here; None if it does not fit."""
+        """Return another run's trial with its result here; None if the trial does not fit."""
         fixed = FixedTrial(trial.params, trial.number)
         try:
             with warnings.catch_warnings():
@@ -100,7 +103,7 @@ class WarmStart:
 
 
 def add_once(study: optuna.Study, trials: Iterable[FrozenTrial]) -> None:
-    """Add trials to a study, each recipe once, and none that the study has."""
+    """Add trials to a study: each recipe once, and no recipe that the study has already."""
     recipes = {trial.user_attrs["recipe"] for trial in study.get_trials(deepcopy=False)}
     for trial in trials:
         if trial.user_attrs["recipe"] not in recipes:

@@ -1,4 +1,4 @@
-"""Ray, for the workflows that compute on it: a cluster that is joined, or a Ray started here."""
+"""Ray, for the workflows that compute on it: an existing cluster, or a Ray started here."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from thyroid.workflows.options import RunOptions
 
 @contextlib.contextmanager
 def ray_with_room(execution: ExecutionConfig, options: RunOptions) -> Iterator[None]:
-    """Be connected to a Ray that has room for the recipe's stages, within the block.
+    """Connect, within the block, to a Ray that has room for the recipe's stages.
 
     Raises
     ------
@@ -29,7 +29,7 @@ def ray_with_room(execution: ExecutionConfig, options: RunOptions) -> Iterator[N
 
 
 def machine_of_stages(options: RunOptions) -> Processor:
-    """Return the abilities of a node of the cluster.
+    """Return the processor of a node of the cluster.
 
     Raises
     ------

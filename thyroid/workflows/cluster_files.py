@@ -1,4 +1,4 @@
-"""The folder from which `ray up` starts a cluster, for whoever has no clone of the repository."""
+"""The folder from which `ray up` starts a cluster, for users without a clone of the repository."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from thyroid.files import cannot_write
 
 MARK = "cluster/onprem.yaml"
 BESIDE = ("pyproject.toml", "constraints.txt", "README.md", "LICENSE")
-"""Files that installing thyroid on a cluster's machines needs, beside the packages."""
+"""Files that are needed to install thyroid on a cluster's machines, in addition to the packages."""
 
 
 def write_cluster_files(folder: Path) -> None:
-    """Write `cluster/` and all that its files send to a cluster's machines into a new folder.
+    """Write `cluster/`, and all files that it sends to a cluster's machines, into a new folder.
 
     Raises
     ------
     InputError
-        When the folder holds something, cannot be written, or thyroid was installed without them.
+        When the folder is not empty or cannot be written, or thyroid was installed without these
+        files.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} holds something else: name a new folder.")
@@ -39,7 +40,9 @@ def write_cluster_files(folder: Path) -> None:
 
 
 def _source() -> Path:
-    """Return the working copy, or where pip has put its files (pyproject.toml, data-files)."""
+    """Return the working copy, or the folder of the files that pip installed (data-files in
+    pyproject.toml).
+    """
     places = [Path(str(thyroid.__file__)).parents[1] / MARK]
     places += [
         Path(str(file.locate()))

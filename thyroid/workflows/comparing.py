@@ -1,4 +1,4 @@
-"""Compare a recipe with other networks, and with itself less one of its parts."""
+"""Compare a recipe with other networks, and with versions of itself that lack one part each."""
 
 from __future__ import annotations
 
@@ -54,26 +54,26 @@ class Plan:
 
     setup: Setup
     method: Experiment
-    """As it is before it is tuned."""
+    """The method before tuning."""
     rows: list[Row]
-    """The method and the networks that it is compared with, before any is tuned."""
+    """The method and the networks that it is compared with, before tuning."""
     tried: list[list[Recipe]]
-    """Recipes to try for each of these rows, its own first."""
+    """Recipes to try for each of these rows; the first is the row's own."""
     number: int
-    """How many were asked for."""
+    """Number of recipes to try per row."""
     models: Models
     files: dict[str, Path]
-    """Files of weights by their digests."""
+    """Files of weights, by their digests."""
     ablations: bool
     doses: Doses | None
     """None: no dose-response curve."""
     unseen: str | None
-    """Combination of findings that is left out of training; None: none is."""
+    """Combination of findings that is left out of training; None: no combination is."""
     generators: tuple[str, ...]
-    """Generators that give it."""
+    """Generators that make synthetic images of it, or those of the dose-response curve."""
 
     def following(self, recipe: Recipe) -> list[Row]:
-        """The rows that follow from the method's recipe."""
+        """Return the rows that are made from the method's recipe: ablations, doses, unseen."""
         rows = ablation_rows(recipe, every=self.ablations)
         if self.doses is not None:
             rows += dose_rows(recipe, self.doses)
@@ -82,7 +82,7 @@ class Plan:
         return rows
 
     def needs(self) -> dict[str, list[Stage]]:
-        """The stages of the final comparison by what needs them, if the given recipes stay."""
+        """Map each training of the final comparison to its last stages, with untuned recipes."""
         return _needs(self.method, [*self.rows, *self.following(self.method.recipe)])
 
 
@@ -124,7 +124,7 @@ def planned(inputs: Inputs, options: CompareOptions) -> Plan:
         if number > 1 or setup.searched > 1:
             raise InputError(
                 "--unseen needs a recipe that was chosen without images of the combination: leave "
-                "out --trials-per-model, and do not give a recipe that a search has found."
+                "out --trials-per-model, and do not give a recipe that a search found."
             )
         require_testable(plan.method, options.unseen)
     following = plan.following(setup.recipe)
@@ -138,8 +138,8 @@ def planned(inputs: Inputs, options: CompareOptions) -> Plan:
 
 
 def compare_recipe(inputs: Inputs, options: CompareOptions) -> Run:
-    """Compare a recipe, the method, with other networks, and with itself less one of its parts; the
-    same call again resumes.
+    """Compare a recipe (the method) with other networks, and with versions of itself that lack one
+    part each. To resume, make the same call again.
 
     Raises
     ------
@@ -151,7 +151,7 @@ def compare_recipe(inputs: Inputs, options: CompareOptions) -> Run:
     plan = planned(inputs, options)
     setup, method, rows = plan.setup, plan.method, plan.rows
     run, base = setup.run, setup.recipe
-    open_store(setup.store)  # refused before anything is written
+    open_store(setup.store)  # a bad store is refused before anything is written
     settings = ComparisonSettings(
         models=plan.models.asked,
         ablations=options.ablations,
@@ -198,8 +198,8 @@ def compare_recipe(inputs: Inputs, options: CompareOptions) -> Run:
 def _rows(
     setup: Setup, models: Models, options: CompareOptions
 ) -> tuple[list[Row], dict[str, Path]]:
-    """The method and the networks that it is compared with, as they are before any is tuned; and
-    the files of weights by their digests.
+    """Return the method and the networks that it is compared with, before tuning; and the files of
+    weights, by their digests.
     """
     own, rows = setup.recipe.network, [method_row(setup.recipe, setup.searched)]
     names = {own.weights: Path(str(options.weights)).name} if own.weights else {}
@@ -222,7 +222,7 @@ def _rows(
 
 
 def _needs(method: Experiment, rows: list[Row]) -> dict[str, list[Stage]]:
-    """The stages of the final comparison, by what needs them."""
+    """Map each training of the final comparison to its last stages."""
     needs = method.needs()
     for row in rows[1:]:
         own = method.of(row.recipe)

@@ -1,4 +1,4 @@
-"""Make a calibrated model of a run's networks."""
+"""Make a calibrated model from a run's networks."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ def export(
     merge: Mapping[str, Sequence[str]] | None = None,
     onnx: bool = False,
 ) -> Model:
-    """Make a model of a run's networks, calibrated on images that they were not trained on.
+    """Make a model from a run's networks, calibrated on images that they were not trained on.
 
     Parameters
     ----------
-    run : or its folder
+    run : the run, or its folder
     model : new folder to write
     members : `all` networks, whose probabilities are averaged, or the `best` one of them
-    merge : merged class -> its classes: the model has these instead, and gives each the sum of
-        its classes' probabilities; classes that are not named stay. It is calibrated for them
+    merge : merged class -> its classes. The model gives a merged class the sum of its classes'
+        probabilities, and is calibrated for the merged classes; classes that are not named stay
     onnx : also write model.onnx, for other programs, after checking it against torch
 
     Raises
     ------
     InputError
-        When the run is not finished, lacks a network, the classes cannot be merged so, or the
-        folder exists.
+        When the run is not finished or lacks a network, the classes cannot be merged like this, or
+        the folder exists.
     """
     if onnx:
         require_onnx()
@@ -49,7 +49,7 @@ def export(
     with new_folder(Path(model)) as made:
         card = make_model.model_card(source)
         make_model.write_model(source, card, made)
-        readable = read_model(made)  # the run may be of a thyroid that built another network
+        readable = read_model(made)  # another version of thyroid may have built another network
         difference = write_onnx(readable, made) if onnx else None
         tested = source.tested()
         reached = merged_run(read_run(folder), source.merging)

@@ -26,7 +26,7 @@ def import_files(
     patients_key: Path | str | None = None,
     keep_split: bool = False,
 ) -> Dataset:
-    """Read a folder of DICOM files or pictures into a data set, and say what was not usable.
+    """Read a folder of DICOM files or pictures into a data set, and report unusable files.
 
     Parameters
     ----------
@@ -34,16 +34,16 @@ def import_files(
         format (.npz), whose official split is kept
     dataset : new folder to write
     labels : CSV with file, label and optionally patient, centre, findings; default:
-        SOURCE/labels.csv, or else the class folders' names. For an .npz file, CSV with label (its
-        number there) and class (its name)
+        SOURCE/labels.csv, or else the class folders' names. For an .npz file, CSV with label (the
+        number in the file) and class (its name)
     size : side of the data set's matrix in pixels
     pixel_mm : pixel size in mm that counts are re-binned to
-    name : of the data set in reports; default: its folder's name
-    licence : under which the images may be used
-    patients_key : secret file, made if it is not there: data sets imported with the same one give
-        one patient one name
-    keep_split : the folders train, test and val of the source, or the column part of labels.csv,
-        are the split
+    name : name of the data set in reports; default: its folder's name
+    licence : licence of the images
+    patients_key : file with a secret key, which is made if it does not exist; data sets imported
+        with the same key give a patient the same pseudonym
+    keep_split : keep the split of the source: its folders train, test and val, or the column part
+        of labels.csv
 
     Raises
     ------
@@ -101,7 +101,7 @@ def read_source(
         return summary
     note = (
         f"{len(looked.doubtful)} of {looked.images} images look like no thyroid scintigram to a "
-        f"network of simulated ones, such as image {looked.doubtful[0]}; one in a hundred is "
-        f"mistaken for something else: look at them (`thyroid inspect {dataset}`)."
+        f"network of simulated ones, such as image {looked.doubtful[0]}. The network is wrong "
+        f"about one scintigram in a hundred: look at these images (`thyroid inspect {dataset}`)."
     )
     return dataclasses.replace(summary, notes=(*summary.notes, note))

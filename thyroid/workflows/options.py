@@ -1,4 +1,4 @@
-"""The options of train, search and compare: of the command line and of a notebook's call alike.
+"""The options of train, search and compare, for the command line and for a notebook.
 
 Imports nothing heavy, so that `--help` answers at once.
 """
@@ -46,13 +46,13 @@ class RunOptions:
     here."""
     address: str | None = None
     """Address of a Ray cluster. `local`: Ray is started on this machine. Default: the cluster that
-    RAY_ADDRESS names, else as `local`, but without Ray if nothing can run in parallel."""
+    RAY_ADDRESS names; else as for `local`, but without Ray if nothing can run in parallel."""
     gpus_per_worker: float = 0.0
     """Share of a GPU per worker, for instance 0.25 or 1."""
 
     def __post_init__(self) -> None:
         require_options(self)
-        _ = self.split  # complains
+        _ = self.split  # raises
 
     @property
     def joins_cluster(self) -> bool:
@@ -66,7 +66,7 @@ class RunOptions:
 
     @property
     def allowed(self) -> dict[str, bool]:
-        """Doubts about the data that shall not stop a training."""
+        """Doubts about the data that do not stop a training."""
         return {"distinct_ids": self.distinct_ids, "allow_look_alikes": self.allow_look_alikes}
 
     @property
@@ -76,7 +76,7 @@ class RunOptions:
         Raises
         ------
         InputError
-            When it is neither a number from 1 nor `centre`.
+            When `folds` is neither a number from 1 nor `centre`.
         """
         if self.folds is None:
             return {}
@@ -94,7 +94,7 @@ class TrainOptions(RunOptions):
     """Options of train."""
 
     seeds: int | None = None
-    """Trainings per fold, which differ only in their random numbers; default: 1, or 3 with a single
+    """Trainings per fold, which differ only in their random seeds; default: 1, or 3 with a single
     split."""
 
 
@@ -136,21 +136,21 @@ class CompareOptions(RunOptions):
     small (networks for two processors), published (torchvision's), names such as
     lenet5,timm:resnet18, NAME=WEIGHTS (a network that starts from weights, given as for --weights)
     and probe (logistic regression on the features of the recipe's network before training, with
-    --weights or random ones, and of each NAME=WEIGHTS); or none."""
+    --weights or random weights, and of each NAME=WEIGHTS); or none."""
     ablations: bool = False
     """Also compare the method with versions of itself that lack one part each. If the method starts
     from given weights, it is always compared with itself from random weights."""
     trials_per_model: int | None = None
-    """Recipes tried on validation images for the method and for each network: the given one, and
-    others spread evenly over the space, the same for all. The given one stays unless another is
-    better by more than a standard error. Default: 8, or 1 if no network is trained to compare with.
-    A method that a search chose among as many recipes stays as it is."""
+    """Number of recipes that are tried on validation images for the method and for each network:
+    the given recipe, and others spread evenly over the space, the same for all. The given recipe
+    stays unless another is better by more than a standard error. Default: 8, or 1 if no network is
+    trained to compare with. A method that a search chose among as many recipes is not changed."""
     space: str = "baselines"
     """Search space of these recipes: the name of a file in tune_spaces, or FILE.py. The given
-    recipe is tried first. Schedule, batch size, split and network do not change, and other networks
-    stay plain."""
+    recipe is tried first. Schedule, batch size, split and network do not change, and the other
+    networks are trained without the method's additions."""
     seeds: int | None = None
-    """Trainings of every row per fold for the final comparison; default: 1, or 5 with a single
+    """Trainings of every recipe per fold for the final comparison; default: 1, or 5 with a single
     split."""
     dose: bool = False
     """Also measure a dose-response curve: the recipe with several shares of synthetic images among
@@ -162,7 +162,7 @@ class CompareOptions(RunOptions):
     +srgan if the SRGAN enlarges its pictures (dcgan+srgan), and, if the data are simulated, oracle
     (further simulated patients). all: all of these."""
     sizes: str = "all"
-    """Numbers of real images per class, such as 10,20,60,all, with a curve for each."""
+    """Numbers of real images per class, such as 10,20,60,all; each has a curve."""
     unseen: str | None = None
     """Also leave a combination of findings, such as graves+cold_nodule, out of training and
     validation, and compare how well its test images are recognised if training has no image of it,
@@ -176,12 +176,12 @@ class CompareOptions(RunOptions):
 
 
 def named_recipe(name: str) -> Recipe:
-    """The recipe that a preset's name or a JSON file's path names.
+    """Return the recipe of this name: a preset's, or the path of a JSON file.
 
     Raises
     ------
     InputError
-        When it is neither a preset nor a readable JSON file.
+        When the name is neither a preset nor a readable JSON file.
     """
     if name in RECIPES:
         return RECIPES[name]()

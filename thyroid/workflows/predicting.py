@@ -31,7 +31,9 @@ class Model:
     network: model_folder.Model
     """The networks behind their input, with calibrated probabilities."""
     onnx_difference: float | None = None
-    """Largest difference of model.onnx's probabilities, where export has just written it."""
+    """Largest difference between the probabilities of model.onnx and torch, if export has just
+    written model.onnx.
+    """
 
     @classmethod
     def open(cls, folder: Path | str) -> Model:
@@ -40,7 +42,7 @@ class Model:
         Raises
         ------
         InputError
-            When the folder holds no model, a damaged one, or one of a newer format.
+            When the folder holds no model, a damaged model, or a model of a newer format.
         """
         return cls(folder=Path(folder), network=model_folder.read_model(Path(folder)))
 
@@ -51,34 +53,34 @@ class Model:
 
     @property
     def card(self) -> dict[str, Any]:
-        """Content of model.json: what it was trained and calibrated on, and what it reached."""
+        """Content of model.json: the model's training and calibration data, and its performance."""
         return self.network.card
 
     def predict(
         self, images: Sequence[Path | str] | Path | str, *, threads: int = 1
     ) -> pd.DataFrame:
-        """Say what scintigrams show, one row per file.
+        """Predict what scintigrams show; return one row per file.
 
         Parameters
         ----------
         images : NM DICOM files, PNG, JPEG or TIFF pictures, or folders of them
-        threads : processor threads that compute; afterwards there are as many as before
+        threads : number of processor threads; torch's own setting is restored afterwards
 
         Returns
         -------
         DataFrame
             The columns of predictions.csv: `file`, `outcome` (a class, `uncertain`,
             `unlike_training` or `unreadable`), `credible` (classes, ";"-joined), `agreement`
-            (share of the networks that name the most probable class), `distance` (how
-            unlike all training images it is; above 1 it gets no class), `p_CLASS` of each class,
-            `flags`, `reason` (why a file is unreadable or gets no class).
+            (share of the networks that name the most probable class), `distance` (from the
+            training images; an image above 1 gets no class), `p_CLASS` of each class, `flags`,
+            `reason` (why a file is unreadable or gets no class).
 
         Raises
         ------
         InputError
             When no file is named.
         """
-        import pandas as pd  # which the command does without
+        import pandas as pd  # the command does not need it
 
         given = [images] if isinstance(images, Path | str) else images
         found, _ = predict(self, [Path(each) for each in given], threads=threads)
@@ -105,7 +107,7 @@ class Model:
             + (", by networks not trained on them" if single else ""),
         }
         rows = "".join(f"<tr><th>{n}</th><td>{html.escape(v)}</td></tr>" for n, v in facts.items())
-        note = "" if self.network.learned else "<p>It learned nothing: its answers are luck.</p>"
+        note = "" if self.network.learned else "<p>It learned nothing: its answers are random.</p>"
         return (
             f"<p><b>{html.escape(str(self.folder))}</b></p><table>{rows}</table>{note}"
             "<p>Not for clinical use.</p>"
@@ -115,8 +117,8 @@ class Model:
 def predict(
     model: Model, images: Sequence[Path], *, threads: int = 1, heat_maps: int = 0
 ) -> tuple[list[Prediction], list[npt.NDArray[np.float32]]]:
-    """Say what each file shows, and where the model looked in the first `heat_maps` images, whose
-    pixels are kept.
+    """Predict what each file shows, and where the model looked in the first `heat_maps` images;
+    only their pixels are kept.
 
     Raises
     ------
@@ -141,7 +143,7 @@ def predict(
                     if len(maps) < heat_maps:
                         maps.append(predict_files.heat_map(model.network, one))
                     else:
-                        one = dataclasses.replace(one, image=None)  # thousands need not be held
+                        one = dataclasses.replace(one, image=None)  # to save memory
                 found.append(one)
                 advance(len(found), len(files))
     finally:

@@ -1,4 +1,4 @@
-"""Recalibrate a model on images of one's own."""
+"""Recalibrate a model on the user's own images."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ def recalibrate(
     *,
     onnx: bool = False,
 ) -> Model:
-    """Fit a model's temperature and threshold of credible classes to labelled images of one's own.
+    """Fit a model's temperature and threshold of credible classes to the user's labelled images.
 
-    The networks stay as they are. What the new calibration gains is measured by cross-validation
-    over the patients, and stated in the new model's card.
+    The networks do not change. Cross-validation over the patients measures what the new calibration
+    gains, and the new model's card states it.
 
     Parameters
     ----------
-    model : that export wrote, or its folder
-    dataset : images that the model has not seen, of at least 20 patients, or its folder
+    model : a model that export wrote, or its folder
+    dataset : a data set that the model was not trained on, of at least 20 patients, or its folder
     out : new folder to write
     onnx : also write model.onnx, for other programs, after checking it against torch
 
     Raises
     ------
     InputError
-        When there are too few patients, the data set has another kind, grid or class than the
-        model or is the one that it was trained on, or the folder exists.
+        When there are too few patients, when the data set differs from the model in kind, grid or
+        classes, when the model was trained on it, or when the folder exists.
     """
     if onnx:
         require_onnx()
@@ -87,7 +87,7 @@ def _seen(model: model_folder.Model, data: Dataset, labels: np.ndarray) -> OwnIm
             p.append(answers.probabilities)
             distances.append(answers.distances)
             advance(min(start + step, len(data)), len(data))
-    unlike = np.concatenate(distances) > 1  # False without a gate: NaN
+    unlike = np.concatenate(distances) > 1  # False without a gate, where distances are NaN
     return OwnImages(
         dataset=data,
         rows=np.flatnonzero(~unlike),

@@ -1,4 +1,4 @@
-"""A run's folder as a notebook sees it: results and trials as frames, recipes, the report."""
+"""A run's folder for a notebook: results and trials as frames, recipes, the report."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ class Run:
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
         self.config: RunConfig = read_config(self.folder)
-        """Content of config.json, when the run was opened."""
+        """Content of config.json at the time when the run was opened."""
 
     @classmethod
     def open(cls, folder: Path | str) -> Run:
-        """The run in a folder that train, search, compare or demo has filled."""
+        """Return the run in a folder that train, search, compare or demo has filled."""
         return cls(folder)
 
     @property
@@ -52,23 +52,23 @@ class Run:
 
     @property
     def best_recipe(self) -> Recipe:
-        """The recipe that the run came to, recipe.json: the best of a search, else what was given,
-        or what a comparison chose for the method.
+        """The run's final recipe, recipe.json: the best of a search, the one that a comparison
+        chose for the method, or else the given recipe.
         """
         return read_recipe(self.folder / RECIPE)
 
     @cached_property
     def results(self) -> pd.DataFrame:
-        """A row for the recipe, and for each that it was compared with: the report's numbers.
+        """The report's numbers: a row for the recipe, and for each recipe it was compared with.
 
         Columns: `recipe`, `kind` (method, baseline, ablation), `part` (test, or validation where
         there is no test part), `images`, `folds`, `seeds`, `macro_f1` and `accuracy` with `_low`
-        and `_high` (95 % intervals), and of other rows `difference` (the method's macro-F1 less the
-        row's, mean of single networks), `difference_low`, `difference_high` and `p_value`,
-        corrected by Holm's method. With several folds, `macro_f1` and `accuracy` are of the
-        ensemble of all networks on the test part; without a test part, images are predicted out of
-        fold. Empty while the run has no predictions. Computed once: open a run that was at work
-        again.
+        and `_high` (95 % intervals), and for the other recipes `difference` (the method's macro-F1
+        minus the row's, mean of single networks), `difference_low`, `difference_high` and
+        `p_value`, corrected by Holm's method. With several folds, `macro_f1` and `accuracy` are
+        those of the ensemble of all networks on the test part; without a test part, images are
+        predicted out of fold. The frame is empty while the run has no predictions. It is computed
+        once: if the run was not finished, open it again.
         """
         read = read_run(self.folder)
         results = results_info(read)
@@ -105,7 +105,7 @@ class Run:
 
     @property
     def trials(self) -> pd.DataFrame:
-        """trials.csv, a row for each trial of a search; empty where nothing was searched."""
+        """trials.csv, a row for each trial of a search; empty if the run is not a search."""
         return pd.DataFrame([trial.row for trial in read_trials(self.folder)])
 
     def report(self, lang: str = "en") -> Path:

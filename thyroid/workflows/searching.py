@@ -32,11 +32,12 @@ from thyroid.workflows.setup import Inputs, set_up, with_keywords
 
 
 def search_recipes(inputs: Inputs, options: SearchOptions, command: str = "search") -> Run:
-    """Search recipes, then train the best with more seeds and evaluate it; the same call resumes.
+    """Search recipes, then train the best with more seeds and evaluate it; to resume, make the same
+    call again.
 
     Parameters
     ----------
-    command : recorded in config.json
+    command : name of the command, which config.json records
 
     Raises
     ------
@@ -56,7 +57,7 @@ def search_recipes(inputs: Inputs, options: SearchOptions, command: str = "searc
             "--time-budget."
         )
     first = setup.experiment(options.final_seeds, of_one_split=3)
-    open_store(setup.store)  # refused before anything is written
+    open_store(setup.store)  # a bad store is refused before anything is written
     lists = {name: tuple(map(str, getattr(config, name))) for name in ("objectives", "warm_start")}
     settings = SearchSettings(
         space=options.space,
@@ -71,7 +72,7 @@ def search_recipes(inputs: Inputs, options: SearchOptions, command: str = "searc
     if config.storage is not None:
         database(config.storage)
     elif (journal := setup.run / "study.journal").exists():
-        sound_lines(journal)  # a damaged one is told before Ray starts
+        sound_lines(journal)  # a damaged journal is reported before Ray starts
     with contextlib.ExitStack() as stack:
         cluster = ray_with_room(base.execution, options)
         store = stack.enter_context(at_work(run, first, command, setup.store, settings, cluster))

@@ -38,15 +38,15 @@ from thyroid.workflows.weights import weights_file
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """Inputs of a workflow, beside its options."""
+    """Inputs of a workflow, in addition to its options."""
 
     dataset: Dataset
     run: Path
     """Folder of the results."""
     recipe: Recipe
-    """As asked for: it may say `auto`."""
+    """The recipe as the user gave it; it may say `auto`."""
     searched: int
-    """Recipes that an earlier run had tried for it; 0: none that is known of."""
+    """Number of recipes that an earlier run tried to find it; 0: none that is known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,23 +56,23 @@ class Setup:
     dataset: Dataset
     run: Path
     recipe: Recipe
-    """Without `auto`, and with the digests of the user's files."""
+    """The recipe without `auto`, and with the digests of the user's files."""
     searched: int
     test_set: Dataset | None
     where: Datasets
-    """Folder of each data set, and each weights file, by its digest."""
+    """The folder of each data set and the path of each weights file, by digest."""
     store: Path
     """Folder or bucket of the artifacts."""
     machine: Processor
     """The machine that computes."""
 
     def experiment(self, seeds: int | None, of_one_split: int) -> Experiment:
-        """The recipe with so many seeds.
+        """Return the experiment: the recipe with this number of seeds.
 
         Parameters
         ----------
-        seeds : default: 1, since each fold has a network of its own
-        of_one_split : the default where there is one split
+        seeds : default: 1, because each fold has its own network
+        of_one_split : the default if there is a single split
         """
         default = of_one_split if self.recipe.folds == 1 else 1
         return Experiment(
@@ -94,8 +94,8 @@ def inputs(
 
     Parameters
     ----------
-    recipe : a preset's name, a JSON file, a run whose best recipe is meant, or the recipe itself,
-        of which nobody knows how many others had been tried
+    recipe : a preset's name, a JSON file, a run (its best recipe is used), or the recipe itself,
+        for which the number of recipes tried before is unknown
     changes : fields of the recipe by their dotted names, such as {"input.size": 32}
 
     Raises
@@ -106,7 +106,7 @@ def inputs(
     if bucket_url(run) is not None:
         raise InputError(f"{run} is in a bucket: name a folder here, or use the command line.")
     opened = dataset if isinstance(dataset, Dataset) else Dataset.open(dataset)
-    if not opened.folder.is_absolute():  # Ray's workers are in folders of their own
+    if not opened.folder.is_absolute():  # Ray's workers have another working folder
         opened = dataclasses.replace(opened, folder=opened.folder.absolute())
     source = str(recipe.folder / RECIPE if isinstance(recipe, Run) else recipe)
     asked = recipe if isinstance(recipe, Recipe) else named_recipe(source)
@@ -124,7 +124,7 @@ def set_up(given: Inputs, options: RunOptions) -> Setup:
     Raises
     ------
     InputError
-        When a file cannot be read or holds something else, or is not the one that the recipe was
+        When a file cannot be read, is of another kind, or differs from the one that the recipe was
         made with.
     """
     dataset = given.dataset
@@ -135,7 +135,7 @@ def set_up(given: Inputs, options: RunOptions) -> Setup:
     if dataset.official_parts is not None:
         say(
             "The data set has an official split: nothing is trained on its test part"
-            + ("." if options.test_set is None else ", and nothing is tested on it: --test-set is.")
+            + ("." if options.test_set is None else ". Tests use --test-set instead.")
         )
     if options.test_set is not None:
         test_set = Dataset.open(Path(options.test_set).absolute())
@@ -144,13 +144,13 @@ def set_up(given: Inputs, options: RunOptions) -> Setup:
     vgg19 = _digest(options.vgg19, recipe.srgan.vgg19, "--vgg19")
     if vgg19 is not None:
         file, digest = vgg19
-        Vgg19Features(file)  # said now, not after the generators' first half
+        Vgg19Features(file)  # a bad file is reported now, not after a generator was trained
         where[digest] = file
         recipe = override(recipe, {"srgan.vgg19": digest})
     recipe, weights = started(recipe, options.weights, dataset, test_set)
     where |= weights
     if not options.starts and recipe.fine_tuning != FineTuningConfig():
-        raise InputError("fine_tuning is for layers with given weights: add --weights.")
+        raise InputError("fine_tuning applies to layers with given weights: add --weights.")
     if recipe.generator == ORACLE:
         raise InputError(
             "The oracle cannot be the generator of a method, because it uses the simulator: see "
@@ -173,14 +173,14 @@ def set_up(given: Inputs, options: RunOptions) -> Setup:
 def started(
     recipe: Recipe, given: Path | str | None, dataset: Dataset, test_set: Dataset | None
 ) -> tuple[Recipe, dict[str, Path]]:
-    """Return the recipe with given weights as its network's start, and their file by its digest;
-    where there are none, the recipe as it is.
+    """Return the recipe whose network starts from given weights, and their file, by its digest;
+    without given weights, the recipe unchanged.
 
     Raises
     ------
     InputError
-        When the file cannot be had or holds something else, or is not the one that the recipe asks
-        for.
+        When the file cannot be obtained, is of another kind, or differs from the one that the
+        recipe names.
     """
     datasets = [dataset] if test_set is None else [dataset, test_set]
     file = None if given is None else weights_file(given, recipe, datasets)
@@ -193,7 +193,7 @@ def started(
 
 def start_from(recipe: Recipe, file: Path, digest: str, classes: Sequence[str]) -> Recipe:
     """Return the recipe whose training starts from a file of weights, with the input that these
-    expect: of photographs, grey values from black to white.
+    weights expect: for weights of photographs, grey values from black to white.
 
     Raises
     ------
@@ -212,7 +212,7 @@ def start_from(recipe: Recipe, file: Path, digest: str, classes: Sequence[str]) 
 
 
 def _machine_of_stages(options: RunOptions) -> Processor:
-    """The machine that decides what `auto` means: where stages run, not where the command does."""
+    """Return the machine that `auto` refers to: the one that runs stages, not the command."""
     if not options.joins_cluster:
         return here()
     from thyroid.workflows.cluster import machine_of_stages  # imports Ray
@@ -221,7 +221,9 @@ def _machine_of_stages(options: RunOptions) -> Processor:
 
 
 def _resolved(given: Inputs, gpus_per_worker: float, there: Processor) -> Recipe:
-    """The recipe with `auto` replaced by what is there, and without what the data do not allow."""
+    """Return the recipe with `auto` resolved for the machine, and without parts that the data do
+    not allow.
+    """
     recipe, info = for_training(given.recipe), given.dataset.info
     if info.kind == "display":
         say("The data are pictures, not counts: thinning of counts is switched off.")
@@ -241,7 +243,7 @@ def _resolved(given: Inputs, gpus_per_worker: float, there: Processor) -> Recipe
 
 
 def _digest(file: Path | str | None, asked: str | None, option: str) -> tuple[Path, str] | None:
-    """A weights file and its SHA-256, which is the recipe's where this names one."""
+    """Return a weights file and its SHA-256, which equals the recipe's if the recipe names one."""
     if file is None:
         if asked is not None:
             raise InputError(f"The recipe needs weights: give {option} FILE ({asked[:12]}).")
@@ -260,7 +262,7 @@ Options = TypeVar("Options")
 
 
 class Workflow(Protocol[P]):
-    """A workflow as a notebook calls it: its options are keyword arguments."""
+    """A workflow that a notebook calls: its options are keyword arguments."""
 
     def __call__(
         self,
@@ -277,9 +279,9 @@ class Workflow(Protocol[P]):
 def with_keywords(
     name: str, workflow: Callable[[Inputs, Options], Run], options: Callable[P, Options]
 ) -> Workflow[P]:
-    """Make a notebook's function of a workflow: each field of `options` is a keyword argument.
+    """Make a notebook's function from a workflow: each field of `options` is a keyword argument.
 
-    The caller's number of torch threads is as before afterwards.
+    The function restores the caller's number of torch threads.
     """
 
     def called(
@@ -303,7 +305,7 @@ def with_keywords(
 def _describe(
     called: Any, name: str, workflow: Callable[..., Run], options: Callable[..., Any]
 ) -> None:
-    """Have `help()` and editors show the options, and what they mean."""
+    """Make `help()` and editors show the options and their descriptions."""
     signature = inspect.signature(called)
     shared = list(itertools.islice(signature.parameters.values(), 4))
     own = inspect.signature(options).parameters.values()
@@ -315,7 +317,7 @@ def _describe(
 
 
 def _meanings(options: Any) -> dict[str, str]:
-    """The docstrings of a dataclass's fields, which Python itself does not keep."""
+    """Return the docstrings of a dataclass's fields, which Python itself does not keep."""
     found: dict[str, str] = {}
     for part in reversed(options.__mro__[:-1]):
         (tree,) = ast.parse(inspect.getsource(part)).body

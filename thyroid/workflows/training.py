@@ -24,7 +24,7 @@ from thyroid.workflows.setup import Inputs, Setup, set_up, with_keywords
 
 
 def train_recipe(inputs: Inputs, options: TrainOptions) -> Run:
-    """Train one recipe in every fold and evaluate it; the same call again resumes.
+    """Train one recipe in every fold and evaluate it; to resume, make the same call again.
 
     Raises
     ------
@@ -42,7 +42,9 @@ def train_recipe(inputs: Inputs, options: TrainOptions) -> Run:
     with contextlib.ExitStack() as stack:
         here = options.address is None and not options.joins_cluster
         if here and not _side_by_side(setup, experiment, options, known):
-            start(recipe.execution)  # what this machine lacks is found before anything is written
+            start(
+                recipe.execution
+            )  # fails before anything is written if the machine lacks something
             if recipe.execution.device == "cpu" and setup.machine.gpus:
                 say(unused_gpus(setup.machine.gpus))
             there, runner_in = resources, in_process_metered
@@ -68,7 +70,7 @@ def train_recipe(inputs: Inputs, options: TrainOptions) -> Run:
 def _side_by_side(
     setup: Setup, experiment: Experiment, options: TrainOptions, known: Store
 ) -> bool:
-    """True if Ray makes it faster: several workers or networks, and room for them."""
+    """Return True if Ray makes training faster: several workers or networks, and room for them."""
     execution = setup.recipe.execution
     return execution.workers > 1 or (
         len(experiment.networks) > 1

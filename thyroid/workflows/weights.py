@@ -1,5 +1,5 @@
-"""The file that `--weights` names: one that ships with thyroid, of a model, of the user's, of
-timm's, or of the Hugging Face hub.
+"""The file that `--weights` names: shipped with thyroid, from a model, the user's own, timm's, or
+from the Hugging Face hub.
 """
 
 from __future__ import annotations
@@ -20,21 +20,20 @@ from thyroid.run_files.network import Network
 
 PHANTOM, HUB = "phantom", "hf-hub:"
 FILES = ("model.safetensors", "pytorch_model.bin")
-"""Files of a model on the hub, the first choice first."""
+"""Names of a model's file on the hub, in the order in which they are tried."""
 
 
 def weights_file(asked: Path | str, recipe: Recipe, datasets: Sequence[Dataset]) -> Path:
-    """Return the file that is meant by phantom, a path, timm:NAME or hf-hub:ORG/NAME[@REVISION].
+    """Return the file that phantom, a path, timm:NAME or hf-hub:ORG/NAME[@REVISION] means.
 
-    `phantom` is the file for the recipe's network and the data's kind that ships with thyroid,
-    and the path of a model means the first of its networks. What the hub's cache on this machine
-    has is taken from there; anything else is downloaded into it, as the user asked for it by its
-    name, and said.
+    `phantom` is the file that ships with thyroid for the recipe's network and the data's kind; the
+    path of a model means the first of its networks. A file in the hub's cache on this machine is
+    used from there; any other file that the user names is downloaded into it, with a message.
 
     Raises
     ------
     InputError
-        When there is no such file, or it can be had neither from the cache nor from the hub.
+        When there is no such file, or neither the cache nor the hub provides it.
     """
     name = str(asked)
     if name.startswith(PREFIX):
@@ -62,7 +61,7 @@ def _of_other_kind(source: Path, kind: str) -> str:
     images = {"counts": "photon counts", "display": "pictures"}
     others = {"counts": "pictures", "display": "photon counts"}
     return (
-        f"--weights {source} was trained on {images[kind]}, and the data are {others[kind]}: "
+        f"--weights {source} was trained on {images[kind]}, but the data are {others[kind]}: "
         "choose other weights."
     )
 
@@ -73,8 +72,8 @@ def _of_model(folder: Path, recipe: Recipe, datasets: Sequence[Dataset]) -> Path
     Raises
     ------
     InputError
-        When the model is damaged, was trained on these images, on another kind of images, or its
-        networks are others than the recipe's.
+        When the model is damaged, was trained on these images or on another kind of images, or has
+        another network than the recipe.
     """
     model = read_model(folder)
     for dataset in datasets:
@@ -108,7 +107,7 @@ def _of_hub(asked: str, place: str, files: tuple[str, ...]) -> Path:
     """Return the first of some files of ORG/NAME[@REVISION], from the cache or else the hub."""
     if importlib.util.find_spec("huggingface_hub") is None:
         raise PackageMissing(
-            f"--weights {asked} needs timm: `pip install 'thyroid[timm]'` brings it."
+            f"--weights {asked} needs timm: install it with `pip install 'thyroid[timm]'`."
         )
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
@@ -127,7 +126,7 @@ def _of_hub(asked: str, place: str, files: tuple[str, ...]) -> Path:
     for file in files:
         try:
             return Path(hf_hub_download(repository, file, revision=revision or None))
-        except LocalEntryNotFoundError:  # an EntryNotFoundError, too: there is no connection
+        except LocalEntryNotFoundError:  # no connection; it is a subclass of EntryNotFoundError
             break
         except EntryNotFoundError:
             continue
@@ -135,5 +134,6 @@ def _of_hub(asked: str, place: str, files: tuple[str, ...]) -> Path:
             break
     raise InputError(
         f"--weights {asked} is not in the cache of this machine and cannot be downloaded: fetch "
-        f"{' or '.join(files)} of {repository} where there is a network, and give --weights FILE."
+        f"{' or '.join(files)} of {repository} on a machine with a connection, and give "
+        "--weights FILE."
     )
