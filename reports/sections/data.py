@@ -102,7 +102,7 @@ class Data:
     unnamed_patients: int = 0
     """Images whose patients nothing names, those of a named study included."""
     patients_alike: int = 0
-    """Patients who are called as another, or one of the test set, up to leading zeros or .0."""
+    """Patients with the name of another, or of one of the test set, except for zeros or .0."""
     unverified_images: int = 0
     """Images that may be no anterior view in the photopeak, or no counts."""
     quality: list[QualityFlag] = field(default_factory=list)

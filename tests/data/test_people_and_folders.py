@@ -65,7 +65,9 @@ def test_two_spellings_are_one_patient_and_two_numbers_are_pointed_out(
     _two_images_each(source, "AB001", "ab001", "000007", "7", "7.0", "8")
     summary = import_small(source, target)
     assert summary.patients == 5
-    assert any("3 patients have the name of another except for leading" in n for n in summary.notes)
+    assert any(
+        "3 patients have another patient's name except for leading" in n for n in summary.notes
+    )
     dataset = Dataset.open(target)
     assert len(set(dataset.patients_like)) == 3
     like = dataset.images["flags"].str.contains("patient_like=")

@@ -101,5 +101,5 @@ def test_numbers_with_and_without_zeros_in_one_set_are_a_warning_and_counted(
     )
     (found,) = (flag for flag in check(dataset) if flag.kind == "patients_alike")
     assert found.severity == "warning"
-    assert found.sentence.startswith("2 patients have the name of another except")
+    assert found.sentence.startswith("2 patients have another patient's name except")
     assert dataset_info(dataset).patients_alike == 2

@@ -34,7 +34,7 @@ LEVELS = np.array([0, 1, 1, 1, *np.repeat([2, 3, 4, 5], [4, 8, 16, 32]), 6])
 """Sum of two neighbours (64 for all larger ones) -> group of similar sums; 0 for no counts."""
 LEAST_ABOVE_ZERO = 3  # if the next value after zero is as large, small values were set to zero
 BRIGHT = 0.8
-"""Share of the highest value above which a border is that of an inverted image, or of a flood."""
+"""A border above this share of the highest value shows an inverted image, or a flood."""
 NO_COUNTS = "; export it as PNG to import it as a picture"
 
 

@@ -215,7 +215,7 @@ def _patients_alike(dataset: Dataset) -> Iterator[QualityFlag]:
         yield QualityFlag(
             kind="patients_alike",
             severity="warning",
-            sentence=f"{len(set(dataset.patients[alike]))} patients have the name of another "
+            sentence=f"{len(set(dataset.patients[alike]))} patients have another patient's name "
             "except for leading zeros or .0; if they are the same person, write the name in one "
             "way in labels.csv and import again.",
             image_ids=_ids(dataset, alike),
@@ -223,7 +223,7 @@ def _patients_alike(dataset: Dataset) -> Iterator[QualityFlag]:
 
 
 def like_others(dataset: Dataset, others: Dataset | None = None) -> npt.NDArray[np.bool_]:
-    """Return which images show a patient with another's name except for zeros and ".0", (N,).
+    """Return which images are of a patient with another's name except for zeros and ".0", (N,).
 
     With `others`, the other patient is one of that data set.
     """

@@ -159,7 +159,7 @@ class Dataset:
 
     @property
     def official_parts(self) -> npt.NDArray[np.object_] | None:
-        """Part of each image in the publisher's split, (N,); None where there is none."""
+        """Part of each image in the publisher's split, (N,); None without such a split."""
         if OFFICIAL_PART not in self.images:
             return None
         return self.images[OFFICIAL_PART].to_numpy(dtype=object)

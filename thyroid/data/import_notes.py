@@ -23,7 +23,7 @@ def notes_of(records: Sequence[ImageRecord], outside_share: float, *, keyed: boo
     alike = _alike({record.patient for record in records})
     if alike:
         yield (
-            f"{len(alike)} patients have the name of another except for leading zeros or .0: if "
+            f"{len(alike)} patients have another patient's name except for leading zeros or .0: if "
             "they are the same person, write the name in one way, or training and test data will "
             "share patients."
         )

@@ -179,7 +179,7 @@ def _first_of_each(dataset: Dataset, label: str, patients: list[str], images: in
 
 
 def _official(dataset: Dataset, config: SplitConfig, *, several: bool) -> dict[str, str]:
-    """Return the part of each patient for whom an official split decides it."""
+    """Return the parts that an official split decides, by patient; empty without such a split."""
     parts = dataset.official_parts
     if parts is None:
         return {}

@@ -1,4 +1,4 @@
-"""The files that an import has read so far, on disk, so that a killed import can go on.
+"""Stores the files that an import has read so far, so that a killed import can continue.
 
 .NAME.importing/   beside the data set NAME, for its owner alone
     lock           held while an import works here

@@ -58,13 +58,13 @@ class Trained:
     classes: tuple[str, ...]
     """Classes of the networks."""
     merging: Merging | None
-    """Classes of the model, of which predictions are then; None: those of the networks."""
+    """Merged classes of the model and of its predictions; None: the networks' classes."""
     networks: int
     """Number of networks of the run."""
     members: tuple[Network, ...]
     held_out: Predictions
-    """Predictions of images that a network was not trained on; with several seeds, the mean over
-    the networks of those that the model has."""
+    """Predictions of images that a network was not trained on; the mean over the seeds that the
+    model has."""
 
     @property
     def single(self) -> bool:

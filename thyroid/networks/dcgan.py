@@ -20,7 +20,7 @@ from thyroid.acquisition import mean_one
 
 
 def channels(size: int, width: int) -> list[int]:
-    """Return the channels of layers of 4, 8, ..., size / 2 pixels; half the side, twice as many."""
+    """Return the channels of layers of 4, 8, ..., size / 2 pixels: they double as sides halve."""
     layers: list[int] = []
     side = size // 2
     while side >= 4:

@@ -34,7 +34,7 @@ def epoch_order(sources: Sequence[Source], batch: int, generator: Generator) -> 
 
     Parameters
     ----------
-    sources : the last one fills what the others leave
+    sources : the last one fills the rest of each batch
     batch : images per step
     generator : on the CPU
     """

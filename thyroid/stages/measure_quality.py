@@ -175,7 +175,7 @@ class _Value(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Measured:
-    """Some images, and what is measured of each."""
+    """Some images, and measurements of each."""
 
     groups: npt.NDArray[np.object_]  # (N,) findings
     labels: npt.NDArray[np.int64]  # (N,)

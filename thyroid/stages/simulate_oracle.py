@@ -30,7 +30,7 @@ from thyroid.stages.synthesise import DATASET, SUMMARY, VERDICTS, combinations
 
 
 def fit(config: OracleConfig, inputs: Mapping[str, Path], folder: Path) -> Iterator[dict[str, Any]]:
-    """Write what the synthesis stage writes; in place of a label filter's verdicts, the truth.
+    """Write what the synthesis stage writes, with true labels as the label filter's verdicts.
 
     Every training part, seed and pool has other simulated patients.
 

@@ -60,7 +60,7 @@ def fit(
         Per epoch: epoch (from 1), phase, learning_rate, train_loss, images (that the batches drew),
         synthetic_images (among them), validation_loss (cross-entropy, nats), validation_accuracy,
         validation_macro_f1, validation_cross_recall (share of the cross images whose primary
-        finding is recognised; None where there is none), train_seconds, images_per_second.
+        finding is recognised; None without cross images), train_seconds, images_per_second.
 
     Raises
     ------
