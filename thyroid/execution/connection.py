@@ -24,7 +24,7 @@ ANSWER_SECONDS = 10.0
 """A cluster's head that does not answer within this time is treated as absent."""
 END_SECONDS = 5.0
 REASON_LENGTH = 200
-"""Longest reason of Ray's that is shown: Ray may include whole logs."""
+"""Ray's error messages are cut to this length, because they may include whole logs."""
 
 GROWTH_SECONDS = 300.0
 """A cluster may take this long to start its first workers."""
@@ -67,7 +67,7 @@ def connected(address: str | None = None, cpus: int | None = None) -> Iterator[N
     else:
         progress.say(f"joining Ray at {named}")
         _join(named)
-    with contextlib.suppress(OSError, RuntimeError):  # Ray creates it with the umask's mode
+    with contextlib.suppress(OSError, RuntimeError):  # Ray gives the token the umask's mode
         (Path.home() / ".ray" / "auth_token").chmod(0o600)
     try:
         yield

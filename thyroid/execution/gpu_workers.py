@@ -70,7 +70,7 @@ class _Process:
     def run(
         self, stage: Stage, store: Store, path: Path, transfers: Transfers
     ) -> Iterator[EpochMetrics]:
-        """Yield as `ray_task.start`; end this process when interrupted."""
+        """Yield the same as `ray_task.start`; end this process when interrupted."""
         try:
             yield from stage_metrics(stage, store, path, transfers)
         except KeyboardInterrupt:
@@ -120,7 +120,7 @@ class GpuWorkers:
         self._idle: list[_Worker] = []
         self._waiting: list[tuple[Share, asyncio.Future[_Worker]]] = []
         self._starting: dict[asyncio.Task[None], Share] = {}
-        """Tasks that start a worker, one per waiting stage, which may get a free one before."""
+        """Tasks that start workers, one per waiting stage; a freed worker may come first."""
 
     @contextlib.asynccontextmanager
     async def taken(self, share: Share) -> AsyncIterator[_Worker]:

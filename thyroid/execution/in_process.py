@@ -17,7 +17,7 @@ from thyroid.storage.store import Busy, Store
 METRICS = "metrics.jsonl"
 
 INBOX = "inbox"
-"""Metrics key under which several workers pass on the actor that has their metrics."""
+"""Key, in the yielded metrics, of the actor that has several workers' metrics while they train."""
 
 Datasets = Mapping[str, Path]
 """Paths of data sets and of the user's weights files, by their digests."""

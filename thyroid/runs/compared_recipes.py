@@ -161,7 +161,7 @@ def named_models(asked: str) -> Models:
 
 
 def method_row(recipe: Recipe, searched: int = 0) -> Row:
-    """Return the row of the recipe itself, and how many recipes were searched to find it."""
+    """Return the row of the recipe itself; `searched` recipes were tried to find it."""
     return Row(name=METHOD, kind="method", title="the method", recipe=recipe, trials=searched)
 
 

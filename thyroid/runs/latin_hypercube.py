@@ -19,12 +19,12 @@ from optuna.trial import FrozenTrial
 
 
 class LatinHypercube(BaseSampler):
-    """Proposes a Latin hypercube (McKay, Beckman & Conover 1979); the trial's number decides.
+    """Proposes a Latin hypercube (McKay, Beckman & Conover 1979), one point per trial number.
 
     The range of each parameter is divided into as many strata as there are trials, in logarithms if
-    the space suggests them, and each trial gets the middle of a different stratum. The numbers of
-    times that choices are proposed differ by at most one. The order of strata depends only on the
-    parameter's name, so that the other parameters of a space do not change it.
+    the space suggests them, and each trial gets the middle of a different stratum. All choices are
+    proposed equally often, give or take one. The order of strata depends only on the parameter's
+    name, so that the other parameters of a space do not change it.
 
     Parameters
     ----------

@@ -46,7 +46,7 @@ def preflight(
         says, the input size does not divide the images' size, the network or phase does not exist,
         or the requested images cannot be synthesised.
     """
-    torch.set_num_threads(1)  # of a driver: stages take what they own
+    torch.set_num_threads(1)  # for a driver; stages set their own number
     dataset, recipe = experiment.dataset, experiment.recipe
     pairs = _usable(dataset, experiment.test_set, distinct_ids=distinct_ids)
     splits = [make_split(dataset, recipe.in_fold(f).split) for f in range(recipe.folds)]

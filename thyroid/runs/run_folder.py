@@ -61,8 +61,7 @@ def at_work(
 
     Parameters
     ----------
-    connected : entered after folder and store were checked, because Ray takes a while to start, and
-        before anything is written
+    connected : starts Ray; entered after folder and store were checked, before anything is written
 
     Raises
     ------

@@ -101,7 +101,7 @@ def look(path: Path) -> tuple[str, int] | None:
 def died_here(holder: str) -> bool:
     """Check whether the holder was a process of this machine that has ended."""
     named = holder.split()
-    if len(named) != 3 or named[0] != here():  # empty after a power cut, or another machine
+    if len(named) != 3 or named[0] != here():  # an empty file after a power cut, or another machine
         return False
     pid = named[1]
     try:

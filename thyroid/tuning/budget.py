@@ -18,7 +18,7 @@ class BudgetUsedUp(Exception):
 
 
 class Budget:
-    """The limits of a search, and a check whether one is reached.
+    """Tells when a search has reached one of its limits.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Predictions by which recipes are compared: of images on which the networks were not trained."""
+"""Predictions of images on which the networks were not trained; recipes are compared by them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class HeldOut:
     """(N,) bool: the image shows several diseases."""
     classes: int
     folds: int
-    """Number of folds into which the patients were divided; the predictions may be of fewer."""
+    """Number of folds into which the patients were divided; the predictions may cover fewer."""
 
     @property
     def macro_f1(self) -> Estimate:

@@ -1,4 +1,4 @@
-"""Optuna 5.0's one private name that this project needs.
+"""The only private name of Optuna 5.0 that this project needs.
 
 tests/tuning/test_tune_search.py guards it: trials left running by a dead process run again.
 """

@@ -32,7 +32,7 @@ from thyroid.tuning.study import recipe_of
 ENTRANTS = 6
 """Most trials in the race, in addition to the recipe that the search started from."""
 GIVEN = -1
-"""Number that stands for the recipe that the search started from, where trials have theirs."""
+"""Trial number that stands for the recipe that the search started from."""
 
 Train = Callable[[Sequence[int], Sequence[Network]], Mapping[int, HeldOut] | None]
 """Trains the given networks of the given recipes; returns the predictions of each recipe that can

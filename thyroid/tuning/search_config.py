@@ -48,10 +48,10 @@ class SearchConfig:
     """Time, such as 90s, 30m or 2h, after which no further trial runs. Running the same command
     again continues for the same time. The chosen recipe is trained afterwards."""
     gpu_hours: float | None = None
-    """GPU-hours that stages of the search may use before no further trial runs. Hours before an
-    interruption count, so the same command continues only with a larger number. A stage of several
-    workers also counts while it waits for room. The chosen recipe is trained afterwards, and does
-    not count."""
+    """GPU-hours that stages of the search may use; after that, no further trial runs. Hours before
+    an interruption count, so the same command continues only with a larger number. A stage of
+    several workers also counts while it waits for room. The chosen recipe is trained afterwards,
+    and does not count."""
     grace_epochs: int = 8
     """ASHA stops no trial before this epoch."""
     reduction_factor: float = 3.0

@@ -87,7 +87,7 @@ class StudySearch(Searcher):  # type: ignore[misc]  # ray ships no types
     ) -> None:
         """Finish the trial in the study, unless it was interrupted."""
         if result and trial_id in self._running:
-            self.on_trial_result(trial_id, result)  # Tune passes the last one here only
+            self.on_trial_result(trial_id, result)  # Tune passes the last report only here
         trial = self._running.pop(trial_id, None)
         reports = self._reports.pop(trial_id, {})
         if trial is None or error or not result:  # it finished before, or its driver died

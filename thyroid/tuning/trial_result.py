@@ -28,7 +28,8 @@ class Report:
     value: float
     """Validation macro-F1, from 0 to 1."""
     part: str
-    """Part of the schedule, such as `single` or `mixed-decay`; scores of one part are compared."""
+    """Part of the schedule, such as `single` or `mixed-decay`; only scores of the same part are
+    compared."""
     training: str
     """Keys of the segment, one for each network; trials with the same keys share one training."""
 

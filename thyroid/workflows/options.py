@@ -40,7 +40,7 @@ class RunOptions:
     weights: Path | str | None = None
     """Weights that training starts from: `phantom`, which ship with thyroid and were trained on
     simulated scintigrams; the folder of a model; a file of torchvision's, of timm's or of your own;
-    or timm:NAME or hf-hub:ORG/NAME, which are downloaded if the cache has none."""
+    or timm:NAME or hf-hub:ORG/NAME, which are downloaded if they are not in the cache."""
     vgg19: Path | str | None = None
     """torchvision's VGG-19 weights, for super-resolution; default: features of a classifier trained
     here."""
