@@ -23,6 +23,7 @@ from thyroid.tuning import study
 from thyroid.tuning.recipe_race import ENTRANTS
 from thyroid.tuning.search_config import SearchConfig
 from thyroid.tuning.study import open_study, own_trials
+from thyroid.tuning.trial_result import stored_result
 from thyroid.tuning.tune_search import Search
 
 
@@ -67,8 +68,15 @@ def test_several_objectives_are_optimised_and_the_first_one_decides(
         row = table.iloc[trial.number]
         np.testing.assert_allclose(trial.values, [row[name] for name in objectives])
     assert table["cross_recall"].between(0, 1).all()
-    same_rate = table[table["param_rate"] == table["param_rate"].iloc[0]]
-    assert same_rate.sort_values("param_epochs")["compute"].is_monotonic_increasing
+    needed = {trial.number: stored_result(trial).stages.split() for trial in found.study.trials}
+    for number, keys in needed.items():
+        seconds = [manifest["seconds"] for manifest in map(found.store.manifest, keys) if manifest]
+        assert len(seconds) == len(set(keys))
+        assert table["compute"][number] == pytest.approx(sum(seconds))
+    stages = table.assign(stages=[len(needed[number]) for number in table["number"]])
+    same_rate = stages[stages["param_rate"] == stages["param_rate"].iloc[0]]
+    assert same_rate["param_epochs"].nunique() > 1
+    assert same_rate.sort_values("param_epochs")["stages"].is_monotonic_increasing
     raced = read_race(tmp_path)  # the given recipe, and the best by the first objective
     ranked = table.drop_duplicates(["param_epochs", "param_rate"])
     ranked = ranked.sort_values(["macro_f1", "number"], ascending=[False, True])
