@@ -97,7 +97,7 @@ def test_import_and_inspect_tell_of_pictures_that_are_no_scintigrams(
     told = capsys.readouterr().out
     assert "1 of 22 images look like no thyroid scintigram" in told
     images = Dataset.open(tmp_path / "mixed").images
-    (named,) = re.findall(r"such as image (\w+);", told)
+    (named,) = re.findall(r"such as image (\w+)\.", told)
     assert images.set_index("image_id")["total_counts"][named] == flood.sum()
     shown = {}
     for name in ("sound", "mixed"):

@@ -72,7 +72,9 @@ SCATTER = re.compile(
 def photopeak_frames(
     header: Header, count: int, frames: list[int]
 ) -> tuple[list[int], tuple[str, ...]]:
-    """Return which of `frames` were counted in the photopeak, and flags; the file has `count`.
+    """Return which of `frames` were counted in the photopeak, and flags.
+
+    `count` is the number of all frames of the file.
 
     Raises
     ------

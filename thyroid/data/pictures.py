@@ -118,10 +118,11 @@ def _is_white_zero(content: bytes) -> bool:
 
 
 def _black_is_zero(content: bytes) -> tuple[bytes, bool]:
-    """Return a white-is-zero TIFF of 16 bits marked as black-is-zero, and True; others, and False.
+    """Return the content that Pillow can open, and whether the caller must invert its values.
 
-    True means that the caller must invert the values. Pillow inverts those of other depths, but
-    leaves 16-bit values as they are, or cannot open the file.
+    `content` is a TIFF whose zero is white. Pillow inverts values of other depths, but leaves
+    16-bit values as they are, or cannot open the file. A 16-bit TIFF is therefore returned with its
+    zero marked as black.
     """
     fields = _tiff_fields(content)
     if _tiff_number(content, fields, BITS) != 16:

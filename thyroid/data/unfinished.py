@@ -142,7 +142,7 @@ def _may_pass(reading: Reading) -> bool:
 
 
 def _key(listing: Listing, size: int, pixel_mm: float) -> bytes:
-    """Derive the key from everything that an import reads, so it takes the source folder."""
+    """Derive the key from everything that an import reads: it takes the source folder."""
     versions = [READING_VERSION, __version__, *map(version, DECODERS)]
     digest = hashlib.sha256(json.dumps([versions, size, pixel_mm]).encode())
     digest.update(hashlib.sha256(listing.labels).digest())

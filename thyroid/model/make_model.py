@@ -109,9 +109,9 @@ def trained(
     ----------
     members
         `all` networks of the run; or the `best`, the one with the highest macro-F1 on the
-        validation images of its own fold. A network that images chose looks too good on them, so
-        the best is calibrated on the out-of-fold predictions of all networks of its seed, which
-        include its own.
+        validation images of its own fold. Because these images chose it, it looks too good on them;
+        so it is calibrated on the out-of-fold predictions of all networks of its seed, and its own
+        are those of one fold.
     merge
         Merged class -> its classes in the run: their probabilities are summed, and everything
         after that is about the merged classes.
@@ -251,9 +251,10 @@ def _calibration(source: Trained) -> dict[str, Any]:
 
 
 def _training_images(source: Trained) -> dict[str, list[Any] | None]:
-    """Return `total_counts`, the least and most of a training image, and `training_flags`, of any.
+    """Return `total_counts` and `training_flags` of the card.
 
-    Both are None without the data set; `total_counts` is None for pictures, too.
+    These are the least and most counts of a training image, and the flags that training images
+    have. Both are None without the data set; `total_counts` is None for pictures, too.
     """
     unknown: dict[str, list[Any] | None] = {"total_counts": None, "training_flags": None}
     data = source.config.dataset

@@ -65,8 +65,8 @@ def about(file: Path) -> dict[str, Any]:
     """
     try:
         with safe_open(file, framework="numpy") as opened:
-            told = opened.metadata() or {}
-            return {name: json.loads(told[name]) for name in TOLD if name in told}
+            metadata = opened.metadata() or {}
+            return {name: json.loads(metadata[name]) for name in TOLD if name in metadata}
     except (SafetensorError, ValueError):
         return {}
 
@@ -102,7 +102,7 @@ def write_starting_point(run: Path, file: Path, source: str) -> Path:
     """
     folder = run / "model" / Network(0, 0).name
     card = json.loads((folder / CARD).read_text(encoding="utf-8"))
-    told = {
+    metadata = {
         "classes": card["classes"],
         "kind": card["kind"],
         "network": card["network"],
@@ -116,6 +116,6 @@ def write_starting_point(run: Path, file: Path, source: str) -> Path:
         for name, tensor in load_file(folder / WEIGHTS).items()
     }
     with cannot_write(file.parent):
-        save_file(weights, file, {name: json.dumps(value) for name, value in told.items()})
+        save_file(weights, file, {name: json.dumps(value) for name, value in metadata.items()})
         shutil.copyfile(folder / FEATURES, features_beside(file))
     return file

@@ -74,8 +74,8 @@ class Loaded:
     std: float
     """Standard deviation, likewise."""
     colour: bool
-    """True: `mean` and `std` are of grey values, from black 0 to white 1, as the weights were
-    trained on photographs. False: they are of the network's input."""
+    """True for weights trained on photographs: `mean` and `std` are of grey values from black 0 to
+    white 1. False: they are of the network's input."""
 
 
 def load_pretrained(
