@@ -53,7 +53,7 @@ def split(config: SplitConfig, dataset: str) -> Stage:
 
 
 def classifier(recipe: Recipe, dataset: str, seed: int) -> list[Stage]:
-    """The segments of one training run, each fed by the one before; of a probe, the one stage.
+    """The segments of one training run, each an input of the next; a probe has one stage.
 
     `recipe.execution` must be resolved: `auto` would give two machines one key.
     """
@@ -75,7 +75,7 @@ def classifier(recipe: Recipe, dataset: str, seed: int) -> list[Stage]:
         config = SegmentConfig(
             input=recipe.input,
             augmentation=recipe.augmentation,
-            # Without cross images the network is the plain one, and shared by all sources of x_i
+            # Without cross images the network has no x_i, so all sources of x_i share its stages
             network=dataclasses.replace(network, cross_feature="none")
             if phase == "single"
             else network,
@@ -102,7 +102,7 @@ def classifier(recipe: Recipe, dataset: str, seed: int) -> list[Stage]:
 
 
 def computed_in(recipe: Recipe) -> tuple[NetworkConfig, ExecutionConfig]:
-    """The classifier, and its execution: precision and layout of `network`, else of `execution`.
+    """The classifier and its execution; precision and layout set in `network` take precedence.
 
     A probe is computed in float32: its last layer also standardises features, and bf16 has three
     digits.
@@ -211,7 +211,7 @@ def label_filter(recipe: Recipe, dataset: str, seed: int, *, synthetic: bool = F
         schedule=recipe.label_filter,
         execution=recipe.execution,
     )
-    if synthetic:  # of the first pool alone, which is the one that is measured
+    if synthetic:  # from the first pool only, since only this one is measured
         share = MixingConfig(synthetic_share=1.0, final_share=1.0)
         plain = dataclasses.replace(
             plain,
@@ -286,8 +286,9 @@ def generator(recipe: Recipe, dataset: str, seed: int) -> list[Stage]:
 
 
 def srgan(recipe: Recipe, dataset: str, seed: int) -> list[Stage]:
-    """The segments of the SRGAN's training, those of the pixel loss first; none at scale 1, or
-    where pictures are enlarged by bicubic interpolation.
+    """The segments of the SRGAN's training, those of the pixel loss first.
+
+    There are none at scale 1, or if bicubic interpolation enlarges the pictures.
     """
     _require_resolved(recipe)
     given = recipe.srgan
@@ -320,8 +321,9 @@ def srgan(recipe: Recipe, dataset: str, seed: int) -> list[Stage]:
 
 @lru_cache(maxsize=64)  # segments of a training ask for the same ones
 def synthesis(recipe: Recipe, dataset: str, seed: int, pool: int = 0) -> Stage:
-    """A pool of synthetic scintigrams: DCGAN or another generator, SRGAN, Poisson, filter; of the
-    oracle, simulated ones as they are.
+    """A pool of synthetic scintigrams: from a generator, SRGAN, Poisson noise and label filter.
+
+    The oracle's pool has simulated scintigrams as they are.
     """
     if recipe.generator == ORACLE:
         _require_resolved(recipe)
@@ -360,8 +362,8 @@ def synthesis(recipe: Recipe, dataset: str, seed: int, pool: int = 0) -> Stage:
 def quality(recipe: Recipe, dataset: str, seed: int) -> Stage:
     """Measure the synthetic scintigrams against real ones of the validation part.
 
-    The feature network is the label filter of another seed: the one that filtered the images, and
-    whose features trained the SRGAN, would flatter them.
+    The feature network is the label filter of another seed. The one of this seed filtered the
+    images, and its features trained the SRGAN: by them the images would look too good.
     """
     inputs = {
         "split": split(recipe.split, dataset),
@@ -425,8 +427,8 @@ def prediction(
 
     Parameters
     ----------
-    model : another state of it, such as `before_cross`
-    test_set : digest of a data set that is the test part as a whole
+    model : another state of the classifier, such as `before_cross`
+    test_set : digest of a separate data set, which is the test part as a whole
     """
     trained = classifier(recipe, dataset, seed)[-1] if model is None else model
     execution = _alone(computed_in(recipe)[1])
@@ -477,10 +479,10 @@ def _pieces(first: int, epochs: int, most: int) -> Iterator[tuple[int, int]]:
 def _after(
     segments: list[Stage], kind: str, config: Any, dataset: str, inputs: Mapping[str, Stage]
 ) -> Stage:
-    """The next segment, fed by the last one."""
+    """The next segment, with the last one as its input."""
     previous = {"previous": segments[-1]} if segments else {}
     stage = Stage(kind=kind, config=config, dataset=dataset, inputs={**inputs, **previous})
-    _ = stage.key  # now, while those before are known: a long chain's would be too deep a stack
+    _ = stage.key  # now, while earlier keys are known: for a long chain, recursion is too deep
     return stage
 
 
