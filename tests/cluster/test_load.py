@@ -78,9 +78,13 @@ def require_built_once(folder: Path, keys: set[str]) -> Counter[str]:
     return Counter(line.node for line in lines)
 
 
-@pytest.mark.parametrize(("share", "most"), [(0.5, 2), (1.0, 1)])
-def test_stages_share_gpus_by_fraction(share: float, most: int, tmp_path: Path) -> None:
-    """The GPUs are not there, and nothing but Ray asks for them."""
+def test_stages_share_gpus_by_fraction(tmp_path: Path) -> None:
+    """A whole search on two nodes with two GPUs each: two stages on every GPU at once, never three.
+
+    The GPUs are not there, and nothing but Ray asks for them. Whole GPUs are in
+    `tests/execution/test_gpu_workers.py`.
+    """
+    share, most = 0.5, 2
     write_toy(tmp_path / "toy", crosses=20)
     with nodes(2, gpus=2) as address:
         ended(begin(address, tmp_path, "gpus", 24, 16, share), tmp_path, "gpus")
@@ -100,6 +104,7 @@ def test_stages_share_gpus_by_fraction(share: float, most: int, tmp_path: Path) 
 
 
 def test_hundreds_of_trials_on_many_nodes(tmp_path: Path) -> None:
+    """No trial is lost and no stage computed twice, and memory does not grow with the trials."""
     write_toy(tmp_path / "toy", crosses=20)
     with nodes(NODES) as address:
         figures = ended(begin(address, tmp_path, "one", TRIALS, AT_ONCE), tmp_path, "one")

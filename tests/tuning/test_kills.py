@@ -159,6 +159,7 @@ def test_a_search_survives(
     tmp_path: Path,
     undisturbed: pd.DataFrame,
 ) -> None:
+    """The command itself goes on: a lost worker, driver or scheduler is replaced, twice each."""
     with searching(toy, tmp_path) as process:
         for done in (1, 2):
             wait_until(lambda done=done: trials_ended(tmp_path) >= done, process)  # type: ignore[misc]
@@ -189,13 +190,17 @@ def kill_all(process: subprocess.Popen[bytes]) -> None:
     os.killpg(process.pid, signal.SIGKILL)
 
 
-@pytest.mark.parametrize("kill", [kill_main, kill_head, kill_node, kill_all])
+@pytest.mark.parametrize("kill", [kill_main, kill_head, kill_node])
 def test_the_same_command_ends_as_an_undisturbed_one(
     kill: Callable[[subprocess.Popen[bytes]], None],
     toy: Path,
     tmp_path: Path,
     undisturbed: pd.DataFrame,
 ) -> None:
+    """The command ends by itself when its Ray is gone, and its Ray when the command is.
+
+    That all die at once is in `test_tune_search`, which runs more often.
+    """
     with searching(toy, tmp_path) as process:
         wait_until(lambda: trials_ended(tmp_path) >= 1, process)
         kill(process)
@@ -208,6 +213,7 @@ def test_the_same_command_ends_as_an_undisturbed_one(
 def test_of_trials_at_once_none_is_lost_or_doubled(
     toy: Path, tmp_path: Path, undisturbed: pd.DataFrame
 ) -> None:
+    """Where two trials share stages, their order and their reuse may differ, their results not."""
     with searching(toy, tmp_path, concurrent=2) as process:
         wait_until(lambda: trials_ended(tmp_path) >= 1, process)
         kill_worker(process, tmp_path)
