@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from thyroid.evaluate.bootstrap import Interval
 from thyroid.evaluate.paired import Difference, detectable
+from thyroid.evaluate.significance import holm, holm_levels
 
 LEVEL = 0.95
 RESAMPLES = 2000
@@ -34,6 +35,22 @@ class Estimate:
 class Range:
     low: float
     high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairedDifference:
+    """A difference between two recipes' networks of the same seeds and folds, one of a family."""
+
+    difference: Estimate
+    level: float
+    """Level of the difference's interval: Holm's in its family."""
+    p_value: float
+    """Corrected by Holm's method in its family."""
+    uncorrected_p_value: float
+    detectable: float
+    """Smallest true difference that would have been shown with a power of 80 %."""
+    state: Direction
+    """Meaning of the difference."""
 
 
 def rounded(value: Any) -> float:
@@ -105,3 +122,30 @@ def direction(
     if tried > 1:
         return "selected"
     return "higher" if gained.low > 0 else "lower"
+
+
+def paired_differences(
+    found: Sequence[Difference], networks: Sequence[int], tried: Sequence[int], learned: bool
+) -> list[PairedDifference]:
+    """A family of differences, with p-values and intervals by Holm's method.
+
+    Parameters
+    ----------
+    networks, tried, learned : of each difference, and of all; see `direction`
+    """
+    raw = [difference.interval_p_value for difference in found]
+    corrected, levels = holm(raw), holm_levels(raw, LEVEL)
+    family = []
+    for i, (difference, p, level) in enumerate(zip(found, corrected, levels, strict=True)):
+        gained = gain(difference, level)
+        family.append(
+            PairedDifference(
+                difference=gained,
+                level=rounded(level),
+                p_value=probability(p),
+                uncorrected_p_value=probability(raw[i]),
+                detectable=smallest_found(difference, level),
+                state=direction(gained, p, networks[i], learned, tried[i]),
+            )
+        )
+    return family

@@ -12,7 +12,8 @@ from typing import Literal
 import numpy as np
 
 from reports.estimates import ENOUGH_NETWORKS, Estimate, rounded
-from reports.sections.comparison import AgainstBaselines, Comparison
+from reports.sections.comparison import Comparison
+from reports.sections.comparison_verdict import AgainstBaselines
 from reports.sections.results import Results
 from reports.sections.retention import Retention
 from reports.sections.synthetic_gain import SyntheticGain

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from reports import svg
 from reports.language import gettext as _
 from reports.language import translated
-from reports.sections.comparison import OtherRow
+from reports.sections.comparison_rows import OtherRow
 
 WIDTH, LEFT, ROW, FOOT = 640, 200, 24, 34
 

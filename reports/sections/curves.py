@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from reports.measured import Measured, measured
 from reports.run import Run
-from reports.sections.comparison import AgainstBaselines, Comparison
+from reports.sections.comparison import Comparison
+from reports.sections.comparison_verdict import AgainstBaselines
 from thyroid.evaluate.metrics import Floats
 
 STEPS = 100

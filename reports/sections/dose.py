@@ -8,15 +8,13 @@ from dataclasses import dataclass
 from reports.estimates import (
     ENOUGH_NETWORKS,
     LEVEL,
-    Direction,
     Estimate,
+    PairedDifference,
     Range,
-    direction,
     estimate,
     gain,
-    probability,
+    paired_differences,
     rounded,
-    smallest_found,
 )
 from reports.language import later
 from reports.measured import measured
@@ -24,8 +22,6 @@ from reports.paired_predictions import paired_rows
 from reports.run import PredictedRow, Run
 from reports.sections.results import Results
 from thyroid.evaluate.metrics import Floats, macro, threshold_metrics
-from thyroid.evaluate.paired import Difference
-from thyroid.evaluate.significance import holm, holm_levels
 from thyroid.run_files.rows_json import PARTS, Dose
 
 POINT_RESAMPLES = 1000
@@ -59,21 +55,11 @@ class DosePoint:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DifferentPoint(DosePoint):
-    """A share above 0, against share 0 of the same size."""
+class DifferentPoint(PairedDifference, DosePoint):
+    """A share above 0, and its macro-F1 less that of real images alone, share 0 of its size."""
 
-    difference: Estimate
-    """Macro-F1 less that of real images alone, of networks of the same seeds and folds."""
-    level: float
-    """Level of the difference's interval: Holm's in its family."""
     around: Range
     """Ends of the difference's interval at the common level, added to share 0's macro-F1."""
-    p_value: float
-    """Corrected by Holm's method in its family."""
-    uncorrected_p_value: float
-    detectable: float
-    """Smallest true difference that would have been shown with a power of 80 %."""
-    state: Direction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,16 +112,8 @@ class DoseResponse:
     """As far as there are predictions."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Compared:
-    """A row above share 0 against share 0 of its size."""
-
-    difference: Difference
-    networks: int
-    p_value: float
-    """Corrected by Holm's method in its family."""
-    level: float
-    """As that method asks of it."""
+_Compared = tuple[PairedDifference, Estimate]
+"""A row above share 0 against share 0 of its size; the same at the common level."""
 
 
 def dose_info(run: Run, results: Results | None) -> DoseResponse | None:
@@ -150,10 +128,9 @@ def dose_info(run: Run, results: Results | None) -> DoseResponse | None:
     if not rows:
         return None
     done = [row for row in rows if row.predictions]
-    compared = _compared(run, done)
-    learned = results is None or results.learned
+    compared = _compared(run, done, results is None or results.learned)
     found = [
-        _size(run, size, [row for row in done if _size_of(row) == size], compared, learned)
+        _size(run, size, [row for row in done if _size_of(row) == size], compared)
         for size in dict.fromkeys(map(_size_of, rows))
     ]
     sizes = [size for size in found if size is not None]
@@ -173,7 +150,7 @@ def dose_info(run: Run, results: Results | None) -> DoseResponse | None:
     )
 
 
-def _compared(run: Run, rows: Sequence[PredictedRow]) -> dict[str, _Compared]:
+def _compared(run: Run, rows: Sequence[PredictedRow], learned: bool) -> dict[str, _Compared]:
     """Each row above share 0 that has a partner, by its name."""
     real = {_size_of(row): row for row in rows if not _dose(row).share}
     found: dict[str, _Compared] = {}
@@ -181,24 +158,17 @@ def _compared(run: Run, rows: Sequence[PredictedRow]) -> dict[str, _Compared]:
         pairs = {}
         for row in rows:
             of_family = _dose(row).share and (_dose(row).generator == ORACLE) == oracle
-            pair = (
-                paired_rows(run, row, real[_size_of(row)])
-                if of_family and _size_of(row) in real
-                else None
-            )
-            if pair is not None:
-                pairs[row.name] = pair
+            if of_family and _size_of(row) in real:
+                pair = paired_rows(run, row, real[_size_of(row)])
+                if pair is not None:
+                    pairs[row.name] = pair
         differences = [
             pair.macro_f1_difference(level=LEVEL, resamples=DIFFERENCE_RESAMPLES)
             for pair in pairs.values()
         ]
-        raw = [difference.interval_p_value for difference in differences]
-        for (name, pair), difference, p, level in zip(
-            pairs.items(), differences, holm(raw), holm_levels(raw, LEVEL), strict=True
-        ):
-            found[name] = _Compared(
-                difference=difference, networks=pair.networks, p_value=p, level=level
-            )
+        networks = [pair.networks for pair in pairs.values()]
+        family = paired_differences(differences, networks, [run.tried] * len(pairs), learned)
+        found |= zip(pairs, zip(family, map(gain, differences), strict=True), strict=True)
     return found
 
 
@@ -207,7 +177,6 @@ def _size(
     size: int | None,
     rows: Sequence[PredictedRow],
     compared: Mapping[str, _Compared],
-    learned: bool,
 ) -> Size | None:
     """The curves of one size; None until share 0 is there."""
     real = [row for row in rows if not _dose(row).share]
@@ -219,7 +188,7 @@ def _size(
     names = dict.fromkeys(_dose(row).generator for row in dosed)
     for generator in sorted(names, key=lambda name: name == ORACLE):
         own = [row for row in dosed if _dose(row).generator == generator]
-        points = [_different(run, row, start, compared[row.name], learned) for row in own]
+        points = [_different(run, row, start, *compared[row.name]) for row in own]
         points.sort(key=lambda point: point.share)
         least = [point.detectable for point in points]
         curves.append(
@@ -237,20 +206,13 @@ def _size(
 
 
 def _different(
-    run: Run, row: PredictedRow, start: DosePoint, to: _Compared, learned: bool
+    run: Run, row: PredictedRow, start: DosePoint, to: PairedDifference, common: Estimate
 ) -> DifferentPoint:
-    gained, common = gain(to.difference, to.level), gain(to.difference)
     before = 0.0 if start.macro_f1 is None else start.macro_f1.value
-    tried = 1 if run.part == "test" else run.tried
     return DifferentPoint(
         **vars(_point(run, row)),
-        difference=gained,
-        level=rounded(to.level),
+        **vars(to),
         around=Range(low=rounded(before + common.low), high=rounded(before + common.high)),
-        p_value=probability(to.p_value),
-        uncorrected_p_value=probability(to.difference.interval_p_value),
-        detectable=smallest_found(to.difference, to.level),
-        state=direction(gained, to.p_value, to.networks, learned, tried),
     )
 
 

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from reports.estimates import Range
-
-if TYPE_CHECKING:
-    from reports.sections.comparison import MethodRow, OtherRow, PlannedRow
+from reports.sections.comparison_rows import MethodRow, OtherRow, PlannedRow
 
 BUDGET = 0.75
 """Least share of the method's parameters with which a baseline that is beaten counts as beaten."""

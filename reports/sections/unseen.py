@@ -10,19 +10,16 @@ import numpy.typing as npt
 from reports.estimates import (
     ENOUGH_NETWORKS,
     LEVEL,
-    Direction,
     Estimate,
-    direction,
+    PairedDifference,
     gain,
-    probability,
+    paired_differences,
     rounded,
-    smallest_found,
 )
 from reports.language import later
 from reports.paired_predictions import Pair, paired_rows
 from reports.run import PredictedRow, Run
 from reports.sections.results import Results
-from thyroid.evaluate.significance import holm, holm_levels
 
 Chosen = npt.NDArray[np.bool_]
 DIFFERENCE_RESAMPLES = 10_000
@@ -46,22 +43,11 @@ class GivenRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ComparedGiven(GivenRow):
-    """Against never giving it."""
+class ComparedGiven(PairedDifference, GivenRow):
+    """Against never giving it: the difference is of the recall."""
 
-    difference: Estimate
-    """Recall less that of the row that was never given the combination, of the same seeds and
-    folds."""
-    level: float
-    """Level of the interval: Holm's."""
-    p_value: float
-    """Corrected by Holm's method."""
-    uncorrected_p_value: float
-    detectable: float
-    """Smallest true difference that would have been shown with a power of 80 %."""
     others: Estimate
     """Difference in accuracy on all other test images, at the common level."""
-    state: Direction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,26 +124,13 @@ def _given(
         pair.accuracy_difference(chosen, level=LEVEL, resamples=DIFFERENCE_RESAMPLES)
         for _, pair in there
     ]
-    raw = [difference.interval_p_value for difference in differences]
+    networks = [pair.networks for _, pair in there]
+    family = paired_differences(differences, networks, [run.tried] * len(there), learned)
     found = []
-    for (row, pair), difference, p, level in zip(
-        there, differences, holm(raw), holm_levels(raw, LEVEL), strict=True
-    ):
-        gained = gain(difference, level)
+    for (row, pair), to in zip(there, family, strict=True):
         others = pair.accuracy_difference(~chosen, level=LEVEL, resamples=DIFFERENCE_RESAMPLES)
-        tried = 1 if run.part == "test" else run.tried
-        found.append(
-            ComparedGiven(
-                **vars(_of_pair(row, pair, chosen)),
-                difference=gained,
-                level=rounded(level),
-                p_value=probability(p),
-                uncorrected_p_value=probability(difference.interval_p_value),
-                detectable=smallest_found(difference, level),
-                others=gain(others),
-                state=direction(gained, p, pair.networks, learned, tried),
-            )
-        )
+        of_pair = _of_pair(row, pair, chosen)
+        found.append(ComparedGiven(**vars(of_pair), **vars(to), others=gain(others)))
     return found
 
 

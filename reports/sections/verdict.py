@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from reports.estimates import ENOUGH_NETWORKS, Estimate, Range, direction, rounded
-from reports.sections.comparison import Comparison, ComparisonVerdict
+from reports.sections.comparison import Comparison
+from reports.sections.comparison_verdict import ComparisonVerdict
 from reports.sections.data import Data, centre_relation
 from reports.sections.results import Chance, ClassMetrics, Guess, Results
 from reports.sections.synthetic_gain import SyntheticGain, uses_synthetic

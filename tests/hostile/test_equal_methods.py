@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from reports.estimates import LEVEL, direction, gain
+from reports.estimates import LEVEL, direction, gain, paired_differences
 from thyroid.evaluate.metrics import Floats, Ints, macro_f1
 from thyroid.evaluate.paired import accuracy_difference, macro_f1_difference
-from thyroid.evaluate.significance import holm, holm_levels
 
 CLASSES = 4
 
@@ -76,7 +75,7 @@ def test_of_two_equal_methods_one_is_called_better_one_time_in_twenty(luck: Luck
 
 
 def test_among_eight_equal_baselines_any_is_called_worse_or_better_one_time_in_twenty() -> None:
-    """As `reports.sections.comparison` has it: one family, each difference at Holm's level."""
+    """They are one family, each difference at Holm's level."""
     rng, called, uncorrected, repetitions = np.random.default_rng(1), 0, 0, 80
     for trial in range(repetitions):
         labels, (method, *others), member = equal(rng, Luck(), 9)
@@ -87,12 +86,8 @@ def test_among_eight_equal_baselines_any_is_called_worse_or_better_one_time_in_t
             for other in others
         ]
         raw = [each.interval_p_value for each in found]
-        levels = holm_levels(raw, LEVEL)
-        states = [
-            direction(gain(each, level), p, Luck().seeds)
-            for each, level, p in zip(found, levels, holm(raw), strict=True)
-        ]
-        called += set(states) != {"undecided"}
+        family = paired_differences(found, [Luck().seeds] * 8, [1] * 8, learned=True)
+        called += {each.state for each in family} != {"undecided"}
         uncorrected += min(raw) <= 1 - LEVEL
     assert called <= binom.ppf(0.99, repetitions, 0.05)
     assert uncorrected > called

@@ -9,7 +9,7 @@ from reports.estimates import Estimate
 from reports.report import report_info
 from reports.run import read_run
 from reports.sections.claims import claims_info
-from reports.sections.comparison import AgainstBaselines, Budgets, ComparisonVerdict
+from reports.sections.comparison_verdict import AgainstBaselines, Budgets, ComparisonVerdict
 from reports.sections.opponents import Opponents
 from reports.sections.retention import ChangedAccuracy, Retention
 from tests.reports.conftest import add_cross_phase

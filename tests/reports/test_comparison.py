@@ -13,14 +13,10 @@ from sklearn.metrics import f1_score, precision_score, recall_score, roc_auc_sco
 from reports.estimates import Estimate
 from reports.report import write_report
 from reports.run import read_run
-from reports.sections.comparison import (
-    DIFFERENCE_RESAMPLES,
-    TITLES,
-    DifferenceAtLevel,
-    comparison_info,
-    comparison_verdict,
-)
+from reports.sections.comparison import TITLES, comparison_info
 from reports.sections.comparison_figures import forest_chart
+from reports.sections.comparison_rows import DIFFERENCE_RESAMPLES, DifferenceAtLevel
+from reports.sections.comparison_verdict import comparison_verdict
 from reports.sections.provenance import command
 from reports.sections.results import results_info
 from reports.sections.verdict import verdict_line
@@ -121,7 +117,7 @@ def test_differences_are_corrected_by_holm_within_their_table(content, info):
         below = [q * (3 - sorted(p).index(q)) for q in p if q <= p[i]]
         assert row.p_value == pytest.approx(min(1, max(below)))
         assert row.uncorrected_p_value == pytest.approx(p[i])
-        ends = found[i].interval(row.difference.level)
+        ends = found[i].interval(row.level)
         assert (row.difference.low, row.difference.high) == pytest.approx(ends)
     by_p = sorted(rows, key=lambda row: row.uncorrected_p_value)
     assert [r.state for r in by_p] == ["higher", "higher", "undecided"]

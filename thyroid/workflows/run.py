@@ -12,7 +12,8 @@ import pandas as pd
 from reports.estimates import Estimate
 from reports.report import write_report
 from reports.run import read_run
-from reports.sections.comparison import RowMetrics, comparison_info
+from reports.sections.comparison import comparison_info
+from reports.sections.comparison_metrics import RowMetrics
 from reports.sections.results import OverallMetrics, results_info
 from thyroid.recipe import Recipe, read_recipe
 from thyroid.run_files.config_json import RECIPE, RunConfig, read_config, recipe_of
