@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from tests.toy import toy_generators, toy_recipe
 from thyroid import pipeline, stage_config
 from thyroid import stage as stage_module
-from thyroid.pipeline import segment_epochs
 from thyroid.recipe import ScheduleConfig
+from thyroid.segments import segment_epochs
 from thyroid.stage import KINDS, Kind, Stage
 from thyroid.stage_config import Ramp
 

@@ -11,8 +11,8 @@ from tests.test_pipeline_generators import of_generators
 from tests.toy import toy_generators, toy_recipe
 from thyroid import pipeline
 from thyroid.errors import InputError
-from thyroid.pipeline import segment_epochs
 from thyroid.recipe import RECIPES, CrossConfig, Recipe, ScheduleConfig, override
+from thyroid.segments import segment_epochs, switch_epoch
 from thyroid.stage import Stage
 
 RETRAIN = {
@@ -127,7 +127,7 @@ def test_secondary_findings_matter_wherever_crosses_are_seen() -> None:
 def test_switches_share_all_whole_segments_before_the_earlier_one(first: int, second: int) -> None:
     """Epochs of warm-up and constant rate; only a late switch reaches the decay."""
     recipes = [retraining(cross__epochs=epochs) for epochs in (first, second)]
-    earlier = min(pipeline.switch_epoch(recipe) for recipe in recipes)
+    earlier = min(switch_epoch(recipe) for recipe in recipes)
     assert earlier == 15 - max(first, second)
     whole = [(0, 1), (1, 3), (4, 3), (7, 3), (10, 3), (13, 2)]
     shared = sum(start + epochs <= earlier for start, epochs in whole)
@@ -137,7 +137,7 @@ def test_switches_share_all_whole_segments_before_the_earlier_one(first: int, se
         assert not set(keys(stages[0])[shared:]) & set(keys(stages[1])[shared:])
     for recipe, segments in zip(recipes, stages, strict=True):
         last = pipeline.before_cross(recipe, DIGEST, 0).config
-        assert last.first_epoch + last.epochs == pipeline.switch_epoch(recipe)
+        assert last.first_epoch + last.epochs == switch_epoch(recipe)
         cross = [s.config.epochs for s in segments if s.config.phase == "cross"]
         assert sum(cross) == recipe.cross.epochs
 

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
-from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 from thyroid.errors import InputError
 from thyroid.generators import source_of
 from thyroid.recipe import (
-    CrossConfig,
     ExecutionConfig,
     MixingConfig,
     NetworkConfig,
     Recipe,
-    ScheduleConfig,
     SplitConfig,
+)
+from thyroid.segments import (
+    cross_phase,
+    phase_of,
+    pieces,
+    pretrained_rate,
+    segment_epochs,
+    synthetic_share,
 )
 from thyroid.stage import Stage
 from thyroid.stage_config import (
     CasesConfig,
-    CrossPhase,
     DcganSegmentConfig,
     DistancesConfig,
     GeneratorConfig,
@@ -30,11 +34,9 @@ from thyroid.stage_config import (
     PredictionConfig,
     ProbeConfig,
     QualityConfig,
-    Ramp,
     SegmentConfig,
     SrganSegmentConfig,
     SynthesisStageConfig,
-    SyntheticShare,
     WeightsConfig,
 )
 
@@ -70,8 +72,8 @@ def classifier(recipe: Recipe, dataset: str, seed: int) -> list[Stage]:
     segments: list[Stage] = []
     frozen = recipe.fine_tuning.frozen_epochs if network.weights is not None else 0
     for first, epochs, rate in segment_epochs(recipe.schedule, recipe.cross, frozen):
-        phase = _phase(recipe, first)
-        synthetic = _synthetic_share(recipe, first)
+        phase = phase_of(recipe, first)
+        synthetic = synthetic_share(recipe, first)
         config = SegmentConfig(
             input=recipe.input,
             augmentation=recipe.augmentation,
@@ -86,10 +88,10 @@ def classifier(recipe: Recipe, dataset: str, seed: int) -> list[Stage]:
             epochs=epochs,
             rate=rate,
             phase=phase,
-            cross=_cross_phase(recipe) if phase == "cross" else None,
+            cross=cross_phase(recipe) if phase == "cross" else None,
             secondary=0.0 if phase == "single" else recipe.cross.secondary,
             synthetic=synthetic,
-            pretrained_rate=_pretrained_rate(recipe, first),
+            pretrained_rate=pretrained_rate(recipe, first),
         )
         needed = dict(inputs)
         if synthetic is not None:
@@ -114,83 +116,6 @@ def computed_in(recipe: Recipe) -> tuple[NetworkConfig, ExecutionConfig]:
     named = {name: value for name, value in own.items() if value != "auto"}
     plain = dataclasses.replace(network, precision="auto", layout="auto")
     return plain, dataclasses.replace(recipe.execution, **named)
-
-
-def _phase(recipe: Recipe, epoch: int) -> Literal["mixed", "single", "cross"]:
-    """Phase of the segment that begins with this epoch."""
-    if recipe.cross.order == "mixed":
-        return "mixed"
-    retrains = recipe.cross.order == "retrain"
-    return "cross" if retrains and epoch >= switch_epoch(recipe) else "single"
-
-
-def _pretrained_rate(recipe: Recipe, epoch: int) -> float:
-    """Factor on the rate of layers that came with weights, in the segment that begins here."""
-    if recipe.network.weights is None:
-        return 1.0
-    tuning = recipe.fine_tuning
-    return 0.0 if epoch < tuning.frozen_epochs else tuning.rate
-
-
-def _cross_phase(recipe: Recipe) -> CrossPhase:
-    cross = recipe.cross
-    return CrossPhase(
-        share=Ramp(
-            first_epoch=switch_epoch(recipe),
-            epochs=1 if cross.ramp == "constant" else cross.ramp_epochs,
-            start=cross.share if cross.ramp == "constant" else 0.0,
-            stop=cross.share,
-            shape="cosine" if cross.ramp == "cosine" else "linear",
-        ),
-        rehearsal=cross.rehearsal,
-        superposed=cross.superposed,
-        crosses=recipe.synthesis.crosses if cross.superposed else "none",
-        trainable=cross.trainable,
-    )
-
-
-def _synthetic_share(recipe: Recipe, epoch: int) -> SyntheticShare | None:
-    """Synthetic images of the segment that begins with this epoch."""
-    mixing, schedule, phase = recipe.mixing, recipe.schedule, _phase(recipe, epoch)
-    decays = epoch >= schedule.warmup_epochs + schedule.constant_epochs
-    share, crosses = mixing.final_share if decays else mixing.synthetic_share, mixing.cross_share
-    if mixing.dose is not None:
-        share, crosses = mixing.dose, None
-        if phase == "cross" and share + recipe.cross.superposed > 1:
-            raise InputError(
-                f"mixing.dose {share} and cross.superposed {recipe.cross.superposed} are shares of "
-                "the cross images: together they must not exceed 1."
-            )
-    elif phase == "single":
-        share *= 1 - (crosses or 0.0)
-    elif phase == "cross":
-        share = recipe.cross.synthetic
-    if not share:
-        return None
-    return SyntheticShare(
-        share=share,
-        class_exponent=mixing.class_exponent,
-        cross_share={"mixed": crosses, "single": 0.0, "cross": 1.0}[phase],
-        label_filter_weight=mixing.label_filter_weight,
-        of_all=phase == "cross" and mixing.dose is not None,
-    )
-
-
-def switch_epoch(recipe: Recipe) -> int:
-    """The first epoch (from 0) of the cross phase.
-
-    Raises
-    ------
-    InputError
-        When the single phase before it has no epoch.
-    """
-    first = recipe.schedule.epochs - recipe.cross.epochs
-    if first < 1:
-        raise InputError(
-            f"cross.epochs {recipe.cross.epochs} leaves nothing of the schedule's "
-            f"{recipe.schedule.epochs} epochs for the single phase: lower cross.epochs."
-        )
-    return first
 
 
 def before_cross(recipe: Recipe, dataset: str, seed: int) -> Stage:
@@ -238,7 +163,7 @@ def dcgan(recipe: Recipe, dataset: str, seed: int) -> list[Stage]:
         )
     fixed = dataclasses.replace(recipe.dcgan, epochs=1, segment_epochs=1)
     segments: list[Stage] = []
-    for first, epochs in _pieces(0, recipe.dcgan.epochs, recipe.dcgan.segment_epochs):
+    for first, epochs in pieces(0, recipe.dcgan.epochs, recipe.dcgan.segment_epochs):
         config = DcganSegmentConfig(
             dcgan=fixed,
             size=size,
@@ -277,7 +202,7 @@ def generator(recipe: Recipe, dataset: str, seed: int) -> list[Stage]:
             f"side of the flow's pictures, which must be a multiple of {FLOW_BLOCK}."
         )
     segments: list[Stage] = []
-    for first, epochs in _pieces(0, settings.epochs, settings.segment_epochs):
+    for first, epochs in pieces(0, settings.epochs, settings.segment_epochs):
         part = dataclasses.replace(
             config, settings=settings.of_training, first_epoch=first, epochs=epochs
         )
@@ -300,8 +225,8 @@ def srgan(recipe: Recipe, dataset: str, seed: int) -> list[Stage]:
         features = {"label_filter": label_filter(recipe, dataset, seed)}
     else:
         features = {"vgg19": _weights(given.vgg19)}
-    pixel = _pieces(0, given.pixel_epochs, given.segment_epochs)
-    adversarial = _pieces(given.pixel_epochs, given.adversarial_epochs, given.segment_epochs)
+    pixel = pieces(0, given.pixel_epochs, given.segment_epochs)
+    adversarial = pieces(given.pixel_epochs, given.adversarial_epochs, given.segment_epochs)
     segments: list[Stage] = []
     for first, epochs in [*pixel, *adversarial]:
         is_adversarial = first >= given.pixel_epochs
@@ -380,40 +305,6 @@ def quality(recipe: Recipe, dataset: str, seed: int) -> Stage:
     return Stage(kind="quality", config=config, dataset=dataset, inputs=inputs)
 
 
-def segment_epochs(
-    schedule: ScheduleConfig, cross: CrossConfig | None = None, frozen: int = 0
-) -> Iterator[tuple[int, int, Ramp]]:
-    """Cut a schedule into segments: (first epoch, epochs, learning-rate factor).
-
-    A segment never crosses from one part of the schedule to the next, nor from the single to the
-    cross phase, nor out of the first `frozen` epochs, in which pretrained layers are frozen. The
-    constant part's segments do not say how long it is, so that runs of different length share them.
-    """
-    warmup, constant, decay = (
-        schedule.warmup_epochs,
-        schedule.constant_epochs,
-        schedule.decay_epochs,
-    )
-    parts = [
-        (0, warmup, Ramp(epochs=max(warmup, 1), start=0.0)),
-        (warmup, constant, Ramp()),
-        (
-            warmup + constant,
-            decay,
-            Ramp(first_epoch=warmup + constant, epochs=max(decay, 1), stop=0.0),
-        ),
-    ]
-    retrains = cross is not None and cross.order == "retrain"
-    switch = schedule.epochs - cross.epochs if cross is not None and retrains else schedule.epochs
-    for start, epochs, rate in parts:
-        within = {cut for cut in (switch, frozen) if start < cut < start + epochs}
-        for begin, end in pairwise([start, *sorted(within), start + epochs]):
-            factor = cross.rate if cross is not None and begin >= switch else 1.0
-            slowed = dataclasses.replace(rate, start=factor * rate.start, stop=factor * rate.stop)
-            for first, count in _pieces(begin, end - begin, schedule.segment_epochs):
-                yield first, count, slowed
-
-
 def prediction(
     recipe: Recipe,
     dataset: str,
@@ -468,12 +359,6 @@ def cases(predicted: Stage) -> Stage:
 
 def _weights(digest: str) -> Stage:
     return Stage(kind="weights", config=WeightsConfig(), dataset=digest)
-
-
-def _pieces(first: int, epochs: int, most: int) -> Iterator[tuple[int, int]]:
-    """Cut `epochs` epochs from `first` into parts of at most `most`: (first epoch, epochs)."""
-    for done in range(0, epochs, most):
-        yield first + done, min(most, epochs - done)
 
 
 def _after(
