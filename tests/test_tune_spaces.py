@@ -7,9 +7,10 @@ from typing import Any
 import optuna
 import pytest
 
-from tests.toy import toy_recipe
+from tests.toy import toy_generators, toy_recipe
 from thyroid import pipeline
-from thyroid.recipe import FineTuningConfig, Recipe
+from thyroid.networks.registry import NETWORKS
+from thyroid.recipe import RECIPES, FineTuningConfig, Recipe, override
 from thyroid.space import load_space
 
 
@@ -81,3 +82,50 @@ def test_fine_tuning_is_searched_for_where_there_are_weights() -> None:
     without = proposals("transfer", toy_recipe())
     assert {recipe.fine_tuning for recipe in without} == {FineTuningConfig()}
     assert len(set(without)) > 3
+
+
+FIXED = {"execution.precision": "fp32", "execution.device": "cpu"}
+BASES = {
+    "toy": toy_generators(network__name="resnet_small"),
+    "plain": toy_recipe(network__name="lenet5", schedule__warmup_epochs=0),
+    "small": override(RECIPES["small"](), FIXED),
+    "paper": override(RECIPES["paper"](), FIXED),
+    "published": override(RECIPES["small"](), FIXED | {"network.name": "vgg16"}),
+}
+
+
+@pytest.mark.parametrize("base", BASES)
+@pytest.mark.parametrize("name", ["cross_training", "baselines", "joint"])
+def test_of_any_recipe(name: str, base: str) -> None:
+    recipe = BASES[base]
+    proposed = proposals(name, recipe)
+    residual = NETWORKS[recipe.network.name].residual
+    for changed in set(proposed):
+        segments = pipeline.classifier(changed, "0" * 64, 0)
+        assert sum(stage.config.epochs for stage in segments) == changed.schedule.epochs
+        source, trainable = changed.network.cross_feature, changed.cross.trainable
+        assert residual or (source, trainable) == ("none", "all")
+        assert changed.network.name == recipe.network.name
+        if changed.cross.order == "retrain":
+            assert (segments[0].config.phase, segments[-1].config.phase) == ("single", "cross")
+    if name in ("cross_training", "joint"):
+        assert {changed.cross.order for changed in proposed} == {"retrain", "mixed"}
+        sources = {changed.network.cross_feature for changed in proposed}
+        assert sources == ({"none", "input", "stem", "context"} if residual else {"none"})
+
+
+def test_trials_of_cross_training_share_their_single_phases() -> None:
+    """The lengths are multiples of a segment: a hundred trials need a few constant segments."""
+    recipe = BASES["small"]
+    single = {
+        stage.key: stage.config.epochs
+        for proposed in proposals("cross_training", recipe)
+        for stage in pipeline.classifier(proposed, "0" * 64, 0)
+        if stage.config.phase == "single"
+    }
+    most = recipe.schedule.constant_epochs // recipe.schedule.segment_epochs
+    assert len(single) == 1 + most  # warm-up, and each constant segment once
+    assert set(single.values()) == {
+        recipe.schedule.warmup_epochs,
+        recipe.schedule.segment_epochs,
+    }

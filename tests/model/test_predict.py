@@ -17,8 +17,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from tests.data.make_dicom import save_nm
-from tests.test_model import IMAGES
-from tests.test_model import TRAIN as RECIPE
+from tests.model.test_model import IMAGES
+from tests.model.test_model import TRAIN as RECIPE
 from tests.toy import CLASSES, write_toy
 from thyroid.cli import main
 from thyroid.data.dataset import Dataset

@@ -27,23 +27,18 @@ from thyroid.configuration import from_json
 from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
 from thyroid.evaluate.metrics import macro_f1
-from thyroid.evaluate.novelty import AlteredOdds, FeatureReference
 from thyroid.evaluate.temperature import fit_temperature, tempered
 from thyroid.files import sha256_of
 from thyroid.model import onnx_graph
 from thyroid.model.ensemble import Ensemble
-from thyroid.model.gate import gate_of
-from thyroid.model.model_folder import Model, member_files, read_model
-from thyroid.networks.build import build
-from thyroid.recipe import InputConfig, NetworkConfig, Recipe, override
+from thyroid.model.model_folder import member_files, read_model
+from thyroid.recipe import Recipe, override
 from thyroid.run_files.config_json import read_config
-from thyroid.run_files.features_file import NetworkFeatures
 from thyroid.run_files.network import Network
 from thyroid.run_files.predictions_csv import Predictions, read_predictions
 from thyroid.stages.checkpoint import load_model
 from thyroid.stages.compute import start
 from thyroid.stages.predict_part import probabilities
-from thyroid.views import Viewed
 from thyroid.workflows.weights import weights_file
 
 TRAIN = [*FEW, "--execution.precision", PRECISION, "--optimiser.batch-size", "8"]
@@ -274,51 +269,6 @@ def test_onnx_says_what_the_run_s_networks_say(run: Path, exported: Path) -> Non
     assert about["gate"].startswith("none")
 
 
-@pytest.mark.parametrize("normalisation", ["log_mean", "maximum"])
-def test_onnx_sums_pixels_and_normalises(normalisation: str, tmp_path: Path) -> None:
-    """A grid of 64 for a network that sees 32, with x_i, which averages its source."""
-    config = InputConfig(size=32, normalisation=normalisation)
-    torch.manual_seed(0)
-    own = NetworkConfig(name="resnet_small", width=4, cross_feature="input")
-    networks = [build(own, 3) for _ in range(2)]
-    for network in networks:
-        for name, parameter in network.named_parameters():
-            if name.endswith("gain"):
-                torch.nn.init.normal_(parameter)
-    viewed = [Viewed(network, config, "mirrored_shifts") for network in networks]
-    model = Model(
-        name="m", classes=CLASSES, kind="counts", size=64, pixel_mm=2.0, input=config,
-        threshold=0.9, level=0.95, total_counts=None, training_flags=None, gate=None,
-        network=Ensemble(viewed, 1.5).eval(), card={"network": {"name": own.name}},
-    )  # fmt: skip
-    assert onnx_graph.write_onnx(model, tmp_path) <= 1e-4
-    fewer = dataclasses.replace(model, network=Ensemble(viewed[:1], 1.5).eval())
-    assert onnx_graph._difference(fewer, (tmp_path / "model.onnx").read_bytes()) > 1e-3
-    warmer = dataclasses.replace(model, network=Ensemble(viewed, 1.6).eval())
-    assert onnx_graph._difference(warmer, (tmp_path / "model.onnx").read_bytes()) > 1e-3
-
-
-@pytest.mark.parametrize("side", [4, 5, 7])
-def test_max_of_windows_is_adaptive_max_pooling(side: int) -> None:
-    x = torch.rand(2, 3, 26, 13, generator=torch.Generator().manual_seed(side))
-    expected = torch.nn.functional.adaptive_max_pool2d(x, side)
-    torch.testing.assert_close(onnx_graph.MaxOfWindows(side)(x), expected, rtol=0, atol=0)
-
-
-def test_a_network_whose_pooling_onnx_lacks_has_a_graph(tmp_path: Path) -> None:
-    """LeNet-5 pools 26 pixels to 5."""
-    config = InputConfig(size=64)
-    lenet = build(NetworkConfig(name="lenet5"), 3)
-    model = Model(
-        name="m", classes=CLASSES, kind="counts", size=64, pixel_mm=2.0, input=config,
-        threshold=0.9, level=0.95, total_counts=None, training_flags=None,
-        card={"network": {"name": "lenet5"}},
-        network=Ensemble([Viewed(lenet, config, "shifts")], 0.3).eval(), gate=None,
-    )  # fmt: skip
-    assert onnx_graph.write_onnx(model, tmp_path) <= 1e-4
-    assert isinstance(lenet.pool, torch.nn.AdaptiveMaxPool2d)
-
-
 def test_a_graph_that_differs_is_no_model(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -392,32 +342,6 @@ def test_a_model_is_no_start_for_images_that_it_was_trained_on(
     pictures = write_toy(tmp_path / "pictures", kind="display")
     with pytest.raises(InputError, match="trained on photon counts, but the data are pictures"):
         weights_file(exported, recipe, [pictures])
-
-
-def test_the_gate_weighs_networks_by_their_held_out_distances() -> None:
-    """Two folds, the second with two networks, whose measures of an image are averaged."""
-    one = FeatureReference(
-        means=np.array([[1.0, 0.0]]), directions=np.eye(2), deviations=np.ones(2), floor=1.0
-    )
-    first, second = np.arange(1.0, 400.0), np.arange(401.0, 800.0)
-    odds = AlteredOdds(weights=np.array([0.0, 3.0]), bias=1.0)
-    held_out = [(first, first), (2 * second, second - 1), (4 * second, second + 1)]
-    networks = [
-        NetworkFeatures(reference=one, odds=odds, held_out=distances, held_out_log_odds=log_odds)
-        for distances, log_odds in held_out
-    ]
-    gate = gate_of(networks, [0, 1, 1])
-    assert gate.scales == (200, 1200, 2400)
-    scaled = np.concatenate([first / 200, second / 600])
-    rank = int(np.ceil((len(scaled) + 1) * 0.995))
-    assert gate.threshold == pytest.approx(np.sort(scaled)[rank - 1])
-    assert gate.log_odds == np.sort(np.concatenate([first, second]))[rank - 1]
-    # At a right angle to the mean, features of length 1 are the square root of 2 away from it
-    features = [np.array([[3.0, 0.0], [0.0, 7.0]])] * 3
-    far = np.sqrt(2) * np.mean([1 / 200, 1 / 1200, 1 / 2400]) / gate.threshold
-    measured = dataclasses.replace(gate, log_odds=0.5).measure(features)
-    np.testing.assert_allclose(measured.distance, [0, far], atol=1e-12)
-    np.testing.assert_allclose(measured.altered, np.exp([0.5, 3.5]))
 
 
 def test_a_model_of_one_network_from_before_there_were_several_is_read(
