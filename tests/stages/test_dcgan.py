@@ -146,8 +146,9 @@ def test_each_finding_and_an_unseen_combination_get_their_own_picture(
     measured("mean likeness", np.mean(likeness), above=0.9)
     dimmest = at_places(means).where(asked > 0, torch.inf).amin(1)
     brightest = at_places(means).where(asked == 0, 0).amax(1)  # of those not asked for
-    measured("own spots, seen", (dimmest / brightest)[:4].min(), above=2)
-    measured("own spots, unseen", (dimmest / brightest)[4], above=2)  # left with below
+    contrast = torch.log(dimmest / brightest)
+    measured("log of own spots, seen", contrast[:4].min(), above=np.log(2))
+    measured("log of own spots, unseen", contrast[4], above=np.log(2))  # left with below
     measured("diversity", metrics[-1]["diversity"], above=0.3)
 
 

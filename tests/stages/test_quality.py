@@ -17,6 +17,7 @@ from tests.toy import CLASSES, toy_recipe, write_toy
 from thyroid import pipeline
 from thyroid.acquisition import stabilised
 from thyroid.data.dataset import Dataset, write_dataset
+from thyroid.evaluate.case_mix import draw_same_mix
 from thyroid.execution.in_process import in_process
 from thyroid.networks.build import build
 from thyroid.networks.resnet import ResNet
@@ -129,14 +130,34 @@ def rows(content: dict[str, Any], group: str = "all") -> dict[str, dict[str, Any
     return {row["measure"]: row for row in content["rows"] if row["group"] == group}
 
 
+@pytest.fixture
+def of_one_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Inputs], float]:
+    """The kernel distance if all synthetic images were of one class: how far features lie apart."""
+
+    def measure(inputs: Inputs) -> float:
+        def draw(held_out: Any, sets: Any, rng: Any) -> Any:
+            reference, (ours, yardstick) = draw_same_mix(held_out, sets, rng)
+            alike = np.resize(np.flatnonzero(sets[0] == CLASSES[0]), len(ours))
+            return reference, (alike, yardstick)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(measure_quality, "draw_same_mix", draw)
+            found = rows(result(inputs, tmp_path / "one_class"))
+        return float(found["kernel_distance"]["synthetic"])
+
+    return measure
+
+
 @pytest.mark.processors
 def test_a_perfect_generator_is_as_good_as_real_images(
     synthetic: Callable[..., Inputs],
     fresh: np.ndarray,
+    of_one_class: Callable[[Inputs], float],
     tmp_path: Path,
     measured: Callable[..., None],
 ) -> None:
-    content = result(synthetic(fresh), tmp_path / "quality")
+    inputs = synthetic(fresh)
+    content = result(inputs, tmp_path / "quality")
     found = rows(content)
     assert list(found) == list(measure_quality.MEASURES)
     assert content["format_version"] == 1
@@ -146,7 +167,8 @@ def test_a_perfect_generator_is_as_good_as_real_images(
         assert found[name]["images"] == 3 * 72  # three training images for each of validation
         assert found[name]["synthetic"] is not None
         assert found[name]["real"] is not None
-    measured("kernel distance", abs(found["kernel_distance"]["synthetic"]), below=0.02)
+    distance = abs(found["kernel_distance"]["synthetic"]) / of_one_class(inputs)
+    measured("kernel distance, by that of one class", distance, below=0.02)
     measured("precision", found["precision"]["synthetic"], above=0.8)
     measured("coverage", found["coverage"]["synthetic"], above=0.8)
     for who in ("synthetic", "real"):
@@ -221,6 +243,7 @@ def test_copies_show(synthetic: Callable[..., Inputs], real: Inputs, tmp_path: P
 def test_the_mix_of_classes_is_not_quality(
     synthetic: Callable[..., Inputs],
     fresh: np.ndarray,
+    of_one_class: Callable[[Inputs], float],
     tmp_path: Path,
     measured: Callable[..., None],
 ) -> None:
@@ -234,10 +257,12 @@ def test_the_mix_of_classes_is_not_quality(
     )
     labels = list(classes[kept])
     labels[100:110] = ["left;right"] * 10
-    content = result(synthetic(fresh[kept], labels), tmp_path / "quality")
+    inputs = synthetic(fresh[kept], labels)
+    content = result(inputs, tmp_path / "quality")
     found = rows(content)
     assert found["kernel_distance"]["images"] == 72
-    measured("kernel distance", abs(found["kernel_distance"]["synthetic"]), below=0.03)
+    distance = abs(found["kernel_distance"]["synthetic"]) / of_one_class(inputs)
+    measured("kernel distance, by that of one class", distance, below=0.02)
     assert found["total_counts_distance"]["synthetic"] < 0.3
     cross = rows(content, "left;right")
     assert cross["label_fidelity"]["images"] == 10
