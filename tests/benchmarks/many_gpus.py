@@ -3,8 +3,9 @@
 `python -m tests.benchmarks.many_gpus 1 8 32` takes so many GPUs, on nodes of up to eight; for each
 number and each length of a stage a line: stages per second, and the share of its time, from its
 first stage to its last, for which a GPU had none. The stages are chains that the scheduler is asked
-for; with `--search` those of a search, with trials, Tune and proposals. `--node 1` has one GPU on
-each node.
+for. With `--search` they are those of a search, with trials, Tune and proposals, and a second share
+leaves out the beginning, until each GPU has had a stage, and the end, after the last trial has
+begun. `--node 1` has one GPU on each node.
 """
 
 from __future__ import annotations
@@ -26,12 +27,13 @@ from thyroid import pipeline, stage
 from thyroid.data.dataset import Dataset
 from thyroid.execution.stage_scheduler import StageScheduler
 from thyroid.storage.store import Store
+from thyroid.tuning.study import open_study
 
 SECONDS = (0.01, 0.1, 1.0, 10.0)
 PER_GPU = 2
 """Trainings for each GPU; a training is a chain of four stages."""
 TRIALS_PER_GPU = 3
-"""Trials of a search for each GPU; as many run at once as there are GPUs."""
+"""Trials of a search for each GPU."""
 
 
 def install() -> None:
@@ -59,6 +61,13 @@ def idle(lines: list[Built]) -> float:
         own.setdefault((line.node, line.gpus), []).append(line)
     there = sum(max(s.ended for s in each) - min(s.began for s in each) for each in own.values())
     return 1 - sum(line.ended - line.began for line in lines) / there
+
+
+def idle_between(lines: list[Built], began: float, ended: float) -> float:
+    """Share of all GPUs' time between two times for which they had no stage."""
+    gpus = len({(line.node, line.gpus) for line in lines})
+    busy = sum(max(0.0, min(s.ended, ended) - max(s.began, began)) for s in lines)
+    return 1 - busy / (gpus * (ended - began))
 
 
 def measure(folder: Path, gpus: int, per_node: int) -> None:
@@ -103,12 +112,22 @@ def measure_searches(folder: Path, gpus: int, per_node: int) -> None:
             (store / PACE).write_text(str(seconds))
             write_toy(own / "toy", crosses=20)
             began, trials = time.monotonic(), TRIALS_PER_GPU * gpus
-            ended(begin(address, own, "search", trials, gpus, share=1.0), own, "search")
+            ended(begin(address, own, "search", trials, 0, share=1.0), own, "search")
             lines = [line for line in built(store) if line.gpus]
+            firsts: dict[tuple[str, str], float] = {}
+            for line in lines:
+                gpu = line.node, line.gpus
+                firsts[gpu] = min(line.began, firsts.get(gpu, line.began))
+            study = open_study(own / "search" / "study.journal")
+            proposed = [t.datetime_start for t in study.get_trials(deepcopy=False)]
+            last = max(each.timestamp() for each in proposed if each is not None)
+            filled = max(firsts.values())
+            between = f"{100 * idle_between(lines, filled, last):.1f} %" if last > filled else "-"
             print(
                 f"{gpus} GPUs, {seconds:g} s, {trials} trials: {len(lines)} stages in "
                 f"{time.monotonic() - began:.0f} s, on {len({(s.node, s.gpus) for s in lines})} "
-                f"GPUs, idle {100 * idle(lines):.1f} %, load {os.getloadavg()[0]:.0f}",
+                f"GPUs, idle {100 * idle(lines):.1f} %, from the last GPU's first stage to the "
+                f"last trial's beginning {between}, load {os.getloadavg()[0]:.0f}",
                 flush=True,
             )
 

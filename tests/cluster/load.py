@@ -58,7 +58,7 @@ def nodes(count: int, gpus: int = 0) -> Iterator[str]:
 
 def search(folder: Path, name: str, trials: int, at_once: int, share: float) -> None:
     """Search in FOLDER/NAME with the data set FOLDER/toy and the store FOLDER/store, on processors
-    or with a share of a GPU for each stage.
+    or with a share of a GPU for each stage; 0 at once: as many as the search itself chooses.
     """
     device = "cuda" if share else "cpu"
     data = Dataset.open(folder / "toy")
@@ -66,7 +66,7 @@ def search(folder: Path, name: str, trials: int, at_once: int, share: float) -> 
         max_seeds=1,
         trials=trials,
         seed=len(name),
-        concurrent=at_once,
+        concurrent=at_once or None,
         grace_epochs=2,
         gpus_per_worker=share,
     )

@@ -43,7 +43,8 @@ class SearchConfig:
     seed: int = 0
     """Seed of the proposals."""
     concurrent: int | None = None
-    """Trials that run at once; default: as many as the processors or GPUs allow."""
+    """Trials that run at once; default: as many as the processors or GPUs allow, and an eighth more
+    where they allow eight or more, because trials wait for the stages that they share."""
     time_budget: str | None = None
     """Time, such as 90s, 30m or 2h, after which no further trial runs. Running the same command
     again continues for the same time. The chosen recipe is trained afterwards."""
