@@ -382,7 +382,7 @@ def test_lines_that_hold_nothing_are_left_out_of_a_journal(
         assert [t.value for t in again.trials] == [0.1, 0.2, 0.3]
         assert journal.read_bytes().startswith(whole)
         assert b"\0" not in journal.read_bytes()
-        assert "study.journal was mended: " in capsys.readouterr().err
+        assert "study.journal was mended; removed: " in capsys.readouterr().err
     open_study(journal).ask()
     assert len(read_study(journal).trials) == 4
     assert "mended" not in capsys.readouterr().err
