@@ -93,7 +93,7 @@ def epoch_chart(
         networks=len(networks),
     )
     if since is not None and since_what:
-        alt += " " + _("The {part} begins where the upright line is.").format(part=since_what)
+        alt += " " + _("The {part} begins at the vertical line.").format(part=since_what)
     return svg.picture(parts, alt)
 
 

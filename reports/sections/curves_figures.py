@@ -33,7 +33,7 @@ def curve_chart(curves: ClassCurves) -> Markup:
         for own, stroke in ((curves.other, "dashed"), (curves.method, "solid")):
             if own is not None:
                 parts.append(_steps(getattr(own, kind).heights, x, y, kind, stroke))
-    alt = _("{name}: ROC curve and precision over recall; areas stand below.").format(
+    alt = _("{name}: ROC curve and precision over recall; areas are below.").format(
         name=curves.name.replace("_", " ")
     )
     return svg.picture(parts, alt, TOP + SIDE + FOOT, places[1] + SIDE + 8)

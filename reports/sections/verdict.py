@@ -235,7 +235,7 @@ def verdict_line(verdict: dict[str, Any]) -> str:
     if verdict["ensemble"]:
         who = f"ensemble of {verdict['networks']} networks"
     elif verdict["folds"] > 1:
-        who = f"each by the network of {verdict['folds']} folds that had not seen it, {who}"
+        who = f"each by the network that was not trained on it ({verdict['folds']} folds), {who}"
     flat = f1["low"] == f1["high"]  # as the page marks by a dagger
     interval = f"95 % interval {f1['low']:.3f} to {f1['high']:.3f}"
     line = (
@@ -255,18 +255,19 @@ def verdict_line(verdict: dict[str, Any]) -> str:
         )
         if verdict["synthetic"]["state"] == "selected":
             line += (
-                f", which is open, as these images chose among {verdict['chance']['tried']} recipes"
+                ", which is open because these images were used to choose among "
+                f"{verdict['chance']['tried']} recipes"
             )
     compared = verdict["comparison"]
     if compared is not None and "gap" in compared:
         line += f"; {_compared(compared)}; {_terms(compared)}"
     elif compared is not None and compared["state"] == "failed":
-        line += "; trainings of every network that it was compared with failed"
+        line += "; every network that it was compared with had failed trainings"
     return line
 
 
 def _terms(compared: dict[str, Any]) -> str:
-    """Return what the comparison with baselines rests on."""
+    """Return the conditions of the comparison with baselines."""
     terms, tried = compared["opponents"], compared["tried"]
     said = []
     if compared["state"] not in ("few_networks", "selected"):
@@ -286,9 +287,9 @@ def _terms(compared: dict[str, Any]) -> str:
         low, high = (terms["detectable"][end] for end in ("low", "high"))
         said.append(f"true differences of {low:.3f} to {high:.3f} would have been shown")
     failed = [f"{row['title']} {row['failed']} of {row['trainings']}" for row in terms["failed"]]
-    said.append(f"trainings failed of {', '.join(failed)}" if failed else "no training failed")
+    said.append(f"failed trainings: {', '.join(failed)}" if failed else "no training failed")
     if terms["smaller"]:
-        said.append(f"beaten but not counted, being smaller: {', '.join(terms['smaller'])}")
+        said.append(f"beaten but too small to count: {', '.join(terms['smaller'])}")
     return "; ".join(said)
 
 
@@ -299,6 +300,6 @@ def _compared(compared: dict[str, Any]) -> str:
         return f"that is {size} {compared['state']} than {best}"
     verdict = {
         "few_networks": "too few networks to tell it from",
-        "selected": "open, as these images chose among recipes, is the difference to",
+        "selected": "open, because these images were used to choose recipes: the difference to",
     }.get(compared["state"], "no difference could be shown to")
     return f"{verdict} {best}: {gap['value']:+.3f} ({gap['low']:+.3f} to {gap['high']:+.3f})"

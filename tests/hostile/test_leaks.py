@@ -230,7 +230,7 @@ def test_a_patient_of_two_imports_is_found_by_their_key(
         else:
             with pytest.raises(InputError, match="shares 0 images and 45 patients"):
                 preflight(experiment)
-        assert ("cannot be told: name all patients, and import both" in _said(capsys)) == told
+        assert ("share patients: name all patients, and import both" in _said(capsys)) == told
 
 
 def _said(capsys: pytest.CaptureFixture[str]) -> str:

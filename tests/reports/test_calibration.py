@@ -116,7 +116,7 @@ def test_without_a_test_part_it_is_left_out(run):
         path.unlink()
     html, info = read(run)
     assert info["calibration"] == {"state": "no_test"}
-    assert "what is fitted on images cannot be judged on them" in html
+    assert "cannot be tested on the same images" in html
     assert "Reliability" not in html
 
 

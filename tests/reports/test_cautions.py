@@ -18,14 +18,16 @@ def test_a_test_set_of_its_own_is_named(run):
     html, info = read(run)
     assert info["verdict"]["split"] == "test_set"
     said = shown(html)
-    assert "none of its images is among the training data" in said
+    assert "none of its images is in the training data" in said
     assert "perhaps_same_patients" in info["verdict"]["cautions"]
-    assert "Whether patients of other centres are among the training patients is not known" in said
+    assert (
+        "It is not known whether patients of other centres are among the training patients" in said
+    )
     assert "/secret" not in html
     for key, others in (("a" * 16, True), ("b" * 16, False)):
         with_config(run, dataset__patients_key="a" * 16, test_set__patients_key=key)
         html, info = read(run)
-        assert ("nor any of its patients as far as" in shown(html)) == others
+        assert ("as far as names show, none of its patients" in shown(html)) == others
         assert ("perhaps_same_patients" not in info["verdict"]["cautions"]) == others
 
 
@@ -37,7 +39,7 @@ def test_what_is_not_known_of_the_data_or_of_the_start_is_told(run, dataset):
     with_config(run, recipe__network__weights="f" * 64)
     html, info = read(run)
     assert "weights" in info["verdict"]["cautions"]
-    assert "Whether these have seen the test images is not known." in shown(html)
+    assert "It is not known whether these weights were trained on the test images." in shown(html)
     assert "had never seen" not in shown(html)
     assert "that it was not trained on here" in shown(html)
 
@@ -61,7 +63,9 @@ def test_flags_that_may_make_the_result_wrong_are_told_beside_the_figure(tmp_pat
     }
     assert "unverified_images" in info["verdict"]["cautions"]
     assert info["data"]["unverified_images"] == 7
-    assert "The files of 7 images do not say whether these are anterior views of the" in shown(html)
+    assert "The files of 7 images do not confirm that these are anterior views of the" in shown(
+        html
+    )
 
 
 def test_labels_that_go_with_centres_are_told_beside_the_figure(tmp_path):

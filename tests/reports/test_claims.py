@@ -166,7 +166,7 @@ def test_synthetic_images_are_judged_as_in_the_verdict():
 
 def test_the_page_says_on_which_data(compared_run):
     html, info = read(compared_run)
-    assert "on other data than the publication’s, which are private" in html
+    assert "on other data, because the publication’s are private" in html
     assert "0.9633" in html
     assert "0.1187" in html
     text = shown(html)

@@ -162,8 +162,8 @@ def test_a_plan_while_rows_are_not_done(tmp_path, dataset):
     html, info = read(add_comparison(run, dataset, done=False))
     assert info["comparison"]["tables"] == []
     assert info["comparison"]["waiting"] == 5
-    assert "Of 6 rows, 5 have no predictions yet." in shown(html)
-    assert "Whether the method is better than other networks is not known yet" in shown(html)
+    assert "5 of 6 rows have no predictions yet." in shown(html)
+    assert "It is not known yet whether the method is better than other networks" in shown(html)
     assert 'aria-label="What is compared"' in html
     assert verdict_line(info["verdict"]).endswith("5 seeds")
 
@@ -268,7 +268,7 @@ def test_rows_say_what_they_start_from(tmp_path, dataset):
         "ResNet-18 · fine-tuned · imagenet.pth",
         "ResNet, small · probe · random weights",
         "A fine-tuned network starts from the weights in the file that its row names",
-        "A probe is a network that keeps the weights that it starts with",
+        "A probe is a network that keeps its initial weights",
     ):
         assert told in said
     # A probe has nothing to try: it does not make the budgets uneven

@@ -127,7 +127,7 @@ def test_failures_stand_beside_the_verdict(tmp_path, dataset):
     of = info["verdict"]["comparison"]["opponents"]
     low, high = (of["detectable"][end] for end in ("low", "high"))
     assert f"in four of five such runs is {low:.3f} to {high:.3f}, depending on the" in shown(html)
-    assert "The recipe of each is the best of 3 that were tried on validation images" in shown(html)
+    assert "Each recipe, including the method’s, is the best of 3 that were tried on" in shown(html)
     assert re.search(r"has 9\d\d,\d{3} parameters, and the baselines that count have", shown(html))
     assert "No training of a baseline failed." in shown(html)
     line = verdict_line(info["verdict"])
@@ -143,7 +143,7 @@ def test_failures_stand_beside_the_verdict(tmp_path, dataset):
     assert f"A baseline with failed trainings never counts as beaten: {told}" in shown(html)
     assert "LeNet-5 5 trainings failed" in shown(html)
     assert "The method beats every baseline that counts." in shown(html)
-    assert "trainings failed of LeNet-5 5 of 5" in verdict_line(info["verdict"])
+    assert "failed trainings: LeNet-5 5 of 5" in verdict_line(info["verdict"])
     assert "绝不算作被超过" in write_report(run, lang="zh").read_text()
 
     for path in (run / "rows/lenet5").rglob("*.csv"):  # all diverged
@@ -156,7 +156,7 @@ def test_failures_stand_beside_the_verdict(tmp_path, dataset):
     set_failed(run, "resnet_small", 5, again=0)
     html, info = read(run)
     assert info["comparison"]["verdict"] == {"state": "failed"}
-    assert "trainings of every network that it was compared with failed" in shown(html)
+    assert "every network that it was compared with had failed trainings" in shown(html)
 
 
 def set_trials(run, **trials):
@@ -173,7 +173,7 @@ def test_a_method_that_was_chosen_among_more_recipes_is_said_to_be(compared_run)
     html, info = read(compared_run)
     tried = info["verdict"]["comparison"]["tried"]
     assert tried == {"method": 16, "fewest": 1, "most": 1, "uneven": True}
-    said = "is the best of 16 that were tried on validation images, each baseline’s of 1: part"
+    said = "tried on validation images, and each baseline’s is the best of 1: part"
     assert said in shown(html)
     assert "best of 16 tried, each baseline's of 1" in verdict_line(info["verdict"])
     cells = re.findall(r"<td>([^<]*)</td></tr>", html.replace("\n", ""))
@@ -183,7 +183,7 @@ def test_a_method_that_was_chosen_among_more_recipes_is_said_to_be(compared_run)
     zh = write_report(compared_run, lang="zh").read_text()
     assert "本方法的训练方案是在验证图像上尝试的" in zh
     set_trials(compared_run, method=19, baseline=4)
-    assert "each baseline’s of 4:" in shown(read(compared_run)[0])
+    assert "each baseline’s is the best of 4:" in shown(read(compared_run)[0])
 
 
 def test_ablations_alone_have_the_methods_budget(compared_run):
@@ -212,7 +212,7 @@ def test_beats_some_and_differs_from_none_of_the_others(tmp_path, dataset):
     html, _ = compare(tmp_path, dataset, {"resnet_small": 2.0, "lenet5": -2.0})
     assert "beats every" not in html
     assert "No difference between the method and the best baseline, ResNet, small" in shown(html)
-    assert "Of 2 baselines it beats 1; for the rest no difference could be shown." in shown(html)
+    assert "It beats 1 of 2 baselines; for the others no difference could be shown." in shown(html)
 
 
 def test_is_beaten(tmp_path, dataset):
@@ -221,7 +221,7 @@ def test_is_beaten(tmp_path, dataset):
     assert gap["low"] > 0
     assert "The method is not better than other networks. Its macro-F1" in shown(html)
     assert "lower than that of the best baseline" in shown(html)
-    assert "it beats 1 and is beaten by 1" in shown(html)
+    assert "It beats 1 of 2 baselines and is beaten by 1" in shown(html)
 
 
 def test_few_networks_have_no_verdict(tmp_path, dataset):

@@ -209,7 +209,7 @@ def test_while_it_is_at_work_rows_wait(tmp_path, dataset):
     run = make_run(tmp_path / "run", dataset, seeds=range(5))
     html, info = read(add_doses(run, dataset, done=False))
     assert info["dose"]["waiting"] == len(SKILLS)
-    assert "Of 5 rows, 5 have no predictions yet." in shown(html)
+    assert "5 of 5 rows have no predictions yet." in shown(html)
     rng = np.random.default_rng(0)
     for name in ("none-0", "eigen-25"):
         guess(run, dataset, run / "rows" / f"dose-{name}-nall" / "predictions", rng, 1.0, "test")

@@ -146,7 +146,7 @@ def test_the_page_says_which_figure_is_whose(compared):
     assert "each network learned from the other folds and was validated on the patients of its" in (
         text
     )
-    assert f"alone, the networks reach a macro-F1 of {single:.3f} in the mean" in text
+    assert f"single networks reach a macro-F1 of {single:.3f} on average" in text
     assert f"Macro-F1, ensemble{ensemble:.3f}" in text
     assert f"Macro-F1, single networks{single:.3f}" in text
     assert "Unless stated otherwise" in text
@@ -167,10 +167,12 @@ def test_without_a_test_part_the_page_says_that_figures_are_out_of_fold(tmp_path
     html, info = read(without_test_part(run))
     text = shown(html)
     assert "that none of the networks which named them had been trained on" in text
-    assert "each image is named by the network that was not trained on its patient" in text
+    assert "each image is classified by the network that was not trained on its patient" in text
     assert "also used to choose" not in text
     assert info["verdict"]["folds"] == 5
-    assert "each by the network of 5 folds that had not seen it" in verdict_line(info["verdict"])
+    assert "each by the network that was not trained on it (5 folds)" in verdict_line(
+        info["verdict"]
+    )
 
 
 def test_folds_that_are_centres_are_called_so(tmp_path, dataset):

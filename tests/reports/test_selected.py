@@ -50,12 +50,13 @@ def test_a_search_without_a_test_part_has_no_verdict_on_synthetic_images(unteste
     assert info["verdict"]["synthetic"]["state"] == "selected"
     assert {info["claims"][name]["state"] for name in ("enlarged", "kept")} == {"open"}
     text = shown(html)
-    assert "Whether synthetic images helped is open" in text
-    assert "these images chose the recipe among 24, and part of the lead of the best" in text
+    assert "It is open whether synthetic images helped" in text
+    assert "these images were used to choose the recipe among 24, and part of the lead of" in text
     assert "so part of the changes is chance" in text
     assert not [boast for boast in BOASTS if boast in text]
-    assert ", which is open, as these images chose among 24 recipes" in verdict_line(
-        info["verdict"]
+    assert (
+        ", which is open because these images were used to choose among 24 recipes"
+        in verdict_line(info["verdict"])
     )
     assert "合成图像是否有帮助尚无定论" in write_report(untested, lang="zh").read_text()
 
@@ -89,13 +90,13 @@ def test_a_comparison_without_a_test_part_has_no_verdict_where_recipes_were_chos
     assert tables["ablation"]["state"] == ("selected" if method > 1 else "higher")
     assert info["claims"]["better"]["state"] == "open"
     text = shown(html)
-    assert "Whether the method is better than other networks is open" in text
+    assert "It is open whether the method is better than other networks" in text
     assert not [boast for boast in ("beats every", "it beats") if boast in text]
     assert ("open, as these images were also used to choose the method’s recipe." in text) == (
         method > 1
     )
     assert (
-        "; open, as these images chose among recipes, is the difference to the best baseline"
+        "; open, because these images were used to choose recipes: the difference to the best"
         in (verdict_line(info["verdict"]))
     )
 

@@ -66,7 +66,7 @@ def test_sums_are_those_of_the_definition(run):
 def test_the_page_says_what_was_computed(run):
     html, _ = read(add_stages(run, trials=9, segments=5, found=("dcgan",)))
     assert "Without sharing, the trainings of this run would have needed" in html
-    assert "were found in the store, where earlier runs had left them" in html
+    assert "were in the store, computed by earlier runs" in html
     titles = re.findall(r"<h2[^>]*>(.*?)</h2>", html)
     assert titles[-6:] == [
         "Search",

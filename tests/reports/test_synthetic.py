@@ -225,14 +225,21 @@ def test_the_section_stands_after_the_results_and_is_whole(synthetic_run):
 @pytest.mark.parametrize(
     ("cross_share", "sentence"),
     [
-        (None, "50 % were such images at first, and 25 % while"),
-        (1.0, "50 % were synthetic images of crosses alone at first, and 25 % while"),
+        (
+            None,
+            "50 % of every training batch were such images; while the learning rate decayed, 25 %",
+        ),
+        (
+            1.0,
+            "50 % of every training batch were synthetic images of crosses alone; while the "
+            "learning rate decayed, 25 %",
+        ),
     ],
 )
 def test_which_images_a_batch_held_is_said(synthetic_run, cross_share, sentence):
     with_config(synthetic_run, recipe__mixing__cross_share=cross_share)
     words = re.sub(r"<[^>]+>", "", write_report(synthetic_run).read_text())
-    assert f"Of every training batch {sentence}" in " ".join(words.split())
+    assert f"At first {sentence} were." in " ".join(words.split())
 
 
 def test_the_first_lines_say_whether_it_helped(synthetic_run):
@@ -302,7 +309,7 @@ def test_without_the_data_set_synthetic_images_stand_alone(synthetic_run):
     with_config(synthetic_run, dataset__folder="gone/away")
     html, _ = read(synthetic_run)
     assert html.count("<img") == 7 * 3 + 4 * 3
-    assert "not there to be shown beside them" in html
+    assert "not available for comparison" in html
     assert "No training image shows this" not in html
 
 

@@ -71,7 +71,7 @@ def test_the_words(folder):
     html, info = read(folder)
     assert info["comparison"] is None
     text = shown(html).replace("\N{NO-BREAK SPACE}", " ")
-    assert "No patient who shows graves + cold nodule was trained or validated on" in text
+    assert "Patients who show graves + cold nodule are in neither the training nor" in text
     assert "Superposed: recognised better than without, by +" in text
     assert "Eigen-scintigrams: no difference could be shown:" in text
     assert "points or more would have been shown in four of five such runs" in text
@@ -86,7 +86,7 @@ def test_rows_wait_and_other_runs_have_no_such_section(tmp_path, dataset, run):
     waiting = add_unseen(make_run(tmp_path / "run", dataset), dataset, done=False)
     html, info = read(waiting)
     assert (info["unseen"]["waiting"], info["unseen"]["never"]) == (4, None)
-    assert "Of 4 rows, 4 have no predictions yet." in shown(html)
+    assert "4 of 4 rows have no predictions yet." in shown(html)
     html, info = read(run)
     assert info["unseen"] is None
     assert 'id="unseen"' not in html

@@ -26,17 +26,17 @@ def test_hours_are_summed_and_compared_with_what_was_there(run):
     assert costs["purposes"][0]["gpu_share"] == costs["all"]["gpu_share"] == pytest.approx(3.5 / 4)
     assert costs["budget"] is None
     shown = text(html)
-    assert "there for 4.000 node-hours, 2.000 of them on nodes with GPUs." in shown
+    assert "available for 4.000 node-hours, of which 2.000 were on nodes with GPUs." in shown
     assert "Stages held 12.000 processor-hours, 25 % of what the nodes had." in shown
     assert "They held 7.000 GPU-hours, 88 % of what the nodes had." in shown
-    assert "The search had" not in shown
+    assert "The search was limited" not in shown
     assert "Seconds of each kind of stage" not in shown  # stages.json is not there yet
 
 
 def test_without_a_gpu_there_is_no_share_of_gpus(run):
     html, info = read(add_stages(add_costs(run, gpus=False)))
     assert info["usage"]["all"]["gpu_share"] is None
-    assert "its nodes, none of them with a GPU, were there for 4.000 node-hours" in text(html)
+    assert "its nodes, none of them with a GPU, were available for 4.000 node-hours" in text(html)
     assert "They held" not in text(html)
     assert "Seconds of each kind of stage" in html
 
@@ -46,16 +46,16 @@ def test_without_a_gpu_there_is_no_share_of_gpus(run):
     [
         (
             {"time_hours": 1.25, "ended": "time_hours"},
-            "The search had 1.250 hours for each command. It ended because the time was over",
+            "The search was limited to 1.250 hours for each command. It ended because its time was",
         ),
         (
             {"gpu_hours": 4.375, "ended": "gpu_hours"},
-            "The search had 4.375 GPU-hours in all. It ended because the GPU-hours were used up",
+            "The search was limited to 4.375 GPU-hours in all. It ended because its GPU-hours were",
         ),
         (
             {"time_hours": 2.0, "gpu_hours": 9.0},
-            "The search had 2.000 hours for each command, and 9.000 GPU-hours in all. "
-            "That was enough: it ended by itself.",
+            "The search was limited to 2.000 hours for each command, and 9.000 GPU-hours in all. "
+            "It ended before a limit was reached.",
         ),
     ],
 )

@@ -47,7 +47,7 @@ def test_a_probe_is_trained_reported_and_exported_as_any_network(
         *("split", "weights", "probe", "prediction", "distances", "cases"),
     }
     page = (run / "report.html").read_text()
-    assert "The last layer alone was fitted, a logistic regression" in page
+    assert "Only the last layer was fitted, a logistic regression" in page
     assert "No epoch of the final model has ended yet" not in page
     assert all_named(run)
     start = load_file(weights)

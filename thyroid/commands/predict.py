@@ -93,4 +93,4 @@ def _sum_up(found: list[Prediction], out: Path, explain: Path | None) -> None:
     )
     unlike = sum(bool({"few_counts", "many_counts"} & set(one.flags)) for one in found)
     if unlike:
-        print(f"note: {unlike} have fewer or more counts than any training image of the model")
+        print(f"note: {unlike} with fewer or more counts than any training image of the model")
