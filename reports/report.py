@@ -3,25 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 from reports.language import later
 from reports.page import write_page
 from reports.run import Run, read_run
-from reports.sections import (
-    calibration_figures,
-    comparison_figures,
-    curves_figures,
-    dose_figures,
-    front_figures,
-    generators_figures,
-    importance_figures,
-    results_figures,
-    search_figures,
-    search_space_figures,
-    stage_tree_figures,
-    training_figures,
-)
 from reports.sections.calibration import Calibration, calibration_info
 from reports.sections.cases import CasesOfRun, case_pictures, cases_info
 from reports.sections.claims import Claims, claims_info
@@ -64,23 +51,11 @@ OPTIONAL = (
     "cases",
 )
 """Sections that are left out where there is nothing to show."""
-FIGURES = {
-    module.__name__.rpartition(".")[2]: module
-    for module in (
-        calibration_figures,
-        comparison_figures,
-        curves_figures,
-        dose_figures,
-        front_figures,
-        generators_figures,
-        importance_figures,
-        results_figures,
-        search_figures,
-        search_space_figures,
-        stage_tree_figures,
-        training_figures,
-    )
-}
+DRAWN = (
+    *("calibration", "comparison", "curves", "dose", "front", "generators", "importance"),
+    *("results", "search", "search_space", "stage_tree", "training"),
+)
+FIGURES = {f"{name}_figures": import_module(f"reports.sections.{name}_figures") for name in DRAWN}
 """Modules whose functions draw in templates."""
 
 

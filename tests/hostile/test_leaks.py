@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from reports.report import report_info, write_report
 from reports.run import read_run
 from reports.sections.data import data_info
-from tests.reports.conftest import make_dataset, make_run
+from tests.reports.made_runs import make_dataset, make_run
 from tests.reports.test_comparison import shown
 from tests.stub_config import with_config
 from tests.toy import about, made, toy_generators, toy_recipe, with_other_pixels, write_toy

@@ -14,14 +14,8 @@ from reports.report import report_info, write_report
 from reports.run import read_run
 from reports.sections.verdict import verdict_line
 from tests.hostile.test_verdict import shuffled
-from tests.reports.conftest import (
-    add_comparison,
-    add_cross_phase,
-    add_synthetic,
-    guessed,
-    make_dataset,
-    make_run,
-)
+from tests.reports.made_predictions import add_comparison, guessed
+from tests.reports.made_runs import add_cross_phase, add_synthetic, make_dataset, make_run
 from tests.reports.test_comparison import shown
 from tests.short_trainings import FEW
 from tests.toy import write_toy

@@ -7,7 +7,7 @@ import torch
 from reports.run import read_run
 from reports.sections.calibration import calibration_info
 from reports.sections.calibration_figures import reliability_chart
-from tests.reports.conftest import make_dataset, make_run
+from tests.reports.made_runs import make_dataset, make_run
 from tests.reports.test_report import read
 from thyroid.evaluate.metrics import calibration_error
 from thyroid.run_files.predictions_csv import Predictions, write_predictions

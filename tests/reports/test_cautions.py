@@ -6,7 +6,7 @@ from hashlib import sha256
 import numpy as np
 
 from reports.sections.data import UNVERIFIED
-from tests.reports.conftest import make_dataset, make_run
+from tests.reports.made_runs import make_dataset, make_run
 from tests.reports.test_comparison import shown
 from tests.reports.test_report import read
 from tests.stub_config import stub_dataset, with_config

@@ -12,7 +12,7 @@ from reports.sections.claims import claims_info
 from reports.sections.comparison_verdict import AgainstBaselines, Budgets, ComparisonVerdict
 from reports.sections.opponents import Opponents
 from reports.sections.retention import ChangedAccuracy, Retention
-from tests.reports.conftest import add_cross_phase
+from tests.reports.made_runs import add_cross_phase
 from tests.reports.test_comparison import shown
 from tests.reports.test_report import read
 from tests.stub_config import changed, stub_config

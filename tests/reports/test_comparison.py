@@ -17,7 +17,8 @@ from reports.sections.comparison_rows import DIFFERENCE_RESAMPLES
 from reports.sections.provenance import command
 from reports.sections.results import results_info
 from reports.sections.verdict import verdict_line
-from tests.reports.conftest import ROWS, add_comparison, make_run
+from tests.reports.made_predictions import ROWS, add_comparison
+from tests.reports.made_runs import make_run
 from tests.reports.test_report import EVIL, Page, read
 from tests.stub_config import changed, stub_dataset
 from thyroid.errors import InputError

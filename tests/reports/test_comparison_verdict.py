@@ -9,7 +9,8 @@ from reports.report import write_report
 from reports.sections.comparison_rows import DifferenceAtLevel
 from reports.sections.comparison_verdict import comparison_verdict
 from reports.sections.verdict import verdict_line
-from tests.reports.conftest import ROWS, add_comparison, make_run
+from tests.reports.made_predictions import ROWS, add_comparison
+from tests.reports.made_runs import make_run
 from tests.reports.test_comparison import rows_of, shown
 from tests.reports.test_report import read
 

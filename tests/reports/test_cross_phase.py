@@ -10,7 +10,7 @@ from reports.sections.generators import generators_info
 from reports.sections.retention import retention_info
 from reports.sections.training import training_info
 from reports.sections.training_figures import loss_chart
-from tests.reports.conftest import add_cross_phase, add_synthetic, make_run
+from tests.reports.made_runs import add_cross_phase, add_synthetic, make_run
 from tests.reports.test_comparison import shown
 from tests.reports.test_report import read
 from tests.stub_config import with_config

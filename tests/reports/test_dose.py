@@ -14,7 +14,8 @@ from reports.sections.dose import DIFFERENCE_RESAMPLES, TITLES, dose_info
 from reports.sections.dose_figures import dose_chart
 from reports.sections.provenance import command
 from reports.sections.results import results_info
-from tests.reports.conftest import ROWS, add_comparison, guess, make_run
+from tests.reports.made_predictions import ROWS, add_comparison, guess
+from tests.reports.made_runs import make_run
 from tests.reports.test_comparison import shown
 from tests.reports.test_report import read
 from tests.stub_config import changed

@@ -22,7 +22,8 @@ from reports.sections.stage_tree import MOST_ROWS, stage_tree_info
 from reports.sections.stage_tree_figures import tree_chart
 from reports.sections.training_figures import loss_chart
 from reports.sections.verdict import verdict_line
-from tests.reports.conftest import add_comparison, add_cross_phase, add_synthetic, make_run
+from tests.reports.made_predictions import add_comparison
+from tests.reports.made_runs import add_cross_phase, add_synthetic, make_run
 from tests.reports.made_searches import make_stages
 from tests.reports.test_comparison import shown
 from tests.reports.test_report import read

@@ -10,7 +10,7 @@ import pytest
 from reports.run import read_run
 from reports.sections.front import AIMS, front_info, non_dominated
 from reports.sections.search import search_info
-from tests.reports.conftest import make_run
+from tests.reports.made_runs import make_run
 from tests.reports.made_searches import add_objectives
 from tests.reports.test_comparison import shown
 from tests.reports.test_report import read

@@ -17,7 +17,7 @@ from reports.sections.search import search_info
 from reports.sections.training import training_info
 from reports.sections.verdict import verdict_info
 from reports.svg import Axis
-from tests.reports.conftest import make_run
+from tests.reports.made_runs import make_run
 from tests.reports.made_searches import make_trials
 from tests.stub_config import changed
 from thyroid.run_files.trials_csv import write_trials

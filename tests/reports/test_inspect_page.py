@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 from reports.inspect_page import DOUBTFUL, inspection_lines, write_inspection
 from reports.sections.data import dataset_info
-from tests.reports.conftest import make_dataset
+from tests.reports.made_runs import make_dataset
 
 
 def test_lines_for_the_terminal(dataset):

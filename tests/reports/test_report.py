@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from reports.report import write_report
-from tests.reports.conftest import make_dataset, make_run
+from tests.reports.made_runs import make_dataset, make_run
 from tests.stub_config import with_config
 from thyroid.errors import InputError
 

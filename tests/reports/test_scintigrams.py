@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from reports.scintigrams import PIXEL_BUDGET, contact_sheet, inverted_grey
-from tests.reports.conftest import make_dataset
+from tests.reports.made_runs import make_dataset
 
 
 def decode(png: bytes) -> np.ndarray:

@@ -13,7 +13,7 @@ from reports.sections.importance_figures import importance_chart
 from reports.sections.search import LISTED, NAMED, REASONS
 from reports.sections.search_space import AXES, LINES, PANELS, evenly, scale_of, search_space_info
 from reports.sections.search_space_figures import parallel_chart, slice_chart
-from tests.reports.conftest import make_dataset, make_run
+from tests.reports.made_runs import make_dataset, make_run
 from tests.reports.made_searches import make_trials
 from tests.reports.test_report import read
 from thyroid.run_files.trials_csv import Trial, read_trials, write_trials

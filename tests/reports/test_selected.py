@@ -7,7 +7,8 @@ import pytest
 from reports.report import write_report
 from reports.run import read_run
 from reports.sections.verdict import verdict_line
-from tests.reports.conftest import ROWS, add_comparison, add_cross_phase, add_synthetic, make_run
+from tests.reports.made_predictions import ROWS, add_comparison
+from tests.reports.made_runs import add_cross_phase, add_synthetic, make_run
 from tests.reports.test_comparison import shown
 from tests.reports.test_report import read
 from tests.stub_config import with_config

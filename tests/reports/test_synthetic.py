@@ -22,7 +22,7 @@ from reports.sections.generators import (
 )
 from reports.sections.synthetic_gain import synthetic_gain_info, uses_synthetic
 from reports.sections.verdict import synthetic_state, verdict_line
-from tests.reports.conftest import add_synthetic, make_dataset, make_run
+from tests.reports.made_runs import add_synthetic, make_dataset, make_run
 from tests.reports.test_report import EVIL, Page, read
 from tests.stub_config import stub_config, with_config
 from thyroid.configuration import to_json

@@ -6,7 +6,8 @@ import pytest
 from reports.run import read_run
 from reports.sections.results import results_info
 from reports.sections.unseen import TITLES, unseen_info
-from tests.reports.conftest import ROWS, add_comparison, make_run
+from tests.reports.made_predictions import ROWS, add_comparison
+from tests.reports.made_runs import make_run
 from tests.reports.test_comparison import shown
 from tests.reports.test_report import read
 from tests.stub_config import with_config

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from reports.report import write_report
-from tests.reports.conftest import make_dataset, make_run
+from tests.reports.made_runs import make_dataset, make_run
 from tests.stub_config import stub_comparison, stub_config, stub_search
 from thyroid.data.dataset import DatasetInfo
 from thyroid.errors import InputError
