@@ -145,7 +145,7 @@ def test_the_luckiest_of_many_trials_has_learned_nothing(dataset: Dataset, tmp_p
     info = report_info(read_run(run))
     assert info.results.chance.tried == 24
     assert not info.results.learned
-    assert "chose among 24 recipes" in shown(write_report(run).read_text())
+    assert "used to choose among 24 recipes" in shown(write_report(run).read_text())
 
 
 @pytest.mark.processors
