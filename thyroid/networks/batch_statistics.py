@@ -33,7 +33,6 @@ class _Gather(torch.autograd.Function):
         return total.chunk(dist.get_world_size())[dist.get_rank()]
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]  # untyped in torch
 def gather(own: Tensor) -> Tensor:
     """Concatenate the workers' tensors in the order of their ranks, (n, ...) -> (workers * n, ...).
 
@@ -50,13 +49,16 @@ class SharedStatistics(_BatchNorm):
     mean and variance of the batch are E[m_r] and E[v_r] + Var[m_r].
     """
 
+    gather = staticmethod(gather)
+
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, ...) -> the same shape and dtype; N images of each worker."""
         if not self.training:
             return super().forward(x)
         own = x.float()
         variance, mean = torch.var_mean(own, [0, *range(2, x.ndim)], correction=0)  # (C,)
-        means, variances = gather(torch.stack([mean, variance])[None]).unbind(1)  # (workers, C)
+        own_moments = torch.stack([mean, variance])[None]  # (1, 2, C)
+        means, variances = self.gather(own_moments).unbind(1)  # (workers, C)
         mean = means.mean(0)
         variance = variances.mean(0) + means.var(0, correction=0)
         self._remember(mean.detach(), variance.detach(), len(means) * x[:, 0].numel())
@@ -96,6 +98,8 @@ def share_statistics(network: nn.Module) -> None:
     InputError
         When a layer computes batch statistics in its own way.
     """
+    # Compiled graphs leave it out. Only here, as this imports the compiler, which takes a second
+    outside = staticmethod(torch.compiler.disable(gather))  # type: ignore[no-untyped-call]
     for module in network.modules():
         if isinstance(module, _BatchNorm) and not isinstance(module, SharedStatistics):
             kind = type(module)
@@ -104,4 +108,6 @@ def share_statistics(network: nn.Module) -> None:
                     f"The network's {kind.__name__} computes batch statistics in its own way, "
                     "which several workers cannot share: set execution.workers to 1."
                 )
-            module.__class__ = type(f"Shared{kind.__name__}", (SharedStatistics, kind), {})
+            module.__class__ = type(
+                f"Shared{kind.__name__}", (SharedStatistics, kind), {"gather": outside}
+            )
