@@ -1,4 +1,4 @@
-"""The anterior counts are found by what the file says; what is no planar scintigram is refused."""
+"""Anterior counts are found by what the file says; what is not a planar scintigram is refused."""
 
 import io
 import tracemalloc
@@ -247,7 +247,7 @@ def test_dynamic_frames_of_the_anterior_view_are_summed():
     ],
 )
 def test_what_is_not_planar(elements):
-    _refused("no planar scintigram", FOUR, **elements)
+    _refused("not a planar scintigram", FOUR, **elements)
 
 
 @pytest.mark.parametrize(

@@ -211,7 +211,7 @@ def test_rescaled_pixels_are_no_counts(peak: int, given: int | None) -> None:
     scaled = np.rint(COUNTS * (peak / COUNTS.max())).astype(np.uint16)
     for kind in (["DERIVED", "SECONDARY"], ["ORIGINAL", "PRIMARY", "STATIC", "EMISSION"]):
         reason = refused(scaled, CountsAccumulated=given, ImageType=kind)
-        assert "no counts" in reason
+        assert "not counts" in reason
 
 
 def test_smoothed_or_derived_values_are_flagged_and_sums_in_thousands_are_understood() -> None:
@@ -240,7 +240,7 @@ def test_inverted_values_are_turned_back_where_the_sum_shows_how(inverted: dict[
             reason = refused(stored, CountsAccumulated=given, **inverted)
             assert "displayed inverted" in reason
     for stored in (65535 - COUNTS, COUNTS.max() - COUNTS):  # the header says nothing
-        assert "no counts" in refused(stored, CountsAccumulated=None) or "inverted" in refused(
+        assert "not counts" in refused(stored, CountsAccumulated=None) or "inverted" in refused(
             stored, CountsAccumulated=None
         )
 

@@ -385,7 +385,8 @@ def test_counts_unlike_the_training_images_are_noted(
         "few_counts",
         "many_counts",
     ]
-    assert "note: 2 with fewer or more counts than any training image" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "note: files with fewer or more counts than any training image: 2" in printed
 
 
 def test_twenty_files_are_told_and_all_are_written(

@@ -52,7 +52,7 @@ def test_a_search_without_a_test_part_has_no_verdict_on_synthetic_images(unteste
     assert {info["claims"][name]["state"] for name in ("enlarged", "kept")} == {"open"}
     text = shown(html)
     assert "It is open whether synthetic images helped" in text
-    assert "these images were used to choose the recipe among 24, and part of the lead of" in text
+    assert "these images were used to choose among 24 recipes, and part of the lead of" in text
     assert "so part of the changes is chance" in text
     assert not [boast for boast in BOASTS if boast in text]
     assert (
