@@ -18,7 +18,7 @@ ENOUGH_NETWORKS = 5
 """Number of networks of each method, of several seeds or folds, that a verdict needs."""
 
 Direction = Literal["higher", "lower", "undecided", "luck", "selected", "few_networks", "failed"]
-"""What a difference shows: see `direction`. failed: it is higher than that of a row with failed
+"""Meaning of a difference: see `direction`. failed: it is higher than that of a row with failed
 trainings, which is not a success."""
 
 
@@ -50,7 +50,7 @@ class PairedDifference:
     detectable: float
     """Smallest true difference that would have been shown with a power of 80 %."""
     state: Direction
-    """What the difference shows."""
+    """Meaning of the difference, see `direction`."""
 
 
 def rounded(value: Any) -> float:
