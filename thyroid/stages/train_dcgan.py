@@ -249,8 +249,8 @@ def _verdicts(
     discriminate: nn.Module, real: Tensor, fake: Tensor, y: Tensor, gan: DcganConfig, on: Compute
 ) -> tuple[Tensor, Tensor]:
     """The discriminator's verdicts (n,) on real and generated images, both (n, 1, S, S)."""
-    # Both kinds in one batch: its statistics revealed which are real, and the generator learned
-    # nothing
+    # With both kinds in one batch, its statistics showed which images are real, and the generator
+    # learned nothing
     groups = 2 if gan.normalisation == "batch" else 1
     with on.autocast():
         verdict = discriminate(torch.cat([real, fake]), torch.cat([y, y]), groups).float()
