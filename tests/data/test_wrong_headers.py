@@ -1,4 +1,4 @@
-"""DICOM files as departments bring them: what is wrong is refused, what is not said is flagged."""
+"""DICOM files of real departments: wrong headers are refused, incomplete ones are flagged."""
 
 from typing import Any
 
@@ -82,7 +82,7 @@ def test_a_view_in_words_is_taken_refused_or_flagged(element: str) -> None:
         assert "no anterior view" in refused(**UNCODED, **{element: text})
     for text in NONE:
         assert read(**UNCODED, **{element: text}).flags == ("view_unnamed",)
-    if element != "ProtocolName":  # a protocol has several
+    if element != "ProtocolName":  # a protocol has several names
         for text in SEVERAL:
             assert "names several views" in refused(**UNCODED, **{element: text})
 
