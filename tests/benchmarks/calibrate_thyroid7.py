@@ -2,8 +2,8 @@
 
 The network is trained on `thyroid7` and tested on `thyroid7-external` or `--test
 thyroid7-development`, which have the same diseases at other centres. The label is the primary
-finding. One thread, bf16 where the processor has it, no validation set: the weights after the last
-epoch are what is tested.
+finding. Trainings use one thread, bf16 if the processor has it, and no validation set: the weights
+after the last epoch are tested.
 
     python -m tests.benchmarks.calibrate_thyroid7 --images-per-class 60 --images-per-cross 20
     python -m tests.benchmarks.calibrate_thyroid7 --images-per-class 2000 --images-per-cross 500 \

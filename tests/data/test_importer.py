@@ -1,4 +1,4 @@
-"""A folder becomes a data set, complete about the files that were refused."""
+"""A folder becomes a data set with a complete list of refused files."""
 
 import shutil
 import subprocess

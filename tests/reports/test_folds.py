@@ -1,4 +1,4 @@
-"""Reports of runs with folds: what is of single networks, and what of their ensemble."""
+"""Reports of runs with folds: figures of single networks, and figures of their ensemble."""
 
 import functools
 import importlib
