@@ -1,4 +1,4 @@
-"""The method against other networks, and against itself with one part removed or replaced."""
+"""The method compared with other networks, and with itself without one of its parts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Synthetic gain: the recipe with synthetic images against the same recipe without them."""
+"""Synthetic gain: the recipe with synthetic images, compared with the same recipe without them."""
 
 from __future__ import annotations
 

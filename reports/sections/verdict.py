@@ -39,8 +39,8 @@ class Verdict:
     """done (test results) | validated (validation results only) | running"""
     searched: bool
     split: str
-    """Test images against training images: left_out (a centre) | test_set (another data set) | see
-    `centre_relation`"""
+    """How test images relate to training images: left_out (from a centre that was left out) |
+    test_set (another data set) | see `centre_relation`"""
     centre: str | None
     """The centre that was left out."""
     synthetic: SyntheticVerdict
