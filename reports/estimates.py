@@ -15,11 +15,11 @@ from thyroid.evaluate.significance import holm, holm_levels
 LEVEL = 0.95
 RESAMPLES = 2000
 ENOUGH_NETWORKS = 5
-"""Networks of each method that a comparison needs for a verdict, of several seeds or folds."""
+"""Number of networks of each method, of several seeds or folds, that a verdict needs."""
 
 Direction = Literal["higher", "lower", "undecided", "luck", "selected", "few_networks", "failed"]
-"""Meaning of a difference: see `direction`. failed: higher than a row of which some training
-failed, which is no success."""
+"""Meaning of a difference: see `direction`. failed: it is higher than that of a row with failed
+trainings, which is not a success."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,27 +39,27 @@ class Range:
 
 @dataclass(frozen=True, kw_only=True)
 class PairedDifference:
-    """A difference between two recipes' networks of the same seeds and folds, one of a family."""
+    """A difference between networks of two recipes, paired by seed and fold; one of a family."""
 
     difference: Estimate
     level: float
-    """Level of the difference's interval: Holm's in its family."""
+    """Level of the difference's interval, by Holm's method in its family."""
     p_value: float
     """Corrected by Holm's method in its family."""
     uncorrected_p_value: float
     detectable: float
     """Smallest true difference that would have been shown with a power of 80 %."""
     state: Direction
-    """Meaning of the difference."""
+    """Meaning of the difference, see `direction`."""
 
 
 def rounded(value: Any) -> float:
-    """Twelve decimals: further ones depend on the processor."""
+    """Round to twelve decimals, because further ones depend on the processor."""
     return round(float(value), 12)
 
 
 def probability(value: float) -> float:
-    """Twelve significant digits: a tiny p-value stays above zero."""
+    """Round to twelve significant digits, so that a tiny p-value stays above zero."""
     return float(f"{value:.12g}")
 
 
@@ -69,7 +69,7 @@ def has_flat_interval(estimates: Iterable[Estimate | None]) -> bool:
 
 
 def estimate(interval: Interval, c: int | None = None) -> Estimate | None:
-    """An interval, or its entry for class `c`; None where it is undefined."""
+    """An interval, or its entry for class `c`, as an estimate; None if it is undefined."""
     value, low, high = (
         rounded(x if c is None else x[c]) for x in (interval.value, interval.low, interval.high)
     )
@@ -79,7 +79,7 @@ def estimate(interval: Interval, c: int | None = None) -> Estimate | None:
 
 
 def gain(difference: Difference, level: float | None = None) -> Estimate:
-    """A difference with its interval, at its own level or at another."""
+    """A difference with its interval, at the difference's own level or at a given one."""
     low, high = difference.interval(difference.level if level is None else level)
     return Estimate(value=rounded(difference.value), low=rounded(low), high=rounded(high))
 
@@ -102,14 +102,14 @@ def direction(
     Returns
     -------
     few_networks
-        No verdict, whatever the interval.
+        There are too few networks for a verdict, whatever the interval.
     undecided
-        The interval holds zero, or p is too large.
+        The interval contains zero, or p is too large.
     luck
-        Higher, but what is higher has learned nothing.
+        The first side is higher, but it has learned nothing.
     selected
-        The same images chose one side among the `tried` recipes. The chosen one of equal recipes is
-        the luckiest, which its interval does not allow for.
+        One side is the best of `tried` recipes on the same images. Of equal recipes the luckiest
+        one is chosen, and the interval does not take this into account.
     higher, lower
         The difference is shown.
     """
@@ -131,7 +131,7 @@ def paired_differences(
 
     Parameters
     ----------
-    networks, tried, learned : of each difference, and of all; see `direction`
+    networks, tried, learned : see `direction`; one value for each difference, `learned` for all
     """
     raw = [difference.interval_p_value for difference in found]
     corrected, levels = holm(raw), holm_levels(raw, LEVEL)

@@ -17,7 +17,8 @@ from thyroid.model.predict_files import UNREADABLE, Prediction
 
 MOST_IMAGES = 50
 PIXELS = MOST_IMAGES * 128**2
-"""Most pixels of all scintigrams of a page; each stands there twice, at about a byte per pixel."""
+"""Maximum number of pixels of all scintigrams on a page, which shows each one twice and takes about
+a byte per pixel."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,10 +27,10 @@ class AboutModel:
     kind: str
     """counts | display"""
     level: float
-    """Share of the images whose class shall be credible."""
+    """Required share of images whose true class is credible."""
     learned: bool
     least_credible: float
-    """Least probability of a credible class."""
+    """Lowest probability at which a class is credible."""
     input_size: int
     """Side in pixels."""
     networks: int
@@ -51,13 +52,13 @@ class ExplainedImage:
     flags: list[str]
     likeliest: str
     agreeing: int | None
-    """Number of networks that name the likeliest class; None where there is one network."""
+    """Number of networks that name the likeliest class; None if there is one network."""
     distance: float | None
     """Distance from the training images: above 1, the image is unlike them; None without a gate."""
     faded: float
-    """Factor on the probability where the map's colour is full."""
+    """Factor by which the probability changes where the map has full colour."""
     probabilities: list[StatedClass]
-    """The highest first."""
+    """In descending order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +71,7 @@ class Explanation:
     outcomes: dict[str, int]
     """Number of files by outcome."""
     images: list[ExplainedImage]
-    """Those that are shown."""
+    """The images that the page shows."""
     unreadable: list[dict[str, str]]
     """file and reason"""
     unreadable_files: int
@@ -85,7 +86,7 @@ def explanation_info(
     ----------
     predictions : of all files
     scales
-        The fall of log p that full colour stands for, of each readable image that is shown.
+        For each readable image that is shown, the fall of log p that full colour means.
     """
     outcomes = [one.outcome for one in predictions]
     unreadable = [one for one in predictions if one.outcome == UNREADABLE]
@@ -146,7 +147,7 @@ def write_explanation(
     Parameters
     ----------
     predictions : of all files
-    maps : `heat_map` of the first readable ones, as many as are shown, (S, S) each
+    maps : `heat_map` of each image that is shown (the first readable ones), (S, S)
 
     Raises
     ------

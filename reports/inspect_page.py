@@ -1,4 +1,4 @@
-"""`thyroid inspect`: the counts of a data set, before anything is trained on it."""
+"""`thyroid inspect`: numbers and images of a data set, before anything is trained on it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DOUBTFUL = "looks like no thyroid scintigram to a network of simulated ones"
 
 
 def inspection_lines(dataset: Dataset, doubtful: int = 0) -> list[str]:
-    """The inspection for a terminal or a pipe, plain text.
+    """The results of the inspection as plain text, for a terminal or a pipe.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def write_inspection(
 
     Parameters
     ----------
-    doubtful : image_id of images that look like something else, which get a sheet, too
+    doubtful : image_id of images that look like something else; a sheet shows them too
 
     Raises
     ------

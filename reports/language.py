@@ -1,8 +1,8 @@
-"""English or Chinese: the language that a page is being written in.
+"""The language in which a page is being written: English or Chinese.
 
-Templates and figures hold English; `languages/zh.po` holds what stands in its place. What a catalog
-lacks stays English. Texts that are looked up by a value, such as the name of a stage, are marked
-with `later` where they are listed, so that they get into the catalog.
+Templates and figures have English texts; `languages/zh.po` has the Chinese texts that replace them.
+A text that is not in a catalog stays English. Texts that are looked up by a value, such as the name
+of a stage, are marked with `later` in the source, so that `make messages` adds them to the catalog.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _chosen: ContextVar[str] = ContextVar("language", default="en")
 
 @contextlib.contextmanager
 def written_in(language: str) -> Iterator[None]:
-    """The block's texts are in `en`, or in a language that has a catalog."""
+    """Texts in the block are in `language`: `en`, or a language that has a catalog."""
     before = _chosen.set(language)
     try:
         yield
@@ -35,7 +35,7 @@ def written_in(language: str) -> Iterator[None]:
 
 def gettext(message: str) -> str:
     """A text in the language of the page."""
-    return _catalog(_chosen.get()).gettext(message) if message else ""  # "" is the catalog's head
+    return _catalog(_chosen.get()).gettext(message) if message else ""  # "" gives the header
 
 
 def ngettext(singular: str, plural: str, n: int) -> str:
@@ -44,12 +44,12 @@ def ngettext(singular: str, plural: str, n: int) -> str:
 
 
 def translated(value: str) -> str:
-    """A text that is a value, such as a row's title, in the language of the page, part by part."""
+    """A value that is a text, such as a row's title; each of its parts is translated."""
     return PARTS.join(map(gettext, value.split(PARTS)))
 
 
 def later(message: str) -> str:
-    """Mark a text that `gettext` gets when it is shown."""
+    """Mark a text for the catalog; `gettext` translates it later, when it is shown."""
     return message
 
 

@@ -1,4 +1,4 @@
-"""Values per epoch as lines, one for each network."""
+"""Charts of values per epoch, with a line for each network."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from reports.language import ngettext
 from reports.svg import LEFT, RIGHT, TOP, WIDTH
 
 COLOURS = 8
-"""Most folds that are told apart by colour."""
+"""Maximum number of folds that are distinguished by colour."""
 
 
 def epoch_chart(
@@ -28,20 +28,20 @@ def epoch_chart(
     since: int | None = None,
     since_what: str = "",
 ) -> Markup:
-    """A line for each network and name, and the name beside its end.
+    """A chart with a line for each network and name; names stand at the ends of the lines.
 
-    Lines of several folds have their folds' colours, if there are not too many.
+    If there are several folds, but not too many, each fold has a colour.
 
     Parameters
     ----------
     networks
-        Each with `fold`, `epoch`, and a list of values of each field.
+        Each has `fold`, `epoch`, and a list of values for each field.
     names
         Field -> its name on the chart, and its stroke: solid or dashed.
     level
-        Height of a fine line across.
+        Value at which a thin horizontal line is drawn.
     since, since_what
-        First epoch of a later part and its name: an upright line stands before it.
+        First epoch and name of a later part of the training; a vertical line marks where it begins.
     """
     lines = {
         field: [
@@ -62,7 +62,7 @@ def epoch_chart(
         parts.append(svg.line(upright, y.start, upright, y.end, "mean"))
         if since_what and upright < (LEFT + x.end) / 2:
             parts.append(svg.text(upright + 5, TOP + 6, since_what, "start"))
-        elif since_what:  # the names of the lines need the room to the right
+        elif since_what:  # the names of the lines are on the right
             told = f"{since_what} \N{RIGHTWARDS ARROW}"
             parts.append(svg.text(upright - 5, TOP + 6, told, "end"))
     ends: list[tuple[float, str, str]] = []
@@ -98,13 +98,13 @@ def epoch_chart(
 
 
 def coloured_folds(networks: Sequence[Any]) -> list[int]:
-    """Folds that have colours, in their order; none where there is one, or too many."""
+    """Folds that have colours, in ascending order; none if there is only one, or too many."""
     folds = sorted({network.fold for network in networks})
     return folds if 1 < len(folds) <= COLOURS else []
 
 
 def end_labels(ends: Sequence[tuple[float, str, str]]) -> list[Markup]:
-    """Names beside the ends of their lines: height, name, stroke; not one over another."""
+    """Names at the ends of lines, none over another; `ends` has heights, names, strokes."""
     texts, below = [], -math.inf
     for at, label, stroke in sorted(ends):
         below = max(at, below + 14)

@@ -1,4 +1,4 @@
-"""The predictions whose metrics a report states, and the intervals of these metrics."""
+"""The predictions from which a report's metrics are computed, and the metrics' intervals."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from thyroid.run_files.network import Network
 from thyroid.run_files.predictions_csv import Predictions
 
 Metrics = Callable[[Floats, Floats], dict[str, Floats]]
-"""Probabilities (N, C) and weights (N, B) to values (..., B) by name."""
+"""Computes values (..., B) by name from probabilities (N, C) and weights (N, B)."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,22 +35,23 @@ class Measured:
     is_cross: npt.NDArray[np.bool_]
     """(N,)"""
     stated: Floats
-    """(S, N, C): metrics are means over S seeds; (1, N, C) of an ensemble."""
+    """(S, N, C) if metrics are means over S seeds, (1, N, C) for an ensemble."""
     networks: Floats | None
-    """(K, S, N, C): the members of an ensemble; None: it is none, or they are not known."""
+    """(K, S, N, C), of the ensemble's members; None without an ensemble, or if they are not
+    known."""
     folds: int
-    """K where images are predicted out of fold; else 1."""
+    """K if images are predicted out of fold, otherwise 1."""
     seeds: list[int]
-    """Seeds of `stated`; of `networks`, if there are any."""
+    """Seeds of `networks`; if there are none, of `stated`."""
 
     @property
     def named(self) -> Ints:
-        """Classes that are named, (S, N), or (1, N) by an ensemble."""
+        """Most probable classes, (S, N), or (1, N) for an ensemble."""
         classes: Ints = self.stated.argmax(axis=-1)
         return classes
 
     def among(self, chosen: npt.NDArray[np.bool_]) -> Measured:
-        """The same of some of the images, (N,)."""
+        """The predictions of those images for which `chosen`, (N,), is True."""
         return dataclasses.replace(
             self,
             labels=self.labels[chosen],
@@ -73,7 +74,7 @@ class Measured:
         Parameters
         ----------
         pivotal : see `bootstrap`
-        single : measure the mean of single networks in place of their ensemble
+        single : True: give the mean of the single networks instead of the ensemble
         """
         rows = self.stated[:, None] if self.networks is None else self.networks
 
@@ -105,7 +106,7 @@ def measured(
     by_seed: Mapping[int, Predictions],
     networks: Mapping[Network, Predictions],
 ) -> Measured:
-    """Put together the predictions of a recipe.
+    """Collect the predictions of a recipe.
 
     Parameters
     ----------
@@ -130,7 +131,7 @@ def measured(
 
 
 def whole_seeds(networks: Mapping[Network, Predictions], folds: int) -> list[int]:
-    """Seeds of which every fold has a network."""
+    """Seeds that have a network in every fold."""
     seeds = sorted({seed for seed, _ in networks})
     return [s for s in seeds if all(Network(s, fold) in networks for fold in range(folds))]
 
@@ -138,7 +139,7 @@ def whole_seeds(networks: Mapping[Network, Predictions], folds: int) -> list[int
 def in_folds(
     networks: Mapping[Network, Predictions], seeds: list[int], folds: int
 ) -> Floats | None:
-    """Probabilities (K, S, N, C); None without a seed."""
+    """Probabilities (K, S, N, C) of the networks; None if there are no seeds."""
     if not seeds:
         return None
     every = [[networks[Network(s, fold)].probabilities for s in seeds] for fold in range(folds)]

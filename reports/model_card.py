@@ -28,14 +28,14 @@ from thyroid.run_files.predictions_csv import Predictions
 
 @dataclass(frozen=True, kw_only=True)
 class DecidedShares:
-    """Conformal sets of the images; None where undefined."""
+    """Shares of the images by their conformal sets; None if undefined."""
 
     coverage: Estimate | None
-    """Share whose set holds their class."""
+    """Share of images whose set contains their class."""
     named: Estimate | None
-    """Share whose set is one class."""
+    """Share of images whose set is a single class."""
     right: Estimate | None
-    """Share of these for which it is the right one."""
+    """Share of these images for which the single class is correct."""
     empty: float
     several: float
 
@@ -54,12 +54,12 @@ class CardInfo:
     """Results of the model or, without a test part, of the networks that were not trained on the
     images."""
     out_of_fold: bool
-    """True: each image was predicted by the networks that were not trained on it, not by the whole
-    model."""
+    """True if each image was predicted by networks that were not trained on it, and not by the
+    whole model."""
     cautions: list[str]
     sets: DecidedShares
     onnx_difference: float | None
-    """Largest difference of a probability between ONNX and torch; None: not exported."""
+    """Largest difference of a probability between ONNX and torch; None if not exported."""
 
 
 def model_card_info(
@@ -73,11 +73,11 @@ def model_card_info(
 
     Parameters
     ----------
-    part : of the predictions, which are those before calibration
+    part : part of the data set to which the (uncalibrated) predictions belong
     card : model.json, without metrics
     """
     calibration = card["calibration"]
-    fitted = part == "validation"  # by fewer networks than the model may have
+    fitted = part == "validation"  # perhaps by fewer networks than the model has
     temperature = calibration["fitted_temperature" if fitted else "temperature"]
     p = tempered(predictions.probabilities, temperature)
     calibrated = dataclasses.replace(predictions, probabilities=p)
@@ -100,7 +100,7 @@ def model_card_info(
 
 
 def merged_run(run: Run, merging: Merging | None) -> Run:
-    """Return the run with merged classes, as far as the results of its networks go."""
+    """Return the run with the classes of its networks' predictions merged."""
     if merging is None:
         return run
     networks = {network: merging.of(p) for network, p in run.networks.items()}
@@ -147,7 +147,7 @@ def metrics(info: CardInfo) -> dict[str, Any]:
 
 
 def model_card(info: CardInfo) -> str:
-    """The card, Markdown."""
+    """The model card in Markdown."""
     return environment().get_template("model_card.md").render(**vars(info))
 
 
@@ -167,7 +167,7 @@ def environment() -> Environment:
 
 
 def text(value: Any) -> str:
-    """A name from outside, so that it is shown as it is: no markup, no table cell, one line."""
+    """Escape a name from outside, so that Markdown shows it as it is, on one line."""
     plain = " ".join(str(value).split())
     return re.sub(r"([\\`*_{}\[\]<>()#+!|~])", r"\\\1", plain).replace("&", "&amp;")
 

@@ -1,7 +1,7 @@
-"""From numbers to a page and its JSON file.
+"""Writes pages from numbers, each with a JSON file of these numbers.
 
 A template shows each number through a filter that keeps the full value beside the rounded one:
-`<data value="0.81234">0.812</data>`. The numbers that it is given are those of the JSON file.
+`<data value="0.81234">0.812</data>`. The JSON file has the same numbers that the template gets.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ FINDINGS = (
     later("cold nodule"),
     later("multinodular goitre"),
 )
-"""Names of classes that are known in other languages."""
+"""Names of classes that have translations."""
 MACHINE = (later("cpu"), later("cores"), later("platform"))
-"""Fields of the machine in config.json, beside versions."""
+"""Fields that describe the machine in config.json, in addition to versions."""
 
 
 def write_page(
@@ -46,11 +46,11 @@ def write_page(
     Parameters
     ----------
     info
-        Numbers by the name that the template has for them: dataclasses, or what JSON knows.
+        Numbers by their names in the template: dataclasses, or types that JSON has.
     out
-        The page. The numbers go to the same name with the suffix .json.
+        Path of the page. The numbers are written beside it, with the suffix .json.
     beside
-        What the template shows that is no number, such as pictures; it is not in the JSON file.
+        Other things that the template shows, such as pictures; they are not in the JSON file.
 
     Raises
     ------
@@ -72,10 +72,10 @@ def write_page(
 
 @cache
 def environment(lang: str) -> Environment:
-    """Templates with everything escaped that comes from outside, compiled for one language.
+    """The environment of the templates in one language; it escapes all text from outside.
 
-    What is constant in a template is worked out when it is compiled, in the language of that page.
-    `_("a text of ours")` in a template is taken for markup; a value goes through `translated`.
+    Constants in a template are translated when the template is compiled. `_("a text of ours")` in a
+    template is taken for markup; a value goes through `translated`.
     """
     env = Environment(
         loader=ChoiceLoader([PackageLoader("reports"), PackageLoader("reports", "sections")]),
@@ -110,9 +110,9 @@ def environment(lang: str) -> Environment:
 
 
 def _script() -> Markup:
-    """The page's own script: no text from outside comes near it."""
+    """The page's own script, which contains no text from outside."""
     source = files("reports") / "templates" / "page.js"
-    return Markup(source.read_text(encoding="utf-8"))  # ours
+    return Markup(source.read_text(encoding="utf-8"))  # safe: part of this package
 
 
 def _digest(script: str) -> str:
@@ -126,7 +126,7 @@ def plural(n: int, singular: str, plural: str) -> Markup:
 
 
 def number(value: float | None, digits: int = 3) -> Markup:
-    """A number, rounded for reading; whole numbers whole, with thousands apart."""
+    """A rounded number; whole numbers are not rounded, and thousands are separated."""
     if value is None:
         missing = language.gettext("not available")
         return Markup('<span class="none" title="{}">–</span>').format(missing)
@@ -150,13 +150,13 @@ def points(value: float, digits: int = 1) -> Markup:
 
 
 def _plus(value: float, digits: int) -> str:
-    """With its sign, but not of what rounds to zero."""
+    """A number with its sign; a number that rounds to zero has no sign."""
     shown = f"{value:+.{digits}f}"
     return shown if float(shown) else shown[1:]
 
 
 def p_value(value: float) -> Markup:
-    """A p-value, with more digits where it is small."""
+    """A p-value, with more digits if it is small."""
     digits = 3 if value >= 0.01 else 4
     return _data(value, f"{value:.{digits}f}" if value >= 0.0001 else f"{value:.1e}")
 
@@ -172,7 +172,7 @@ def setting(value: Any) -> Markup:
 
 
 def plain_name(name: str) -> str:
-    """A class or a cross in words: graves;cold_nodule -> graves + cold nodule."""
+    """A class or a cross in words, such as graves;cold_nodule -> graves + cold nodule."""
     return " + ".join(_(part.replace("_", " ")) for part in name.split(";"))
 
 

@@ -1,4 +1,4 @@
-"""Two recipes' predictions of the same images, by networks of the same seeds and folds."""
+"""Predictions of the same images by two recipes, with networks of the same seeds and folds."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from thyroid.run_files.predictions_csv import Predictions
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Pair:
-    """The predictions, row by row: K folds, S seeds, N images, C classes.
+    """Two recipes' predictions of the same images: K folds, S seeds, N images, C classes.
 
-    Each network of one recipe is paired with that of the other recipe that was trained on the same
-    patients with the same seed.
+    A network of one recipe is paired with the network of the other recipe that was trained on the
+    same patients with the same seed.
     """
 
     seeds: list[int]
     folds: int
     out_of_fold: bool
-    """True: the network of its fold predicted each image; no network predicted all."""
+    """True if each image was predicted by the network of its fold, and no network predicted all."""
     labels: Ints
     """(N,)"""
     patients: npt.NDArray[np.str_]
@@ -35,7 +35,7 @@ class Pair:
     is_cross: npt.NDArray[np.bool_]
     """(N,)"""
     probabilities: tuple[Floats, Floats]
-    """The first recipe's and the second's: (S, N, C), or (K, S, N, C) of test images."""
+    """Those of the first recipe, then of the second: (S, N, C), or (K, S, N, C) for test images."""
 
     @property
     def networks(self) -> int:
@@ -44,19 +44,19 @@ class Pair:
 
     @property
     def of_ensembles(self) -> bool:
-        """True: networks of several folds predict the same images, and are an ensemble."""
+        """True if networks of several folds predict the same images as an ensemble."""
         return self.folds > 1 and not self.out_of_fold
 
     @property
     def names(self) -> list[tuple[int, int | None]]:
-        """Seed and fold of each row of `named`; no fold where there is one, or out of fold."""
+        """Seed and fold of each row of `named`; the fold is None with one split, or out of fold."""
         if self.of_ensembles:
             return [(seed, fold) for fold in range(self.folds) for seed in self.seeds]
         return [(seed, None) for seed in self.seeds]
 
     @property
     def named(self) -> tuple[Ints, Ints]:
-        """Classes that each recipe's single networks name, (R, N) each."""
+        """Most probable classes by the single networks of each recipe, (R, N) each."""
         images = len(self.labels)
         first, second = (p.argmax(axis=-1).reshape(-1, images) for p in self.probabilities)
         return first, second
@@ -71,11 +71,11 @@ class Pair:
     def macro_f1_difference(
         self, *, level: float, resamples: int, ensembles: bool = False
     ) -> Difference:
-        """Macro-F1 of the first recipe less the second's, mean over networks.
+        """Difference in macro-F1, first recipe minus second, mean over networks.
 
         Parameters
         ----------
-        ensembles : compare the ensembles in place of single networks
+        ensembles : True: compare the ensembles instead of single networks
         """
         first, second = (p.argmax(axis=-1) for p in self.probabilities)
         return macro_f1_difference(
@@ -93,7 +93,7 @@ class Pair:
     def accuracy_difference(
         self, chosen: npt.NDArray[np.bool_], *, level: float, resamples: int
     ) -> Difference:
-        """Accuracy of the first recipe less the second's on some images, mean over networks."""
+        """Difference in accuracy on some images, first recipe minus second, mean over networks."""
         first, second = (p[..., chosen, :].argmax(axis=-1) for p in self.probabilities)
         return accuracy_difference(
             self.labels[chosen],
@@ -109,17 +109,17 @@ class Pair:
 def paired(
     run: Run, by_seed: Mapping[int, Predictions], networks: ByNetwork, where: str
 ) -> Pair | None:
-    """The run's predictions and another recipe's, of the seeds that both have; None without one.
+    """Pair the run's predictions with another recipe's, for common seeds; None if there are none.
 
     Parameters
     ----------
-    by_seed, networks : the other recipe's, of the part of the run's results
-    where : the folder and the images, for the error's text
+    by_seed, networks : the other recipe's predictions of the part on which the run's results are
+    where : the folder and the images, for the text of the error
 
     Raises
     ------
     InputError
-        When the two have predicted different images.
+        When the two recipes have predicted different images.
     """
     if run.part is None:
         return None
@@ -127,12 +127,12 @@ def paired(
 
 
 def paired_rows(run: Run, row: PredictedRow, other: PredictedRow) -> Pair | None:
-    """Two rows of a comparison, neither of which is the method; None where they share no seed.
+    """Pair two rows of a comparison, neither of them the method; None if they share no seed.
 
     Raises
     ------
     InputError
-        When the two have predicted different images.
+        When the two recipes have predicted different images.
     """
     where = f"{run.folder / 'rows'}: {run.part} images of {row.name} and {other.name}"
     one, two = ((each.predictions, each.networks) for each in (row, other))

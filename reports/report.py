@@ -1,4 +1,4 @@
-"""The report of a run: one HTML file that needs nothing else, and its numbers beside it."""
+"""The report of a run: one self-contained HTML file, and a JSON file of its numbers beside it."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ OPTIONAL = (
     *("claims", "comparison", "dose", "unseen", "generators", "search", "sharing", "usage"),
     "cases",
 )
-"""Sections that are left out where there is nothing to show."""
+"""Sections that are left out if they have nothing to show."""
 DRAWN = (
     *("calibration", "comparison", "curves", "dose", "front", "generators", "importance"),
     *("results", "search", "search_space", "stage_tree", "training"),
 )
 FIGURES = {f"{name}_figures": import_module(f"reports.sections.{name}_figures") for name in DRAWN}
-"""Modules whose functions draw in templates."""
+"""Modules with the functions that templates call to draw figures."""
 
 
 def write_report(run: str | Path, out: str | Path | None = None, lang: str = "en") -> Path:
@@ -67,8 +67,8 @@ def write_report(run: str | Path, out: str | Path | None = None, lang: str = "en
     run
         Folder that `thyroid train`, `search`, `compare` or `demo` wrote.
     out
-        The page; where not given RUN/report.html, or RUN/report.zh.html of another language than
-        English. Its numbers go to the same name with .json.
+        Path of the page; default: RUN/report.html, or RUN/report.zh.html in Chinese. Its numbers
+        are written beside it, with the suffix .json.
     lang
         `en` or `zh`.
 
@@ -119,7 +119,7 @@ class Report:
 
 
 def report_info(run: Run) -> Report:
-    """The numbers of all sections; those that need others come after them."""
+    """The numbers of all sections; a section comes after those whose numbers it needs."""
     data, training, search = data_info(run), training_info(run), search_info(run)
     results, retention, gain = results_info(run), retention_info(run), synthetic_gain_info(run)
     comparison = comparison_info(run, results)

@@ -1,4 +1,4 @@
-"""A run's folder, read: whatever of it exists so far."""
+"""Reads the folder of a run, which may be unfinished."""
 
 from __future__ import annotations
 
@@ -45,20 +45,21 @@ class PredictedRow(ComparedRow):
     """One recipe of a comparison, and its predictions."""
 
     predictions: dict[int, Predictions]
-    """Seed -> predictions of the part that the run's results are on; the method's are the run's."""
+    """Seed -> predictions of the part on which the run's results are; empty for the method, whose
+    predictions are the run's own."""
     networks: ByNetwork
-    """Test predictions of single networks, in a run with several folds."""
+    """Test predictions of single networks; empty unless the run has several folds."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Run:
-    """Content of a run's folder. While the run is at work, parts are empty."""
+    """Content of a run's folder. Until the run has finished, some of it is empty."""
 
     folder: Path
     config: RunConfig
     classes: tuple[str, ...]
     epochs: list[ClassifierEpoch]
-    """metrics.jsonl has these four."""
+    """This field and the next three are from metrics.jsonl."""
     dcgan: list[DcganEpoch]
     srgan: list[SrganEpoch]
     synthesised: list[SynthesisedGroup]
@@ -67,15 +68,15 @@ class Run:
     several folds, the validation images are those of all folds, each predicted by the network that
     was not trained on it, and the test predictions are the mean of the folds' networks."""
     networks: ByNetwork
-    """Test predictions of single networks, with several folds; with one, `predictions` are so."""
+    """Test predictions of single networks; empty with one split, where `predictions` has them."""
     without_synthetic: dict[str, dict[int, Predictions]]
-    """As `predictions`, of the recipe without its synthetic images."""
+    """Like `predictions`, for the recipe without synthetic images."""
     networks_without_synthetic: ByNetwork
     before_cross: dict[str, dict[int, Predictions]]
-    """As `predictions`, of the networks before their cross phase."""
+    """Like `predictions`, for the networks before their cross phase."""
     networks_before_cross: ByNetwork
     rows: list[PredictedRow]
-    """rows.json and rows/, in their order."""
+    """rows.json and rows/, in the order of rows.json."""
     quality: Quality | None
     """synthetic/quality.json"""
     examples: Dataset | None
@@ -83,50 +84,52 @@ class Run:
     cases: Cases | None
     """cases/"""
     trials: list[Trial]
-    """trials.csv; empty where nothing was searched, or no trial has ended."""
+    """trials.csv; empty if nothing was searched, or no trial has ended."""
     race: list[RacedRecipe]
-    """race.json, the chosen recipe first; empty where there was no race."""
+    """race.json, the chosen recipe first; empty if there was no race."""
     stages: list[NeededStage] | None
-    """stages.json; None where the run has none."""
+    """stages.json; None if the run has no such file."""
     usage: Usage | None
-    """usage.json; None where the run has none."""
+    """usage.json; None if the run has no such file."""
     parts: dict[str, str]
-    """split.csv: image_id -> train, validation or test; with several folds development or test."""
+    """split.csv: image_id -> train, validation or test, or with several folds development or
+    test."""
     fold_of: dict[str, int]
-    """split.csv: image_id -> the fold that validates it; of development images alone."""
+    """split.csv: image_id -> the fold that validates the image; development images only."""
     dataset: Dataset | None
     dataset_state: str
     """open | missing (no such folder) | changed (not the data of this run)"""
     test_set: Dataset | None = None
-    """The data set that is the test part, where there is one and it is there still."""
+    """The separate data set that is the test part; None if there is none, or it no longer
+    exists."""
 
     @property
     def folds(self) -> int:
-        """Number of folds; 1: one split, as all runs of earlier versions have."""
+        """Number of folds; 1 for one split, which all runs of earlier versions have."""
         folds = self.config.of_recipe("split.folds")
         return folds if isinstance(folds, int) and folds > 1 else 1
 
     @property
     def by_centre(self) -> bool:
-        """True: each fold is a centre."""
+        """True if each fold is a centre."""
         return self.folds > 1 and self.config.of_recipe("split.folds_by") == "centre"
 
     @property
     def part(self) -> str | None:
-        """Part of the results: test, or validation where there is no test part (yet)."""
+        """Part on which the results are: test, or validation as long as there is no test part."""
         return _part(self.predictions)
 
     @property
     def tried(self) -> int:
-        """Recipes compared on the images of the results (1 for test images).
+        """Number of recipes that were compared on the images of the results; 1 for test images.
 
-        Where they did, the best one owes some of its lead over any other to their luck.
+        If there are several, part of the lead of the best one is due to chance.
         """
         return 1 if self.part == "test" else self.chosen_among
 
     @property
     def chosen_among(self) -> int:
-        """Recipes that the validation images chose the run's among; 1: they chose none."""
+        """Number of recipes among which the run's was chosen on validation images; 1: no choice."""
         own = (self.config.searched or 0) + len(self.trials)
         compared = [row.trials for row in self.rows if row.kind == "method"]
         return max(1, own, *compared)
@@ -189,7 +192,7 @@ def read_run(folder: Path) -> Run:
 
 
 def _dataset(run: Path, recorded: RecordedDataset) -> tuple[Dataset | None, str]:
-    """The data set where it was, if it is still the one that the run used."""
+    """Open the recorded data set, if it is still there and the same; also return its state."""
     for place in (Path(recorded.folder), run / recorded.folder):
         if not (place / "dataset.json").is_file():
             continue
@@ -202,7 +205,7 @@ def _dataset(run: Path, recorded: RecordedDataset) -> tuple[Dataset | None, str]
 
 
 def _examples(folder: Path, classes: tuple[str, ...]) -> Dataset | None:
-    """The data set of synthetic images; None where there is none."""
+    """The data set of synthetic images; None if there is none."""
     if not folder.exists():
         return None
     try:
@@ -235,7 +238,7 @@ def _predictions(folder: Path, part: str, classes: tuple[str, ...]) -> dict[int,
 
 
 def _networks(folder: Path, classes: tuple[str, ...]) -> ByNetwork:
-    """Predictions of single networks; none with one fold, where test-seedS.csv has them."""
+    """Predictions of single networks; empty with one split, where test-seedS.csv has them."""
     if not (folder / NETWORKS).is_dir():
         return {}
     found = read_networks(folder, classes)

@@ -1,4 +1,4 @@
-"""Scintigrams as a clinic shows them: inverted grey, one picture element per pixel."""
+"""Pictures of scintigrams as a clinic shows them, in inverted grey."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from PIL import Image
 from thyroid.data.dataset import Dataset
 
 PIXEL_BUDGET = 1_500_000
-"""Pixels on one page: about as many bytes."""
+"""Maximum number of pixels on one page; it is also about the number of bytes."""
 STEPS = 8
-"""Shades of each colour, few so that a map takes a kilobyte or two."""
+"""Number of shades of each colour; with so few a map takes one or two kilobytes."""
 LEAST_SCALE = 0.1
-"""Fall of log p that full colour stands for at least: what hardly matters is not coloured."""
+"""Smallest fall of log p that full colour may mean, so that unimportant places are not coloured."""
 FOR, AGAINST = (176, 74, 0), (11, 83, 148)
-"""Orange and blue, which all common kinds of colour vision tell apart."""
+"""Orange and blue, which people with all common kinds of colour vision can distinguish."""
 OPACITY = 0.8
 
 
 @dataclass(frozen=True, kw_only=True)
 class SheetGroup:
     name: str
-    """Its findings."""
+    """The findings of its images."""
     cross: bool
     total: int
-    """Images of it to choose among."""
+    """Number of images among which those that are shown were chosen."""
     images: list[str]
     """Data URIs."""
 
@@ -46,10 +46,10 @@ class SidesOfGroup:
 
 
 def inverted_grey(counts: npt.NDArray[np.unsignedinteger[Any]]) -> bytes:
-    """(H, W) -> PNG of the same size. White is zero, black the window's upper level.
+    """(H, W) -> PNG of the same size; zero is white, and the window's upper level is black.
 
-    The upper level is the 99.7th percentile of the image, so that a few hot pixels do not wash
-    out the rest; each image has its own, as on a clinical viewer.
+    The upper level is the 99.7th percentile of the image, so that a few hot pixels do not make all
+    others pale; as on a clinical viewer, each image has its own upper level.
     """
     upper = max(float(np.percentile(counts, 99.7)), 1.0)
     grey = 255 - np.rint(np.minimum(counts / upper, 1.0) * 255).astype(np.uint8)
@@ -59,9 +59,9 @@ def inverted_grey(counts: npt.NDArray[np.unsignedinteger[Any]]) -> bytes:
 
 
 def colour_map(heat: npt.NDArray[np.floating[Any]], scale: float) -> bytes:
-    """(H, W) -> PNG to lay over a scintigram: orange above zero, blue below, clear at zero.
+    """(H, W) -> PNG to lay over a scintigram: orange above zero, blue below, transparent at zero.
 
-    Opacity grows with the distance from zero, to full colour at `scale`, in `STEPS` steps.
+    Opacity grows in `STEPS` steps with the distance from zero, up to full colour at `scale`.
     """
     step = np.clip(np.rint(heat / scale * STEPS), -STEPS, STEPS).astype(np.int64)
     picture = Image.fromarray((step + STEPS).astype(np.uint8)).convert("L")
@@ -83,16 +83,17 @@ def contact_sheet(
     per_group: int,
     size: int | None = None,
 ) -> list[SheetGroup]:
-    """A few images for each class, then for each cross, spread evenly over the data set.
+    """A few images of each class, then of each cross, spread evenly over the data set.
 
     Parameters
     ----------
     chosen : (N,) bool
-        Images to choose among; all where not given.
+        Images that may be shown; default: all.
     per_group
-        As many as this, fewer where a page would grow too large.
+        Maximum number of images per group; fewer are shown if the page would become too large.
     size
-        Side in pixels of what is shown, where it divides the data set's; their counts are summed.
+        Side in pixels of the images that are shown, whose counts are summed over blocks; ignored
+        if it does not divide the side of the data set's images.
     """
     among = np.ones(len(dataset), dtype=bool) if chosen is None else chosen
     findings = dataset.images["findings"].to_numpy(dtype=str)
@@ -122,7 +123,7 @@ def contact_sheet(
 def named_sheet(
     dataset: Dataset, chosen: Mapping[str, npt.NDArray[np.bool_]], *, per_group: int
 ) -> list[SheetGroup]:
-    """A few of the images (N,) that are chosen under each name; none of a name without images."""
+    """A few of the images (N,) chosen for each name; names without images are left out."""
     return [
         SheetGroup(
             name=name,
@@ -139,9 +140,9 @@ def named_sheet(
 
 
 def side_by_side(real: list[SheetGroup], made: list[SheetGroup]) -> list[SidesOfGroup]:
-    """Two contact sheets as one, classes first.
+    """Combine two contact sheets, classes first.
 
-    A class or cross that only one of them has stands where that one has it.
+    A class or cross that only one sheet has keeps its place.
     """
     names = dict.fromkeys(g.name for g in sorted((*real, *made), key=lambda group: group.cross))
     real_images, made_images = ({g.name: g.images for g in sheet} for sheet in (real, made))
@@ -152,7 +153,7 @@ def side_by_side(real: list[SheetGroup], made: list[SheetGroup]) -> list[SidesOf
 
 
 def summed(counts: npt.NDArray[np.uint16], size: int) -> npt.NDArray[np.uint32]:
-    """(H, H) -> (size, size), the counts of each block of pixels together."""
+    """(H, H) -> (size, size); the counts in each block of pixels are summed."""
     block = len(counts) // size
     summed: npt.NDArray[np.uint32] = counts.reshape(size, block, size, block).sum(
         axis=(1, 3), dtype=np.uint32
@@ -166,5 +167,5 @@ def _spread(rows: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
 
 
 def data_uri(png: bytes) -> str:
-    """The image as the value of `src`."""
+    """The image as a data URI, for the attribute `src`."""
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")

@@ -1,6 +1,6 @@
-"""Charts as inline SVG: they take the page's colours, light, dark or printed, and its fonts.
+"""Charts as inline SVG, with the fonts and (light, dark or printed) colours of the page.
 
-Coordinates are rounded to tenths, so the same numbers are the same bytes.
+Coordinates are rounded to tenths, so the same numbers give the same bytes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Axis:
     end: float
 
     def __call__(self, value: float) -> float:
-        """Where a value lies."""
+        """The position of a value."""
         share = (value - self.low) / (self.high - self.low)
         return round(self.start + share * (self.end - self.start), 1)
 
@@ -40,13 +40,13 @@ class Axis:
 
 
 def axis_x(values: Sequence[float], right: float = WIDTH - RIGHT) -> Axis:
-    """The values' range; where they are one, that and a little more."""
+    """A horizontal axis over the range of the values; it is widened if they are all the same."""
     low, high = (min(values), max(values)) if values else (0, 1)
     return Axis(low=low, high=high if high > low else low + 1, start=LEFT + 6, end=right)
 
 
 def axis_y(values: Sequence[float], floor: float | None = None, roof: float | None = None) -> Axis:
-    """The values' range and a little room, within floor and roof."""
+    """A vertical axis over the range of the values and a little more, within floor and roof."""
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
     room = 0.08 * (high - low) or 0.05
     low = low - room if floor is None else max(floor, low - room)
@@ -72,34 +72,34 @@ def frame(x: Axis, y: Axis, x_label: str, y_label: str, *, whole: bool) -> Marku
 def picture(
     parts: Sequence[Markup], alt: str, height: float = HEIGHT, width: float = WIDTH
 ) -> Markup:
-    """The whole, and what it shows in words."""
+    """The whole SVG image; `alt` says in words what it shows."""
     return Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
         width, height, alt, Markup("").join(parts)
     )
 
 
 def line(x1: float, y1: float, x2: float, y2: float, kind: str) -> Markup:
-    """A straight one."""
+    """A straight line."""
     return Markup('<path class="{}" d="{}"/>').format(kind, f"M{x1} {y1}L{x2} {y2}")
 
 
 def text(x: float, y: float, text: str, anchor: str, kind: str = "tick") -> Markup:
-    """A word or a few; it is anchored at its start, middle or end."""
+    """A short text, anchored at its start, middle or end."""
     return Markup('<text class="{}" x="{}" y="{}" text-anchor="{}">{}</text>').format(
         kind, round(x, 1), round(y, 1), anchor, text
     )
 
 
 def tick_label(value: float) -> str:
-    """A number beside an axis."""
+    """The label of a tick."""
     return f"{round(value, 10):g}"
 
 
 def width(text: str, letter: float = 6.3) -> float:
-    """How wide a text of 12 px is, more or less; Chinese characters are square."""
+    """Approximate width of a text at 12 px; Chinese characters are as wide as high."""
     return sum(12.0 if ord(sign) > 0x2E80 else letter for sign in text)
 
 
 def shortened(text: str, most: int) -> str:
-    """At most so many letters; an ellipsis stands for the rest."""
+    """A text of at most `most` letters; an ellipsis replaces the rest."""
     return text if len(text) <= most else text[: most - 1] + "\N{HORIZONTAL ELLIPSIS}"

@@ -1,4 +1,4 @@
-"""An S3 server on loopback, which may stumble; `python -m tests.buckets HOST PORT` is one."""
+"""An S3 server on loopback, with failures if wanted; `python -m tests.buckets HOST PORT` is one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NAME = "scintigrams"
 
 
 class Stumbling:
-    """Answers one request in `every` with an error; of those, each second one was carried out."""
+    """Answers one request in `every` with an error; every second one of these was carried out."""
 
     def __init__(self, application: Callable[..., Iterable[bytes]], every: int) -> None:
         self._application, self._every = application, every
@@ -46,7 +46,7 @@ class Stumbling:
 
 @contextmanager
 def bucket_server(every: int = 0, host: str = "127.0.0.1", port: int = 0) -> Iterator[Stumbling]:
-    """An empty bucket, whose address and credentials are in the environment within the block."""
+    """An empty bucket; in the block, the environment has its address and credentials."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     application = Stumbling(DomainDispatcherApplication(create_backend_app), every=0)
     server = make_server(host, port, application, threaded=True)

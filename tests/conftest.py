@@ -1,4 +1,4 @@
-"""Shared by all tests: one thread, one toy data set, one Ray."""
+"""Settings and fixtures of all tests: one thread, one toy data set, one Ray."""
 
 from __future__ import annotations
 
@@ -18,9 +18,8 @@ settings.load_profile("thyroid")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Test processes side by side own a processor each.
-
-    None of them starts Ray to train side by side then. Tests of Ray need all processors.
+    """Give each of several parallel test processes one processor, so that none of them starts Ray
+    for parallel trainings. Tests of Ray need all processors.
     """
     worker = os.environ.get("PYTEST_XDIST_WORKER")
     if worker and "not ray" in config.option.markexpr:
@@ -37,13 +36,13 @@ def _one_thread() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Not the user's; subprocesses inherit it."""
+    """Use another cache than the user's; subprocesses inherit it."""
     os.environ["THYROID_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="session")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of the toy data set: 90 images, 45 patients, 3 classes. Not to be written to."""
+    """Folder of the toy data set: 90 images, 45 patients, 3 classes. Tests must not change it."""
     from tests.toy import write_toy
 
     return write_toy(tmp_path_factory.mktemp("toy") / "dataset").folder
@@ -51,7 +50,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session", params=range(int(os.environ.get("TOY_SEEDS", "1"))))
 def seed(request: pytest.FixtureRequest) -> int:
-    """Seed of a training whose result is tested: 0, and more where `tests.processors` asks."""
+    """Seed of a training whose result is tested: 0, or also others for `tests.processors`."""
     number: int = request.param
     return number
 
@@ -85,7 +84,7 @@ def ray_here() -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever uses Ray is marked so."""
+    """Mark every test that uses Ray."""
     for item in items:
         if "ray_here" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.ray)

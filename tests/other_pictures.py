@@ -1,7 +1,7 @@
-"""Pictures that no thyroid scintigram looks like, as photon counts: what a model must not name.
+"""Pictures unlike any thyroid scintigram, as photon counts, which a model must reject.
 
-Each is scaled to the total counts of a scintigram and drawn as Poisson counts, so that neither
-brightness nor noise gives it away.
+Each is scaled to the total counts of a scintigram and drawn as Poisson counts, so that it cannot be
+recognised by brightness or noise.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from sklearn.datasets import load_digits, load_sample_images
 Floats = npt.NDArray[np.float64]
 
 VARIANTS = 8
-"""Pictures of each file: all of it, and parts of it."""
+"""Number of pictures of each file: the whole picture, and parts of it."""
 MADE = 40
-"""Pictures of each kind that is made here, or turned from scintigrams."""
+"""Number of pictures of each kind that is made here or made from scintigrams."""
 MODALITIES = {
     "CT": "CT slices",
     "MR": "MR slices",
@@ -67,7 +67,7 @@ def _from_files(side: int, rng: np.random.Generator) -> dict[str, list[Floats]]:
 
 
 def _dicom_files() -> Iterator[tuple[str, Floats]]:
-    """Modality and pixels (rows, columns) of each file that has any, identical ones once."""
+    """Modality and pixels (rows, columns) of each file with pixels, without duplicates."""
     seen = set()
     folders = (
         Path(pydicom.data.__file__).parent / "test_files",
@@ -90,7 +90,7 @@ def _dicom_files() -> Iterator[tuple[str, Floats]]:
 
 
 def _parts(picture: Floats, side: int, number: int, rng: np.random.Generator) -> list[Floats]:
-    """The picture as a whole, then random squares of it, half of them mirrored."""
+    """The whole picture, then random squares of it, half of them mirrored."""
     parts = [_resized(picture, side)]
     while len(parts) < number:
         length = int(min(picture.shape) * rng.uniform(0.5, 1))
@@ -147,13 +147,13 @@ def _made(side: int, rng: np.random.Generator) -> dict[str, list[Floats]]:
         return rng.random((side, side))
 
     def flood() -> Floats:
-        """A sheet source, as cameras are checked with each morning, seen unevenly."""
+        """A sheet source, used for the daily check of cameras, with uneven sensitivity."""
         field = disc(0, 0, 0.48, 0.48) if rng.random() < 0.5 else blank()
         at_y, at_x = rng.uniform(-0.4, 0.4, 2)
         return field * (1 + rng.uniform(0, 0.2) * spot(at_y, at_x, 0.3, 0.3))
 
     def bars() -> Floats:
-        """Four quadrants of lead bars, of four widths."""
+        """Lead bars of four widths, one width in each quadrant."""
         found = np.zeros((side, side))
         for place, width in enumerate(rng.permutation([3, 4, 6, 8])):
             down, right = place // 2 * side // 2, place % 2 * side // 2
@@ -206,7 +206,7 @@ def _made(side: int, rng: np.random.Generator) -> dict[str, list[Floats]]:
 def _turned(
     scintigrams: npt.NDArray[np.uint16], rng: np.random.Generator
 ) -> dict[str, list[Floats]]:
-    """Scintigrams as no camera makes them."""
+    """Scintigrams that are changed so that no camera could have made them."""
     drawn = [scintigrams[i].astype(float) for i in rng.permutation(len(scintigrams))[: 5 * MADE]]
     side, some = scintigrams.shape[1], drawn[:MADE]
 

@@ -1,10 +1,10 @@
-"""Tests of training results as on other processors: how far is each result from its bound?
+"""Tests of training results as if on other processors: how far is a result from its bound?
 
-A short training is chaotic: a processor with other instructions rounds otherwise, and trains
-another network. This runs the tests marked `processors` as on each processor that this one can
-pretend to be, in both precisions, with five seeds. For each result it prints the mean, the standard
-deviation (SD) and the margin, which is the distance from the mean to the bound in SDs. It fails
-where a test fails or a margin is under three.
+A short training is chaotic: a processor with other instructions rounds in another way and so trains
+another network. This runs the tests marked `processors` with the instructions of each processor
+that this one can imitate, in both precisions, with five seeds. For each result it prints the mean,
+the standard deviation (SD) and the margin, which is the distance from the mean to the bound in SDs.
+It fails if a test fails or a margin is below three.
 
     python -m tests.processors [pytest's arguments, such as tests/stages -k bicubic]
 """
@@ -27,7 +27,7 @@ PROCESSORS = {
     "avx512_bf16": ("AVX512_CORE_BF16", "AVX512", "avx512"),
     "amx_bf16": ("AVX512_CORE_AMX", "AVX512", "avx512"),
 }
-"""The instructions that it must have; the most that oneDNN, MKL and ATen may use."""
+"""Instructions that the processor must have; limits for oneDNN, MKL and ATen."""
 LIMITS = ("ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "ATEN_CPU_CAPABILITY")
 SEEDS = 5
 LEAST_MARGIN = 3.0

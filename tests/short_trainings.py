@@ -25,7 +25,7 @@ TINY += [
     "--label-filter.decay-epochs",
     "0",
 ]
-"""Generators of seconds; whether they are used, `--mixing` says."""
+"""Generators that train for seconds; `--mixing` determines whether they are used."""
 
 MIXED = [*SHORT, *TINY, "--mixing.synthetic-share", "0.5", "--mixing.final-share", "0.5"]
 MIXED += ["--mixing.cross-share", "None"]
@@ -40,5 +40,5 @@ def cross_data(folder: Path) -> Path:
 
 
 def artifacts(run: Path) -> dict[Path, int]:
-    """Each artifact of the run's store, and when it was made."""
+    """The artifacts of the run's store, with the times at which they were made."""
     return {p: p.stat().st_mtime_ns for p in (run / "store" / "artifacts").glob("*/*")}

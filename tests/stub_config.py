@@ -1,4 +1,4 @@
-"""The config.json of a run that nobody trained."""
+"""The config.json of a run without trainings."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ def write_stub_predictions(
 ) -> None:
     """Write predictions.csv of all images, of which about `share` are recognised.
 
-    Does nothing for a stage of another kind than `prediction`.
+    Other kinds of stages than `prediction` are ignored.
     """
     if not hasattr(config, "part"):
         return

@@ -21,7 +21,7 @@ def activity(n: int, side: int = 8) -> Tensor:
 
 
 def p_of_poisson(counts: np.ndarray, rate: float) -> float:
-    """Chi-square against Poisson, values with few expected hits drawn together at both ends."""
+    """Chi-square test of a Poisson distribution, with rare values pooled at both ends."""
     low, high = (int(stats.poisson.ppf(q, rate)) for q in (0.005, 0.995))
     observed = np.bincount(counts.clip(low, high).astype(int) - low, minlength=high - low + 1)
     share = stats.poisson.pmf(np.arange(low, high + 1), rate)

@@ -1,4 +1,4 @@
-"""The walls between packages: what each may import, held against every import statement."""
+"""The limits between packages: every import statement is checked against what may be imported."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "reports": GROUND | {"configuration", "data", "evaluate", "model", "recipe", "run_files"},
     "tune_spaces": {"networks", "pipeline", "recipe"},
 }
-"""Whoever is not here, `cli`, `commands` and `workflows`, may import everything."""
+"""Parts that are missing here (`cli`, `commands`, `workflows`) may import everything."""
 
 HEAVY: dict[str, set[str]] = {
     "ray": {"execution", "tuning"},

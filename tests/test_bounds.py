@@ -1,4 +1,4 @@
-"""One table bounds every number of every command: all of it is tried, below and above."""
+"""One table bounds every number of every command; each bound is tried from both sides."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files are written whole and are on the disk."""
+"""Files are written completely and synchronised to the disk."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from thyroid.files import replace_text
 def test_a_file_is_on_the_disk_before_it_takes_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else a power cut may leave an empty file where a whole one was."""
+    """Otherwise a power cut may leave an empty file instead of a complete one."""
     path, synced = tmp_path / "file", []
     path.write_text("old")
     fsync = os.fsync

@@ -1,4 +1,4 @@
-"""Ctrl-C, once and again: the command cleans up to its end, whatever comes meanwhile."""
+"""Ctrl-C, once or repeatedly: the command finishes its cleaning up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The output's reader goes away, its disk is full, or it takes ASCII alone: a quiet end."""
+"""If the reader of the output ends, the disk is full, or only ASCII can be printed, the command
+ends without a traceback.
+"""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def test_a_key_says_what_decides_the_result() -> None:
 
 
 def test_a_network_that_is_built_otherwise_has_other_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else a store would hand out weights of the network that it was."""
+    """Otherwise a store would return weights of the former network."""
     names = ("vgg_small", "resnet_small")
     recipes = [
         toy_recipe(network__name=name, network__width=None, training=training)

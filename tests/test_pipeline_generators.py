@@ -127,7 +127,7 @@ def test_drawing_otherwise_takes_the_same_trained_flow() -> None:
 
 
 def test_what_other_generators_are_made_of_did_not_change() -> None:
-    """Fields that came later are not in the keys of what does not use them."""
+    """Newer fields are not in the keys of stages that do not use them."""
     eigen = toy_generators(generator="eigen")
     (fitted,) = pipeline.generator(eigen, DIGEST, 0)
     assert set(fitted.about["config"]) == {"name", "source", "size", "execution", "seed"}

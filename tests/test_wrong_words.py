@@ -1,4 +1,4 @@
-"""A word too few, too many or unknown is told in one sentence; tyro's private names are there."""
+"""A missing, additional or unknown word gives one sentence; private names of tyro still exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A data set that a small network learns in seconds: one bright spot, whose place is the class."""
+"""A data set that a small network learns in seconds: the position of a bright spot is the class."""
 
 from __future__ import annotations
 
@@ -35,9 +35,8 @@ def write_toy(
     kind: Literal["counts", "display"] = "counts",
     seed: int = 0,
 ) -> Dataset:
-    """`images` Poisson pictures of one spot, then `crosses` of two; three classes.
-
-    Each patient has two of them; patients go to two centres in turn.
+    """`images` Poisson pictures of one spot, then `crosses` pictures of two spots; three classes.
+    Each patient has two images, and patients belong to two centres in turn.
     """
     rng = np.random.default_rng(seed)
     rows: list[dict[str, Any]] = []
@@ -100,11 +99,13 @@ def write_small_phantom(
 
 
 def toy_recipe(**changes: Any) -> Recipe:
-    """A recipe of seconds: 4 channels, 4 epochs; `schedule__constant_epochs=2` changes fields."""
+    """A recipe that trains for seconds, with 4 channels and 4 epochs; `schedule__constant_epochs=2`
+    changes a field.
+    """
     few = {
         "input.size": 32,
         "network.width": 4,
-        "network.layout": "channels_last",  # given: a measurement's busy moment would change bits
+        "network.layout": "channels_last",  # measured when busy, bits vary
         "optimiser.batch_size": 16,
         "schedule.warmup_epochs": 1,
         "schedule.constant_epochs": 2,
@@ -119,7 +120,9 @@ def toy_recipe(**changes: Any) -> Recipe:
 
 
 def toy_generators(**changes: Any) -> Recipe:
-    """The toy recipe with synthetic images, half of each batch, from generators of seconds."""
+    """The toy recipe with synthetic images, half of each batch, from generators that train for
+    seconds.
+    """
     tiny = {
         "mixing__synthetic_share": 0.5,
         "mixing__final_share": 0.5,
@@ -153,7 +156,7 @@ def toy_generators(**changes: Any) -> Recipe:
 
 
 def made(stage: Stage, dataset: Path, root: Path) -> tuple[Path, list[EpochMetrics]]:
-    """The stage's artifact, made in the store `root`, and what its kind of stages yielded."""
+    """The stage's artifact, made in the store `root`, and the metrics of its kind of stages."""
     store = Store(root)
     metrics = [m for m in in_process(store, where(dataset))([stage]) if m["stage"] == stage.kind]
     folder = store.open(stage.key)
@@ -162,13 +165,13 @@ def made(stage: Stage, dataset: Path, root: Path) -> tuple[Path, list[EpochMetri
 
 
 def without_times(metrics: list[EpochMetrics]) -> list[dict[str, Any]]:
-    """The parts of an artifact that are the same wherever and whenever it is made."""
+    """The parts of an artifact that do not depend on where and when it is made."""
     timed = ("train_seconds", "images_per_second", "reused")
     return [{k: v for k, v in m.items() if k not in timed} for m in metrics]
 
 
 def where(dataset: Path) -> dict[str, Path]:
-    """The data set's folder by its digest, as a runner asks for it."""
+    """The data set's folder by its digest, as a runner needs it."""
     return {Dataset.open(dataset).digest: dataset}
 
 
@@ -179,7 +182,7 @@ def about(dataset: Dataset) -> dict[str, Any]:
 
 
 def with_other_pixels(dataset: Dataset, rows: np.ndarray, folder: Path) -> Dataset:
-    """The data set with 7 in every pixel of some images: what has seen them, shows it."""
+    """The data set with 7 in every pixel of some images, which changes results that use them."""
     counts = np.array(dataset.counts)
     counts[rows] = 7
     folder.mkdir()

@@ -13,7 +13,7 @@ def wait_until(
     process: subprocess.Popen[Any] | None = None,
     seconds: float = 120.0,
 ) -> Any:
-    """Return the condition's first true value; fail when time is up, or when the process ends."""
+    """Return the first true value of the condition; fail if time is up or the process ends."""
     deadline = time.monotonic() + seconds
     while not (met := condition()):
         if process is not None and process.poll() is not None:

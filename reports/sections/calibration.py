@@ -17,12 +17,12 @@ from thyroid.evaluate.metrics import Floats, Ints, calibration_error, log_loss, 
 from thyroid.evaluate.temperature import ensemble_temperature, fit_temperature, tempered
 
 CREDIBLE_LEVEL = 0.95
-"""Share of images whose class a credible set shall hold."""
+"""Required share of images whose class is in the credible set."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrationErrors:
-    """Errors of the probabilities, of an ensemble or mean over seeds."""
+    """Errors of the probabilities of an ensemble, or means over seeds."""
 
     name: str
     """trained | tempered"""
@@ -34,29 +34,29 @@ class CalibrationErrors:
 
 @dataclass(frozen=True, kw_only=True)
 class ReliabilityBin:
-    """The answers that were stated with a probability of `low` to `high`, of an ensemble or of all
-    seeds together.
+    """Predictions of an ensemble or of all seeds whose probability is from `low` to `high`, and
+    their accuracy.
     """
 
     low: float
     high: float
     share: float
-    """Share of all answers."""
+    """Share of all predictions."""
     confidence: float
-    """Mean stated probability."""
+    """Mean probability of these predictions."""
     accuracy: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class CredibleSets:
-    """Conformal sets of credible classes, as shares of the images, of an ensemble or mean over
-    seeds.
+    """Shares of images by their conformal sets of credible classes, for an ensemble or as means
+    over seeds.
     """
 
     level: float
-    """Share of the images whose class a set shall hold."""
+    """Required share of images whose class is in its set."""
     coverage: Estimate | None
-    """Share whose class the set holds."""
+    """Share of images whose class is in its set."""
     size: Estimate | None
     """Mean number of classes in a set."""
     one: Estimate | None
@@ -66,35 +66,36 @@ class CredibleSets:
 
 @dataclass(frozen=True, kw_only=True)
 class SeedCalibration:
-    """Fitted on the validation images of one seed; of an ensemble on out-of-fold predictions."""
+    """Values fitted to one seed's validation images or to an ensemble's out-of-fold predictions."""
 
     seed: int | None
-    """None: the ensemble's."""
+    """None for the ensemble."""
     temperature: float
     threshold: float
-    """1 - least probability of a credible class."""
+    """1 minus the lowest probability of a credible class."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
     state: str
-    """no_test (what is fitted on validation images cannot be tested on them) | done"""
+    """no_test (there are only validation images, which cannot test what was fitted to them) |
+    done"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuredCalibration(Calibration):
-    """Fitted on validation images, measured on test images."""
+    """Calibration that was fitted to validation images and measured on test images."""
 
     level: float
     resamples: int
     validation_images: int
     images: int
     ensemble: bool
-    """True: of the ensemble of all networks, as an exported model has it."""
+    """True if it is the calibration of the ensemble of all networks, as in an exported model."""
     networks: int
-    """Members of the ensemble; else networks of which the mean is shown."""
+    """Number of members of the ensemble, or of networks whose mean is shown."""
     temperature: dict[str, float]
-    """mean, low and high over seeds; above one, probabilities were too bold."""
+    """mean, low and high over seeds; above 1 if the probabilities were too extreme."""
     fitted_temperature: float | None
     """Temperature of the out-of-fold predictions, from which the ensemble's is estimated."""
     rows: list[CalibrationErrors]
@@ -104,13 +105,13 @@ class MeasuredCalibration(Calibration):
     sets: CredibleSets
     by_seed: list[SeedCalibration]
     flat_intervals: bool
-    """True: some interval has no width."""
+    """True if some interval has no width."""
 
 
 def calibration_info(run: Run) -> Calibration | None:
-    """Calibration of the seeds with both parts predicted; None where there is no such seed.
+    """Calibration by seeds that predicted both parts; None if there is no such seed.
 
-    Networks of several folds are calibrated as the ensemble that an export makes of them.
+    If there are several folds, the ensemble is calibrated that an export would make.
     """
     validation, test = run.predictions["validation"], run.predictions["test"]
     if not test:

@@ -1,4 +1,4 @@
-"""Stated probabilities against shares of right answers, drawn."""
+"""Figure of stated probabilities and shares of correct predictions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from reports.svg import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH
 
 
 def reliability_chart(calibration: MeasuredCalibration) -> Markup:
-    """Accuracy over stated confidence, as trained and tempered, beside the diagonal of truth."""
+    """Accuracy over confidence, before and after tempering, and the diagonal of perfect
+    calibration.
+    """
     names = {"trained": (_("as trained"), "dashed"), "tempered": (_("tempered"), "solid")}
     x = svg.Axis(low=0.0, high=1.0, start=LEFT + 6, end=WIDTH - RIGHT)
     y = svg.Axis(low=0.0, high=1.0, start=HEIGHT - BOTTOM, end=TOP)

@@ -1,4 +1,4 @@
-"""Cases to look at: confident errors and uncertain images of the first network."""
+"""Cases to look at: images that the first network got confidently wrong, and uncertain ones."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from reports.scintigrams import LEAST_SCALE, colour_map, data_uri, inverted_grey
 from thyroid.run_files.cases_json import Why
 
 TOP = 3
-"""Number of classes that are shown with their probabilities."""
+"""Number of most probable classes that are shown with their probabilities."""
 SHOWN = 128
-"""Greatest side of what is shown, pixels; the counts of larger images are summed."""
+"""Maximum side of a picture in pixels; counts of larger images are summed over blocks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class StatedClass:
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """An image, and the answer of the first network."""
+    """An image, and the first network's prediction."""
 
     image_id: str
     why: str
@@ -35,11 +35,12 @@ class Case:
     label: str
     findings: str
     named: str
-    """The class that was named."""
+    """The predicted class."""
     wrong: int | None
-    """Networks that err on the image, of those that were not trained on it."""
+    """Number of networks that are wrong about the image, among those not trained on it."""
     faded: float
-    """Factor on the probability of the named class where the map's colour is full."""
+    """Factor by which the probability of the predicted class changes where the map has full
+    colour."""
     likeliest: list[StatedClass]
 
 
@@ -56,16 +57,16 @@ class CasesOfRun:
     part: str
     """test | validation"""
     seed: int
-    """Seed of the network that answered."""
+    """Seed of the network whose predictions are shown."""
     fold: int | None
-    """Its fold; None where there is one split."""
+    """Fold of this network; None with one split."""
     networks: int
     """Number of networks that predicted an image."""
     groups: list[CaseGroup]
 
 
 def cases_info(run: Run) -> CasesOfRun | None:
-    """The cases; None where nothing has been predicted yet."""
+    """The cases; None if nothing has been predicted yet."""
     if run.part is None:
         return None
     predictions = run.predictions[run.part]
@@ -106,7 +107,7 @@ def cases_info(run: Run) -> CasesOfRun | None:
 
 
 def case_pictures(run: Run) -> dict[str, dict[str, str]]:
-    """image_id -> the data URIs of `scintigram` and `heat`, the map to lay over it."""
+    """image_id -> data URIs of `scintigram` and of `heat`, the map that is laid over it."""
     if run.part is None or run.cases is None:
         return {}
     return {

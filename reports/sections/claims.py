@@ -1,4 +1,4 @@
-"""The publication's claims, one by one, beside what this run obtained on other data.
+"""The publication's claims, each compared with what this run obtained on other data.
 
 Wang Ke and Zhang Genyao, Diagnosis of thyroid SPECT image based on ResNet model, Journal of Hebei
 University of Science and Technology 41(3):242-248, 2020; of which only the abstract is available.
@@ -35,7 +35,7 @@ ENLARGED: dict[str, State] = {
     "lowered": "no",
     **dict.fromkeys(("undecided", "luck", "selected", "few_networks"), "open"),
 }
-"""State of the verdict on synthetic images -> of the claim."""
+"""State of the verdict on synthetic images -> state of the claim about them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ class LowestClass:
 
 @dataclass(frozen=True, kw_only=True)
 class MetricClaim:
-    """A metric that the publication has above a value, of each class; mean over single networks."""
+    """The claim that a metric is above a value for each class; mean over single networks."""
 
     name: str
     state: State
@@ -71,7 +71,7 @@ class MetricClaim:
 
 @dataclass(frozen=True, kw_only=True)
 class BetterClaim:
-    """Better than every network that the method was compared with."""
+    """The claim that the method is better than every network that it was compared with."""
 
     state: State
     beaten: int | None = None
@@ -81,7 +81,7 @@ class BetterClaim:
 
 @dataclass(frozen=True, kw_only=True)
 class EnlargedClaim:
-    """The synthetic images of DCGAN and SRGAN make up for too little training data."""
+    """The claim that synthetic images of DCGAN and SRGAN make up for too few training images."""
 
     state: State
     difference: Estimate | None
@@ -90,7 +90,7 @@ class EnlargedClaim:
 
 @dataclass(frozen=True, kw_only=True)
 class KeptClaim:
-    """Cross-training learns cross features and keeps what was learned."""
+    """The claim that cross-training learns cross features and keeps what was learned before."""
 
     state: State
     single: Estimate | None = None
@@ -102,11 +102,11 @@ class KeptClaim:
 class Claims:
     claimed_epochs: int
     at_least: float
-    """Claimed of every metric."""
+    """Value that the publication claims for every metric."""
     loss_allowed: float
-    """Loss of accuracy on single images that still counts as keeping."""
+    """Loss of accuracy on single images at which what was learned still counts as kept."""
     part: str | None
-    """test | validation: the images of the metrics."""
+    """test | validation: the part on which the metrics are measured."""
     validation: list[ValidationClaim]
     metrics: list[MetricClaim]
     better: BetterClaim
@@ -123,9 +123,9 @@ def claims_info(
     synthetic_state: str | None,
     retention: Retention | None,
 ) -> Claims | None:
-    """The claims beside what was obtained.
+    """The claims compared with the results.
 
-    None where the recipe does not train on single images first and on crosses after them.
+    None unless the recipe trains first on single images and then on crosses.
     """
     if config.of_recipe("cross.order") != "retrain":
         return None
@@ -150,7 +150,7 @@ def claims_info(
 
 
 def _validation(name: str, claimed: float, training: Training | None) -> ValidationClaim:
-    """Accuracy is to be as high at least, loss as low at most: yes or no if all networks agree."""
+    """Compare with the claimed accuracy or loss; open unless all networks agree."""
     last = [network.last for network in training.networks] if training else []
     values = [value for epoch in last if (value := epoch[name]) is not None]
     if not values:
@@ -169,7 +169,7 @@ def _validation(name: str, claimed: float, training: Training | None) -> Validat
 
 
 def _metric(name: str, results: Results | None) -> MetricClaim:
-    """`all above`, said of a metric, is said of its lowest class."""
+    """Compare the lowest value of a metric among the classes with the claimed minimum."""
     of = results and (results.single or results)
     rows = of.per_class if of else []
     known = [(e.value, row.name, e) for row in rows if (e := getattr(row, name)) is not None]
@@ -198,8 +198,8 @@ def _better(comparison: Comparison | None) -> BetterClaim:
 
 
 def _kept(retention: Retention | None, learned: bool) -> KeptClaim:
-    """Kept: the interval rules out a loss of more than `LOSS_ALLOWED`. Learned: a gain is shown, by
-    networks that know anything at all. Open where the same images chose the recipe.
+    """Kept: the interval rules out a loss of more than `LOSS_ALLOWED`. Learned: a gain is shown,
+    and the networks are better than chance. Open if the recipe was chosen on the same images.
     """
     rows = {row.name: row.change for row in retention.rows} if retention else {}
     if retention is None or set(rows) != {"single", "cross"}:

@@ -1,4 +1,4 @@
-"""The method against other networks, and against itself with one part removed or replaced."""
+"""The method compared with other networks, and with itself without one of its parts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from reports.sections.results import Confusion, Results, confusion
 from thyroid.evaluate.metrics import confusion_matrix
 
 STARTS = ("fine-tuned", "probe")
-"""Parts of titles that the page explains."""
+"""Parts of titles for which the page has an explanation."""
 TITLES = (
     later("the method"),
     later("no synthetic images"),
@@ -55,7 +55,7 @@ TITLES = (
 class BaselineConfusion(Confusion):
     title: str
     seeds: int
-    """1 of an ensemble."""
+    """1 for an ensemble."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,46 +63,46 @@ class Comparison:
     plan: list[PlannedRow]
     rows: int
     waiting: int
-    """Rows without predictions."""
+    """Number of rows without predictions."""
     starts: list[str]
-    """fine-tuned | probe: those that some row is."""
+    """The kinds (fine-tuned, probe) that some row has."""
     level: float
     """Level of the metrics' intervals."""
     enough_networks: int
     part: str | None
-    """test | validation; None where nothing is predicted yet, as the next two."""
+    """test | validation; None if nothing is predicted yet, like the next two fields."""
     images: int | None
     patients: int | None
     resamples: dict[str, int]
-    """Bootstrap resamples for the method, a row and a difference."""
+    """Numbers of bootstrap resamples for the method, for a row and for a difference."""
     tables: list[Table]
-    """Baselines, then ablations, as soon as one is done."""
+    """The tables of baselines and of ablations that have a finished row."""
     levels: Range | None
     """Levels of the differences' intervals."""
     flat_intervals: bool
-    """True: some interval has no width."""
+    """True if some interval has no width."""
     verdict: ComparisonVerdict
     best_confusion: BaselineConfusion | None
     """Confusion matrix of the best baseline."""
 
 
 def comparison_info(run: Run, results: Results | None) -> Comparison | None:
-    """The comparison; None where the run compared nothing.
+    """The comparison; None if the run compared nothing.
 
     Parameters
     ----------
     results
-        Of the method.
+        Results of the method.
 
     Raises
     ------
     InputError
-        When a row has predicted other images than the method.
+        When a row and the method have predicted different images.
     """
     if run.config.command != "compare":
         return None
     rows = [row for row in run.rows if row.kind in ("method", *KINDS)]
-    if len(rows) == 1 < len(run.rows):  # other sections have the rest
+    if len(rows) == 1 < len(run.rows):  # other sections show the other kinds
         return None
     plan = [planned(row, is_done(run, row)) for row in rows]
     method = next((row for row in run.rows if row.kind == "method"), None)
@@ -137,7 +137,7 @@ def comparison_info(run: Run, results: Results | None) -> Comparison | None:
 
 
 def _confusion(run: Run, title: str | None) -> BaselineConfusion | None:
-    """Add up the seeds of the baseline of this title, or take its ensemble."""
+    """Confusion matrix of the baseline of this title: of its ensemble, or summed over seeds."""
     found = [r for r in run.rows if r.kind == "baseline" and r.title == title and r.predictions]
     if not found:
         return None

@@ -1,4 +1,4 @@
-"""The differences of a comparison, drawn."""
+"""Figure of the differences in a comparison."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WIDTH, LEFT, ROW, FOOT = 640, 200, 24, 34
 
 
 def forest_chart(rows: Sequence[OtherRow]) -> Markup:
-    """The method's macro-F1 less each row's, with its interval, beside an upright line at zero."""
+    """The method's macro-F1 minus each row's, with intervals, and a vertical line at zero."""
     ends = [end for row in rows for end in (row.difference.low, row.difference.high)]
     low, high = min(0.0, *ends), max(0.0, *ends)
     room = 0.05 * (high - low) or 0.05

@@ -1,4 +1,4 @@
-"""Metrics of each row of a comparison, of an ensemble or mean over seeds."""
+"""Metrics of each row of a comparison, for an ensemble or as means over seeds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from thyroid.evaluate.metrics import (
 )
 
 ROW_RESAMPLES = 1000
-"""For the intervals of each row's metrics; the method's are those of the results."""
+"""Number of resamples for the intervals of a row; the method's are copied from the results."""
 METRICS = (
     *("macro_recall", "macro_precision", "macro_specificity", "macro_f1", "macro_auroc"),
     *("accuracy", "ece"),
@@ -29,7 +29,7 @@ METRICS = (
 
 @dataclass(frozen=True, kw_only=True)
 class RowMetrics:
-    """Metrics of a row, of an ensemble or mean over seeds; None where undefined."""
+    """Metrics of a row, for an ensemble or as means over seeds; None if undefined."""
 
     macro_recall: Estimate | None
     macro_precision: Estimate | None
@@ -44,7 +44,7 @@ class RowMetrics:
 
 @dataclass(frozen=True, kw_only=True)
 class SingleMetrics:
-    """Macro-F1 of the single networks of an ensemble: mean, lowest and highest."""
+    """Mean, lowest and highest macro-F1 of an ensemble's single networks."""
 
     macro_f1: float
     low: float
@@ -52,7 +52,7 @@ class SingleMetrics:
 
 
 def method_metrics(results: Results) -> RowMetrics:
-    """The method's, as the section of the results has them."""
+    """Metrics of the method, copied from the section of the results."""
     accuracy = {subset.name: subset.accuracy for subset in results.subsets}
     return RowMetrics(
         **{name: getattr(results.overall, name) for name in METRICS},
@@ -62,7 +62,7 @@ def method_metrics(results: Results) -> RowMetrics:
 
 
 def row_metrics(of: Measured) -> RowMetrics:
-    """Metrics of any other row, with intervals."""
+    """Metrics of another row, with intervals."""
     labels, cross = of.labels, of.is_cross
     classes = of.stated.shape[-1]
 
@@ -97,7 +97,7 @@ def _accuracy(of: Measured) -> Estimate | None:
 
 
 def single_metrics(of: Measured) -> SingleMetrics | None:
-    """Macro-F1 of the members of an ensemble; None where there is none."""
+    """Macro-F1 of the members of an ensemble; None without an ensemble."""
     if of.networks is None:
         return None
     classes, images = of.stated.shape[-1], len(of.labels)
@@ -107,7 +107,7 @@ def single_metrics(of: Measured) -> SingleMetrics | None:
 
 
 def range_of(values: Sequence[float]) -> SingleMetrics:
-    """Mean, lowest and highest of some macro-F1."""
+    """Mean, lowest and highest of some values of macro-F1."""
     return SingleMetrics(
         macro_f1=rounded(np.mean(values)), low=rounded(min(values)), high=rounded(max(values))
     )

@@ -1,4 +1,4 @@
-"""The rows of a comparison, planned and predicted, and their differences to the method."""
+"""The rows of a comparison, planned or finished, and their differences from the method."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from thyroid.evaluate.significance import holm, holm_levels, mcnemar
 from thyroid.run_files.rows_json import PARTS
 
 DIFFERENCE_RESAMPLES = 10_000
-"""For the differences: at Holm's levels their ends lie far out."""
+"""Resamples for differences; many, because intervals at Holm's levels end far out in the tails."""
 KINDS = ("baseline", "ablation")
 
 
@@ -44,7 +44,7 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedRow:
-    """A row of the comparison, done or to come."""
+    """A row of the comparison, finished or not."""
 
     name: str
     kind: str
@@ -54,15 +54,16 @@ class PlannedRow:
     parameters: int | None
     epochs: int | None
     trainings: int
-    """Networks that were to be trained, folds times seeds; 0 in runs of earlier versions."""
+    """Planned number of networks, folds times seeds; 0 in runs of earlier versions."""
     failed: int
     """Trainings that failed."""
     failed_at_first: int
-    """Trainings that had failed before all were repeated at a tenth of the learning rate."""
+    """Number of trainings that failed at first; then all were repeated at a tenth of the learning
+    rate."""
     done: bool
-    """True: there are predictions to compare."""
+    """True if there are predictions to compare."""
     diverged: bool
-    """True: there never will be, as its trainings failed."""
+    """True if there will never be predictions, because its trainings failed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +73,7 @@ class MethodRow:
     title: str
     parameters: int | None
     trials: int | None
-    """Recipes that this one is the best of; 0: as given."""
+    """Number of recipes of which this one is the best; 0 if it was given."""
     failed: int
     """Trainings that failed."""
     train_seconds: float | None
@@ -80,21 +81,21 @@ class MethodRow:
     seeds: int
     metrics: RowMetrics
     single: SingleMetrics | None
-    """None where metrics are not those of an ensemble."""
+    """None if the metrics are not those of an ensemble."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DifferenceAtLevel(Estimate):
-    """The method's macro-F1 less the row's, of networks of the same seeds and folds."""
+    """The method's macro-F1 minus the row's, paired by seed and fold."""
 
     level: float
-    """Level of the interval: Holm's in its table."""
+    """Level of the interval, by Holm's method in its table."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class McNemarTest:
-    """Images on which only one is right, by the mean probabilities of all networks; p-values take
-    images as independent.
+    """Images that only the method, or only the row, classifies correctly by the mean probabilities
+    of all networks. The p-values treat images as independent.
     """
 
     only_method: int
@@ -106,26 +107,27 @@ class McNemarTest:
 
 @dataclass(frozen=True, kw_only=True)
 class OtherRow(PairedDifference, MethodRow):
-    """A baseline or an ablation, and the method's macro-F1 less its own, mean over single networks.
+    """A baseline or an ablation; the difference is the method's macro-F1 minus that of the row.
 
-    Networks are paired by seed and fold; each table is one family of differences.
+    The difference is a mean over single networks, which are paired by seed and fold. Each table is
+    one family of differences.
     """
 
     difference: DifferenceAtLevel
     shared_networks: int
-    """Networks of each that are compared."""
+    """Number of networks of the method, and of the row, that are compared."""
     ensembles: DifferenceAtLevel | None
-    """The ensembles' difference; None where there are none."""
+    """Difference of the ensembles; None without ensembles."""
     mcnemar: McNemarTest
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """The method and all baselines, or all ablations."""
+    """The method, and all baselines or all ablations."""
 
     kind: str
     rows: list[MethodRow]
-    """The method first."""
+    """The first row is the method."""
 
     @property
     def others(self) -> list[OtherRow]:
@@ -134,12 +136,12 @@ class Table:
 
 
 def parts_of(row: PlannedRow | MethodRow) -> list[str]:
-    """Parts of a row's title after the name of its network."""
+    """Parts of a row's title that follow the name of its network."""
     return row.title.split(PARTS)[1:]
 
 
 def planned(row: PredictedRow, done: bool) -> PlannedRow:
-    """The row as the comparison planned it."""
+    """A row as planned by the comparison."""
     return PlannedRow(
         name=row.name,
         kind=row.kind,
@@ -161,12 +163,12 @@ def _pair(run: Run, row: PredictedRow) -> Pair | None:
 
 
 def is_done(run: Run, row: PredictedRow) -> bool:
-    """Return whether there are predictions to compare; of the method, any."""
+    """Return whether a row has predictions to compare; for the method, whether it has any."""
     return run.part is not None and (row.kind == "method" or _pair(run, row) is not None)
 
 
 def comparison_tables(run: Run, method: PredictedRow, results: Results) -> list[Table]:
-    """The tables of which some row has predictions."""
+    """The tables in which some row has predictions."""
     own = MethodRow(
         **_about(method),
         seeds=len(results.seeds),
@@ -182,7 +184,7 @@ def comparison_tables(run: Run, method: PredictedRow, results: Results) -> list[
 
 
 def _rows(run: Run, rows: Sequence[PredictedRow], learned: bool) -> list[OtherRow]:
-    """The rows of one table, which are one family of comparisons; `learned`: by the method."""
+    """The rows of one table, a family of comparisons; `learned`: whether the method has learned."""
     assert run.part is not None
     pairs, differences, of_ensembles, tests = [], [], [], []
     for row in rows:
@@ -225,7 +227,7 @@ def _rows(run: Run, rows: Sequence[PredictedRow], learned: bool) -> list[OtherRo
 
 
 def _at_levels(differences: Sequence[Difference]) -> list[DifferenceAtLevel]:
-    """Differences of ensembles, at the levels that Holm's method asks of them."""
+    """Differences of ensembles, with intervals at the levels that Holm's method gives."""
     levels = holm_levels([d.interval_p_value for d in differences], LEVEL)
     return [
         DifferenceAtLevel(**vars(gain(d, level)), level=rounded(level))
@@ -240,7 +242,7 @@ def _difference(pair: Pair, *, ensembles: bool = False) -> Difference:
 
 
 def _tried(run: Run, row: PredictedRow) -> int:
-    """Recipes that these images chose the method's or the row's among; test images chose none."""
+    """Number of recipes among which the method's or the row's was chosen on these images."""
     return 1 if run.part == "test" else max(run.tried, row.trials)
 
 

@@ -1,4 +1,4 @@
-"""The method against the baselines: the verdict, and what was tried for each."""
+"""The verdict on the method and the baselines, and the number of recipes tried for each."""
 
 from __future__ import annotations
 
@@ -20,50 +20,51 @@ from reports.sections.opponents import Opponents, counts, opponents
 class Budgets:
     method: int
     fewest: int
-    """Least of a baseline."""
+    """Smallest number of recipes for a baseline."""
     most: int
-    """Most of a baseline."""
+    """Largest number of recipes for a baseline."""
     uneven: bool
-    """True: more were tried for the method than for some baseline, or fewer."""
+    """True if some baseline had another number of recipes than the method."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ComparisonVerdict:
     state: str
     """none (there is no baseline) | running (some baseline has no predictions yet) | failed (each
-    baseline's trainings failed) | a `Direction`: of the method against the best baseline"""
+    baseline had failed trainings) | the `Direction` of the difference between the method and the
+    best baseline"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AgainstBaselines(ComparisonVerdict):
-    """The method against the best baseline, and how many of them it beats."""
+    """The method compared with the best baseline, and the number of baselines that it beats."""
 
     best: str
-    """Title of the best baseline, by the mean of its single networks."""
+    """Title of the baseline whose single networks have the highest mean macro-F1."""
     best_macro_f1: float | None
-    """Mean over its single networks."""
+    """Mean over the single networks of this baseline."""
     gap: Estimate
-    """Macro-F1 of the method less the best baseline's; the reverse where the state is lower."""
+    """Macro-F1 of the method minus the best baseline's; the reverse if the state is lower."""
     level: float
     """Level of the gap's interval."""
     p_value: float
     detectable: float
     """Smallest true difference that would have been shown with a power of 80 %."""
     ensembles: DifferenceAtLevel | None
-    """The method's ensemble less the best baseline's; None where there are none."""
+    """The method's ensemble minus the best baseline's; None without ensembles."""
     networks: int
     tried: Budgets
     baselines: int
-    """Those that count (see `opponents.counts`)."""
+    """Number of baselines that count (see `opponents.counts`)."""
     opponents: Opponents
     beaten: int
-    """Baselines that the method beats."""
+    """Number of baselines that the method beats."""
     beaten_by: int
-    """Baselines that beat the method."""
+    """Number of baselines that beat the method."""
 
 
 def comparison_verdict(plan: Sequence[PlannedRow], tables: Sequence[Table]) -> ComparisonVerdict:
-    """The method against the baselines, as soon as all have predictions."""
+    """The verdict; it has figures as soon as all baselines have predictions."""
     planned = [row for row in plan if row.kind == "baseline"]
     table = next((table for table in tables if table.kind == "baseline"), None)
     if not planned:
@@ -101,14 +102,14 @@ def comparison_verdict(plan: Sequence[PlannedRow], tables: Sequence[Table]) -> C
 
 
 def _of_networks(row: MethodRow) -> float | None:
-    """Macro-F1 of single networks, mean."""
+    """Mean macro-F1 of single networks."""
     if row.single is not None:
         return row.single.macro_f1
     return row.metrics.macro_f1.value if row.metrics.macro_f1 else None
 
 
 def _budgets(table: Table) -> Budgets:
-    """Recipes tried for the method and for the baselines but probes, which have nothing to try."""
+    """Numbers of recipes tried for the method and the baselines; probes have nothing to try."""
     own = max(1, table.rows[0].trials or 0)
     others = [max(1, r.trials or 0) for r in table.others if "probe" not in parts_of(r)] or [own]
     uneven = any(own != other for other in others)

@@ -1,7 +1,7 @@
-"""ROC and precision-recall curves of each class against the rest, as plain numbers.
+"""ROC and precision-recall curves of each class against all others, as numbers.
 
-Both are kept as steps of equal width: the height of a step is what the curve reaches on average
-there, so that the mean of the heights is the area under the curve, exactly that of the tables.
+Both are stored as steps of equal width. The height of a step is the mean height of the curve there,
+so the mean of the heights is the area under the curve, exactly as in the tables.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from reports.sections.comparison_verdict import AgainstBaselines
 from thyroid.evaluate.metrics import Floats
 
 STEPS = 100
-"""Most steps of a curve; one of fewer images has as many as these."""
+"""Maximum number of steps of a curve; a curve of fewer images has one step per image."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Steps:
-    """A curve as steps of equal width."""
+    """A curve that consists of steps of equal width."""
 
     area: float
     """Mean of the heights."""
@@ -32,7 +32,7 @@ class Steps:
 
 @dataclass(frozen=True, kw_only=True)
 class Curves:
-    """Curves of one class against the others, of an ensemble or mean over seeds."""
+    """Curves of one class against the others, for an ensemble or as means over seeds."""
 
     roc: Steps
     recall: Steps
@@ -43,22 +43,22 @@ class Curves:
 class ClassCurves:
     name: str
     share: float
-    """Share of the images that are of the class: the precision of a guess."""
+    """Share of the images that belong to the class, which is the precision of guessing."""
     method: Curves
     other: Curves | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class CurvesOfClasses:
-    """Curves of each class that some images have and others do not."""
+    """Curves of each class to which some, but not all, images belong."""
 
     other: str | None
-    """Title of the best baseline; None where none was compared."""
+    """Title of the best baseline; None if there is none."""
     classes: list[ClassCurves]
 
 
 def curves_info(run: Run, comparison: Comparison | None) -> CurvesOfClasses | None:
-    """Each class's curves; None where nothing is predicted."""
+    """The curves of each class; None if nothing is predicted."""
     if run.part is None:
         return None
     verdict = None if comparison is None else comparison.verdict
@@ -94,9 +94,10 @@ def _curves(of: Measured, c: int) -> Curves:
 
 
 def roc_steps(positive: npt.NDArray[np.bool_], score: Floats) -> Floats:
-    """Share of the positives that score above each of the negatives, the highest negative first.
+    """For each negative image, the share of positive images with a higher score.
 
-    Ties count half, so that the mean is the AUROC (Mann-Whitney).
+    The negative with the highest score comes first. Ties count half, so the mean is the AUROC
+    (Mann-Whitney).
 
     Parameters
     ----------
@@ -114,7 +115,7 @@ def roc_steps(positive: npt.NDArray[np.bool_], score: Floats) -> Floats:
 
 
 def recall_steps(positive: npt.NDArray[np.bool_], score: Floats) -> Floats:
-    """Precision at the threshold that just lets each of the positives in, the highest one first.
+    """For each positive image, the precision at its own score as threshold; highest score first.
 
     The mean is the average precision.
 
@@ -135,7 +136,7 @@ def recall_steps(positive: npt.NDArray[np.bool_], score: Floats) -> Floats:
 
 
 def _kept(steps: Floats) -> Steps:
-    """At most `STEPS` heights of the same mean."""
+    """Reduce heights to at most `STEPS` with the same mean."""
     heights = steps
     if len(steps) > STEPS:
         summed = np.concatenate([[0.0], np.cumsum(steps)])

@@ -1,4 +1,4 @@
-"""ROC and precision-recall curves, drawn."""
+"""Figures of ROC and precision-recall curves."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from reports.sections.curves import ClassCurves
 from reports.svg import Axis
 
 SIDE = 128
-"""Side of a curve's square."""
+"""Side of the square in which a curve is drawn."""
 LEFT, TOP, APART, FOOT = 40, 8, 58, 36
 
 
 def curve_chart(curves: ClassCurves) -> Markup:
-    """One class: the ROC curve on the left, precision over recall on the right."""
+    """The curves of one class: ROC on the left, precision over recall on the right."""
     parts = []
     places = (LEFT, LEFT + SIDE + APART)
     titles = ((_("1 − specificity"), _("recall")), (_("recall"), _("precision")))
@@ -54,7 +54,7 @@ def _square(x: Axis, y: Axis, across: str, up: str) -> list[Markup]:
 
 
 def _steps(heights: Sequence[float], x: Axis, y: Axis, kind: str, stroke: str) -> Markup:
-    """A ROC curve begins at the origin and ends at (1, 1)."""
+    """The path of a curve; that of a ROC curve begins at the origin and ends at (1, 1)."""
     path = f"M{x(0.0)} {y(0.0 if kind == 'roc' else heights[0])}"
     before = None
     for i, height in enumerate(heights):

@@ -1,4 +1,4 @@
-"""Counts of a data set: for the report's data section and for `thyroid inspect`."""
+"""Numbers about a data set, for the report's section on data and for `thyroid inspect`."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from thyroid.run_files.config_json import RecordedDataset
 
 PARTS = ("train", "validation", "development", "test")
 LEARNED_FROM = ("train", "development")
-"""Parts whose images networks learn from; those of `development` are in folds."""
+"""Parts from which networks learn; images of `development` are divided into folds."""
 
 UNVERIFIED = (
     "view_unnamed", "detector_angle", "window_unnamed", "counts_doubtful", "counts_accumulated",
     "light_background", "other_examination",
 )  # fmt: skip
-"""Flags of images that may not be what they are taken for."""
+"""Flags of images that may be something else than they seem."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ class CountedFold:
     images: int
     patients: int
     centres: list[str]
-    """Named ones."""
+    """Names of the centres, if known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,13 +59,13 @@ class SeparateTestSet:
     patients: int
     digest: str
     others: bool
-    """True: its patients are known to be others, as both data sets name them by one key and a run
-    with a patient of both was refused."""
+    """True if it is known that no patient is in both data sets: both name patients by the same key,
+    and a run with a common patient is refused."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """A data set. Without its folder only what the run recorded is known."""
+    """A data set. If its folder is missing, only what the run recorded is known."""
 
     name: str
     kind: str
@@ -80,41 +80,42 @@ class Data:
     patients: int
     digest: str
     test_set: SeparateTestSet | None = None
-    """None where some of the patients are the test part."""
+    """None if the test part consists of some of the data set's patients."""
     state: str = "open"
     """open | missing (no such folder) | changed (not the data of this run)"""
     look_alikes: int | None = None
-    """Images of the results that look the same as a training image of another patient; None where
-    the data are gone, or there are no results."""
+    """Number of images of the results that look the same as a training image of another patient;
+    None if the data are missing, or there are no results."""
     cross_images: int | None = None
     columns: list[str] = field(default_factory=list)
-    """Parts that are counted each; `all` where there are none."""
+    """Parts that are counted separately; `all` if there are none."""
     column_totals: list[dict[str, int]] = field(default_factory=list)
     """images, patients and cross (images) of each column."""
     classes_table: list[CountedRow] = field(default_factory=list)
     crosses: list[CountedRow] = field(default_factory=list)
     centres: list[CountedRow] = field(default_factory=list)
     folds: list[CountedFold] = field(default_factory=list)
-    """None where there is one split."""
+    """Empty with one split."""
     sources: dict[str, int] = field(default_factory=dict)
-    """Images by where they come from: import | phantom."""
+    """Number of images by source: import | phantom."""
     simulated_images: int = 0
     unnamed_patients: int = 0
-    """Images whose patients nothing names, those of a named study included."""
+    """Number of images whose patient is not named, even if their study is named."""
     patients_alike: int = 0
-    """Patients with the name of another, or of one of the test set, except for zeros or .0."""
+    """Number of patients whose name differs from that of another patient of the data or of the test
+    set only in leading zeros or .0."""
     unverified_images: int = 0
-    """Images that may be no anterior view in the photopeak, or no counts."""
+    """Number of images that may not be anterior views in the photopeak, or may not be counts."""
     quality: list[QualityFlag] = field(default_factory=list)
     total_counts: dict[str, float] | None = None
-    """minimum, median, maximum of the photon counts; None of display-scaled pictures."""
+    """minimum, median, maximum of the photon counts; None for display-scaled pictures."""
 
 
 RECORDED = ("name", "kind", "size", "pixel_mm", "source", "licence", "images", "patients", "digest")
 
 
 def data_info(run: Run) -> Data:
-    """The data of a run: what config.json recorded and, where the data set is there, its counts."""
+    """The data of a run: from config.json and, if it still exists, from the data set."""
     recorded, tested = run.config.dataset, run.config.test_set
     if run.dataset is None:
         known = {name: getattr(recorded, name) for name in RECORDED}
@@ -157,7 +158,7 @@ def _look_alikes(run: Run) -> int | None:
 
 
 def _alike_in(run: Run) -> int:
-    """Count the patients of a separate test set who are called nearly as training patients are."""
+    """Count the test set's patients who are named nearly like training patients."""
     if run.dataset is None or run.test_set is None:
         return 0
     return len(set(run.test_set.patients[like_others(run.test_set, run.dataset)]))
@@ -190,12 +191,12 @@ def _test_set(recorded: RecordedDataset, key: str | None) -> SeparateTestSet:
 
 
 def dataset_info(dataset: Dataset, parts: Mapping[str, str] | None = None) -> Data:
-    """Everything countable about a data set.
+    """All numbers about a data set.
 
     Parameters
     ----------
     parts
-        image_id -> part. Where given, images are counted for each part, else together.
+        image_id -> part. If given, images are counted separately for each part.
     """
     images = dataset.images
     part = images["image_id"].map(parts) if parts else pd.Series("all", index=images.index)
@@ -259,7 +260,7 @@ def dataset_info(dataset: Dataset, parts: Mapping[str, str] | None = None) -> Da
 
 
 def training_sheet(run: Run, size: int | None = None) -> list[SheetGroup]:
-    """A few training images per class and cross; none where the data are gone."""
+    """A few training images per class and cross; empty if the data are missing."""
     if run.dataset is None or not run.parts:
         return []
     part = run.dataset.images["image_id"].map(run.parts)
@@ -267,7 +268,7 @@ def training_sheet(run: Run, size: int | None = None) -> list[SheetGroup]:
 
 
 def _flagged(images: pd.DataFrame, *any_of: str) -> int:
-    """Count the images with one of these flags of the import."""
+    """Count the images that have at least one of these flags from the import."""
     return int(images["flags"].str.split(";").map(lambda flags: bool({*any_of} & {*flags})).sum())
 
 

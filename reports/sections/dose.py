@@ -1,4 +1,4 @@
-"""The dose-response curves: macro-F1 by the share of synthetic images, generator and data size."""
+"""Dose-response curves: macro-F1 by share of synthetic images, generator and data size."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from thyroid.evaluate.metrics import Floats, macro, threshold_metrics
 from thyroid.run_files.rows_json import PARTS, Dose
 
 POINT_RESAMPLES = 1000
-"""For the intervals of single points."""
+"""Number of resamples for the intervals of single points."""
 DIFFERENCE_RESAMPLES = 10_000
-"""For the differences: at Holm's levels their ends lie far out."""
+"""Resamples for differences; many, because intervals at Holm's levels end far out in the tails."""
 ORACLE = "oracle"
 TITLES = (
     later("real images alone"),
@@ -42,13 +42,13 @@ TITLES = (
 
 @dataclass(frozen=True, kw_only=True)
 class DosePoint:
-    """A share of synthetic images of one generator."""
+    """The result with one share of synthetic images from one generator."""
 
     name: str
     share: float
-    """As asked for."""
+    """The requested share."""
     counted: float | None
-    """Synthetic images among all that training drew; None where that was not counted."""
+    """Share of synthetic images among all that training drew; None if it was not counted."""
     networks: int
     macro_f1: Estimate | None
     """Mean over single networks."""
@@ -56,7 +56,7 @@ class DosePoint:
 
 @dataclass(frozen=True, kw_only=True)
 class DifferentPoint(PairedDifference, DosePoint):
-    """A share above 0, and its macro-F1 less that of real images alone, share 0 of its size."""
+    """A share above 0, with its difference in macro-F1 from share 0 at the same data size."""
 
     around: Range
     """Ends of the difference's interval at the common level, added to share 0's macro-F1."""
@@ -64,60 +64,61 @@ class DifferentPoint(PairedDifference, DosePoint):
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """The shares of one generator on real images of one size, and what they come to."""
+    """The shares of one generator at one number of real images, and what they show."""
 
     generator: str
     title: str
     points: list[DifferentPoint]
-    """Ascending shares above 0."""
+    """Points with shares above 0, in ascending order."""
     helped: list[float]
     """Shares that were shown to help."""
     harmed: list[float]
     """Shares that were shown to harm."""
     best: DifferentPoint
-    """The largest difference."""
+    """The point with the largest difference."""
     detectable: Range
-    """Smallest true differences that its shares would have shown with a power of 80 %."""
+    """Range over the shares of the smallest true difference that would have been shown with a power
+    of 80 %."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """The curves on so many real images."""
+    """The curves for one number of real images."""
 
     images_per_class: int | None
-    """None: all."""
+    """None if all images are used."""
     real: DosePoint
     """Share 0."""
     curves: list[Curve]
-    """The oracle last."""
+    """The oracle is the last one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DoseResponse:
     rows: int
     waiting: int
-    """Rows without predictions."""
+    """Number of rows without predictions."""
     part: str | None
-    """test | validation; None where nothing is predicted yet, as the next two."""
+    """test | validation; None if nothing is predicted yet, like the next two fields."""
     images: int | None
     patients: int | None
     level: float
     enough_networks: int
     resamples: int
     oracle: bool
-    """True: further simulated patients are among the generators."""
+    """True if one of the generators is the oracle, which simulates new patients."""
     oracle_shown: bool
-    """True: some share of them was shown to help."""
+    """True if some share of the oracle's images was shown to help."""
     sizes: list[Size]
-    """As far as there are predictions."""
+    """The sizes for which there are predictions."""
 
 
 _Compared = tuple[PairedDifference, Estimate]
-"""A row above share 0 against share 0 of its size; the same at the common level."""
+"""The difference of a row from share 0 of its size; the same at the common level."""
 
 
 def dose_info(run: Run, results: Results | None) -> DoseResponse | None:
-    """The curves; None where the run compared no doses.
+    """The curves; None if the run compared no doses.
 
     Raises
     ------
@@ -151,10 +152,10 @@ def dose_info(run: Run, results: Results | None) -> DoseResponse | None:
 
 
 def _compared(run: Run, rows: Sequence[PredictedRow], learned: bool) -> dict[str, _Compared]:
-    """Each row above share 0 that has a partner, by its name."""
+    """By name, each row above share 0 whose share 0 has predictions."""
     real = {_size_of(row): row for row in rows if not _dose(row).share}
     found: dict[str, _Compared] = {}
-    for oracle in (False, True):  # a control of the experiment is a family of its own
+    for oracle in (False, True):  # the oracle, a control, is a separate family
         pairs = {}
         for row in rows:
             of_family = _dose(row).share and (_dose(row).generator == ORACLE) == oracle

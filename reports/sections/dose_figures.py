@@ -1,4 +1,4 @@
-"""Dose-response curves, drawn."""
+"""Figures of dose-response curves."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from reports.language import gettext as _
 from reports.sections.dose import ORACLE, Curve, Size
 
 COLOURS = 8
-"""Colours of the page; further generators share them."""
+"""Number of the page's colours; if there are more generators, some share a colour."""
 APART = 3
-"""Distance of the curves' upright lines at one share, so that none hides another."""
+"""Horizontal distance between the intervals of different curves at one share, so that none hides
+another."""
 
 
 def stroke(curve: Curve, place: int) -> str:
-    """Classes of a curve's lines: dashed and black for the oracle, else a colour."""
+    """CSS classes of a curve's lines: dashed and black for the oracle, a colour for others."""
     return "dashed ink" if curve.generator == ORACLE else f"fold{place % COLOURS}"
 
 
 def dose_chart(size: Size) -> Markup:
-    """Macro-F1 over the share of synthetic images: a line for each generator, from share 0 on, with
-    the interval of each difference to share 0 around its point.
+    """Macro-F1 over the share of synthetic images, with a line for each generator that begins at
+    share 0. The interval around a point is that of its difference from share 0.
     """
     start = size.real.macro_f1
     points = [point for curve in size.curves for point in curve.points]

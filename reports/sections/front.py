@@ -1,4 +1,4 @@
-"""Several objectives: the trials on their Pareto front."""
+"""A search with several objectives: the trials on the Pareto front."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from itertools import compress
 from thyroid.run_files.trials_csv import Trial
 
 AIMS = {"macro_f1": 1, "cross_recall": 1, "compute": -1}
-"""Objective -> 1 where more is better, -1 where less is."""
+"""Objective -> 1 if a larger value is better, -1 if a smaller one is."""
 SHOWN = 20
-"""Most rows of the front's table."""
+"""Maximum number of rows of the table."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FrontPoint:
-    """A complete trial that has a value of each objective."""
+    """A complete trial that has a value for each objective."""
 
     number: int
     macro_f1: float | None
@@ -24,37 +24,37 @@ class FrontPoint:
     compute: float | None
     """Stage-seconds."""
     front: bool
-    """True: it is on the front."""
+    """True if the trial is on the front."""
     chosen: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class Front:
     objectives: list[str]
-    """Those that some trial has a value of."""
+    """Objectives for which some trial has a value."""
     without: list[str]
     """The other objectives."""
     trials: int
-    """Number of trials with a value of each objective."""
+    """Number of trials that have a value for each objective."""
     left_out: int
-    """Without."""
+    """Number of trials that lack a value."""
     size: int
-    """Trials on the front."""
+    """Number of trials on the front."""
     listed: int
-    """Those of them in the table."""
+    """Number of these trials that the table lists."""
     chosen: int | None
     """Number of the chosen trial."""
     chosen_on: bool | None
-    """True: it is on the front."""
+    """True if the chosen trial is on the front."""
     points: list[FrontPoint]
     rows: list[Trial]
-    """The table: the best of the front by the first objective."""
+    """Trials in the table: those of the front that are best in the first objective."""
 
 
 def front_info(
     trials: Sequence[Trial], objectives: Sequence[str], chosen: int | None
 ) -> Front | None:
-    """The Pareto front of the complete trials; None where there is a single objective."""
+    """The Pareto front of the complete trials; None if there is a single objective."""
     named = [name for name in objectives if name in AIMS]
     if len(named) < 2:
         return None
@@ -103,7 +103,7 @@ def non_dominated(
     }  # less is better
     whole = {i: own for i, own in values.items() if len(own) == len(objectives)}
     front: set[tuple[float, ...]] = set()
-    for own in sorted(set(whole.values())):  # what dominates a point sorts before it
+    for own in sorted(set(whole.values())):  # sorted after all that dominate it
         if not any(all(a <= b for a, b in zip(other, own, strict=True)) for other in front):
             front.add(own)
     return [whole.get(i) in front for i in range(len(trials))]

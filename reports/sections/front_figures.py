@@ -1,4 +1,4 @@
-"""The Pareto front, drawn."""
+"""Figures of the Pareto front."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ OBJECTIVES = {
 
 
 def front_chart(front: Front, across: str) -> Markup:
-    """The first objective over another one; the trials of the front filled, with their numbers.
+    """The first objective over another one; trials of the front are filled and have numbers.
 
-    Where there are two objectives, a line bounds what the front dominates.
+    If there are two objectives, a line bounds the area that the front dominates.
     """
     up = front.objectives[0]
     names = {name: _(title) for name, title in OBJECTIVES.items()}
@@ -48,14 +48,14 @@ def front_chart(front: Front, across: str) -> Markup:
 
 
 def _roomy(values: Sequence[float]) -> Axis:
-    """An axis across with a little room at both ends."""
+    """A horizontal axis with a margin at both ends."""
     x = svg.axis_x(values, right=WIDTH - 16)
     room = 0.05 * (x.high - x.low)
     return Axis(low=x.low - room, high=x.high + room, start=x.start, end=x.end)
 
 
 def _numbers(points: Sequence[FrontPoint], places: Sequence[tuple[float, float]]) -> list[Markup]:
-    """Numbers beside the chosen trial and those of the front, as far as there is room."""
+    """Numbers beside the chosen trial and the trials of the front, as far as there is room."""
     texts: list[Markup] = []
     taken: list[tuple[float, float]] = []
     named = [(p, at) for p, at in zip(points, places, strict=True) if p.front or p.chosen]

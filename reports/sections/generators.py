@@ -30,7 +30,7 @@ class DcganTraining:
     """Mean of the discriminator's outputs for real pictures."""
     fake_score: Values
     diversity: Values
-    """How much pictures of the same findings differ, over how much real ones do."""
+    """Spread of pictures with the same findings, divided by the spread of real ones."""
     last: dict[str, float | None]
     """Values of the last epoch."""
 
@@ -39,7 +39,7 @@ class DcganTraining:
 class Dcgan:
     networks: list[DcganTraining]
     coloured: list[int]
-    """Folds that have colours of their own in the figures."""
+    """Folds that have their own colours in the figures."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,17 +58,17 @@ class SrganTraining:
 class Srgan:
     networks: list[SrganTraining]
     coloured: list[int]
-    """As the DCGAN's."""
+    """Folds that have their own colours in the figures."""
     adversarial_from: int | None
-    """First epoch of the adversarial part; None before it."""
+    """First epoch of the adversarial part; None if it has not begun."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FilteredImages:
-    """Images of some findings that were made, and those that the label filter dropped."""
+    """Numbers of images with some findings: made, and dropped by the label filter."""
 
     name: str | None
-    """The findings; None: all."""
+    """The findings; None for all images."""
     made: int
     dropped: int
     share: float | None
@@ -76,7 +76,7 @@ class FilteredImages:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelFilter:
-    """Images that the label filter dropped, over all networks."""
+    """Numbers of images that the label filter dropped, summed over networks."""
 
     networks: int
     all: FilteredImages
@@ -87,7 +87,7 @@ class LabelFilter:
 class GroupQuality:
     name: str
     cells: list[QualityRow | None]
-    """For each of the table's measures."""
+    """A row for each of the table's measures."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,14 +117,15 @@ class Enlargement:
     images: int
     rows: list[EnlargedImages]
     psnr_gain_db: float | None
-    """PSNR gained by the pixel part, whose loss aims at it."""
+    """Gain in PSNR by the pixel part, whose loss optimises it."""
     nearer: bool | None
-    """True: the adversarial part's images are nearer to real ones in kernel distance."""
+    """True if the images of the adversarial part have the smaller kernel distance from real
+    ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingCost:
-    """Training of one network, mean over folds and seeds."""
+    """Cost of training one network, mean over folds and seeds."""
 
     name: str
     """dcgan | srgan_pixel | srgan_adversarial | classifier"""
@@ -137,21 +138,21 @@ class TrainingCost:
 
 @dataclass(frozen=True, kw_only=True)
 class Generators:
-    """Synthetic images, all but their gain."""
+    """All about synthetic images except their gain."""
 
     synthetic_share: float
-    """Share of a training batch, until the learning rate decays."""
+    """Share of synthetic images in a training batch until the learning rate decays."""
     final_share: float
-    """Share while it decays."""
+    """Share while the learning rate decays."""
     cross_synthetic: float | None
-    """Share among the crosses of the cross phase; None where there is no such phase."""
+    """Share among the crosses of the cross phase; None if there is no such phase."""
     crosses_alone: bool
     name: str
     """Name of the generator."""
     scale: int
-    """Factor by which an SRGAN enlarges; 1: none does."""
+    """Factor by which an SRGAN enlarges the images; 1 without an SRGAN."""
     rejection: float
-    """Least probability of another label for which the label filter drops an image."""
+    """Probability of another label from which on the label filter drops an image."""
     examples: int | None
     dcgan: Dcgan | None
     srgan: Srgan | None
@@ -162,7 +163,7 @@ class Generators:
 
 
 def generators_info(run: Run) -> Generators | None:
-    """Everything about synthetic images but their gain; None where the recipe uses none."""
+    """All about synthetic images except their gain; None if the recipe uses none."""
     if not uses_synthetic(run.config):
         return None
     of_recipe, quality = run.config.of_recipe, run.quality
@@ -186,7 +187,7 @@ def generators_info(run: Run) -> Generators | None:
 
 
 def real_and_synthetic(run: Run) -> list[SidesOfGroup]:
-    """Training images and synthetic ones of the same findings, with pixels of the same size."""
+    """Training images and synthetic images with the same findings and the same pixel size."""
     if run.examples is None or not uses_synthetic(run.config):
         return []
     made = contact_sheet(run.examples, per_group=3)
@@ -297,5 +298,5 @@ def _costs(run: Run) -> list[TrainingCost]:
 
 
 def _order(findings: str, classes: Sequence[str]) -> tuple[bool, int, str]:
-    """Classes in the data set's order, then crosses by name."""
+    """Sort key: classes in the order of the data set, then crosses by name."""
     return ";" in findings, classes.index(findings) if findings in classes else 0, findings

@@ -1,4 +1,4 @@
-"""The curves of the generators' training, drawn."""
+"""Figures of the generators' training."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from reports.sections.generators import Dcgan, Srgan
 
 
 def dcgan_loss_chart(dcgan: Dcgan) -> Markup:
-    """Both networks' losses per epoch, a line for each network."""
+    """Losses of generators and discriminators per epoch."""
     names = {
         "discriminator_loss": (_("discriminator"), "solid"),
         "generator_loss": (_("generator"), "dashed"),
@@ -19,13 +19,13 @@ def dcgan_loss_chart(dcgan: Dcgan) -> Markup:
 
 
 def diversity_chart(dcgan: Dcgan) -> Markup:
-    """Diversity of generated pictures per epoch, and a line at that of real ones."""
+    """Diversity of generated pictures per epoch, with a line at the diversity of real ones."""
     return epoch_chart(
         dcgan.networks, {"diversity": (_("generated"), "solid")}, _("diversity"), 0.0, level=1.0
     )
 
 
 def psnr_chart(srgan: Srgan) -> Markup:
-    """PSNR on validation images per epoch, beside bicubic interpolation's."""
+    """PSNR on validation images per epoch, with a line at that of bicubic interpolation."""
     names = {"validation_psnr_db": ("SRGAN", "solid"), "bicubic_psnr_db": (_("bicubic"), "dashed")}
     return epoch_chart(srgan.networks, names, "PSNR, dB", since=srgan.adversarial_from)

@@ -14,15 +14,16 @@ from reports.sections.search_space import evenly, scale_of
 from thyroid.run_files.trials_csv import Trial
 
 ENOUGH = 10
-"""Least complete trials for a statement."""
+"""Minimum number of complete trials for a statement."""
 RESAMPLES = 8
-"""Bootstrap resamples of trials, for the range of an importance."""
+"""Number of bootstrap resamples of trials that give the range of an importance."""
 MOST = 300
-"""Most trials that are used, spread evenly over the search; more take longer and change little."""
+"""Maximum number of trials that are used, spread evenly over the search; more would take longer and
+change little."""
 TREES, DEPTH = 16, 7
-"""Size of the forests; deeper ones overfit single trials."""
+"""Number of trees in a forest, and their depth; deeper ones overfit single trials."""
 Columns = Mapping[str, Sequence[Any]]
-"""Parameter -> a number or a word of every trial."""
+"""Parameter -> its values, numbers or words, in all trials."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +33,9 @@ class ParameterImportance:
     name: str
     value: float
     low: float
-    """Least of the resamples."""
+    """Smallest value among the resamples."""
     high: float
-    """Most of the resamples."""
+    """Largest value among the resamples."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,29 +43,29 @@ class Importance:
     """Importance of the parameters that all complete trials have."""
 
     state: str
-    """few (trials) | flat (all reached the same) | none_shared (no parameter that all have varies)
-    | done"""
+    """few (too few trials) | flat (all trials have the same value) | none_shared (no parameter that
+    all trials have varies) | done"""
     trials: int
     """Number of trials used."""
     enough: int
-    """Least trials for a statement."""
+    """Minimum number of trials for a statement."""
     resamples: int
     rows: list[ParameterImportance]
     """The most important first."""
     left_out: list[str]
     """Parameters that only some trials have."""
     together: float
-    """Share that no parameter explains alone."""
+    """Share of the variance that no single parameter explains."""
     predicted: float
-    """Share of the variance that a forest predicts of trials it has not seen (out of bag)."""
+    """Share of the variance that a forest predicts for trials that it has not seen (out of bag)."""
 
 
 def importance_info(trials: Sequence[Trial], names: Sequence[str]) -> Importance:
     """Importance of each parameter (Hutter et al. 2014).
 
-    A random forest F is fitted to the trials. Of its variance over the searched box, each parameter
-    alone explains Var_x(E[F | x]) / Var(F); the rest is due to parameters together. A parameter
-    whose axis is logarithmic (`scale_of`) enters by its logarithm.
+    A random forest F is fitted to the trials. One parameter x alone explains the share Var_x(E[F |
+    x]) / Var(F) of the forest's variance over the searched box; the rest is due to combinations of
+    parameters. The logarithm is used of a parameter whose axis is logarithmic (`scale_of`).
 
     Parameters
     ----------
@@ -121,7 +122,7 @@ def _column(values: Sequence[Any]) -> list[Any]:
 
 
 def _shares(columns: Columns, values: np.ndarray, rows: np.ndarray) -> dict[str, float]:
-    """Share that each parameter alone explains in these trials; 0 where they do not differ."""
+    """Share that each parameter alone explains in these trials; 0 if their values are equal."""
     import optuna
     from optuna.importance import FanovaImportanceEvaluator
 
@@ -143,13 +144,13 @@ def _shares(columns: Columns, values: np.ndarray, rows: np.ndarray) -> dict[str,
     evaluator = FanovaImportanceEvaluator(n_trees=TREES, max_depth=DEPTH, seed=0)
     try:
         found = evaluator.evaluate(study, params=list(columns))
-    except RuntimeError:  # no tree has any variance
+    except RuntimeError:  # all trees are constant
         return dict.fromkeys(columns, 0.0)
     return {name: round(float(found[name]), 12) for name in columns}
 
 
 def _distribution(column: Sequence[Any]) -> Any:
-    """The range of the numbers, or the choices of words: trials.csv does not hold the space."""
+    """The range of the numbers, or the set of words, as the space is not in trials.csv."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution
 
     if isinstance(column[0], str):
@@ -158,7 +159,7 @@ def _distribution(column: Sequence[Any]) -> Any:
 
 
 def _predicted(columns: Columns, values: np.ndarray) -> float:
-    """R^2 out of bag: each trial is predicted by the trees that were not grown on it."""
+    """R^2 out of bag: a trial is predicted by the trees that were not fitted to it."""
     from sklearn.ensemble import RandomForestRegressor
 
     features = []

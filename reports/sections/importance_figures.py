@@ -1,4 +1,4 @@
-"""The importance of parameters, drawn."""
+"""Figure of the importance of parameters."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from reports.sections.importance import ParameterImportance
 
 
 def importance_chart(rows: Sequence[ParameterImportance], together: float) -> Markup:
-    """A bar for each parameter with its range over resamples, and one for what is left."""
+    """A bar for each parameter, with its range over resamples, and a bar for the rest."""
     left, width, row = 190, 620, 22
     height = 8 + row * (len(rows) + 1) + 34
     x = svg.Axis(low=0.0, high=1.0, start=left, end=width - 44)

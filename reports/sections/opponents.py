@@ -1,4 +1,4 @@
-"""Terms on which baselines are beaten or not: their size, what was tried for them, what failed."""
+"""Conditions of a comparison with baselines: their sizes and their failed trainings."""
 
 from __future__ import annotations
 
@@ -9,39 +9,40 @@ from reports.estimates import Range
 from reports.sections.comparison_rows import MethodRow, OtherRow, PlannedRow
 
 BUDGET = 0.75
-"""Least share of the method's parameters with which a baseline that is beaten counts as beaten."""
+"""A beaten baseline counts only if it has at least this share of the method's parameters."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FailedRow:
-    """A baseline of which some training failed."""
+    """A baseline with failed trainings."""
 
     title: str
     failed: int
     trainings: int
     again: int
-    """Trainings that had failed before all were repeated at a tenth of the learning rate; 0: none
-    was repeated."""
+    """Number of trainings that failed at first, before all were repeated at a tenth of the learning
+    rate; 0 if none was repeated."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Opponents:
     parameters: int | None
-    """The method's."""
+    """Number of parameters of the method."""
     counted: Range | None
-    """Fewest and most parameters of the baselines that count; None where there are none."""
+    """Smallest and largest number of parameters of the baselines that count; None if none
+    counts."""
     smaller: list[str]
-    """Titles of baselines that are beaten, and have too few parameters to be counted."""
+    """Titles of baselines that are beaten but have too few parameters to count."""
     failed: list[FailedRow]
     detectable: Range | None
-    """Least and greatest of the smallest true differences that would have been shown with a power
-    of 80 %, over the baselines that count."""
+    """Range, over the baselines that count, of the smallest true difference that would have been
+    shown with a power of 80 %."""
 
 
 def opponents(
     planned: Sequence[PlannedRow], method: MethodRow, rows: Sequence[OtherRow]
 ) -> Opponents:
-    """The terms of a comparison with the baselines `rows`."""
+    """The conditions of a comparison with the baselines `rows`."""
     counted = [row for row in rows if counts(row, method)]
     sizes = [row.parameters for row in counted if row.parameters is not None]
     found = [row.detectable for row in counted]
@@ -64,10 +65,10 @@ def opponents(
 
 
 def counts(row: OtherRow, method: MethodRow) -> bool:
-    """Return whether a baseline is one of those of which the method beats some, or not.
+    """Return whether a baseline counts in the statement that the method beats N of M baselines.
 
-    Left out are only rows that would be wins: where trainings failed, and where the baseline is too
-    small. A small one that is not beaten counts.
+    Only baselines that would be wins are left out: those with failed trainings, and small ones. A
+    small baseline that is not beaten counts.
     """
     return row.state != "failed" and not (row.state == "higher" and _smaller(row, method))
 

@@ -20,14 +20,14 @@ class Provenance:
 
     run: str
     thyroid: str
-    """Version."""
+    """Version of thyroid."""
     command: str
     """The command that made the run."""
     training_command: str
     """The command that trains the recipe without a search."""
     seeds: list[int]
     recipe: dict[str, object]
-    """Recipe, by dotted field."""
+    """Values of the recipe by dotted name of the field."""
     machine: dict[str, object]
 
 
@@ -49,7 +49,7 @@ def provenance_info(run: Run) -> Provenance:
 
 
 def command(config: RunConfig, run: str) -> str:
-    """The command line, as far as it decides the numbers."""
+    """The command line, with those options that affect the numbers."""
     search, compared = config.search, config.comparison
     if config.command == "demo" and search:
         return shlex.join(["thyroid", "demo", "--trials", str(search.trials)])
@@ -87,7 +87,7 @@ def command(config: RunConfig, run: str) -> str:
 
 
 def _doses(compared: ComparisonSettings) -> dict[str, object]:
-    """Options of a dose-response curve, and the generators of an unseen combination."""
+    """Options of a dose-response comparison, and generators for an unseen combination."""
     dose = compared.dose
     lists: dict[str, Sequence[object]] = {"--generators": compared.generators}
     if dose is not None:
@@ -99,23 +99,23 @@ def _doses(compared: ComparisonSettings) -> dict[str, object]:
 def _whole(
     config: RunConfig, run: str, options: dict[str, object], flags: Sequence[str] = ()
 ) -> str:
-    """A command that started from a recipe."""
+    """A command with all options, and with the fields in which the recipe differs from `small`."""
     preset = dotted_fields(to_json(RECIPES["small"]()))
     changed = {
         f"--{field}": without_folder(value)
         for field, value in dotted_fields(config.base).items()
         if value != preset.get(field)
         and not field.startswith("execution.")
-        and field not in ("srgan.vgg19", "network.weights")  # digests; options name the files
+        and field not in ("srgan.vgg19", "network.weights")  # digests; options give files
         and field not in ("network.input_mean", "network.input_std")  # `--weights` sets them
-        and field not in ("split.folds", "split.folds_by", "split.fold")  # `--folds` says so
+        and field not in ("split.folds", "split.folds_by", "split.fold")  # `--folds` sets them
     }
     words = ["thyroid", config.command, _place(config.dataset), run, *flags]
     return _words(words, options | _files(config) | changed)
 
 
 def training_command(config: RunConfig, run: str) -> str:
-    """Train the run's recipe again, in a new folder."""
+    """The command that trains the run's recipe again, in a new folder."""
     options: dict[str, object] = {
         "--recipe": f"{run}/recipe.json",
         "--folds": folds(config),
@@ -126,13 +126,13 @@ def training_command(config: RunConfig, run: str) -> str:
 
 
 def folds(config: RunConfig) -> object:
-    """The value of `--folds`: a number or `centre`; None of a run of an earlier version."""
+    """The value of `--folds`: a number or `centre`; None for a run of an earlier version."""
     by_centre = config.of_recipe("split.folds_by") == "centre"
     return "centre" if by_centre else config.of_recipe("split.folds")
 
 
 def without_folder(value: Any) -> Any:
-    """A path's last part, as a report names no folder of this machine."""
+    """The last part of a path, because a report must not name folders of this machine."""
     path = isinstance(value, str) and ("/" in value or "\\" in value)
     return value.replace("\\", "/").rsplit("/", 1)[-1] if path else value
 
@@ -142,7 +142,7 @@ def _place(recorded: RecordedDataset) -> str:
 
 
 def _files(config: RunConfig) -> dict[str, object]:
-    """The options that name a test set and files of weights, where the run needs them."""
+    """The options for the test set and files of weights, if the run uses any."""
     return {
         "--test-set": _place(config.test_set) if config.test_set else None,
         "--weights": "weights.pth" if config.of_recipe("network.weights") else None,

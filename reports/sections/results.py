@@ -33,14 +33,15 @@ from thyroid.evaluate.metrics import (
 )
 
 EXCHANGES = 1000
-"""Exchanges of predictions among patients, for the test against chance."""
+"""Number of exchanges of predictions among patients in the test against chance."""
 EXCHANGES_PER_RECIPE = 40
-"""Least of these per recipe that the images chose among: with fewer, p could not reach 0.05."""
+"""Minimum number of exchanges for each recipe in a choice on the same images: with fewer, p could
+not reach 0.05."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OverallMetrics:
-    """Metrics of a set of images, of an ensemble or mean over seeds.
+    """Metrics of a set of images, for an ensemble or as means over seeds.
 
     `macro_`: mean over classes.
     """
@@ -68,7 +69,7 @@ class SubsetMetrics(OverallMetrics):
 
 @dataclass(frozen=True, kw_only=True)
 class ClassMetrics:
-    """Metrics of one class against all others, of an ensemble or mean over seeds; None where
+    """Metrics of one class against all others, for an ensemble or as means over seeds; None if
     undefined.
     """
 
@@ -85,23 +86,25 @@ class ClassMetrics:
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkMetrics:
-    """One network or, out of fold, the networks of one seed, each on the images of its fold."""
+    """Metrics of one network or, out of fold, of the networks of one seed."""
 
     seed: int
     fold: int | None
-    """None where there is one split, or out of fold."""
+    """None with one split, or out of fold."""
     macro_f1: float
     accuracy: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class Confusion:
-    """How often each class (row) was taken for each (column), by an ensemble or over all seeds."""
+    """How often images of a class (row) were classified as a class (column), by an ensemble or
+    summed over seeds.
+    """
 
     classes: tuple[str, ...]
     counts: list[list[int]]
     shares: list[list[float | None]]
-    """A row sums to 1; None: no image of the class."""
+    """Each row sums to 1; None for a class without images."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,21 +118,22 @@ class Guess:
 
 @dataclass(frozen=True, kw_only=True)
 class Chance:
-    """Macro-F1 that these predictions reach by luck."""
+    """Macro-F1 that these predictions would reach by chance."""
 
     macro_f1: float
     p_value: float
-    """Probability of such a macro-F1 by luck. Bonferroni-corrected if the images chose among
-    several recipes, as the best of many is lucky on the images that chose it."""
+    """Probability of reaching at least this macro-F1 by chance. It is Bonferroni-corrected if the
+    recipe was chosen among several on these images, because the best of many is partly best by
+    chance."""
     exchanges: int
     """Number of exchanges of predictions among patients."""
     tried: int
-    """Recipes that these images chose among."""
+    """Number of recipes among which one was chosen by its result on these images."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SingleNetworks:
-    """Metrics of the single networks of an ensemble, mean over folds and seeds."""
+    """Metrics of an ensemble's single networks, means over folds and seeds."""
 
     overall: OverallMetrics
     per_class: list[ClassMetrics]
@@ -137,8 +141,8 @@ class SingleNetworks:
 
 @dataclass(frozen=True, kw_only=True)
 class OutOfFold:
-    """Macro-F1 and accuracy on the images outside of the test part, each named by the network that
-    was not trained on it; mean over seeds.
+    """Macro-F1 and accuracy on the images outside the test part, as means over seeds. Each image is
+    classified by the network that was not trained on it.
     """
 
     images: int
@@ -146,7 +150,7 @@ class OutOfFold:
     macro_f1: Estimate | None
     accuracy: Estimate | None
     tried: int
-    """Recipes that these images chose among."""
+    """Number of recipes among which one was chosen by its result on these images."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,12 +158,12 @@ class Results:
     part: str
     """test | validation"""
     folds: int
-    """1: there is one split."""
+    """1 for one split."""
     by_centre: bool
-    """True: each fold is a centre."""
+    """True if each fold is a centre."""
     ensemble: bool
-    """True: metrics are those of the ensemble of all networks. Else they are of single networks,
-    mean over seeds; with folds, out of fold."""
+    """True if metrics are those of the ensemble of all networks. Otherwise they are means over
+    seeds for single networks; with several folds, out of fold."""
     networks: int
     """Number of networks: folds times seeds."""
     images: int
@@ -173,22 +177,22 @@ class Results:
     overall: OverallMetrics
     per_class: list[ClassMetrics]
     subsets: list[SubsetMetrics]
-    """Single and cross images, where there are any."""
+    """Metrics of single images and of cross images, if there are any."""
     single: SingleNetworks | None
-    """Members of the ensemble, if the metrics are of one."""
+    """Metrics of the ensemble's members; None without an ensemble."""
     out_of_fold: OutOfFold | None
-    """Beside the metrics of an ensemble."""
+    """None unless `ensemble` is True."""
     flat_intervals: bool
-    """True: some interval has no width."""
+    """True if some interval has no width."""
     confusion: Confusion
     guess: Guess
     chance: Chance
     learned: bool
-    """True: the macro-F1 is above chance."""
+    """True if the macro-F1 is above chance."""
 
 
 def results_info(run: Run) -> Results | None:
-    """Metrics of the run's predictions; None where there are none yet."""
+    """Metrics of the run's predictions; None if there are none yet."""
     part = run.part
     if part is None:
         return None
@@ -265,7 +269,7 @@ def _metrics(
 
 
 def _by_network(of: Measured) -> list[NetworkMetrics]:
-    """The members of an ensemble; else each seed."""
+    """Metrics of each member of an ensemble; without an ensemble, of each seed."""
     classes = of.stated.shape[-1]
     named: list[tuple[tuple[int, int | None], Ints]]
     if of.networks is None:
@@ -295,7 +299,7 @@ def _single(of: Measured, classes: tuple[str, ...]) -> SingleNetworks | None:
 
 
 def _out_of_fold(run: Run) -> OutOfFold | None:
-    """Development images, each named by the network that was not trained on it."""
+    """Metrics on development images, each classified by the network not trained on it."""
     by_seed = run.predictions["validation"]
     if not by_seed:
         return None
@@ -319,7 +323,7 @@ def _out_of_fold(run: Run) -> OutOfFold | None:
 
 
 def confusion(counts: Ints, classes: tuple[str, ...]) -> Confusion:
-    """From counts (C, C), sums over seeds."""
+    """The confusion matrix of counts (C, C), which are summed over seeds."""
     shares = [[float(n / sum(row)) if sum(row) else None for n in row] for row in counts.tolist()]
     return Confusion(classes=classes, counts=counts.tolist(), shares=shares)
 

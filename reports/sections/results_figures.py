@@ -1,4 +1,4 @@
-"""A metric of each class, drawn."""
+"""Figure of a metric of each class."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from reports.svg import BOTTOM, TOP, WIDTH
 
 
 def interval_chart(rows: Sequence[ClassMetrics], metric: str, mean: float | None) -> Markup:
-    """A dot and its confidence interval for each class; a dashed line at the macro mean."""
+    """A dot and a confidence interval for each class, and a dashed line at the macro mean."""
     found = [(row.name, e) for row in rows if (e := getattr(row, metric)) is not None]
     left = 12 + min(150, max((svg.width(_short(name)) for name, _e in found), default=0))
     height = TOP + 25 * len(found) + BOTTOM
@@ -39,5 +39,5 @@ def interval_chart(rows: Sequence[ClassMetrics], metric: str, mean: float | None
 
 
 def _short(name: str) -> str:
-    """A class name that fits beside a chart; the table has all of it."""
+    """A class name, shortened to fit beside a chart; the table has the full name."""
     return svg.shortened(_(name.replace("_", " ")), 22)

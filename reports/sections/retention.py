@@ -29,7 +29,7 @@ class Retention:
     networks: int
     folds: int
     tried: int
-    """Recipes that these images chose among."""
+    """Number of recipes among which one was chosen by its result on these images."""
     enough_networks: int
     level: float
     resamples: int
@@ -39,12 +39,12 @@ class Retention:
 def retention_info(run: Run) -> Retention | None:
     """Accuracy on single and on cross images before and after the cross phase.
 
-    None where there are no predictions from before a cross phase.
+    None if there are no predictions from before a cross phase.
 
     Raises
     ------
     InputError
-        When other images were predicted before.
+        When the predictions from before the cross phase are of different images.
     """
     if run.part is None:
         return None

@@ -1,4 +1,4 @@
-"""The search: the trials' outcomes, the best ones, and what they shared."""
+"""The search: outcomes of the trials, the best trials, and the stages that they shared."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from thyroid.run_files.race_json import RacedRecipe
 from thyroid.run_files.trials_csv import Trial
 
 TOP = 10
-"""Trials in the table of the best."""
+"""Number of trials in the table of the best."""
 LISTED = 200
-"""Trials in the table of all."""
+"""Maximum number of trials in the table of all."""
 NAMED = 40
-"""Most trials of one reason that are named by number."""
+"""Maximum number of trials whose numbers are listed for one reason."""
 REASONS = 20
-"""Most reasons that are named, those of most trials first."""
+"""Maximum number of reasons that are listed, the most frequent first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,14 +31,14 @@ class HistoryPoint:
     """complete | pruned | failed"""
     macro_f1: float | None
     best_so_far: float | None
-    """Highest macro-F1 of a complete trial up to here."""
+    """Highest macro-F1 of the complete trials up to this one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EndReason:
     reason: str
     numbers: list[int]
-    """The first of them."""
+    """The first trials that ended for this reason."""
     more: int
 
 
@@ -46,16 +46,16 @@ class EndReason:
 class Search:
     space: str
     trials: int
-    """Number of trials asked for."""
+    """Number of requested trials."""
     folds: int
-    """Folds in which each trial was trained."""
+    """Number of folds in which each trial was trained."""
     seeds: int
-    """Trainings of a trial."""
+    """Number of seeds in each fold."""
     objectives: list[str]
     ended: int
-    """Trials of this search that have ended."""
+    """Number of trials of this search that have ended."""
     warm_started: int
-    """Trials of earlier runs that it started with."""
+    """Number of trials of earlier runs with which the search started."""
     states: dict[str, int]
     """Number of the ended trials by state."""
     seconds: float
@@ -69,27 +69,28 @@ class Search:
     importance: Importance
     places: SearchSpace | None
     all: list[Trial]
-    """The chosen trial and the best ones, by number."""
+    """The chosen trial and the best ones, in ascending order of number."""
     listed: int
     """Length of `all`."""
     trials_in_all: int
     best: Trial | None
-    """The chosen trial, or else the best one."""
+    """The chosen trial; if none is chosen, the best one."""
     top: list[Trial]
     """The chosen trial, and the best of the rest."""
     chosen: int | None
-    """Number of the chosen trial; None before the choice, or where the given recipe stays."""
+    """Number of the chosen trial; None before the choice, or if the given recipe stays."""
     race: list[RacedRecipe]
-    """The recipes that were compared at the end, the chosen one first; empty without a race."""
+    """The recipes that were compared at the end, the chosen one first; empty if there was no
+    race."""
     front: Front | None
     stopped: list[EndReason]
     failed: list[EndReason]
     more_reasons: dict[str, int]
-    """stopped, failed -> number of reasons that are not named."""
+    """stopped, failed -> number of reasons that are not listed."""
 
 
 def search_info(run: Run) -> Search | None:
-    """The search; None where the run searched nothing."""
+    """The search; None if the run searched nothing."""
     planned = run.config.search
     if planned is None:
         return None
@@ -152,7 +153,7 @@ def _history(trials: Sequence[Trial]) -> list[HistoryPoint]:
 
 
 def _rank(trial: Trial) -> tuple[bool, float, int]:
-    """The chosen trial first, then the best."""
+    """Sort key: the chosen trial first, then the best ones."""
     return not trial.chosen, -(trial.macro_f1 or 0.0), trial.number
 
 
@@ -165,7 +166,7 @@ def _listed(trials: Sequence[Trial], chosen: int | None) -> list[Trial]:
 
 
 def _reasons(trials: Sequence[Trial]) -> list[EndReason]:
-    """The reasons, that of most trials first."""
+    """The reasons, the most frequent first."""
     by_reason: dict[str, list[int]] = {}
     for trial in trials:
         by_reason.setdefault(trial.reason, []).append(trial.number)

@@ -1,4 +1,4 @@
-"""The trials of a search in order, drawn."""
+"""Figure of a search's trials in their order."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from reports.svg import BOTTOM, HEIGHT, WIDTH
 
 
 def history_chart(history: Sequence[HistoryPoint]) -> Markup:
-    """Each trial's value by its outcome, and the best so far."""
+    """The value of each trial, marked by outcome, and the best value so far."""
     x = svg.axis_x([h.number for h in history], right=WIDTH - 16)
     y = svg.axis_y([h.macro_f1 for h in history if h.macro_f1 is not None])
     parts = [svg.frame(x, y, _("trial"), _("validation macro-F1"), whole=True)]

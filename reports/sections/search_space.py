@@ -1,4 +1,4 @@
-"""Places of the trials in the searched space, for parallel coordinates and slices."""
+"""Positions of the trials in the searched space, for parallel coordinates and slices."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from reports import svg
 from thyroid.run_files.trials_csv import Trial
 
 LINES = 300
-"""Most trials that are drawn."""
+"""Maximum number of trials that are drawn."""
 AXES = 10
 PANELS = 12
 SHADES = 5
 FEW = 6
-"""Most different numbers that are each named on their axis."""
+"""Maximum number of different values on an axis on which each value has a label."""
 NEAR = 0.1
-"""Ticks nearer to an end than this share of the axis are left out."""
+"""Ticks are left out if they are nearer to an end of the axis than this share of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,16 +29,16 @@ class ParameterAxis:
     kind: str
     """number | log | word"""
     few: bool
-    """True: it has few different values."""
+    """True if the parameter has few different values."""
     low: float
     high: float
     words: list[str]
-    """Instead of low and high, where the kind is word."""
+    """Values of the parameter if `kind` is word; they replace `low` and `high`."""
     ticks: list[tuple[float, str]]
-    """Place from 0 to 1, and label."""
+    """Position from 0 to 1, and label."""
 
     def place(self, value: Any) -> float | None:
-        """A value's place, from 0 to 1; None of None."""
+        """The position of a value, from 0 to 1; None for None."""
         if value is None:
             return None
         if self.kind == "word":
@@ -58,15 +58,16 @@ class TrialLine:
     state: str
     macro_f1: float
     shade: int | None
-    """Fifth of the values, 0 (lowest) to 4; None of a trial that is not complete."""
+    """Fifth of the values to which the trial belongs, 0 (lowest) to 4; None if it is not
+    complete."""
     chosen: bool
     places: list[float | None]
-    """On each axis, from 0 to 1; None: the trial has no such parameter."""
+    """Position on each axis, from 0 to 1; None if the trial does not have the parameter."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shade:
-    """Least and greatest macro-F1 of a shade."""
+    """Lowest and highest macro-F1 of the trials of one shade."""
 
     shade: int
     low: float
@@ -75,35 +76,35 @@ class Shade:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSpace:
-    """Places of the trials on the axes of the searched parameters."""
+    """Positions of the trials on the axes of the searched parameters."""
 
     complete: int
     drawn: int
-    """Complete trials that have a line."""
+    """Number of complete trials that have a line."""
     valued: int
-    """Trials with a value; they may have been stopped."""
+    """Number of trials with a value, including stopped ones."""
     marked: int
-    """Those of them with a mark in the slices."""
+    """Number of these trials that have a mark in the slices."""
     parameters: int
     crossed: int
-    """Axes that the lines cross, the first ones."""
+    """Number of axes that the lines cross, counted from the first one."""
     panels: int
-    """Axes that have a slice, the first ones."""
+    """Number of axes that have a slice, counted from the first one."""
     low: float
     """Lowest macro-F1."""
     high: float
     bold: int | None
-    """Number of the chosen trial, or else of the best complete one."""
+    """Number of the chosen trial; if none is chosen, of the best complete one."""
     shades: list[Shade]
     axes: list[ParameterAxis]
     lines: list[TrialLine]
-    """The best last, over the others."""
+    """The best trial is the last one and thus drawn over the others."""
 
 
 def search_space_info(
     trials: Sequence[Trial], names: Sequence[str], chosen: int | None
 ) -> SearchSpace | None:
-    """Each trial's places; None where fewer than two trials have a value.
+    """The positions of each trial; None if fewer than two trials have a value.
 
     Parameters
     ----------
@@ -150,8 +151,8 @@ def search_space_info(
 def scale_of(values: Sequence[Any]) -> str:
     """Name the scale of a parameter's values: word | number | log.
 
-    Numbers are logarithmic where they are positive, span more than a factor of a hundred, and their
-    median is nearer to the middle of a logarithmic axis than to that of a linear one.
+    Numbers have a logarithmic scale if they are positive and span more than a factor of a hundred,
+    and if their median is nearer to the middle of a logarithmic axis than to that of a linear one.
     """
     if not all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
         return "word"
@@ -164,7 +165,7 @@ def scale_of(values: Sequence[Any]) -> str:
 
 
 def evenly(items: Sequence[Any], most: int) -> list[Any]:
-    """At most so many of them, from the first to near the last, evenly spread."""
+    """At most `count` of the trials, spread evenly from the first to near the last."""
     if len(items) <= most:
         return list(items)
     return [items[i * len(items) // most] for i in range(most)]
@@ -173,7 +174,7 @@ def evenly(items: Sequence[Any], most: int) -> list[Any]:
 def _shown(
     trials: Sequence[tuple[Trial, float]], chosen: int | None
 ) -> Sequence[tuple[Trial, float]]:
-    """The chosen trial, the best third of what is drawn, and others spread evenly."""
+    """The trials that are drawn: the chosen one, the best third, and others spread evenly."""
     if len(trials) <= LINES:
         return trials
 
@@ -191,7 +192,7 @@ def _shade(order: Sequence[float], value: float) -> int:
 
 
 def _shades(order: Sequence[float]) -> list[Shade]:
-    """The shades that occur."""
+    """The shades that trials have, with the range of each."""
     values: dict[int, list[float]] = {}
     for value in order:
         values.setdefault(_shade(order, value), []).append(value)
@@ -219,7 +220,7 @@ def _axis(name: str, values: Sequence[Any]) -> ParameterAxis:
 
 
 def _round(axis: ParameterAxis) -> list[float]:
-    """The ends, and between them powers of ten or other round numbers."""
+    """The ends of the axis, and powers of ten or other round numbers between them."""
     if axis.kind == "log":
         first, last = math.ceil(math.log10(axis.low)), math.floor(math.log10(axis.high))
         inner = [10.0**power for power in range(first, last + 1)]

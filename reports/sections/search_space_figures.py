@@ -1,4 +1,4 @@
-"""Trials in the searched space, drawn."""
+"""Figures of trials in the searched space."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from reports.sections.search_space import AXES, ParameterAxis, SearchSpace, Tria
 WIDTH, TOP, HEIGHT, FOOT = 920, 64, 250, 12
 LEFT, RIGHT = 84, 60
 UNUSED = 26
-"""Room below an axis, for trials without its parameter."""
+"""Room below an axis for trials without its parameter."""
 LETTERS = 11
-"""Most letters of a line of an axis' title."""
+"""Maximum number of letters in a line of an axis title."""
 ASIDE = 9
-"""Distance between trials of the same value, in slices."""
+"""Maximum horizontal distance of a mark from its value in slices of few values."""
 
 
 def parallel_chart(space: SearchSpace) -> Markup:
-    """A line for each complete trial over an axis for each parameter, the last one macro-F1."""
+    """A line for each complete trial across an axis for each parameter and one for macro-F1."""
     axes = space.axes[:AXES]
     lines = [line for line in space.lines if line.state == "complete"]
     step = (WIDTH - LEFT - RIGHT) / len(axes)
@@ -64,7 +64,7 @@ def parallel_chart(space: SearchSpace) -> Markup:
 
 
 def _values(lines: Sequence[TrialLine], start: float, end: float) -> svg.Axis:
-    """The range of macro-F1; where it is one value, a little around it."""
+    """An axis over the range of macro-F1, which is widened if all values are equal."""
     known = [line.macro_f1 for line in lines]
     low, high = min(known), max(known)
     room = 0.0 if high > low else 0.05
@@ -72,7 +72,7 @@ def _values(lines: Sequence[TrialLine], start: float, end: float) -> svg.Axis:
 
 
 def _heading(x: float, name: str) -> list[Markup]:
-    """`optimiser.learning_rate` in three lines; the lowest is just above the axis."""
+    """A parameter's name in several lines; the lowest is just above the axis."""
     group, _dot, own = name.rpartition(".")
     rows = [""]
     for word in own.replace("_", "_ ").split():
@@ -89,7 +89,7 @@ def _heading(x: float, name: str) -> list[Markup]:
 
 
 def _apart(ticks: Sequence[tuple[float, str]], least: float) -> list[tuple[float, str]]:
-    """Those that leave each other room: both ends, and of the others what fits."""
+    """The ticks whose labels do not overlap: both ends, and those of the others that fit."""
     if len(ticks) < 3:
         return list(ticks)
     kept = [ticks[0], ticks[-1]]
@@ -100,9 +100,9 @@ def _apart(ticks: Sequence[tuple[float, str]], least: float) -> list[tuple[float
 
 
 def slice_chart(space: SearchSpace, place: int) -> Markup:
-    """Macro-F1 over one parameter; complete trials filled, stopped ones open.
+    """Macro-F1 over one parameter; marks of complete trials are filled, of stopped ones open.
 
-    Where a parameter has few values, trials stand beside each other, by their number.
+    If a parameter has few values, marks with the same value are spread by trial number.
     """
     axis = space.axes[place]
     inset = 20 if axis.few else 0
@@ -129,7 +129,7 @@ def slice_chart(space: SearchSpace, place: int) -> Markup:
 
 
 def _beneath(axis: ParameterAxis, x: svg.Axis) -> list[Markup]:
-    """An axis' labels; words that have no room beside each other stand in two rows."""
+    """The labels of an axis, in two rows if words would overlap in one."""
     ticks = [(at, svg.shortened(label, 14)) for at, label in axis.ticks]
     least = max((svg.width(label) + 6 for _, label in ticks), default=0) / (x.end - x.start)
     rows = [ticks]

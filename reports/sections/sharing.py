@@ -1,4 +1,4 @@
-"""Stage-seconds that a run needed, computed, found and shared: in all and of each kind."""
+"""Stage-seconds that a run needed, computed, found and shared, in total and by kind of stage."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ KINDS = (
     "distances",
     "cases",
 )
-"""In the order of the pipeline; what is not named here comes last."""
+"""Kinds of stages in the order of the pipeline; other kinds come last."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageSeconds:
-    """Stage-seconds of some stages; needed = computed + found + shared."""
+    """Seconds of some stages; needed = computed + found + shared."""
 
     stages: int
     needed: float
-    """Sum over all trainings, had each computed its own stages."""
+    """Seconds that would have been needed if each training had computed its own stages."""
     computed: float
     found: float
     """Seconds of stages that earlier runs left in the store."""
     shared: float
-    """Within the run."""
+    """Seconds saved because trainings of the run shared stages."""
     factor: float | None
-    """needed / computed; None where nothing was computed."""
+    """needed / computed; None if nothing was computed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ class Sharing(StageSeconds):
 
 
 def sharing_info(run: Run) -> Sharing | None:
-    """None where the run did not record its stages, or has computed none yet."""
+    """Sharing in the run; None if it did not record its stages, or has computed none yet."""
     stages = run.stages
     if not stages:
         return None

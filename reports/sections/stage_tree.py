@@ -1,8 +1,9 @@
-"""The tree of a run's stages: which stage follows which, and the part that a page has room for.
+"""The tree of a run's stages, and the part of it for which a page has room.
 
-A classifier's segment follows the segment before it, the first one the pool of synthetic images
-that it is trained on, and the pool the last segment of its DCGAN. The SRGAN and the label
-filter, which the pool needs as well, are trees of their own. Each fold has trees of its own.
+A segment of a classifier follows the segment before it. The first segment follows the pool of
+synthetic images on which it is trained, and the pool follows the last segment of its DCGAN. The
+SRGAN and the label filter, which the pool also needs, are separate trees. Each fold has separate
+trees.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ FOLLOWS = {
     "synthesis": ("dcgan",),
     "classifier": ("classifier", "synthesis"),
 }
-"""Kind of stage -> the kinds that it may follow, the first one first. Others are not shown."""
+"""Kind of stage -> the kinds that it may follow, in order of preference. Other kinds of stages are
+not shown."""
 NEED_LABEL_FILTER = ("srgan", "synthesis", "quality")
 MOST_ROWS = 40
-"""Most rows of the picture: ends of branches, and notes on what is not shown."""
+"""Maximum number of rows of the picture: ends of branches, and notes on what is not shown."""
 MOST_STAGES = 500
 NAMED = 3
-"""Number of users that a stage names; the others are counted."""
+"""Number of users of a stage that are named; the others are counted."""
 
 
 @dataclass(eq=False, kw_only=True)
@@ -37,11 +39,11 @@ class _Node:
     """classifier | label_filter | dcgan | srgan | synthesis"""
     children: list[_Node] = field(default_factory=list)
     shown: list[_Node] = field(default_factory=list)
-    """Children that are drawn."""
+    """The children that are drawn."""
     stages: int = 1
-    """Number of stages, all that follow included."""
+    """Number of stages: this one and all that follow it."""
     needed: float = 0.0
-    """Stage-seconds without sharing, with all that follow."""
+    """Stage-seconds of this stage and all that follow it, without sharing."""
     row: int = 0
     rows: int = 1
 
@@ -51,29 +53,29 @@ class Box:
     role: str
     """classifier | label_filter | dcgan | srgan | synthesis"""
     follows: int | None
-    """Place of the box before it, in the list of boxes."""
+    """Index of the box that this one follows."""
     seed: int | None
     fold: int | None
-    """None where there is one split, or it is not known."""
+    """None with one split, or if the fold is not known."""
     first_epoch: int | None
-    """Epochs that were trained before it."""
+    """Number of epochs that were trained before this stage."""
     epochs: int | None
     phase: str | None
     seconds: float
     needs: int
-    """Trainings that need it."""
+    """Number of trainings that need this stage."""
     users: list[str]
-    """The first of them."""
+    """Names of the first of these trainings."""
     more_users: int
     look: str
     """found | shared (computed for several trainings) | single"""
     row: int
-    """Where it begins, from above."""
+    """First row of the box, counted from above."""
     rows: int
-    """Its height: a row for each end of a branch."""
+    """Height of the box: a row for each end of a branch."""
     hidden: int
-    """Stages that follow it and are not drawn. A note says so: in its last row where other stages
-    that follow are drawn, else beside it."""
+    """Number of stages that follow this one and are not drawn. A note says so: in the last row of
+    the box if some stages that follow are drawn, otherwise beside the box."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,23 +86,23 @@ class StageTree:
     drawn: int
     hidden: int
     hidden_roots: int
-    """Stages in trees that are not drawn."""
+    """Number of stages in trees that are not drawn."""
     rows: int
     folds: int
-    """Number of folds that stages are of; 0 where there is one split."""
+    """Number of folds to which stages belong; 0 with one split."""
     alone: int | None
-    """Fold that alone is drawn, as there is no room for all."""
+    """The only fold that is drawn if there is no room for all; otherwise None."""
     looks: list[str]
-    """Those that some box has."""
+    """The looks that some box has."""
     boxes: list[Box]
-    """Each after the one that it follows."""
+    """A box comes after the one that it follows."""
 
 
 def stage_tree_info(stages: Sequence[NeededStage]) -> StageTree | None:
-    """The tree of stages; None where there is none.
+    """The tree of stages; None if there are no stages.
 
-    Where there is no room for all, the branches that most trainings need are drawn, those of the
-    first fold where there are several.
+    If there is no room for all branches, those that most trainings need are drawn; with several
+    folds, only branches of the first fold.
     """
     roots = _grown(stages)
     if not roots:
@@ -129,7 +131,7 @@ def stage_tree_info(stages: Sequence[NeededStage]) -> StageTree | None:
 
 
 def _grown(stages: Sequence[NeededStage]) -> list[_Node]:
-    """The trees' roots, children and roots in the order in which they are drawn."""
+    """The roots of the trees; roots and children are in the order in which they are drawn."""
     by_key = {s.key: s for s in stages}
     filters = _label_filters(stages, by_key)
     nodes = {
@@ -156,7 +158,7 @@ def _grown(stages: Sequence[NeededStage]) -> list[_Node]:
 
 
 def _label_filters(stages: Iterable[NeededStage], by_key: Mapping[str, NeededStage]) -> set[str]:
-    """The classifiers that generators need, from their first segment on."""
+    """The keys of all segments of label filters, the classifiers that generators need."""
     left = [key for s in stages if s.kind in NEED_LABEL_FILTER for key in s.inputs]
     found: set[str] = set()
     while left:
@@ -177,7 +179,7 @@ def _before(stage: NeededStage, by_key: Mapping[str, NeededStage]) -> str | None
 
 
 def _walk(nodes: Iterable[_Node], which: Literal["children", "shown"]) -> Iterator[_Node]:
-    """Nodes and what follows them, each before what follows it."""
+    """All nodes below, parents before their children."""
     left = list(nodes)[::-1]
     while left:
         node = left.pop()
@@ -186,17 +188,17 @@ def _walk(nodes: Iterable[_Node], which: Literal["children", "shown"]) -> Iterat
 
 
 def _weight(node: _Node) -> tuple[int, float, str]:
-    """Sorts what most trainings need first."""
+    """Sort key: nodes that most trainings need come first."""
     return -node.stage.needs, -node.needed, node.stage.key
 
 
 def _choose(everything: _Node, alone: int | None) -> None:
-    """Set what is shown: the weightiest first, as long as there are rows for it; of one fold,
-    where one is drawn alone.
+    """Choose the nodes that are shown, those that most trainings need first, while there are rows.
+    If one fold is drawn alone, only its nodes are chosen.
 
-    A node takes a row where its parent's is taken. A parent of which some children are shown and
-    some are not takes one for the note that says so. So that some branches are shown to their ends,
-    the second of a node's children counts half as much as its trainings, the third a third.
+    A node takes another row if a child of its parent is already in the parent's row. A parent takes
+    one more row for a note if only some of its children are shown. The second child of a node is
+    weighted by half, the third by a third, so that some branches are shown to their ends.
     """
     rows, stages = 1, 0
     found = {id(everything): 0}
@@ -221,7 +223,7 @@ def _choose(everything: _Node, alone: int | None) -> None:
 
 
 def _queued(parent: _Node) -> Iterator[tuple[float, tuple[int, float, str], _Node, _Node]]:
-    """Its children, in their order; roots are counted by what they are of."""
+    """Children with their weights, in order; roots are counted by role, seed and fold."""
     ranks: Counter[tuple[str, int | None, int | None]] = Counter()
     for child in parent.children:
         of = child.role, child.stage.seed, child.stage.fold
@@ -230,7 +232,7 @@ def _queued(parent: _Node) -> Iterator[tuple[float, tuple[int, float, str], _Nod
 
 
 def _place(everything: _Node) -> None:
-    """Set each shown node's rows."""
+    """Set the rows of each node that is shown."""
     drawn = list(_walk([everything], "shown"))
     for node in reversed(drawn):
         note = bool(node.shown) and len(node.shown) < len(node.children)
@@ -243,7 +245,7 @@ def _place(everything: _Node) -> None:
 
 
 def _hidden(node: _Node) -> int:
-    """Stages that follow and are not shown, where their parent is."""
+    """Number of stages that follow a shown node and are not shown themselves."""
     return sum(c.stages for c in node.children) - sum(c.stages for c in node.shown)
 
 

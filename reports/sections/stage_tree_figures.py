@@ -1,4 +1,4 @@
-"""The tree of stages, drawn."""
+"""Figure of the tree of stages."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from reports.svg import Axis
 WIDTH = 920
 LEFT, RIGHT, TOP, BOTTOM = 108, 136, 42, 8
 MOST_RIGHT = 260
-"""Room for the users' names beside the last stages, where they are long."""
+"""Room for long names of users beside the last stages."""
 LEFT_OF_FOLDS = 172
-"""Room for names that have a fold."""
+"""Room for names with a fold."""
 GENERATORS, POOL, GAP = 172, 34, 12
-"""Widths: of the epochs of DCGAN, SRGAN and label filter; of the pools; between the columns."""
+"""Widths of the column of generators (DCGAN, SRGAN, label filter), of the column of pools, and of
+the gaps between columns."""
 ROW = 17
 APART = 1.5
 """Gap between two boxes of a row."""
@@ -35,9 +36,10 @@ LETTER = 6.4
 
 
 def tree_chart(tree: StageTree) -> Markup:
-    """Each stage as a box from its first to its last epoch, followed by what is built on it.
+    """A box for each stage, from its first to its last epoch, followed by the stages that use it.
 
-    Generators are on the left, classifiers on the right. A box is as high as what follows it.
+    Generators are on the left, classifiers on the right. A box is as high as all boxes that follow
+    it.
     """
     boxes = tree.boxes
     left = LEFT if all(box.fold is None for box in boxes) else LEFT_OF_FOLDS
@@ -75,12 +77,14 @@ def tree_chart(tree: StageTree) -> Markup:
 
 
 def _beside(box: Box) -> str:
-    """The words beside a stage that nothing follows."""
+    """The text beside a stage that no box follows."""
     return _more(box.hidden) if box.hidden else _users(box, most=1)
 
 
 def _columns(boxes: list[Box], left: float, right: float) -> dict[str, Axis]:
-    """Epochs of generators, the pool and epochs of classifiers, across; those that there are."""
+    """Horizontal axes of the columns that exist: epochs of generators, pools, epochs of
+    classifiers.
+    """
     in_column = [_column(place, boxes) for place in range(len(boxes))]
     widths = {"generator": GENERATORS, "pool": POOL}
     columns: dict[str, Axis] = {}
@@ -96,7 +100,7 @@ def _columns(boxes: list[Box], left: float, right: float) -> dict[str, Axis]:
 
 
 def _column(place: int, boxes: list[Box]) -> str:
-    """A label filter that is trained on synthetic images stands where the classifiers do."""
+    """The column of a box; label filters trained on synthetic images are among classifiers."""
     box = boxes[place]
     if box.role == "label_filter":
         while box.follows is not None:
@@ -106,13 +110,13 @@ def _column(place: int, boxes: list[Box]) -> str:
 
 
 def _span(box: Box) -> tuple[int, int]:
-    """Its first epoch and that after its last; a stage without epochs takes one."""
+    """First epoch of a box and the one after its last; a stage without epochs takes one."""
     first = box.first_epoch or 0
     return first, first + max(box.epochs or 1, 1)
 
 
 def _ends(boxes: list[Box], columns: dict[str, Axis]) -> list[tuple[float, float]]:
-    """Where each box begins and ends, across."""
+    """Horizontal positions at which each box begins and ends."""
     ends = []
     for place, box in enumerate(boxes):
         axis = columns[_column(place, boxes)]
@@ -122,7 +126,7 @@ def _ends(boxes: list[Box], columns: dict[str, Axis]) -> list[tuple[float, float
 
 
 def _headings(columns: dict[str, Axis], height: float) -> list[Markup]:
-    """The columns' names and the epochs' numbers."""
+    """The names of the columns and the numbers of the epochs."""
     names = {
         "generator": _("generators: epochs"),
         "pool": _("pool"),
@@ -141,7 +145,7 @@ def _headings(columns: dict[str, Axis], height: float) -> list[Markup]:
 
 
 def _fold_lines(boxes: list[Box], right: float) -> list[Markup]:
-    """A line above the first tree of each fold but the first."""
+    """A line above the first tree of each fold except the first fold."""
     roots = [box for box in boxes if box.follows is None]
     return [
         svg.line(0, TOP + ROW * box.row - 0.5, right, TOP + ROW * box.row - 0.5, "grid")
@@ -151,7 +155,7 @@ def _fold_lines(boxes: list[Box], right: float) -> list[Markup]:
 
 
 def _root_names(boxes: list[Box], left: float) -> list[Markup]:
-    """The name of each tree, unless the tree above has the same."""
+    """The name of each tree, unless the tree above it has the same name."""
     parts, above = [], ""
     for box in boxes:
         if box.follows is None:
@@ -177,8 +181,8 @@ def _box(box: Box, start: float, end: float) -> Markup:
 
 
 def _needs(boxes: list[Box], ends: list[tuple[float, float]]) -> list[Markup]:
-    """How many trainings need each box; where boxes are narrow, once for several in a row."""
-    rows: list[list[int]] = []  # of boxes that follow each other, with the same needs and height
+    """Labels with the number of trainings that need a box; narrow neighbours share a label."""
+    rows: list[list[int]] = []  # adjacent boxes with the same needs and height
     for place, box in enumerate(boxes):
         before = boxes[place - 1] if box.follows == place - 1 else None
         same = before and (before.needs, before.row, before.rows) == (box.needs, box.row, box.rows)
@@ -203,7 +207,7 @@ def _needs(boxes: list[Box], ends: list[tuple[float, float]]) -> list[Markup]:
 
 
 def _named(box: Box) -> str:
-    """Such as `classifier, seed 0`, or `classifier, fold 2, seed 0`."""
+    """A name such as `classifier, seed 0`, or `classifier, fold 2, seed 0`."""
     role = box.role
     name = _(NAMES.get(role, role))
     if box.seed is None:
@@ -231,7 +235,7 @@ def _in_words(box: Box) -> str:
 
 
 def _users(box: Box, most: int = 3) -> str:
-    """Such as `trial 3`, as stages.json names them."""
+    """Names of users from stages.json, such as `trial 3`."""
     named = ", ".join(box.users[:most])
     others = len(box.users[most:]) + box.more_users
     if not others:

@@ -1,4 +1,4 @@
-"""Synthetic gain: the recipe with synthetic images against the same recipe without them."""
+"""Synthetic gain: the recipe with synthetic images, compared with the same recipe without them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from thyroid.run_files.config_json import RunConfig
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkGain:
-    """One network of each kind, or the networks of a seed, each on the images of its fold."""
+    """Macro-F1 of two networks or, out of fold, of the networks of one seed."""
 
     seed: int
     fold: int | None
@@ -28,7 +28,7 @@ class NetworkGain:
 
 @dataclass(frozen=True, kw_only=True)
 class EnsembleGain:
-    """Macro-F1 of the ensembles of the networks with and without synthetic images."""
+    """Macro-F1 of the ensemble with synthetic images and of the one without them."""
 
     with_synthetic: float
     without_synthetic: float
@@ -37,7 +37,7 @@ class EnsembleGain:
 
 @dataclass(frozen=True, kw_only=True)
 class SyntheticGain:
-    """Macro-F1 of single networks with and without synthetic images, of equal seeds and folds."""
+    """Macro-F1 of single networks with and without synthetic images, paired by seed and fold."""
 
     part: str
     """test | validation"""
@@ -46,7 +46,7 @@ class SyntheticGain:
     networks: int
     folds: int
     tried: int
-    """Recipes that these images chose among."""
+    """Number of recipes among which one was chosen by its result on these images."""
     level: float
     resamples: int
     with_synthetic: float
@@ -59,7 +59,7 @@ class SyntheticGain:
     """Smallest true difference that would have been shown with a power of 80 %."""
     by_network: list[NetworkGain]
     ensembles: EnsembleGain | None
-    """None where networks are no ensemble: with one split, or without a test part."""
+    """None if the networks are not an ensemble: with one split, or without a test part."""
 
 
 def uses_synthetic(config: RunConfig) -> bool:
@@ -70,12 +70,12 @@ def uses_synthetic(config: RunConfig) -> bool:
 def synthetic_gain_info(run: Run) -> SyntheticGain | None:
     """The difference in macro-F1 that synthetic images make.
 
-    None where the recipe has no synthetic images, or where not both have been predicted yet.
+    None if the recipe has no synthetic images, or until networks of both kinds have predicted.
 
     Raises
     ------
     InputError
-        When the two have predicted different images.
+        When networks with and without synthetic images have predicted different images.
     """
     part = run.part or "test"
     if not uses_synthetic(run.config):

@@ -14,7 +14,7 @@ CURVES = ("train_loss", "validation_loss", "validation_accuracy", "validation_ma
 Epoch = ClassifierEpoch | DcganEpoch | SrganEpoch
 E = TypeVar("E", ClassifierEpoch, DcganEpoch, SrganEpoch)
 Values = list[float | None]
-"""A value of each epoch."""
+"""One value for each epoch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,13 +40,13 @@ class Training:
     folds: int
     networks: list[NetworkTraining]
     coloured: list[int]
-    """Folds that have colours of their own in the figures."""
+    """Folds that have their own colours in the figures."""
     cross_from: int | None
-    """First epoch of the cross phase; None where there is none (yet)."""
+    """First epoch of the cross phase; None if there is none (yet)."""
 
 
 def training_info(run: Run) -> Training | None:
-    """Each network's curves; None where no epoch has ended."""
+    """The curves of each network; None if no epoch has ended."""
     if not run.epochs:
         return None
     networks = []
@@ -79,7 +79,7 @@ def by_network(rows: Iterable[E]) -> dict[tuple[int, int], list[E]]:
 
 
 def columns(rows: Sequence[Epoch], names: Sequence[str]) -> dict[str, Any]:
-    """Lines of one network as the fields `epoch`, each of `names`, and `last`."""
+    """Lines of one network as the fields `epoch`, `last`, and each of `names`."""
     every = ("epoch", *names)
     return {name: [getattr(row, name) for row in rows] for name in every} | {
         "last": {name: getattr(rows[-1], name) for name in every}

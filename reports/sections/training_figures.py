@@ -1,4 +1,4 @@
-"""The curves of training, drawn."""
+"""Figures of the training."""
 
 from __future__ import annotations
 

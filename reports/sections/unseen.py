@@ -1,4 +1,4 @@
-"""A combination of findings that training never saw: how its real images are recognised."""
+"""How well networks recognise a combination of findings that training never saw."""
 
 from __future__ import annotations
 
@@ -23,28 +23,29 @@ from reports.sections.results import Results
 
 Chosen = npt.NDArray[np.bool_]
 DIFFERENCE_RESAMPLES = 10_000
-"""For the differences: at Holm's levels their ends lie far out."""
+"""Resamples for differences; many, because intervals at Holm's levels end far out in the tails."""
 NEVER = "unseen-never"
 TITLES = (later("never given"), later("superposed"), later("real images of it"))
-"""Titles of rows besides generators."""
+"""Titles of rows that are not generators."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class GivenRow:
-    """One way of giving the combination to training."""
+    """Results of one way to give the combination to training, or of never giving it."""
 
     name: str
     title: str
     networks: int
     recall: float
-    """Share of the combination's test images whose primary finding is named, mean over networks."""
+    """Share of the combination's test images whose primary finding is recognised, mean over
+    networks."""
     accuracy: float
-    """The same of all other test images."""
+    """The same share for all other test images."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ComparedGiven(PairedDifference, GivenRow):
-    """Against never giving it: the difference is of the recall."""
+    """A way compared with never giving the combination; `difference` is that of the recall."""
 
     others: Estimate
     """Difference in accuracy on all other test images, at the common level."""
@@ -56,21 +57,21 @@ class Unseen:
     """Findings, joined by `;`, the primary one first."""
     rows: int
     waiting: int
-    """Rows without predictions."""
+    """Number of rows without predictions."""
     part: str | None
     images: int | None
-    """Images of the part that show the combination."""
+    """Number of images of the part that show the combination."""
     patients: int | None
     level: float
     enough_networks: int
     resamples: int
     never: GivenRow | None
-    """None until it is predicted."""
+    """None as long as it has no predictions."""
     given: list[ComparedGiven]
 
 
 def unseen_info(run: Run, results: Results | None) -> Unseen | None:
-    """The recall of an unseen combination; None where the run left none out.
+    """The recall of an unseen combination; None if the run left no combination out.
 
     Raises
     ------
@@ -117,7 +118,7 @@ def _showing(row: PredictedRow, findings: list[str]) -> Chosen:
 def _given(
     run: Run, rows: list[PredictedRow], never: PredictedRow, chosen: Chosen, learned: bool
 ) -> list[ComparedGiven]:
-    """Each row against never giving the combination: one family of comparisons."""
+    """Differences of all rows from never giving the combination; they are one family."""
     pairs = {row.name: paired_rows(run, row, never) for row in rows}
     there = [(row, pair) for row in rows if (pair := pairs[row.name]) is not None]
     differences = [

@@ -1,4 +1,4 @@
-"""Usage: hours of nodes, and of what stages held of them."""
+"""Usage: hours of nodes, and hours of the processors and GPUs that stages held."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class UsedHours:
     """Hours (see `run_files.usage_json.Hours`), and the shares of the nodes that stages held."""
 
     purpose: Purpose | None
-    """None: all."""
+    """None for all purposes together."""
     hours: float
     node_hours: float
     gpu_node_hours: float
@@ -23,9 +23,9 @@ class UsedHours:
     processor_hours: float
     gpu_hours: float
     processor_share: float | None
-    """Share of the nodes' processor-hours; None where they have none."""
+    """Share of the nodes' processor-hours; None if there are none."""
     gpu_share: float | None
-    """Share of the nodes' GPU-hours; None where they have none."""
+    """Share of the nodes' GPU-hours; None if there are none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class UsageOfRun:
 
 
 def usage_info(run: Run) -> UsageOfRun | None:
-    """Hours for each purpose and in all; None where the run did not count."""
+    """Hours for each purpose and in total; None if the run did not count them."""
     if run.usage is None or not run.usage.purposes:
         return None
     rows, budget = run.usage.purposes, run.usage.budget

@@ -28,32 +28,32 @@ class SyntheticVerdict:
     state: str | None
     """See `synthetic_state`."""
     difference: Estimate | None
-    """Macro-F1 with synthetic images less that without."""
+    """Macro-F1 with synthetic images minus macro-F1 without them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """The verdict; this is all of it as long as there are no results."""
+    """The part of the verdict that needs no results."""
 
     state: str
     """done (test results) | validated (validation results only) | running"""
     searched: bool
     split: str
-    """Test images against training images: left_out (a centre) | test_set (another data set) | see
-    `centre_relation`"""
+    """How test images relate to training images: left_out (from a centre that was left out) |
+    test_set (another data set) | see `centre_relation`"""
     centre: str | None
     """The centre that was left out."""
     synthetic: SyntheticVerdict
     comparison: ComparisonVerdict | None
     enough: dict[str, int]
-    """Numbers from which on there is no caution."""
+    """Smallest numbers for which no caution is given."""
     cautions: list[str]
-    """Names of what the reader must know; the template has a sentence for each."""
+    """Names of the cautions that hold; the template has a sentence for each."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TakenFor:
-    """Share of a class's images that are taken for another class."""
+    """The share of a class's images that are classified as a certain other class."""
 
     name: str
     share: float
@@ -62,21 +62,21 @@ class TakenFor:
 @dataclass(frozen=True, kw_only=True)
 class WeakestClass(ClassMetrics):
     taken_for: TakenFor | None
-    """The class that its images are most often taken for."""
+    """The class with which its images are most often confused."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FewestImages(ClassMetrics):
     share: float
-    """Change of the class's recall by one image."""
+    """How much one image changes the recall of the class."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ResultsVerdict(Verdict):
-    """The verdict as soon as there are results."""
+    """The verdict when there are results."""
 
     unnamed_patients: int
-    """Images whose patients nothing names."""
+    """Number of images whose patient has no name or number."""
     macro_f1: Estimate | None
     accuracy: Estimate | None
     classes: int
@@ -87,16 +87,16 @@ class ResultsVerdict(Verdict):
     networks: int
     """Folds times seeds."""
     ensemble: bool
-    """True: figures are those of the ensemble of all networks."""
+    """True if the figures are those of the ensemble of all networks."""
     network_range: Range
-    """Macro-F1 of the single networks; out of fold, of the single seeds."""
+    """Lowest and highest macro-F1 of single networks or, out of fold, of single seeds."""
     network_mean: float
     images: int
     patients: int
     guess: Guess
     chance: Chance
     learned: bool
-    """True: the macro-F1 is above chance. Else no difference is called a gain."""
+    """True if the macro-F1 is above chance. Otherwise no difference is called a gain."""
     strongest: ClassMetrics | None
     weakest: WeakestClass | None
     fewest: FewestImages
@@ -115,7 +115,7 @@ def verdict_info(
     Parameters
     ----------
     searched
-        Names of the searched parameters; None where nothing was searched.
+        Names of the searched parameters; None if nothing was searched.
     """
     left_out = config.of_recipe("split.leave_out_centre")
     relation = "test_set" if data.test_set else centre_relation(data)
@@ -203,14 +203,14 @@ def synthetic_state(
     gain: SyntheticGain | None,
     learned: bool = True,
 ) -> str | None:
-    """Name whether synthetic images helped; None where the recipe and the search have none.
+    """Say whether synthetic images helped; None if neither recipe nor search uses any.
 
     Returns
     -------
     not_chosen
-        The search could use them, and found a recipe without.
+        The search could use synthetic images, but chose a recipe without them.
     unknown
-        There are no predictions to compare with.
+        There are no predictions of the recipe without synthetic images.
     raised, lowered
         The difference in macro-F1 is shown.
     undecided, luck, selected, few_networks
@@ -221,13 +221,13 @@ def synthetic_state(
         return "not_chosen" if tried else None
     if gain is None:
         return "unknown"
-    alone = 0.0  # a single comparison: its interval says it all
+    alone = 0.0  # p-value: with only one comparison, the interval decides
     shown = direction(gain.difference, alone, gain.networks, learned, gain.tried)
     return {"higher": "raised", "lower": "lowered"}.get(shown, shown)
 
 
 def verdict_line(verdict: dict[str, Any]) -> str:
-    """The verdict of report.json in one line for a terminal."""
+    """One line for a terminal that states the verdict of report.json."""
     if verdict["state"] == "running":
         return "no result yet"
     f1, part = verdict["macro_f1"], "test" if verdict["state"] == "done" else "validation"
@@ -236,7 +236,7 @@ def verdict_line(verdict: dict[str, Any]) -> str:
         who = f"ensemble of {verdict['networks']} networks"
     elif verdict["folds"] > 1:
         who = f"each by the network that was not trained on it ({verdict['folds']} folds), {who}"
-    flat = f1["low"] == f1["high"]  # as the page marks by a dagger
+    flat = f1["low"] == f1["high"]  # the page marks such an interval by a dagger
     interval = f"95 % interval {f1['low']:.3f} to {f1['high']:.3f}"
     line = (
         f"macro-F1 {f1['value']:.3f} "

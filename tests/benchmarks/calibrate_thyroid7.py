@@ -1,8 +1,9 @@
 """How hard `thyroid7` is: macro-F1 of a plain ResNet-18 on other centres, against training size.
 
-Trained on `thyroid7`, tested on `thyroid7-external` or `--test thyroid7-development`: the same
-diseases at centres never seen. The label is the primary finding. One thread, bf16 where the
-processor has it, no validation set: the weights after the last epoch are what is tested.
+The network is trained on `thyroid7` and tested on `thyroid7-external` or `--test
+thyroid7-development`, which have the same diseases at other centres. The label is the primary
+finding. Trainings use one thread, bf16 if the processor has it, and no validation set: the weights
+after the last epoch are tested.
 
     python -m tests.benchmarks.calibrate_thyroid7 --images-per-class 60 --images-per-cross 20
     python -m tests.benchmarks.calibrate_thyroid7 --images-per-class 2000 --images-per-cross 500 \
@@ -119,7 +120,7 @@ def predicted(network: nn.Module, inputs: Tensor) -> Tensor:
 
 
 def main() -> None:
-    """Print macro-F1 by seed, its mean and spread, and where the errors are."""
+    """Print macro-F1 by seed, its mean and spread, and the confusions."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images-per-class", type=int, default=60)
     parser.add_argument("--images-per-cross", type=int, default=20)

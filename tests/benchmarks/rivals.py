@@ -1,8 +1,9 @@
-"""A user's alternative, to measure against: torchvision's ImageFolder of PNG
-files, transforms.v2, a DataLoader with workers, and a plain loop.
+"""A user's alternative, for comparison: torchvision's ImageFolder of PNG files, transforms.v2, a
+DataLoader with workers, and a plain loop.
 
-Same network, batch, optimiser, loss and learning rates as ours. As users have them: float32, the
-default layout of memory, torch's own number of threads, one PNG file of 8 bits per scintigram.
+Network, batch size, optimiser, loss and learning rates are those of thyroid. The rest is as users
+have it: float32, the default memory layout, torch's default number of threads, one 8-bit PNG file
+per scintigram.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ GREY_PER_ROOT = 40
 """Grey levels per unit of sqrt(counts / mean): 255 is 40 times an image's mean."""
 
 Epochs = list[float]
-"""When each epoch, its validation included, was over: seconds of `time.perf_counter`."""
+"""Times at which epochs ended, including validation: seconds of `time.perf_counter`."""
 
 
 def write_pngs(dataset: Dataset, rows: Sequence[int], folder: Path) -> Path:
@@ -48,7 +49,7 @@ def write_pngs(dataset: Dataset, rows: Sequence[int], folder: Path) -> Path:
 
 
 def transforms(size: int, change: AugmentationConfig | None) -> v2.Compose:
-    """From a PNG to (1, size, size) float32 in units of sqrt(counts / mean)."""
+    """Transforms of a PNG to (1, size, size) float32 in units of sqrt(counts / mean)."""
     geometry: list[nn.Module] = []
     if change is not None:
         geometry = [
@@ -85,7 +86,7 @@ def loaders(pngs: Path, recipe: Recipe, workers: int) -> tuple[DataLoader[Any], 
 
 
 def rate_at(schedule: ScheduleConfig, steps: int) -> Callable[[int], float]:
-    """Factor on the learning rate at a step: warm-up, constant, linear decay."""
+    """Factor of the learning rate at a step: warm-up, constant, linear decay."""
     warm, decay = schedule.warmup_epochs * steps, schedule.decay_epochs * steps
     end = schedule.epochs * steps
 
@@ -150,7 +151,7 @@ def predicted(network: nn.Module, pngs: Path, size: int) -> tuple[Tensor, Tensor
 
 @contextmanager
 def all_threads() -> Iterator[None]:
-    """Torch's own number of threads: one per core."""
+    """Torch's default number of threads: one per core."""
     before = torch.get_num_threads()
     torch.set_num_threads(machine.cores())
     try:

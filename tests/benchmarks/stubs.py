@@ -1,4 +1,4 @@
-"""Stages that sleep: what is left of a search's time is its own."""
+"""Stages that sleep, so that the rest of a search's time is its own overhead."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ SECONDS = 0.01
 
 
 def install() -> None:
-    """Put the stub in the place of every kind of stage, in this process."""
+    """Replace every kind of stage by the stub in this process."""
     for kind in list(stage.KINDS):
         stub = stage.Kind(version=0, function="tests.benchmarks.stubs:fit", libraries=())
         stage.KINDS[kind] = stub  # type: ignore[index]
 
 
 def fit(config: Any, inputs: Mapping[str, Path], folder: Path) -> Iterator[dict[str, Any]]:
-    """Sleep; the value follows from the configuration."""
+    """Sleep; the score depends on the configuration."""
     time.sleep(SECONDS)
     text = json.dumps(to_json(config), sort_keys=True)
     luck = _share(text)

@@ -44,7 +44,7 @@ print(json.dumps({{
 
 
 def _measured(setup: str, what: str) -> dict[str, float]:
-    """Seconds and peak memory of a process of its own, on one core."""
+    """Seconds and peak memory of a separate process on one core."""
     done = subprocess.run(
         [sys.executable, "-c", MEASURE.format(setup=setup, what=what)],
         env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},  # waiting threads count as work
@@ -57,7 +57,9 @@ def _measured(setup: str, what: str) -> dict[str, float]:
 
 
 def _table(folder: Path, images: int, size: int) -> Path:
-    """A data set of two images a patient, one in five of several findings, and no counts yet."""
+    """A data set with two images per patient, of which one in five has several findings, still
+    without counts.
+    """
     folder.mkdir()
     rng = np.random.default_rng(images)
     labels = rng.choice(KNOWN_FINDINGS, images)
@@ -132,7 +134,7 @@ BURN = "import hashlib\nfor _ in range(1000): hashlib.sha256(bytes(10**6)).diges
 
 
 def _two_at_once() -> float:
-    """How much more two processes get done than one: 2 where nothing else is at work."""
+    """Factor by which two processes do more than one; 2 if nothing else runs."""
     seconds = []
     for number in (1, 2):
         before = time.perf_counter()

@@ -1,4 +1,4 @@
-"""An epoch of the real DCGAN stage against the bare steps of the same networks; synthesis."""
+"""Speed of the real DCGAN stage, compared with bare steps of its networks; of synthesis."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_step_costs_little_more_than_both_networks_forward_and_backward(
 def test_synthesis_speed(
     scale: int, dataset: Dataset, tmp_path: Path, benchmark: BenchmarkFixture
 ) -> None:
-    """Generator, super-resolution, photons and filter; 64 px."""
+    """Speed of generator, super-resolution, photons and filter at 64 px."""
     few = {"srgan.scale": scale, "dcgan.epochs": 1, "dcgan.steps_per_epoch": 1}
     few |= {"srgan.pixel_epochs": 1, "srgan.adversarial_epochs": 0, "srgan.steps_per_epoch": 1}
     recipe = recipe_of(64, **few, **{"synthesis.rejection": 1.0})
@@ -92,7 +92,7 @@ def test_synthesis_speed(
 
 
 def _bare_images_per_second(recipe: Recipe, size: int) -> float:
-    """The best of some runs as long as an epoch, on tensors that lie ready, after a warm-up."""
+    """The best of several runs as long as an epoch, on prepared tensors, after a warm-up."""
     on, gan = start(recipe.execution), recipe.dcgan
     generator, discriminator = (on.place(network) for network in networks(gan, 3, size))
     adams = [

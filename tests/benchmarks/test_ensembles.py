@@ -1,9 +1,9 @@
-"""Exported models are tried: their calibration, their gate and their speed.
+"""Measures the calibration, the gate and the speed of exported models.
 
-Two phantoms of 60 images per class and 20 per cross are learned in five folds, 40 epochs, and each
-model is tried on 1,000 images of external centres and on the other phantom's images. None of these
-seeds is used elsewhere. What is trained is kept in build/ensembles, so that the same command goes
-on. About half an hour on two processors.
+Models are trained on two phantoms of 60 images per class and 20 per cross, in five folds with 40
+epochs. Each model is tested on 1,000 images of external centres and on the other phantom's images.
+None of these seeds is used elsewhere. Trainings are kept in build/ensembles, so the same command
+continues. This takes about half an hour on two processors.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ CHANGES = {"schedule.constant_epochs": 26, "schedule.decay_epochs": 12, "split.t
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Tried:
-    """A model, and its answers about images that it does not know."""
+    """A model, and its predictions of images that it was not trained on."""
 
     source: make_model.Trained
     model: Model
@@ -53,7 +53,7 @@ class Tried:
     external_labels: np.ndarray
     own_kind: Answers
     own_labels: np.ndarray
-    """The other phantom's: other patients of the same centres."""
+    """Images of the other phantom, with other patients of the same centres."""
     others: dict[str, Answers]
     """Pictures of other kinds, by kind."""
 
@@ -106,7 +106,7 @@ def tried() -> list[Tried]:
 
 @pytest.fixture(autouse=True)
 def _measured(benchmark: BenchmarkFixture) -> None:
-    """Be run by --benchmark-only: what is measured here is no time."""
+    """Mark as a benchmark for --benchmark-only, although no time is measured."""
     benchmark.pedantic(lambda: None, rounds=1)
 
 
@@ -120,7 +120,7 @@ def ece(labels: np.ndarray, p: np.ndarray) -> float:
 
 
 def test_calibration_and_coverage(tried: list[Tried]) -> None:
-    """By the rule of `ensemble_temperature`, and by two others."""
+    """Temperatures by the rule of `ensemble_temperature`, and by two others."""
     print()
     errors = []
     for each in tried:

@@ -1,4 +1,4 @@
-"""Intervals about recipes, by simulations with known truth: which of them holds it how often?
+"""Intervals about recipes: how often do they contain the truth in simulations?
 
     pytest tests/benchmarks/test_fold_intervals.py -m '' -o addopts=-s
 
@@ -48,7 +48,7 @@ FOLDS = (2, 3, 5, 10)
 def remembered(
     drawn: Callable[[np.random.Generator, int, int], Floats],
 ) -> Callable[[np.random.Generator, int, int], Floats]:
-    """Draw as `drawn` does, but each draw of a seed only once: they take half of the time."""
+    """Draw like `drawn`, but only once for each seed, because drawing takes half of the time."""
     known: dict[object, tuple[Floats, object]] = {}
 
     def once(rng: np.random.Generator, n: int, resamples: int) -> Floats:
@@ -115,7 +115,7 @@ OUT_OF_FOLD = {
 
 @pytest.mark.timeout(7200)
 def test_out_of_fold_intervals() -> None:
-    """Compare patients alone, widened, and Nadeau & Bengio's t over folds."""
+    """Compare intervals: over patients alone, widened, and by Nadeau & Bengio's t over folds."""
     columns = ["patients alone", "widened (chosen)", "t over folds (Nadeau & Bengio)"]
     of_both = " | ".join(f"{what}: {c}" for what in ("recipe", "difference") for c in columns)
     print(f"\n| setting | macro-F1 | variance / that of patients: recipe, difference | {of_both} |")
@@ -149,7 +149,7 @@ def test_out_of_fold_intervals() -> None:
                 flush=True,
             )
     assert min(v[3] for name, v in held.items() if "neighbour" not in name) > 0.89
-    assert held["tree, 2 folds"][1] < 0.92  # patients alone call equal recipes different
+    assert held["tree, 2 folds"][1] < 0.92  # patients alone: false alarms
 
 
 TEST_SET: dict[str, tuple[int, Setting]] = {
@@ -225,7 +225,7 @@ def truth(setting: Setting, repetitions: int) -> tuple[float, float]:
 
 @pytest.mark.timeout(7200)
 def test_intervals_of_a_test_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compare what is added to patients' variation, for single networks and their ensembles."""
+    """Compare additions to the variation of patients, for single networks and their ensembles."""
     print("\n| setting | truth: networks, ensembles | " + " | ".join(CANDIDATES.values()) + " |")
     print("|---" * (2 + len(CANDIDATES)) + "|")
     monkeypatch.setattr("thyroid.evaluate.paired.draw", remembered(draw))

@@ -53,7 +53,7 @@ print(json.dumps([max(seen) - seen[0], epochs[-1]["images_per_second"]]))
 
 
 def write_sparse(folder: Path, images: int) -> Path:
-    """A data set whose matrices are holes in a file: all zero, and no room on the disk."""
+    """A data set whose matrices are all zero and take no room on the disk (a sparse file)."""
     folder.mkdir()
     label = np.array(CLASSES)[np.arange(images) % len(CLASSES)]
     with (folder / "images.csv").open("w") as file:
@@ -79,7 +79,7 @@ def write_sparse(folder: Path, images: int) -> Path:
 
 
 def trained(images: int, memory: int, where: Path) -> tuple[float, float]:
-    """Megabytes beyond those before training, at most; images/s."""
+    """Maximum memory above that before training, in megabytes; images/s."""
     folder = write_sparse(where / f"{images}-{memory}", images)
     command = [sys.executable, "-c", SCRIPT, str(folder), f"{folder}-store", str(memory)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -89,7 +89,7 @@ def trained(images: int, memory: int, where: Path) -> tuple[float, float]:
 
 @pytest.mark.parametrize("kind", ["mapped", "held"])
 def test_memory_and_time_per_image(kind: str, tmp_path: Path, benchmark: BenchmarkFixture) -> None:
-    """Mapped: memory does not grow tenfold with the images, but by their table alone. Held: it is
+    """With mapped images, memory grows only by the table of images. With images in memory, it is
     what the images need. The time per image is the same.
     """
     memory = 10**8 if kind == "mapped" else 10**12

@@ -29,14 +29,14 @@ from thyroid.stages.compute import start
 BATCH, SIZE, CLASSES = 32, 64, 7
 ROUNDS, SECONDS = 8, 20.0
 ASKED = 0.9
-"""Least share of the fastest way's speed."""
+"""Lowest allowed share of the highest speed."""
 Way = tuple[str, str, str]
 """Precision, layout, and whether compiled."""
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
 
 def ways(device: str) -> list[Way]:
-    """All that are tried; torch.compile is the user's choice, and tried on GPUs alone."""
+    """All combinations that are tried; torch.compile, a choice of the user, only on GPUs."""
     compiled = ("off", "on") if device == "cuda" else ("off",)
     return list(itertools.product(("bf16", "fp32"), ("channels_last", "contiguous"), compiled))
 

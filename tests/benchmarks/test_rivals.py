@@ -1,5 +1,5 @@
-"""The real classifier stage against what a user would write otherwise (`rivals.py`): how fast, and
-how good.
+"""Speed and accuracy of the real classifier stage, compared with what a user would write instead
+(`rivals.py`).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SEEDS = range(5)
 
 
 def here(name: str, **changes: object) -> Recipe:
-    """The preset with real images alone, one training on the whole machine."""
+    """The preset with real images alone, for one training on the whole machine."""
     dotted = {field.replace("__", "."): value for field, value in changes.items()}
     recipe = override(
         RECIPES[name](), {"cross.order": "mixed", "execution.threads": machine.cores()} | dotted
@@ -98,7 +98,7 @@ def test_whole_epochs_against_imagefolder(
 
 @pytest.mark.timeout(1200)
 def test_as_accurate_within_the_seeds_spread(tmp_path: Path, benchmark: BenchmarkFixture) -> None:
-    """Macro-F1 on fresh images: both learn from 8-bit pictures' or counts' sqrt(counts / mean)."""
+    """Macro-F1 on new images; both learn from sqrt(counts / mean), of pictures or of counts."""
     phantom = {"preset": "thyroid7", "format": "dataset"}
     for name, per_class, per_cross, seed in (("data", 60, 20, 0), ("test", 60, 20, 1)):
         write_phantom(

@@ -45,7 +45,8 @@ TENTH = {
     "synthesis.images_per_cross": 24,
     "execution.device": "cpu",
 }
-"""Changes of `small` for a tenth of thyroid7's images: each part costs about a tenth."""
+"""Changes of `small` for a tenth of the images of thyroid7, so that each part costs about a
+tenth."""
 
 ROWS: list[tuple[str, str, str]] = []
 """Name of a measurement, its figure, the figure asked for."""
@@ -125,7 +126,7 @@ def _seconds(store: Store, key: str) -> float:
 
 
 def whole(store: Path, dataset: Path, digest: str) -> Any:
-    """A trial as plain Tune has it: one function that trains all that the recipe needs."""
+    """A trial in plain Tune: one function that trains all that the recipe needs."""
 
     def train(config: dict[str, Any]) -> None:
         folder = Path(tempfile.mkdtemp(dir=store))
@@ -203,7 +204,7 @@ def test_sharing_saves_most_of_the_stage_seconds_and_changes_no_result(
 
 
 def _first(done: Search) -> Stage:
-    """Something small, so that imports are not timed."""
+    """Run something small, so that imports are not timed."""
     return pipeline.split(done.base.split, done.dataset.digest)
 
 

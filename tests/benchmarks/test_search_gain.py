@@ -1,15 +1,15 @@
-"""Does a search find a better recipe than the one that it starts from, and by which evidence?
+"""Does a search find a better recipe than the one from which it starts?
 
 Of each of five phantoms (other patients of thyroid7, 30 images per class and 10 per cross), the
 default recipe and proposals drawn at random are trained in five folds, on real images of 32 pixels,
 and tested on fresh images of other centres. From this table searches are replayed, which spend
 equal stage-seconds: the best of all proposals by one split; as many as two folds each and the race
 afford; the same without the rule that the given recipe stays unless another is better by more than
-a standard error. Each is replayed in random orders of the proposals. Random proposals are what TPE
-makes of its first ten.
+a standard error. Each is replayed in random orders of the proposals. TPE makes its first ten
+proposals at random, too.
 
-About a quarter of an hour on two processors. What is trained is kept in build/search-gain, so that
-the same command goes on.
+About a quarter of an hour on two processors. Trainings are kept in build/search-gain, so the same
+command continues.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Tried:
     single: float
     """Macro-F1 on the test images, mean over the folds' networks."""
     ensemble: float
-    """The same of their mean probabilities."""
+    """Macro-F1 of their mean probabilities."""
 
 
 def proposals() -> list[Recipe]:
@@ -96,7 +96,7 @@ def proposals() -> list[Recipe]:
 
 
 class _Renamed:
-    """A trial in which `magnitude` has another name: both spaces have a parameter called so."""
+    """A trial in which `magnitude` has another name, because both spaces have such a parameter."""
 
     def __init__(self, trial: optuna.Trial) -> None:
         self._trial = trial
@@ -173,7 +173,7 @@ def _seconds(model: Stage, store: Store) -> float:
 
 
 def by_one_split(table: Sequence[Tried | None], order: Sequence[int], seconds: float) -> int:
-    """Choose the proposal that is best in the first fold, of those that the seconds suffice for."""
+    """Choose the proposal that is best in the first fold, among those for which there is time."""
     spent, values = 0.0, {}
     for number in (0, *order):
         one = table[number]
@@ -188,7 +188,7 @@ def by_one_split(table: Sequence[Tried | None], order: Sequence[int], seconds: f
 def by_folds(
     table: Sequence[Tried | None], order: Sequence[int], seconds: float, *, stays: bool = True
 ) -> int:
-    """Choose by the race over folds, of as many proposals as the seconds suffice for."""
+    """Choose by the race over folds, among as many proposals as there is time for."""
     config = SearchConfig()
     for number in range(len(order), -1, -1):
         some = [n for n in order[:number] if table[n] is not None]

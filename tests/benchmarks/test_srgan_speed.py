@@ -1,4 +1,4 @@
-"""The real SRGAN stage against the bare steps of the same two networks and losses."""
+"""Speed of the real SRGAN stage, compared with bare steps of the same networks and losses."""
 
 from __future__ import annotations
 

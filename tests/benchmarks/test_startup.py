@@ -1,4 +1,4 @@
-"""How soon the command line answers, predicts, and has the first trial of a search under way."""
+"""Time until the command line answers, predicts, and computes the first stage of a search."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_new_process_predicts_one_image_within_3_s(
 
 
 def forget_files() -> None:
-    """Have the system drop what it holds of the packages' files in memory: as after a restart."""
+    """Make the system drop the packages' files from its cache, as after a restart."""
     for path in Path(sys.prefix).rglob("*"):
         if path.is_file():
             file = os.open(path, os.O_RDONLY)
@@ -82,7 +82,7 @@ def test_the_first_trial_of_a_search_is_under_way_within_10_s(
     taken: list[float] = []
 
     def search() -> None:
-        """Until its first stage has begun."""
+        """Seconds until the first stage of a search has begun."""
         run = place / f"searched-{len(taken)}"
         words = ["search", "data", str(run), "--space", "demo", "--trials", "2", *ONE_EPOCH]
         began = time.perf_counter()

@@ -1,5 +1,5 @@
-"""The real classifier stage, from opening the data set to the stored checkpoint, against bare steps
-of the same network on one fixed batch.
+"""Speed of the real classifier stage, from opening the data set to the stored checkpoint, compared
+with bare steps of the same network on one fixed batch.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from thyroid.storage.store import Store
 EPOCHS = 6
 ASKED = 0.97
 STAGE = 0.85
-"""Least share for a stage of seconds: reading, building and storing weigh less in longer ones."""
+"""Lowest share for a stage of seconds; reading, building and storing weigh less in longer ones."""
 
 
 @pytest.fixture(scope="module")
@@ -80,8 +80,8 @@ def test_a_stage_costs_little_more_than_its_steps(
     tmp_path: Path,
     benchmark: BenchmarkFixture,
 ) -> None:
-    """`epochs`: the loop with its augmentation. `stage`: all of it, from the data set to the stored
-    checkpoint, the forward passes of the validation counted as work.
+    """`epochs`: the loop with its augmentation. `stage`: the whole stage, from the data set to the
+    stored checkpoint; forward passes of the validation count as bare work.
     """
     if threads > machine.cores():
         pytest.skip("more threads than processors")
@@ -119,8 +119,8 @@ def test_a_stage_costs_little_more_than_its_steps(
 
 
 def _bare_seconds(recipe: Recipe, trained: int, validated: int) -> tuple[float, float]:
-    """An epoch of forward, backward and step on a batch that lies ready, and the forward passes of
-    a validation: the best of some, after a warm-up.
+    """Seconds of an epoch of bare steps on a prepared batch, and of the forward passes of a
+    validation: the best of several, after a warm-up.
     """
     network, execution = pipeline.computed_in(recipe)
     on = start(execution)

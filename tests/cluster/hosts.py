@@ -1,8 +1,7 @@
 """A laptop and the machines of a cluster, all on this machine: each is a set of namespaces with a
 network address, processes, mounts and a name of its own, and an sshd. They have no other network.
-
-The laptop's namespace holds the switch that the others are plugged into. Nothing is left once the
-processes are gone. Needs root.
+The laptop's namespace has the network switch to which the others are connected. Nothing is left
+when the processes have ended. Needs root.
 """
 
 from __future__ import annotations
@@ -23,17 +22,18 @@ REPOSITORY = Path(__file__).parents[2]
 BIN = Path(sys.prefix) / "bin"
 
 HOME = "/mnt/home"
-"""Root's home folder, another one on each host."""
+"""Home folder of root, which is another folder on each host."""
 SHARED = "/mnt/thyroid"
-"""One folder that all hosts see, as if it were NFS."""
+"""A folder that all hosts see, as if it were on NFS."""
 BUCKETS = "10.77.0.1:9000"
-"""Where each host looks for buckets; a test starts `python -m tests.buckets` there, on the head."""
+"""Address at which each host looks for buckets; a test starts `python -m tests.buckets` on the
+head."""
 HIDDEN = ("/tmp", "/mnt", "/run")
-"""Folders that each host has for itself."""
+"""Folders that are different on each host."""
 
 ALONE = ["setpriv", "--pdeathsig", "KILL", "unshare", "--fork", "--kill-child", "--mount-proc"]
 ALONE += ["--net", "--pid", "--mount", "--uts"]
-"""In namespaces of its own, and gone with whoever started it."""
+"""Beginning of a command line: runs the rest in new namespaces and ends it with its parent."""
 
 BOOT = """
 hostname $NAME
@@ -54,7 +54,7 @@ mkdir /run/sshd
 echo up
 wait
 """
-"""Script of a host's first process; bash, as it also reaps orphans."""
+"""Script of a host's first process, for bash, because bash also reaps orphaned processes."""
 
 
 class Host:
@@ -62,10 +62,10 @@ class Host:
 
     Parameters
     ----------
-    name, address : in its network
-    root : folder of what outlives it: home/, etc/
+    name, address : those of the host in its network
+    root : folder of the files that survive it: home/, etc/
     shared : the folder that it sees as SHARED
-    lan : the host whose network holds the switch; None for that host itself
+    lan : the host whose network has the switch; None for that host itself
     """
 
     def __init__(self, name: str, address: str, root: Path, shared: Path, lan: Host | None) -> None:
@@ -75,7 +75,7 @@ class Host:
         self._init = 0
 
     def start(self) -> None:
-        """Switch it on; it dies with the thread that does so."""
+        """Switch it on; it ends with the thread that called this."""
         places = {str(path) for path in (REPOSITORY, sys.prefix, sys.base_prefix)}
         kept = [path for path in sorted(places) if path.startswith(HIDDEN)]
         settings = {
@@ -123,7 +123,7 @@ class Host:
         return self.begin(command).wait(timeout_s)
 
     def begin(self, command: str) -> Command:
-        """Start a command as a person does who has logged in."""
+        """Start a command as if a person who has logged in did so."""
         enter = ["nsenter", "--target", str(self._init), "--all", "--"]
         path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         clean = ["env", "-i", f"HOME={HOME}", "USER=root", "LANG=C.UTF-8", path]
@@ -131,7 +131,7 @@ class Host:
         return Command([*enter, *clean, "bash", "--login", "-c", line])
 
     def kill(self) -> None:
-        """Cut the power: every process ends at once, what is in home/ stays."""
+        """Simulate a power cut: all processes end at once, and the files in home/ remain."""
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._init or self._process.pid, signal.SIGKILL)
@@ -139,18 +139,18 @@ class Host:
             self._process, self._init = None, 0
 
     def disconnect(self) -> None:
-        """Pull the network cable."""
+        """Disconnect the host from the network."""
         assert self._lan is not None
         self._lan._ip(f"link set {self.name} down")
 
     def reconnect(self) -> None:
-        """Plug it in again."""
+        """Connect the host to the network again."""
         assert self._lan is not None
         self._lan._ip(f"link set {self.name} up")
 
 
 class Cluster:
-    """The laptop, the head and the workers; Ray runs once `up` was called."""
+    """The laptop, the head and the workers; Ray runs after a call of `up`."""
 
     def __init__(self, folder: Path, workers: int = 2) -> None:
         self.shared = folder / "shared"
@@ -168,14 +168,14 @@ class Cluster:
         self.laptop, self.head, *self.workers = self.hosts
 
     def up(self) -> None:
-        """`ray up` with cluster/onprem.yaml, less what needs other hosts."""
+        """Run `ray up` with cluster/onprem.yaml, without the parts that need other hosts."""
         self.laptop.run(f"umask 077; {BIN}/ray get-auth-token --generate")
         config = on_these(self, yaml.safe_load((REPOSITORY / "cluster/onprem.yaml").read_text()))
         (self.laptop.home / "cluster.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
         self.ray("up", "-y", "--no-config-cache", self.file)
 
     file = f"{HOME}/cluster.yaml"
-    """The cluster file on the laptop."""
+    """Path of the cluster file on the laptop."""
 
     def ray(self, *words: str, timeout_s: float = 240) -> str:
         """Run `ray ...` on the laptop in the repository; return its output."""
@@ -189,7 +189,7 @@ class Cluster:
 
 @contextlib.contextmanager
 def cluster(folder: Path) -> Iterator[Cluster]:
-    """Hosts that are switched on, and gone after the block. `folder` is empty."""
+    """Hosts that are switched on, and removed after the block. `folder` is empty."""
     made = Cluster(folder)
     try:
         for host in made.hosts:
@@ -203,8 +203,8 @@ def cluster(folder: Path) -> Iterator[Cluster]:
 def furnish(
     root: Path, addresses: dict[str, str], key: Path, host_key: Path, *, laptop: bool
 ) -> None:
-    """A home whose owner may log in on all other hosts from the laptop and has the key of a bucket;
-    and the files of /etc.
+    """Make a home whose owner can log in to all other hosts from the laptop and has the key of a
+    bucket, and the files of /etc.
     """
     ssh, etc = root / "home" / ".ssh", root / "etc"
     ssh.mkdir(parents=True)
@@ -230,16 +230,16 @@ def furnish(
 
 
 def copy(source: Path, target: Path) -> None:
-    """For its owner alone."""
+    """Copy a file so that only its owner can read it."""
     target.write_bytes(source.read_bytes())
     target.chmod(0o600)
 
 
 def on_these(hosts: Cluster, config: dict[str, Any]) -> dict[str, Any]:
-    """A cluster file for these hosts: with their addresses, and packages that are here already.
+    """A cluster file for these hosts, with their addresses and with packages of this machine.
 
-    The environment on each host holds the working copy that was sent, and what that needs from the
-    environment of the tests.
+    The environment on each host has the working copy that was sent, and the packages that it needs
+    from the environment of the tests.
     """
     make, install, *rest = config["setup_commands"]
     assert make.startswith("python3 -m venv")
@@ -267,7 +267,9 @@ def on_these(hosts: Cluster, config: dict[str, Any]) -> dict[str, Any]:
 
 
 class Command:
-    """A command at work. It prints to files: an ssh that stays behind would keep pipes open."""
+    """A running command. Its output goes to files, because an ssh process that remains would keep
+    pipes open.
+    """
 
     def __init__(self, words: list[str]) -> None:
         self._words = words
@@ -287,7 +289,7 @@ class Command:
         Raises
         ------
         AssertionError
-            When it fails or takes longer, with all that it printed.
+            When it fails or takes longer; the error has its output.
         """
         try:
             status: int | str = self._process.wait(timeout_s)

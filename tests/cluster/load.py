@@ -1,6 +1,6 @@
 """Searches on a Ray of many nodes, all on this machine, whose stages are stubs of 10 ms.
 
-`python -m tests.cluster.load ADDRESS FOLDER NAME TRIALS AT_ONCE SHARE` is one of them, on a Ray
+`python -m tests.cluster.load ADDRESS FOLDER NAME TRIALS AT_ONCE SHARE` runs one search, on a Ray
 that `nodes` has started.
 """
 
@@ -29,13 +29,13 @@ from thyroid.tuning.search_config import SearchConfig
 from thyroid.tuning.tune_search import Search
 
 EARLY = 100
-"""Trials after which memory is looked at for the first time."""
+"""Number of trials after which memory is measured for the first time."""
 
 
 @contextmanager
 def nodes(count: int, gpus: int = 0) -> Iterator[str]:
-    """A Ray of a head that computes nothing and nodes of one processor, or of four or more and as
-    many GPUs as Ray believes; its address.
+    """Start a Ray with a head that computes nothing, and with nodes of one processor or, if GPUs
+    are declared, of four or more; give its address.
     """
     calm = {"idle_worker_killing_time_threshold_ms": 600_000}
     quiet = {"PYTHONPATH": PYTHONPATH, "RAY_enable_metrics_collection": "0"}
@@ -58,7 +58,8 @@ def nodes(count: int, gpus: int = 0) -> Iterator[str]:
 
 def search(folder: Path, name: str, trials: int, at_once: int, share: float) -> None:
     """Search in FOLDER/NAME with the data set FOLDER/toy and the store FOLDER/store, on processors
-    or with a share of a GPU for each stage; 0 at once: as many as the search itself chooses.
+    or with a share of a GPU for each stage; with 0 at once, the search chooses how many run at the
+    same time.
     """
     device = "cuda" if share else "cpu"
     data = Dataset.open(folder / "toy")
@@ -88,7 +89,7 @@ def search(folder: Path, name: str, trials: int, at_once: int, share: float) -> 
 
 
 def look(run: Path, early: list[float]) -> None:
-    """Note this process's memory once that many trials have ended."""
+    """Record the memory of this process when that many trials have ended."""
     while not early:
         time.sleep(1)
         with suppress(FileNotFoundError):

@@ -7,10 +7,10 @@ from pathlib import Path
 import pandas as pd
 
 SPENT = ["seconds", "compute", "computed", "reused_stages", "computed_stages"]
-"""Columns of trials.csv that say what was computed rather than what came out."""
+"""Columns of trials.csv that depend on what was computed, not on the results."""
 
 Outcome = tuple[pd.DataFrame, bytes]
-"""The trials, and the first seed's predictions of the test part."""
+"""The trials, and the test predictions of the first seed."""
 
 
 def outcome(run: Path) -> Outcome:

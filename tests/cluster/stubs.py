@@ -1,6 +1,6 @@
-"""Stages that sleep, and keep a line for every time that something is built, where and when.
+"""Stages that sleep, and log when and where each artifact is built.
 
-They take the places of all others where the folder stubbed is on PYTHONPATH.
+They replace all stages in processes that have the folder `stubbed` on PYTHONPATH.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from thyroid.errors import Diverged
 REPOSITORY = Path(__file__).parents[2]
 PYTHONPATH = f"{REPOSITORY}:{Path(__file__).parent / 'stubbed'}"
 LOG = "built.txt"
-"""In the store."""
+"""Name of the log in the store."""
 GPU_SECONDS = 0.1
-"""That a stage with a GPU takes longer: that some of them meet."""
+"""Seconds that a stage with a GPU sleeps, long enough that some of these stages overlap."""
 PACE = "seconds.txt"
-"""In the store: what a stage with a GPU takes instead."""
+"""File in the store that has another number of seconds for stages with a GPU."""
 ENDLESS = 100_000
 """Epochs of a stage that runs until it is interrupted or killed."""
 FAILING = ENDLESS + 1
@@ -36,10 +36,10 @@ class Built:
     """A line of the log."""
 
     key: str
-    """Its first 16 digits."""
+    """First 16 digits of the key."""
     node: str
     gpus: str
-    """Ids of the GPUs that it held on the node, such as `0`."""
+    """Ids of the GPUs that the stage held on the node, such as `0`."""
     began: float
     ended: float
     process: int
@@ -48,7 +48,7 @@ class Built:
 
 
 def fit(config: Any, inputs: Mapping[str, Path], folder: Path) -> Iterator[dict[str, Any]]:
-    """As the stub of the benchmarks."""
+    """Sleep, like the stub of the benchmarks, and log it."""
     began, gpus = time.time(), ",".join(map(str, ray.get_gpu_ids()))
     if getattr(config, "epochs", 0) == FAILING:
         raise Diverged("It was meant to.")
@@ -67,7 +67,7 @@ def fit(config: Any, inputs: Mapping[str, Path], folder: Path) -> Iterator[dict[
 
 
 def built(store: Path) -> list[Built]:
-    """All that was."""
+    """All lines of the log."""
     lines = (line.split(";") for line in (store / LOG).read_text().splitlines())
     return [
         Built(key, node, gpus, float(began), float(ended), int(process), visible)

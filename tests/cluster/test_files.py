@@ -1,4 +1,4 @@
-"""The files of cluster/ are what Ray takes, and keep to what cluster/README.md promises."""
+"""The files of cluster/ are valid for Ray, and do what cluster/README.md says."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ KUBERNETES = ("kubernetes", "kubernetes-job")
 
 
 def launched(name: str) -> dict[str, Any]:
-    """A file of Ray's cluster launcher, as Ray completes it."""
+    """A file for Ray's cluster launcher, with the defaults that Ray adds."""
     config = yaml.safe_load((CLUSTER / f"{name}.yaml").read_text())
     validate_config(prepared := prepare_config(config))
     return prepared
@@ -36,7 +36,7 @@ def documents(name: str) -> dict[str, dict[str, Any]]:
 
 
 def ray_cluster(name: str) -> dict[str, Any]:
-    """The specification of the Ray cluster in a file of Kubernetes."""
+    """The specification of the Ray cluster in a Kubernetes file."""
     found = documents(name)
     if "RayJob" in found:
         return found["RayJob"]["spec"]["rayClusterSpec"]
@@ -196,7 +196,7 @@ def dockerfile() -> str:
 
 
 def copied() -> set[str]:
-    """Return files and folders of the working copy that the image gets."""
+    """Return the files and folders of the working copy that are copied into the image."""
     lines = [line.split() for line in dockerfile().splitlines() if line.startswith("COPY")]
     return {word for words in lines for word in words[2:-1]}
 

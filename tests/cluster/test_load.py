@@ -26,9 +26,9 @@ from thyroid.tuning.trial_result import stored_result
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 NODES, AT_ONCE = 32, 16
-"""Nodes of the cluster, and trials that run at the same time."""
+"""Number of nodes, and of trials that run at the same time."""
 TRIALS = int(os.environ.get("LOAD_TRIALS", "300"))
-"""Trials of the large search; a thousand take six minutes."""
+"""Number of trials of the large search; a thousand take six minutes."""
 
 
 def begin(
@@ -54,7 +54,9 @@ def ended(process: subprocess.Popen[str], folder: Path, name: str) -> dict[str, 
 
 
 def require_whole(folder: Path, name: str, trials: int) -> set[str]:
-    """All trials ended, and all that they and the race needed is in the store; its keys."""
+    """Require that all trials ended and that the store has all artifacts that they and the race
+    needed; return the keys.
+    """
     table = pd.read_csv(folder / name / "trials.csv")
     assert list(table["number"]) == list(range(trials))
     assert set(table["state"]) <= {"complete", "pruned"}
@@ -70,7 +72,7 @@ def require_whole(folder: Path, name: str, trials: int) -> set[str]:
 
 
 def require_built_once(folder: Path, keys: set[str]) -> Counter[str]:
-    """Each key was built once, and no other; how many on each node."""
+    """Require that each key, and no other, was built once; return the number of builds by node."""
     lines = built(folder / "store")
     times = Counter(line.key for line in lines)
     assert set(times) == {key[:16] for key in keys}
@@ -79,9 +81,8 @@ def require_built_once(folder: Path, keys: set[str]) -> Counter[str]:
 
 
 def test_stages_share_gpus_by_fraction(tmp_path: Path) -> None:
-    """A whole search on two nodes with two GPUs each: two stages on every GPU at once, never three.
-
-    The GPUs are not there, and nothing but Ray asks for them. Whole GPUs are in
+    """A whole search on two nodes with two GPUs each runs two stages at once on every GPU, never
+    three. The GPUs do not exist, and nothing but Ray uses them. Whole GPUs are in
     `tests/execution/test_gpu_workers.py`.
     """
     share, most = 0.5, 2
@@ -115,9 +116,8 @@ def test_hundreds_of_trials_on_many_nodes(tmp_path: Path) -> None:
 
 
 def test_many_searches_at_once_on_one_store(tmp_path: Path) -> None:
-    """Two of each name's length propose alike: what one builds, the other waits for.
-
-    On few nodes: each search has workers of its own on every node.
+    """Pairs of searches make the same proposals, so one waits for what the other builds. There are
+    few nodes, because each search has its own workers on every node.
     """
     write_toy(tmp_path / "toy", crosses=20)
     names = ["a", "b", "aa", "bb", "aaa", "bbb", "aaaa", "bbbb"]

@@ -1,5 +1,5 @@
-"""The same search with its run in a folder, in a bucket, in a bucket that stumbles, on a disk that
-runs full: the same results.
+"""A search has the same results with its run in a folder, in a bucket, in a bucket that fails at
+times, and on a disk that becomes full.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def searching(
     toy: Path, run: Path | str, recipe: Path, output: Path, options: Sequence[str] = ()
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """`thyroid search` in a session of its own, of which nothing is left after the block."""
+    """`thyroid search` in a new session, whose processes are ended after the block."""
     words = ["search", str(toy), str(run), "--recipe", str(recipe), "--space", "augmentation"]
     words += ["--trials", str(TRIALS), "--concurrent", "1", "--max-seeds", "1"]
     words += ["--final-seeds", "1", *options]
@@ -68,7 +68,7 @@ def ended(process: subprocess.Popen[bytes], output: Path, status: int = 0) -> st
 
 
 def in_bucket(folder: Path) -> Outcome:
-    """`outcome` of the run in the bucket, fetched as anybody would."""
+    """`outcome` of the run in the bucket, fetched as another client would."""
     (folder / "predictions").mkdir()
     for name in ("trials.csv", "predictions/test-seed0.csv"):
         (folder / name).write_bytes(Bucket(URL).get(name) or b"")
@@ -125,7 +125,7 @@ def test_a_search_in_a_bucket_goes_on_on_another_machine(
 
 @contextmanager
 def small_disk(folder: Path, size_mb: float) -> Iterator[Callable[[float], None]]:
-    """A disk of its own, which can be exchanged for a larger one."""
+    """A separate disk, which can be replaced by a larger one."""
     folder.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size_mb}m", "t", folder]).returncode:
         pytest.skip("only root may mount")

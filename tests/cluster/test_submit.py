@@ -1,5 +1,5 @@
 """From a laptop to a report: `ray up`, `ray submit` or `ray job submit`, `ray rsync-down`, with
-cluster/onprem.yaml and hosts that have nothing but the network in common, and a shared folder.
+cluster/onprem.yaml and hosts that share only the network and a folder.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def words(run: str) -> list[str]:
 
 
 def fetched(cluster: Cluster, run: str, folder: Path) -> Path:
-    """The run's folder, by `ray rsync-down` on the laptop."""
+    """The run's folder, fetched by `ray rsync-down` on the laptop."""
     name = Path(run).name
     cluster.ray("rsync-down", cluster.file, f"{run}/", f"{HOME}/{name}/")
     return shutil.copytree(cluster.laptop.home / name, folder / name)

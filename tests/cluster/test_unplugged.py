@@ -35,7 +35,7 @@ def hosts(cluster: Cluster, toy: Path) -> Cluster:
 
 
 def search(hosts: Cluster, name: str) -> Command:
-    """Begin one whose trials come one after the other, with a store of its own."""
+    """Begin a search with its own store, whose trials run one after the other."""
     words = [f"{HOME}/toy", f"{HOME}/runs/{name}", "--space", "augmentation"]
     words += ["--recipe", f"{SHARED}/longer.json", "--store", f"{SHARED}/{name}"]
     words += ["--trials", str(TRIALS), "--concurrent", "1", "--max-seeds", "1"]
@@ -50,7 +50,7 @@ def undisturbed(hosts: Cluster) -> Outcome:
 
 
 def at_work(hosts: Cluster, name: str, command: Command) -> Host:
-    """A worker that builds something for a search which has come to its second trial."""
+    """A worker that builds something for a search, once the search has reached its second trial."""
     trials = hosts.head.home / "runs" / name / "trials.csv"
     until(trials.exists, command)
     found: list[Host] = []
@@ -77,7 +77,7 @@ def until(condition: Callable[[], object], command: Command) -> None:
 
 
 def test_two_workers_on_two_hosts_train_one_network_through_a_bucket(hosts: Cluster) -> None:
-    """Nothing but the bucket is shared: the artifact comes from where the first worker was."""
+    """Only the bucket is shared; the artifact comes from the host of the first worker."""
     host, port = BUCKETS.split(":")
     hosts.head.begin(f"cd {REPOSITORY} && {BIN}/python -m tests.buckets {host} {port}")
     hosts.head.run(f"until (: < /dev/tcp/{host}/{port}) 2> /dev/null; do sleep 0.1; done")

@@ -54,7 +54,7 @@ def images_table(rows: list[tuple[str, str, str]], counts: np.ndarray) -> pd.Dat
 
 
 def dataset_in_memory(rows: list[tuple[str, str, str]], classes: tuple[str, ...]) -> Dataset:
-    """For what never looks at files: one pixel per image."""
+    """A data set for code that does not read files, with one pixel per image."""
     counts = np.ones((len(rows), 1, 1), np.uint16)
     info = DatasetInfo(
         name="memory", classes=classes, size=1, pixel_mm=2.0, kind="counts",

@@ -111,7 +111,7 @@ def reread(frames: Any, **elements: Any) -> Scintigram:
 
 
 def reason_against(frames: Any, **elements: Any) -> str:
-    """Return why import refuses that file; fail if it does not."""
+    """Return the reason for which import refuses the file; fail if it does not."""
     with pytest.raises(UnusableFile) as caught:
         reread(frames, **elements)
     return caught.value.reason

@@ -32,7 +32,7 @@ def _jpeg_2000() -> bytes:
 
 
 def _jpeg(rows: int = 64, columns: int = 64, frame_header: int = 0xC0) -> bytes:
-    """A JPEG file of 64 x 64, and what its frame header then says."""
+    """A JPEG file of 64 x 64 pixels, whose frame header is changed to the given size."""
     file = io.BytesIO()
     Image.fromarray(COUNTS.astype(np.uint8)).save(file, "JPEG")
     start = file.getvalue().index(b"\xff\xc0")

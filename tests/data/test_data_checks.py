@@ -1,4 +1,4 @@
-"""Each check finds what it is for, and nothing in a data set without faults."""
+"""Each check finds its faults, and nothing in a data set without faults."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ SIZE = 48
 
 
 def _gland(rng: np.random.Generator) -> np.ndarray:
-    """Expected counts of two lobes somewhere in the field."""
+    """Expected counts of two lobes at a random place in the field."""
     y, x = np.mgrid[:SIZE, :SIZE]
     scene = np.full((SIZE, SIZE), 4.0)
     for side in (-1, 1):
@@ -134,7 +134,7 @@ def test_empty_images_are_no_duplicates(make):
 
 
 def test_only_what_must_stop_training_is_an_error(make):
-    """Follow-up images of one patient, rare classes and disputed findings are for the user."""
+    """Follow-up images of one patient, rare classes and disputed findings are left to the user."""
     rows, counts = _sound_rows(), _images(24)
     rows[3] = ("p0", "c1", "graves")
     rows[4] = rows[5] = ("p4", "c1", "hashimoto")
@@ -151,7 +151,7 @@ def test_only_what_must_stop_training_is_an_error(make):
 
 @pytest.mark.parametrize(("box", "most"), [(128, 8192), (3, 2), (1, 1)])
 def test_near_duplicates_are_all_found(make, monkeypatch, box, most):
-    """The search among neighbours gives what comparing all pairs gives, each pair once."""
+    """The search among neighbours finds the same pairs as comparing all pairs, each one once."""
     monkeypatch.setattr(likeness, "BOX", box)
     monkeypatch.setattr(likeness, "MOST_COMPARED", most)
     rng = np.random.default_rng(8)
@@ -204,7 +204,7 @@ def test_copies_that_are_moved_or_mirrored_are_near_duplicates(make, alter):
 
 
 def test_scintigrams_of_different_patients_do_not_look_the_same(tmp_path):
-    """As many as take seconds; nor do thousands (likeness.py)."""
+    """As many images as can be checked in seconds; more were compared when the limit was chosen."""
     write_phantom(
         tmp_path / "set",
         preset="thyroid7",
@@ -221,7 +221,7 @@ def test_scintigrams_of_different_patients_do_not_look_the_same(tmp_path):
 
 
 def test_one_hot_spot_somewhere_looks_like_no_other(make):
-    """Round, of any width and place: nothing but where it is and how wide tells two apart."""
+    """Round spots, which differ only in position and width."""
     rng, (y, x) = np.random.default_rng(1), np.mgrid[:SIZE, :SIZE]
     spots = []
     for _ in range(120):
@@ -237,7 +237,7 @@ def test_near_duplicates_of_different_patients(make):
     counts[9] = np.random.default_rng(0).binomial(counts[3], 0.97)  # nearly all of its photons
     counts[11] = np.minimum(counts[5] * 3, 65_535)  # another display scale
     counts[13] = np.random.default_rng(0).binomial(counts[2], 0.97)
-    rows[13] = (rows[2][0], *rows[2][1:])  # one patient's: to be expected
+    rows[13] = (rows[2][0], *rows[2][1:])  # of one patient, which is normal
     dataset = make(rows, counts)
     found = _kinds(dataset)
     assert set(found) == {"near_duplicates"}
@@ -271,7 +271,7 @@ def test_checks_that_take_seconds_say_that_they_have_begun(make, monkeypatch, ca
 
 @pytest.mark.parametrize(("marked", "told"), [(14, True), (8, False), (0, False)])
 def test_a_colour_bar_in_most_pictures_is_found_and_where(make, marked, told):
-    """Twenty display pictures, of which the first have one at their right."""
+    """Twenty display pictures; the first ones have a legend on the right."""
     images = _images(20)
     bar = np.linspace(images.max(), 0, SIZE, dtype=np.uint16)
     images[:marked, :, SIZE - 4 : SIZE - 1] = bar[:, None]

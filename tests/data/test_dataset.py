@@ -1,4 +1,4 @@
-"""A data set opens as it was written; anything else is refused in a sentence."""
+"""A data set opens as it was written; a changed one is refused with one sentence."""
 
 import errno
 import json
@@ -57,7 +57,7 @@ def test_names_that_pandas_would_take_for_missing_values(tmp_path):
 
 
 def test_a_table_that_a_spreadsheet_wrote(folder):
-    """With a byte order mark, other line ends and quotation marks."""
+    """The table may have a byte order mark, other line ends and quotation marks."""
     before, path = Dataset.open(folder), folder / "images.csv"
     rows = (line.split(",") for line in path.read_text().splitlines())
     lines = [",".join(f'"{value}"' if value else "" for value in row) for row in rows]

@@ -1,4 +1,4 @@
-"""The anterior counts are found by what the file says; what is no planar scintigram is refused."""
+"""Anterior counts are found by what the file says; what is not a planar scintigram is refused."""
 
 import io
 import tracemalloc
@@ -247,7 +247,7 @@ def test_dynamic_frames_of_the_anterior_view_are_summed():
     ],
 )
 def test_what_is_not_planar(elements):
-    _refused("no planar scintigram", FOUR, **elements)
+    _refused("not a planar scintigram", FOUR, **elements)
 
 
 @pytest.mark.parametrize(
@@ -311,7 +311,7 @@ def test_identity_is_kept_apart():
 
 
 def test_nothing_is_said_of_the_header(caplog):
-    """Pydicom's warnings and log quote values, which may be names."""
+    """Pydicom's warnings and log messages quote values, which may be names."""
     content = _bytes(ONE, CountsAccumulated=None)
     broken = content.replace(b"ISO_IR", b"Jane^D").replace(b"2.0\\2.0", b"Ja\\Doe ")
     assert broken != content
@@ -328,7 +328,7 @@ def test_read_by_content_and_not_by_name(tmp_path):
 
 
 def test_memory_for_the_largest_that_is_read():
-    """A file of this size takes a few times its pixels, and not eight bytes for each of them."""
+    """Memory for such a file is a few times that of its pixels, and not eight bytes per pixel."""
     frames = np.ones((256, 256, 256), np.uint8)
     frames[:, 3, 4] = 2
     content = _bytes(frames, ImageType=["ORIGINAL", "PRIMARY", "DYNAMIC"])

@@ -1,4 +1,4 @@
-"""DICOM headers that say it another way: orientation, window ranges, tracers, names, noise."""
+"""DICOM headers with unusual statements: orientation, window ranges, tracers, names, noise."""
 
 from typing import Any
 
@@ -73,7 +73,7 @@ def test_image_orientation_names_the_view(of_detector: bool) -> None:
 def test_a_patient_turned_between_front_and_side_is_oblique() -> None:
     for right in ("LA", "LP", "RAH"):
         assert "no anterior view" in refused(**UNCODED, PatientOrientation=[right, "F"])
-    assert read(PatientOrientation=["L", "FP"]).flags == ()  # only the neck is stretched
+    assert read(PatientOrientation=["L", "FP"]).flags == ()  # only the neck is extended
 
 
 def test_vectors_that_count_from_zero_or_of_other_frames_are_refused() -> None:
@@ -156,7 +156,7 @@ def test_a_constant_or_a_threshold_in_the_counts_is_doubtful() -> None:
 
 @pytest.mark.parametrize("sides", [64, 128])
 def test_photon_counts_are_hardly_ever_doubtful(sides: int) -> None:
-    """One of 300 simulated images may be."""
+    """At most one of 300 simulated images is flagged."""
     header = nm_header(COUNTS, CountsAccumulated=None)
     y, x = np.indices((sides, sides)) / sides
     doubtful = 0

@@ -1,4 +1,4 @@
-"""A folder becomes a data set, complete about the files that were refused."""
+"""A folder becomes a data set with a complete list of refused files."""
 
 import shutil
 import subprocess
@@ -113,7 +113,7 @@ def test_nothing_usable(source, target):
     (source / "normal" / "9.txt").write_text("x")
     with pytest.raises(
         InputError,
-        match=r"no file of .*; the reason for 3 of 4 files, such as 'normal/0.dcm': it is",
+        match=r"no file of .*; 3 of 4 files, such as 'normal/0.dcm', for this reason: it is",
     ):
         import_small(source, target)
     assert [path.name for path in target.parent.iterdir()] == ["set.rejected.csv"]

@@ -1,4 +1,4 @@
-"""A file in MedMNIST's format becomes a data set whose test part nothing is trained on."""
+"""A file in MedMNIST's format becomes a data set; no network is trained on its test part."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_copies_across_parts_stay_in_the_test_part(tmp_path: Path) -> None:
     arrays["val_images"][0] = arrays["test_images"][4]
     arrays["train_images"][3] = arrays["val_images"][1]
     arrays["train_images"][5] = arrays["train_images"][4]  # of one patient
-    arrays["train_images"][6] = 7  # shows nothing
+    arrays["train_images"][6] = 7  # an empty image
     data = thyroid.import_files(saved(tmp_path / "a.npz", arrays), tmp_path / "data", size=28)
     parts = data.images.groupby(OFFICIAL_PART)
     assert parts.size().to_dict() == {"train": 35, "validation": 11, "test": 16}
@@ -120,7 +120,7 @@ def in_parts(rows: np.ndarray, data: Dataset) -> set[str]:
 def test_official_test_images_never_train_or_validate(
     test: float, seed: int, tmp_path: Path
 ) -> None:
-    """Whatever shares and seed are asked for."""
+    """The file's parts are kept for all shares and seeds."""
     file = saved(tmp_path / "made.npz", made_arrays())
     data = thyroid.import_files(file, tmp_path / "data", size=28)
     config = SplitConfig(test=test, validation=0.2, seed=seed)

@@ -1,4 +1,4 @@
-"""One patient, two imports: the same name where one key names both, and no link where none does."""
+"""A patient in two imports has the same name with the same key; otherwise there is no link."""
 
 from __future__ import annotations
 

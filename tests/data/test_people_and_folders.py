@@ -1,4 +1,4 @@
-"""Persons in two spellings, folders of machines, trees that are split, columns of other names."""
+"""People in two spellings, machine-made folders, folders with a split, columns of other names."""
 
 import dataclasses
 import unicodedata
@@ -83,7 +83,7 @@ def test_images_of_one_study_are_one_patient_where_nothing_else_is_named(
     assert any("4 images name a study and no patient" in note for note in summary.notes)
     dataset = Dataset.open(target)
     assert dataset.images["flags"].str.contains("patient_by_study").sum() == 4
-    assert dataset.info.patients_key is None  # another data set may have them in another study
+    assert dataset.info.patients_key is None  # in another data set they may be in another study
 
 
 def test_columns_of_other_names_are_taken_and_told(source: Path, target: Path) -> None:
@@ -299,7 +299,7 @@ def test_the_table_of_kinds_of_ten_thousand_files_fits_on_a_screen(
         centres=tuple(f"centre-{i}" for i in range(99)),
     )  # fmt: skip
     lines = many.lines()
-    assert lines[-len(many.table()) :] == many.table()  # a table at the end stays in sight
+    assert lines[-len(many.table()) :] == many.table()  # visible without scrolling
     assert len(many.table()) < 22
     assert all(
         len(line) <= 100 for line in lines if not line.startswith(("note", "imported", "not "))

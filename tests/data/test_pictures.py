@@ -24,7 +24,7 @@ def _bytes(picture: Image.Image, kind: str = "PNG", **options) -> bytes:
 
 
 def _levels(content: bytes) -> np.ndarray:
-    """Back to 0..255."""
+    """Convert intensities back to 0 to 255."""
     return read_picture(content).matrix / 257
 
 

@@ -1,4 +1,4 @@
-"""Photons are moved, never made, lost or correlated."""
+"""Re-binning moves photons; it does not make, lose or correlate any."""
 
 import numpy as np
 import pytest

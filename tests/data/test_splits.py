@@ -27,7 +27,9 @@ def _patients(dataset, rows) -> set[str]:
 
 @st.composite
 def _rows(draw):
-    """Two patients or more in each of three classes, most with several images, some labels."""
+    """At least two patients in each of three classes, most with several images, some with several
+    labels.
+    """
     patients = {
         f"p{number}": draw(st.lists(st.sampled_from(FINDINGS), min_size=1, max_size=3))
         for number in range(draw(st.integers(0, 25)))
@@ -59,7 +61,7 @@ def test_properties(rows, fractions, seed):
         part = getattr(split, name)
         assert part.dtype == np.int64
         assert (np.diff(part) > 0).all()
-    # within one patient per class and part, or the one that each class is owed
+    # up to one patient per class and part, or the one that each class must have
     total = sum(map(len, parts))
     for part, share in zip(parts, (1 - validation - test, validation, test), strict=True):
         assert abs(len(part) - share * total) <= 3 * 1.5

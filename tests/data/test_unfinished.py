@@ -1,4 +1,4 @@
-"""An import that was stopped goes on where it was, with the bits of one that was not."""
+"""A stopped import continues where it was, and has the same bits as one that was not stopped."""
 
 import base64
 import csv
@@ -35,7 +35,7 @@ import_folder(Path(source), Path(target), size=16, pixel_mm=4.0, processes=int(p
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """Scintigrams of named patients, and files that are none."""
+    """Scintigrams of named patients, and other files."""
     rng = np.random.default_rng(5)
     for number in range(FILES):
         path = (
@@ -84,7 +84,7 @@ def _require_same(whole: Path, target: Path) -> None:
 
 
 def _children() -> set[int]:
-    """Processes that this one started and that live."""
+    """Living processes that this one started."""
     found = set()
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -218,7 +218,7 @@ def test_nothing_of_an_identity_can_be_read(source, tmp_path, monkeypatch):
 
 
 def test_the_key_needs_what_the_files_hold(source, tmp_path):
-    """Names, sizes and times can be guessed."""
+    """The key needs more than names, sizes and times, which can be guessed."""
     target = tmp_path / "set"
     _interrupted(source, target, 30)
     first = source / "gravesende" / "Przybylski-01"
@@ -283,7 +283,9 @@ def test_a_process_that_is_killed(source, whole, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_killed_at_any_moment(source, whole, tmp_path, processes):
-    """SIGKILL while it reads; its processes end by themselves; the next import has it all."""
+    """After SIGKILL during reading, the processes end by themselves, and the next import is
+    complete.
+    """
     target = tmp_path / "out" / "set"
     readings = unfinished.working_folder(target) / "readings"
     command = [sys.executable, "-c", IMPORT, source, target, str(processes)]
@@ -339,7 +341,7 @@ def test_no_module_of_the_working_folder_is_run(source, tmp_path, monkeypatch):
 
 
 def test_a_file_whose_disk_was_away_is_read_again(source, whole, tmp_path, monkeypatch):
-    """A file refused for the moment is not refused for good, and a stray file is not in the way."""
+    """A temporary refusal of a file is not kept, and a stray file does no harm."""
     target = tmp_path / "target" / "set"
     sound = Path.read_bytes
 

@@ -1,4 +1,4 @@
-"""DICOM files as departments bring them: what is wrong is refused, what is not said is flagged."""
+"""DICOM files of real departments: wrong headers are refused, incomplete ones are flagged."""
 
 from typing import Any
 
@@ -82,7 +82,7 @@ def test_a_view_in_words_is_taken_refused_or_flagged(element: str) -> None:
         assert "no anterior view" in refused(**UNCODED, **{element: text})
     for text in NONE:
         assert read(**UNCODED, **{element: text}).flags == ("view_unnamed",)
-    if element != "ProtocolName":  # a protocol has several
+    if element != "ProtocolName":  # a protocol has several names
         for text in SEVERAL:
             assert "names several views" in refused(**UNCODED, **{element: text})
 
@@ -211,7 +211,7 @@ def test_rescaled_pixels_are_no_counts(peak: int, given: int | None) -> None:
     scaled = np.rint(COUNTS * (peak / COUNTS.max())).astype(np.uint16)
     for kind in (["DERIVED", "SECONDARY"], ["ORIGINAL", "PRIMARY", "STATIC", "EMISSION"]):
         reason = refused(scaled, CountsAccumulated=given, ImageType=kind)
-        assert "no counts" in reason
+        assert "not counts" in reason
 
 
 def test_smoothed_or_derived_values_are_flagged_and_sums_in_thousands_are_understood() -> None:
@@ -240,7 +240,7 @@ def test_inverted_values_are_turned_back_where_the_sum_shows_how(inverted: dict[
             reason = refused(stored, CountsAccumulated=given, **inverted)
             assert "displayed inverted" in reason
     for stored in (65535 - COUNTS, COUNTS.max() - COUNTS):  # the header says nothing
-        assert "no counts" in refused(stored, CountsAccumulated=None) or "inverted" in refused(
+        assert "not counts" in refused(stored, CountsAccumulated=None) or "inverted" in refused(
             stored, CountsAccumulated=None
         )
 

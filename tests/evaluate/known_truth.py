@@ -1,8 +1,8 @@
 """Recipes whose true macro-F1 is known: small classifiers of Gaussian classes, trained in folds.
 
-The first recipe sees six dimensions that both share and six of its own, the second those six and
-six others in which the classes lie alike. By this symmetry both are equally good over training
-sets, while each single training set favours one of them.
+Both recipes see six common dimensions. The first one also sees six others, and the second one
+another six, in which the classes have the same positions. By this symmetry both are equally good on
+average over training sets, while each single training set favours one of them.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ Network = Callable[[Floats], Floats]
 
 @dataclass(frozen=True, kw_only=True)
 class Population:
-    """Patients, with one or several alike images, of classes that may be of unequal size."""
+    """Patients with one or several similar images, in classes that may have unequal sizes."""
 
     distance: float = 1.1
-    """Standard deviation of the classes' centres, in those of an image."""
+    """Standard deviation of the centres of the classes, in standard deviations of an image."""
     within: float = 0.0
     """Share of an image's variance that is common to a patient's images."""
     images: int = 1
@@ -50,7 +50,7 @@ class Population:
 
 
 def discriminant(x: Floats, y: Ints, rng: np.random.Generator) -> Network:
-    """Linear discriminant: smooth, with the least luck."""
+    """Linear discriminant: smooth, and least affected by chance."""
     means = _means(x, y)
     within = x - means[y]
     slopes = np.linalg.solve(within.T @ within / len(x), means.T)
@@ -73,7 +73,7 @@ def quadratic(x: Floats, y: Ints, rng: np.random.Generator) -> Network:
 
 
 def random_features(x: Floats, y: Ints, rng: np.random.Generator) -> Network:
-    """Ridge regression on 60 random ReLUs: each training has its own, as a seed would give."""
+    """Ridge regression on 60 random ReLUs, which are others in each training, as with a seed."""
     slopes, offsets = rng.normal(size=(x.shape[1], 60)) / np.sqrt(x.shape[1]), rng.normal(size=60)
     z = np.maximum(x @ slopes + offsets, 0)
     weights = np.linalg.solve(z.T @ z + np.eye(60), z.T @ np.eye(CLASSES)[y])
@@ -81,7 +81,7 @@ def random_features(x: Floats, y: Ints, rng: np.random.Generator) -> Network:
 
 
 def five_dimensions(x: Floats, y: Ints, rng: np.random.Generator) -> Network:
-    """Nearest centre in the five dimensions that tell most on the training set: it jumps."""
+    """Nearest centre in the five most informative dimensions of the training set: unstable."""
     means = _means(x, y)
     best = np.argsort(means.var(0) / (x - means[y]).var(0))[-5:]
     chosen = means[:, best]
@@ -89,12 +89,12 @@ def five_dimensions(x: Floats, y: Ints, rng: np.random.Generator) -> Network:
 
 
 def neighbour(x: Floats, y: Ints, rng: np.random.Generator) -> Network:
-    """Nearest neighbour: every training image counts, none is averaged."""
+    """Nearest neighbour: results depend on single training images."""
     return lambda t: np.eye(CLASSES)[y[((x**2).sum(1) - 2 * t @ x.T).argmin(1)]]
 
 
 def tree(x: Floats, y: Ints, rng: np.random.Generator) -> Network:
-    """Decision tree with random candidates at each split: luck of data and seeds in plenty."""
+    """Decision tree with random candidates at each split: it varies much with data and seed."""
     seed = int(rng.integers(2**31))
     fitted = DecisionTreeClassifier(max_features=4, min_samples_leaf=3, random_state=seed)
     fitted.fit(x, y)
@@ -155,7 +155,7 @@ class Trained:
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """Two recipes, and the data that they get."""
+    """Two recipes and their data."""
 
     fit: Callable[[Floats, Ints, np.random.Generator], Network]
     second: Ints | None = None
@@ -171,7 +171,9 @@ class Setting:
     def train(
         self, rng: np.random.Generator, *, test: tuple[Floats, Ints, Ints] | None = None
     ) -> Trained:
-        """Draw patients to train on and to test on, if no test set is given; train all networks."""
+        """Draw patients for training and, if no test set is given, for the test; train all
+        networks.
+        """
         x, y, member = self.population.draw(self.patients * CLASSES, rng)
         tx, ty, test_member = test or self.population.draw(self.test_patients * CLASSES, rng)
         fold = deal(y, member, self.folds, rng)

@@ -1,4 +1,4 @@
-"""Intervals against scipy and brute force, and how often they hold the truth."""
+"""Intervals agree with scipy and brute force, and contain the truth as often as they should."""
 
 import time
 
@@ -84,7 +84,7 @@ def test_seeds_that_differ_widen_the_interval():
 
 
 def test_covers_the_truth_as_often_as_it_says():
-    """Accuracy 0.8 on 200 patients: 95 % intervals hold 0.8 in 93 to 97 of 100 simulations."""
+    """Accuracy 0.8 on 200 patients: 95 % intervals contain 0.8 in 93 to 97 of 100 simulations."""
     rng = np.random.default_rng(0)
     held = 0
     for trial in range(300):
@@ -100,7 +100,7 @@ def test_covers_the_truth_as_often_as_it_says():
 
 
 def test_covers_the_truth_over_clusters_and_seeds():
-    """Patients of three images and ten seeds, each adding its own luck; the mean's truth is 0."""
+    """Patients with three images and ten seeds, which vary independently; the true mean is 0."""
     rng = np.random.default_rng(1)
     patients = np.repeat(np.arange(40), 3)
     held = 0
@@ -140,7 +140,9 @@ def test_few_seeds_and_many_images_hold_the_truth(seeds, monkeypatch):
 
 
 def test_stretched_limits_stay_within_the_range_of_a_metric():
-    """Three seeds, one of which failed: else recall would reach 1.3 and log loss go below 0."""
+    """One of three seeds failed: without limits recall would reach 1.3, and log loss would fall
+    below 0.
+    """
     labels, p = predictions(300, seeds=3, skill=9.0)
     p[2] = np.roll(p[2], 1, axis=-1)
     found = metric_intervals(labels, p, np.arange(300), resamples=300)
@@ -156,7 +158,9 @@ def test_stretched_limits_stay_within_the_range_of_a_metric():
 
 
 def test_calibration_error_is_pivotal_since_resampling_raises_it():
-    """Overconfident predictions with a known error: percentiles miss it, the pivot holds it."""
+    """Overconfident predictions with a known error: the percentile interval misses it, the pivotal
+    one contains it.
+    """
     rng = np.random.default_rng(0)
 
     def simulate(n):

@@ -1,4 +1,4 @@
-"""The test against chance: what it calls luck is luck, and what it does not, is not."""
+"""The test against chance distinguishes results by chance from others."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ def test_chance_is_the_mean_over_all_exchanges_where_these_can_be_counted() -> N
 
 
 def drawn(rng: np.random.Generator, patients: int, images: int) -> tuple[Ints, Ints, Ints]:
-    """Labels of patients with `images` images each, and predictions that go by patient, too."""
+    """Labels of patients with `images` images each, and predictions that are also equal within a
+    patient.
+    """
     patient = np.repeat(np.arange(patients), images)
     labels = rng.integers(3, size=patients)[patient]
     return patient, labels, rng.integers(3, size=(2, patients))[:, patient]

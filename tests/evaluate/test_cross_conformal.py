@@ -1,7 +1,7 @@
-"""Sets of an ensemble by a threshold from out-of-fold predictions: their coverage is simulated.
+"""Simulated coverage of an ensemble's sets, whose threshold is from out-of-fold predictions.
 
-Each data set is drawn from a known law, so that coverage is measured on as many new images as one
-likes. Classifiers are linear discriminants on few images, which differ much from fold to fold.
+Data sets are drawn from a known distribution, so coverage can be measured on any number of new
+images. Classifiers are linear discriminants on few images, which differ much from fold to fold.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def drawn(n: int, dimensions: int, rng: np.random.Generator) -> tuple[np.ndarray
 
 
 def coverage(n: int, dimensions: int, rng: np.random.Generator) -> tuple[float, float]:
-    """Coverage of the ensemble's sets, and of those of one of its members."""
+    """Coverage of the sets of the ensemble, and of the sets of one member."""
     x, labels = drawn(n, dimensions, rng)
     fold = rng.permutation(np.arange(n) % FOLDS)
     new, truth = drawn(2000, dimensions, rng)

@@ -1,4 +1,4 @@
-"""Every statistic against an independent reference, and each fault of a generator found."""
+"""Every statistic agrees with an independent reference, and every fault of a generator is found."""
 
 from collections import Counter
 
@@ -32,7 +32,7 @@ def clouds(n=40, m=60, d=6, shift=0.5, seed=0):
 
 
 def scenes(n, seed, size=32):
-    """Expected counts of a bright spot somewhere, an even floor and a ramp."""
+    """Expected counts of a bright spot at a random place, an even background and a ramp."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:size, :size]
     cy, cx = rng.uniform(0.25 * size, 0.75 * size, (2, n, 1, 1))
@@ -88,7 +88,7 @@ def test_kernel_distance_by_counting_pairs(paired):
 
 @pytest.mark.parametrize("paired", [False, True])
 def test_kernel_distance_is_unbiased(paired):
-    """The mean distance between samples of one distribution is 0, for paired images, too."""
+    """The mean distance between samples of one distribution is 0, also for paired images."""
     found = []
     for seed in range(400):
         rng = np.random.default_rng(seed)
@@ -99,7 +99,9 @@ def test_kernel_distance_is_unbiased(paired):
 
 
 def test_kernel_distance_is_unbiased_with_a_fixed_mix():
-    """Few images of each of far groups: i != j alone would find too few pairs of one group."""
+    """Few images in each of several distant groups: i != j alone would leave too few pairs within a
+    group.
+    """
     groups = np.repeat(np.array(["a", "b", "c"], dtype=object), [2, 3, 5])
     twice = np.repeat(groups, 2)
     middle = {"a": -3.0, "b": 0.0, "c": 3.0}
@@ -236,7 +238,7 @@ def test_dispersion_is_unbiased_at_every_level(rate):
 
 
 def test_imitated_noise_is_found_out():
-    """A generator that learned noise has it twice; smooth counts have too little of it."""
+    """The images of a generator that learned noise have it twice; smooth counts have too little."""
     rng = np.random.default_rng(0)
     counts = rng.poisson(scenes(100, 0))
     assert neighbour_dispersion(rng.poisson(counts)).mean() == pytest.approx(2, abs=0.05)

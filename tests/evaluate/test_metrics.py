@@ -1,4 +1,6 @@
-"""Every metric against scikit-learn or torchmetrics, weighted and not, and at its edges."""
+"""Every metric agrees with scikit-learn or torchmetrics, with and without weights, and in extreme
+cases.
+"""
 
 import numpy as np
 import pytest
@@ -32,7 +34,7 @@ def simulated(n: int = 120, seed: int = 0, ties: bool = False):
 
 
 def expected(labels, p, w):
-    """The same dictionary from scikit-learn."""
+    """The same dictionary, computed by scikit-learn."""
     predicted = p.argmax(axis=1)
     r = range(C)
     precision, recall, f1, _ = sk.precision_recall_fscore_support(

@@ -1,4 +1,4 @@
-"""Distances in feature space: against scikit-learn's covariance, and what they tell apart."""
+"""Distances in feature space agree with scikit-learn's covariance, and separate unlike images."""
 
 from __future__ import annotations
 

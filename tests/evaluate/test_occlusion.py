@@ -1,4 +1,4 @@
-"""Maps of what matters, for networks of which it is known what they look at."""
+"""Heat maps of networks that are known to use certain pixels."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def scintigrams(n=3, seed=0, side=SIDE):
 
 
 def looks_at(rows, columns, height=30.0):
-    """A network that knows class 1 by the counts of one place."""
+    """A network that recognises class 1 by the counts in one place."""
 
     def predict(counts):
         seen = counts[:, rows, columns].mean((-2, -1))
@@ -88,7 +88,9 @@ def test_one_pixel_is_in_the_middle_of_what_is_shown():
 
 
 def test_against_covering_by_hand():
-    """Every square by loops, with scipy's blur; patches that do not divide the side."""
+    """The map agrees with one by loops over all squares and scipy's blur, also if patches do not
+    divide the side.
+    """
     counts, side, patch, stride = scintigrams(2, side=11), 11, 4, 3
     classes = torch.tensor([2, 0])
     weights = torch.from_numpy(np.random.default_rng(1).normal(0, 0.01, (11 * 11, 3))).float()
@@ -130,7 +132,7 @@ def test_what_speaks_against_a_class_is_negative():
 
 
 def test_what_the_network_is_shown():
-    """The image itself, and images that differ in one square each, smooth there and no hole."""
+    """Images are the original and others in which one square is smooth, but not a hole."""
     counts = torch.poisson(torch.full((1, SIDE, SIDE), 60.0), torch.Generator().manual_seed(0))
     shown = []
 
@@ -153,7 +155,7 @@ def test_what_the_network_is_shown():
 
 
 def test_what_is_covered_does_not_shine_through():
-    """A healthy place and a hot one get the same cover, and a flat image stays flat."""
+    """A normal place and a hot one get the same cover, and a flat image stays flat."""
     image = scintigrams(1)[0]
     hot = image.clone()
     cover = torch.zeros(1, SIDE, SIDE, dtype=torch.bool)

@@ -1,4 +1,4 @@
-"""The difference of two methods: against brute force, and how often it holds the truth."""
+"""Intervals of a difference agree with brute force; they contain the truth often enough."""
 
 import numpy as np
 import pytest
@@ -62,7 +62,7 @@ def test_agrees_with_brute_force_over_patients_and_seeds():
     ids=["luck of seeds", "luck of patients", "both"],
 )
 def test_holds_the_truth_at_least_as_often_as_it_says(seeds, patients, seed_luck, patient_luck):
-    """Two equal methods: their difference is 0 in 95 % of intervals, or a little more."""
+    """With two equal methods, 95 % of the intervals or a few more contain 0."""
     rng, held, shown = np.random.default_rng(0), 0, 0
     luck = {"seed_luck": seed_luck, "patient_luck": patient_luck}
     for trial in range(150):
@@ -178,7 +178,7 @@ def test_accuracy_agrees_with_brute_force_over_patients_and_seeds():
 
 @pytest.mark.parametrize("gain", [0.2, 0.35, 0.7])
 def test_the_interval_at_the_p_value_ends_at_zero(gain):
-    """Whatever the level, the interval leaves out zero where 1 - level is above the p-value."""
+    """At every level, the interval excludes zero if 1 - level is above the p-value."""
     data = simulate(
         np.random.default_rng(7), seeds=5, patients=150, seed_luck=0.1, patient_luck=0.3, gain=gain
     )
@@ -190,7 +190,9 @@ def test_the_interval_at_the_p_value_ends_at_zero(gain):
 
 
 def test_small_p_values_of_equal_methods_are_as_rare_as_they_say():
-    """Five seeds of nothing but luck: at the stretch of 95 % far too many are below 0.005."""
+    """Five seeds that differ only by chance: with the stretch for 95 %, far too many p-values are
+    below 0.005.
+    """
     rng = np.random.default_rng(8)
     drawn = rng.multinomial(5, np.full(5, 0.2), size=2000).T - 1  # (S, B)
     below = {"interval_p_value": 0, "p_value": 0}

@@ -1,4 +1,4 @@
-"""Macro-F1 of pooled predictions and its standard error: against the jackknife and resampling."""
+"""Macro-F1 of pooled predictions: its standard error agrees with jackknife and resampling."""
 
 import time
 

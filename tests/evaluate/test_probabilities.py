@@ -1,5 +1,5 @@
-"""Temperature against torch and known truth, reliability against scikit-learn, and how often
-credible sets hold the class.
+"""Temperature agrees with torch and known truth, and reliability with scikit-learn; credible sets
+contain the class as often as they should.
 """
 
 import math
@@ -20,7 +20,9 @@ from thyroid.evaluate.temperature import fit_temperature, tempered
 
 
 def stated(n, temperature=1.0, classes=5, seed=0, spread=2.0):
-    """Labels, drawn by true probabilities, and probabilities too sure by `temperature`."""
+    """Labels drawn from true probabilities, and probabilities that are too extreme by
+    `temperature`.
+    """
     rng = np.random.default_rng(seed)
     logits = rng.normal(0, spread, (n, classes))
     labels = (softmax(logits, axis=1).cumsum(1) < rng.random((n, 1))).sum(1).clip(max=classes - 1)
@@ -28,7 +30,7 @@ def stated(n, temperature=1.0, classes=5, seed=0, spread=2.0):
 
 
 def by_torch(labels, probabilities):
-    """Guo et al. 2017's own way: gradient descent on the temperature."""
+    """The method of Guo et al. 2017: gradient descent on the temperature."""
     logits = torch.from_numpy(np.log(probabilities))
     log_t = torch.zeros((), dtype=torch.float64, requires_grad=True)
     descent = torch.optim.LBFGS([log_t], max_iter=200, line_search_fn="strong_wolfe",

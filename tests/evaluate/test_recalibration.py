@@ -1,4 +1,4 @@
-"""Calibration on few images of another place: not wild, by patient, its gain cross-validated."""
+"""Calibration on few images of another place: it is moderate, by patient, and cross-validated."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CLASSES = 7
 def drawn(
     n: int, best: float, rng: np.random.Generator, sharp: float = 0.05
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Labels and stated probabilities whose best temperature is `best`; 84 % are right."""
+    """Labels, and probabilities whose best temperature is `best`; 84 % of predictions are right."""
     truth = np.maximum(rng.dirichlet([sharp] * CLASSES, n), 1e-12)
     truth /= truth.sum(axis=1, keepdims=True)
     labels = (truth.cumsum(axis=1) > rng.random((n, 1))).argmax(axis=1)
@@ -32,7 +32,7 @@ def drawn(
 def test_twenty_patients_move_a_temperature_as_far_as_they_may(
     best: float, kept: float, alone: float, shrunk: float
 ) -> None:
-    """The figures of `shrunk_temperature`: mean log loss above that of the best temperature."""
+    """Figures stated at `shrunk_temperature`: mean log loss above that of the best temperature."""
     rng = np.random.default_rng(7)
     labels, p = drawn(20_000, best, rng)
     rows = np.arange(len(labels))
@@ -49,7 +49,7 @@ def test_twenty_patients_move_a_temperature_as_far_as_they_may(
         by_patient = shrunk_temperature(few, stated, np.arange(20), 1.0)
         found.append((above(fit_temperature(few, stated)), above(by_patient)))
     of_fit, of_shrunk = np.mean(found, axis=0)
-    assert of_fit == pytest.approx(alone, rel=0.4)  # a few certain ones decide
+    assert of_fit == pytest.approx(alone, rel=0.4)  # a few certain predictions decide
     assert of_shrunk == pytest.approx(shrunk, abs=0.3 * shrunk + 0.005)
     assert of_shrunk < of_fit / 3
     assert of_shrunk < above(1.0) + 0.02
@@ -79,8 +79,8 @@ def test_a_patient_counts_once_however_many_images_it_has() -> None:
 
 
 def scores_of(patients: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Scores of images, alike within a patient; one patient in three has ten images, of high
-    scores, the others have one.
+    """Scores of images, similar within a patient. One patient in three has ten images with high
+    scores, the others have one image.
     """
     many = rng.random(patients) < 1 / 3
     member = np.repeat(np.arange(patients), np.where(many, 10, 1))
@@ -103,7 +103,7 @@ def test_sets_hold_the_class_of_a_new_patient_s_image_as_often_as_promised() -> 
 
 
 def test_the_gain_is_of_patients_that_were_left_out() -> None:
-    """Against leaving out one patient after the other."""
+    """Compare the gain with that of leaving out one patient after the other."""
     rng = np.random.default_rng(4)
     labels, p = drawn(60, 2.0, rng, sharp=0.2)
     patients = np.array([f"p{i % 25}" for i in range(60)])
@@ -135,7 +135,7 @@ def test_the_gain_is_of_patients_that_were_left_out() -> None:
     assert change.low < change.value < change.high < 0  # 0.5 instead of 2
     whole = recalibrated(labels, p, patients, own=0.5, level=0.95)
     of_fit = log_loss(labels, tempered(p, whole.temperature), once)
-    assert of_fit < expected["after_log_loss"]  # what was fitted on flatters
+    assert of_fit < expected["after_log_loss"]  # figures on the images of the fit are too good
 
 
 def test_a_calibration_that_was_right_gains_nothing() -> None:

@@ -1,4 +1,4 @@
-"""McNemar's test against sums by hand and scipy, Holm's correction against its definition."""
+"""McNemar's test agrees with sums by hand and scipy, Holm's correction with its definition."""
 
 from fractions import Fraction
 from math import comb
@@ -15,11 +15,11 @@ P_VALUES = st.lists(st.floats(0, 1), max_size=12)
 
 
 def images(both, only_first, only_second, neither):
-    """Labels and what two methods name, with so many images of each kind, mixed."""
+    """Labels and the classes that two methods name, with given numbers of images of each kind."""
     right = np.repeat([[1, 1], [1, 0], [0, 1], [0, 0]], [both, only_first, only_second, neither], 0)
     order = np.random.default_rng(0).permutation(len(right))
     labels = np.arange(len(right)) % 5
-    # those that are wrong name different classes, which are no agreement
+    # if both are wrong, they name different classes
     named = np.where(right[order] == 1, labels[:, None], (labels[:, None] + [1, 2]) % 5)
     return labels, named[:, 0], named[:, 1]
 
@@ -79,7 +79,9 @@ def stepping_down(p_values, alpha):
 
 
 def closed(p_values):
-    """The closure of Bonferroni's test: the worst of all sets of hypotheses that hold each one."""
+    """The closure of Bonferroni's test: for each hypothesis, the maximum over all sets that contain
+    it.
+    """
     m = len(p_values)
     adjusted = [0.0] * m
     for chosen in range(1, 2**m):
@@ -135,11 +137,11 @@ def test_levels_of_known_numbers():
 
 @given(P_VALUES, st.floats(0.5, 0.999))
 def test_an_interval_leaves_out_zero_where_holm_rejects(p_values, level):
-    """An interval at level l leaves out zero where its p-value is at most 1 - l."""
+    """An interval at level l excludes zero if its p-value is at most 1 - l."""
     rejected = stepping_down(p_values, 1 - level)
     for i, (p, own) in enumerate(zip(p_values, holm_levels(p_values, level), strict=True)):
         assert level - 1e-12 <= own <= 1 - (1 - level) / len(p_values) + 1e-12
-        if abs(p - (1 - own)) > 1e-12:  # else rounding decides
+        if abs(p - (1 - own)) > 1e-12:  # otherwise rounding decides
             assert (p < 1 - own) == (i in rejected)
 
 

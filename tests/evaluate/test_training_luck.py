@@ -1,4 +1,6 @@
-"""Training-set luck: the corrections, and how often intervals about recipes hold the truth."""
+"""Variation between training sets: corrections, and how often intervals about recipes contain the
+truth.
+"""
 
 from dataclasses import replace
 

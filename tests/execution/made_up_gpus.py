@@ -1,6 +1,6 @@
-"""Stages on GPUs that Ray believes in: what each process was given, told as JSON.
+"""Stages on GPUs that are only declared to Ray: prints as JSON what each process was given.
 
-`python -m tests.execution.made_up_gpus FOLDER` starts a Ray of its own, as that of the other tests
+`python -m tests.execution.made_up_gpus FOLDER` starts its own Ray, because that of the other tests
 has no GPU. The stages are stubs.
 """
 
@@ -44,12 +44,12 @@ class Scenarios:
         return pipeline.classifier(recipe, Dataset.open(self.toy).digest, seed)
 
     def of_epochs(self, number: int) -> Stage:
-        """Return a segment of so many epochs."""
+        """Return a segment of a number of epochs."""
         fields = {"schedule__constant_epochs": number, "schedule__segment_epochs": number}
         return self.segments(1, **fields)[1]
 
     def scheduled(self, share: float, steps: Callable[[StageScheduler], Awaitable[None]]) -> None:
-        """Take some steps with a scheduler, then close it."""
+        """Make some steps of a scheduler, then close it."""
 
         async def run() -> None:
             scheduler = StageScheduler(self.store, where(self.toy), share)
@@ -60,8 +60,8 @@ class Scenarios:
         asyncio.run(asyncio.wait_for(run(), 240))
 
     def shared(self, share: float) -> list[dict[str, Any]]:
-        """Twice as many trainings as there is room for, with pauses between their segments; what
-        was built, but for their splits.
+        """Run twice as many trainings as there is room for, with pauses between their segments;
+        give what was built, without splits.
         """
         trainings = round(2 * GPUS / share)
 
@@ -81,8 +81,8 @@ class Scenarios:
         return lines
 
     def interrupted(self) -> dict[str, Any]:
-        """A stage whose process is killed, and that then nobody needs; a short one, and how
-        long its worker keeps the GPU; one that fails.
+        """Run a stage whose process is killed and which is then not needed; a short one, after
+        which the worker keeps the GPU for some time; and one that fails.
         """
         told: dict[str, Any] = {}
         endless, failing = (self.of_epochs(number) for number in (ENDLESS, FAILING))
@@ -116,7 +116,7 @@ class Scenarios:
 
 
 def free(resource: str) -> float:
-    """Count what nobody has booked."""
+    """Return how much of a resource is free."""
     there: dict[str, float] = ray.available_resources()
     return there.get(resource, 0.0)
 

@@ -1,4 +1,4 @@
-"""A stop while Ray starts, and after it has."""
+"""Interruptions while Ray starts, and after its start."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from thyroid.execution.private_ray import on_loopback
 
 
 def test_rays_private_switch_still_decides_on_which_address_it_listens() -> None:
-    """tests/security/test_ray.py looks at a whole Ray; this is what breaks first with a new one."""
+    """Settings of Ray that a new version may break first; tests/security/test_ray.py tests a whole
+    Ray.
+    """
     before = ray_constants.ENABLE_RAY_CLUSTER
     assert "ENABLE_RAY_CLUSTER" in inspect.getsource(services.get_node_ip_address)
     with on_loopback():
@@ -54,7 +56,7 @@ def test_ray_starts_as_a_whole_and_leaves_sigterm_to_its_owner(
         for _ in range(2 if stopped else 0):
             signal.raise_signal(signal.SIGINT)
         done.append("started")
-        if fails:  # one of its processes had the interruption, too
+        if fails:  # one of its processes was interrupted, too
             raise RuntimeError("no dashboard")
 
     monkeypatch.delenv("RAY_ADDRESS", raising=False)

@@ -40,7 +40,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def at_once(lines: list[Line]) -> int:
-    """The most stages that ran at the same time."""
+    """Maximum number of stages that ran at the same time."""
     return max(sum(o["began"] <= line["began"] < o["ended"] for o in lines) for line in lines)
 
 

@@ -1,4 +1,6 @@
-"""A Ray that starts here meets a long TMPDIR, no home, foreign folders, proxies, few open files."""
+"""Ray starts despite a long TMPDIR, no home, foreign folders, proxies and a low limit on open
+files.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ PROXIES = ("no_proxy", "NO_PROXY")
 
 @pytest.fixture(autouse=True)
 def places(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
-    """An environment of its own, which is as before afterwards; the folder instead of /tmp."""
+    """Change the environment during the test; give the folder that replaces /tmp."""
     for name in (*NAMES, *PROXIES):
         monkeypatch.setenv(name, "")  # so that it is restored
         monkeypatch.delenv(name)

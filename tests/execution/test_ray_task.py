@@ -1,4 +1,4 @@
-"""The same numbers wherever a stage runs."""
+"""A stage has the same numbers wherever it runs."""
 
 import contextlib
 import os
@@ -249,7 +249,7 @@ def test_a_users_mistake_on_ray_is_the_users_sentence(
 
 @pytest.mark.usefixtures("ray_here")
 def test_a_task_is_not_cancelled_within_an_import(tmp_path: Path) -> None:
-    """Half of torch cannot be imported again: the process would fail every later stage."""
+    """A half-imported torch cannot be imported again: later stages of the process would fail."""
     (tmp_path / "slow.py").write_text(
         "import pathlib, time\n"
         "here = pathlib.Path(__file__).parent\n"

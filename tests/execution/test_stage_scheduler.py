@@ -1,4 +1,6 @@
-"""Each stage is computed once, whoever wants it; who waits holds nothing; who leaves, cancels."""
+"""Each stage is computed once for all trials; waiting trials hold no resources, and leaving ones
+cancel.
+"""
 
 import asyncio
 import json
@@ -201,7 +203,7 @@ def test_a_stage_of_two_workers_is_cancelled_with_its_workers(toy: Path, tmp_pat
 def test_missing_inputs_of_a_stage_in_the_store_are_computed_again(
     toy: Path, tmp_path: Path
 ) -> None:
-    """All of a training is read in the end, not its last segment alone."""
+    """All segments of a training are read in the end, not only the last one."""
     store = Store(tmp_path)
     first, second, *_, final = segments(toy)
     list(in_process(store, where(toy))([final]))

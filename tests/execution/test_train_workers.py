@@ -1,4 +1,6 @@
-"""A stage of several workers reports while it trains, and starts again so often. No Ray runs."""
+"""A stage of several workers reports while it trains, and is restarted a limited number of times.
+No Ray runs.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,7 @@ DRAINED = PreemptionError(PreemptionInfo(deadline_ms=None, preempted_node_to_ran
 
 
 class Trainer:
-    """In the place of Ray's: its machine is always taken away."""
+    """Replaces Ray's trainer by one whose machine is always lost."""
 
     configs: list[FailureConfig]
 
@@ -130,7 +132,7 @@ def test_a_full_disk_leaves_the_artifact_as_the_last_epoch_left_it(
 
 
 def test_what_a_lost_worker_has_sent_comes_too_late(tmp_path: Path) -> None:
-    """The workers of the next attempt go on from the same epoch, all of them."""
+    """All workers of the next attempt continue from the same epoch."""
     inbox = train_workers._Inbox.__ray_metadata__.modified_class(tmp_path)
     inbox.keep(0, 1, {"weights": b"of epoch 1"})
     assert inbox.close(0) == 1

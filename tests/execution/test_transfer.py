@@ -1,4 +1,4 @@
-"""A machine that lacks what a stage reads is sent it, once, and what it keeps is checked."""
+"""A machine that lacks the data of a stage gets them once, and its copy is checked."""
 
 import shutil
 from collections.abc import Callable

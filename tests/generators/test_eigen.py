@@ -1,4 +1,4 @@
-"""Eigen-scintigrams: what they learn of images whose truth is known."""
+"""Eigen-scintigrams learn the known structure of made images."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_of_many_images_those_are_taken_that_show_everything(
 
 
 def test_everything_is_on_the_images_device() -> None:
-    """A tensor that is made without saying where would be on another: here, on none."""
+    """A tensor that is made without a device would be on another one; here, on the meta device."""
     counts = images(labels(60), counts=50, spread=0.3)
     random = torch.Generator()
     findings = labels(60)

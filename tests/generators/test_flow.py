@@ -1,4 +1,4 @@
-"""Flow matching: what it learns of images whose truth is known, and what its epochs keep."""
+"""Flow matching learns the known structure of made images, and its segments continue each other."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""Run on a machine with a GPU what no machine without one can show: `python -m tests.gpu`.
+"""Checks that need a machine with a GPU: `python -m tests.gpu`.
 
-Under 10 minutes on one GPU. Prints Markdown for GPU.md; the exit status is 1 where something
-failed.
+Under 10 minutes on one GPU. Prints Markdown for GPU.md; the exit status is 1 if something failed.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from tests.gpu.speed import classifier_rates, dcgan_rates
 from tests.toy import write_toy
 
 SECONDS = 600
-"""All together; what has not ended by then counts as failed."""
+"""Time limit of all parts together; a part that has not ended by then counts as failed."""
 THYROID = (sys.executable, "-m", "thyroid.cli")
 SHORT = ("--schedule.constant-epochs", "9", "--schedule.decay-epochs", "5")
 DEMO = (
@@ -32,7 +31,7 @@ ALONE = ("--mixing.synthetic-share", "0", "--mixing.final-share", "0", "--folds"
 
 
 class Machine:
-    """Runs commands, in a folder of its own, until the time is up."""
+    """Runs commands in a new folder until the time is up."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -72,14 +71,14 @@ def tests(on: Machine) -> Iterator[str]:
 
 
 def speed(_: Machine) -> Iterator[str]:
-    """Images per second of a stage's epochs against bare steps on a batch that lies ready."""
+    """Images per second of a stage's epochs, and of bare steps on a prepared batch."""
     yield "| at 128 px | images/s | bare steps | share |\n|---|---|---|---|"
     for name, rate, bare in (classifier_rates("fp32"), classifier_rates("bf16"), dcgan_rates()):
         yield f"| {name} | {rate:.0f} | {bare:.0f} | {rate / bare:.2f} |"
 
 
 def shared(on: Machine) -> Iterator[str]:
-    """Two trainings that share the GPU by fraction, and the same two one after the other."""
+    """Two trainings that each hold a fraction of the GPU, and the same two one after the other."""
     data = write_toy(on.folder / "toy", images=600, size=64).folder
     for share, how in (("0.5", "side by side"), ("1", "one after the other")):
         _, seconds = on.run(
@@ -110,7 +109,7 @@ def search(on: Machine) -> Iterator[str]:
 
 
 def main() -> int:
-    """Run all parts, and say what each found."""
+    """Run all parts, and print their results."""
     if not torch.cuda.is_available():
         print("There is no GPU that torch can use here: run this on a machine that has one.")
         return 1
@@ -123,7 +122,7 @@ def main() -> int:
             try:
                 for line in part(on):
                     print(line, flush=True)
-            except Exception as failure:  # the other parts still tell something
+            except Exception as failure:  # the other parts still have results
                 on.failed = True
                 print(f"FAILED: {type(failure).__name__}: {failure}")
             print(flush=True)

@@ -23,7 +23,7 @@ SIDE, IMAGES, EPOCHS, STEPS = 128, 1200, 4, 20
 
 
 def classifier_rates(precision: str) -> tuple[str, float, float]:
-    """Name, images per second of a stage of ResNet-18, and of bare steps."""
+    """Name, and images per second of a stage of ResNet-18 and of bare steps."""
     recipe = _recipe(
         "resnet18",
         {
@@ -58,7 +58,7 @@ def classifier_rates(precision: str) -> tuple[str, float, float]:
 
 
 def dcgan_rates() -> tuple[str, float, float]:
-    """Name, images per second of a stage of the DCGAN, and of bare steps."""
+    """Name, and images per second of a stage of the DCGAN and of bare steps."""
     recipe = _recipe(
         "small",
         {
@@ -105,7 +105,7 @@ def _recipe(name: str, changes: dict[str, object]) -> Recipe:
 
 
 def _of_stage(recipe: Recipe, final: Callable[[str], Stage]) -> float:
-    """The best epoch's images per second: the first one's include the libraries' beginning."""
+    """Images per second of the best epoch; the first one includes the start of libraries."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         dataset = write_toy(root / "data", images=IMAGES, size=SIDE)

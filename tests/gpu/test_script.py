@@ -1,4 +1,4 @@
-"""The script for machines with a GPU, where there is none: its sentence, and its commands."""
+"""The script for machines with a GPU, on a machine without one: its message and its commands."""
 
 from __future__ import annotations
 

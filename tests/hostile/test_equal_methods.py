@@ -1,4 +1,4 @@
-"""Methods that are equal, in reports: how often one of them is called better."""
+"""How often a report calls one of two equal methods better."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Luck:
     of_method: float = 0.0
     """Standard deviation of a patient's difficulty for one method."""
     images: tuple[int, int] = (1, 4)
-    """Images per patient: from, and to less than."""
+    """Number of images per patient: minimum, and maximum plus one."""
 
 
 def equal(rng: np.random.Generator, luck: Luck, methods: int) -> tuple[Ints, list[Ints], Ints]:
@@ -111,7 +111,7 @@ def test_the_luckiest_of_equal_recipes_is_not_called_better_by_the_images_that_c
 
 
 def test_a_method_that_is_better_is_called_so() -> None:
-    """The bounds above are not kept by never saying anything."""
+    """The bounds above are not met by never reporting a difference."""
     rng, called = np.random.default_rng(2), 0
     for trial in range(20):
         labels, (first, second), member = equal(

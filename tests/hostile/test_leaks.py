@@ -1,4 +1,4 @@
-"""A patient, or an image, on both sides: whatever it is called, somebody says so."""
+"""A patient or an image in both the training and the test part is reported, whatever its name."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def with_a_leak(dealt: Path, part: str, folder: Path) -> Path:
 def test_a_patient_in_two_parts_stops_every_stage_at_its_door(
     part: str, toy: Path, tmp_path: Path
 ) -> None:
-    """Before it has read any other input, or an image."""
+    """The stage fails before it reads another input or an image."""
     digest = Dataset.open(toy).digest
     dealt, _ = made(pipeline.split(RECIPE.split, digest), toy, tmp_path / "store")
     inputs = {"dataset": toy, "split": with_a_leak(dealt, part, tmp_path / "split")}
@@ -105,7 +105,7 @@ def test_a_patient_in_two_parts_stops_every_stage_at_its_door(
 def test_what_learned_from_other_images_stops_every_stage_at_its_door(
     name: str, where: str, toy: Path, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
 ) -> None:
-    """Whichever of its inputs it is; nothing is written."""
+    """The stage fails for each of its inputs, and writes nothing."""
     store = tmp_path_factory.getbasetemp() / "leaks"
     digest = Dataset.open(toy).digest
     own, foreign = (STAGES[name](recipe, digest, 0) for recipe in OTHER_IMAGES[where])
@@ -138,7 +138,7 @@ def test_a_training_part_with_one_image_more_is_another(toy: Path, tmp_path: Pat
 def again(
     dataset: Dataset, rows: list[int], folder: Path, *, changed: int = 0, way: str = ""
 ) -> Dataset:
-    """The data set with some of its images once more, as other patients', at other places."""
+    """The data set with copies of some images, under other patients and at other positions."""
     more = dataset.images.iloc[rows].copy()
     more["image_id"], more["patient_id"] = "copy-" + more["image_id"], "x-" + more["patient_id"]
     counts = np.array(dataset.counts[rows])
@@ -210,7 +210,7 @@ def test_so_is_one_of_a_test_set_that_lies_elsewhere(tmp_path: Path) -> None:
 def test_a_patient_of_two_imports_is_found_by_their_key(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Other images of the same persons: nothing but names can tell."""
+    """Other images of the same people, who can be recognised only by their names."""
     dataset = write_toy(tmp_path / "data")
     elsewhere = write_toy(tmp_path / "elsewhere", seed=1)
     recipe = override(RECIPE, {"split.test": 0.0})

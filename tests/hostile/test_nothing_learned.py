@@ -1,4 +1,4 @@
-"""Where nothing was learned, neither chance nor an opponent that is worse makes a success of it."""
+"""If nothing was learned, the report claims no success, by chance or against a worse opponent."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 
 def unequal(rng: Random, images: int) -> tuple[Ints, Ints]:
-    """Labels and patients, where those of the first class come back `images` times."""
+    """Labels and patients; patients of the first class have `images` images each."""
     label = np.arange(30) % 3
     patient = np.repeat(np.arange(30), np.where(label == 0, images, 1))
     return label[patient], rng.permutation(30)[patient]

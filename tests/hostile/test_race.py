@@ -1,4 +1,4 @@
-"""A search decides by no test image, and by no image that a network was trained on."""
+"""A search decides without test images and without images on which its networks were trained."""
 
 from __future__ import annotations
 

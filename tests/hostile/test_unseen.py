@@ -1,4 +1,4 @@
-"""A combination that is left out: its pixels change nothing that is learned, chosen or drawn."""
+"""The pixels of a combination that is left out change nothing that is learned, chosen or drawn."""
 
 from __future__ import annotations
 

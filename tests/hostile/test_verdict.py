@@ -1,4 +1,4 @@
-"""Attempts to make the report say what is not so."""
+"""Attempts to make the report say something wrong."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ DRAWS = 3
 
 
 def shuffled(dataset: Dataset, folder: Path, draw: int = 0) -> Dataset:
-    """The same images, whose labels patients have exchanged."""
+    """The same images, with labels exchanged among patients."""
     images = dataset.images.copy()
     patients = list(dict.fromkeys(images["patient_id"]))
     other = dict(zip(patients, np.random.default_rng(draw).permutation(patients), strict=True))
@@ -112,7 +112,7 @@ def test_no_network_learns_shuffled_labels(
 def test_images_that_cannot_help_are_not_said_to(
     tmp_path: Path, measured: Callable[..., None]
 ) -> None:
-    """The network is right about every image without them."""
+    """Without synthetic images, the network is right about every image."""
     dataset = write_toy(tmp_path / "toy", images=180)
     more = {"schedule__constant_epochs": 5, "optimiser__learning_rate": 0.003}
     info, page = reported(dataset, toy_generators(**more), tmp_path / "run", seeds=5)

@@ -13,7 +13,7 @@ from thyroid.run_files.features_file import NetworkFeatures
 
 
 def test_the_gate_weighs_networks_by_their_held_out_distances() -> None:
-    """Two folds, the second with two networks, whose measures of an image are averaged."""
+    """There are two folds; the measures of the second fold's two networks are averaged."""
     one = FeatureReference(
         means=np.array([[1.0, 0.0]]), directions=np.eye(2), deviations=np.ones(2), floor=1.0
     )

@@ -1,4 +1,4 @@
-"""A model with fewer classes than its networks: sums of probabilities, calibrated as such."""
+"""A model with fewer classes than its networks, with sums of probabilities that are calibrated."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SUMMED = np.array([[1, 0], [1, 0], [0, 1]])
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of two folds, on single and cross images. Not to be written to."""
+    """A finished run of two folds, on single and cross images. Tests must not change it."""
     place = tmp_path_factory.mktemp("merged")
     data = write_toy(place / "data", images=90, crosses=24).folder
     longer = ["--schedule.constant-epochs", "5", "--optimiser.batch-size", "8", "--seeds", "1"]
@@ -43,7 +43,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def merged(run: Path) -> Path:
-    """Its model of two classes, with ONNX. Not to be written to."""
+    """Its model of two classes, with ONNX. Tests must not change it."""
     command = ["export", str(run), str(run.with_name("merged")), "--merge", "sides=left+right"]
     assert main([*command, "--onnx"]) == 0
     return run.with_name("merged")
@@ -51,7 +51,7 @@ def merged(run: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(run: Path) -> Path:
-    """Its model of three classes. Not to be written to."""
+    """Its model of three classes. Tests must not change it."""
     assert main(["export", str(run), str(run.with_name("whole"))]) == 0
     return run.with_name("whole")
 

@@ -1,4 +1,6 @@
-"""From a run to a model folder: calibrated without the test part, complete, verified."""
+"""Export of a run to a model folder, which is complete, verified, and calibrated without the test
+part.
+"""
 
 from __future__ import annotations
 
@@ -45,18 +47,19 @@ TRAIN = [*FEW, "--execution.precision", PRECISION, "--optimiser.batch-size", "8"
 TRAIN += ["--schedule.constant-epochs", "5", "--schedule.decay-epochs", "4", "--views", "shifts"]
 """Long enough to be right for most images and sure of some: else calibration has nothing to do."""
 IMAGES = 180
-"""Images of the toy: with fewer than 19 for validation, every 95 % set would hold all classes."""
+"""Number of toy images; with fewer than 19 for validation, every 95 % set would contain all
+classes."""
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory, seed: int) -> Path:
-    """The toy data set, larger. Not to be written to."""
+    """The toy data set, larger. Tests must not change it."""
     return write_toy(tmp_path_factory.mktemp("data") / "dataset", images=IMAGES, seed=seed).folder
 
 
 @pytest.fixture(scope="module")
 def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of two folds and two seeds. Not to be written to."""
+    """A finished run of two folds and two seeds. Tests must not change it."""
     folder = tmp_path_factory.mktemp("model") / "run"
     command = ["train", str(data), str(folder), *TRAIN, "--folds", "2", "--seeds", "2"]
     assert main(command) == 0
@@ -65,7 +68,7 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def exported(run: Path) -> Path:
-    """Its model, with ONNX. Not to be written to."""
+    """Its model, with ONNX. Tests must not change it."""
     folder = run.with_name("exported")
     assert main(["export", str(run), str(folder), "--onnx"]) == 0
     return folder
@@ -80,7 +83,7 @@ def card_of(folder: Path) -> dict:
 
 
 def mean_of(run: Path, names: list[str]) -> Predictions:
-    """The mean of some tables of predictions of the same images."""
+    """The mean of several tables of predictions of the same images."""
     read = [read_predictions(run / "predictions" / name, CLASSES) for name in names]
     p = np.mean([each.probabilities for each in read], axis=0)
     return dataclasses.replace(read[0], probabilities=p)
@@ -326,7 +329,7 @@ def test_the_best_network_is_chosen_on_its_own_fold(run: Path, tmp_path: Path) -
 def test_a_model_is_no_start_for_images_that_it_was_trained_on(
     exported: Path, data: Path, tmp_path: Path
 ) -> None:
-    """Each fold's validation part, or the test set, would have been seen by the start."""
+    """The weights would have been trained on a fold's validation part, or on the test set."""
     model, own = read_model(exported), Dataset.open(data)
     recipe = from_json(Recipe, model.card["recipe"])
     other = write_toy(tmp_path / "other", seed=99)

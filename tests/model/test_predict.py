@@ -1,4 +1,4 @@
-"""`thyroid predict` as a user meets it: files in, a table, a page."""
+"""`thyroid predict` from files to a table and a page."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ NAME, BORN, NUMBER = "Mustermann^Erika", "19640812", "7261-443"
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory, seed: int) -> Path:
-    """The toy data set, larger. Not to be written to."""
+    """The toy data set, larger. Tests must not change it."""
     return write_toy(tmp_path_factory.mktemp("data") / "dataset", images=IMAGES, seed=seed).folder
 
 
 @pytest.fixture(scope="module")
 def place(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with run/ and model/, trained on counts. Not to be written to."""
+    """A folder with run/ and model/, trained on counts. Tests must not change it."""
     folder = tmp_path_factory.mktemp("predict")
     assert main(["train", str(data), str(folder / "run"), *TRAIN]) == 0
     assert main(["export", str(folder / "run"), str(folder / "model")]) == 0
@@ -193,7 +193,7 @@ def test_export_notes_the_flags_of_training_images(data: Path, place: Path) -> N
 def test_an_image_unlike_all_training_images_gets_no_diagnosis(
     data: Path, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """However sure the networks are: every class but the first is incredible here."""
+    """Only the first class can be credible here, however high other probabilities are."""
     _, matrices = of_test_part(data, place / "run")
     files = as_dicom(tmp_path / "files", matrices[:2])
     model = with_threshold(place / "model", 0.7, tmp_path / "model", gate=1e-6)
@@ -385,7 +385,8 @@ def test_counts_unlike_the_training_images_are_noted(
         "few_counts",
         "many_counts",
     ]
-    assert "note: 2 with fewer or more counts than any training image" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "note: files with fewer or more counts than any training image: 2" in printed
 
 
 def test_twenty_files_are_told_and_all_are_written(

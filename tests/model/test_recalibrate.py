@@ -1,4 +1,4 @@
-"""`thyroid recalibrate`: other numbers for the same networks, fitted and judged by patient."""
+"""`thyroid recalibrate`: new values for the same networks, fitted and validated by patient."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ from thyroid.model.model_folder import read_model
 
 @pytest.fixture(scope="module")
 def model(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An exported model, too sure and with a gate that stops nothing. Not to be written to."""
+    """An exported model, overconfident and with a gate that rejects nothing. Tests must not change
+    it.
+    """
     place = tmp_path_factory.mktemp("recalibrate")
     longer = ["--schedule.constant-epochs", "6", "--optimiser.batch-size", "8", "--seeds", "1"]
     assert main(["train", str(toy), str(place / "run"), *FEW, *longer]) == 0
@@ -37,13 +39,13 @@ def model(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Sixty images of thirty other patients. Not to be written to."""
+    """Sixty images of thirty other patients. Tests must not change it."""
     return write_toy(tmp_path_factory.mktemp("own") / "own", images=60, seed=5).folder
 
 
 @pytest.fixture(scope="module")
 def recalibrated(model: Path, own: Path) -> Path:
-    """The model on these. Not to be written to."""
+    """The model, recalibrated with these images. Tests must not change it."""
     folder = model.with_name("recalibrated")
     assert main(["recalibrate", str(model), str(own), str(folder)]) == 0
     return folder

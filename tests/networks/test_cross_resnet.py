@@ -1,4 +1,6 @@
-"""The improved residual block, H(x) = F(x) + x + x_i: off it is not there, on it is the formula."""
+"""The improved residual block, H(x) = F(x) + x + x_i: without x_i until it is active, then by the
+formula.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,7 @@ RESIDUAL = [name for name, entry in NETWORKS.items() if entry.residual]
 
 
 def network_of(name: str, source: Any, *, gain: float = 0.0) -> ResNet:
-    """One of five classes and 8 channels; every gain at `gain`."""
+    """A network of five classes and 8 channels, with all gains set to `gain`."""
     torch.manual_seed(0)
     network = build(NetworkConfig(name=name, width=8, cross_feature=source), classes=5)
     assert isinstance(network, ResNet)

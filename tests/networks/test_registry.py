@@ -1,4 +1,4 @@
-"""Every classifier of the registry: shapes, gradients, what it takes."""
+"""Every classifier of the registry: shapes, gradients, accepted inputs."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ SIZES |= {(name, 64) for name in NETWORKS if name != "vgg16"}  # gradients of ha
 
 @pytest.mark.parametrize(("name", "size"), sorted(SIZES))
 def test_every_network_gives_finite_logits_and_gradients(name: str, size: int) -> None:
-    """At the least side that the registry gives, and at the side that most are used with."""
+    """It is tested at its minimum side and at the usual side."""
     require_size(NetworkConfig(name=name), size)
     network = network_of(name).train()
     network.zero_grad()
@@ -211,7 +211,9 @@ SMALL = [name for name in BASELINES if name != "lenet5"]
 
 @pytest.mark.parametrize("name", SMALL)
 def test_a_small_network_has_the_budget_of_the_methods(name: str) -> None:
-    """Within a quarter of the small ResNet with x_i, so that no comparison is won by size."""
+    """Numbers of parameters differ from the small ResNet's with x_i by at most a quarter, so that
+    size decides no comparison.
+    """
     method = parameters(NetworkConfig(name="resnet_small", cross_feature="input"), 7)
     assert parameters(NetworkConfig(name=name), 7) == pytest.approx(method, rel=0.25)
 

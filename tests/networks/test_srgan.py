@@ -1,4 +1,6 @@
-"""SRGAN's networks: untrained, bicubic; the result an activity; VGG-19 as torchvision has it."""
+"""SRGAN's networks: the untrained one is bicubic, the result is an activity, VGG-19 equals
+torchvision's.
+"""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def test_frozen_features_are_better_with_the_input_that_photographs_have(
 
 
 def test_the_uptake_cue_is_kept(lite0: Path) -> None:
-    """An image of half the gland's activity is not the same input: its maximum is not its white."""
+    """Half of the gland's activity gives another input, because white is not the maximum."""
     config = dataclasses.replace(LITE0, input_mean=3.0, input_std=3.0)
     seen: list[torch.Tensor] = []
     network = build(config, classes=7)
@@ -98,7 +98,7 @@ def test_the_uptake_cue_is_kept(lite0: Path) -> None:
 
 @pytest.mark.parametrize("name", ["resnet_small", "alexnet_small", "timm:test_resnet"])
 def test_padding_comes_after_the_standardised_input(name: str, tmp_path: Path) -> None:
-    """So it's not what folding mean and deviation into the first convolution would give."""
+    """The result differs from folding mean and deviation into the first convolution."""
     plain = NetworkConfig(name=name)
     config = dataclasses.replace(plain, input_mean=2.5, input_std=0.5)
     torch.manual_seed(0)

@@ -1,8 +1,9 @@
 """Figures of a panel: a scintigram on display, 128 x 128 pixels, its hottest pixel white.
 
-They are the ones that were measured on real panels, whose pixels have no size: lengths are in
-pixels. Peaks are those of the picture smoothed by a Gaussian of one pixel, as single pixels are
-noise. The gland's place is known: a reader's contour in real panels, the simulator's isthmus here.
+These figures were measured on real panels, whose pixel size is unknown, so lengths are in pixels.
+Peaks are those of the picture after smoothing by a Gaussian of one pixel, because single pixels are
+noisy. The position of the gland is known: from a reader's contour in real panels, from the
+simulated isthmus here.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ class Panel:
 
     def outside_over_gland(self) -> float:
         """Return the peak outside of the gland over the gland's peak."""
-        place = (abs(self.x) < 42) & (self.y > -42) & (self.y < 42)  # cold parts are gland, too
+        place = (abs(self.x) < 42) & (self.y > -42) & (self.y < 42)  # cold parts belong to it
         return float(self.smooth[~self._around_gland() & ~place].max()) / self.gland_peak
 
     def gland_area(self) -> int:
@@ -85,7 +86,8 @@ class Panel:
         return float(np.hypot(row - rows.mean(), column - columns.mean()))
 
     def chest_noise(self) -> float:
-        """Return the relative noise in the chest, nan where the field shows less than 150 pixels.
+        """Return the relative noise in the chest, nan if the field shows less than 150 pixels of
+        it.
 
         The standard deviation in a box of 7 x 7 pixels over its mean, as the median of all boxes
         45 to 90 mm below the isthmus and up to 60 mm beside the midline.
@@ -99,7 +101,7 @@ class Panel:
         return float(np.median(relative[chest]))
 
     def unevenness(self) -> float:
-        """Return the gland's unevenness: 0 for one whose rates fall evenly from middle to outline.
+        """Return the gland's unevenness: 0 if its rates fall evenly from the middle to the outline.
 
         The standard deviation of the logarithm of the picture, smoothed by 2 pixels, about its own
         smoothing by 6 pixels, in the gland's inner part.

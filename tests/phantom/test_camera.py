@@ -1,4 +1,4 @@
-"""The physics against brute force."""
+"""The physics of the camera agrees with brute force."""
 
 import math
 from dataclasses import replace

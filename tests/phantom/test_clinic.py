@@ -1,4 +1,4 @@
-"""`clinic7` covers what was measured on real panels, and its labels are what can be seen."""
+"""`clinic7` covers the measurements on real panels, and its labels can be seen in the images."""
 
 from collections.abc import Callable
 from dataclasses import replace

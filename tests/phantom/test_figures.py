@@ -1,4 +1,4 @@
-"""Figures measured on real scintigrams, measured on simulated ones.
+"""Figures of simulated scintigrams agree with those of real ones.
 
 The real raw image: 256 x 256 pixels of 1.195 mm (a 306 mm field), 199,862 counts. Regions are laid
 as on a workstation: a threshold around the gland, boxes elsewhere.

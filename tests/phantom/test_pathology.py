@@ -1,4 +1,4 @@
-"""Thyroids against the published figures, and labels against what was simulated."""
+"""Thyroids agree with published figures, and labels with what was simulated."""
 
 from collections.abc import Sequence
 

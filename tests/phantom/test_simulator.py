@@ -1,4 +1,4 @@
-"""An image is decided by its address alone."""
+"""An image depends only on its address."""
 
 import subprocess
 import sys

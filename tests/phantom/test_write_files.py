@@ -1,4 +1,4 @@
-"""A phantom on disk, and back through the importer."""
+"""A phantom is written to disk and imported again."""
 
 import csv
 import datetime

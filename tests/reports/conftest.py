@@ -1,4 +1,4 @@
-"""Runs that the tests of pages share."""
+"""Runs that are shared by the tests of pages."""
 
 from pathlib import Path
 

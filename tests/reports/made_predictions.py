@@ -1,4 +1,4 @@
-"""Predictions of fixed random numbers: of networks of several folds, and of compared rows."""
+"""Predictions from fixed random numbers: by networks of several folds, and by compared rows."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +23,7 @@ from thyroid.run_files.rows_json import ComparedRow, write_rows
 
 
 def predict_in_folds(run: Path, dataset: Dataset, fold_of, seeds, rng) -> None:
-    """Predictions of a network for each fold and seed, out of its fold and of the test images."""
+    """Predictions by a network for each fold and seed, of its fold's images and of test images."""
     folder = run / "predictions"
     (folder / NETWORKS).mkdir()
 
@@ -56,7 +56,7 @@ ROWS = {
 
 
 def add_comparison(run: Path, dataset: Dataset, rows=ROWS, *, done=True, parts=("test",)) -> Path:
-    """Turn a run into a comparison of its recipe, the method, with others."""
+    """Turn a run into a comparison of its recipe (the method) with others."""
     rng = np.random.default_rng(7)
     compared = stub_comparison(base=read_config(run).base)
     with_config(run, command="compare", search=None, comparison=compared)
@@ -87,7 +87,8 @@ def add_comparison(run: Path, dataset: Dataset, rows=ROWS, *, done=True, parts=(
 def guess(run: Path, dataset: Dataset, folder: Path, rng, skill, part="") -> None:
     """Predictions of other networks for the run's images.
 
-    `skill` is what the label's logit gains: of all, or of single and of cross images.
+    `skill` is added to the logit of the label: one number, or one for single and one for cross
+    images.
     """
     single, cross = skill if isinstance(skill, tuple) else (skill, skill)
     folder.mkdir(parents=True, exist_ok=True)
@@ -113,9 +114,9 @@ def guess(run: Path, dataset: Dataset, folder: Path, rng, skill, part="") -> Non
 
 
 def guessed(rng, own: Predictions, skill, difficult=None) -> Predictions:
-    """Predictions for the same images; `skill`, one or of each image, is what the label gains.
-
-    `difficult`, of each image and class, is what networks err in alike.
+    """Predictions for the same images. `skill`, one number or one per image, is added to the logit
+    of the label. `difficult`, a number per image and class, is an error that networks have in
+    common.
     """
     logits = rng.normal(size=own.probabilities.shape)
     if difficult is not None:

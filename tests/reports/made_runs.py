@@ -84,7 +84,7 @@ def make_dataset(
 
 
 def make_run(folder: Path, dataset: Dataset, seeds=(0, 1, 2), trials=8, epochs=12, folds=1) -> Path:
-    """All that a finished search writes, as the contract has it."""
+    """Write all files that a finished search writes."""
     rng = np.random.default_rng(1)
     folder.mkdir()
     classes = dataset.info.classes
@@ -215,7 +215,7 @@ def add_cases(run: Path, dataset: Dataset, most=2) -> Path:
 
 
 def add_synthetic(run: Path, dataset: Dataset, *, new_crosses=(), size=16, skill=1.9) -> Path:
-    """Turn a run into one that trained on synthetic images; `skill` is of the twin without."""
+    """Turn a run into one with synthetic images; `skill` is that of the networks without them."""
     rng = np.random.default_rng(3)
     config = with_config(
         run,

@@ -55,8 +55,8 @@ def make_stages(
 ) -> list[NeededStage]:
     """The stages of a search; `found` are the kinds that were in the store.
 
-    Trials differ in their pool of synthetic images, in the rate (`spread` times two of them), and
-    in how long it stays constant; some are stopped early.
+    Trials differ in their pool of synthetic images, in the learning rate (`spread` times two
+    values), and in how long the rate stays constant. Some trials are stopped early.
     """
     rng = np.random.default_rng(8)
     stages: dict[str, NeededStage] = {}
@@ -87,7 +87,7 @@ def make_stages(
     def chain(user, kind, count, epochs, inputs, seed, what=(), phase=None) -> str:
         last = []
         for i in range(count):
-            own = what[: 1 if i < count - 2 else None]  # what is last differs at the end
+            own = what[: 1 if i < count - 2 else None]  # the last segments differ
             last = [need(user, kind, (*inputs, *last), seed, i * epochs, epochs, phase, own)]
         return last[0]
 
@@ -119,7 +119,7 @@ def add_stages(run: Path, **about) -> Path:
 
 
 def add_costs(run: Path, *, gpus=True, ended=None, **limits) -> Path:
-    """Give a run the usage.json of a search and its final trainings, on a node or two."""
+    """Give a run the usage.json of a search and its final trainings, on one node or two."""
     purposes = tuple(
         Hours(
             purpose=purpose,

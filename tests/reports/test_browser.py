@@ -1,4 +1,4 @@
-"""The pages as a person meets them: opened from disk in Chromium, by mouse, keyboard and reader.
+"""The pages in Chromium: opened from disk, used by mouse, keyboard and screen reader.
 
 `make test-browser`; it needs Debian's chromium (or another, at $CHROMIUM).
 """
@@ -41,7 +41,7 @@ def browser() -> Iterator:
 
 
 def thyroid(*words: str) -> None:
-    """A command, in a process of its own: the browser's loop runs in this one."""
+    """Run a command in a separate process, because the browser's event loop runs in this one."""
     command = [sys.executable, "-m", "thyroid.cli", *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
@@ -109,7 +109,7 @@ NAMES = (
 
 
 class Opened:
-    """A page in a context of its own, and all that it said and asked for."""
+    """A page in a new context, with all its messages and requests."""
 
     def __init__(self, browser, path: Path, width: int = 1440, **context) -> None:
         self.context = browser.new_context(viewport={"width": width, "height": 900}, **context)

@@ -1,4 +1,4 @@
-"""The section of cases: what the models said of them, and pictures that lie over each other."""
+"""The section of cases: predictions of the models, and pictures laid over each other."""
 
 import json
 import re

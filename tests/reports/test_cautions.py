@@ -46,7 +46,7 @@ def test_what_is_not_known_of_the_data_or_of_the_start_is_told(run, dataset):
     moved = dataset.folder.rename(dataset.folder.with_name("elsewhere"))
     html, info = read(run)
     assert "not_compared" in info["verdict"]["cautions"]
-    assert "is not known whether any of these looks the same" in shown(html)
+    assert "is not known whether any image of these figures looks the same" in shown(html)
     moved.rename(dataset.folder)
 
 

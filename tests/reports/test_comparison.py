@@ -1,4 +1,4 @@
-"""The comparison of a method: its numbers against independent ones, its verdict, its gaps."""
+"""The comparison of a method: numbers agree with independent ones; verdict; missing parts."""
 
 import json
 import re

@@ -121,7 +121,7 @@ def compare(tmp_path, dataset, skills, seeds=5):
 
 
 def test_failures_stand_beside_the_verdict(tmp_path, dataset):
-    """A network that was not trained is told as failed, with or without predictions."""
+    """A network whose training failed is reported as failed, with or without predictions."""
     skills = {"resnet_small": -1.0, "lenet5": -2.0}
     html, info = compare(tmp_path, dataset, skills)
     run = tmp_path / "run"

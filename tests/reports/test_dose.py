@@ -1,4 +1,4 @@
-"""The dose-response curves of the report: their numbers against independent ones, their words."""
+"""The dose-response curves of the report: numbers agree with independent ones; sentences."""
 
 import json
 import re

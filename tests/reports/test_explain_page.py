@@ -25,7 +25,7 @@ CLASSES = ("spot", "<script>alert(1)</script>")
 
 
 class Corner(nn.Module):
-    """The class `spot` by what the upper left quarter holds, against what the rest holds."""
+    """Predicts the class `spot` from the counts in the upper left quarter and in the rest."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         half = x.shape[-1] // 2
@@ -169,7 +169,7 @@ def _numbers(content):
 
 @pytest.mark.parametrize("side", [64, 128, 256])
 def test_a_page_of_many_images_stays_small(tmp_path, side):
-    """As many as are shown, noisy as scintigrams are, and five more."""
+    """As many images as are shown, as noisy as scintigrams, and five more."""
     found = [image(i, size=side) for i in range(MOST_IMAGES + 5)]
     smooth = np.add.outer(np.sin(np.arange(side) / 9), np.cos(np.arange(side) / 5))
     heat = [smooth.astype(np.float32)] * MOST_IMAGES

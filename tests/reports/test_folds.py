@@ -1,4 +1,4 @@
-"""Reports of runs with folds: what is of single networks, and what of their ensemble."""
+"""Reports of runs with folds: figures of single networks, and figures of their ensemble."""
 
 import functools
 import importlib
@@ -167,7 +167,7 @@ def test_without_a_test_part_the_page_says_that_figures_are_out_of_fold(tmp_path
     (run / "trials.csv").unlink()
     html, info = read(without_test_part(run))
     text = shown(html)
-    assert "that none of the networks which named them had been trained on" in text
+    assert "that were classified only by networks not trained on them" in text
     assert "each image is classified by the network that was not trained on its patient" in text
     assert "also used to choose" not in text
     assert info["verdict"]["folds"] == 5

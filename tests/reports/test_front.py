@@ -1,4 +1,4 @@
-"""The Pareto front against brute force, and what the page says of it and of the final race."""
+"""The Pareto front agrees with brute force; the page describes it and the final race."""
 
 import json
 import math

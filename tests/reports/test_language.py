@@ -1,4 +1,4 @@
-"""Chinese pages: every text of theirs has its translation, with the same numbers in it."""
+"""Chinese pages: every text has a translation with the same numbers."""
 
 import json
 import re
@@ -82,7 +82,7 @@ def words(text: str) -> set[str]:
 
 
 def told(tree: object) -> Iterator[str]:
-    """The texts in it, without the names of their places."""
+    """The texts in a tree of JSON values, without the keys."""
     if isinstance(tree, str):
         yield tree
     branches = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()

@@ -1,4 +1,4 @@
-"""The page: its numbers, its promises (self-contained, escaped, the same bytes), its gaps."""
+"""The page: numbers, guarantees (self-contained, escaped, the same bytes), missing parts."""
 
 import base64
 import hashlib

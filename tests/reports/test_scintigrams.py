@@ -1,4 +1,4 @@
-"""Pictures are the counts: inverted, pixel for pixel."""
+"""Pictures show the counts, inverted, pixel by pixel."""
 
 import base64
 import io

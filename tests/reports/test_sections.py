@@ -1,4 +1,4 @@
-"""The list of sections, and what stands in their places."""
+"""The list of sections: their files, their numbers, and when they are shown."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -16,8 +16,8 @@ from tests.stub_config import with_config
 
 @pytest.fixture
 def untested(tmp_path, dataset):
-    """A run without a test part, whose method is beyond doubt better than whatever it is set
-    beside.
+    """A run without a test part, whose method is clearly better than everything with which it is
+    compared.
     """
     run = make_run(tmp_path / "run", dataset, seeds=range(5), trials=24)
     add_cross_phase(add_synthetic(run, dataset, skill=-2.0), dataset, skill=(-9.0, -9.0))
@@ -27,7 +27,7 @@ def untested(tmp_path, dataset):
 
 
 def compared(run, dataset, method=0, baseline=0):
-    """The same as a comparison, with so many recipes tried for each row."""
+    """The same run as a comparison, with a number of recipes tried for each row."""
     rows = {name: row for name, row in ROWS.items() if name in ("method", "lenet5", "mixed")}
     add_comparison(run, dataset, rows, parts=("validation",))
     content = json.loads((run / "rows.json").read_text())
@@ -52,7 +52,7 @@ def test_a_search_without_a_test_part_has_no_verdict_on_synthetic_images(unteste
     assert {info["claims"][name]["state"] for name in ("enlarged", "kept")} == {"open"}
     text = shown(html)
     assert "It is open whether synthetic images helped" in text
-    assert "these images were used to choose the recipe among 24, and part of the lead of" in text
+    assert "these images were used to choose among 24 recipes, and part of the lead of" in text
     assert "so part of the changes is chance" in text
     assert not [boast for boast in BOASTS if boast in text]
     assert (

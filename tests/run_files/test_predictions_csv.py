@@ -1,4 +1,4 @@
-"""Predictions survive the disk, and a damaged file is one sentence."""
+"""Predictions are read as they were written, and a damaged file gives one sentence."""
 
 import subprocess
 import sys

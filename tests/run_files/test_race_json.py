@@ -1,4 +1,4 @@
-"""RUN/race.json: what is written is read, and what is not so is refused."""
+"""RUN/race.json: a written file is read, and a damaged one is refused."""
 
 from __future__ import annotations
 

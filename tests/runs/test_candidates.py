@@ -1,4 +1,4 @@
-"""Recipes that a comparison tries for each row, and the one that it chooses."""
+"""Recipes that a comparison tries for each row, and the recipe that it chooses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows of a dose-response curve: paired, of equal steps, each told by what it changes."""
+"""Rows of a dose-response curve: paired, with equal steps, named by what they change."""
 
 from __future__ import annotations
 

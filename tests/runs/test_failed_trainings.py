@@ -63,7 +63,7 @@ def test_naming_by_luck_has_at_most_the_macro_f1_of_chance() -> None:
 
 
 def tolerant(strict: Runner) -> Runner:
-    """A runner that leaves out what diverges."""
+    """A runner that skips stages that diverge."""
 
     def run(wanted: Sequence[Stage]) -> Iterator[EpochMetrics]:
         for stage in wanted:

@@ -1,4 +1,4 @@
-"""The report beside a run at work: one process at a time, of low priority, that never stays."""
+"""The report during a run: one process at a time, of low priority, which always ends."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
 
 
 def ended(report: LiveReport) -> None:
-    """Wait until the process has."""
+    """Wait until the process has ended."""
     deadline = time.monotonic() + 60
     while not report.due():
         assert time.monotonic() < deadline

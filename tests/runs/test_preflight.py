@@ -29,7 +29,7 @@ ROWS = [(f"p{i:02}", "c", ("normal", "graves")[i % 2]) for i in range(40)]
 
 
 def images(seed: int, number: int = 40) -> np.ndarray:
-    """Scenes of a few spots each, which no other has."""
+    """Images of a few spots each, all different."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:32, :32]
     scene = np.full((number, 32, 32), 3.0)

@@ -1,4 +1,4 @@
-"""Runs in use, stores that go away and disks that take nothing are told at once, in a sentence."""
+"""Runs in use, missing stores and read-only disks are reported at once, in a sentence."""
 
 from __future__ import annotations
 

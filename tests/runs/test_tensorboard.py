@@ -1,4 +1,4 @@
-"""The event files hold what metrics.jsonl and trials.csv do."""
+"""The event files have the values of metrics.jsonl and trials.csv."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hours of nodes and of stages: counted once, kept, and counted on."""
+"""Hours of nodes and of stages are counted once, stored, and added to later."""
 
 from __future__ import annotations
 

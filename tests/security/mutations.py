@@ -1,4 +1,4 @@
-"""Files as an attacker, or a dying disk, makes them: sound ones, changed by seeded dice."""
+"""Files as an attacker or a failing disk makes them: valid files with seeded random changes."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Fault = Callable[[bytearray, int, random.Random, Files], None]
 
 
 def mutated(files: Files, name: str, number: int) -> bytes:
-    """The `number`th change of a file: one to thirty faults; the same whenever it is asked for."""
+    """The `number`th changed version of a file, with one to thirty faults; always the same."""
     dice = random.Random(f"{name} {number}")
     content = bytearray(files[name])
-    # Half of the changes go where the structure is: the file's head, or that of compressed pixels
+    # Half of the changes are in structure: the header of the file or of compressed pixels
     heads = [132 if content[128:132] == b"DICM" else 4]
     heads += [at for at in map(content.rfind, CODESTREAMS) if at > 0]
     head = dice.choice(heads) if dice.random() < 0.5 else None
@@ -73,7 +73,7 @@ FAULTS: tuple[Fault, ...] = (_flip, _flip, _byte, _byte, _length, _length, _cut,
 
 
 def _repair_png(content: bytearray) -> None:
-    """Checksums of the chunks, without which no change would reach a decoder."""
+    """Correct the checksums of chunks; with wrong ones no change would reach a decoder."""
     at = 8
     while at + 12 <= len(content):
         end = at + 8 + int.from_bytes(content[at : at + 4], "big")

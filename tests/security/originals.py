@@ -1,4 +1,4 @@
-"""Files of every kind that is read, one of each way to write them, to be changed by `mutations`."""
+"""Valid files of every kind, one for each way of writing it, to be changed by `mutations`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ GREY = RNG.integers(0, 200, (40, 50)).astype(np.uint8)
 
 
 def originals() -> dict[str, bytes]:
-    """By a name that says how each is written."""
+    """The files by names that say how they are written."""
     return {**_dicom(), **_pictures()}
 
 

@@ -1,13 +1,13 @@
-"""Changed files read as the import reads them, in a process of its own, which says how it went.
+"""Reads changed files as the import does, in a separate process that reports the outcome.
 
     python -m tests.security.reading FOLDER FIRST LAST
     python -m tests.security.reading FOLDER
 
-FOLDER holds sound files and, in `dataset/`, a sound data set, of which the FIRSTth to LASTth change
-is made and read; or files that are read as they are, in the order of their names. For each, the
-process says "began" and a number, and then what a user would be told; at the end "peak" and the
-most memory that it held, in MB. It takes SECONDS of processor time for a file, or is ended by a
-signal.
+With FIRST and LAST, FOLDER has valid files and, in `dataset/`, a valid data set; their changed
+versions FIRST to LAST are made and read. Otherwise the files in FOLDER are read as they are, in the
+order of their names. For each file, the process prints "began" and a number, and then the message
+that a user would get; at the end it prints "peak" and its maximum memory in MB. If a file takes
+more than SECONDS of processor time, a signal ends the process.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ SECONDS = 5.0
 """Limit of processor time per file; wall time depends on what else the machine does."""
 ADDRESS_SPACE = 2 * 2**30
 MOST_MEGABYTES = 512
-"""That a process holds which reads file after file: 60 before the first."""
-TABLES = 10  # of as many files one is of a data set
+"""Limit for a process that reads one file after the other; it has 60 before the first."""
+TABLES = 10  # one of so many files belongs to a data set
 
 
 def outcomes(work: Path, *arguments: str) -> tuple[list[str], int]:
@@ -54,7 +54,7 @@ def outcomes(work: Path, *arguments: str) -> tuple[list[str], int]:
 
 
 def read(path: Path) -> str:
-    """Read one file: `read`, or why not."""
+    """Read one file: `read`, or the reason why it cannot be read."""
     file = LabelledFile(path=path, name=path.name, findings=("normal",))
     result = read_image(file, size=64, pixel_mm=4.0)
     return result.reason if isinstance(result, Rejection) else "read"
@@ -100,7 +100,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     told = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # decoders in C write what they like
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # decoders in C print messages of their own
     os.dup2(1, 2)
     for number, step in enumerate(steps):
         told.write(f"began {number}\n")

@@ -1,4 +1,4 @@
-"""Small files that ask for gigabytes or hours are refused before they get any."""
+"""Small files that would need gigabytes or hours are refused before they do."""
 
 from __future__ import annotations
 

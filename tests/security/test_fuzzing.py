@@ -1,4 +1,4 @@
-"""Damaged files are read or refused in a sentence: no crash, no hang, no memory without end."""
+"""Damaged files are read or refused in a sentence, without crash, hang or unlimited memory."""
 
 from __future__ import annotations
 

@@ -230,7 +230,7 @@ def test_in_a_run(planted: bytes, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def trained(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Recipe, str]:
-    """A store with all that a recipe with synthetic images needs. Not to be written to."""
+    """A store with all that a recipe with synthetic images needs. Tests must not change it."""
     root = tmp_path_factory.mktemp("trained") / "store"
     recipe, digest = toy_generators(), Dataset.open(toy).digest
     made(pipeline.prediction(recipe, digest, 0, "validation"), toy, root)

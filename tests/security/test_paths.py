@@ -1,4 +1,4 @@
-"""A name in a file that is read never leads out of its folder."""
+"""Names in a file that is read cannot lead out of its folder."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_links_in_class_folders(source: Path, tmp_path: Path) -> None:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    """With one artifact; beside its folder lies a file that is none of its."""
+    """A store with one artifact; beside its folder is a file that does not belong to it."""
     store = Store(tmp_path / "store")
     with store.building(KEY, {"kind": "test"}) as folder:
         assert folder is not None
@@ -87,7 +87,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def named(store: Store, name: str) -> None:
-    """Have the manifest name another file, with the checksum of the one that it leads to."""
+    """Change a file name in the manifest, with the checksum of the file to which it leads."""
     path = store.artifact(KEY) / MANIFEST
     manifest = json.loads(path.read_text())
     manifest["files"][name] = sha256_of(store.root.parent / "outside.txt")

@@ -1,4 +1,6 @@
-"""A Ray that a command starts is for this user on this machine alone, and tells nobody of it."""
+"""A Ray that a command starts is accessible to this user on this machine only, and sends no data
+out.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def look() -> None:
-    """Start Ray as a command does, use it, and say what is there to be seen of it."""
+    """Start Ray as a command does, use it, and return what others can see of it."""
     import ray
 
     from thyroid.execution.connection import connected
@@ -72,7 +74,7 @@ def answer(url: str, token: str | None = None) -> tuple[int, str]:
 
 
 def listening() -> Iterator[tuple[str, str]]:
-    """Address and process of each TCP socket of this session on which somebody waits for calls."""
+    """Address and process of each listening TCP socket of this session."""
     owner: dict[str, str] = {}
     for process in filter(str.isdigit, os.listdir("/proc")):
         try:

@@ -1,4 +1,4 @@
-"""Altered images: their counts, and that they are no longer the images that they are made of."""
+"""Altered images: their counts, and their difference from the original images."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ def test_it_learns(toy: Path, tmp_path: Path, seed: int, measured: Callable[...,
 def test_with_shuffled_labels_it_learns_nothing(
     tmp_path: Path, seed: int, measured: Callable[..., None]
 ) -> None:
-    """Validation on noise is at chance: no label leaks in."""
+    """On noise, validation is at chance level, so no label leaks in."""
     dataset = write_toy(tmp_path / "data", images=480)
     table = pd.read_csv(dataset.folder / "images.csv", keep_default_na=False)
     shuffled = np.random.default_rng(0).permutation(table["label"])
@@ -222,7 +222,7 @@ def test_a_mixed_run_in_segments_is_the_whole_run_too(crossed: Path, tmp_path: P
 
 
 def test_a_mixed_run_learns_from_no_validation_or_test_image(crossed: Path, tmp_path: Path) -> None:
-    """With other images there, the generators, the judge and the classifier have the same bits."""
+    """With other images there, generators, label filter and classifier have the same bits."""
     recipe = mixed(synthesis__rejection=0.3)  # the judge has a say
     dataset = Dataset.open(crossed)
     parts = make_split(dataset, recipe.split)

@@ -1,4 +1,4 @@
-"""Runs with a cross phase: what each phase sees and changes, and that the same key is same bits."""
+"""Runs with a cross phase: what each phase sees and changes; the same key gives the same bits."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
 
 
 def findings_of(dataset: Dataset) -> dict[bytes, str]:
-    """By the image's pixels."""
+    """Identify an image by its pixels."""
     pixels = [picture.astype(np.float32).tobytes() for picture in dataset.counts]
     return dict(zip(pixels, dataset.images["findings"], strict=True))
 
@@ -144,7 +144,7 @@ def test_a_ramp_of_crosses_and_superpositions(
 def test_synthetic_crosses_are_of_the_pool(
     crossed: Path, tmp_path: Path, batches: list[Tensor]
 ) -> None:
-    """And the single phase knows nothing of them."""
+    """The single phase does not depend on them."""
     recipe = toy_generators(
         **LENGTH, cross__synthetic=0.5, mixing__synthetic_share=0.0, mixing__final_share=0.0
     )

@@ -1,4 +1,4 @@
-"""The DCGAN stage: the same bits in segments, nothing but training images, faults as sentences."""
+"""The DCGAN stage: the same bits in segments, only training images, errors as sentences."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def at_places(pictures: Tensor) -> Tensor:
 def test_the_published_form_learns_too(
     crossed: Path, tmp_path: Path, seed: int, measured: Callable[..., None]
 ) -> None:
-    """Batch statistics of real and generated pictures together would give them away."""
+    """Batch statistics over both kinds would reveal which pictures are real."""
     recipe = toy_generators(
         **PUBLISHED,
         dcgan__width=8,
@@ -239,7 +239,7 @@ def test_seeds_differ_and_repeat(crossed: Path, tmp_path: Path) -> None:
 
 
 def broken(generator: nn.Module) -> nn.Module:
-    """One weight that is no number."""
+    """Weights of which one is not a number."""
     with torch.no_grad():
         generator.out.bias.fill_(torch.nan)  # type: ignore[union-attr]
     return generator

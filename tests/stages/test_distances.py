@@ -26,7 +26,7 @@ from thyroid.stages.compute import start
 
 @pytest.fixture(scope="module")
 def artifacts(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Folders of the stage and of its inputs. Not to be written to."""
+    """Folders of the stage and of its inputs. Tests must not change it."""
     store = tmp_path_factory.mktemp("distances")
     stage = pipeline.distances(toy_recipe(), Dataset.open(toy).digest, 0)
     folders = {name: made(each, toy, store)[0] for name, each in stage.inputs.items()}
@@ -76,7 +76,7 @@ def test_test_images_take_no_part(artifacts: dict[str, Path], tmp_path: Path) ->
 def test_a_network_of_another_split_is_refused(
     artifacts: dict[str, Path], toy: Path, tmp_path: Path
 ) -> None:
-    """Its validation images would be among those that the network was trained on."""
+    """The network would have been trained on some of the validation images."""
     digest = Dataset.open(toy).digest
     stage = pipeline.distances(toy_recipe(split__folds=3, split__fold=1), digest, 0)
     folder, _ = made(stage.inputs["split"], toy, tmp_path / "store")

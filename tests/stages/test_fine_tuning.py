@@ -79,7 +79,7 @@ def test_frozen_layers_and_their_statistics_stay_bit_for_bit(
 def test_a_run_in_segments_is_the_whole_run_bit_for_bit(
     changes: dict[str, Any], weights: Path, toy: Path, tmp_path: Path
 ) -> None:
-    """Frozen in three epochs of six: the last segment's optimiser knows layers of two ages."""
+    """Layers are frozen in three of six epochs, so the last optimiser has layers of two ages."""
     if "network__name" in changes:
         weights = tmp_path / "own.safetensors"
         network = build(NetworkConfig(name="timm:test_resnet"), classes=4)
@@ -107,7 +107,7 @@ def test_layers_that_came_with_weights_learn_slowly(
     few = {"optimiser__weight_average": 0.0, "optimiser__weight_decay": 0.0}
 
     def moved(rate: float) -> float:
-        """How far the first layer went."""
+        """How much the weights of the first layer changed."""
         trained, _ = train(
             tuned(weights, fine_tuning__rate=rate, **few), weights, toy, tmp_path, segment=0
         )

@@ -1,4 +1,4 @@
-"""Every generator of `thyroid.generators`, as a stage: its key, its images, what it may see."""
+"""Every generator of `thyroid.generators` as a stage: its key, its images, its permitted inputs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images that are read as they are asked for: the same bits as those that lie in memory."""
+"""Images that are read when they are needed are the same as images in memory."""
 
 from __future__ import annotations
 

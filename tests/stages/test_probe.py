@@ -1,4 +1,4 @@
-"""The probe stage: a network as it starts, with a logistic regression for its last layer."""
+"""The probe stage: an untrained network with a logistic regression as its last layer."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def weights(store: Path) -> Path:
-    """Weights of a network that was trained on other spots. Not to be written to."""
+    """Weights of a network that was trained on other spots. Tests must not change it."""
     other = write_toy(store / "other", seed=1)
     trained = pipeline.classifier(toy_recipe(), other.digest, 5)[-1]
     return made(trained, other.folder, store / "elsewhere")[0] / WEIGHTS

@@ -113,7 +113,7 @@ def synthetic(real: Inputs, tmp_path: Path) -> Callable[..., Inputs]:
 
 @pytest.fixture(scope="module")
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
-    """Images like the real ones: what a perfect generator would make."""
+    """Images like the real ones, as a perfect generator would make them."""
     folder = tmp_path_factory.mktemp("fresh") / "data"
     return np.array(write_toy(folder, images=IMAGES, seed=7).counts)
 
@@ -199,7 +199,7 @@ def test_each_fault_shows(
     tmp_path: Path,
     measured: Callable[..., None],
 ) -> None:
-    """Noise twice, too many counts, one image again and again, wrong labels."""
+    """Images with noise twice, too many counts, one image repeated, or wrong labels."""
     rng = np.random.default_rng(0)
     classes = np.array([CLASSES[(i // 2) % 3] for i in range(IMAGES)])
     collapsed = np.stack([fresh[classes == name][0] for name in classes])

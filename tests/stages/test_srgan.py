@@ -1,4 +1,4 @@
-"""The SRGAN stage: the same bits in segments, nothing but training images, better than bicubic."""
+"""The SRGAN stage: the same bits in segments, only training images, better than bicubic."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_the_discriminator_tells_bicubic_pictures_from_real_ones(
 
 
 class Untrainable(Upscaler):
-    """Bicubic interpolation for ever."""
+    """Make the network stay at bicubic interpolation."""
 
     def forward(self, counts: Tensor) -> Tensor:
         return bicubic(counts, self.scale) + 0 * self.tail.bias.sum()  # type: ignore[union-attr]
@@ -226,7 +226,7 @@ def test_a_result_far_below_bicubic_is_a_sentence(
     toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Dark(Upscaler):
-        """No activity anywhere, and no slope to leave it by."""
+        """Make the network give no activity anywhere, with a gradient of zero."""
 
         def __init__(self, scale: int, width: int, blocks: int) -> None:
             super().__init__(scale, width, blocks)
@@ -279,7 +279,7 @@ def test_the_features_may_be_vgg19s(
     toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Edges(nn.Module):
-        """In place of 20 million weights."""
+        """A small network that replaces 20 million weights."""
 
         def __init__(self, weights: Path) -> None:
             super().__init__()

@@ -1,4 +1,4 @@
-"""The synthesis stage: an ordinary data set, from training images alone."""
+"""The synthesis stage makes an ordinary data set from training images alone."""
 
 from __future__ import annotations
 
@@ -265,7 +265,7 @@ def scaled(dataset: Dataset, factor: int, folder: Path) -> Dataset:
 def test_pictures_keep_their_full_scale(
     tmp_path: Path, seed: int, measured: Callable[..., None]
 ) -> None:
-    """Four summed pixels would be four times as bright, and saturate."""
+    """Sums of four pixels would be four times as bright, and saturate."""
     toy = write_toy(tmp_path / "dim", size=64, kind="display")
     data = scaled(toy, 2_500, tmp_path / "bright")  # up to about 60,000 of 65,535
     dataset = opened(pool(RECIPE, data.folder, tmp_path / "store", seed))

@@ -1,4 +1,4 @@
-"""The moving average of weights: against a slow reference, in segments, off, frozen."""
+"""The moving average of weights: like a slow reference; in segments, off, frozen."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Two workers train as one does: the same losses and weights, to rounding. Through gloo, without
-Ray.
+"""Two workers train like one, with the same losses and weights up to rounding. They use gloo,
+without Ray.
 """
 
 from __future__ import annotations

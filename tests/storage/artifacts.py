@@ -1,4 +1,4 @@
-"""Artifacts of chosen age, and helpers that look at a store without using it."""
+"""Artifacts of a chosen age, and functions that inspect a store without using its artifacts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ALL = Criteria(max_size=1, older_than=1e-9, keep=frozenset())
 
 
 def put(store: Store, key: str, *, kind: str = "classifier", days: float = 0.0) -> Path:
-    """Build an artifact of a thousand bytes that was last used so many days ago."""
+    """Build an artifact of a thousand bytes that was last used `days` days ago."""
     with store.building(key, {"kind": kind}) as folder:
         assert folder is not None
         (folder / "file").write_bytes(bytes(1000))
@@ -53,7 +53,7 @@ def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
 
 @contextlib.contextmanager
 def command_elsewhere(store: Store) -> Iterator[subprocess.Popen[str]]:
-    """Run another process that uses the store until it is killed."""
+    """Run another process, which uses the store until it is killed."""
     code = (
         "import sys; from pathlib import Path; from thyroid.storage.store import Store\n"
         "with Store(Path(sys.argv[1])).in_use(): print('at work', flush=True); sys.stdin.read()"

@@ -30,7 +30,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stumblin
 
 
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Act as another machine from now on."""
+    """From now on, act as another machine."""
     monkeypatch.setenv("THYROID_CACHE", str(tmp_path / "elsewhere"))
 
 

@@ -1,4 +1,4 @@
-"""Pruning while commands read and build: nothing that a living one needs goes."""
+"""Pruning while commands read and build removes nothing that a running command needs."""
 
 from __future__ import annotations
 

@@ -138,7 +138,9 @@ def test_of_many_processes_one_builds_and_the_others_wait(tmp_path: Path) -> Non
 def test_a_dead_builders_claim_expires(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, holder: str, least: float
 ) -> None:
-    """After the lease on another machine; at once if the process is known to be dead."""
+    """A dead claim ends with its lease on another machine, or at once if its process is known to be
+    dead.
+    """
     monkeypatch.setattr(lease, "LEASE_SECONDS", 0.5)
     claim = tmp_path / "claims" / KEY
     claim.parent.mkdir(parents=True)
@@ -151,7 +153,7 @@ def test_a_dead_builders_claim_expires(
 
 
 def test_a_claim_taken_over_by_another_is_put_back(tmp_path: Path) -> None:
-    """Two saw the same dead lease; the slower must not remove the quicker one's claim."""
+    """Two processes saw the same dead lease; the slower one must keep the claim of the other."""
     claim = tmp_path / KEY
     assert lease._take(claim, "host 1 quicker")
     lease.remove_dead(claim, ("host 1 dead", claim.stat().st_mtime_ns))

@@ -1,4 +1,4 @@
-"""A search ends with its budget, and goes on with a larger one.
+"""A search ends when its budget is used up, and continues with a larger one.
 
 Its GPUs are resources without hardware; the stages that hold them import no torch.
 """

@@ -1,7 +1,6 @@
-"""Any process may die at any time: nothing is lost, doubled or different, and nobody waits for it.
-
-Each search here is a process of its own with its own Ray, which is in its session: what is left
-of it at the end is ended with it.
+"""Any process may die at any time: nothing is lost, doubled or changed, and nothing waits for it.
+Each search here is a separate process with its own Ray in its session, which is ended after the
+test.
 """
 
 import os
@@ -159,7 +158,7 @@ def test_a_search_survives(
     tmp_path: Path,
     undisturbed: pd.DataFrame,
 ) -> None:
-    """The command itself goes on: a lost worker, driver or scheduler is replaced, twice each."""
+    """The command continues: a lost worker, driver or scheduler is replaced, two times each."""
     with searching(toy, tmp_path) as process:
         for done in (1, 2):
             wait_until(lambda done=done: trials_ended(tmp_path) >= done, process)  # type: ignore[misc]

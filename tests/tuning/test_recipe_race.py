@@ -1,4 +1,6 @@
-"""Folds and seeds go where they may change the choice; without reason the given recipe stays."""
+"""Folds and seeds are used where they may change the choice; without evidence the given recipe
+stays.
+"""
 
 from __future__ import annotations
 

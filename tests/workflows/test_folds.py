@@ -1,4 +1,4 @@
-"""Runs with several folds: what each image is predicted by, and what the run keeps."""
+"""Runs with several folds: which networks predict an image, and what the run keeps."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from thyroid.recipe import RECIPES, override
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three folds. Not to be written to."""
+    """Three folds. Tests must not change it."""
     folder = tmp_path_factory.mktemp("folds")
     data = cross_data(folder / "data")
     command = ["train", str(data), str(folder / "run"), *FEW, "--folds", "3"]

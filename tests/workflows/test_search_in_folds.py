@@ -1,4 +1,4 @@
-"""`thyroid search` with several folds: what trials are judged by, and what decides at the end."""
+"""`thyroid search` with several folds: how trials are evaluated, and how the recipe is chosen."""
 
 from __future__ import annotations
 

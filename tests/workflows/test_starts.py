@@ -25,7 +25,7 @@ from thyroid.stages.checkpoint import WEIGHTS
 
 @pytest.fixture(scope="module")
 def weights(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Weights that a training begins with. Not to be written to."""
+    """Weights that a training begins with. Tests must not change it."""
     folder = tmp_path_factory.mktemp("weights")
     stage = pipeline.classifier(toy_recipe(), Dataset.open(toy).digest, 7)[0]
     shutil.copyfile(made(stage, toy, folder)[0] / WEIGHTS, folder / "my start.safetensors")

@@ -19,7 +19,7 @@ from thyroid.data.dataset import Dataset
 
 
 def test_training_with_synthetic_images_shows_what_they_are_worth(tmp_path: Path) -> None:
-    """Killed after its first generator, and run again: the same results as undisturbed."""
+    """A command that is killed after its first generator and run again has the same results."""
     data = write_toy(tmp_path / "data", crosses=24).folder
     command = ["train", str(data), str(tmp_path / "killed"), "--seeds", "1", *MIXED]
     made = tmp_path / "killed" / "store" / "artifacts"

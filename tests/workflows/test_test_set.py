@@ -1,4 +1,4 @@
-"""A test set that lies elsewhere."""
+"""A test set that is a separate data set."""
 
 from __future__ import annotations
 

@@ -154,7 +154,7 @@ def test_fewer_seeds_leave_no_results_of_others(
 def test_data_with_a_fault_that_makes_results_untrue_are_refused(
     toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The same picture under two patients could be trained on and tested on."""
+    """The same picture of two patients could be in the training part and in the test part."""
     original = Dataset.open(toy)
     counts = original.counts.copy()
     counts[6] = counts[0]
@@ -203,7 +203,7 @@ def test_a_retrained_run_keeps_what_it_knew_before_its_cross_phase(
         assert again.read_bytes() == before[name]
     assert not (other / "store").exists()
 
-    # Another order leaves nothing of it behind
+    # Another order removes all of it
     assert main([*command, "--cross.order", "never"]) == 2
     assert "cross.order retrain instead of never" in capsys.readouterr().err
 
@@ -226,7 +226,7 @@ def test_without_cross_images_there_is_no_cross_phase_and_a_line_says_so(
 def test_training_starts_from_the_users_weights(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In colour, with a head of other classes; a learning rate of nothing leaves them."""
+    """Weights are for colour images and other classes; a learning rate of zero keeps them."""
     import torch
     from safetensors.torch import load_file, save_file
 
@@ -252,7 +252,7 @@ def test_training_starts_from_the_users_weights(
     assert trained["fc.weight"].shape == (3, 2 * 4 * 8)
 
     made = artifacts(run)
-    assert main([*command, "--weights", str(file)]) == 0  # again: nothing is computed
+    assert main([*command, "--weights", str(file)]) == 0  # the second time nothing is computed
     assert artifacts(run) == made
     capsys.readouterr()
     again = ["train", str(data), str(tmp_path / "again"), "--recipe", str(run / "recipe.json")]

@@ -48,7 +48,7 @@ def in_the_cache(root: Path, repository: str, content: bytes, file: str) -> Path
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache of the hub's; whoever asks the hub itself, fails."""
+    """An empty cache of the hub; a request to the hub itself fails."""
 
     def download(*given: Any, **options: Any) -> str:
         if not options.get("local_files_only"):
@@ -122,7 +122,7 @@ def test_weights_of_photographs_see_grey_values_from_black_to_white(
 def test_a_network_of_timms_becomes_a_model_that_needs_no_hub(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Trained from weights in colour, exported, read, and asked through ONNX."""
+    """A network is trained from colour weights, exported, read, and run by ONNX."""
     import timm
 
     torch.manual_seed(0)

@@ -55,7 +55,7 @@ def demo(*, out: Path = Path("runs/demo"), trials: int = 5) -> None:
         say("4/6 searching how many synthetic images to train on, with Ray Tune and Optuna")
         run = search_recipes(inputs(data, out / "run", "small", SHORTER), options, command="demo")
         tell_search(run)
-        say("5/6 comparing the recipe found with two other networks, which are not tuned")
+        say("5/6 comparing the chosen recipe with two other networks, which are not tuned")
         compared = compare(
             data,
             out / "compared",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from thyroid.model.predict_files import Prediction
 
 LINES = 20
-"""Most files that are listed one by one."""
+"""Maximum number of files that are listed one by one."""
 
 
 def predict(
@@ -93,4 +93,4 @@ def _sum_up(found: list[Prediction], out: Path, explain: Path | None) -> None:
     )
     unlike = sum(bool({"few_counts", "many_counts"} & set(one.flags)) for one in found)
     if unlike:
-        print(f"note: {unlike} with fewer or more counts than any training image of the model")
+        print(f"note: files with fewer or more counts than any training image: {unlike}")

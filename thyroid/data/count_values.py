@@ -66,10 +66,11 @@ def counts_of(header: Header, stored: Pixels) -> Counts:
     frames = _non_negative(readings[0])
     if header.BitsStored <= 8:
         why = "do not sum to CountsAccumulated" if accumulated else "have no CountsAccumulated"
-        raise UnusableFile(f"its 8-bit pixels {why}, so they are no counts" + NO_COUNTS)
+        raise UnusableFile(f"its 8-bit pixels {why}, so they are not counts" + NO_COUNTS)
     if accumulated and accumulated * 2 < _least_sum(frames) and not _thousands(frames, accumulated):
         raise UnusableFile(
-            "its pixels sum to more than twice CountsAccumulated, so they are no counts" + NO_COUNTS
+            "its pixels sum to more than twice CountsAccumulated, so they are not counts"
+            + NO_COUNTS
         )
     flags = ("counts_accumulated",) if accumulated else ()
     return Counts(frames=frames, verified=False, flags=flags)
@@ -87,7 +88,7 @@ def require_counts(header: Header, counts: Pixels, *, verified: bool) -> Iterato
     scaled = _leaves_out_values(counts)
     if not verified:
         if scaled or peak in FULL_SCALES or (derived and peak in SMALL_SCALES):
-            raise UnusableFile("its values were rescaled, so they are no counts" + NO_COUNTS)
+            raise UnusableFile("its values were rescaled, so they are not counts" + NO_COUNTS)
         if bright > BRIGHT * peak:
             raise UnusableFile("its border is bright: it is inverted, or a flood" + NO_COUNTS)
         doubtful = derived or peak in SMALL_SCALES or _cut_off(counts)
@@ -120,7 +121,7 @@ def _upright(header: Header, stored: Pixels, accumulated: int | None) -> Counts:
 def _readings(header: Header, stored: Pixels) -> Iterator[Pixels]:
     """Yield what stored values may stand for, the most probable first."""
     if items(header, "ModalityLUTSequence"):
-        raise UnusableFile("its values go through a table, so they are no counts" + NO_COUNTS)
+        raise UnusableFile("its values were changed by a table, so they are not counts" + NO_COUNTS)
     mappings = [
         (slope, intercept, _of_counts(item))
         for item in items(header, "RealWorldValueMappingSequence")
@@ -143,7 +144,7 @@ def _readings(header: Header, stored: Pixels) -> Iterator[Pixels]:
         elif (frames := _on_line(stored, slope, intercept)) is not None:
             yield frames
         elif not _is_sum(stored, accumulated):
-            raise UnusableFile("its rescaled pixels are fractions, so they are no counts")
+            raise UnusableFile("its rescaled pixels are fractions, so they are not counts")
 
 
 def _on_line(stored: Pixels, slope: float, intercept: float) -> npt.NDArray[np.int64] | None:

@@ -155,11 +155,11 @@ def _acquisition(header: Header) -> str:
     image_type = {str(value).upper() for value in values(get(header, "ImageType"))}
     for word in ("TOMO", "GATED"):
         if any(word in value for value in image_type):
-            raise UnusableFile(f"it is a {word} acquisition, no planar scintigram")
+            raise UnusableFile(f"it is a {word} acquisition, not a planar scintigram")
     if any(value.startswith(NO_ACQUISITIONS) for value in image_type):
-        raise UnusableFile("by its ImageType it is a screenshot or a result, no acquisition")
+        raise UnusableFile("its ImageType names a screenshot or a result, not an acquisition")
     if any(tag_of(name) in header for name in NOT_PLANAR_VECTORS):
-        raise UnusableFile("its frames are angles, slices or gated phases, no planar scintigram")
+        raise UnusableFile("its frames are angles, slices or gated phases, not a planar scintigram")
     for kind in ("WHOLE BODY", "DYNAMIC"):
         if kind in image_type:
             return kind
@@ -171,12 +171,12 @@ def _decode(header: Header) -> npt.NDArray[np.integer]:
     """Decode stored values, (frames, rows, columns), in the file's integer type."""
     if header.SamplesPerPixel != 1:
         raise UnusableFile(
-            "it is a colour screenshot, no counts; export it as PNG to import it as a picture"
+            "it is a colour screenshot, not counts; export it as PNG to import it as a picture"
         )
     if get(header, "LossyImageCompression") == "01":
-        raise UnusableFile("it was compressed with loss, so its pixels are no counts any more")
+        raise UnusableFile("it was compressed with loss, so its pixels are not counts any more")
     if get(header, "PixelIntensityRelationship") in ("LOG", "SQRT", "DISP"):
-        raise UnusableFile("its values go through a curve, so they are no counts")
+        raise UnusableFile("its values were changed by a curve, so they are not counts")
     _require_sizes(header)
     plain = _plain_pixels(header)
     frames: npt.NDArray[Any] = header.pixel_array if plain is None else plain

@@ -309,8 +309,8 @@ def _nothing_imported(source: Path, rejected: list[Rejection], listed: Path | No
     reason, number = Counter(rejection.reason for rejection in rejected).most_common(1)[0]
     example = next(rejection.file for rejection in rejected if rejection.reason == reason)
     return InputError(
-        f"no file of {source} could be imported; the reason for {number} of {len(rejected)} "
-        f"files, such as {example!r}: {reason}; {listed} lists all files with their reasons"
+        f"no file of {source} could be imported; {number} of {len(rejected)} files, such as "
+        f"{example!r}, for this reason: {reason}; {listed} lists all files with their reasons"
     )
 
 

@@ -88,7 +88,7 @@ def most_processors(gpus: float) -> float:
 
 
 def worker_gpus(execution: ExecutionConfig, gpus_per_worker: float) -> float:
-    """Return the GPUs of one worker; of several workers each gets a whole GPU, as NCCL requires."""
+    """Return the GPUs of one worker; each of several gets a whole GPU, as NCCL requires."""
     if execution.device != "cuda":
         return 0.0
     return 1.0 if execution.workers > 1 else gpus_per_worker or 1.0

@@ -54,7 +54,7 @@ def packed(path: Path, digest: str) -> Content:
 
 
 def here(stage: Stage, path: Path, transfers: Transfers) -> Datasets:
-    """Return the paths on this machine of what a stage reads; unpack it first if it was sent.
+    """Return where this machine has what a stage reads; if that was sent, unpack it first.
 
     Parameters
     ----------

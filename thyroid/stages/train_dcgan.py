@@ -37,9 +37,9 @@ COLLAPSED = 0.1
 """A generator has collapsed if the spread of a sheet's pictures is below this share of the spread
 of real ones; sound generators had 0.5 after 6,400 images and 0.9 at the end."""
 MOST_SPREAD = 8192
-"""Maximum of real images whose spread is measured."""
+"""Maximum number of real images whose spread is measured."""
 GRACE_IMAGES = 10_000
-"""Images seen before a generator counts as collapsed."""
+"""Number of images before which no generator counts as collapsed."""
 
 
 def fit(
@@ -133,7 +133,7 @@ def fit(
             _step(loss_g, optimisers["trained"])
             discriminator.requires_grad_(True)
 
-            # The average is short at first (Karras 2020: 5 % of the images seen)
+            # At first the average is over few images (Karras 2020: 5 % of those seen)
             so_far = batch * (epoch * steps + step + 1)
             memory = min(gan.ema_images, 0.05 * so_far)
             decay = 0.5 ** (batch / memory) if memory else 0.0
@@ -220,7 +220,7 @@ def _order(n: int, batch: int, steps: int, generator: torch.Generator) -> Tensor
 
 
 def _geometry(steps: int, batch: int, strength: float, generator: torch.Generator) -> Tensor:
-    """Differentiable augmentation (Zhao 2020): geometry alone, as brightness is the diagnosis.
+    """Differentiable augmentation (Zhao 2020): geometry only, as brightness shows the disease.
 
     Returns
     -------
@@ -249,7 +249,8 @@ def _verdicts(
     discriminate: nn.Module, real: Tensor, fake: Tensor, y: Tensor, gan: DcganConfig, on: Compute
 ) -> tuple[Tensor, Tensor]:
     """The discriminator's verdicts (n,) on real and generated images, both (n, 1, S, S)."""
-    # Statistics of a batch of both kinds reveal which are real, and the generator learned nothing
+    # With both kinds in one batch, its statistics showed which images are real, and the generator
+    # learned nothing
     groups = 2 if gan.normalisation == "batch" else 1
     with on.autocast():
         verdict = discriminate(torch.cat([real, fake]), torch.cat([y, y]), groups).float()

@@ -122,7 +122,7 @@ def _of_hub(asked: str, place: str, files: tuple[str, ...]) -> Path:
             continue
         except ValueError:
             raise InputError(f"--weights {asked} must be {HUB}ORG/NAME.") from None
-    say(f"Downloading the weights {asked} from the Hugging Face hub, as --weights names them.")
+    say(f"Downloading the weights {asked} from the Hugging Face hub, because --weights names them.")
     for file in files:
         try:
             return Path(hf_hub_download(repository, file, revision=revision or None))

@@ -1,7 +1,8 @@
-"""Python reads this first where its folder is on PYTHONPATH: stages are stubs in that process.
+"""If this folder is on PYTHONPATH, Python imports this module first, and all stages of the process
+are stubs.
 
-A hook of Ray's runtime environment would do the same in workers of its own, which a node starts
-besides those that it has.
+A hook in Ray's runtime environment would do the same, but a node would start additional workers for
+it.
 """
 
 import importlib.abc
@@ -12,12 +13,12 @@ from types import ModuleType
 
 
 class Stubbing(importlib.abc.MetaPathFinder):
-    """Puts the stubs in their places when `thyroid.stage` is imported, and no sooner."""
+    """Replaces the stages by stubs when `thyroid.stage` is imported, not earlier."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        """Python's question for every module."""
+        """Python calls this for every module that it imports."""
         if name != "thyroid.stage":
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path)
@@ -30,7 +31,7 @@ class Stubs(importlib.machinery.SourceFileLoader):
     """Loads the module, then replaces its kinds."""
 
     def exec_module(self, module: ModuleType) -> None:
-        """Python's call."""
+        """Python calls this first."""
         super().exec_module(module)
         for kind in list(module.KINDS):
             stub = module.Kind(version=0, function="tests.cluster.stubs:fit", libraries=())
