@@ -8,7 +8,7 @@ import copy
 import dataclasses
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -161,6 +161,23 @@ def test_shared_statistics_are_those_of_all_workers_images(
     for key, tensor in plain.state_dict().items():
         torch.testing.assert_close(shared.state_dict()[key], tensor, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(shared.eval()(own), plain.eval()(own))
+
+
+def test_a_compiled_network_gathers_outside_its_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
+    graphs: list[str] = []
+
+    def kept(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
+        graphs.append(graph.code)
+        return graph.forward
+
+    monkeypatch.setattr(batch_statistics, "gather", lambda mine: mine.neg().neg())
+    layer = nn.BatchNorm2d(3)
+    own = torch.randn(4, 3, 5, 6)
+    expected = copy.deepcopy(layer)(own)
+    share_statistics(layer)
+    torch.testing.assert_close(torch.compile(layer, backend=kept)(own), expected)
+    assert any("var_mean" in code for code in graphs)
+    assert not any("neg" in code for code in graphs)
 
 
 def test_statistics_that_cannot_be_shared_are_a_sentence() -> None:

@@ -6,6 +6,7 @@ and is the same code on GPUs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -49,7 +50,8 @@ class SharedStatistics(_BatchNorm):
     mean and variance of the batch are E[m_r] and E[v_r] + Var[m_r].
     """
 
-    gather = staticmethod(gather)
+    gather: Callable[[Tensor], Tensor]
+    """The function `gather`, which compiled graphs leave out."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, ...) -> the same shape and dtype; N images of each worker."""
@@ -98,7 +100,7 @@ def share_statistics(network: nn.Module) -> None:
     InputError
         When a layer computes batch statistics in its own way.
     """
-    # Compiled graphs leave it out. Only here, as this imports the compiler, which takes a second
+    # Disabled here and not by a decorator: this imports the compiler, which takes a second
     outside = staticmethod(torch.compiler.disable(gather))  # type: ignore[no-untyped-call]
     for module in network.modules():
         if isinstance(module, _BatchNorm) and not isinstance(module, SharedStatistics):

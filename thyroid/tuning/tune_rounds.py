@@ -182,8 +182,9 @@ class TuneRounds:
 def trials_at_once(trainings: float, networks: int) -> int:
     """Return the number of trials that keep all processors, or all GPUs, busy.
 
-    Trials that need the same stage wait for it together, so as many trials as GPUs leave GPUs idle
-    (2 to 4 of 32, by tests/benchmarks/many_gpus.py). On large clusters an eighth more trials run.
+    Several trials may wait for one stage. If as many trials run as there are GPUs, some GPUs then
+    have no stage (2 to 4 of 32, by tests/benchmarks/many_gpus.py). On large clusters an eighth more
+    trials run.
 
     Parameters
     ----------
