@@ -19,11 +19,12 @@ from pathlib import Path
 
 import ray
 
+from tests.benchmarks import stubs
 from tests.cluster.load import nodes
 from tests.cluster.stubs import LOG, PACE, Built, built
 from tests.cluster.test_load import begin, ended
 from tests.toy import toy_recipe, where, write_toy
-from thyroid import pipeline, stage
+from thyroid import pipeline
 from thyroid.data.dataset import Dataset
 from thyroid.execution.stage_scheduler import StageScheduler
 from thyroid.storage.store import Store
@@ -34,13 +35,6 @@ PER_GPU = 2
 """Number of trainings for each GPU; a training is a chain of four stages."""
 TRIALS_PER_GPU = 3
 """Number of trials of a search for each GPU."""
-
-
-def install() -> None:
-    """Replace every kind of stage by the stub, as the workers do."""
-    for kind in list(stage.KINDS):
-        stub = stage.Kind(version=0, function="tests.cluster.stubs:fit", libraries=())
-        stage.KINDS[kind] = stub  # type: ignore[index]
 
 
 async def train(scheduler: StageScheduler, toy: Path, seeds: range) -> None:
@@ -138,7 +132,7 @@ if __name__ == "__main__":
     asked.add_argument("--node", type=int, default=8, help="GPUs of a node at most")
     asked.add_argument("--search", action="store_true")
     options = asked.parse_args()
-    install()
+    stubs.install("tests.cluster.stubs:fit")  # as the workers do
     for count in options.gpus:
         with tempfile.TemporaryDirectory() as folder:
             function = measure_searches if options.search else measure

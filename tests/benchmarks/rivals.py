@@ -18,7 +18,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
@@ -30,9 +30,6 @@ from thyroid.recipe import AugmentationConfig, Recipe, ScheduleConfig
 
 GREY_PER_ROOT = 40
 """Grey levels per unit of sqrt(counts / mean): 255 is 40 times an image's mean."""
-
-Epochs = list[float]
-"""Times at which epochs ended, including validation: seconds of `time.perf_counter`."""
 
 
 def write_pngs(dataset: Dataset, rows: Sequence[int], folder: Path) -> Path:
@@ -109,14 +106,16 @@ def optimiser_of(
     return optimiser, torch.optim.lr_scheduler.LambdaLR(optimiser, rate_at(recipe.schedule, steps))
 
 
-def plain(pngs: Path, recipe: Recipe, workers: int, seed: int = 0) -> tuple[nn.Module, Epochs]:
-    """The plain loop."""
-    torch.manual_seed(seed)
+def plain(pngs: Path, recipe: Recipe, workers: int) -> list[float]:
+    """The plain loop; returns when each epoch ended, including its validation: seconds of
+    `time.perf_counter`.
+    """
+    torch.manual_seed(0)
     training, held_out = loaders(pngs, recipe, workers)
     network = build(recipe.network, len(training.dataset.classes))  # type: ignore[attr-defined]
     criterion = nn.CrossEntropyLoss(label_smoothing=recipe.optimiser.label_smoothing)
     optimiser, scheduler = optimiser_of(network, recipe, len(training))
-    ended: Epochs = []
+    ended: list[float] = []
     for _ in range(recipe.schedule.epochs):
         network.train()
         for x, labels in training:
@@ -136,17 +135,7 @@ def plain(pngs: Path, recipe: Recipe, workers: int, seed: int = 0) -> tuple[nn.M
         assert np.isfinite(lost / total)
         assert 0 <= right <= total
         ended.append(time.perf_counter())
-    return network, ended
-
-
-@torch.no_grad()
-def predicted(network: nn.Module, pngs: Path, size: int) -> tuple[Tensor, Tensor]:
-    """Labels and predicted classes, (N,) int64 each, of a folder of PNG files."""
-    network.eval()
-    images = DataLoader(ImageFolder(str(pngs), transforms(size, None)), 64)
-    pairs = [(labels, network(x).argmax(1)) for x, labels in images]
-    labels, found = zip(*pairs, strict=True)
-    return torch.cat(labels), torch.cat(found)
+    return ended
 
 
 @contextmanager
