@@ -50,6 +50,6 @@ def test_a_second_interruption_does_not_cut_the_cleaning_up(first: signal.Signal
     _, said = process.communicate(timeout=30)
     assert process.returncode == 130
     assert said.splitlines() == [
-        "thyroid: stopping what still runs, some seconds...",
+        "thyroid: still stopping, please wait some seconds...",
         "thyroid: Interrupted: the same command again continues.",
     ]

@@ -31,8 +31,8 @@ class Draws:
     affine: Tensor
     """Map from output to input coordinates, as `affine_grid` takes it, (N, 2, 3) float32."""
     keep: Tensor | None
-    """Share of counts that thinning keeps, (N,) float32. None: no image is thinned; looking at the
-    values instead would have to wait for the GPU."""
+    """Share of counts that thinning keeps, (N,) float32. None: no image is thinned. (To find that
+    out from the values, the CPU would have to wait for the GPU.)"""
     window: Tensor | None = None
     """Black and white level, shares of the picture's maximum, and gamma, (N, 3) float32; 0, 1 and 1
     change nothing. None: no image is windowed."""
@@ -100,14 +100,14 @@ def thin(counts: Tensor, keep: Tensor, generator: Generator) -> Tensor:
     -------
     (N, H, W) float32, whole numbers, nowhere above `counts`
     """
-    # On a CPU, images that keep all their photons take no random numbers; on a GPU, selecting the
-    # others would have to wait for it
+    # On a CPU, torch draws no random numbers for images that keep all their photons. On a GPU it
+    # draws for all images, because selecting some would have to wait for the GPU
     probability = keep.view(-1, 1, 1).expand_as(counts).contiguous()
     return torch.binomial(counts, probability, generator=generator)
 
 
 def windowed(pictures: Tensor, window: Tensor) -> Tensor:
-    """Display pictures (N, H, W) anew: levels and gamma (N, 3) as in `Draws`.
+    """Change how pictures (N, H, W) are displayed: levels and gamma (N, 3) as in `Draws`.
 
     Values above the white level become the maximum that the picture had before.
     """
@@ -133,7 +133,9 @@ def warp(images: Tensor, affine: Tensor) -> Tensor:
 
 
 class Resampled(torch.autograd.Function):
-    """F.grid_sample with a reproducible gradient; torch's has other last bits in every GPU run."""
+    """F.grid_sample with a reproducible gradient; that of torch differs in its last bits between
+    GPU runs.
+    """
 
     @staticmethod
     def forward(ctx: Any, images: Tensor, grid: Tensor) -> Tensor:
@@ -157,7 +159,7 @@ class Resampled(torch.autograd.Function):
             weight = weight * ((row >= 0) & (row < height) & (column >= 0) & (column < width))
             line, place = row.clamp(0, height - 1).long(), column.clamp(0, width - 1).long()
             pixel = (image + line * width + place).flatten()
-            # Deterministic on a GPU where torch was told so (stages.compute.start)
+            # Deterministic on a GPU if stages.compute.start told torch to be deterministic
             total.index_add_(0, pixel, (values * weight[..., None]).reshape(-1, channels))
         return total.view(n, height, width, channels).permute(0, 3, 1, 2), None
 

@@ -59,8 +59,10 @@ READER_GONE = 141
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; its exit status: 0 done, 2 bad input, 1 a stage failed, 130 interrupted."""
-    if isinstance(sys.stdout, io.TextIOWrapper):  # names of classes, where output is ASCII only
+    """Run one command and return its exit status: 0 done, 1 a stage failed, 2 bad input, 130
+    interrupted.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # class names may not be ASCII
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         try:
@@ -77,7 +79,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _to_nowhere(stream: TextIO) -> None:
-    """Discard all further output of a stream that refuses it, also at the interpreter's end."""
+    """Discard all further output of a stream that refuses it, also what the interpreter writes at
+    its end.
+    """
     with contextlib.suppress(OSError), open(os.devnull, "wb") as nowhere:
         os.dup2(nowhere.fileno(), stream.fileno())
 
@@ -131,10 +135,10 @@ def _reader_gone() -> bool:
 
 
 def _interruptible() -> None:
-    """Ctrl-C, or a batch system's stop, interrupts once: nothing is left half-written.
+    """Make Ctrl-C, or the stop signal of a batch system, interrupt the command only once.
 
-    A second signal while the command cleans up would interrupt that, and leave processes behind: it
-    only gets an answer.
+    The command then cleans up, so that nothing is left half-written. A second signal would
+    interrupt the clean-up and leave processes behind, so it only prints a message.
     """
 
     def first(number: int, frame: FrameType | None) -> None:
@@ -142,7 +146,7 @@ def _interruptible() -> None:
         raise KeyboardInterrupt
 
     def again(number: int, frame: FrameType | None) -> None:
-        os.write(2, b"thyroid: stopping what still runs, some seconds...\n")
+        os.write(2, b"thyroid: still stopping, please wait some seconds...\n")
 
     _handle(first)
 
@@ -188,7 +192,7 @@ def _run(name: str, argv: list[str]) -> None:
         command(*given, **asked)
 
     called: Callable[..., None] = within_bounds
-    if name in WITH_RECIPE:  # the recipe named gives the recipe's options their defaults
+    if name in WITH_RECIPE:  # the defaults of its options are those of the recipe
         called = functools.partial(within_bounds, fields=base_recipe(argv))
     with READ, sentences(name, argv, options):
         tyro.cli(

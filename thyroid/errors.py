@@ -29,7 +29,7 @@ class Diverged(StageFailed):
 
 
 class TooLarge(StageFailed):
-    """A stage needs more memory than there is, or its process ended as it does then."""
+    """A stage needs more memory than there is, or its process ended as if that were the reason."""
 
 
 class Vanished(StageFailed):

@@ -367,7 +367,7 @@ def _after(
     """The next segment, with the last one as its input."""
     previous = {"previous": segments[-1]} if segments else {}
     stage = Stage(kind=kind, config=config, dataset=dataset, inputs={**inputs, **previous})
-    _ = stage.key  # now, while earlier keys are known: for a long chain, recursion is too deep
+    _ = stage.key  # now, as the keys before it are known: a long chain is too deep to recurse
     return stage
 
 

@@ -23,7 +23,7 @@ FULL_SCALES = (4095, 16383, 32766, 32767, 65534, 65535)
 """Highest values of rescaled images; no pixel of a thyroid scintigram has so many counts."""
 SMALL_SCALES = (127, 255, 511, 1023, 2047)
 """Highest values of rescaled images that counts may reach, too."""
-CROWDED = 20  # with so many pixels at a value, counts have the next whole number, too
+CROWDED = 20  # if so many pixels have one value, counts have the next whole number, too
 LEAST_HOLES = 3
 LEAST_VALUES = 5
 LEAST_PAIRS = 800
@@ -32,9 +32,9 @@ LEAST_NOISE = 0.8
 """Least variance, relative to that of photon counts; scintigrams from cameras have 0.98 to 1.07."""
 LEVELS = np.array([0, 1, 1, 1, *np.repeat([2, 3, 4, 5], [4, 8, 16, 32]), 6])
 """Sum of two neighbours (64 for all larger ones) -> group of similar sums; 0 for no counts."""
-LEAST_ABOVE_ZERO = 3  # if the next value after zero is as large, small values were set to zero
+LEAST_ABOVE_ZERO = 3  # if the least value above zero is that large, small ones were set to 0
 BRIGHT = 0.8
-"""A border above this share of the highest value shows an inverted image, or a flood."""
+"""A border above this share of the highest value shows that the image is inverted or a flood."""
 NO_COUNTS = "; export it as PNG to import it as a picture"
 
 

@@ -24,7 +24,7 @@ CHUNK = 512  # images in memory at a time
 MANY_IMAGES = 2000  # from this number on, checks take seconds
 LEGEND_IMAGES = 256  # images searched for marks that do not change
 LEGEND_SHARE = 0.6  # share of pictures that have the same mark in the same place
-LEGEND_SPREAD = 0.02  # share of full scale within which marks are the same, as in JPEG
+LEGEND_SPREAD = 0.02  # share of full scale by which the same mark may differ, as in JPEG
 LEGEND_AREA = 0.002  # share of the picture
 NAMED_FLAGS = (
     "view_unnamed", "detector_angle", "window_unnamed", "counts_doubtful", "counts_accumulated",
@@ -77,7 +77,8 @@ def look_alikes(
     tested: Dataset,
     tested_rows: npt.NDArray[np.int64],
 ) -> int:
-    """Count the tested images that look like an image that was seen, whatever patients they name.
+    """Count the tested images that look like an image of `seen`, whether or not the patient is the
+    same.
 
     Equal images and near duplicates count, as in `check`; `likeness` says which ones are found.
     """
@@ -136,8 +137,9 @@ def _ids(dataset: Dataset, rows: npt.NDArray[np.bool_]) -> tuple[str, ...]:
 
 
 def _marks(dataset: Dataset) -> Iterator[QualityFlag]:
-    """Find a legend, a colour bar or a frame: grey that is the same in most pictures, as anatomy
-    never is. Black and white are left out: fields are empty, and glands saturate.
+    """Find a legend, a colour bar or a frame: pixels whose grey is the same in most pictures, which
+    never happens in anatomy. Black and white pixels are left out, because empty fields are black
+    and saturated glands white.
     """
     if dataset.info.kind != "display" or len(dataset) < FEW_IMAGES:
         return
@@ -223,7 +225,8 @@ def _patients_alike(dataset: Dataset) -> Iterator[QualityFlag]:
 
 
 def like_others(dataset: Dataset, others: Dataset | None = None) -> npt.NDArray[np.bool_]:
-    """Return which images are of a patient with another's name except for zeros and ".0", (N,).
+    """Return which images are of a patient whose name differs from another's only by zeros and
+    ".0", (N,).
 
     With `others`, the other patient is one of that data set.
     """

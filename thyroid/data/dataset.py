@@ -40,7 +40,7 @@ OFFICIAL_PART = "official_part"
 PARTS = ("train", "validation", "test")
 
 PATIENT_LIKE = "patient_like="
-"""Begins the flag that has a patient's name without leading zeros or ".0"; see FLAGS."""
+"""Prefix of the flag that contains a patient's name without leading zeros or ".0"; see FLAGS."""
 
 FLAGS = {
     "simulated": "made by the simulator, no patient was involved",

@@ -101,7 +101,7 @@ def read_dicom(content: bytes) -> Scintigram:
             return _planar_counts(header)
     except UnusableFile:
         raise
-    except Exception as error:  # damaged bytes raise whatever the decoder meets
+    except Exception as error:  # a decoder may raise any error on damaged bytes
         raise UnusableFile(f"the DICOM file is damaged ({type(error).__name__})") from None
 
 

@@ -51,7 +51,8 @@ MOST_CLASSES = 1000
 MOST_IMAGES = 10_000_000
 """Most images of a part: labels are held in memory."""
 MOST_RATIO, SMALL_BYTES = 100, 2**26
-"""An array is refused if it unpacks to more than SMALL_BYTES and more than MOST_RATIO times."""
+"""An array is refused if its unpacked size is above SMALL_BYTES and above MOST_RATIO times the
+packed."""
 
 
 @dataclass(frozen=True, kw_only=True)

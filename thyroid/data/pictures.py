@@ -47,7 +47,7 @@ def read_picture(content: bytes) -> Scintigram:
         raise UnusableFile("it is neither DICOM nor a PNG, JPEG or TIFF picture") from None
     except Image.DecompressionBombError:
         raise _too_large() from None
-    except Exception as error:  # damaged bytes raise whatever the decoder meets
+    except Exception as error:  # a decoder may raise any error on damaged bytes
         raise UnusableFile(f"the picture is damaged ({type(error).__name__})") from None
 
 

@@ -83,7 +83,7 @@ def _tell(reader: subprocess.Popen[bytes], what: object) -> None:
 def _ask(
     idle: SimpleQueue[subprocess.Popen[bytes]], files: Sequence[LabelledFile]
 ) -> list[Reading]:
-    """Return the readings of these files, which the next idle process makes."""
+    """Have the next idle process read these files, and return the readings."""
     reader = idle.get()
     questions = [dataclasses.asdict(file) | {"path": str(file.path)} for file in files]
     answers = []

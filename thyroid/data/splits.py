@@ -154,7 +154,8 @@ def shows(dataset: Dataset, findings: Sequence[str]) -> npt.NDArray[np.bool_]:
 
 
 def _first_of_each(dataset: Dataset, label: str, patients: list[str], images: int) -> set[str]:
-    """Return patients who have this many images of a class together, or all if there are fewer.
+    """Choose patients who together have this many images of a class; all of them if there are
+    fewer.
 
     The proportion of single and cross images is that of all patients. A smaller number of images
     keeps some of the patients that a larger number keeps, and no others.
@@ -326,7 +327,7 @@ def _strata(dataset: Dataset, seed: int) -> dict[str, list[str]]:
 
 
 def _deal(patients: int, shares: dict[str, float]) -> list[str]:
-    """Return a part for each patient; parts are spread evenly, so that neighbours differ."""
+    """Return a part for each patient; the patients of a part are spread evenly over the list."""
     shares = {"train": 1 - sum(shares.values()), "test": shares["test"]} | shares
     wanted = {part: share * patients for part, share in shares.items()}
     quota = {part: int(wanted[part]) for part in shares}

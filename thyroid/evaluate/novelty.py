@@ -34,7 +34,7 @@ DULL = 1e-4
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FeatureReference:
-    """The training images' features, as far as distances need them."""
+    """A summary of the training images' features, from which distances are computed."""
 
     means: Floats
     """(C, D) of each class."""

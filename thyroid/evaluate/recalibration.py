@@ -1,7 +1,8 @@
 """Calibration of a model on the images of another place, and its gain there.
 
 A calibration is a temperature and a threshold of credible classes. Its gain is measured on patients
-that it was not fitted on: each patient in turn is left out, or of many patients each hundredth.
+that it was not fitted on: each patient in turn is left out or, if there are many, a hundredth of
+the patients at a time.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from thyroid.evaluate.metrics import Floats, Ints, calibration_error, log_loss
 from thyroid.evaluate.temperature import shrunk_temperature, tempered
 
 FOLDS = 100
-"""Most parts that patients are dealt to for cross-validation."""
+"""Maximum number of parts into which cross-validation divides the patients."""
 FIGURES = ("log_loss", "ece", "coverage", "named")
 RANGES = {f"{when}_{name}": (0.0, 1.0) for when in ("before", "after") for name in FIGURES[1:]}
 

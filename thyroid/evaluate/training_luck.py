@@ -11,8 +11,8 @@ over folds varies from training set to training set by s^2 (1 / K + q). If train
 (K - 2) / (K - 1) of their patients have luck of correlation r, then q = r / (1 - r). A smooth
 learner is near the optimum of its training set, where its error grows with the square of the
 parameters' deviation. So r is the square of that share, and q = (K - 2)^2 / (2 K - 3): 0, 0.33,
-1.29 and 3.76 for 2, 3, 5 and 10 folds. Measured were 0.0, 0.5, 1.3 and 2.8 with a quadratic
-discriminant, 0.5 for five folds of a small network, and 0.0 to 0.1 where networks differ by chance
+1.29 and 3.76 for 2, 3, 5 and 10 folds. The measured q was 0.0, 0.5, 1.3 and 2.8 with a quadratic
+discriminant, 0.5 with five folds of a small network, and 0.0 to 0.1 if networks differ by chance
 alone: for those the intervals are wider than necessary. Nadeau & Bengio's (2003) q = 1 / (K - 1)
 was made for test images that differ from fold to fold; it falls with K, while this q rises.
 

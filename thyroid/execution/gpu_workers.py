@@ -197,7 +197,9 @@ class GpuWorkers:
             loop.call_later(KEPT_S, self._end_if_idle, worker, worker.idle_since)
 
     def _pass(self, share: Share, result: _Worker | Exception) -> bool:
-        """Give a worker or an error to the first stage that waits for this share; False: none."""
+        """Give a worker or an error to the first stage that waits for this share; False if none
+        waits.
+        """
         for asked, turn in self._waiting:
             if asked == share and not turn.done():
                 if isinstance(result, Exception):

@@ -17,7 +17,8 @@ from thyroid.storage.store import Busy, Store
 METRICS = "metrics.jsonl"
 
 INBOX = "inbox"
-"""Key, in the yielded metrics, of the actor that has several workers' metrics while they train."""
+"""Key, in the yielded metrics, of the actor that collects the metrics of several workers during
+their training."""
 
 Datasets = Mapping[str, Path]
 """Paths of data sets and of the user's weights files, by their digests."""

@@ -54,7 +54,8 @@ def packed(path: Path, digest: str) -> Content:
 
 
 def here(stage: Stage, path: Path, transfers: Transfers) -> Datasets:
-    """Return where this machine has what a stage reads; if that was sent, unpack it first.
+    """Return the place on this machine of the data that a stage reads; unpack them if they were
+    sent.
 
     Parameters
     ----------
@@ -103,7 +104,7 @@ def _intact(kept: Path, digest: str) -> bool:
 
 @cache
 def _verified(kept: Path, written: int) -> bool:
-    """Verify a data set's counts once per process and time of writing, not for every stage."""
+    """Verify a data set's counts once per process, and again only if they were written anew."""
     try:
         Dataset.open(kept)
     except InputError:

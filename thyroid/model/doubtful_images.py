@@ -39,8 +39,8 @@ class Looked:
 def doubtful_images(dataset: Dataset) -> Looked | None:
     """Find images that are unlike simulated scintigrams, by the measures of `thyroid.model.gate`.
 
-    About one in a hundred simulated scintigrams and nearly all pictures of other things are. None
-    if the images have another field than simulated ones.
+    They include about one in a hundred simulated scintigrams, and nearly all pictures of other
+    things. The result is None if the field of view differs from that of the simulated scintigrams.
     """
     info, file = dataset.info, shipped(Recipe(), dataset.info.kind)
     card = about(file)

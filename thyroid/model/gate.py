@@ -77,7 +77,7 @@ def gate_of(networks: Sequence[NetworkFeatures], folds: Sequence[int]) -> Gate:
     """
     scales = [max(float(np.median(network.held_out)), 1e-6) for network in networks]
     distances = [n.held_out / scale for n, scale in zip(networks, scales, strict=True)]
-    each = (1 + LEVEL) / 2  # passes each of the two limits, so that LEVEL passes both
+    each = (1 + LEVEL) / 2  # share below each of the two limits, so that LEVEL is below both
     return Gate(
         networks=tuple(networks),
         scales=tuple(scales),

@@ -109,9 +109,9 @@ def trained(
     ----------
     members
         `all` networks of the run; or the `best`, the one with the highest macro-F1 on the
-        validation images of its own fold. Because these images chose it, it looks too good on them;
-        so it is calibrated on the out-of-fold predictions of all networks of its seed, and its own
-        are those of one fold.
+        validation images of its own fold. It looks too good on these images, because they were used
+        to choose it. So it is calibrated on the out-of-fold predictions of all networks of its
+        seed; it made those of one fold itself.
     merge
         Merged class -> its classes in the run: their probabilities are summed, and everything
         after that is about the merged classes.

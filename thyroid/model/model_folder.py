@@ -247,7 +247,7 @@ def _verified(
     Raises
     ------
     ValueError
-        When a content is not, or there is no network.
+        When the content of a file differs from what was exported, or there is no network.
     """
     files = [folder / name for name in stored_files(card, what)]
     for path, member in zip(files, card["members"], strict=True):

@@ -1,9 +1,9 @@
 """CNN baselines: torchvision's with one grey channel, and small variants for two CPU cores.
 
-A small variant keeps the family's idea. It has as many parameters as the small ResNet to within a
-quarter, so that size decides no comparison with it. Its first convolution halves the image at most
-once and spans at most five pixels, because the published stems reduce 64 pixels to a quarter of the
-side and lose nodules of three pixels.
+A small variant keeps the family's idea. Its number of parameters differs from that of the small
+ResNet by at most a quarter, so that the size of a network decides no comparison. Its first
+convolution halves the image at most once and spans at most five pixels, because the published stems
+reduce 64 pixels to a quarter of the side and lose nodules of three pixels.
 
 Each function imports torchvision only if it needs it, because the import takes a second.
 """

@@ -175,7 +175,8 @@ class ResNet(nn.Module):
         self.stages = tuple(f"layer{i + 1}" for i in range(len(depths)))
         self.fc = nn.Linear(2 * inputs if pooled else inputs, classes)
         for module in self.modules():
-            # On the meta device drawing does nothing but import the compiler, which takes a second
+            # On the meta device, drawing weights would only import the compiler, which takes a
+            # second
             if isinstance(module, nn.Conv2d) and not module.weight.is_meta:
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         self.cross_feature = cross_feature

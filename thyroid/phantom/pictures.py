@@ -16,7 +16,9 @@ Picture = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, kw_only=True)
 class Export:
-    """Changes that an export makes to pictures, each to this share, drawn picture by picture."""
+    """Changes that an export makes: each number is the share of pictures that get this change at
+    random.
+    """
 
     smoothed: float = 0.35
     """Smoothed by a Gaussian of 0.5 to 1.1 pixels, as workstations offer."""

@@ -76,7 +76,7 @@ class OptimiserConfig:
     batch_size: int = 32
     """Images per step over all workers."""
     label_smoothing: float = 0.1
-    """Share of the target spread over all classes."""
+    """Label smoothing: share of the target that is spread over all classes."""
     weight_average: float = 0.99
     """Decay per step of the moving average of the weights, which is used for predictions; 0:
     none."""

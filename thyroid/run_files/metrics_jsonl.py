@@ -1,7 +1,7 @@
 """RUN/metrics.jsonl: what the final trainings yielded, a line for each network and epoch.
 
-Of each fold and seed the generators, where the recipe has synthetic images, then the classifier.
-The classifier that the label filter uses is not listed.
+For each fold and seed, the lines of the generators come first if the recipe has synthetic images,
+then those of the classifier. The classifier that the label filter uses is not listed.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ class ClassifierEpoch:
     validation_loss: float
     """Nats: mean cross-entropy over validation images."""
     validation_accuracy: float
-    """Share of the validation images that are recognised."""
+    """Share of the validation images that are classified correctly."""
     validation_cross_recall: float | None
-    """The same of those that show several diseases, by their primary finding; None without any."""
+    """The same for images of several diseases, by their primary finding; None if there are none."""
     validation_macro_f1: float
     """F1 averaged over classes."""
     train_seconds: float
@@ -76,7 +76,7 @@ class ProbeFit:
     penalty: float
     """L2 penalty on the weights of standardised features that was chosen."""
     train_seconds: float
-    """Seconds that features, choice and fit took."""
+    """Seconds that it took to compute features, choose the penalty and fit."""
     reused: bool
     """True: it was read from the store."""
 
@@ -93,9 +93,9 @@ class DcganEpoch:
     epoch: int
     """Epoch, from 1."""
     discriminator_loss: float
-    """Mean over the epoch, of the loss that dcgan.loss names."""
+    """Mean over the epoch of the loss that dcgan.loss names."""
     generator_loss: float
-    """Mean over the epoch, of the generator's loss."""
+    """Mean over the epoch of the generator's loss."""
     real_score: float
     """Mean of the discriminator's output (a logit) for real images."""
     fake_score: float
@@ -112,7 +112,7 @@ class DcganEpoch:
 
 @dataclass(frozen=True, kw_only=True)
 class GeneratorFit:
-    """The training of another generator than the DCGAN, or an epoch of it."""
+    """The training of a generator other than the DCGAN, or one epoch of it."""
 
     stage: Literal["generator"] = "generator"
     seed: int
@@ -120,15 +120,15 @@ class GeneratorFit:
     fold: int = 0
     """Fold that validates the network; 0 where there is one split."""
     epoch: int = 1
-    """Epoch, from 1; 1 where it learns at once."""
+    """Epoch, from 1; 1 if it is fitted in one step."""
     images: int
-    """Training images that it was handed."""
+    """Number of training images that it got."""
     loss: float | None = None
-    """Mean over the epoch, of its own loss; None where it learns at once."""
+    """Mean of its own loss over the epoch; None if it is fitted in one step."""
     train_seconds: float = 0.0
-    """Seconds that the epoch took; 0 where it learns at once."""
+    """Seconds that the epoch took; 0 if it is fitted in one step."""
     images_per_second: float | None = None
-    """Images per second that it learned from; None where it learns at once."""
+    """Images per second that it learned from; None if it is fitted in one step."""
     reused: bool
     """True: it was read from the store."""
 
@@ -159,7 +159,7 @@ class SrganEpoch:
     validation_psnr_db: float
     """dB: peak signal-to-noise ratio of enlarged validation images."""
     bicubic_psnr_db: float
-    """dB: the same of bicubic interpolation."""
+    """dB: the same for bicubic interpolation."""
     train_seconds: float
     """Seconds that the epoch's steps took."""
     images_per_second: float
@@ -182,7 +182,7 @@ class SynthesisedGroup:
     made: int
     """Images that were made."""
     dropped: int
-    """Images of them that the label filter refused."""
+    """Images among them that the label filter dropped."""
     reused: bool
     """True: it was read from the store."""
 

@@ -151,9 +151,9 @@ def _same_bits(*, on_gpu: bool) -> None:
     torch.backends.cuda.matmul.allow_tf32 = False
     # Uninitialised memory is never read, so it needs no value. torch does not declare the attribute
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    if torch.are_deterministic_algorithms_enabled() != on_gpu:  # to ask is fast, to set takes 1 s
+    if torch.are_deterministic_algorithms_enabled() != on_gpu:  # setting takes 1 s
         torch.use_deterministic_algorithms(on_gpu)
-    if on_gpu:  # read when cuBLAS begins
+    if on_gpu:  # cuBLAS reads it when it begins
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 

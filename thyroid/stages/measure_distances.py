@@ -41,7 +41,7 @@ def fit(
         When the network was trained on other images than the split's training part.
     """
     on = start(config.execution)
-    threadpool_limits(config.execution.threads)  # for numpy; torch has as many
+    threadpool_limits(config.execution.threads)  # numpy's libraries; `start` set torch's
     dataset, parts = split.open_split(inputs)
     network, _, input_config = load_model(inputs["model"], on)
 

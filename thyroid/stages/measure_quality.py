@@ -116,7 +116,7 @@ def fit(
         training part.
     """
     on = start(config.execution)
-    threadpool_limits(config.execution.threads)  # for scikit-learn and scipy; torch has as many
+    threadpool_limits(config.execution.threads)  # numpy's libraries; `start` set torch's
     dataset, parts = split.open_split(inputs)
     pool, _ = synthesise.load(inputs["synthetic"])
     feature_network = load_feature_network(inputs["feature_network"], on)
@@ -181,7 +181,7 @@ class _Measured:
     labels: npt.NDArray[np.int64]  # (N,)
     features: Floats  # (N, D) of the feature network
     agrees: Floats  # (N,) 1 where the feature network gives the label
-    nearest: Floats  # (N,) distance to the nearest training image; NaN for those
+    nearest: Floats  # (N,) distance to the nearest training image; NaN for training images
     dispersion: Floats  # (N,) 1 for Poisson noise; NaN for pictures
     totals: Floats  # (N,) counts; NaN for pictures
 

@@ -65,7 +65,7 @@ def fit(config: ProbeConfig, inputs: Mapping[str, Path], folder: Path) -> Iterat
         When the network does not end in a linear layer with a bias.
     """
     on = start(config.execution)
-    threadpool_limits(config.execution.threads)  # for scipy; torch has as many
+    threadpool_limits(config.execution.threads)  # scipy's libraries; `start` set torch's
     dataset, parts = split.open_split(inputs)
     began, classes = time.perf_counter(), len(dataset.info.classes)
     with torch.random.fork_rng():  # the weights that a training of this seed begins with

@@ -61,7 +61,7 @@ class TrainingSet:
             Source(
                 rows=self.groups[name].rows,
                 weights=self.groups[name].weights,
-                # Whole numbers of images are met exactly in double precision only
+                # Only in double precision do shares give exact whole numbers of images
                 share=torch.tensor([s[name] for s in map(self.shares, when)], dtype=torch.float64),
             )
             for name in self.shares(epoch)
