@@ -1,5 +1,6 @@
 """Several objectives, databases, earlier runs, more seeds for the best."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,10 @@ import numpy as np
 import optuna
 import pandas as pd
 import pytest
-from optuna.trial import BaseTrial, TrialState
+from optuna.trial import BaseTrial, TrialState, create_trial
 
 from tests.stub_config import stub_config, stub_search, with_config
 from tests.toy import toy_recipe, where, write_toy
-from tests.tuning.test_tune_search import best_recipe
 from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
 from thyroid.recipe import Recipe, override
@@ -20,11 +20,14 @@ from thyroid.run_files.config_json import write_config
 from thyroid.run_files.race_json import read_race
 from thyroid.storage.store import Store
 from thyroid.tuning import study
+from thyroid.tuning.detached_trial import tpe_trial
 from thyroid.tuning.recipe_race import ENTRANTS
 from thyroid.tuning.search_config import SearchConfig
 from thyroid.tuning.study import open_study, own_trials
 from thyroid.tuning.trial_result import stored_result
 from thyroid.tuning.tune_search import Search
+
+SEVERAL = ("macro_f1", "cross_recall", "compute")
 
 
 def lengths(trial: BaseTrial, recipe: Recipe) -> Recipe:
@@ -54,19 +57,31 @@ def search(run: Path, dataset: Dataset, store: Store, **settings: Any) -> Search
     )
 
 
-@pytest.mark.usefixtures("ray_here")
-def test_several_objectives_are_optimised_and_the_first_one_decides(
-    crossed: Dataset, tmp_path: Path
-) -> None:
-    objectives = ("macro_f1", "cross_recall", "compute")
-    found = search(tmp_path, crossed, Store(tmp_path / "store"), objectives=objectives)
+@pytest.fixture(scope="module")
+def searched(
+    crossed: Dataset, tmp_path_factory: pytest.TempPathFactory, ray_here: None
+) -> tuple[Search, Recipe]:
+    """A search of six trials with three objectives and up to three seeds in its race, which has
+    ended, and the recipe that it chose. Tests must not change it.
+    """
+    folder = tmp_path_factory.mktemp("searched")
+    store = Store(folder / "store", "first")
+    found = search(folder / "old", crossed, store, objectives=SEVERAL, max_seeds=3)
     best = found.best()
-    table = pd.read_csv(tmp_path / "trials.csv")
+    write_config(found.run, stub_config(id="first", search=stub_search()))
+    return found, best
+
+
+def test_several_objectives_are_optimised_and_the_first_one_decides(
+    searched: tuple[Search, Recipe],
+) -> None:
+    found, best = searched
+    table = pd.read_csv(found.run / "trials.csv")
     assert len(found.study.best_trials) >= 1  # Optuna's own front
     for trial in found.study.trials:
         assert trial.state is TrialState.COMPLETE
         row = table.iloc[trial.number]
-        np.testing.assert_allclose(trial.values, [row[name] for name in objectives])
+        np.testing.assert_allclose(trial.values, [row[name] for name in SEVERAL])
     assert table["cross_recall"].between(0, 1).all()
     needed = {trial.number: stored_result(trial).stages.split() for trial in found.study.trials}
     for number, keys in needed.items():
@@ -77,7 +92,7 @@ def test_several_objectives_are_optimised_and_the_first_one_decides(
     same_rate = stages[stages["param_rate"] == stages["param_rate"].iloc[0]]
     assert same_rate["param_epochs"].nunique() > 1
     assert same_rate.sort_values("param_epochs")["stages"].is_monotonic_increasing
-    raced = read_race(tmp_path)  # the given recipe, and the best by the first objective
+    raced = read_race(found.run)  # the given recipe, and the best by the first objective
     ranked = table.drop_duplicates(["param_epochs", "param_rate"])
     ranked = ranked.sort_values(["macro_f1", "number"], ascending=[False, True])
     assert {r.trial for r in raced} <= {None, *ranked["number"][:ENTRANTS]}
@@ -101,29 +116,30 @@ def test_a_study_in_a_database_goes_on_and_is_its_runs_own(
 ) -> None:
     url = f"sqlite:///{tmp_path / 'studies.db'}"
     stores = [Store(tmp_path / "store", run) for run in ("first", "second")]
+    search(tmp_path / "a", crossed, stores[0], trials=1, storage=url).best()
+    for _ in range(3):
+        search(tmp_path / "b", crossed, stores[1], storage=url).study.ask()
     search(tmp_path / "a", crossed, stores[0], trials=2, storage=url).best()
-    search(tmp_path / "b", crossed, stores[1], trials=3, storage=url).best()
-    search(tmp_path / "a", crossed, stores[0], trials=4, storage=url).best()
     lengths = {s.study_name: s.n_trials for s in optuna.get_all_study_summaries(url)}
-    assert lengths == {"thyroid-first": 4, "thyroid-second": 3}
+    assert lengths == {"thyroid-first": 2, "thyroid-second": 3}
+    assert list(pd.read_csv(tmp_path / "a" / "trials.csv")["number"]) == [0, 1]
     assert not (tmp_path / "a" / "study.journal").exists()
     with pytest.raises(InputError, match="give a URL such as"):
         open_study("nosuchdatabase://nowhere")
 
 
-@pytest.mark.usefixtures("ray_here")
 def test_earlier_trials_are_taken_over_as_far_as_the_store_has_them(
-    crossed: Dataset, tmp_path: Path
+    crossed: Dataset, tmp_path: Path, searched: tuple[Search, Recipe]
 ) -> None:
-    store = Store(tmp_path / "store", "first")
-    old = tmp_path / "old"
-    search(old, crossed, store).best()
-    write_config(old, stub_config(id="first", search=stub_search()))
+    """A search begins with the trials of an earlier one, each once, although that had several
+    objectives and this has one: also after a kill, with a narrower space, and without the stages.
+    Only the first search here runs trials of its own.
+    """
+    old, store = searched[0].run, replace(searched[0].store, run="second")
     earlier = pd.read_csv(old / "trials.csv")
     distinct = earlier.drop_duplicates(["param_epochs", "param_rate"])
 
-    again = replace(store, run="second")
-    new = search(tmp_path / "new", crossed, again, trials=2, warm_start=(str(old),))
+    new = search(tmp_path / "new", crossed, store, trials=2, warm_start=(str(old),))
     new.best()
     table = pd.read_csv(tmp_path / "new" / "trials.csv")
     assert len(table) == len(distinct) + 2
@@ -135,46 +151,53 @@ def test_earlier_trials_are_taken_over_as_far_as_the_store_has_them(
     new.best()  # once more: nothing is taken over twice
     assert len(pd.read_csv(tmp_path / "new" / "trials.csv")) == len(distinct) + 2
 
+    def begun(name: str, store: Store = store, runs: tuple[Path, ...] = (old,)) -> Search:
+        (tmp_path / name).mkdir()
+        return search(tmp_path / name, crossed, store, warm_start=tuple(map(str, runs)))
+
     # A kill during the warm start: the others come, and none twice
-    half = search(tmp_path / "half", crossed, again, trials=1, warm_start=(str(old), str(old)))
-    (tmp_path / "half").mkdir()
-    first = new.study.get_trials()[0]
-    half.study.add_trial(first)
-    half.best()
-    table = pd.read_csv(tmp_path / "half" / "trials.csv")
-    assert sorted(table["macro_f1"][: len(distinct)]) == sorted(distinct["macro_f1"])
+    half = begun("half", runs=(old, old))
+    half.study.add_trial(new.study.get_trials()[0])
+    half.warm_start()
+    values = [trial.value for trial in half.study.trials]
+    assert sorted(values) == sorted(distinct["macro_f1"])
+
+    most = int(distinct["param_epochs"].max()) - 1
 
     def narrower(trial: BaseTrial, recipe: Recipe) -> Recipe:
-        epochs = trial.suggest_int("epochs", 1, int(distinct["param_epochs"].max()) - 1)
+        epochs = trial.suggest_int("epochs", 1, most)
         rate = trial.suggest_categorical("rate", [1e-5, 3e-3])
         changes = {"schedule.constant_epochs": epochs, "optimiser.learning_rate": rate}
         return override(recipe, changes)
 
-    narrow = replace(
-        search(tmp_path / "narrow", crossed, again, trials=1, warm_start=(str(old),)),
-        space=narrower,
-    )
-    narrow.best()
-    table = pd.read_csv(tmp_path / "narrow" / "trials.csv")
-    assert table["param_epochs"].max() < distinct["param_epochs"].max()
+    narrow = replace(begun("narrow"), space=narrower)
+    narrow.warm_start()
+    fitting = distinct["param_epochs"][distinct["param_epochs"] <= most]
+    assert [trial.params["epochs"] for trial in narrow.study.trials] == list(fitting)
+    proposed = tpe_trial(narrow.study, len(fitting), seed=0)
+    assert narrower(proposed, narrow.base).schedule.constant_epochs <= most
 
-    elsewhere = search(
-        tmp_path / "elsewhere", crossed, Store(tmp_path / "empty"), trials=1, warm_start=(str(old),)
-    )
-    elsewhere.best()
-    assert len(pd.read_csv(tmp_path / "elsewhere" / "trials.csv")) == 1
+    elsewhere = begun("elsewhere", Store(tmp_path / "empty"))
+    elsewhere.warm_start()
+    assert elsewhere.study.trials == []
     with pytest.raises(InputError, match="is not a run"):
-        search(tmp_path / "x", crossed, store, warm_start=(str(tmp_path),)).best()
-    with_config(old, search=None)
+        begun("x", runs=(tmp_path,)).best()
+    trained = shutil.copytree(old, tmp_path / "trained")
+    with_config(trained, search=None)
     with pytest.raises(InputError, match="holds no search"):
-        search(tmp_path / "x", crossed, store, warm_start=(str(old),)).best()
+        begun("y", runs=(trained,)).best()
 
 
-@pytest.mark.usefixtures("ray_here")
 def test_without_macro_f1_first_the_best_trial_is_chosen_and_nothing_is_raced(
-    crossed: Dataset, tmp_path: Path
+    crossed: Dataset, tmp_path: Path, searched: tuple[Search, Recipe]
 ) -> None:
-    found = search(tmp_path, crossed, Store(tmp_path / "store"), objectives=("compute",), trials=3)
+    """The trials are those of the earlier search, each with its compute as its only value."""
+    earlier = searched[0]
+    found = search(tmp_path, crossed, earlier.store, objectives=("compute",))
+    for trial in earlier.study.trials:
+        same = {"params": trial.params, "distributions": trial.distributions}
+        cost = trial.values[SEVERAL.index("compute")]
+        found.study.add_trial(create_trial(**same, user_attrs=trial.user_attrs, value=cost))
     best = found.best()
     table = pd.read_csv(tmp_path / "trials.csv")
     assert _chosen(table) == table["compute"].idxmin()
@@ -183,12 +206,11 @@ def test_without_macro_f1_first_the_best_trial_is_chosen_and_nothing_is_raced(
     assert not [user for user in found.needs() if user.startswith("race")]
 
 
-@pytest.mark.usefixtures("ray_here")
-def test_recipes_too_close_to_call_get_more_seeds(crossed: Dataset, tmp_path: Path) -> None:
-    store = Store(tmp_path / "store")
-    found = search(tmp_path, crossed, store, max_seeds=3)
-    best = found.best()
-    table, raced = pd.read_csv(tmp_path / "trials.csv"), read_race(tmp_path)
+def test_recipes_too_close_to_call_get_more_seeds(
+    crossed: Dataset, searched: tuple[Search, Recipe]
+) -> None:
+    found, best = searched
+    table, raced = pd.read_csv(found.run / "trials.csv"), read_race(found.run)
     assert 2 <= len(raced) <= ENTRANTS + 1
     assert {r.folds for r in raced} == {1}
     assert {r.seeds for r in raced} <= {1, 2, 3}
@@ -203,10 +225,9 @@ def test_recipes_too_close_to_call_get_more_seeds(crossed: Dataset, tmp_path: Pa
             assert (r.macro_f1, r.standard_error) == (own["macro_f1"], own["standard_error"])
     assert _chosen(table) == raced[0].trial
     assert best == (found.base if raced[0].trial is None else recipe_of(found, raced[0].trial))
-    again = SearchConfig(trials=6, max_seeds=3)
-    base, data = toy_recipe(network__width=8), where(crossed.folder)
-    assert best_recipe(tmp_path, crossed, base, lengths, again, store, data) == best
-    assert read_race(tmp_path) == raced
+    again = search(found.run, crossed, found.store, objectives=SEVERAL, max_seeds=3)
+    assert again.best() == best
+    assert read_race(found.run) == raced
 
 
 def _chosen(table: pd.DataFrame) -> int | None:

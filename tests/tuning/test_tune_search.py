@@ -61,8 +61,12 @@ def best_recipe(
     ).best()
 
 
+HOPELESS = 4
+"""Number of a trial that hardly learns."""
+
+
 def rates(trial: optuna.Trial, recipe: Recipe) -> Recipe:
-    """Propose learning rates; the first one makes the training diverge."""
+    """Propose learning rates. The first one makes the training diverge; one is far too small."""
     if trial.number == 0:
         poison = {
             "optimiser.learning_rate": 10.0,
@@ -70,27 +74,35 @@ def rates(trial: optuna.Trial, recipe: Recipe) -> Recipe:
             "network.name": "lenet5",
         }
         return override(recipe, poison)
-    rate = trial.suggest_float("rate", 1e-5, 1e-2, log=True)
+    if trial.number == HOPELESS:
+        return override(recipe, {"optimiser.learning_rate": 1e-8})
+    rate = trial.suggest_float("rate", 3e-3, 1e-2, log=True)
     return override(recipe, {"optimiser.learning_rate": rate})
 
 
 @pytest.mark.usefixtures("ray_here")
-def test_a_search_finds_counts_and_resumes(toy: Path, tmp_path: Path) -> None:
+def test_a_search_finds_counts_stops_the_hopeless_and_resumes(toy: Path, tmp_path: Path) -> None:
+    """A failed trial counts, a second search continues the first one, and stops a trial by what it
+    knows of the first one's trials at the same rung.
+    """
     dataset, store = Dataset.open(toy), Store(tmp_path / "store")
-    base = toy_recipe(schedule__constant_epochs=6)
-    few = SearchConfig(trials=4, max_seeds=1, grace_epochs=2, reduction_factor=2, concurrent=2)
+    base = toy_recipe(network__width=8, schedule__constant_epochs=6)
+    few = SearchConfig(trials=4, max_seeds=1, grace_epochs=5, reduction_factor=3, concurrent=2)
     best_recipe(tmp_path, dataset, base, rates, few, store, where(toy))
     first = pd.read_csv(tmp_path / "trials.csv")
     assert list(first["number"]) == [0, 1, 2, 3]
     assert first["state"][0] == "failed"
     assert "diverged" in first["reason"][0]
     assert set(first["state"][1:]) <= {"complete", "pruned"}
+    assert "complete" in set(first["state"])
 
-    more = SearchConfig(trials=7, max_seeds=1, grace_epochs=2, reduction_factor=2, concurrent=2)
+    more = SearchConfig(trials=5, max_seeds=1, grace_epochs=5, reduction_factor=3, concurrent=1)
     best = best_recipe(tmp_path, dataset, base, rates, more, store, where(toy))
     second = pd.read_csv(tmp_path / "trials.csv")
-    assert list(second["number"]) == list(range(7))
+    assert list(second["number"]) == list(range(5))
     pd.testing.assert_frame_equal(second[:4], first)  # what was finished stays as it was
+    assert second["state"][HOPELESS] == "pruned"
+    assert second["epochs"][HOPELESS] == 5
     complete = second[second["state"] == "complete"]
     assert complete["standard_error"].notna().all()
     assert second["standard_error"][second["state"] != "complete"].isna().all()
@@ -109,23 +121,37 @@ def test_a_search_finds_counts_and_resumes(toy: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("ray_here")
-def test_a_trial_left_running_by_a_dead_process_runs_again_under_its_number(
+def test_a_dead_process_a_failing_disk_and_a_used_up_budget_cost_no_trial(
     toy: Path, tmp_path: Path
 ) -> None:
-    study = open_study(tmp_path / "study.journal")
-    recipe = json.dumps(to_json(toy_generators()))
+    """Trials that a dead process left running run again under their numbers, with their values;
+    a search with a failing disk, or without time, proposes no more and can be continued.
+    """
+    journal, store = tmp_path / "study.journal", tmp_path / "store"
+    study, base = open_study(journal), toy_generators()
     for magnitude in (0.25, 0.75):
         orphan = create_trial(
             state=TrialState.RUNNING,
             params={"magnitude": magnitude},
             distributions={"magnitude": optuna.distributions.FloatDistribution(0, 2)},
-            user_attrs={"recipe": recipe},
+            user_attrs={"recipe": json.dumps(to_json(base))},
         )
         study.add_trial(orphan)
-    config = SearchConfig(trials=3, max_seeds=1, grace_epochs=99, concurrent=1)
-    space = load_space("augmentation")
-    store = Store(tmp_path / "store")
-    best_recipe(tmp_path, Dataset.open(toy), toy_generators(), space, config, store, where(toy))
+
+    def search(**budget: str) -> None:
+        config = SearchConfig(trials=3, max_seeds=1, grace_epochs=99, concurrent=1, **budget)
+        dataset, space = Dataset.open(toy), load_space("augmentation")
+        best_recipe(tmp_path, dataset, base, space, config, Store(store), where(toy))
+
+    store.write_text("a file where the store should be")
+    with pytest.raises(StorageError, match="Not a directory"):
+        search()
+    store.unlink()
+    assert [trial.state for trial in open_study(journal).trials] == [TrialState.RUNNING] * 2
+    with pytest.raises(InputError, match="No trial of the search was completed"):
+        search(time_budget="0.1s")
+    assert [trial.state for trial in open_study(journal).trials] == [TrialState.RUNNING] * 2
+    search()
     table = pd.read_csv(tmp_path / "trials.csv")
     assert list(table["number"]) == [0, 1, 2]
     assert list(table["state"]) == ["complete"] * 3
@@ -134,20 +160,17 @@ def test_a_trial_left_running_by_a_dead_process_runs_again_under_its_number(
 
 KILLED = """
 import sys
-from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+import ray
 from tests.tuning.test_tune_search import undisturbed
-from thyroid.execution.connection import connected
-with connected(cpus=1):
-    undisturbed(Path(sys.argv[1]), Path(sys.argv[2]))
+ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
+undisturbed(Path(sys.argv[1]), Path(sys.argv[2]))
 """
 
 
 def undisturbed(toy: Path, run: Path) -> pd.DataFrame:
-    """Run a sequential search of five trials; return its table without times and reuse."""
-    config = SearchConfig(trials=5, max_seeds=1, concurrent=1, grace_epochs=2, reduction_factor=2)
+    """Run a sequential search of four trials; return its table without times and reuse."""
+    config = SearchConfig(trials=4, max_seeds=1, concurrent=1, grace_epochs=2, reduction_factor=2)
     base = toy_generators(schedule__constant_epochs=4)
     space = load_space("augmentation")
     best_recipe(run, Dataset.open(toy), base, space, config, Store(run / "store"), where(toy))
@@ -159,6 +182,9 @@ def undisturbed(toy: Path, run: Path) -> pd.DataFrame:
 
 @pytest.mark.usefixtures("ray_here")
 def test_a_killed_search_ends_as_an_undisturbed_one(toy: Path, tmp_path: Path) -> None:
+    """All processes of a search die at once, its Ray's too; the same command again gives the same
+    trials and the same choice, to the last bit, as a search that nothing disturbed.
+    """
     run = tmp_path / "killed"
     process = subprocess.Popen(
         [sys.executable, "-c", KILLED, str(toy), str(run)],
@@ -173,7 +199,7 @@ def test_a_killed_search_ends_as_an_undisturbed_one(toy: Path, tmp_path: Path) -
         # Ray's own processes are in the session of the one that is killed: all die at once.
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    assert 1 <= len(pd.read_csv(run / "trials.csv")) < 5
+    assert 1 <= len(pd.read_csv(run / "trials.csv")) < 4
     killed, whole = undisturbed(toy, run), undisturbed(toy, tmp_path / "whole")
     pd.testing.assert_frame_equal(killed, whole, check_exact=True)
 
@@ -236,65 +262,11 @@ def test_the_trials_that_proposals_learn_from_are_bounded(monkeypatch: pytest.Mo
     assert seen == {17, 18, 19, 35, 36, 37, 38, 39, running.number}
 
 
-@pytest.mark.usefixtures("ray_here")
-def test_asha_stops_the_hopeless_and_an_old_search_counts(toy: Path, tmp_path: Path) -> None:
-    """Trials 0 to 2 learn; trial 3 hardly moves and is stopped at the first rung."""
-
-    def good_then_bad(trial: optuna.Trial, recipe: Recipe) -> Recipe:
-        rate = trial.suggest_float("rate", 1e-8, 1e-2)
-        good = trial.number < 3
-        return override(recipe, {"optimiser.learning_rate": max(rate, 3e-3) if good else 1e-8})
-
-    base = toy_recipe(network__width=8, schedule__constant_epochs=6)
-    dataset, store = Dataset.open(toy), Store(tmp_path / "store")
-    for trials in (3, 4):  # the second search knows the first one's rungs by replay only
-        config = SearchConfig(
-            trials=trials, max_seeds=1, grace_epochs=5, reduction_factor=3, concurrent=1
-        )
-        best_recipe(tmp_path, dataset, base, good_then_bad, config, store, where(toy))
-    table = pd.read_csv(tmp_path / "trials.csv")
-    assert table["state"][3] == "pruned"
-    assert table["epochs"][3] == 5
-    assert "complete" in set(table["state"][:3])
-
-
-@pytest.mark.usefixtures("ray_here")
-def test_a_disk_that_fails_costs_no_trial(toy: Path, tmp_path: Path) -> None:
-    dataset, config = (
-        Dataset.open(toy),
-        SearchConfig(trials=4, max_seeds=1, concurrent=1, grace_epochs=99),
-    )
-    space = load_space("augmentation")
-    store, data = Store(tmp_path / "store"), where(toy)
-    (tmp_path / "store").write_text("a file where the store should be")
-    with pytest.raises(StorageError, match="Not a directory"):
-        best_recipe(tmp_path, dataset, toy_generators(), space, config, store, data)
-    (tmp_path / "store").unlink()
-    states = [trial.state for trial in open_study(tmp_path / "study.journal").trials]
-    assert states == [TrialState.RUNNING]  # nothing more was proposed
-    best_recipe(tmp_path, dataset, toy_generators(), space, config, store, data)
-    assert list(pd.read_csv(tmp_path / "trials.csv")["state"]) == ["complete"] * 4
-
-
 def test_only_a_fault_of_the_recipe_fails_a_trial() -> None:
     own = [Diverged("x"), TooLarge("x"), InputError("x"), RuntimeError("x")]
     others = [ProcessLost("x"), Vanished("x"), StageFailed("x"), StorageError("x"), OSError("x")]
     assert all(map(is_recipes_fault, own))
     assert not any(map(is_recipes_fault, [*others, ImportError("x"), LeakError("x")]))
-
-
-@pytest.mark.usefixtures("ray_here")
-def test_a_search_cut_by_its_time_budget_goes_on(toy: Path, tmp_path: Path) -> None:
-    dataset, store = Dataset.open(toy), Store(tmp_path / "store")
-    base, space = toy_generators(schedule__constant_epochs=4), load_space("augmentation")
-    hasty = SearchConfig(trials=3, max_seeds=1, concurrent=1, time_budget="0.1s")
-    with pytest.raises(InputError, match="No trial of the search was completed"):
-        best_recipe(tmp_path, dataset, base, space, hasty, store, where(toy))
-    patient = SearchConfig(trials=3, max_seeds=1, concurrent=1)
-    best_recipe(tmp_path, dataset, base, space, patient, store, where(toy))
-    table = pd.read_csv(tmp_path / "trials.csv")
-    assert list(table["number"]) == [0, 1, 2]
-    assert set(table["state"]) <= {"complete", "pruned"}
 
 
 def test_a_trial_enters_the_study_whole_and_an_orphan_is_taken_up(tmp_path: Path) -> None:

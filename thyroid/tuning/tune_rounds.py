@@ -72,6 +72,8 @@ class TuneRounds:
             When drivers die repeatedly, or no node is left.
         """
         done, deaths = len(own_trials(self.study)), 0
+        if done >= self.config.trials:
+            return
         table = ProgressTable(self.config.trials, self.config.time_budget_s)
         with table.shown(), self._scheduler() as scheduler:
             while (left := self.config.trials - done) > 0 and not budget.over():

@@ -83,9 +83,7 @@ class Search:
         with cannot_write(self.run):
             self.run.mkdir(parents=True, exist_ok=True)
         self._require_crosses()
-        trials = self.study.get_trials(deepcopy=False)
-        if self.config.warm_start and all(WARM_STARTED_FROM in t.user_attrs for t in trials):
-            self._warm_start()
+        self.warm_start()
         budget = Budget(self.config.time_budget_s, self.config.gpu_hours, self.usage)
         with self.usage.counting("search") as meter:
             try:
@@ -109,6 +107,26 @@ class Search:
         if best is None:
             return self.base
         return next(recipe_of(trial) for trial in ranked if trial.number == best)
+
+    def warm_start(self) -> None:
+        """Add the trials of the runs `config.warm_start`, unless a trial of this search began.
+
+        Raises
+        ------
+        InputError
+            When one of the runs holds no search.
+        """
+        trials = self.study.get_trials(deepcopy=False)
+        if not self.config.warm_start or not all(WARM_STARTED_FROM in t.user_attrs for t in trials):
+            return
+        earlier = WarmStart(
+            config=self.config,
+            propose=self._recipe,
+            dataset=self.dataset,
+            rungs=self._rungs,
+            store=self.store,
+        )
+        add_once(self.study, earlier.known_trials())
 
     @cached_property
     def study(self) -> optuna.Study:
@@ -199,16 +217,6 @@ class Search:
                 f"{self.dataset.folder} has no cross image in its validation part: leave "
                 "cross_recall out of --objectives."
             )
-
-    def _warm_start(self) -> None:
-        warm_start = WarmStart(
-            config=self.config,
-            propose=self._recipe,
-            dataset=self.dataset,
-            rungs=self._rungs,
-            store=self.store,
-        )
-        add_once(self.study, warm_start.known_trials())
 
     @property
     def _rungs(self) -> Rungs:
