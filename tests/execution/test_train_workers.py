@@ -13,14 +13,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ray.train import FailureConfig, PreemptionError
+from ray.train import FailureConfig, PreemptionError, WorkerGroupError
 from ray.train.v2._internal.execution.failure_handling import default
 from ray.train.v2._internal.execution.failure_handling.failure_policy import FailureDecision
 from ray.train.v2.api.preemption import PreemptionInfo
 
 from tests.toy import toy_recipe, where
 from thyroid import pipeline
-from thyroid.errors import ProcessLost, StorageError
+from thyroid.errors import InputError, ProcessLost, StageFailed, StorageError
 from thyroid.execution import ray_task, stage_scheduler, train_workers
 from thyroid.execution.in_process import INBOX, in_process
 from thyroid.execution.lost_processes import RETRIES
@@ -79,6 +79,33 @@ def test_several_workers_are_heard_while_they_train(
     scheduler = stage_scheduler.StageScheduler(store, where(toy), on_metrics=heard.append)
     asyncio.run(asyncio.wait_for(scheduler.request([stage], "a"), 30))
     assert heard == epochs
+
+
+@pytest.mark.parametrize("failure", [InputError("20 is odd."), StageFailed("It diverged.")])
+def test_the_sentence_of_a_worker_is_that_of_the_stage(
+    failure: Exception,
+    stage: Stage,
+    toy: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The user's mistake or the stage's failure is raised, not that the other worker lost its peer,
+    and nothing is tried again. `test_ray_task.py` has a stage that fails on two workers of Ray.
+    """
+    fits: list[object] = []
+
+    def fit(trainer: Trainer) -> None:
+        fits.append(trainer)
+        raise WorkerGroupError("two", {0: RuntimeError("Connection closed by peer"), 1: failure})
+
+    monkeypatch.setattr(train_workers, "TorchTrainer", type("Failing", (Trainer,), {"fit": fit}))
+    monkeypatch.setattr(train_workers, "dead_nodes", frozenset)
+    monkeypatch.setattr(train_workers, "_inbox", contextlib.nullcontext)
+    Trainer.configs = []
+    with pytest.raises(type(failure)) as raised:
+        list(train_workers.execute_on_workers(stage, Store(tmp_path), toy, {}))
+    assert raised.value is failure
+    assert len(fits) == 1
 
 
 @pytest.mark.parametrize(
