@@ -42,6 +42,9 @@ SHORT: dict[str, Any] = {
 def test_the_example_of_the_readme_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """The example in Python runs from pictures to predictions, prints nothing, leaves Ray and
+    torch's threads as they were, and gives the same numbers as the files and the command line.
+    """
     import ray
 
     monkeypatch.chdir(tmp_path)

@@ -90,6 +90,9 @@ def commands(name: str) -> Iterator[list[str]]:
 def test_the_commands_for_ones_own_images_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The first block of README.md runs on pictures: every image of a folder gets an outcome, and a
+    file that is no image is unreadable.
+    """
     monkeypatch.chdir(tmp_path)
     assert main(["phantom", "scintigrams", "--format", "png", *FEW_IMAGES]) == 0
     assert main(["phantom", "new-scans", "--format", "png", "--seed", "1", *FEW_IMAGES]) == 0
@@ -110,6 +113,9 @@ def test_the_commands_for_ones_own_images_run(
 def test_the_tutorial_goes_from_dicom_files_to_predictions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """All commands of the tutorial run, in its order, on few images and with short trainings; the
+    rejected file, the held-out centre and the pages are there as it says.
+    """
     monkeypatch.chdir(tmp_path)
     done = []
     for line in "".join(run_blocks(TUTORIAL)).splitlines():

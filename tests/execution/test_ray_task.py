@@ -124,6 +124,7 @@ def parent(process: int) -> int:
 @pytest.mark.usefixtures("ray_here")
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_stage_that_fails_on_ray_says_why(workers: int, toy: Path, tmp_path: Path) -> None:
+    """The stage's own sentence comes through a task, and through Ray Train from two workers."""
     recipe = toy_recipe(
         network__name="lenet5",
         optimiser__learning_rate=10.0,

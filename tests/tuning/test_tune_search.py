@@ -208,6 +208,8 @@ def test_a_killed_search_ends_as_an_undisturbed_one(toy: Path, tmp_path: Path) -
 def test_a_trial_whose_generator_fails_counts_as_failed_and_the_search_goes_on(
     toy: Path, tmp_path: Path
 ) -> None:
+    """A DCGAN that collapses fails its trial with a reason; later trials share what is sound."""
+
     def poisonous_then_sound(trial: optuna.Trial, recipe: Recipe) -> Recipe:
         mirror = trial.suggest_categorical("mirror", [0.0, 0.5])
         proposed = override(recipe, {"augmentation.mirror": mirror})

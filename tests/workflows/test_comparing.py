@@ -27,6 +27,9 @@ COMPARED += ["--ablations", "--seeds", "2", "--trials-per-model", "2"]
 def test_compare_fills_a_row_for_every_network_and_ablation_and_resumes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """Every network and every ablation has a row with its own predictions of the same images; the
+    same command again computes nothing; the method's recipe, trained alone, gives its predictions.
+    """
     data, run = cross_data(tmp_path / "data"), tmp_path / "run"
     command = ["compare", str(data), str(run), "--models", "lenet5,resnet_small", *COMPARED]
     searched = tmp_path / "searched"  # where a search of five trials has ended
@@ -97,6 +100,9 @@ def test_compare_fills_a_row_for_every_network_and_ablation_and_resumes(
 def test_a_candidate_that_diverges_is_left_out(
     toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """A recipe that cannot be trained leaves the given one, a better one takes its place, and if
+    none can be trained the command says so.
+    """
     space = tmp_path / "poison.py"
     space.write_text(
         "from thyroid.recipe import override\n"

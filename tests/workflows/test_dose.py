@@ -29,6 +29,10 @@ def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_curve_is_planned_and_trained_and_its_dose_is_counted(
     phantom: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """Every dose of every generator and size has a row of as many steps, with the share of
+    synthetic images that its name says; no simulated patient is tested on; the same command again
+    computes nothing.
+    """
     run = tmp_path / "run"
     command = ["compare", str(phantom), str(run), *MIXED, *CURVE]
     command += ["--mixing.synthetic-share", "0", "--mixing.final-share", "0"]
@@ -97,6 +101,9 @@ def test_a_curve_on_other_data_has_no_oracle(
 def test_an_unseen_combination_is_tested_on_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """Networks that never saw a combination of two diseases, saw it superposed, synthetic or real,
+    are tested on it; only the last are validated on it.
+    """
     data, run = cross_data(tmp_path / "data"), tmp_path / "run"
     command = ["compare", str(data), str(run), *RETRAIN, *TINY, "--models", "none", "--seeds", "1"]
     command += ["--unseen", "left+right", "--generators", "eigen", "--split.test", "0.3"]

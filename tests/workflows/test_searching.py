@@ -34,6 +34,9 @@ def test_a_damaged_journal_is_told_before_ray_starts(
 def test_search_writes_trials_and_the_best_recipe(
     toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """The table, the race, the chosen recipe, the page and TensorBoard's curves agree; training the
+    recipe again takes all stages from the store and gives the same predictions.
+    """
     run = tmp_path / "run"
     command = ["search", str(toy), str(run), "--space", "augmentation", *FEW, *TINY]
     command += ["--trials", "2", "--final-seeds", "1"]
