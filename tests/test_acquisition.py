@@ -145,7 +145,7 @@ def test_two_parts_of_a_poisson_image_are_independent_poisson_images() -> None:
     assert p_of_poisson(first, 4.8) > 1e-3
     assert p_of_poisson(second, 7.2) > 1e-3
     assert abs(stats.pearsonr(first, second).statistic) < 4 / np.sqrt(n)
-    # Counts of a fixed number are not independent: what one image gets the other lacks
+    # With a fixed total, the counts are not independent: one image gets what the other lacks
     fixed = torch.full((n, 1, 1), 12.0)
     first, second = (
         x.flatten().numpy() for x in divide(fixed, torch.full((n,), 0.4), generator(1))

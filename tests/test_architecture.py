@@ -153,7 +153,7 @@ def test_a_library_is_imported_where_it_may_be(library: str) -> None:
 
 
 def test_what_ray_keeps_private_is_imported_in_one_place() -> None:
-    """tests/execution/test_connection.py looks whether it is still there."""
+    """tests/execution/test_connection.py checks that it still exists."""
     private = {
         (path.name, name)
         for path in (ROOT / "thyroid").rglob("*.py")
@@ -165,7 +165,7 @@ def test_what_ray_keeps_private_is_imported_in_one_place() -> None:
 
 
 def test_nothing_is_forgotten_and_no_rule_is_empty() -> None:
-    """A new module at the top needs a rule; a rule that nothing uses any more goes."""
+    """A new module at the top needs a rule, and a rule that nothing uses must be removed."""
     there = {path.stem for path in (ROOT / "thyroid").iterdir() if not path.name.startswith("_")}
     assert there - {"py", "commands", "cli", "workflows"} <= set(MAY_IMPORT)
     assert set(MAY_IMPORT) - {"reports", "tune_spaces"} <= there

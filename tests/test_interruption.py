@@ -1,4 +1,4 @@
-"""Ctrl-C, once or repeatedly: the command finishes its cleaning up."""
+"""After Ctrl-C, once or repeatedly, the command finishes its clean-up."""
 
 from __future__ import annotations
 
@@ -51,5 +51,5 @@ def test_a_second_interruption_does_not_cut_the_cleaning_up(first: signal.Signal
     assert process.returncode == 130
     assert said.splitlines() == [
         "thyroid: still stopping, please wait some seconds...",
-        "thyroid: Interrupted: the same command again continues.",
+        "thyroid: Interrupted: run the same command again to continue.",
     ]

@@ -59,7 +59,7 @@ def test_a_network_that_is_built_otherwise_has_other_keys(monkeypatch: pytest.Mo
 
 
 def test_a_long_chain_of_segments_can_be_sent() -> None:
-    """Pickle would follow it into a stack too deep, and every worker gets one."""
+    """Every worker gets a pickled chain; pickling it by recursion would exceed the stack."""
     recipe = toy_recipe(schedule__constant_epochs=400)
     final = pipeline.classifier(recipe, "d" * 64, 0)[-1]
     sent = pickle.loads(pickle.dumps(final))  # noqa: S301

@@ -29,7 +29,7 @@ ELSEWHERE = {
     "mixing__cross_share": 0.5,
     "mixing__label_filter_weight": 1.0,
 }
-"""Fields that say something about synthetic images only."""
+"""Fields that only affect synthetic images."""
 
 
 @pytest.mark.parametrize("field", ELSEWHERE)

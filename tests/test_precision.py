@@ -119,7 +119,7 @@ def test_a_run_goes_on_as_it_began(tmp_path: Path) -> None:
 def test_every_command_and_every_row_of_a_comparison_follows_the_table(
     toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`preflight` is told every recipe, and refuses the last."""
+    """`preflight` gets every recipe, and refuses the last one."""
     seen: dict[str, str] = {}
 
     def preflight(experiment: Experiment, **_: bool) -> None:
@@ -143,5 +143,5 @@ def test_the_classifier_alone_computes_in_it() -> None:
     recipe = override(recipe_of(), {"network.precision": "fp32", "network.layout": "contiguous"})
     network, execution = computed_in(recipe)
     assert (execution.precision, execution.layout) == ("fp32", "contiguous")
-    assert network == recipe_of().network  # so what it is called says nothing of it
+    assert network == recipe_of().network  # so its name does not tell
     assert recipe.execution.precision == "bf16"  # the generators' and the label filter's

@@ -105,7 +105,7 @@ def toy_recipe(**changes: Any) -> Recipe:
     few = {
         "input.size": 32,
         "network.width": 4,
-        "network.layout": "channels_last",  # measured when busy, bits vary
+        "network.layout": "channels_last",  # a choice by measurement could vary
         "optimiser.batch_size": 16,
         "schedule.warmup_epochs": 1,
         "schedule.constant_epochs": 2,

@@ -25,11 +25,11 @@ SUMMARIES = {
     "phantom": "simulate scintigrams: a data set, NM DICOM files or PNG pictures",
     "import": "read a folder of DICOM files or pictures into a data set",
     "inspect": "show what a data set holds and what is doubtful about it",
-    "train": "train one recipe over several seeds and evaluate it",
+    "train": "train one recipe in several folds or with several seeds, and evaluate it",
     "search": "search for a better recipe with Ray Tune and Optuna, then evaluate it",
     "compare": "compare a recipe with other networks, and with itself without one part",
     "report": "write the HTML report of a run",
-    "export": "make a calibrated model of a run's network",
+    "export": "make a calibrated model from the networks of a run",
     "pretrain": "train a network on simulated scintigrams, as a starting point for others",
     "recalibrate": "fit a model's calibration to your own labelled images",
     "predict": "predict what scintigrams show, with a model that export made",
@@ -114,7 +114,7 @@ def _answer(argv: list[str]) -> int:
         return _complain(str(mistake), 2)
     except KeyboardInterrupt:
         _handle(signal.SIG_IGN)  # while the interpreter ends
-        return _complain("Interrupted: the same command again continues.", 130)
+        return _complain("Interrupted: run the same command again to continue.", 130)
     except OSError as refusal:
         if isinstance(refusal, BrokenPipeError) and _reader_gone():
             raise

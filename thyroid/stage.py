@@ -99,9 +99,9 @@ KINDS: Mapping[str, Kind] = {
 
 
 SHARED = 2
-"""Increased whenever only numbers change that several workers compute together."""
+"""Increased whenever the numbers of several workers change, but not those of one worker."""
 CUDA = 2
-"""Increased whenever only numbers on GPUs change."""
+"""Increased whenever numbers change on GPUs, but not on processors."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -109,9 +109,10 @@ class MeasuredCalibration(Calibration):
 
 
 def calibration_info(run: Run) -> Calibration | None:
-    """Calibration by seeds that predicted both parts; None if there is no such seed.
+    """Calibration of the seeds whose networks predicted both validation and test part; None if
+    there is no such seed.
 
-    If there are several folds, the ensemble is calibrated that an export would make.
+    With several folds, it is the calibration of the ensemble that an export would make.
     """
     validation, test = run.predictions["validation"], run.predictions["test"]
     if not test:

@@ -14,10 +14,10 @@ from reports.svg import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH
 
 
 def reliability_chart(calibration: MeasuredCalibration) -> Markup:
-    """Accuracy over confidence, before and after tempering, and the diagonal of perfect
+    """Accuracy over confidence, before and after temperature scaling, and the diagonal of perfect
     calibration.
     """
-    names = {"trained": (_("as trained"), "dashed"), "tempered": (_("tempered"), "solid")}
+    names = {"trained": (_("as trained"), "dashed"), "tempered": (_("calibrated"), "solid")}
     x = svg.Axis(low=0.0, high=1.0, start=LEFT + 6, end=WIDTH - RIGHT)
     y = svg.Axis(low=0.0, high=1.0, start=HEIGHT - BOTTOM, end=TOP)
     parts = [svg.frame(x, y, _("stated probability"), _("share right"), whole=False)]
@@ -36,5 +36,5 @@ def reliability_chart(calibration: MeasuredCalibration) -> Markup:
             )
         ends.append((places[-1][1], label, stroke))
     parts += end_labels(ends)
-    alt = _("Share of right answers over stated probability, before and after tempering.")
+    alt = _("Share of right answers over stated probability, before and after calibration.")
     return svg.picture(parts, alt)

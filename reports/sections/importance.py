@@ -65,7 +65,7 @@ def importance_info(trials: Sequence[Trial], names: Sequence[str]) -> Importance
 
     A random forest F is fitted to the trials. One parameter x alone explains the share Var_x(E[F |
     x]) / Var(F) of the forest's variance over the searched box; the rest is due to combinations of
-    parameters. The logarithm is used of a parameter whose axis is logarithmic (`scale_of`).
+    parameters. If the axis of a parameter is logarithmic (`scale_of`), its logarithm is used.
 
     Parameters
     ----------

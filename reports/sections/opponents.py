@@ -67,8 +67,8 @@ def opponents(
 def counts(row: OtherRow, method: MethodRow) -> bool:
     """Return whether a baseline counts in the statement that the method beats N of M baselines.
 
-    Only baselines that would be wins are left out: those with failed trainings, and small ones. A
-    small baseline that is not beaten counts.
+    A beaten baseline does not count if some of its trainings failed, or if it is small. A baseline
+    that is not beaten always counts.
     """
     return row.state != "failed" and not (row.state == "higher" and _smaller(row, method))
 

@@ -45,7 +45,7 @@ class GivenRow:
 
 @dataclass(frozen=True, kw_only=True)
 class ComparedGiven(PairedDifference, GivenRow):
-    """A way compared with never giving the combination; `difference` is that of the recall."""
+    """The same, compared with never giving the combination; `difference` is that of the recall."""
 
     others: Estimate
     """Difference in accuracy on all other test images, at the common level."""

@@ -99,7 +99,7 @@ def _measured(benchmark: BenchmarkFixture) -> None:
 def test_the_best_temperature_falls_with_the_number_of_networks(tried: list[Tried]) -> None:
     """The constant of `ensemble_temperature`: c of T_M = T_1 (1 - c (1 - 1 / M)).
 
-    It is chosen on the development centres: on the other phantom's images.
+    It is chosen on the images of the other phantom, which are from the development centres.
     """
     print()
     for each, other in zip(tried, SEEDS[::-1], strict=True):

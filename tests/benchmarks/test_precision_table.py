@@ -62,8 +62,8 @@ def test_the_table_is_nearly_the_fastest(
 
 
 def images_per_second(network: nn.Module, recipe: Recipe) -> dict[Way, float]:
-    """Speed of a pass forward and backward: processor time, which other processes add less to; on a
-    GPU until it has finished.
+    """Speed of a forward and a backward pass: by processor time, which depends less on other
+    processes; on a GPU by the time until it has finished.
     """
     truth, images = torch.arange(BATCH) % CLASSES, torch.rand(BATCH, 1, SIZE, SIZE)
     took = dict.fromkeys(ways(recipe.execution.device), float("inf"))

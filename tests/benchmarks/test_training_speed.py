@@ -29,7 +29,8 @@ from thyroid.storage.store import Store
 EPOCHS = 6
 ASKED = 0.97
 STAGE = 0.85
-"""Lowest share for a stage of seconds; reading, building and storing weigh less in longer ones."""
+"""Lowest share for a stage that takes seconds; in longer stages, reading, building and storing take
+a smaller share."""
 
 
 @pytest.fixture(scope="module")

@@ -82,7 +82,7 @@ def require_built_once(folder: Path, keys: set[str]) -> Counter[str]:
 
 def test_stages_share_gpus_by_fraction(tmp_path: Path) -> None:
     """A whole search on two nodes with two GPUs each runs two stages at once on every GPU, never
-    three. The GPUs do not exist, and nothing but Ray uses them. Whole GPUs are in
+    three. The GPUs do not exist; they are only declared to Ray. Whole GPUs are in
     `tests/execution/test_gpu_workers.py`.
     """
     share, most = 0.5, 2

@@ -69,7 +69,7 @@ def test_stages_ran_on_every_worker_and_not_on_the_head(cluster: Cluster) -> Non
     nodes = json.loads(cluster.head.run("ray list nodes --detail --format=json"))
     names = {node["node_id"]: node["node_ip"] for node in nodes}
     stages = [task for task in json.loads(listed) if task["func_or_class_name"] == "_run"]
-    stages = [task for task in stages if task["node_id"] is not None]  # called off before it ran
+    stages = [task for task in stages if task["node_id"] is not None]  # cancelled before it ran
     assert {names[task["node_id"]] for task in stages} == {
         worker.address for worker in cluster.workers
     }

@@ -77,7 +77,7 @@ def until(condition: Callable[[], object], command: Command) -> None:
 
 
 def test_two_workers_on_two_hosts_train_one_network_through_a_bucket(hosts: Cluster) -> None:
-    """Only the bucket is shared; the artifact comes from the host of the first worker."""
+    """The hosts share only the bucket; the host of the first worker writes the artifact."""
     host, port = BUCKETS.split(":")
     hosts.head.begin(f"cd {REPOSITORY} && {BIN}/python -m tests.buckets {host} {port}")
     hosts.head.run(f"until (: < /dev/tcp/{host}/{port}) 2> /dev/null; do sleep 0.1; done")

@@ -134,7 +134,9 @@ def test_empty_images_are_no_duplicates(make):
 
 
 def test_only_what_must_stop_training_is_an_error(make):
-    """Follow-up images of one patient, rare classes and disputed findings are left to the user."""
+    """Follow-up images of one patient, rare classes and contradictory findings only give warnings
+    or notes: the user decides.
+    """
     rows, counts = _sound_rows(), _images(24)
     rows[3] = ("p0", "c1", "graves")
     rows[4] = rows[5] = ("p4", "c1", "hashimoto")
@@ -204,7 +206,7 @@ def test_copies_that_are_moved_or_mirrored_are_near_duplicates(make, alter):
 
 
 def test_scintigrams_of_different_patients_do_not_look_the_same(tmp_path):
-    """As many images as can be checked in seconds; more were compared when the limit was chosen."""
+    """As many images as can be checked in seconds; the limit was chosen with more images."""
     write_phantom(
         tmp_path / "set",
         preset="thyroid7",
@@ -304,7 +306,10 @@ def test_flags_of_import_and_mixed_pixel_sizes(make, tmp_path):
 def test_labels_that_go_with_centres(make):
     rows = [(f"p{i}", f"c{i % 2 if i % 10 else 0}", ("normal", "graves")[i % 2]) for i in range(60)]
     flag = _kinds(make(rows))["confounded_centre"]
-    assert "Labels go with centres (Cramer's V 0.9" in flag.sentence or "V 1.0" in flag.sentence
+    assert (
+        "Labels are correlated with centres (Cramer's V 0.9" in flag.sentence
+        or "V 1.0" in flag.sentence
+    )
     assert "in one centre only" in flag.sentence
 
 

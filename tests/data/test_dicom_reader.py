@@ -328,7 +328,7 @@ def test_read_by_content_and_not_by_name(tmp_path):
 
 
 def test_memory_for_the_largest_that_is_read():
-    """Memory for such a file is a few times that of its pixels, and not eight bytes per pixel."""
+    """Reading such a file takes a few times the memory of its pixels, not eight bytes per pixel."""
     frames = np.ones((256, 256, 256), np.uint8)
     frames[:, 3, 4] = 2
     content = _bytes(frames, ImageType=["ORIGINAL", "PRIMARY", "DYNAMIC"])

@@ -160,7 +160,7 @@ def test_full_disk(source, tmp_path):
     if subprocess.run(options, capture_output=True, check=False).returncode:
         pytest.skip("needs the right to mount a file system")
     try:
-        # fails while images wait, and fails while the data set is written
+        # one fails while other images wait, and one fails while the data set is written
         for size in (64, 48):
             with pytest.raises(InputError, match=r"Cannot write .*: No space left .*; free space"):
                 import_folder(source, mount / "set", size=size)

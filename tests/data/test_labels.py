@@ -49,10 +49,12 @@ def _six_images_of_three_patients(source, *patients: str, shape=(32, 32)) -> Non
 
 
 def test_patients_named_in_some_rows_only(source, target):
-    """Patients named in labels.csv and patients of the headers would count as different people."""
+    """Otherwise patients named in labels.csv and patients named in headers would count as different
+    people.
+    """
     _six_images_of_three_patients(source, "Anna", "", "Bert", "Bert", " ", "Carl")
     with pytest.raises(
-        InputError, match=r"labels.csv, row 3, has no patient, like 2 of 6 rows; name"
+        InputError, match=r"labels.csv, row 3, has no patient \(2 of 6 rows have none\); name"
     ):
         import_small(source, target)
     assert not target.parent.exists()

@@ -184,9 +184,9 @@ def test_name_and_licence_may_change(source, tmp_path):
 
 
 def _holds(folder: Path, secret: bytes) -> bool:
-    """Return whether a file has the secret as it is, in hexadecimal digits or in base64."""
+    """Return True if a file contains the secret, plain, in hexadecimal digits or in base64."""
     coded = [secret, secret.hex().encode()]
-    for shift in range(3):  # wherever in a group of base64 it begins
+    for shift in range(3):  # at any position within a group of base64
         coded.append(base64.b64encode(b"x" * shift + secret)[4:-4])
         assert len(coded[-1]) > 5
     content = b"".join(path.read_bytes() for path in folder.iterdir())
@@ -218,7 +218,7 @@ def test_nothing_of_an_identity_can_be_read(source, tmp_path, monkeypatch):
 
 
 def test_the_key_needs_what_the_files_hold(source, tmp_path):
-    """The key needs more than names, sizes and times, which can be guessed."""
+    """The key depends on more than names, sizes and times, because these can be guessed."""
     target = tmp_path / "set"
     _interrupted(source, target, 30)
     first = source / "gravesende" / "Przybylski-01"
@@ -341,7 +341,9 @@ def test_no_module_of_the_working_folder_is_run(source, tmp_path, monkeypatch):
 
 
 def test_a_file_whose_disk_was_away_is_read_again(source, whole, tmp_path, monkeypatch):
-    """A temporary refusal of a file is not kept, and a stray file does no harm."""
+    """A file that could not be read for a moment is read again, and a foreign file in the folder
+    does no harm.
+    """
     target = tmp_path / "target" / "set"
     sound = Path.read_bytes
 

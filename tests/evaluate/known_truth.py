@@ -33,7 +33,7 @@ class Population:
     within: float = 0.0
     """Share of an image's variance that is common to a patient's images."""
     images: int = 1
-    """Mean number of images per patient; each number from 1 to 2 images - 1 is as likely."""
+    """Mean number of images per patient; all numbers from 1 to 2 images - 1 are equally likely."""
     shares: tuple[float, ...] = (1 / CLASSES,) * CLASSES
 
     def draw(self, patients: int, rng: np.random.Generator) -> tuple[Floats, Ints, Ints]:
@@ -73,7 +73,9 @@ def quadratic(x: Floats, y: Ints, rng: np.random.Generator) -> Network:
 
 
 def random_features(x: Floats, y: Ints, rng: np.random.Generator) -> Network:
-    """Ridge regression on 60 random ReLUs, which are others in each training, as with a seed."""
+    """Ridge regression on 60 random ReLUs, which are drawn anew in each training, as a new seed
+    would.
+    """
     slopes, offsets = rng.normal(size=(x.shape[1], 60)) / np.sqrt(x.shape[1]), rng.normal(size=60)
     z = np.maximum(x @ slopes + offsets, 0)
     weights = np.linalg.solve(z.T @ z + np.eye(60), z.T @ np.eye(CLASSES)[y])
@@ -94,7 +96,7 @@ def neighbour(x: Floats, y: Ints, rng: np.random.Generator) -> Network:
 
 
 def tree(x: Floats, y: Ints, rng: np.random.Generator) -> Network:
-    """Decision tree with random candidates at each split: it varies much with data and seed."""
+    """Decision tree with random candidates at each split: it depends much on data and seed."""
     seed = int(rng.integers(2**31))
     fitted = DecisionTreeClassifier(max_features=4, min_samples_leaf=3, random_state=seed)
     fitted.fit(x, y)
@@ -102,7 +104,9 @@ def tree(x: Floats, y: Ints, rng: np.random.Generator) -> Network:
 
 
 def perceptron(x: Floats, y: Ints, rng: np.random.Generator) -> Network:
-    """Network of one hidden layer of 24, 25 epochs of Adam with a cosine schedule."""
+    """Network with one hidden layer of 24 units, trained for 25 epochs by Adam with a cosine
+    schedule.
+    """
     dims, hidden, epochs, batch, step = x.shape[1], 24, 25, 16, 0
     weights = [
         rng.normal(size=(dims, hidden)) * np.sqrt(2 / dims),

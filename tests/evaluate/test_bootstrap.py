@@ -75,7 +75,7 @@ def test_images_of_one_patient_widen_the_interval():
 def test_seeds_that_differ_widen_the_interval():
     labels, p = predictions(200, seeds=5)
     worse = p.copy()
-    worse[3:] = 1 / 3 + (worse[3:] - 1 / 3) * -0.1  # two seeds that failed
+    worse[3:] = 1 / 3 + (worse[3:] - 1 / 3) * -0.1  # two of the seeds failed
     same, differing = (
         metric_intervals(labels, q, np.arange(200))["accuracy"]
         for q in (p[:1].repeat(5, axis=0), worse)
@@ -120,7 +120,9 @@ def test_covers_the_truth_over_clusters_and_seeds():
 
 @pytest.mark.parametrize("seeds", [3, 5])
 def test_few_seeds_and_many_images_hold_the_truth(seeds, monkeypatch):
-    """Accuracy 0.85 on 2,000 images, of models that vary by 0.02; unstretched, it is too rarely."""
+    """Accuracy 0.85 on 2,000 images, of models that vary by 0.02: without the stretch, intervals
+    contain it too rarely.
+    """
     held = {}
     for stretched in (True, False):
         if not stretched:

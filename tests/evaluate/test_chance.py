@@ -26,8 +26,8 @@ def test_chance_is_the_mean_over_all_exchanges_where_these_can_be_counted() -> N
 
 
 def drawn(rng: np.random.Generator, patients: int, images: int) -> tuple[Ints, Ints, Ints]:
-    """Labels of patients with `images` images each, and predictions that are also equal within a
-    patient.
+    """Labels of patients with `images` images each, and predictions; all images of a patient have
+    the same label and the same prediction.
     """
     patient = np.repeat(np.arange(patients), images)
     labels = rng.integers(3, size=patients)[patient]

@@ -99,8 +99,8 @@ def test_kernel_distance_is_unbiased(paired):
 
 
 def test_kernel_distance_is_unbiased_with_a_fixed_mix():
-    """Few images in each of several distant groups: i != j alone would leave too few pairs within a
-    group.
+    """Few images in each of several distant groups: leaving out the pairs i = j removes pairs
+    within groups only, which biases the plain estimate.
     """
     groups = np.repeat(np.array(["a", "b", "c"], dtype=object), [2, 3, 5])
     twice = np.repeat(groups, 2)
@@ -238,7 +238,9 @@ def test_dispersion_is_unbiased_at_every_level(rate):
 
 
 def test_imitated_noise_is_found_out():
-    """The images of a generator that learned noise have it twice; smooth counts have too little."""
+    """Images of a generator that learned noise contain noise twice; smooth counts contain too
+    little.
+    """
     rng = np.random.default_rng(0)
     counts = rng.poisson(scenes(100, 0))
     assert neighbour_dispersion(rng.poisson(counts)).mean() == pytest.approx(2, abs=0.05)
@@ -294,7 +296,7 @@ def test_drawn_images_have_one_mix(reference, parts, seed):
     mix = Counter(reference[rows])
     there = Counter(reference)
     assert len(set(rows)) == len(rows)
-    for group in "abcd":  # as many as all have, up to what the reference has
+    for group in "abcd":  # as many as every set has, but no more than the reference has
         assert mix[group] == min(there[group], *(int((part == group).sum()) for part in parts))
     times = {len(chosen) / max(len(rows), 1) for chosen in drawn}
     assert len(times) == 1

@@ -92,7 +92,9 @@ def test_many_columns_of_weights_are_many_measures():
     )
 )
 def test_a_weight_is_so_many_copies(rows):
-    """Weights of 0, 1, 2, ... mean what repeating the images means, whatever is tied or absent."""
+    """Weights of 0, 1, 2, ... have the same effect as repeating the images, also with ties and
+    absent classes.
+    """
     labels = np.array([r[0] for r in rows])
     p = np.array([r[1] for r in rows], dtype=float)
     p /= p.sum(axis=1, keepdims=True)

@@ -62,7 +62,9 @@ def test_what_is_new_lies_farther() -> None:
 
 
 def test_altered_images_near_the_known_ones_are_told_by_their_odds() -> None:
-    """They are shifted along a direction in which known ones vary: no distance shows it."""
+    """They are shifted along a direction in which the known images vary, so no distance shows the
+    shift.
+    """
     rng = np.random.default_rng(1)
     shift = 0.25 * np.random.default_rng(8).random((5, CENTRES.shape[1]))[0]
 

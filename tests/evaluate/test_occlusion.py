@@ -59,7 +59,7 @@ def test_overlapping_squares_show_it_most(corner, stride):
     for one in heat:
         assert (one[~touched] == 0).all()
         assert one[place].max() == one.max()
-        if stride == 1:  # else pixels beside it may be under the same squares, and look the same
+        if stride == 1:  # otherwise neighbours may get the same value
             row, column = divmod(int(one.argmax()), SIDE)
             assert place[0].start <= row < place[0].stop
             assert place[1].start <= column < place[1].stop
@@ -80,7 +80,7 @@ def test_one_pixel_is_in_the_middle_of_what_is_shown():
         assert (one[~within] == 0).all()
         assert (one[within] > 0).all()
         assert divmod(int(one.argmax()), SIDE) == (10, 14)
-    # 25 squares hold it, all make p fall alike but for what each pixel shares with them
+    # 25 squares contain it; all lower p in the same way, except for the pixels that they share
     rows, columns = torch.meshgrid(torch.arange(-4, 5), torch.arange(-4, 5), indexing="ij")
     shared = (5 - rows.abs()) * (5 - columns.abs()) / 25
     expected = heat[:, 10:11, 14:15] * shared
@@ -132,7 +132,7 @@ def test_what_speaks_against_a_class_is_negative():
 
 
 def test_what_the_network_is_shown():
-    """Images are the original and others in which one square is smooth, but not a hole."""
+    """The network sees the original and images in which one square is smooth, but not empty."""
     counts = torch.poisson(torch.full((1, SIDE, SIDE), 60.0), torch.Generator().manual_seed(0))
     shown = []
 

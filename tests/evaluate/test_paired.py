@@ -10,7 +10,9 @@ from thyroid.evaluate.paired import Difference, accuracy_difference, macro_f1_di
 
 
 def simulate(rng, *, seeds, patients, seed_luck, patient_luck, gain=0.0, classes=4):
-    """Labels, what two methods name (S, N), patients of two images each; equal where gain is 0."""
+    """Labels, the classes that two methods predict (S, N), and patients of two images each; with
+    gain 0 both methods are equally good.
+    """
     member = np.repeat(np.arange(patients), 2)
     labels = rng.integers(0, classes, patients)[member]
     named = []
@@ -110,7 +112,7 @@ def test_a_method_does_not_differ_from_itself():
 
 
 def test_what_both_methods_share_cancels():
-    """Seeds that are lucky in both methods do not widen the interval."""
+    """Seeds that change both methods in the same way do not widen the interval."""
     rng = np.random.default_rng(3)
     labels, first, _, patients = simulate(
         rng, seeds=5, patients=100, seed_luck=1.5, patient_luck=0.5

@@ -78,7 +78,7 @@ def test_no_other_temperature_has_less_loss():
 
 
 def test_temperatures_are_bounded():
-    """Wrong always: the more alike, the better. Right always: the surer, the better."""
+    """If all answers are wrong, equal probabilities are best; if all are right, certainty is."""
     p = np.tile([0.7, 0.2, 0.1], (10, 1))
     assert fit_temperature(np.full(10, 2), p) == pytest.approx(math.exp(3), rel=1e-3)
     nearly = np.tile([0.35, 0.33, 0.32], (10, 1))
@@ -87,7 +87,7 @@ def test_temperatures_are_bounded():
 
 def test_probabilities_of_zero_are_survived():
     p = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.5, 0.5, 0.0], [1.0, 0.0, 0.0]])
-    for labels in ([0, 1, 0, 0], [0, 1, 2, 1]):  # in the second two classes stated impossible
+    for labels in ([0, 1, 0, 0], [0, 1, 2, 1]):  # the second one has two classes with probability 0
         found = fit_temperature(np.array(labels), p)
         assert math.exp(-3) <= found <= math.exp(3)
         q = tempered(p, found)
@@ -95,7 +95,7 @@ def test_probabilities_of_zero_are_survived():
         np.testing.assert_allclose(q.sum(axis=1), 1)
     np.testing.assert_allclose(tempered(p, 1.0), p, atol=1e-40)
     assert tempered(p, 20.0)[0] == pytest.approx([0.989, 0.0056, 0.0056], abs=1e-3)
-    # zero is what single precision makes of e^-200, and stands for at most what it can hold
+    # single precision turns e^-200 into zero, so zero stands for its smallest number at most
     underflown = torch.tensor([[0.0, -200.0]]).softmax(1).double().numpy()
     assert underflown[0, 1] == 0 < tempered(underflown, 2.0)[0, 1] < 1e-20
 
@@ -111,7 +111,7 @@ def test_tempering_keeps_the_order_and_composes(seed, temperature, second):
     assert (q.argmax(axis=1) == p.argmax(axis=1)).all()
     surer = q.max(axis=1) - p.max(axis=1)
     assert (surer <= 1e-12).all() if temperature >= 1 else (surer >= -1e-12).all()
-    if 0.5 <= temperature <= 2:  # beyond, the floor under zero is reached
+    if 0.5 <= temperature <= 2:  # beyond this, the replacement of zero decides
         both = tempered(p, temperature * second)
         np.testing.assert_allclose(tempered(q, second), both, atol=1e-9)
 
@@ -142,7 +142,7 @@ def test_reliability_is_scikit_learns_curve(n, bins):
 def test_calibration_error_is_the_sum_over_the_bins(bins):
     labels, p = stated(300, 3.0, seed=2)
     p[:6, :4] = 0
-    p[:6, 4] = 1  # as sure as can be: the last bin's upper edge
+    p[:6, 4] = 1  # probability 1: the upper edge of the last bin
     p[6:9] = [0.5, 0.5, 0, 0, 0]  # the edge between two bins of four
     found = [b for b in reliability(labels, p, bins) if b.images]
     total = sum(b.images / 300 * abs(b.accuracy - b.confidence) for b in found)
@@ -203,7 +203,7 @@ def test_sets_may_hold_none_one_or_several():
 @given(st.integers(0, 2**31), st.floats(0.5, 0.99), st.integers(1, 80))
 @settings(max_examples=60, deadline=None)
 def test_on_its_own_images_it_holds_at_least_as_many(seed, level, n):
-    """And the threshold rises with the level; the order of images does not matter."""
+    """Also, the threshold rises with the level, and the order of images does not matter."""
     rng = np.random.default_rng(seed)
     p, labels = rng.dirichlet(np.ones(3), n), rng.integers(0, 3, n)
     threshold = conformal_threshold(labels, p, level)

@@ -62,7 +62,7 @@ def test_mcnemar_finds_nothing_as_often_as_it_says():
     for _ in range(1000):
         labels = np.zeros(60, int)
         found += mcnemar(labels, *(rng.random((2, 60)) > 0.7).astype(int)).p_value <= 0.05
-    assert 0.01 < found / 1000 < 0.055  # exact, and of whole numbers: at most, not just, 0.05
+    assert 0.01 < found / 1000 < 0.055  # counts are whole: the level is at most 0.05
 
 
 def stepping_down(p_values, alpha):
@@ -126,7 +126,7 @@ def test_holm_lies_between_no_correction_and_bonferronis_in_any_order(p_values, 
 
 
 def test_levels_of_known_numbers():
-    # 0.001 <= 0.05 / 4; 0.02 > 0.05 / 3, where the step-down stops: 0.03 and 0.04 do not go on
+    # 0.001 <= 0.05 / 4, but 0.02 > 0.05 / 3: there the step-down stops, before 0.03 and 0.04
     got = holm_levels([0.04, 0.001, 0.02, 0.03])
     third = 1 - 0.05 / 3
     assert got == pytest.approx([third, 1 - 0.05 / 4, third, third])

@@ -32,7 +32,9 @@ def predictions(seed=0, *, folds=5, seeds=1, images=210, classes=7, luck=0.4):
 
 
 def test_overlap_is_that_of_a_quadratic_form_of_shared_patients():
-    """By brute force, where the luck is the square of the mean over a training set's patients."""
+    """By brute force, for a luck that is the square of the mean over the patients of a training
+    set.
+    """
     rng, folds = np.random.default_rng(0), 5
     blocks = rng.normal(size=(40000, folds))  # sum over the patients of each fold
     luck = (blocks.sum(axis=1, keepdims=True) - blocks) ** 2
@@ -114,7 +116,7 @@ def test_networks_add_their_variation_with_the_overlap_of_their_training_sets():
     assert found.value == pytest.approx(np.mean(by_fold))
     luck = np.var(by_fold, ddof=1) * (1 / 5 + overlap(5))
     most = np.sqrt(found.patient_means.var() + luck)
-    assert 0.9 * most < found.standard_error < 1.03 * most  # the luck of few images is taken off
+    assert 0.9 * most < found.standard_error < 1.03 * most  # without the part of few test images
 
 
 def test_ensembles_are_compared_with_the_luck_of_their_networks():
@@ -151,7 +153,9 @@ def test_metrics_of_networks_are_means_over_folds_and_seeds():
 
 
 def test_a_statistic_of_folds_may_be_any():
-    """Folds that differ, on images that all get the same: what is left is the folds' variation."""
+    """Folds differ, but every image gets the same value within a fold: only the variation of folds
+    is left.
+    """
     values = np.array([0.1, 0.2, 0.3, 0.4, 0.5])
 
     def statistic(weights):
@@ -205,7 +209,9 @@ def test_of_equal_recipes_five_in_a_hundred_intervals_exclude_zero(fit):
 
 
 def test_patients_alone_call_equal_recipes_different_too_often():
-    """Halves of the patients train trees: their luck is as large as that of images."""
+    """Trees are trained on halves of the patients: the variation between trainings is as large as
+    that between images.
+    """
     setting, rng, held = replace(Setting(fit=recipes.tree), folds=2), np.random.default_rng(4), []
     for _ in range(REPETITIONS):
         data = setting.train(rng, test=(np.zeros((1, 18)), np.zeros(1, int), np.zeros(1, int)))

@@ -32,7 +32,7 @@ GPUS = 2
 
 
 class Scenarios:
-    """Each uses a scheduler of its own."""
+    """Each of these uses its own scheduler."""
 
     def __init__(self, folder: Path) -> None:
         self.toy = write_toy(folder / "toy").folder
@@ -107,7 +107,7 @@ class Scenarios:
             told["idle_seconds"] = time.monotonic() - began
             try:
                 await scheduler.request([failing], "c")
-            except Diverged as failure:  # which still has the frames of all that it went through
+            except Diverged as failure:  # its traceback keeps all frames alive
                 await until(lambda: free("GPU") == GPUS)
                 told["failed"] = str(failure)
 

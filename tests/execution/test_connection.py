@@ -16,8 +16,8 @@ from thyroid.execution.private_ray import on_loopback
 
 
 def test_rays_private_switch_still_decides_on_which_address_it_listens() -> None:
-    """Settings of Ray that a new version may break first; tests/security/test_ray.py tests a whole
-    Ray.
+    """Settings of Ray that a new version is likely to break; tests/security/test_ray.py tests a
+    whole Ray.
     """
     before = ray_constants.ENABLE_RAY_CLUSTER
     assert "ENABLE_RAY_CLUSTER" in inspect.getsource(services.get_node_ip_address)

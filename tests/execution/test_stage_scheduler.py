@@ -1,5 +1,5 @@
-"""Each stage is computed once for all trials; waiting trials hold no resources, and leaving ones
-cancel.
+"""Each stage is computed once for all trials; waiting trials hold no resources, and a trial that
+leaves cancels the stages that only it needs.
 """
 
 import asyncio

@@ -19,7 +19,7 @@ from thyroid.stage import Stage
 pytestmark = pytest.mark.usefixtures("ray_here")
 
 NOWHERE = Path("/nowhere/data")
-"""Where only the machine of the command has it."""
+"""As on a cluster where only the machine of the command has the data set."""
 
 
 @pytest.fixture(autouse=True)

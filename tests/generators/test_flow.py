@@ -60,7 +60,8 @@ def test_pictures_have_the_findings_that_were_asked_for_and_crosses_compose(
 
 @pytest.mark.processors
 def test_photon_noise_is_not_learned(seed: int, measured: Callable[..., None]) -> None:
-    """Where images differ in photons alone, all pictures are nearly the same, and the true one.
+    """If the training images differ only in their photons, all drawn pictures are nearly the same,
+    and nearly the true one.
 
     At 20 counts per pixel an image of counts is off by 0.22 of the mean.
     """
@@ -77,7 +78,9 @@ def test_photon_noise_is_not_learned(seed: int, measured: Callable[..., None]) -
 def test_the_noise_of_the_half_that_it_sees_is_not_its_target(
     seed: int, measured: Callable[..., None]
 ) -> None:
-    """Were both halves one, what it expects would follow the noise of that half: by 0.005 of it."""
+    """If input and target were the same half, the prediction would follow the noise of that half,
+    by 0.005 of it.
+    """
     settings = FlowConfig(width=16, steps_per_epoch=150, learning_rate=5e-3)
     findings = labels(200)
     learned, _ = epoch(images(findings, 20, 0.0, seed), findings, settings, seed=seed)
@@ -94,7 +97,9 @@ def test_the_noise_of_the_half_that_it_sees_is_not_its_target(
 
 
 def test_without_a_step_of_training_it_draws_what_the_gaussian_says() -> None:
-    """The network begins as the Gaussian: with many steps, its mean and its spread."""
+    """Before training, the network is the Gaussian: with many steps, drawn pictures have its mean
+    and its spread.
+    """
     findings = labels(400)
     counts = images(findings, 50, 0.3)
     untrained = FlowConfig(width=8, steps_per_epoch=1, learning_rate=1e-8, sampling_steps=30)
@@ -108,7 +113,7 @@ def test_without_a_step_of_training_it_draws_what_the_gaussian_says() -> None:
 
 
 def test_a_mean_root_of_few_counts_becomes_their_mean() -> None:
-    """The square of the mean root would be twice too much at 0.3 counts."""
+    """The square of the mean root would be twice as high as the true value at 0.3 counts."""
     for level in (0.0, 0.3, 1.0, 5.0, 40.0):
         counts = torch.poisson(torch.full((200_000,), level), torch.Generator().manual_seed(0))
         root = ((counts + 0.375) / 10.375).sqrt().mean()

@@ -39,7 +39,7 @@ class Machine:
         self.failed = False
 
     def run(self, *command: str) -> tuple[str, float]:
-        """The end of a command's output, and its seconds."""
+        """Run a command; return the end of its output, and its seconds."""
         began = time.monotonic()
         try:
             done = subprocess.run(

@@ -23,7 +23,8 @@ class Luck:
     seeds: int = 5
     patients: int = 80
     of_seed: float = 0.4
-    """Spread of a training's skill, in logits: about as many tenths of its share of right ones."""
+    """Spread of a training's skill, in logits; one logit changes its share of right answers by
+    about 0.1."""
     of_training: float = 0.7
     """Standard deviation of a training's skill in a class."""
     of_patient: float = 1.0
@@ -75,7 +76,7 @@ def test_of_two_equal_methods_one_is_called_better_one_time_in_twenty(luck: Luck
 
 
 def test_among_eight_equal_baselines_any_is_called_worse_or_better_one_time_in_twenty() -> None:
-    """They are one family, each difference at Holm's level."""
+    """The differences are one family, each with an interval at Holm's level."""
     rng, called, uncorrected, repetitions = np.random.default_rng(1), 0, 0, 80
     for trial in range(repetitions):
         labels, (method, *others), member = equal(rng, Luck(), 9)
@@ -111,7 +112,9 @@ def test_the_luckiest_of_equal_recipes_is_not_called_better_by_the_images_that_c
 
 
 def test_a_method_that_is_better_is_called_so() -> None:
-    """The bounds above are not met by never reporting a difference."""
+    """The report also finds true differences: it does not meet the bounds above by never reporting
+    one.
+    """
     rng, called = np.random.default_rng(2), 0
     for trial in range(20):
         labels, (first, second), member = equal(

@@ -164,7 +164,9 @@ def test_an_image_under_another_patients_name_is_not_trained_on(tmp_path: Path) 
 def test_a_test_image_that_is_nearly_a_training_image_is_told(
     how: dict[str, Any], tmp_path: Path
 ) -> None:
-    """One photon more, moved, or mirrored, and another name: two of them are in the test part."""
+    """Copies with one photon more, moved or mirrored, and under another name: two of them are in
+    the test part.
+    """
     honest = make_dataset(tmp_path / "honest")
     run = make_run(tmp_path / "run", honest)
     info = report_info(read_run(run))
@@ -258,7 +260,9 @@ def test_a_method_has_one_split_and_only_predictions_see_its_test_part(toy: Path
 
 @pytest.mark.parametrize("folds", [1, 3])
 def test_pixels_of_the_official_test_part_change_no_network(folds: int, tmp_path: Path) -> None:
-    """Nor do they in a recipe that asks for other test patients; those of the rest do."""
+    """They change nothing in a recipe that asks for other test patients either; images of the other
+    patients do.
+    """
     plain = write_toy(tmp_path / "plain")
     parts = ["test", "train", "validation", "train", "test"]  # by patient, who has two images
     table = plain.images.assign(official_part=[parts[row // 2 % 5] for row in range(len(plain))])

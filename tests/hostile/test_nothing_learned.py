@@ -42,7 +42,9 @@ def unequal(rng: Random, images: int) -> tuple[Ints, Ints]:
 
 @pytest.mark.parametrize("images", [2, 10])
 def test_to_name_the_class_of_most_images_is_no_knowledge(images: int) -> None:
-    """Nor to name it most of the time: one class's patients come back, the others' do not."""
+    """It is not learning, either, to predict the most frequent class most of the time: patients of
+    one class come back, those of others do not.
+    """
     rng = np.random.default_rng(0)
     labels, patients = unequal(rng, images)
     constant = np.zeros((2, len(labels)), dtype=np.int64)
@@ -70,7 +72,9 @@ def rewrite(folder: Path, classes: tuple[str, ...], name: Callable[[Predictions]
 
 
 def test_an_opponent_that_knows_even_less_is_no_success(dataset: Dataset, tmp_path: Path) -> None:
-    """The method names classes at random; whatever it is compared with names one, or is wrong."""
+    """The method predicts classes at random; the networks that it is compared with always predict
+    one class, or are always wrong.
+    """
     rng, classes = np.random.default_rng(2), dataset.info.classes
     run = make_run(tmp_path / "run", dataset, seeds=range(5))
     add_comparison(add_cross_phase(add_synthetic(run, dataset), dataset), dataset)
@@ -122,9 +126,8 @@ def test_an_opponent_that_knows_even_less_is_no_success(dataset: Dataset, tmp_pa
 
 
 def test_the_luckiest_of_many_trials_has_learned_nothing(dataset: Dataset, tmp_path: Path) -> None:
-    """There is no test part, and a search chose, on these images, the best of 24 that know nothing.
-
-    The same search of recipes that know something finds one that knows.
+    """There is no test part, and a search used these images to choose the best of 24 recipes that
+    learned nothing. The same search among recipes that learned something finds one of them.
     """
     rng, classes = np.random.default_rng(3), dataset.info.classes
     run = make_run(tmp_path / "run", dataset, seeds=[0], trials=24)

@@ -66,7 +66,7 @@ def test_pixels_of_the_combination_change_no_network_no_filter_and_no_synthetic_
     plain, hidden, other = (found[which] for which in ("data", "hidden", "other"))
     for key, tensor in plain[0].items():
         assert torch.equal(tensor, hidden[0][key]), key
-    assert plain[1] == hidden[1]  # early choices see no image of it either
+    assert plain[1] == hidden[1]  # choices before the training do not see its images, either
     assert all(np.array_equal(a, b) for a, b in zip(plain[2], hidden[2], strict=True))
     assert any(not torch.equal(tensor, other[0][key]) for key, tensor in plain[0].items())
 

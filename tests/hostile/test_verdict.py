@@ -33,7 +33,8 @@ def _one_thread() -> None:
 
 
 DRAWS = 3
-"""Where nothing is learned p is below 0.05 once in 20 draws, and in all of three once in 8,000."""
+"""If nothing is learned, p is below 0.05 in one of 20 draws, and in all of three draws once in
+8,000."""
 
 
 def shuffled(dataset: Dataset, folder: Path, draw: int = 0) -> Dataset:
@@ -89,10 +90,10 @@ def test_with_shuffled_labels_nothing_is_learned_and_the_report_says_so(
 def test_no_network_learns_shuffled_labels(
     name: str, tmp_path: Path, measured: Callable[..., None]
 ) -> None:
-    """And each of them learns the true ones.
+    """The counterpart: each network learns the true labels.
 
-    Where nothing is learned the p-value is any number, below 0.05 once in twenty, so that figures
-    are compared with chance instead: on 36 images they vary by 0.08.
+    If nothing is learned, the p-value may be any number, and is below 0.05 once in twenty. So the
+    figures themselves are compared with chance: on 36 images they vary by 0.08.
     """
     toy = write_toy(tmp_path / "toy", images=180)
     width = None if name == "googlenet_small" else 4

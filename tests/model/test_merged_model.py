@@ -27,7 +27,7 @@ from thyroid.model.model_folder import read_model
 from thyroid.run_files.predictions_csv import COLUMNS, Predictions, read_predictions
 
 SUMMED = np.array([[1, 0], [1, 0], [0, 1]])
-"""left and right are sides, below stays."""
+"""The classes left and right are merged into sides; below stays."""
 
 
 @pytest.fixture(scope="module")

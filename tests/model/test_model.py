@@ -45,7 +45,8 @@ from thyroid.workflows.weights import weights_file
 
 TRAIN = [*FEW, "--execution.precision", PRECISION, "--optimiser.batch-size", "8"]
 TRAIN += ["--schedule.constant-epochs", "5", "--schedule.decay-epochs", "4", "--views", "shifts"]
-"""Long enough to be right for most images and sure of some: else calibration has nothing to do."""
+"""The training is long enough that most images are right and some probabilities are high; otherwise
+calibration would have no effect."""
 IMAGES = 180
 """Number of toy images; with fewer than 19 for validation, every 95 % set would contain all
 classes."""
@@ -307,7 +308,7 @@ def test_the_best_network_is_chosen_on_its_own_fold(run: Path, tmp_path: Path) -
     best = member["fold"], member["seed"]
     assert values[best] == max(values.values())
 
-    # Calibrated on each image by the network that was not trained on it: its own for its fold's
+    # Calibrated on predictions by networks not trained on the image: its own for its fold
     of_seed = read_predictions(run / "predictions" / f"validation-seed{best[1]}.csv", CLASSES)
     fitted = fit_temperature(of_seed.labels, of_seed.probabilities)
     calibration = card["calibration"]
@@ -372,7 +373,7 @@ def test_what_cannot_be_exported_is_one_sentence_and_leaves_nothing(
         return tmp_path / name
 
     unfinished, damaged, ambiguous = altered("unfinished"), altered("damaged"), altered("named")
-    older = altered("older")  # its networks were built otherwise
+    older = altered("older")  # its networks were built differently
     for path in older.glob("model/*/model.json"):
         card = json.loads(path.read_text())
         card["network"] |= {"name": "resnet_small", "width": 8}

@@ -203,10 +203,13 @@ def test_an_image_unlike_all_training_images_gets_no_diagnosis(
     for row in rows_of(out):
         assert (row["outcome"], row["credible"]) == ("unlike_training", "")
         assert float(row["distance"]) > 1
-        assert row["reason"] == "it looks like none of them"
+        assert row["reason"] == "it is far from all training images"
         assert sum(float(row[f"p_{name}"]) for name in CLASSES) == pytest.approx(1, abs=1e-5)
     told = capsys.readouterr().out
-    assert told.count("unlike all training images, no diagnosis: it looks like none of them") == 2
+    assert (
+        told.count("unlike all training images, no diagnosis: it is far from all training images")
+        == 2
+    )
     assert "2 files: 0 decided, 0 uncertain, 2 unlike all training images, 0 unreadable" in told
     assert "unlike all training images" in page.read_text()
     assert "(credible)" not in page.read_text()
@@ -405,7 +408,7 @@ def test_twenty_files_are_told_and_all_are_written(
 
 
 def test_predicting_imports_no_more_than_it_needs(data: Path, place: Path, tmp_path: Path) -> None:
-    """Each of these would cost a cold start half a second or more."""
+    """Importing any of these would add half a second or more to a cold start."""
     (good,) = as_dicom(tmp_path, Dataset.open(data).counts[:1])
     code = (
         "import sys; from thyroid.cli import main\n"
@@ -432,4 +435,4 @@ def test_a_model_that_learned_nothing_says_so(
     assert (
         main(["predict", str(tmp_path / "model"), str(file), "--out", str(tmp_path / "p.csv")]) == 0
     )
-    assert ("no better than luck" in capsys.readouterr().out) == (not learned)
+    assert ("no better than chance" in capsys.readouterr().out) == (not learned)

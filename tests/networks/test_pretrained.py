@@ -110,7 +110,7 @@ def test_a_file_of_no_state_dictionary_is_a_sentence(content: Any, tmp_path: Pat
         load_pretrained(build(config, classes=7), tmp_path / "weights.pth", config)
 
 
-LARGE = ("vgg16", "alexnet", "resnet50")  # half a gigabyte, and no different
+LARGE = ("vgg16", "alexnet", "resnet50")  # half a gigabyte, and tests nothing more
 
 
 @pytest.mark.parametrize("name", [name for name in NETWORKS if name not in LARGE])

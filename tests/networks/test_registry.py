@@ -30,7 +30,9 @@ from thyroid.recipe import NetworkConfig
 
 @cache
 def network_of(name: str) -> nn.Module:
-    """One of each: VGG-16 alone takes half a gigabyte. Tests leave it as it was."""
+    """One network of each kind for all tests, because VGG-16 alone takes half a gigabyte. Tests
+    must not change it.
+    """
     torch.manual_seed(0)
     return build(NetworkConfig(name=name, width=8 if NETWORKS[name].has_width else None), classes=5)
 
@@ -158,7 +160,7 @@ print(row.title, parameters(row.recipe.network, 7))
 def test_a_network_of_ones_own_with_a_mistake_is_a_sentence(
     layer: str, sentence: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before anything is trained, that it would be trained on, too."""
+    """Such a network is refused before any stage that it needs is trained."""
     source = OWN.replace("nn.Linear(16, classes)", layer).replace("network_of_a_test", "mistaken")
     monkeypatch.setattr(registry, "NETWORKS", dict(registry.NETWORKS))
     exec(compile(source, "mistaken.py", "exec"), {"__name__": "mistaken"})
@@ -224,7 +226,7 @@ def test_only_lenet_stays_as_it_was_published_among_the_small_ones() -> None:
 
 @pytest.mark.parametrize("name", SMALL)
 def test_a_nodule_of_three_pixels_is_seen_wherever_it_lies(name: str) -> None:
-    """The first convolution halves at most, and no pixel lies between its kernels."""
+    """The first convolution at most halves the image, and its kernels skip no pixel."""
     torch.manual_seed(0)
     network = build(NetworkConfig(name=name), classes=5)
     first = next(m for m in network.modules() if isinstance(m, nn.Conv2d))

@@ -133,7 +133,7 @@ def test_any_architecture_takes_grey_pictures_of_any_size(name: str) -> None:
 
 
 def test_what_a_file_does_not_store_is_computed_when_a_model_is_read() -> None:
-    """Networks are laid out without memory first; levit's positions are no part of its state."""
+    """Networks are first built without memory; the positions of levit are not part of its state."""
     config = NetworkConfig(name="timm:levit_128s")
     network = build(config, classes=4).eval()
     with torch.device("meta"):

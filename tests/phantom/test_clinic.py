@@ -64,7 +64,7 @@ def test_real_figures_lie_between_the_5th_and_the_95th_percentile(what: str) -> 
 
 
 def test_thyroid7_does_not_cover_them() -> None:
-    """Medians of 0.15, 397 and 1.1 had been measured on it when real panels were."""
+    """When real panels were measured, these medians of it were 0.15, 397 and 1.1."""
     graves = [panel.outside_over_gland() for panel in panels("graves", "thyroid7")]
     area = [panel.gland_area() for panel in panels("graves", "thyroid7")]
     halves = [panel.upper_over_lower() for panel in panels("subacute_thyroiditis", "thyroid7")]
@@ -204,7 +204,7 @@ def test_an_exported_picture_is_shrunk_turned_and_smoothed() -> None:
     rows = np.nonzero(shrunk)[0]
     assert 0.55 * 64 <= np.ptp(rows) <= 64
     assert (shrunk == 0).mean() > 0.02
-    # nothing is left out but what a shift moves beyond the edge
+    # only pixels that a shift moves beyond the edge are lost
     turned = picture_of(counts, Export(smoothed=0, shrunk=0, rotated=1), key="a")
     assert 0 in (turned[0, 0], turned[-1, -1], turned[0, -1], turned[-1, 0])
     smoothed = picture_of(counts, Export(smoothed=1, shrunk=0, rotated=0), key="a")

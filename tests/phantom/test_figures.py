@@ -161,7 +161,7 @@ EXTRA = {
 
 @pytest.mark.parametrize("name", EXTRA)
 def test_the_hottest_spot_outside_the_thyroid(name: str) -> None:
-    """A tenth or more of the simulated images lie where the few real panels do."""
+    """At least a tenth of the simulated images lie within the range of the few real panels."""
     least, most = EXTRA[name]
     ratios = np.array([r.extra_over_gland_peak() for r in regions(name)])
     assert np.mean((ratios >= least) & (ratios <= most)) >= 0.1

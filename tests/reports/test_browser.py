@@ -51,7 +51,7 @@ def thyroid(*words: str) -> None:
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A report of each kind of run, in both languages where it matters, and the other pages.
 
-    `searched` is a real run, small as it is; the others are made of random numbers.
+    `searched` is a real, small run; the others are made of random numbers.
     """
     folder = tmp_path_factory.mktemp("pages")
     data = cross_data(folder / "toy")

@@ -30,7 +30,7 @@ def scaled(p, temperature):
 
 
 def best_temperature(labels, p):
-    """By gradient descent, as an independent reference."""
+    """The temperature by gradient descent, as an independent reference."""
     logits, y = torch.tensor(np.log(p)), torch.tensor(labels)
     log_t = torch.zeros((), dtype=torch.float64, requires_grad=True)
     optimiser = torch.optim.LBFGS([log_t], max_iter=100)
@@ -150,4 +150,4 @@ def test_chart_has_a_dot_for_each_bin(info):
     bins = sum(len(curve) for curve in info.curves.values())
     assert chart.count("<circle") == bins
     assert "as trained" in chart
-    assert "tempered" in chart
+    assert "calibrated" in chart

@@ -80,7 +80,7 @@ def test_metrics_agree_with_scikit_learn(content, info):
         mean = np.mean([metric(p.probabilities) for p in predicted.values()])
         assert getattr(row.metrics, name).value == pytest.approx(mean), name
     for name, e in vars(row.metrics).items():
-        if name != "ece":  # its interval takes off what chance adds to the value
+        if name != "ece":  # its interval removes what chance adds to the value
             assert e.low <= e.value <= e.high
 
 

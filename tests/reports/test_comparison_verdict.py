@@ -16,9 +16,9 @@ from tests.reports.test_report import read
 
 
 def verdict_of(*states, parameters=(), failed=()):
-    """The verdict on baselines with these states, the last the best, against 1,000 parameters.
-
-    `parameters`: of each; `failed`: of five trainings of each.
+    """The verdict on baselines with these states, of which the last is the best, for a method of
+    1,000 parameters. `parameters` are those of each baseline, `failed` the failed ones of its five
+    trainings.
     """
     rows = [
         SimpleNamespace(

@@ -92,7 +92,7 @@ def told(tree: object) -> Iterator[str]:
 
 SAME_IN_CHINESE = words(
     "thyroid compare JSON csv trials ROC AUROC AUPRC PSNR SSIM dB mm DCGAN SRGAN CNN GPU Wang Zhang"
-    " McNemar Holm python"
+    " McNemar Holm Graves python"
 )
 """Names, abbreviations, commands and files."""
 
@@ -142,7 +142,7 @@ def test_no_value_is_taken_for_markup():
 def test_the_language_ends_with_the_page():
     with written_in("zh"):
         assert gettext("Verdict") == "结论"
-        assert plain_name("graves;cold_nodule") == "格雷夫斯病 + 冷结节"
+        assert plain_name("graves;cold_nodule") == "Graves病 + 冷结节"
         assert gettext("") == ""
         assert ngettext("%(num)s image", "%(num)s images", 1) == "%(num)s幅图像"
         assert plain_name("a_class;another") == "a class + another"

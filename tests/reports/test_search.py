@@ -65,7 +65,7 @@ def test_noise_is_told_not_to_be_believed():
 
 
 def test_a_rate_matters_by_its_logarithm():
-    """On a linear axis its lowest decades would be a hundredth of the box."""
+    """On a linear axis, its lowest decades would take up a hundredth of the box."""
     rng = np.random.default_rng(1)
     trials = []
     for i in range(120):

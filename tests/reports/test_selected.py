@@ -1,4 +1,4 @@
-"""Images that chose among recipes do not say which of two things is better."""
+"""Images that were used to choose among recipes do not show which of two things is better."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""config.json: the bytes that runs have, and those of other versions."""
+"""config.json is read as it was written, also by earlier versions; a damaged one is refused."""
 
 from __future__ import annotations
 
@@ -47,7 +47,9 @@ def test_the_fields_of_a_data_set_and_of_a_search_are_those_that_these_have() ->
 
 
 def test_a_run_of_an_earlier_version_has_a_report(tmp_path: Path) -> None:
-    """Fields that it lacks are as they were, and what is unknown now is left out."""
+    """Missing fields get the values that were fixed at that time, and fields that are unknown now
+    are ignored.
+    """
     dataset = make_dataset(tmp_path / "data")
     run = make_run(tmp_path / "run", dataset, trials=3)
     config = json.loads((run / "config.json").read_text())

@@ -60,7 +60,7 @@ def test_a_table_has_the_fields_in_their_order(section: str) -> None:
 
 
 def all_named(run: Path) -> bool:
-    """Return True, or fail: The page names every file of a run."""
+    """Assert that the page names every file of a run; return True."""
     names = [path.name for path in run.iterdir() if not path.name.startswith(".")]
     assert not [name for name in names if name not in FILES]
     return True

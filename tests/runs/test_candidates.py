@@ -103,7 +103,7 @@ def test_no_space_makes_a_baseline_of_another_kind_or_another_length(name: str, 
 
 
 def test_recipes_that_train_the_same_network_count_once() -> None:
-    """A space of cross phases changes nothing of a plain network."""
+    """A space for the cross phase does not change a plain network."""
     method = method_row(BASES["small"])
     (plain,) = baseline_rows(method.recipe, ("lenet5",))
     space = load_space("cross_training")
@@ -125,8 +125,8 @@ def test_a_space_changes_nothing_of_a_probe() -> None:
 
 
 def predicted(right: int, lost: int = 0) -> Predictions:
-    """120 images of three classes, a patient each: the first `right` are named rightly, less the
-    first `lost`; the others are taken for the next class.
+    """Predictions for 120 images of three classes, one per patient: the first `right` images,
+    except the first `lost` of them, are right; all others are taken for the next class.
     """
     image = np.arange(120)
     truth = image % 3

@@ -51,7 +51,7 @@ def test_a_curve_has_share_0_and_each_share_of_each_generator(preset: str) -> No
 
 
 def test_rows_differ_in_nothing_but_the_synthetic_images() -> None:
-    """So folds, seeds, steps, schedule and real images are paired."""
+    """Folds, seeds, steps, schedule and real images are the same in all rows."""
     method = override(RECIPES["paper"](), FIXED)
     first, *rest = dose_rows(method, doses())
     for row in rest:

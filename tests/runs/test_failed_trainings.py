@@ -50,7 +50,7 @@ def test_a_training_failed_where_it_ends_at_chance_or_as_it_began(
 
 
 def test_naming_by_luck_has_at_most_the_macro_f1_of_chance() -> None:
-    """However often each class occurs, and is named."""
+    """The bound holds for any frequencies of the classes, and of the answers."""
     rng = np.random.default_rng(0)
     for _ in range(40):
         shares = rng.dirichlet(np.full(5, 0.7), size=2)
@@ -126,7 +126,7 @@ def test_a_row_that_diverges_is_trained_again_at_a_tenth_and_told(
     copy_rows(tmp_path, method, final, store)
     row = read_rows(tmp_path)[1]
     assert (row.trainings, row.failed_at_first) == (2, 2)
-    # Without a number or at chance: whichever of both recipes failed less often is the row
+    # Diverged or at chance: the row is the version of the recipe that failed less often
     slower = failed_trainings(method.of(final[1].recipe), store)
     assert row.failed == slower
     assert (final[1].recipe.optimiser.learning_rate == 1.0) == (len(slower) < 2)

@@ -1,4 +1,4 @@
-"""Doubts about patients stop a training before anything is written, unless an option lets them."""
+"""Doubts about patients stop a training before anything is written, if no option accepts them."""
 
 from pathlib import Path
 
@@ -101,5 +101,5 @@ def test_numbers_with_and_without_zeros_in_one_set_are_a_warning_and_counted(
     )
     (found,) = (flag for flag in check(dataset) if flag.kind == "patients_alike")
     assert found.severity == "warning"
-    assert found.sentence.startswith("2 patients have another patient's name except")
+    assert found.sentence.startswith("The names of 2 patients differ from another patient's only")
     assert dataset_info(dataset).patients_alike == 2

@@ -59,7 +59,7 @@ def numbers_of_metrics(run: Path, seed: int) -> dict[tuple[str, int], float]:
 
 
 def same_as_metrics(run: Path, seeds: int) -> bool:
-    """Return True, or fail: RUN/tensorboard/ holds what RUN/metrics.jsonl does."""
+    """Assert that RUN/tensorboard/ has the numbers of RUN/metrics.jsonl; return True."""
     folders = sorted((run / "tensorboard").glob("seed-*"))
     assert [folder.name for folder in folders] == [f"seed-{seed}" for seed in range(seeds)]
     for seed, folder in enumerate(folders):

@@ -35,7 +35,7 @@ def wait(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     monkeypatch.setattr("thyroid.execution.meter.time", clock)
     monkeypatch.setattr(
         "thyroid.runs.usage.LOOK_EVERY_S", HOUR
-    )  # what is counted is counted at the end
+    )  # hours are counted at the end of the block
 
     def pass_by(hours: float) -> None:
         now[0] += hours * HOUR

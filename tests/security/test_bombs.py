@@ -164,7 +164,7 @@ def test_bombs(tmp_path: Path) -> None:
 
 
 def test_what_the_limits_let_through(tmp_path: Path) -> None:
-    """The largest files, and those with the most parts, that are read."""
+    """The largest files that are accepted, and those with the most parts."""
     folder = tmp_path / "large"
     folder.mkdir()
     counts = np.tile(COUNTS, (63, 63))[:4000, :4000]

@@ -307,7 +307,9 @@ def write_model(folder: Path, **changes: Any) -> Path:
 
 
 def test_a_card_that_asks_for_more_than_its_weights_hold(tmp_path: Path) -> None:
-    """38 GB, of 60 kB: the network is compared with its weights before memory is taken for it."""
+    """A file of 60 kB describes a network of 38 GB: the network is compared with its weights before
+    memory is allocated.
+    """
     assert read_model(write_model(tmp_path / "sound")).classes == ("left", "right", "below")
     wide = {"name": NetworkConfig().name, "width": 4096}
     with pytest.raises(InputError, match="its weights do not fit the network"):

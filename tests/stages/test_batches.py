@@ -120,7 +120,7 @@ def test_each_batch_has_its_share_and_an_epoch_no_real_image_twice(
     assert ((synthetic - wanted).abs() < 1 + 1e-5).all()
     upto = synthetic.cumsum(0)
     exact = torch.arange(1, steps + 1) * wanted
-    assert ((upto - exact).abs() < 1 + 1e-5).all()  # the mean is met, and never far from it
+    assert ((upto - exact).abs() < 1 + 1e-5).all()  # the mean is exact, and no batch is far from it
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ def test_weights_are_a_distribution_whose_groups_follow_the_exponent(
     drawn = chances(exponent, cross_share, real, pool)
     of_real = sum(n for text, n in real.items() if ";" in text) / sum(real.values())
     wanted = of_real if cross_share is None else cross_share
-    if any(";" in text for text in pool):  # else there is nothing to share out
+    if any(";" in text for text in pool):  # otherwise there is nothing to divide
         crosses = sum(p for text, p in drawn.items() if ";" in text)
         assert crosses == pytest.approx(wanted)
     singles = [text for text in pool if ";" not in text and text in real]

@@ -1,4 +1,4 @@
-"""Which images are looked at, and that the maps are of what the network was shown."""
+"""The chosen images, and the maps, which show the images that the network saw."""
 
 from __future__ import annotations
 

@@ -168,7 +168,7 @@ def test_pictures_are_never_thinned() -> None:
 
 
 def test_training_never_reads_the_test_part(toy: Path, tmp_path: Path) -> None:
-    """With other test images the same bits are learned."""
+    """Changing the test images does not change a bit of what is learned."""
     recipe = toy_recipe()
     before, metrics = train(recipe, toy, tmp_path / "a")
     test = make_split(Dataset.open(toy), recipe.split).test
@@ -198,7 +198,7 @@ def test_changed_data_are_noticed_by_the_stage_that_reads_them(toy: Path, tmp_pa
 
 
 def mixed(**changes: Any) -> Recipe:
-    """With synthetic images until the decay, and another share of them after it."""
+    """A training with synthetic images until the decay, and with another share of them after it."""
     return toy_generators(mixing__synthetic_share=0.75, mixing__final_share=0.25, **changes)
 
 
@@ -206,7 +206,7 @@ def fitted(recipe: Recipe, dataset: Path, root: Path) -> tuple[Path, list[EpochM
     final = pipeline.classifier(recipe, Dataset.open(dataset).digest, 0)[-1]
     folder, metrics = made(final, dataset, root)
     epochs = recipe.schedule.epochs
-    return folder, metrics[-epochs:]  # before them come the judge's
+    return folder, metrics[-epochs:]  # the stages of the label filter come before them
 
 
 def test_a_mixed_run_in_segments_is_the_whole_run_too(crossed: Path, tmp_path: Path) -> None:
@@ -222,8 +222,10 @@ def test_a_mixed_run_in_segments_is_the_whole_run_too(crossed: Path, tmp_path: P
 
 
 def test_a_mixed_run_learns_from_no_validation_or_test_image(crossed: Path, tmp_path: Path) -> None:
-    """With other images there, generators, label filter and classifier have the same bits."""
-    recipe = mixed(synthesis__rejection=0.3)  # the judge has a say
+    """Changing the images of other parts does not change a bit of generators, label filter and
+    classifier.
+    """
+    recipe = mixed(synthesis__rejection=0.3)  # targets include the label filter's probabilities
     dataset = Dataset.open(crossed)
     parts = make_split(dataset, recipe.split)
     held_out = np.concatenate([parts.validation, parts.test])
@@ -321,7 +323,9 @@ def test_synthetic_images_reach_the_network_as_they_were_made(
 def test_a_compiled_network_learns_the_same(
     toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And is stored under the same names. Traced, but not translated to C++, which takes 20 s."""
+    """The compiled network is also stored under the same names. It is traced, but not translated to
+    C++, which takes 20 s.
+    """
     asked: list[str] = []
 
     def traced(network: torch.nn.Module, mode: str) -> None:

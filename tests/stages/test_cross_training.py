@@ -144,7 +144,7 @@ def test_a_ramp_of_crosses_and_superpositions(
 def test_synthetic_crosses_are_of_the_pool(
     crossed: Path, tmp_path: Path, batches: list[Tensor]
 ) -> None:
-    """The single phase does not depend on them."""
+    """The single phase does not depend on the cross images."""
     recipe = toy_generators(
         **LENGTH, cross__synthetic=0.5, mixing__synthetic_share=0.0, mixing__final_share=0.0
     )
@@ -219,7 +219,7 @@ def test_x_i_in_a_mixed_run_is_open_from_the_start(crossed: Path, tmp_path: Path
 
 
 def test_a_frozen_network_stays_as_the_single_phase_left_it(crossed: Path, tmp_path: Path) -> None:
-    """Through several segments, decay of weights and statistics of batches included."""
+    """It stays so through several segments, in spite of weight decay and batch statistics."""
     recipe = retraining(
         network__cross_feature="input", cross__trainable="head", optimiser__weight_decay=1.0
     )
@@ -269,7 +269,9 @@ def test_a_run_cut_off_anywhere_goes_on_to_the_same_bits(crossed: Path, tmp_path
 def test_a_retrained_run_learns_from_no_validation_or_test_image(
     crossed: Path, tmp_path: Path
 ) -> None:
-    """With other images there, superpositions, generators and the network have the same bits."""
+    """Changing the images of other parts does not change a bit of superpositions, generators and
+    network.
+    """
     recipe = toy_generators(
         **LENGTH, cross__synthetic=0.25, cross__superposed=0.5, network__cross_feature="input"
     )
@@ -287,7 +289,9 @@ def test_a_retrained_run_learns_from_no_validation_or_test_image(
 
 
 def test_other_training_images_give_other_weights(crossed: Path, tmp_path: Path) -> None:
-    """The counterpart: a single training cross image shows in the cross phase, and there alone."""
+    """The counterpart: changing one cross image of the training part changes the cross phase, and
+    only that.
+    """
     recipe = retraining()
     dataset = Dataset.open(crossed)
     train = make_split(dataset, recipe.split).train

@@ -91,7 +91,7 @@ def test_five_steps_give_the_losses_they_gave_before(
 ) -> None:
     """Golden values, measured once: a change of the loop's numbers shows here.
 
-    In bf16 the second step's rounding already decides what the fifth one's losses are.
+    In bf16, rounding in the second step already determines the losses of the fifth.
     """
     recipe = toy_generators(
         dcgan__epochs=5,
@@ -146,7 +146,7 @@ def test_each_finding_and_an_unseen_combination_get_their_own_picture(
         likeness.append(np.corrcoef(mean.numpy().ravel(), rate.ravel())[0, 1])
     measured("mean likeness", np.mean(likeness), above=0.9)
     dimmest = at_places(means).where(asked > 0, torch.inf).amin(1)
-    brightest = at_places(means).where(asked == 0, 0).amax(1)  # of those not asked for
+    brightest = at_places(means).where(asked == 0, 0).amax(1)  # of findings not requested
     contrast = torch.log(dimmest / brightest)
     measured("log of own spots, seen", contrast[:4].min(), above=np.log(2))
     measured("log of own spots, unseen", contrast[4], above=np.log(2))  # left with below
@@ -188,7 +188,9 @@ def test_the_published_form_learns_too(
 def test_the_kept_weights_are_the_moving_average(
     memory: int, crossed: Path, tmp_path: Path
 ) -> None:
-    """By hand from the weights after each step: halved every `ema_images`, or 5 % of those seen."""
+    """Computed from the weights after each step: the old average's weight halves every `ema_images`
+    images, or 5 % of the images seen if these are fewer.
+    """
     recipe = toy_generators(dcgan__epochs=4, dcgan__steps_per_epoch=1, dcgan__ema_images=memory)
     dataset = Dataset.open(crossed)
     with torch.random.fork_rng():
@@ -213,7 +215,7 @@ def same_bits_of_weights(one: dict[str, Tensor], other: dict[str, Tensor]) -> bo
 
 
 def test_it_never_reads_validation_or_test_images(crossed: Path, tmp_path: Path) -> None:
-    """With other images there, the same bits are learned."""
+    """Changing the images of other parts does not change a bit of what is learned."""
     recipe = toy_generators()
     dataset = Dataset.open(crossed)
     parts = make_split(dataset, recipe.split)
@@ -227,7 +229,7 @@ def test_it_never_reads_validation_or_test_images(crossed: Path, tmp_path: Path)
 
     seen = with_other_pixels(dataset, parts.train[:4], tmp_path / "changed")
     changed, _ = train(recipe, seen.folder, tmp_path / "c")
-    assert not same_bits(before, changed)  # the comparison can tell
+    assert not same_bits(before, changed)  # the comparison can fail
 
 
 def test_seeds_differ_and_repeat(crossed: Path, tmp_path: Path) -> None:

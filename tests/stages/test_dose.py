@@ -48,7 +48,9 @@ def test_the_dose_is_the_share_of_every_batch_of_every_phase(
 def test_synthetic_images_take_the_place_of_real_ones_of_their_kind(
     order: str, crossed: Path, pool: Path
 ) -> None:
-    """As many crosses are drawn at every dose: what differs is whether they are real."""
+    """The same number of crosses is drawn at every dose; only the share of real ones among them
+    differs.
+    """
     share = {}
     for dose in (0.0, 0.5):
         recipe = dosed(dose, order, cross__share=0.25)
@@ -97,7 +99,7 @@ def test_no_dose_is_the_training_on_real_images_alone() -> None:
 
 
 def test_x_i_is_there_from_the_first_cross_image_on() -> None:
-    """In mixed training from the first epoch, in the retraining from the cross phase on."""
+    """With order `mixed` from the first epoch on, with `retrain` from the cross phase on."""
     for order, expected in (("mixed", ["input"] * 7), ("retrain", ["none"] * 3 + ["input"] * 4)):
         recipe = dosed(0.25, order, network__cross_feature="input")
         segments = pipeline.classifier(recipe, "d" * 64, 0)

@@ -79,7 +79,9 @@ def test_frozen_layers_and_their_statistics_stay_bit_for_bit(
 def test_a_run_in_segments_is_the_whole_run_bit_for_bit(
     changes: dict[str, Any], weights: Path, toy: Path, tmp_path: Path
 ) -> None:
-    """Layers are frozen in three of six epochs, so the last optimiser has layers of two ages."""
+    """Layers are frozen in three of six epochs, so at the end the optimiser's layers have different
+    step counts.
+    """
     if "network__name" in changes:
         weights = tmp_path / "own.safetensors"
         network = build(NetworkConfig(name="timm:test_resnet"), classes=4)

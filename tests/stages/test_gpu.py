@@ -49,7 +49,9 @@ def test_the_same_key_has_the_same_bits(toy: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [*BASELINES, "alexnet", "vgg16", "resnet18"])
 def test_every_network_has_deterministic_operations_alone(name: str, tmp_path: Path) -> None:
-    """Others raise. x_i takes the output of the stem, so that its pooling has a gradient."""
+    """Operations that are not deterministic raise. x_i takes the output of the stem, so that its
+    pooling has a gradient.
+    """
     larger = write_toy(tmp_path / "larger", images=48, crosses=24, size=64).folder
     changes = {"network__width": 4 if NETWORKS[name].has_width else None, "input__size": 64}
     if NETWORKS[name].residual:

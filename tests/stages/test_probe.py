@@ -89,7 +89,7 @@ def test_a_probe_is_its_start_with_another_last_layer(toy: Path, store: Path) ->
 
     x, held_out = seen(parts.train), seen(parts.validation)
     mean, deviation = x.mean(axis=0), x.std(axis=0)
-    deviation[deviation == 0] = 1  # a feature that rectifiers of random weights let through nowhere
+    deviation[deviation == 0] = 1  # a feature that is zero in all images, after a ReLU
     reference = LogisticRegression(C=1 / metrics["penalty"], max_iter=1000)
     reference.fit((x - mean) / deviation, dataset.labels[parts.train])
     expected = reference.predict_proba((held_out - mean) / deviation)
@@ -107,7 +107,9 @@ def _split(stage: Stage, toy: Path, store: Path) -> Path:
 def test_only_training_patients_of_the_fold_take_part(
     toy: Path, store: Path, tmp_path: Path
 ) -> None:
-    """Neither pixels nor labels of the others change a bit; those of one training image do."""
+    """Changing pixels or labels of the other images does not change a bit; changing one training
+    image does.
+    """
     dataset = Dataset.open(toy)
     stage = probe(probe_recipe(split__fold=1), dataset.digest)
     folder, _ = made(stage, toy, store / "store")
@@ -230,8 +232,8 @@ def test_a_class_without_images_is_never_named(seen: tuple[int, ...]) -> None:
 
 
 def test_the_penalty_is_chosen_over_patients() -> None:
-    """Features that name the patient and no disease: held-out images of known patients would call
-    for the weakest penalty.
+    """Features that identify the patient and no disease: if other images of the same patients were
+    held out, the weakest penalty would be chosen.
     """
     rng = np.random.default_rng(0)
     patients = np.repeat([f"p{i}" for i in range(30)], 4).astype(object)
@@ -242,7 +244,7 @@ def test_the_penalty_is_chosen_over_patients() -> None:
     assert chosen_penalty(x, y, each_alone, 3, seed=0) < 1
     first = [int(np.flatnonzero(y == c)[0]) for c in range(3)]  # nobody can be held out
     assert chosen_penalty(x[first], y[first], patients[first], 3, seed=0) == PENALTIES[0]
-    # What every patient of a class has in common needs little of a penalty
+    # A feature that all patients of a class share needs only a weak penalty
     x[:, 0] = y + 0.01 * rng.normal(size=120)
     x[:, 1] = (y == 1) + 0.01 * rng.normal(size=120)
     assert chosen_penalty(x[:, :2], y, patients, 3, seed=0) < 1

@@ -51,7 +51,7 @@ Inputs = dict[str, Path]
 
 
 def classifier(digest: str, seed: int) -> Stage:
-    """In the judge's place, which learns from mirrored images, where left is right."""
+    """Replaces the label filter, which learns from mirrored images, in which left is right."""
     return pipeline.classifier(RECIPE, digest, seed)[-1]
 
 
@@ -179,7 +179,7 @@ def test_a_perfect_generator_is_as_good_as_real_images(
     assert nearest["real"] == pytest.approx(1, abs=0.01)
     measured("share near", found["share_suspiciously_near"]["synthetic"], below=0.15)
     assert found["share_suspiciously_near"]["real"] == pytest.approx(0.05, abs=0.02)
-    # 32 pixels show the toy's spot as uneven; both sides see the same of it
+    # at 32 pixels the toy's spot is uneven, for both sets in the same way
     dispersion = found["neighbour_dispersion"]
     assert dispersion["synthetic"] == pytest.approx(dispersion["real"], abs=0.05)
     assert found["total_counts_distance"]["synthetic"] < 0.25

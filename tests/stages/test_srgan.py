@@ -112,7 +112,7 @@ def test_five_steps_give_the_losses_they_gave_before(
 def test_it_beats_bicubic_interpolation(
     toy: Path, tmp_path: Path, seed: int, measured: Callable[..., None]
 ) -> None:
-    """After the pixel part, and the adversarial one keeps it."""
+    """The result is better after the pixel part, and the adversarial part keeps it so."""
     recipe = toy_generators(
         srgan__width=8,
         srgan__learning_rate=2e-3,
@@ -131,7 +131,9 @@ def test_it_beats_bicubic_interpolation(
 def test_the_discriminator_tells_bicubic_pictures_from_real_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, measured: Callable[..., None]
 ) -> None:
-    """Where detail is lost: a chessboard under the noise, which the upscaler may not learn."""
+    """Detail that cannot be seen: a chessboard hidden by the noise, which the network must not
+    learn.
+    """
     y, x = np.mgrid[:32, :32]
     rate = 20.0 + 15 * ((y + x) % 2)
     data = with_rate(write_toy(tmp_path / "toy"), rate, tmp_path / "data")
@@ -187,7 +189,7 @@ def test_it_never_learns_from_validation_or_test_images(toy: Path, tmp_path: Pat
 
     seen = with_other_pixels(dataset, parts.train[:8], tmp_path / "changed")
     changed, _ = train(recipe, seen.folder, tmp_path / "d")
-    assert not same_bits(before, changed)  # the comparison can tell
+    assert not same_bits(before, changed)  # the comparison can fail
 
 
 def test_seeds_differ_and_repeat(toy: Path, tmp_path: Path) -> None:
@@ -347,7 +349,7 @@ def test_crops_are_shifted_and_mirrored_whole_pixels() -> None:
 
 
 def test_the_pixel_loss_is_least_at_the_mean_of_the_counts() -> None:
-    """Not so the error of square roots, which prefers fewer counts where there are few."""
+    """The error of square roots is different: it prefers fewer counts where there are few."""
     generator = torch.Generator().manual_seed(0)
     rate = torch.cat([torch.full((4, 8), 0.4), torch.full((4, 8), 7.6)]) / 4
     target = torch.poisson((rate * 4).expand(4000, -1, -1), generator=generator)

@@ -35,7 +35,7 @@ def counts(side: int = SIDE) -> Tensor:
 
 
 def require_one_graph(part: Callable[..., Any], *given: Any, network: nn.Module) -> None:
-    """The part compiles without a break, and computes what it computes uncompiled."""
+    """The part compiles to one graph, which gives the same result as without compiling."""
     torch._dynamo.reset()
     before = copy.deepcopy(network.state_dict())
     compiled = torch.compile(part, fullgraph=True, backend="eager")
@@ -105,7 +105,9 @@ def test_the_srgan_s_step_is_graphs() -> None:
 
 
 def test_thinning_takes_no_random_numbers_for_images_that_keep_their_photons() -> None:
-    """As when these were left out, so that trainings keep their bits."""
+    """The results are those of an earlier version that left these operations out, so trainings keep
+    their bits.
+    """
     keep = torch.tensor([0.3, 1.0, 0.7, 1.0])
     some = keep < 1
     alone = thin(counts()[some], keep[some], random())

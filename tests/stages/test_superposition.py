@@ -41,7 +41,7 @@ def test_a_superposition_of_poisson_images_is_a_poisson_image(
     error = math.sqrt(activity / (2 * n))
     assert mean == pytest.approx(activity, abs=4 * error)
     assert variance == pytest.approx(activity, abs=4 * activity * math.sqrt(2 / (2 * n)) + 0.01)
-    # the whole distribution, and pixels that know nothing of each other
+    # the whole distribution, and independent pixels
     top = int(stats.poisson(activity).ppf(0.9999))
     observed = np.bincount(both.flatten().clamp_max(top).int().numpy(), minlength=top + 1)
     expected = stats.poisson(activity).pmf(np.arange(top + 1)) * 2 * n
@@ -121,7 +121,7 @@ def test_superposed_images_stand_with_label_and_targets_of_the_primary_finding(
     counts = training.counts[rows]
     assert torch.equal(counts, counts.round())
 
-    # What it shows: the primary finding's spot is the brighter one, on average
+    # The spot of the primary finding is the brighter one, on average
     y, x = np.mgrid[:32, :32]
     spot = {
         name: torch.from_numpy((y - cy) ** 2 + (x - cx) ** 2 < 9)

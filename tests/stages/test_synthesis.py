@@ -77,7 +77,7 @@ def test_it_is_an_ordinary_data_set_of_every_diagnosis(crossed: Path, root: Path
     assert dataset.images["patient_id"].is_unique
     sums = dataset.counts.sum((1, 2), dtype=np.int64)
     assert (sums == dataset.images["total_counts"]).all()
-    # Nothing is wrong with it, except that nobody may take it for patients' images.
+    # The only finding is that its images are not those of patients
     errors = [flag.kind for flag in data_checks.check(dataset) if flag.severity == "error"]
     assert errors == ["synthetic"]
     summary = json.loads((folder / "synthesis.json").read_text())
@@ -215,7 +215,7 @@ def test_the_filter_drops_what_the_judge_is_sure_is_something_else(
     dropped = ((verdict != labels) & (sure >= threshold)).numpy()
     measured("dropped", dropped.sum(), above=5)
     measured("kept", len(dataset) - dropped.sum(), above=5)
-    assert ((verdict != labels).numpy() & ~dropped).any()  # some are wrong, but not sure
+    assert ((verdict != labels).numpy() & ~dropped).any()  # kept: the filter is not sure
 
     strict = pool(toy_generators(synthesis__rejection=threshold), crossed, root, seed)
     assert np.array_equal(opened(strict).counts, dataset.counts[~dropped])
@@ -244,7 +244,7 @@ def test_a_judge_that_lets_nothing_pass_is_a_sentence(
 def test_it_never_reads_validation_or_test_images(
     crossed: Path, root: Path, tmp_path: Path
 ) -> None:
-    """With other images there, the same synthetic ones are made."""
+    """Changing the images of other parts does not change the synthetic images."""
     dataset = Dataset.open(crossed)
     parts = make_split(dataset, RECIPE.split)
     held_out = np.concatenate([parts.validation, parts.test])

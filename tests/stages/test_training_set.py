@@ -66,7 +66,7 @@ def drawn(training: TrainingSet, epoch: int, batch: int = 16, steps: int = 4) ->
 
 
 def crosses_per_batch(training: TrainingSet, findings: list[str], epoch: int) -> list[int]:
-    """Where all the cross images are real ones."""
+    """The groups if all cross images are real."""
     cross = torch.tensor([";" in text for text in findings])
     return cross[drawn(training, epoch)].sum(1).tolist()
 
@@ -146,7 +146,9 @@ def test_a_ramp_is_followed_within_and_across_segments(crossed: Path) -> None:
 
 
 def test_a_long_epoch_of_whole_numbers_misses_none() -> None:
-    """A share such as 0.7 is not exact in binary, and must not lose an image in time."""
+    """A share such as 0.7 is not exact in binary; even after many steps, no image may be lost by
+    that.
+    """
     final = pipeline.classifier(retraining(cross__share=0.7), "d" * 64, 0)[-1]
     training = TrainingSet(
         counts=torch.zeros(40, 2, 2),

@@ -1,4 +1,6 @@
-"""The moving average of weights: like a slow reference; in segments, off, frozen."""
+"""The moving average of weights: equal to a slow reference, in segments, switched off, and with
+frozen layers.
+"""
 
 from __future__ import annotations
 
@@ -146,7 +148,7 @@ def test_predictions_are_the_averaged_network_s_over_the_views(
 
 
 def test_what_is_frozen_is_frozen_at_its_average(crossed: Path, tmp_path: Path) -> None:
-    """The head learns on the features that it will predict with."""
+    """The head learns from the same features with which it will predict."""
     recipe = toy_recipe(
         cross__order="retrain",
         cross__epochs=2,

@@ -34,7 +34,7 @@ SRGAN = {"srgan__adversarial_epochs": 2, "srgan__segment_epochs": 2}
 
 
 class Job(NamedTuple):
-    """A stage that two workers compute, and where one has computed it."""
+    """A stage to be computed by two workers, and the folder in which one worker has computed it."""
 
     stage: Stage
     inputs: Mapping[str, Path]
@@ -82,7 +82,7 @@ def jobs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Job]:
 
 
 def work(rank: int, meeting: Path, jobs: list[Job]) -> None:
-    """Be one of two workers."""
+    """Act as one of two workers."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", f"file://{meeting}", rank=rank, world_size=2)
     for job in jobs:

@@ -70,7 +70,7 @@ def test_a_damaged_artifact_is_found_and_set_aside_and_checking_is_no_use(store:
 def test_an_artifact_pruned_while_it_is_verified_is_not_damaged(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Even if an artifact with its key was set aside earlier."""
+    """It does not count as damaged even if one with the same key was set aside earlier."""
     put(store, KEYS[0], days=5)
     (store.artifact(KEYS[0]) / "file").write_text("changed")
     assert len(verify(store, lambda *done: None)[1]) == 1
@@ -95,7 +95,7 @@ def test_the_command_tells_what_there_is(store: Store, capsys: pytest.CaptureFix
     with command_elsewhere(store) as process:
         assert main(["store", str(store.root)]) == 0
         lines = capsys.readouterr().out.splitlines()
-        assert f"at work: process {process.pid} on {socket.gethostname()}, for " in "\n".join(lines)
+        assert f"running: process {process.pid} on {socket.gethostname()}, for " in "\n".join(lines)
     cells = [line.split() for line in lines]
     assert cells[0] == ["stage", "artifacts", "size", "stage-seconds", "last", "use"]
     assert (cells[1][:2], cells[1][-4]) == (["classifier", "1"], "1,234.6")

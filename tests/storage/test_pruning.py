@@ -188,7 +188,7 @@ def test_the_command_prunes_and_a_dry_run_only_says_so(
         assert store.open(KEYS[1]) is not None
         assert main(["store", str(store.root), "--prune", "--max-size", "0.001kB"]) == 0
     told = capsys.readouterr().out
-    assert "1 of them stay because a command at work may need them" in told
+    assert "1 of them stay because a running command may need them" in told
     assert "that is more than --max-size, 1 B" in told
     assert left(store) == [KEYS[1]]
     assert main(["store", str(store.root), "--prune"]) == 0

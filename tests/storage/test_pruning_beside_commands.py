@@ -202,7 +202,7 @@ def _work(root: Path, ended: Event, seed: int, counts: MutableSequence[int]) -> 
                 assert key in store
                 assert store.read(key, "file") == bytes(1000)
             counts[0] += 1
-        time.sleep(0.001 * (turn % 4))  # for moments no command may be running
+        time.sleep(0.001 * (turn % 4))  # at times no command may be running
 
 
 def test_readers_and_builders_are_not_disturbed_by_pruning(store: Store) -> None:

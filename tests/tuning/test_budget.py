@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.ray]
 
 GPUS = 2
 EPOCHS = 8
-TRIALS = 12  # more than a busy machine begins before the usage looks
+TRIALS = 12  # more than a busy machine starts before usage is read
 TRIAL_S = EPOCHS * EPOCH_S
 """GPU-seconds of a trial."""
 

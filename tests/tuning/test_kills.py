@@ -158,7 +158,7 @@ def test_a_search_survives(
     tmp_path: Path,
     undisturbed: pd.DataFrame,
 ) -> None:
-    """The command continues: a lost worker, driver or scheduler is replaced, two times each."""
+    """The command continues after it has twice lost a worker, a driver or the scheduler."""
     with searching(toy, tmp_path) as process:
         for done in (1, 2):
             wait_until(lambda done=done: trials_ended(tmp_path) >= done, process)  # type: ignore[misc]
@@ -212,7 +212,7 @@ def test_the_same_command_ends_as_an_undisturbed_one(
 def test_of_trials_at_once_none_is_lost_or_doubled(
     toy: Path, tmp_path: Path, undisturbed: pd.DataFrame
 ) -> None:
-    """Where two trials share stages, their order and their reuse may differ, their results not."""
+    """If two trials share stages, their order and reuse may differ, but not their results."""
     with searching(toy, tmp_path, concurrent=2) as process:
         wait_until(lambda: trials_ended(tmp_path) >= 1, process)
         kill_worker(process, tmp_path)

@@ -17,13 +17,12 @@ from thyroid.tuning.recipe_race import GIVEN, race
 from thyroid.tuning.search_config import SearchConfig
 
 PATIENTS = 200
-"""In each fold."""
+"""Number of images in each fold."""
 
 
 class Recipes:
-    """Recipes that are right with a probability of their own.
-
-    With `luck` every network errs by itself; without, a worse one also errs where a better does.
+    """Recipes with different probabilities of a right answer. With `luck` every network errs
+    independently; without it, a worse recipe makes all errors of a better one, and more.
     """
 
     def __init__(

@@ -289,7 +289,7 @@ def test_a_trial_enters_the_study_whole_and_an_orphan_is_taken_up(tmp_path: Path
         return StudySearch(propose, study, ["macro_f1"], asha)
 
     whole = [search(tmp_path / "whole").suggest(name) for name in "xy"]
-    assert whole[0] == whole[1]  # the second search finds the first one's orphan
+    assert whole[0] == whole[1]  # the second search takes up the trial that the first left
     one = search(tmp_path / "one")
     both = [one.suggest(name) for name in "xy"]
     assert both[0] == whole[0]
@@ -356,7 +356,7 @@ def test_lines_that_hold_nothing_are_left_out_of_a_journal(
         assert [t.value for t in again.trials] == [0.1, 0.2, 0.3]
         assert journal.read_bytes().startswith(whole)
         assert b"\0" not in journal.read_bytes()
-        assert "study.journal was mended; removed: " in capsys.readouterr().err
+        assert "study.journal was repaired; removed: " in capsys.readouterr().err
     open_study(journal).ask()
     assert len(read_study(journal).trials) == 4
     assert "mended" not in capsys.readouterr().err

@@ -69,7 +69,7 @@ def test_training_with_synthetic_images_shows_what_they_are_worth(tmp_path: Path
         "dcgan": 2,
         "srgan": 2,
         "synthesis": 5,
-        "classifier": 3,  # its own; the judge's are not the run's
+        "classifier": 3,  # its own stages; those of the label filter are not listed
     }
     assert [m["epoch"] for m in of_stage["dcgan"]] == [1, 2]
     assert all("diversity" in m for m in of_stage["dcgan"])

@@ -56,7 +56,9 @@ def export(
             "will be 'uncertain'"
         )
     if not reached["learned"]:
-        print("nothing was learned: this macro-F1 is no better than luck")
+        print("nothing was learned: this macro-F1 is no better than chance")
     if made.onnx_difference is not None:
-        print(f"model.onnx gives torch's probabilities within {made.onnx_difference:.0e}")
+        print(
+            f"model.onnx: probabilities differ from torch's by at most {made.onnx_difference:.0e}"
+        )
     print(f"model card: {model / 'README.md'}; not for clinical use")

@@ -66,7 +66,7 @@ def predict(
         print(f"... and {len(found) - LINES} more")
     _sum_up(found, out, explain)
     if not opened.network.learned:
-        print("note: this model learned nothing: its answers are no better than luck")
+        print("note: this model learned nothing: its answers are no better than chance")
     print("Not for clinical use.")
 
 

@@ -60,5 +60,7 @@ def recalibrate(
             "them, the figures are too good"
         )
     if made.onnx_difference is not None:
-        print(f"model.onnx gives torch's probabilities within {made.onnx_difference:.0e}")
+        print(
+            f"model.onnx: probabilities differ from torch's by at most {made.onnx_difference:.0e}"
+        )
     print(f"model card: {out / 'README.md'}; not for clinical use")

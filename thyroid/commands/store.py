@@ -117,7 +117,7 @@ def _tell_inventory(found: Inventory) -> None:
 
     for command in found.commands:
         age = _age(found.now - command.began)
-        print(f"at work: process {command.process} on {command.machine}, for {age}")
+        print(f"running: process {command.process} on {command.machine}, for {age}")
     for failure in found.failures[-LINES:]:
         age = _age(found.now - failure.since)
         print(f"failed: {failure.path.name[:12]} {age} ago: {failure.reason}")
@@ -143,7 +143,7 @@ def _tell_pruned(pruned: Pruned, criteria: Criteria, *, dry_run: bool) -> None:
         print(f"left over, {would}: {', '.join(told)} ({left_over})")
     print(f"{_number(pruned.left, 'artifact')} left, {_size_text(pruned.left_size)}")
     if pruned.spared:
-        print(f"{len(pruned.spared)} of them stay because a command at work may need them")
+        print(f"{len(pruned.spared)} of them stay because a running command may need them")
     if criteria.max_size is not None and pruned.left_size > criteria.max_size:
         print(f"that is more than --max-size, {_size_text(criteria.max_size)}")
 

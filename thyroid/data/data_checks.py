@@ -217,9 +217,9 @@ def _patients_alike(dataset: Dataset) -> Iterator[QualityFlag]:
         yield QualityFlag(
             kind="patients_alike",
             severity="warning",
-            sentence=f"{len(set(dataset.patients[alike]))} patients have another patient's name "
-            "except for leading zeros or .0; if they are the same person, write the name in one "
-            "way in labels.csv and import again.",
+            sentence=f"The names of {len(set(dataset.patients[alike]))} patients differ from "
+            "another patient's only by leading zeros or .0; if they are the same person, write the "
+            "name in one way in labels.csv and import again.",
             image_ids=_ids(dataset, alike),
         )
 
@@ -371,6 +371,6 @@ def _confounding(dataset: Dataset) -> Iterator[QualityFlag]:
         yield QualityFlag(
             kind="confounded_centre",
             severity="warning",
-            sentence=f"Labels go with centres (Cramer's V {v:.2f}){seen}: a network may learn to "
-            "recognise the centre; compare with a split that leaves a centre out.",
+            sentence=f"Labels are correlated with centres (Cramer's V {v:.2f}){seen}: a network "
+            "may learn to recognise the centre; compare with a split that leaves a centre out.",
         )

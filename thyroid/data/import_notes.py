@@ -23,9 +23,9 @@ def notes_of(records: Sequence[ImageRecord], outside_share: float, *, keyed: boo
     alike = _alike({record.patient for record in records})
     if alike:
         yield (
-            f"{len(alike)} patients have another patient's name except for leading zeros or .0: if "
-            "they are the same person, write the name in one way, or training and test data will "
-            "share patients."
+            f"the names of {len(alike)} patients differ from another patient's only by leading "
+            "zeros or .0: if they are the same person, write the name in one way, or training and "
+            "test data will share patients."
         )
     unnamed = sum(not record.patient for record in records)
     if unnamed:
@@ -36,8 +36,8 @@ def notes_of(records: Sequence[ImageRecord], outside_share: float, *, keyed: boo
         )
         if keyed:
             yield (
-                "As some patients are not named, the patients' key cannot tell whether another "
-                "data set has them, too."
+                "Some patients are not named, so the patients' key cannot show whether another "
+                "data set has the same patients."
             )
     elif len(records) > 1 and len({record.patient for record in records}) == 1:
         yield (

@@ -81,7 +81,7 @@ class ImportSummary:
         ]
         if self.skipped:
             kinds = ", ".join(self.skipped)
-            rows.append((f"skipped, made by machines: {kinds}", sum(self.skipped.values())))
+            rows.append((f"skipped, not from a camera: {kinds}", sum(self.skipped.values())))
         lines = [f"{number:>8,}  {_short(text)}" for text, number in rows]
         several = sum(flags.values()) > sum(self.flagged.values()) - plain
         note = " (an image with several flags counts in each)" if several else ""

@@ -253,9 +253,9 @@ def _by_table(source: Path, labels: Path, *, keep_split: bool) -> Listing:
     if 0 < len(unnamed) < len(files):
         # other rows would take the PatientID, and one patient might get two names
         raise InputError(
-            f"{labels}, row {row_of[unnamed[0]]}, has no patient, like {len(unnamed)} of "
-            f"{len(files)} rows; name the patient in every row, or in none to use the PatientID "
-            "of the files"
+            f"{labels}, row {row_of[unnamed[0]]}, has no patient ({len(unnamed)} of {len(files)} "
+            "rows have none); name the patient in every row, or in none to use the PatientID of "
+            "the files"
         )
     itself = os.path.realpath(labels)
     found = files_below(source)

@@ -149,7 +149,7 @@ def _notes(rows: list[_Row], blank: int, copies: int) -> Iterator[str]:
     told = ", ".join(f"{part} {parts[part]}" for part in ("train", "validation", "test"))
     yield (
         f"the file's official split is kept ({told}): nothing is trained on its test images; its "
-        "validation images are distributed over the folds, or with --folds 1 validate."
+        "validation images are divided among the folds, or used for validation with --folds 1."
     )
     yield "the file names no patients: several images of one patient may be in different parts."
     coloured = sum("colour" in row.flags for row in rows)
@@ -328,12 +328,12 @@ def _class_names(labels: Path | None, numbers: list[int]) -> dict[int, str]:
         label, name = (row.get("label") or "").strip(), (row.get("class") or "").strip()
         if not label.isdecimal() or int(label) in found:
             raise InputError(
-                f"{labels}, row {number}, has no label, or that of another row; write the columns "
+                f"{labels}, row {number}, has no label, or repeats one; write the columns "
                 "label,class with the number and the name of a class, such as 0,normal"
             )
         if not name.isprintable() or not name or ";" in name or name in found.values():
             raise InputError(
-                f"{labels}, row {number}, has no class name, or that of another row; give each "
+                f"{labels}, row {number}, has no class name, or repeats one; give each "
                 "label its own class name"
             )
         found[int(label)] = name

@@ -36,7 +36,7 @@ Floats = npt.NDArray[np.float64]
 UNCERTAIN, UNLIKE, UNREADABLE = "uncertain", "unlike_training", "unreadable"
 OUTCOMES = (UNCERTAIN, UNLIKE, UNREADABLE)
 """Outcomes beside the classes."""
-FAR = "it looks like none of them"
+FAR = "it is far from all training images"
 ALTERED = "it looks like a scintigram that was turned, cut or put together, or like a pattern"
 KINDS = {
     "colour": "it is coloured",

@@ -191,6 +191,6 @@ def _require_apart(dataset: Dataset, test_set: Dataset, *, distinct_ids: bool) -
         )
     if key is None or key != test_set.info.patients_key:
         say(
-            f"It cannot be told whether {dataset.folder} and {test_set.folder} share patients: "
+            f"It is not known whether {dataset.folder} and {test_set.folder} share patients: "
             "name all patients, and import both with one --patients-key."
         )

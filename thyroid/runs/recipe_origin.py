@@ -14,8 +14,8 @@ def searched_before(recipe: str, run: Path) -> int:
     """Return how many recipes were tried to find the one that --recipe names.
 
     A run that continues keeps its first number; a run's recipe.json has that run's number; any
-    other recipe has 0, none that is known. Later changes of a recipe do not lower the number,
-    because they do not undo the choice on validation images.
+    other recipe has 0, because nothing is known about its origin. Later changes of a recipe do not
+    lower the number, because they do not undo the choice on validation images.
     """
     if (run / FILE).exists():
         before = read_config(run).searched
@@ -31,7 +31,7 @@ def searched_before(recipe: str, run: Path) -> int:
 
 
 def _tried(run: Path) -> int:
-    """Return the number of recipes among which a run chose its own, including earlier runs."""
+    """Count the recipes from which a run chose its own, including those of earlier runs."""
     config = read_config(run)
     before = config.searched or 0
     if config.comparison:

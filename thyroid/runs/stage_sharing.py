@@ -101,5 +101,5 @@ def totals(stages: Sequence[NeededStage]) -> dict[str, float]:
 
 
 def _sentence(needed: float, computed: float, found: float) -> str:
-    text = f"computed {duration(computed)} of stages instead of {duration(needed)} without sharing"
+    text = f"stages took {duration(computed)}; without sharing they would take {duration(needed)}"
     return text + (f"; {duration(found)} were in the store" if found else "")

@@ -52,7 +52,7 @@ def mend(journal: Path) -> None:
     empty = before.count(b"\n") - len(lines)
     removed = [f"{empty} empty lines"] if empty else []
     removed += ["an unfinished last line"] if unfinished else []
-    say(f"{journal} was mended; removed: {' and '.join(removed) or 'zeros between its lines'}.")
+    say(f"{journal} was repaired; removed: {' and '.join(removed) or 'zeros between its lines'}.")
 
 
 class ReadOnlyJournal(JournalFileBackend):

@@ -98,7 +98,7 @@ class Search:
                 raise InputError(self._why_none_is_complete(budget))
             raced = self._race.run(ranked, budget, meter) if self._races(budget) else []
         if budget.over():
-            say("the search's budget is used up: the same command with a larger budget continues")
+            say("the search's budget is used up: run this command with a larger one to continue")
         best = raced[0].trial if raced else ranked[0].number
         write_race(self.run, raced)
         write_trials(self.run, self.study, best)

@@ -100,8 +100,9 @@ def read_source(
     if looked is None or not looked.doubtful:
         return summary
     note = (
-        f"{len(looked.doubtful)} of {looked.images} images look like no thyroid scintigram to a "
-        f"network of simulated ones, such as image {looked.doubtful[0]}. The network is wrong "
-        f"about one scintigram in a hundred: look at these images (`thyroid inspect {dataset}`)."
+        f"{len(looked.doubtful)} of {looked.images} images do not look like thyroid scintigrams to "
+        f"a network that was trained on simulated ones, such as image {looked.doubtful[0]}. The "
+        "network is wrong about one scintigram in a hundred: look at these images (`thyroid "
+        f"inspect {dataset}`)."
     )
     return dataclasses.replace(summary, notes=(*summary.notes, note))
