@@ -126,8 +126,9 @@ def test_an_opponent_that_knows_even_less_is_no_success(dataset: Dataset, tmp_pa
 
 
 def test_the_luckiest_of_many_trials_has_learned_nothing(dataset: Dataset, tmp_path: Path) -> None:
-    """There is no test part, and a search used these images to choose the best of 24 recipes that
-    learned nothing. The same search among recipes that learned something finds one of them.
+    """There is no test part: a search chose on these images the best of 24 recipes without skill.
+
+    The same search among recipes that learned something finds one of them.
     """
     rng, classes = np.random.default_rng(3), dataset.info.classes
     run = make_run(tmp_path / "run", dataset, seeds=[0], trials=24)

@@ -16,9 +16,10 @@ from tests.reports.test_report import read
 
 
 def verdict_of(*states, parameters=(), failed=()):
-    """The verdict on baselines with these states, of which the last is the best, for a method of
-    1,000 parameters. `parameters` are those of each baseline, `failed` the failed ones of its five
-    trainings.
+    """The verdict on baselines with these states, of which the last is the best.
+
+    The method has 1,000 parameters. `parameters` are those of each baseline, and `failed` is the
+    number of its five trainings that failed.
     """
     rows = [
         SimpleNamespace(

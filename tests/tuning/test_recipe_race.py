@@ -21,8 +21,10 @@ PATIENTS = 200
 
 
 class Recipes:
-    """Recipes with different probabilities of a right answer. With `luck` every network errs
-    independently; without it, a worse recipe makes all errors of a better one, and more.
+    """Recipes with different probabilities of a right answer.
+
+    With `luck` every network errs independently; without it, a worse recipe makes all errors of a
+    better one, and more.
     """
 
     def __init__(
