@@ -110,7 +110,7 @@ def test_a_run_without_a_cross_phase_does_not_depend_on_what_it_would_be(
     same = keys(pipeline.classifier(plain, DIGEST, 0)) == keys(
         pipeline.classifier(changed, DIGEST, 0)
     )
-    # x_i is open throughout where cross images are mixed in
+    # with order mixed, x_i is active from the start
     assert same != (order == "mixed" and field.startswith("network"))
 
 

@@ -15,7 +15,7 @@ from thyroid.space import load_space
 
 
 def proposals(name: str, base: Recipe) -> list[Recipe]:
-    """A hundred random ones."""
+    """A hundred random proposals."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     proposed = []

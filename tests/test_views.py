@@ -18,7 +18,7 @@ ALL: tuple[Views, ...] = get_args(Views)
 
 
 class Columns(nn.Module):
-    """Logits that say where an image's intensity is: its first columns' sums."""
+    """Logits that show where an image is bright: the sums of its first columns."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x.sum((1, 2))[:, :3]

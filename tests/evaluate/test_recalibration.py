@@ -32,7 +32,9 @@ def drawn(
 def test_twenty_patients_move_a_temperature_as_far_as_they_may(
     best: float, kept: float, alone: float, shrunk: float
 ) -> None:
-    """Figures stated at `shrunk_temperature`: mean log loss above that of the best temperature."""
+    """The figures in the docstring of `shrunk_temperature`: mean log loss above that of the best
+    temperature.
+    """
     rng = np.random.default_rng(7)
     labels, p = drawn(20_000, best, rng)
     rows = np.arange(len(labels))

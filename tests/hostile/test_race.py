@@ -23,7 +23,7 @@ WITH_ALL = {"cross__order": "retrain", "cross__epochs": 2, "cross__synthetic": 0
 
 
 def raced(recipe: Recipe, dataset: Dataset) -> list[Stage]:
-    """The predictions of the race's last level, which has the networks of all others."""
+    """The predictions of the race's last level, which has the networks of all earlier levels."""
     *_, last = SearchConfig(seeds=1, max_seeds=2).race_levels(recipe.folds)
     assert last == (2, FOLDS)
     return validations(recipe, dataset.digest, grid(*last))

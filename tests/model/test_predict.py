@@ -117,7 +117,7 @@ def test_a_file_gets_the_probabilities_that_the_run_gave_its_image(
 
 
 def test_finer_pixels_are_rebinned_as_import_does(data: Path, place: Path, tmp_path: Path) -> None:
-    """Each count dealt to one of 2 x 2 pixels of half the size: re-binning puts it back."""
+    """Put each count into one of 2 x 2 pixels of half the size; re-binning restores the image."""
     _, matrices = of_test_part(data, place / "run")
     rng = np.random.default_rng(0)
     finer = []

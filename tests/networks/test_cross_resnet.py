@@ -46,7 +46,7 @@ def pictures(n: int = 4, size: int = 64) -> Tensor:
 
 
 def stepped(network: nn.Module) -> dict[str, Tensor]:
-    """One step of gradient descent in training mode; the state dictionary before it."""
+    """Do one step of gradient descent in training mode; return the state before it."""
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     train_mode(network)
     trained = [p for p in network.parameters() if p.requires_grad]
@@ -165,7 +165,9 @@ def test_a_block_is_the_formula(
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnet_small"])
 @pytest.mark.parametrize("source", SOURCES)
 def test_every_block_sees_the_source_at_its_own_resolution(name: str, source: str) -> None:
-    """The mean of the image's, or of the stem's, blocks of pixels, or the block's own mean."""
+    """The source of x_i: means over blocks of pixels of the image or of the stem's output, or the
+    block's own mean.
+    """
     network = network_of(name, source, gain=0.5).eval()
     seen: list[Tensor] = []
     inner: list[tuple[Tensor, Tensor]] = []

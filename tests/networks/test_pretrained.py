@@ -125,7 +125,7 @@ def test_a_file_of_something_else_is_a_sentence(name: str, tmp_path: Path) -> No
 
 
 def test_the_last_layer_goes_by_the_names_of_the_classes(tmp_path: Path) -> None:
-    """In another order, with a class fewer and a new one."""
+    """The file's classes are in another order; one of ours is missing and another one is new."""
     torch.manual_seed(0)
     config = NetworkConfig(name="lenet5")
     reference = build(config, classes=3)

@@ -34,7 +34,9 @@ def test_uptake_is_as_published(name: str) -> None:
 
 
 def test_hyperthyroid_autoimmune_thyroiditis() -> None:
-    """Its median uptake is 0.9 %; a quarter have it, all others lie in the normal range."""
+    """A quarter of the patients are hyperthyroid, with a median uptake of 0.9 %; all others have a
+    normal uptake.
+    """
     uptake = np.array([thyroid.uptake_percent for thyroid in draws(["hashimoto"])])
     assert np.quantile(uptake, 0.12) == pytest.approx(0.9, abs=0.2)
     assert uptake.max() <= 4.8
@@ -58,7 +60,7 @@ def test_volumes() -> None:
 
 
 def test_pyramidal_lobes() -> None:
-    """14 % of scans, more in Graves' disease."""
+    """A pyramidal lobe is seen in 14 % of scans, and more often in Graves' disease."""
     share = {
         name: np.mean([thyroid.pyramidal > 0 for thyroid in draws([name])])
         for name in ("normal", "graves")

@@ -46,7 +46,7 @@ def test_every_network_is_tried_with_the_same_proposals() -> None:
 
 @pytest.mark.parametrize("number", [4, 8, 16])
 def test_proposals_leave_out_no_part_of_a_range(number: int) -> None:
-    """Each stratum of the learning rate has one, and the default is tried beside them."""
+    """Each stratum of the learning rate gets one proposal, and the default recipe is tried, too."""
     (row,) = baseline_rows(paper(), ("lenet5",))
     proposed = candidates(row, load_space("baselines"), number)[1:]
     for field, low, high in (("learning_rate", 1e-4, 1e-2), ("weight_decay", 0.01, 0.2)):
@@ -113,7 +113,7 @@ def test_recipes_that_train_the_same_network_count_once() -> None:
 
 
 def test_a_space_changes_nothing_of_a_probe() -> None:
-    """There is one recipe to try, and no other training."""
+    """Only one recipe is tried, so there is no other training."""
     method = override(RECIPES["small"](), FIXED)
     (own,) = baseline_rows(method, (), probe=True)
     assert candidates(own, load_space("baselines"), 8) == [own.recipe]

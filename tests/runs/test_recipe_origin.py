@@ -1,4 +1,4 @@
-"""Where a recipe comes from, and among how many it was chosen there."""
+"""The origin of a recipe, and the number of recipes from which it was chosen there."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ def check(dataset: Dataset, recipe: Recipe, test_set: Dataset | None = None) -> 
 
 
 def changed_table(dataset: Dataset, **columns: Any) -> Dataset:
-    """The data set with other columns of images.csv, in its place."""
+    """Replace columns of images.csv, and open the changed data set."""
     table = dataset.images.assign(**columns)
     table.to_csv(dataset.folder / "images.csv", index=False)
     return Dataset.open(dataset.folder)

@@ -56,7 +56,7 @@ def test_crosses_that_are_named_stay_beside_it() -> None:
 
 
 def test_no_stage_of_a_row_but_that_of_real_images_is_split_with_the_combination() -> None:
-    """Generators, label filters and predictions of validation images included."""
+    """Generators, label filters and predictions of validation images are included."""
     method = override(RECIPES["paper"](), FIXED)
     dataset = "d" * 64
     for row in unseen_rows(method, ASKED, ("eigen", "dcgan", "dcgan+srgan")):

@@ -117,7 +117,7 @@ def test_five_steps_give_the_losses_they_gave_before(
 def test_each_finding_and_an_unseen_combination_get_their_own_picture(
     crossed: Path, tmp_path: Path, seed: int, measured: Callable[..., None]
 ) -> None:
-    """The learned spots are where the findings say, and combine."""
+    """The learned spots are at the places of the findings, and crosses show both."""
     recipe = toy_generators(
         dcgan__width=8,
         dcgan__batch_size=32,

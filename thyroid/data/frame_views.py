@@ -31,7 +31,7 @@ OTHER_CODES = frozenset((
     "R-10214A", "399356001", "R-10226", "399352003", "R-10228", "399182000", "R-1022A",
     "399361002", "R-1022B", "260421001", "260424009", "260426006", "260427002",
 ))  # fmt: skip
-"""Oblique, lateral and axial views, the same of plain projections, and slices."""
+"""Oblique, lateral and axial views, also as codes of plain projections, and slices."""
 EVERY: frozenset[View] = frozenset(("anterior", "posterior", "other"))
 TEXTS = ("ImageID", "ViewPosition", "SeriesDescription")
 LESS_TEXTS = ("ProtocolName", "ImageComments")
