@@ -42,7 +42,7 @@ def labels(n: int) -> Tensor:
 def test_pictures_have_the_findings_that_were_asked_for_and_crosses_compose(
     seed: int, measured: Callable[..., None]
 ) -> None:
-    """A cross was never seen: it has both spots."""
+    """A cross that was never in the training images has both spots."""
     learned = fit(images(labels(200), counts=50, spread=0.1, seed=seed), labels(200))
     asked = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
     left, right, both = (

@@ -47,7 +47,7 @@ def drawn(
 def test_pictures_have_the_findings_that_were_asked_for_and_crosses_compose(
     seed: int, measured: Callable[..., None]
 ) -> None:
-    """A cross was never seen: it has both spots."""
+    """A cross that was never in the training images has both spots."""
     settings = FlowConfig(width=16, steps_per_epoch=60, sampling_steps=6)
     learned, _ = epoch(images(labels(200), 50, 0.1, seed), labels(200), settings, seed=seed)
     asked = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])

@@ -22,21 +22,21 @@ def run(tmp_path, dataset) -> Path:
 
 @pytest.fixture
 def synthetic_run(tmp_path, dataset) -> Path:
-    """Five seeds; one cross was made that no training image shows."""
+    """A run of five seeds; its synthetic images include a cross that no training image shows."""
     run = make_run(tmp_path / "run2", dataset, seeds=range(5))
     return add_synthetic(run, dataset, new_crosses=("hot_nodule;cold_nodule",))
 
 
 @pytest.fixture
 def compared_run(tmp_path, dataset) -> Path:
-    """Five seeds; a method with a cross phase, three baselines, two ablations."""
+    """A comparison of five seeds: a method with a cross phase, three baselines, two ablations."""
     run = make_run(tmp_path / "run3", dataset, seeds=range(5))
     return add_comparison(add_cross_phase(run, dataset), dataset)
 
 
 @pytest.fixture
 def folded_run(tmp_path, dataset) -> Path:
-    """Five folds and one seed; everything that a comparison can have."""
+    """A comparison with all its parts, of five folds and one seed."""
     run = make_run(tmp_path / "run5", dataset, seeds=(0,), folds=5)
     add_synthetic(add_cross_phase(run, dataset), dataset)
     return add_stages(add_comparison(run, dataset), trials=1, folds=5)

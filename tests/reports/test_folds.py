@@ -43,7 +43,7 @@ def content(tmp_path_factory, dataset):
 
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory, dataset):
-    """Everything that a comparison can have, of five folds and one seed; and its page."""
+    """A comparison with all its parts, of five folds and one seed, and its page."""
     run = make_run(tmp_path_factory.mktemp("folds") / "run", dataset, seeds=(0,), folds=5)
     add_comparison(add_synthetic(add_cross_phase(run, dataset), dataset), dataset)
     return read_run(run), *read(run)
@@ -388,7 +388,7 @@ ASKED = [
 
 @pytest.mark.parametrize(("kind", "folds", "by", "words"), ASKED)
 def test_the_commands_repeat_the_folds(content, tmp_path, monkeypatch, kind, folds, by, words):
-    """They are parsed as they stand."""
+    """The commands on the page are parsed as they are shown."""
     monkeypatch.chdir(tmp_path)
     base = {"split": {"folds": folds, "folds_by": by, "fold": 0}, "input": {"size": 32}}
     config = changed(

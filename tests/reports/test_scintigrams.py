@@ -1,4 +1,4 @@
-"""Pictures show the counts, inverted, pixel by pixel."""
+"""Pictures show the counts pixel by pixel, in inverted grey."""
 
 import base64
 import io

@@ -94,7 +94,9 @@ def test_it_knows_the_centres_of_the_training_part_alone(phantom: Path, store: P
 def test_a_patient_of_the_data_set_stops_it(
     phantom: Path, store: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """With the seed of the data, it would simulate validation and test patients for training."""
+    """With the seed of the data, the oracle would simulate validation and test patients again, for
+    training.
+    """
     dataset = Dataset.open(phantom)
     stage = oracle(dataset)
     folder, _ = made(stage.inputs["split"], phantom, store)
