@@ -284,7 +284,7 @@ def test_verdicts_that_run_away_are_a_sentence(
 def test_poisonous_rates_end_the_stage(
     form: dict[str, Any], crossed: Path, tmp_path: Path, seed: int
 ) -> None:
-    """One of three trainings collapses or diverges; of seventy, four did neither in time."""
+    """One of three trainings collapses or diverges; of eighty, four did neither in time."""
     poison = {"dcgan__generator_rate": 1.0, "dcgan__discriminator_rate": 1.0}
     recipe = toy_generators(
         **poison, **form, dcgan__batch_size=64, dcgan__steps_per_epoch=80, dcgan__epochs=8
