@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -72,6 +73,45 @@ def measured(request: pytest.FixtureRequest) -> Callable[..., None]:
         assert {"above": value > limit, "below": value < limit}[side], f"{result}: {value}"
 
     return check
+
+
+@pytest.fixture
+def refused(capsys: pytest.CaptureFixture[str]) -> Callable[[list[str], str], str]:
+    """Requires that a command ends with status 2 and a line on stderr that says so; returns it."""
+
+    def check(command: list[str], sentence: str) -> str:
+        from thyroid.cli import main
+
+        capsys.readouterr()
+        assert main(command) == 2, command
+        told = capsys.readouterr().err
+        assert sentence in told, told
+        assert told.startswith("thyroid: "), told
+        assert told.count("\n") == 1, told
+        return told
+
+    return check
+
+
+@pytest.fixture
+def calls_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any, str], list[tuple[Any, ...]]]:
+    """Records the calls of a function, which still does what it does: `calls_of(module, "name")`
+    lists the positional arguments of each call and, last, its result.
+    """
+
+    def record(module: Any, name: str) -> list[tuple[Any, ...]]:
+        calls: list[tuple[Any, ...]] = []
+        function = getattr(module, name)
+
+        def recorded(*given: Any, **named: Any) -> Any:
+            result = function(*given, **named)
+            calls.append((*given, result))
+            return result
+
+        monkeypatch.setattr(module, name, recorded)
+        return calls
+
+    return record
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -39,10 +40,9 @@ def test_every_command_explains_itself_without_torch(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(set(SUMMARIES) - {"demo"}))
 def test_a_command_without_arguments_says_what_it_needs(
-    name: str, capsys: pytest.CaptureFixture[str]
+    name: str, refused: Callable[..., str]
 ) -> None:
-    assert main([name]) == 2
-    assert f"missing; see `thyroid {name} --help`" in capsys.readouterr().err
+    refused([name], f"missing; see `thyroid {name} --help`")
 
 
 def test_bad_input_is_one_sentence_status_2_and_leaves_nothing(
@@ -57,37 +57,24 @@ def test_bad_input_is_one_sentence_status_2_and_leaves_nothing(
     search = ["search", str(toy), str(run), *FEW, "--space"]
     for command, sentence in [
         (["diagnose"], "no command 'diagnose'"),
-        (["train", str(tmp_path / "none"), str(run)], "is not a data set"),
         (["train", str(changed), str(run)], "was changed or damaged"),
         ([*train, "--input.size", "20"], "choose one of 32, 16."),
-        ([*train, "--input.size", "7"], "input.size is 7 but must be from 16"),
         ([*train, "--network.name", "resnet19"], "choose one of alexnet"),
         ([*train, "--recipe", "large"], "choose small, resnet18, paper or a JSON file"),
         ([*train, "--recipe", str(tmp_path / "no.json")], "Cannot read recipe"),
-        ([*train, "--seeds", "0"], "--seeds is 0"),
-        (["train", str(toy), "/proc/run", *FEW], "Cannot write /proc/run"),
         ([*search, "none"], "choose augmentation"),
-        ([*search, "augmentation", "--grace-epochs", "0"], "--grace-epochs is 0"),
-        ([*train, "--network.width", "0"], "network.width is 0"),
         ([*train, "--execution.device", "cuda"], "but this machine has none"),
         ([*search, "augmentation", "--time-budget", "soon"], "90s, 30m, 2h or 30d"),
         ([*search, "augmentation", "--gpu-hours", "1"], "on the processor: use --time-budget"),
-        (
-            [*search, "augmentation", "--gpu-hours", "0"],
-            "--gpu-hours is 0.0 but must be from 0.001",
-        ),
         ([*search, "augmentation", "--report-every", "1"], "--report-every '1' is not a duration"),
         ([*search, "augmentation", "--objectives", "f1"], "choose from macro"),
         ([*search, "augmentation", "--warm-start", "nowhere"], "nowhere is not a run"),
         ([*search, "augmentation", "--storage", "sqlite:////no/where.db"], "give a URL such as"),
-        (["train", str(toy), str(toy), *FEW], "is a data set: name another folder"),
-        (["train", str(toy), str(toy / "run"), *FEW], "is a data set: name another folder"),
         (["compare", str(toy), str(run), *FEW, "--models", "none"], "compares nothing"),
         (
             ["demo", "--out", str(changed)],
             "is not the folder of a demonstration: name a new folder",
         ),
-        (["demo", "--out", str(run), "--trials", "0"], "--trials is 0"),
         (["report", str(tmp_path)], "is not a run"),
         (["phantom", str(tmp_path / "p"), "--preset", "heart"], "choose thyroid7 or"),
         (["phantom", str(toy)], "exists already"),

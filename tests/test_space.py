@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.toy import toy_recipe
-from thyroid.cli import main
 from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
 from thyroid.space import load_space
@@ -43,6 +43,11 @@ def test_a_file_that_is_no_space(source: str, tmp_path: Path) -> None:
         load_space(str(tmp_path / "own.py"))
 
 
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is not a file"):
+        load_space(str(tmp_path / "own.py"))
+
+
 @pytest.mark.parametrize("line", AT_A_TRIAL)
 def test_a_space_that_fails_at_one_of_the_first_trials(
     line: str, tmp_path: Path, toy: Path, monkeypatch: pytest.MonkeyPatch
@@ -57,7 +62,7 @@ def test_a_space_that_fails_at_one_of_the_first_trials(
 
 @pytest.mark.parametrize("command", ["search", "compare"])
 def test_it_is_refused_before_ray_starts_and_anything_is_written(
-    command: str, toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    command: str, toy: Path, tmp_path: Path, refused: Callable[..., str]
 ) -> None:
     space = tmp_path / "own.py"
     space.write_text("def space(trial, recipe):\n    return recipe.unknown\n")
@@ -66,8 +71,6 @@ def test_it_is_refused_before_ray_starts_and_anything_is_written(
         {"search": [], "compare": ["--models", "none", "--trials-per-model", "2"]}[command],
     )
     wrong = [command, str(toy), str(run), "--space", str(space), "--input.size", "16", *more]
-    assert main(wrong) == 2
-    shown = capsys.readouterr().err
-    assert "line 2: AttributeError: 'Recipe' object has no attribute 'unknown'." in shown
-    assert "Traceback" not in shown
+    wrong += ["--mixing.cross-share", "None"]  # of which there are none
+    refused(wrong, "line 2: AttributeError: 'Recipe' object has no attribute 'unknown'.")
     assert not run.exists()

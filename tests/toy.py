@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from thyroid.data.dataset import Dataset, write_dataset
-from thyroid.execution.in_process import in_process
+from thyroid.execution.in_process import in_process, opened
+from thyroid.files import sha256_of
 from thyroid.phantom.write_files import write_phantom
 from thyroid.recipe import Recipe, override
 from thyroid.stage import EpochMetrics, Stage
@@ -155,13 +154,15 @@ def toy_generators(**changes: Any) -> Recipe:
     return toy_recipe(**tiny | changes)
 
 
-def made(stage: Stage, dataset: Path, root: Path) -> tuple[Path, list[EpochMetrics]]:
-    """The stage's artifact, made in the store `root`, and the metrics of its kind of stages."""
-    store = Store(root)
-    metrics = [m for m in in_process(store, where(dataset))([stage]) if m["stage"] == stage.kind]
-    folder = store.open(stage.key)
-    assert folder is not None
-    return folder, metrics
+def made(
+    stage: Stage, dataset: Path, root: Path, *weights: Path
+) -> tuple[Path, list[EpochMetrics]]:
+    """The stage's artifact, made in the store `root`, and the metrics of its kind of stages;
+    `weights` are files of weights that the stage needs.
+    """
+    store, files = Store(root), where(dataset) | {sha256_of(file): file for file in weights}
+    metrics = [m for m in in_process(store, files)([stage]) if m["stage"] == stage.kind]
+    return opened(stage, store), metrics
 
 
 def without_times(metrics: list[EpochMetrics]) -> list[dict[str, Any]]:
@@ -175,20 +176,16 @@ def where(dataset: Path) -> dict[str, Path]:
     return {Dataset.open(dataset).digest: dataset}
 
 
-def about(dataset: Dataset) -> dict[str, Any]:
-    """Arguments of `write_dataset` for another data set like it."""
+def like(dataset: Dataset, folder: Path, **changes: Any) -> Dataset:
+    """Write the data set again, with other images, counts or properties."""
     names = ("name", "classes", "size", "pixel_mm", "kind", "source", "licence")
-    return {name: getattr(dataset.info, name) for name in names}
+    same = {name: getattr(dataset.info, name) for name in names}
+    same |= {"images": dataset.images, "counts": dataset.counts}
+    return write_dataset(folder, **same | changes)
 
 
 def with_other_pixels(dataset: Dataset, rows: np.ndarray, folder: Path) -> Dataset:
     """The data set with 7 in every pixel of some images, which changes results that use them."""
     counts = np.array(dataset.counts)
     counts[rows] = 7
-    folder.mkdir()
-    (folder / "images.csv").write_bytes((dataset.folder / "images.csv").read_bytes())
-    np.save(folder / "counts.npy", counts)
-    info = json.loads((dataset.folder / "dataset.json").read_text())
-    info["sha256"] = sha256((folder / "counts.npy").read_bytes()).hexdigest()
-    (folder / "dataset.json").write_text(json.dumps(info))
-    return Dataset.open(folder)
+    return like(dataset, folder, counts=counts)

@@ -72,8 +72,24 @@ class CrossPhase:
     trainable: Literal["all", "last_stages", "head"]
 
 
+class OfNetwork:
+    """The stage's key also has the versions of its network: of its libraries, and of its design."""
+
+    network: NetworkConfig
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Libraries that decide the numbers of this network, beside those of its kind of stage."""
+        return self.network.libraries
+
+    @property
+    def design(self) -> int | None:
+        """Number of the network's design; None where it has always been the same."""
+        return DESIGNS.get(self.network.name)
+
+
 @dataclass(frozen=True, kw_only=True)
-class SegmentConfig:
+class SegmentConfig(OfNetwork):
     """Some consecutive epochs of a classifier's training."""
 
     input: InputConfig
@@ -98,35 +114,15 @@ class SegmentConfig:
     """Factor on the learning rate of the layers that came with weights; 0: they are frozen, with
     the statistics of their batch normalisation."""
 
-    @property
-    def libraries(self) -> tuple[str, ...]:
-        """Libraries that decide the numbers of this network, beside those of its kind of stage."""
-        return self.network.libraries
-
-    @property
-    def design(self) -> int | None:
-        """Number of the network's design; None where it has always been the same."""
-        return DESIGNS.get(self.network.name)
-
 
 @dataclass(frozen=True, kw_only=True)
-class ProbeConfig:
+class ProbeConfig(OfNetwork):
     """A network with its initial weights, and a logistic regression as its last layer."""
 
     input: InputConfig
     network: NetworkConfig
     execution: ExecutionConfig
     seed: int
-
-    @property
-    def libraries(self) -> tuple[str, ...]:
-        """Libraries that decide the numbers of this network, beside those of its kind of stage."""
-        return self.network.libraries
-
-    @property
-    def design(self) -> int | None:
-        """Number of the network's design; None where it has always been the same."""
-        return DESIGNS.get(self.network.name)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from thyroid import machine, pipeline
 from thyroid.commands.phantom import phantom
 from thyroid.data.dataset import Dataset
-from thyroid.execution.in_process import in_process
+from thyroid.execution.in_process import in_process, opened
 from thyroid.recipe import RECIPES, override
 from thyroid.run_files.quality_json import FILE
 from thyroid.stages import train_dcgan, train_generator
@@ -36,9 +36,7 @@ def test_the_quality_of_small(tmp_path: Path, benchmark: BenchmarkFixture) -> No
             pass
 
     benchmark.pedantic(run, rounds=1)
-    folder = store.open(stage.key)
-    assert folder is not None
-    table = json.loads((folder / FILE).read_text())
+    table = json.loads((opened(stage, store) / FILE).read_text())
     overall = {row["measure"]: row for row in table["rows"] if row["group"] == "all"}
     print("\nmeasure, synthetic, real")
     for name, row in overall.items():
@@ -87,9 +85,7 @@ def test_a_generator_keeps_the_findings(
                 seconds[line["stage"]] += line.get("train_seconds", 0.0)
 
     benchmark.pedantic(run, rounds=1)
-    folder = store.open(stage.key)
-    assert folder is not None
-    rows = json.loads((folder / FILE).read_text())["rows"]
+    rows = json.loads((opened(stage, store) / FILE).read_text())["rows"]
     print(f"\n{name}: training {sum(seconds.values()):.0f} s")
     for row in rows:
         if row["measure"] == "label_fidelity" or (
@@ -99,8 +95,7 @@ def test_a_generator_keeps_the_findings(
 
     pool = pipeline.synthesis(recipe, dataset.digest, 0)
     drawing = pool.inputs.get("dcgan") or pool.inputs["generator"]
-    trained, on = store.open(drawing.key), start(recipe.execution)
-    assert trained is not None
+    trained, on = opened(drawing, store), start(recipe.execution)
     draw = (
         train_dcgan.sampler(trained, on)
         if drawing.kind == "dcgan"

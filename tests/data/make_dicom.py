@@ -17,6 +17,14 @@ from thyroid.data.scintigram import Scintigram, UnusableFile
 NM_STORAGE = "1.2.840.10008.5.1.4.1.1.20"
 VIEWS = {"anterior": "399321004", "posterior": "399001007", "lao": "399074003"}
 
+FIELD = np.full((128, 128), 8.0)
+FIELD[40:80, 32:52] = FIELD[40:80, 76:96] = 30.0
+"""Expected counts of two lobes."""
+COUNTS = np.random.default_rng(12).poisson(FIELD).astype(np.uint16)
+PAIR = np.random.default_rng(11).poisson([FIELD, FIELD / 2]).astype(np.uint16)
+UNCODED: dict[str, Any] = {"DetectorInformationSequence": None}
+"""Header elements of a file that has no code of its view."""
+
 
 def item(**elements: Any) -> pydicom.Dataset:
     dataset = pydicom.Dataset()
@@ -95,23 +103,26 @@ def nm_header(frames: np.ndarray, **elements: Any) -> FileDataset:
     return header
 
 
+def nm_bytes(frames: np.ndarray, **elements: Any) -> bytes:
+    """The content of such a file."""
+    file = io.BytesIO()
+    nm_header(frames, **elements).save_as(file, enforce_file_format=True)
+    return file.getvalue()
+
+
 def save_nm(path: Path, frames: np.ndarray, **elements: Any) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    nm_header(frames, **elements).save_as(path, enforce_file_format=True)
+    path.write_bytes(nm_bytes(frames, **elements))
     return path
 
 
-def reread(frames: Any, **elements: Any) -> Scintigram:
+def read(frames: np.ndarray = COUNTS, **elements: Any) -> Scintigram:
     """Write frames with a header of these elements, and read the file as import does."""
-    file = io.BytesIO()
-    header = nm_header(frames, **elements)
-    header.SpecificCharacterSet = "ISO_IR 192"
-    header.save_as(file, enforce_file_format=True)
-    return read_dicom(file.getvalue())
+    return read_dicom(nm_bytes(frames, SpecificCharacterSet="ISO_IR 192", **elements))
 
 
-def reason_against(frames: Any, **elements: Any) -> str:
+def refused(frames: np.ndarray = COUNTS, **elements: Any) -> str:
     """Return the reason for which import refuses the file; fail if it does not."""
     with pytest.raises(UnusableFile) as caught:
-        reread(frames, **elements)
+        read(frames, **elements)
     return caught.value.reason

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from tests.data.make import small_dataset
+from tests.toy import like
 from thyroid.data import likeness
 from thyroid.data.data_checks import check, look_alikes
-from thyroid.data.dataset import Dataset, write_dataset
+from thyroid.data.dataset import Dataset
 from thyroid.data.likeness import Looks
 from thyroid.phantom.write_files import write_phantom
 
@@ -290,11 +291,7 @@ def test_flags_of_import_and_mixed_pixel_sizes(make, tmp_path):
     images.loc[4, "flags"] = "whole_body;counts_outside=7"
     images.loc[5, "flags"] = "saturated"
     images.loc[6, "pixel_mm"] = 3.0
-    changed = write_dataset(
-        tmp_path / "changed", name="n", classes=sound.info.classes, size=SIZE, pixel_mm=2.0,
-        kind="counts", source="s", licence="l", images=images, counts=iter(sound.counts),
-    )  # fmt: skip
-    found = _kinds(changed)
+    found = _kinds(like(sound, tmp_path / "changed", images=images))
     assert {kind: flag.image_ids for kind, flag in found.items()} == {
         "whole_body": (images["image_id"][4],),
         "saturated": (images["image_id"][5],),
@@ -333,19 +330,7 @@ def test_any_size(make, size):
 def test_generated_images_are_no_data_to_validate_on(make):
     dataset = make(_sound_rows())
     table = dataset.images.assign(source=["synthetic", *dataset.images["source"][1:]])
-    made = write_dataset(
-        dataset.folder.parent / "made",
-        name="made",
-        classes=dataset.info.classes,
-        size=dataset.info.size,
-        pixel_mm=dataset.info.pixel_mm,
-        kind=dataset.info.kind,
-        source="synthetic",
-        licence="CC0-1.0",
-        images=table,
-        counts=dataset.counts,
-    )
-    found = _kinds(made)
+    found = _kinds(like(dataset, dataset.folder.parent / "made", images=table))
     assert set(found) == {"synthetic"}
     assert found["synthetic"].severity == "error"
     assert found["synthetic"].image_ids == (table["image_id"][0],)

@@ -19,8 +19,11 @@ from tests.data.make_dicom import (
     coded,
     detectors,
     item,
+    nm_bytes,
     nm_header,
     radionuclide,
+    read,
+    refused,
     save_nm,
     windows,
 )
@@ -35,21 +38,6 @@ RNG = np.random.default_rng(5)
 ONE = RNG.poisson(4.0, (16, 12)).astype(np.uint16)
 TWO = RNG.poisson([[[9.0]], [[4.0]]], (2, 16, 12)).astype(np.uint16)
 FOUR = RNG.poisson(4.0, (4, 16, 12)).astype(np.uint16)
-
-
-def _bytes(frames, **elements) -> bytes:
-    file = io.BytesIO()
-    nm_header(frames, **elements).save_as(file, enforce_file_format=True)
-    return file.getvalue()
-
-
-def _read(frames, **elements):
-    return read_dicom(_bytes(frames, **elements))
-
-
-def _refused(sentence, frames=ONE, **elements):
-    with pytest.raises(UnusableFile, match=sentence):
-        _read(frames, **elements)
 
 
 def test_the_real_bone_scan():
@@ -70,13 +58,13 @@ def test_the_real_bone_scan():
 
 @pytest.mark.parametrize("kind", ["uint8", "int16", "uint16", "int32", "uint32"])
 def test_depths_and_signs(kind):
-    scintigram = _read(ONE.astype(kind))
+    scintigram = read(ONE.astype(kind))
     np.testing.assert_array_equal(scintigram.matrix, ONE)
     assert scintigram.flags == ()
 
 
 def test_twelve_bits():
-    scintigram = _read(ONE, BitsStored=12, HighBit=11)
+    scintigram = read(ONE, BitsStored=12, HighBit=11)
     np.testing.assert_array_equal(scintigram.matrix, ONE)
 
 
@@ -96,7 +84,7 @@ def test_transfer_syntaxes(syntax):
 
 def test_secondary_capture_class_and_a_file_without_preamble(tmp_path):
     header = nm_header(ONE, SOPClassUID="1.2.840.10008.5.1.4.1.1.7")
-    np.testing.assert_array_equal(read_dicom(_bytes(ONE)).matrix, ONE)
+    np.testing.assert_array_equal(read_dicom(nm_bytes(ONE)).matrix, ONE)
     bare = tmp_path / "00000001"
     header.file_meta = pydicom.dataset.FileMetaDataset()
     header.preamble = None
@@ -108,11 +96,9 @@ def test_secondary_capture_class_and_a_file_without_preamble(tmp_path):
 
 def test_the_anterior_frame_is_chosen_by_view_and_never_by_position():
     for views in (("anterior", "posterior"), ("posterior", "anterior"), ("lao", "anterior")):
-        scintigram = _read(
-            TWO, DetectorVector=[1, 2], DetectorInformationSequence=detectors(*views)
-        )
+        scintigram = read(TWO, DetectorVector=[1, 2], DetectorInformationSequence=detectors(*views))
         np.testing.assert_array_equal(scintigram.matrix, TWO[views.index("anterior")])
-    swapped = _read(
+    swapped = read(
         TWO,
         DetectorVector=[2, 1],
         DetectorInformationSequence=detectors("anterior", "posterior"),
@@ -121,36 +107,18 @@ def test_the_anterior_frame_is_chosen_by_view_and_never_by_position():
 
 
 def test_older_codes_and_code_meanings():
+    def frame_of(*codes):
+        seen = [item(ViewCodeSequence=code) for code in codes]
+        return read(TWO, DetectorVector=[1, 2], DetectorInformationSequence=seen).matrix
+
     for code in (coded("G-5215"), coded("R-10206"), coded("X", "Anterior projection")):
-        found = _read(
-            TWO,
-            DetectorVector=[1, 2],
-            DetectorInformationSequence=[
-                item(ViewCodeSequence=coded("G-5216")),
-                item(ViewCodeSequence=code),
-            ],
-        )
-        np.testing.assert_array_equal(found.matrix, TWO[1])
+        np.testing.assert_array_equal(frame_of(coded("G-5216"), code), TWO[1])
     for code in (coded("R-10214"), coded("X", "postero-anterior")):
-        found = _read(
-            TWO,
-            DetectorVector=[1, 2],
-            DetectorInformationSequence=[
-                item(ViewCodeSequence=coded("R-10206")),
-                item(ViewCodeSequence=code),
-            ],
-        )
-        np.testing.assert_array_equal(found.matrix, TWO[0])
-    _refused(
-        "no anterior view",
-        DetectorInformationSequence=[
-            item(ViewCodeSequence=coded("X", "Left anterior oblique projection"))
-        ],
-    )
+        np.testing.assert_array_equal(frame_of(coded("R-10206"), code), TWO[0])
 
 
 def test_vectors_as_plain_integers_and_missing_durations():
-    scintigram = _read(
+    scintigram = read(
         ONE,
         DetectorVector=1,
         EnergyWindowVector=1,
@@ -161,39 +129,14 @@ def test_vectors_as_plain_integers_and_missing_durations():
 
 
 def test_frames_that_nothing_tells_apart():
-    _refused("which of its frames is the anterior", TWO, DetectorVector=[1, 2])
-    _refused("several of its frames could be the anterior view", TWO)
-    _refused(
-        "which of its frames is the anterior",
+    assert "which of its frames is the anterior" in refused(TWO, DetectorVector=[1, 2])
+    assert "several of its frames could be the anterior view" in refused(TWO)
+    assert "which of its frames is the anterior" in refused(
         TWO,
         DetectorVector=[1, 2],
         DetectorInformationSequence=[item(ViewCodeSequence=coded(VIEWS["posterior"])), item()],
     )
-    _refused("no anterior view", DetectorInformationSequence=detectors("posterior"))
-
-
-@pytest.mark.parametrize(
-    ("text", "accepted"),
-    [
-        ("THYROID ANT", True),
-        ("Thyroid_anterior 5min", True),
-        ("THYROID", True),
-        ("post I-131 therapy", True),
-        ("Anterior post injection", True),
-        ("RAO", False),
-        ("R LAT", False),
-        ("Left anterior oblique", False),
-        ("THYROID_POST", False),
-        ("Posterior", False),
-    ],
-)
-def test_views_in_words(text, accepted):
-    for element in ("ImageID", "SeriesDescription"):
-        elements = {element: text, "DetectorInformationSequence": None}
-        if accepted:
-            np.testing.assert_array_equal(_read(ONE, **elements).matrix, ONE)
-        else:
-            _refused("no anterior view", **elements)
+    assert "no anterior view" in refused(DetectorInformationSequence=detectors("posterior"))
 
 
 def test_the_photopeak_is_chosen_among_energy_windows():
@@ -207,7 +150,7 @@ def test_the_photopeak_is_chosen_among_energy_windows():
         ([(126, 154), (143, 175)], "123I", 1),
         ([(328, 400), (280, 320)], "I-131", 0),
     ):
-        found = _read(
+        found = read(
             TWO,
             EnergyWindowInformationSequence=windows(*limits),
             RadiopharmaceuticalInformationSequence=radionuclide("", isotope),
@@ -216,16 +159,18 @@ def test_the_photopeak_is_chosen_among_energy_windows():
         np.testing.assert_array_equal(found.matrix, TWO[frame])
     both = windows((126, 154), (143, 175))
     unnamed = {"RadiopharmaceuticalInformationSequence": None, **elements}
-    _refused("several energy windows", TWO, EnergyWindowInformationSequence=both, **unnamed)
-    _refused("several energy windows", TWO, EnergyWindowInformationSequence=None, **elements)
+    assert "several energy windows" in refused(TWO, EnergyWindowInformationSequence=both, **unnamed)
+    assert "several energy windows" in refused(
+        TWO, EnergyWindowInformationSequence=None, **elements
+    )
 
 
 def test_dynamic_frames_of_the_anterior_view_are_summed():
     dynamic = {"ImageType": ["ORIGINAL", "PRIMARY", "DYNAMIC", "EMISSION"]}
-    found = _read(FOUR, **dynamic)
+    found = read(FOUR, **dynamic)
     np.testing.assert_array_equal(found.matrix, FOUR.sum(axis=0))
     assert found.flags == ("summed_dynamic",)
-    found = _read(
+    found = read(
         FOUR,
         DetectorVector=[1, 2, 1, 2],
         PhaseVector=[1, 1, 1, 1],
@@ -233,7 +178,7 @@ def test_dynamic_frames_of_the_anterior_view_are_summed():
         **dynamic,
     )
     np.testing.assert_array_equal(found.matrix, FOUR[1] + FOUR[3])
-    _refused("which of its frames", FOUR, DetectorVector=[1, 2, 1, 2], **dynamic)
+    assert "which of its frames" in refused(FOUR, DetectorVector=[1, 2, 1, 2], **dynamic)
 
 
 @pytest.mark.parametrize(
@@ -247,7 +192,7 @@ def test_dynamic_frames_of_the_anterior_view_are_summed():
     ],
 )
 def test_what_is_not_planar(elements):
-    _refused("not a planar scintigram", FOUR, **elements)
+    assert "not a planar scintigram" in refused(FOUR, **elements)
 
 
 @pytest.mark.parametrize(
@@ -272,7 +217,7 @@ def test_what_is_not_planar(elements):
     ],
 )
 def test_what_cannot_be_used(sentence, frames, elements):
-    _refused(sentence, frames, **elements)
+    assert sentence in refused(frames, **elements)
 
 
 def test_colour_screenshots():
@@ -288,7 +233,7 @@ def test_colour_screenshots():
 def test_integral_rescaling_is_followed():
     counts = 2 * ONE.astype(int) + 1
     total = int(counts.sum())
-    found = _read(ONE, RescaleSlope=2, RescaleIntercept=1, CountsAccumulated=total)
+    found = read(ONE, RescaleSlope=2, RescaleIntercept=1, CountsAccumulated=total)
     np.testing.assert_array_equal(found.matrix, counts)
     assert found.flags == ("counts_doubtful",)  # photons come in ones
 
@@ -298,21 +243,21 @@ def test_counts_accumulated_is_a_checksum_where_it_can_be():
     elements["DetectorInformationSequence"] = detectors("posterior", "anterior")
     for stated in (TWO.sum(), TWO[0].sum(), TWO[1].sum(), 0, None):
         given = None if stated is None else int(stated)
-        assert _read(TWO, CountsAccumulated=given, **elements).flags == ()
+        assert read(TWO, CountsAccumulated=given, **elements).flags == ()
     near = int(TWO[1].sum()) - 3
-    assert _read(TWO, CountsAccumulated=near, **elements).flags == ("counts_accumulated",)
+    assert read(TWO, CountsAccumulated=near, **elements).flags == ("counts_accumulated",)
 
 
 def test_identity_is_kept_apart():
-    found = _read(ONE, PatientID=" ID-1 ", InstitutionName="Clinic", StationName="cam")
+    found = read(ONE, PatientID=" ID-1 ", InstitutionName="Clinic", StationName="cam")
     assert (found.patient, found.institution) == ("ID-1", "Clinic")
-    found = _read(ONE, PatientID="", StationName="cam")
+    found = read(ONE, PatientID="", StationName="cam")
     assert (found.patient, found.institution) == ("", "cam")
 
 
 def test_nothing_is_said_of_the_header(caplog):
     """Pydicom's warnings and log messages quote values, which may be names."""
-    content = _bytes(ONE, CountsAccumulated=None)
+    content = nm_bytes(ONE, CountsAccumulated=None)
     broken = content.replace(b"ISO_IR", b"Jane^D").replace(b"2.0\\2.0", b"Ja\\Doe ")
     assert broken != content
     with warnings.catch_warnings():
@@ -331,7 +276,7 @@ def test_memory_for_the_largest_that_is_read():
     """Reading such a file takes a few times the memory of its pixels, not eight bytes per pixel."""
     frames = np.ones((256, 256, 256), np.uint8)
     frames[:, 3, 4] = 2
-    content = _bytes(frames, ImageType=["ORIGINAL", "PRIMARY", "DYNAMIC"])
+    content = nm_bytes(frames, ImageType=["ORIGINAL", "PRIMARY", "DYNAMIC"])
     tracemalloc.start()
     try:
         scintigram = read_dicom(content)

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from tests.data.make_dicom import save_nm
-from thyroid.data import processes, unfinished
+from thyroid.data import importer, processes, unfinished
 from thyroid.data.dataset import Dataset
 from thyroid.data.importer import import_folder
 from thyroid.errors import InputError, ProcessLost
@@ -110,23 +110,17 @@ def test_any_number_of_processes(source, whole, tmp_path, processes):
 
 
 @pytest.mark.parametrize(("first", "second"), [(1, 1), (1, 2), (2, 1), (2, 2)])
-def test_only_what_is_left_is_read(source, whole, tmp_path, monkeypatch, first, second):
+def test_only_what_is_left_is_read(source, whole, tmp_path, calls_of, first, second):
     target, before = tmp_path / "out" / "set", _children()
     _interrupted(source, target, 11, processes=first)
     assert _children() == before
     _interrupted(source, target, 5, processes=second)
-    asked = []
-    read_images = processes.read_images
-
-    def counted(files, **options):
-        asked.extend(file.name for file in files)
-        return read_images(files, **options)
-
-    monkeypatch.setattr("thyroid.data.importer.read_images", counted)
+    calls = calls_of(importer, "read_images")
     summary = _import(source, target, processes=second)
     assert summary.read_before == 16
     assert "continued: 16 files had been read before" in summary.lines()
-    assert len(asked) == FILES - 16
+    ((files, _),) = calls
+    assert len(files) == FILES - 16
     _require_same(whole, target)
 
 

@@ -7,8 +7,9 @@ import pytest
 import scipy.stats
 from sklearn.metrics import f1_score
 
+from reports.measured import Measured
 from thyroid.evaluate import bootstrap as module
-from thyroid.evaluate.bootstrap import bootstrap, metric_intervals
+from thyroid.evaluate.bootstrap import bootstrap
 from thyroid.evaluate.metrics import RANGES, calibration_error, measure
 
 
@@ -19,6 +20,28 @@ def predictions(n, seeds=1, classes=3, seed=0, skill=1.5):
     logits[:, np.arange(n), labels] += skill
     p = np.exp(logits)
     return labels, p / p.sum(axis=-1, keepdims=True)
+
+
+def metric_intervals(labels, p, patients, *, folds=1, ensemble=False, resamples=2000):
+    """Every metric with its interval, as in a report; `p` is (S, N, C), or (K, S, N, C) of the
+    networks of K folds.
+    """
+    in_folds = p.ndim == 4
+    found = Measured(
+        labels=labels,
+        patients=np.asarray(patients, dtype=str),
+        is_cross=np.zeros(len(labels), dtype=bool),
+        stated=p.mean(axis=(0, 1))[None] if in_folds else p,
+        networks=p if in_folds else None,
+        folds=folds,
+        seeds=[],
+    )
+    return found.intervals(
+        lambda p, w: measure(labels, p, w),
+        resamples=resamples,
+        pivotal=("ece",),
+        single=not ensemble,
+    )
 
 
 def test_agrees_with_scipy_where_each_patient_has_one_image():
@@ -194,11 +217,14 @@ def test_seeded_and_independent_of_the_block(monkeypatch):
     first = metric_intervals(labels, p, np.arange(50), resamples=100)
     monkeypatch.setattr(module, "BLOCK", 7)
     second = metric_intervals(labels, p, np.arange(50), resamples=100)
-    other = metric_intervals(labels, p, np.arange(50), resamples=100, seed=1)
     for name, interval in first.items():
         np.testing.assert_allclose(interval.low, second[name].low, rtol=1e-12)
         np.testing.assert_allclose(interval.high, second[name].high, rtol=1e-12)
-    assert other["accuracy"].low != first["accuracy"].low or other["ece"].low != first["ece"].low
+    own, other = (
+        bootstrap(lambda w: {"loss": -np.log(p[:, :, 0]) @ w}, np.arange(50), seed=seed)["loss"]
+        for seed in (0, 1)
+    )
+    assert own.low != other.low
 
 
 def test_an_absent_class_has_no_interval_and_breaks_nothing():

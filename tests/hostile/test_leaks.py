@@ -19,10 +19,10 @@ from reports.sections.data import data_info
 from tests.reports.made_runs import make_dataset, make_run
 from tests.reports.test_comparison import shown
 from tests.stub_config import with_config
-from tests.toy import about, made, toy_generators, toy_recipe, with_other_pixels, write_toy
+from tests.toy import like, made, toy_generators, toy_recipe, with_other_pixels, write_toy
 from thyroid import pipeline
 from thyroid.data.data_checks import look_alikes
-from thyroid.data.dataset import Dataset, write_dataset
+from thyroid.data.dataset import Dataset
 from thyroid.data.splits import LeakError
 from thyroid.errors import InputError
 from thyroid.recipe import Recipe, override
@@ -149,9 +149,7 @@ def again(
         counts = counts[..., ::-1]
     more["total_counts"] += changed
     images = pd.concat([dataset.images, more], ignore_index=True)
-    return write_dataset(
-        folder, **about(dataset), images=images, counts=np.concatenate([dataset.counts, counts])
-    )
+    return like(dataset, folder, images=images, counts=np.concatenate([dataset.counts, counts]))
 
 
 def test_an_image_under_another_patients_name_is_not_trained_on(tmp_path: Path) -> None:
@@ -199,7 +197,7 @@ def test_so_is_one_of_a_test_set_that_lies_elsewhere(tmp_path: Path) -> None:
     trained = int(parts.index[parts["part"] == "train"][3])
     counts[7] = 2 * dataset.counts[trained]  # another scale: no pixel is the same
     images.loc[7, "total_counts"] = int(counts[7].sum())
-    shared = write_dataset(tmp_path / "shared", **about(strangers), images=images, counts=counts)
+    shared = like(strangers, tmp_path / "shared", images=images, counts=counts)
     for test_set, expected in ((strangers, 0), (shared, 1)):
         with_config(run, test_set=recorded(test_set))
         content = read_run(run)
@@ -266,9 +264,7 @@ def test_pixels_of_the_official_test_part_change_no_network(folds: int, tmp_path
     plain = write_toy(tmp_path / "plain")
     parts = ["test", "train", "validation", "train", "test"]  # by patient, who has two images
     table = plain.images.assign(official_part=[parts[row // 2 % 5] for row in range(len(plain))])
-    data = write_dataset(
-        tmp_path / "data", **about(plain), images=table, counts=plain.counts
-    )  # fmt: skip
+    data = like(plain, tmp_path / "data", images=table)
     tested = np.flatnonzero(table["official_part"] == "test")
     used = np.flatnonzero(table["official_part"] == "train")
     recipe = toy_recipe(split__folds=folds, split__test=0.1, schedule__constant_epochs=1)

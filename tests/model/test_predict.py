@@ -302,7 +302,7 @@ def test_nothing_usable_is_status_2_with_the_reasons_in_the_table(
 
 
 def test_bad_input_is_one_sentence(
-    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    place: Path, tmp_path: Path, refused: Callable[..., str]
 ) -> None:
     model, empty = str(place / "model"), tmp_path / "empty"
     empty.mkdir()
@@ -317,10 +317,7 @@ def test_bad_input_is_one_sentence(
         ([str(place / "run" / "config.json"), "--out", "/proc/out.csv"], "annot write /proc"),
         ([model, *out, "--explain", str(tmp_path / "p.json")], "choose one ending in .html"),
     ]:
-        assert main(["predict", model, *arguments]) == 2, arguments
-        told = capsys.readouterr().err
-        assert sentence in told, told
-        assert told.count("\n") == 1, told
+        refused(["predict", model, *arguments], sentence)
 
 
 def test_pictures_are_predicted_by_a_model_of_pictures_alone(

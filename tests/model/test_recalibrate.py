@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,9 @@ import torch
 
 import thyroid
 from tests.short_trainings import FEW
-from tests.toy import CLASSES, about, write_toy
+from tests.toy import CLASSES, like, write_toy
 from thyroid.cli import main
-from thyroid.data.dataset import Dataset, write_dataset
+from thyroid.data.dataset import Dataset
 from thyroid.evaluate.conformal import conformal_threshold
 from thyroid.evaluate.temperature import shrunk_temperature, tempered
 from thyroid.model.model_folder import read_model
@@ -141,13 +142,13 @@ def test_what_is_unlike_the_training_images_takes_no_part(
 
 def test_what_cannot_be_recalibrated_is_one_sentence_and_leaves_nothing(
     toy: Path, model: Path, own: Path, recalibrated: Path, tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    capsys: pytest.CaptureFixture[str], refused: Callable[..., str],
 ) -> None:  # fmt: skip
     data = Dataset.open(own)
 
     def altered(name: str, table: pd.DataFrame, **changes: object) -> Path:
-        content = about(data) | {"images": table, "counts": data.counts[table.index]} | changes
-        return write_dataset(tmp_path / name, **content).folder
+        counts = data.counts[table.index]
+        return like(data, tmp_path / name, images=table, counts=counts, **changes).folder
 
     few = altered("few", data.images[:38])
     one = altered("one", data.images.assign(label="left", findings="left"))
@@ -167,10 +168,7 @@ def test_what_cannot_be_recalibrated_is_one_sentence_and_leaves_nothing(
         (recalibrated, own, "was recalibrated already"),
         (toy, own, "is not a model"),
     ]:
-        assert main(["recalibrate", str(given), str(images), str(tmp_path / "made")]) == 2
-        told = capsys.readouterr().err
-        assert sentence in told, told
-        assert told.count("\n") == 1, told
+        refused(["recalibrate", str(given), str(images), str(tmp_path / "made")], sentence)
         assert sorted(tmp_path.iterdir()) == before
     assert main(["recalibrate", str(model), str(own), str(recalibrated)]) == 2
     assert "exists already" in capsys.readouterr().err

@@ -106,13 +106,6 @@ def test_classes_and_centres_are_those_of_the_cohort() -> None:
     assert len(even) == 7 * 3 + 6
 
 
-def test_no_two_presets_share_a_centre_but_all_share_the_classes() -> None:
-    centres = [centre for preset in PRESETS.values() for centre in preset.centres]
-    assert len({centre.name for centre in centres}) == len(centres)
-    assert len({centre.institution for centre in centres}) == len(centres)
-    assert {preset.classes for preset in PRESETS.values()} == {CLASSES}
-
-
 # what can be seen
 
 

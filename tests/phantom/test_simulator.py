@@ -137,15 +137,14 @@ def test_centres_see_the_same_mix_of_diseases() -> None:
 
 def test_presets_share_diseases_but_no_centre() -> None:
     """Three groups of centres train, decide on a design, and test."""
-    names = ("thyroid7", "thyroid7-development", "thyroid7-external")
-    presets = [PRESETS[name] for name in names]
-    assert all(preset.classes == CLASSES for preset in presets)
-    assert all(preset.crosses == CROSSES for preset in presets)
-    assert len(CLASSES) == 7
-    assert len(CROSSES) == 6
-    centres = [centre for preset in presets for centre in preset.centres]
+    assert {preset.classes for preset in PRESETS.values()} == {CLASSES}
+    assert (len(CLASSES), len(CROSSES)) == (7, 6)
+    centres = [centre for preset in PRESETS.values() for centre in preset.centres]
     assert len({centre.name for centre in centres}) == len(centres)
     assert len({centre.institution for centre in centres}) == len(centres)
+    presets = [PRESETS[f"thyroid7{which}"] for which in ("", "-development", "-external")]
+    assert all(preset.crosses == CROSSES for preset in presets)
+    centres = [centre for preset in presets for centre in preset.centres]
     cameras = {(c.pixel_mm, c.fwhm_mm, c.counts, c.gland_from_top) for c in centres}
     assert len(cameras) == len(centres)
 

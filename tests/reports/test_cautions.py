@@ -1,8 +1,5 @@
 """Cautions stand beside the figure, on the page and in the numbers."""
 
-import json
-from hashlib import sha256
-
 import numpy as np
 
 from reports.sections.data import UNVERIFIED
@@ -10,6 +7,7 @@ from tests.reports.made_runs import make_dataset, make_run
 from tests.reports.test_comparison import shown
 from tests.reports.test_report import read
 from tests.stub_config import stub_dataset, with_config
+from tests.toy import like
 from thyroid.data.dataset import Dataset
 
 
@@ -82,11 +80,7 @@ def test_a_legend_in_most_pictures_is_told_beside_the_figure(tmp_path):
     dataset = make_dataset(tmp_path / "data", kind="display")
     counts = np.array(dataset.counts, dtype=np.uint16) * 500
     counts[:, :2] = 20_000  # a grey bar
-    np.save(dataset.folder / "counts.npy", counts)
-    info = json.loads((dataset.folder / "dataset.json").read_text())
-    info["sha256"] = sha256((dataset.folder / "counts.npy").read_bytes()).hexdigest()
-    (dataset.folder / "dataset.json").write_text(json.dumps(info))
-    run = make_run(tmp_path / "run", Dataset.open(dataset.folder))
+    run = make_run(tmp_path / "run", like(dataset, tmp_path / "with a legend", counts=counts))
     html, info = read(run)
     assert "legend" in info["verdict"]["cautions"]
     assert "Most pictures have the same marks in the same place" in shown(html)

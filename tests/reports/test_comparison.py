@@ -188,13 +188,6 @@ def test_validation_images_stand_in_for_a_missing_test_part(tmp_path, dataset):
     assert "on the validation images" in shown(html)
 
 
-def test_a_row_of_other_images_is_refused(compared_run):
-    for path in (compared_run / "rows/lenet5").rglob("*.csv"):
-        path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
-    with pytest.raises(InputError, match="lenet5: its test images and the method's differ"):
-        read(compared_run)
-
-
 @pytest.mark.parametrize(
     "content",
     [

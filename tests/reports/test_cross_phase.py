@@ -14,7 +14,6 @@ from tests.reports.made_runs import add_cross_phase, add_synthetic, make_run
 from tests.reports.test_comparison import shown
 from tests.reports.test_report import read
 from tests.stub_config import with_config
-from thyroid.errors import InputError
 
 
 @pytest.fixture
@@ -62,13 +61,6 @@ def test_the_sentence_is_in_points(cross_run):
 def test_few_networks_say_so(tmp_path, dataset):
     run = add_cross_phase(make_run(tmp_path / "run", dataset), dataset)
     assert "So few networks prove nothing; 5 are needed." in shown(read(run)[0])
-
-
-def test_other_images_before_are_refused(cross_run):
-    for path in (cross_run / "predictions/before-cross").glob("test-*.csv"):
-        path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
-    with pytest.raises(InputError, match="before and after the cross phase differ"):
-        read(cross_run)
 
 
 def test_runs_without_a_cross_phase_have_nothing_of_it(run):

@@ -29,7 +29,6 @@ from tests.reports.test_comparison import shown
 from tests.reports.test_report import read
 from tests.stub_config import changed, stub_comparison, stub_search, with_config
 from thyroid.cli import main
-from thyroid.errors import InputError
 from thyroid.evaluate.metrics import calibration_error
 from thyroid.evaluate.paired import macro_f1_difference
 from thyroid.evaluate.temperature import ensemble_temperature, fit_temperature, tempered
@@ -76,14 +75,6 @@ def test_test_predictions_are_the_mean_of_the_networks(content):
     for seed in (0, 1):
         mean = np.mean([content.networks[seed, f].probabilities for f in range(5)], axis=0)
         assert content.predictions["test"][seed].probabilities == pytest.approx(mean)
-
-
-def test_networks_of_other_test_images_are_refused(tmp_path, dataset):
-    run = make_run(tmp_path / "run", dataset, seeds=(0,), folds=2)
-    for path in (run / "predictions" / "networks").iterdir():
-        path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
-    with pytest.raises(InputError, match=r"are not those of test-seed0\.csv"):
-        read_run(run)
 
 
 def test_folds_are_counted(content):

@@ -105,6 +105,7 @@ def test_a_data_set_alone_is_counted_whole(dataset):
         ({"A": [5, 1, 2], "B": [5, 1, 2]}, "same"),
         ({"A": [5, 1, 0], "B": [0, 0, 2]}, "other"),
         ({"A": [5, 1, 1], "B": [0, 0, 2]}, "mixed"),
+        ({"unknown": [5, 5, 0]}, "none"),
         ({}, "none"),
     ],
 )
@@ -185,13 +186,6 @@ def test_verdict_of_simulated_or_unnamed_patients(content):
     found = verdict_info(content.config, data, results_info(content), None)
     assert {"simulated", "unnamed_patients"} <= set(found.cautions)
     assert found.unnamed_patients == 2
-
-
-def test_centres_that_nobody_named_are_no_single_centre():
-    data = SimpleNamespace(
-        centres=[SimpleNamespace(name="unknown", images=[5, 5])], columns=["train", "test"]
-    )
-    assert centre_relation(data) == "none"
 
 
 def test_verdict_on_validation_images_says_so(content):

@@ -199,14 +199,6 @@ def test_text_from_outside_is_escaped(tmp_path):
     assert all((attrs.get("src") or "data:").startswith("data:") for _, attrs in page.tags)
 
 
-def test_size_and_time_of_a_large_study(tmp_path):
-    classes = tuple(f"class_{i}" for i in range(7))
-    crosses = tuple(f"class_{i};class_{i + 1}" for i in range(6))
-    dataset = make_dataset(tmp_path / "large", classes, crosses, per_group=20, size=128)
-    run = make_run(tmp_path / "run", dataset, seeds=(0, 1, 2, 3, 4), trials=200, epochs=100)
-    assert write_report(run).stat().st_size < 3_000_000
-
-
 MISSING = [
     ("trials.csv", "No trial has ended yet"),
     ("metrics.jsonl", "No epoch of the final model has ended yet"),
@@ -265,9 +257,9 @@ def test_a_training_run_has_no_search_section(run):
     assert "thyroid train synthetic4 run1-again --recipe run1/recipe.json --seeds 3" in html
 
 
-def test_no_path_of_this_machine_is_in_the_report(run, dataset):
-    html, info = read(run)
-    for secret in (str(dataset.folder.parent), str(run.parent)):
+def test_no_path_of_this_machine_is_in_the_report(any_run, dataset):
+    html, info = read(any_run)
+    for secret in (str(dataset.folder.parent), str(any_run.parent)):
         assert secret not in html
         assert secret not in json.dumps(info)
 
@@ -294,12 +286,31 @@ def test_a_damaged_run_is_one_sentence(run, name, content, words):
     assert not (run / "report.html").exists()
 
 
-def test_seeds_that_saw_different_images_are_refused(run):
-    path = run / "predictions" / "test-seed1.csv"
-    lines = path.read_text().splitlines(keepends=True)
-    path.write_text("".join(lines[:-1]))
-    with pytest.raises(InputError, match="test images of seeds 0 and 1 differ"):
+@pytest.mark.parametrize(
+    ("kind", "names", "words"),
+    [
+        ("run", "predictions/test-seed1.csv", "test images of seeds 0 and 1 differ"),
+        (
+            "synthetic_run",
+            "predictions/without-synthetic/test-*.csv",
+            "with and without synthetic training images differ",
+        ),
+        (
+            "compared_run",
+            "predictions/before-cross/test-*.csv",
+            "before and after the cross phase differ",
+        ),
+        ("compared_run", "rows/lenet5/**/*.csv", "lenet5: its test images and the method's differ"),
+        ("folded_run", "predictions/networks/*.csv", r"are not those of test-seed0\.csv"),
+    ],
+)
+def test_predictions_of_other_images_are_refused(request, kind, names, words):
+    run = request.getfixturevalue(kind)
+    for path in run.glob(names):
+        path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(InputError, match=words):
         write_report(run)
+    assert not (run / "report.html").exists()
 
 
 def test_a_page_that_cannot_be_written_is_one_sentence(run, tmp_path):

@@ -13,8 +13,7 @@ import pytest
 from PIL import Image
 
 from reports.report import write_report
-from tests.toy import toy_recipe, write_toy
-from thyroid.data.dataset import write_dataset
+from tests.toy import like, toy_recipe, write_toy
 from thyroid.data.importer import import_folder
 from thyroid.errors import InputError
 from thyroid.execution.in_process import in_process
@@ -151,10 +150,8 @@ def test_classes_and_images_with_names_of_paths(tmp_path: Path) -> None:
     images["image_id"] = "../../" + images["image_id"]
     images["patient_id"] = "/" + images["patient_id"]
     images["centre"] = "../" + images["centre"]
-    dataset = write_dataset(
-        tmp_path / "a" / "b" / "dataset", name="../../toy", classes=tuple(names.values()), size=32,
-        pixel_mm=4.0, kind="counts", source="..", licence="/", images=images, counts=toy.counts,
-    )  # fmt: skip
+    paths = {"name": "../../toy", "classes": tuple(names.values()), "source": "..", "licence": "/"}
+    dataset = like(toy, tmp_path / "a" / "b" / "dataset", images=images, **paths)
     run = tmp_path / "a" / "b" / "run"
     run.mkdir()
     before = below(tmp_path)

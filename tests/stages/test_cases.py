@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tests.toy import CLASSES, toy_recipe, write_toy
+from tests.toy import CLASSES, made, toy_recipe, write_toy
 from thyroid import pipeline
 from thyroid.data.dataset import Dataset
-from thyroid.execution.in_process import bring_about, in_process
+from thyroid.execution.in_process import opened
 from thyroid.run_files.predictions_csv import ARTIFACT, Predictions, read_predictions
 from thyroid.runs.experiment import Experiment
 from thyroid.stages import find_cases
@@ -55,10 +55,8 @@ def test_the_stage_keeps_images_maps_and_probabilities_of_the_test_part(tmp_path
     recipe = toy_recipe()
     store = Store(tmp_path / "store")
     stage = pipeline.cases(pipeline.prediction(recipe, dataset.digest, 0, "test"))
-    bring_about([stage], in_process(store, {dataset.digest: dataset.folder}))
-    folder, before = store.open(stage.key), store.open(stage.inputs["prediction"].key)
-    assert folder is not None
-    assert before is not None
+    folder, _ = made(stage, dataset.folder, store.root)
+    before = opened(stage.inputs["prediction"], store)
     listed = json.loads((folder / "cases.json").read_text())["cases"]
     images, heat = (np.load(folder / name) for name in ("images.npy", "heat.npy"))
     assert 6 <= len(listed) <= 12

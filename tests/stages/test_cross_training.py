@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from tests.toy import made, toy_generators, toy_recipe, with_other_pixels, witho
 from thyroid import pipeline
 from thyroid.data.dataset import Dataset
 from thyroid.data.splits import LeakError, make_split
-from thyroid.execution.in_process import in_process
+from thyroid.execution.in_process import in_process, opened
 from thyroid.recipe import Recipe
 from thyroid.runs.experiment import without_synthetic
 from thyroid.stage import EpochMetrics, Stage
@@ -53,9 +54,7 @@ def weights(folder: Path) -> dict[str, Tensor]:
 
 
 def weights_of(stage: Stage, root: Path) -> dict[str, Tensor]:
-    folder = Store(root).open(stage.key)
-    assert folder is not None
-    return weights(folder)
+    return weights(opened(stage, Store(root)))
 
 
 def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
@@ -63,17 +62,9 @@ def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
 
 
 @pytest.fixture
-def batches(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
-    """The counts (batch, S, S) of every step, as they reach the augmentation."""
-    seen: list[Tensor] = []
-    sound = train_classifier.augment
-
-    def augment(counts: Tensor, *given: Any) -> Tensor:
-        seen.append(counts)
-        return sound(counts, *given)
-
-    monkeypatch.setattr(train_classifier, "augment", augment)
-    return seen
+def augmented(calls_of: Callable[..., list]) -> list[tuple[Any, ...]]:
+    """The calls of the augmentation, one for each step; their first argument are the counts."""
+    return calls_of(train_classifier, "augment")
 
 
 def findings_of(dataset: Dataset) -> dict[bytes, str]:
@@ -82,12 +73,12 @@ def findings_of(dataset: Dataset) -> dict[bytes, str]:
     return dict(zip(pixels, dataset.images["findings"], strict=True))
 
 
-def shown(batches: list[Tensor], *known: Dataset) -> list[Counter[str]]:
+def shown(augmented: list[tuple[Any, ...]], *known: Dataset) -> list[Counter[str]]:
     """Kinds of images in each batch: `single`, `cross`, or `other` for unknown images."""
     findings = {pixels: text for dataset in known for pixels, text in findings_of(dataset).items()}
     kinds = []
-    for batch in batches:
-        texts = [findings.get(picture.numpy().tobytes()) for picture in batch]
+    for counts, *_ in augmented:
+        texts = [findings.get(picture.numpy().tobytes()) for picture in counts]
         kinds.append(
             Counter("other" if t is None else "cross" if ";" in t else "single" for t in texts)
         )
@@ -98,15 +89,15 @@ def shown(batches: list[Tensor], *known: Dataset) -> list[Counter[str]]:
 
 
 def test_each_phase_sees_its_own_images_in_as_many_steps(
-    crossed: Path, tmp_path: Path, batches: list[Tensor]
+    crossed: Path, tmp_path: Path, augmented: list[tuple[Any, ...]]
 ) -> None:
     dataset = Dataset.open(crossed)
     phases, steps = {}, {}
     for order in ("retrain", "mixed", "never"):
-        batches.clear()
+        augmented.clear()
         _, metrics, _ = fitted(retraining(cross__order=order), crossed, tmp_path)
         phases[order] = [m["phase"] for m in metrics]
-        steps[order] = shown(batches, dataset)
+        steps[order] = shown(augmented, dataset)
     train = make_split(dataset, retraining().split).train
     each = len(train) // 16
     assert each == 4
@@ -125,13 +116,13 @@ def test_each_phase_sees_its_own_images_in_as_many_steps(
 
 
 def test_a_ramp_of_crosses_and_superpositions(
-    crossed: Path, tmp_path: Path, batches: list[Tensor]
+    crossed: Path, tmp_path: Path, augmented: list[tuple[Any, ...]]
 ) -> None:
     recipe = retraining(
         cross__share=1.0, cross__ramp="linear", cross__ramp_epochs=3, cross__superposed=0.5
     )
     fitted(recipe, crossed, tmp_path)
-    counted = shown(batches, Dataset.open(crossed))
+    counted = shown(augmented, Dataset.open(crossed))
     assert counted[:8] == [{"single": 16}] * 8
     for step, kinds in enumerate(counted[8:]):
         share = (step + 0.5) / 12
@@ -142,7 +133,7 @@ def test_a_ramp_of_crosses_and_superpositions(
 
 
 def test_synthetic_crosses_are_of_the_pool(
-    crossed: Path, tmp_path: Path, batches: list[Tensor]
+    crossed: Path, tmp_path: Path, augmented: list[tuple[Any, ...]]
 ) -> None:
     """The single phase does not depend on the cross images."""
     recipe = toy_generators(
@@ -150,24 +141,26 @@ def test_synthetic_crosses_are_of_the_pool(
     )
     dataset = Dataset.open(crossed)
     pool, _ = made(pipeline.synthesis(recipe, dataset.digest, 0), crossed, tmp_path)
-    batches.clear()
+    augmented.clear()
     trained, metrics, _ = fitted(recipe, crossed, tmp_path)
-    assert len(batches) == 20
-    real = shown(batches, dataset)
+    assert len(augmented) == 20
+    real = shown(augmented, dataset)
     assert real[:8] == [{"single": 16}] * 8
     assert real[8:] == [{"single": 8, "cross": 4, "other": 4}] * 12
     synthetic = Dataset.open(pool / "dataset")
     made_crosses = {p for p, text in findings_of(synthetic).items() if ";" in text}
-    drawn = {picture.numpy().tobytes() for batch in batches for picture in batch}
-    both = shown(batches, dataset, synthetic)
+    drawn = {picture.numpy().tobytes() for counts, *_ in augmented for picture in counts}
+    both = shown(augmented, dataset, synthetic)
     assert both[8:] == [{"single": 8, "cross": 8}] * 12
     assert len(drawn & made_crosses) > 8
 
     twin = without_synthetic(recipe)
     assert not twin.synthetic
-    batches.clear()
+    augmented.clear()
     plain, _, _ = fitted(twin, crossed, tmp_path)
-    assert shown(batches, dataset) == [{"single": 8, "cross": 8}] * 12  # it shares the single phase
+    assert (
+        shown(augmented, dataset) == [{"single": 8, "cross": 8}] * 12
+    )  # it shares the single phase
     first, second = (pipeline.before_cross(r, dataset.digest, 0) for r in (recipe, twin))
     assert first.key == second.key
     assert not same(plain, trained)
@@ -175,17 +168,11 @@ def test_synthetic_crosses_are_of_the_pool(
 
 
 def test_secondary_findings_reach_the_loss_of_crosses_alone(
-    crossed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    crossed: Path, tmp_path: Path, calls_of: Callable[..., list]
 ) -> None:
-    seen: list[Tensor] = []
-    sound = torch.nn.functional.cross_entropy
-
-    def cross_entropy(logits: Tensor, targets: Tensor, **given: Any) -> Tensor:
-        seen.append(targets)
-        return sound(logits, targets, **given)
-
-    monkeypatch.setattr(train_classifier.F, "cross_entropy", cross_entropy)
+    calls = calls_of(train_classifier.F, "cross_entropy")
     fitted(retraining(cross__secondary=0.25, cross__superposed=0.5), crossed, tmp_path)
+    seen = [call[1] for call in calls]
     shares = [sorted({tuple(sorted(row)) for row in targets.tolist()}) for targets in seen]
     assert shares[:8] == [[(0.0, 0.0, 1.0)]] * 8
     assert shares[8:] == [[(0.0, 0.0, 1.0), (0.0, 0.25, 0.75)]] * 12
@@ -218,36 +205,9 @@ def test_x_i_in_a_mixed_run_is_open_from_the_start(crossed: Path, tmp_path: Path
     assert all(gain.abs().min() > 0 for gain in gains)
 
 
-def test_a_frozen_network_stays_as_the_single_phase_left_it(crossed: Path, tmp_path: Path) -> None:
-    """It stays so through several segments, in spite of weight decay and batch statistics."""
-    recipe = retraining(
-        network__cross_feature="input", cross__trainable="head", optimiser__weight_decay=1.0
-    )
-    trained, _, final = fitted(recipe, crossed, tmp_path)
-    before = weights_of(pipeline.before_cross(recipe, final.dataset, 0), tmp_path)
-    for name, tensor in before.items():
-        assert torch.equal(tensor, trained[name]) != name.startswith("fc."), name
-    assert trained["layer1.0.cross.bn.num_batches_tracked"] == 12
-
-
 LATE = {"network__cross_feature": "context", "cross__superposed": 0.5, "cross__secondary": 0.2}
 LATE |= {"cross__rehearsal": 0.5, "cross__ramp": "cosine", "cross__rate": 0.5}
 LATE |= {"augmentation__thinning": 0.5, "schedule__warmup_epochs": 1, "cross__ramp_epochs": 2}
-
-
-@pytest.mark.parametrize("trainable", ["all", "last_stages"])
-def test_a_retrained_run_in_segments_is_the_whole_run_bit_for_bit(
-    trainable: str, crossed: Path, tmp_path: Path
-) -> None:
-    changes = {**LATE, "cross__trainable": trainable}
-    cut = retraining(**changes | {"schedule__segment_epochs": 1})
-    whole = retraining(**changes | {"schedule__segment_epochs": 3})
-    in_parts, parts, last = fitted(cut, crossed, tmp_path)
-    at_once, once, final = fitted(whole, crossed, tmp_path)
-    assert last.key != final.key
-    assert len(parts) == 6
-    assert without_times(parts) == without_times(once)
-    assert same(in_parts, at_once)
 
 
 def test_a_run_cut_off_anywhere_goes_on_to_the_same_bits(crossed: Path, tmp_path: Path) -> None:
@@ -264,28 +224,6 @@ def test_a_run_cut_off_anywhere_goes_on_to_the_same_bits(crossed: Path, tmp_path
     assert without_times(again) == without_times(metrics)
     assert any(m["reused"] for m in again)
     assert same(continued, undisturbed)
-
-
-def test_a_retrained_run_learns_from_no_validation_or_test_image(
-    crossed: Path, tmp_path: Path
-) -> None:
-    """Changing the images of other parts does not change a bit of superpositions, generators and
-    network.
-    """
-    recipe = toy_generators(
-        **LENGTH, cross__synthetic=0.25, cross__superposed=0.5, network__cross_feature="input"
-    )
-    dataset = Dataset.open(crossed)
-    parts = make_split(dataset, recipe.split)
-    held_out = np.concatenate([parts.validation, parts.test])
-    assert dataset.is_cross[held_out].any()
-    other = with_other_pixels(dataset, held_out, tmp_path / "data").folder
-    before, metrics, _ = fitted(recipe, crossed, tmp_path / "a")
-    after, metrics_after, _ = fitted(recipe, other, tmp_path / "b")
-    assert same(before, after)
-    losses, others = ([m["train_loss"] for m in seen] for seen in (metrics, metrics_after))
-    assert losses == others
-    assert metrics[-1]["validation_loss"] != metrics_after[-1]["validation_loss"]
 
 
 def test_other_training_images_give_other_weights(crossed: Path, tmp_path: Path) -> None:
@@ -317,9 +255,7 @@ def test_the_whole_of_another_data_set_is_predicted_and_never_the_training_data(
     stage = pipeline.prediction(recipe, digest, 0, "test", test_set=elsewhere)
     store = Store(tmp_path)
     list(in_process(store, where)([stage]))
-    folder = store.open(stage.key)
-    assert folder is not None
-    lines = (folder / "predictions.csv").read_text().splitlines()
+    lines = (opened(stage, store) / "predictions.csv").read_text().splitlines()
     assert len(lines) == 1 + 90
     own = pipeline.prediction(recipe, digest, 0, "test", test_set=digest)
     with pytest.raises(LeakError, match="the data set that the network was trained on"):
@@ -339,7 +275,5 @@ def test_the_network_before_the_cross_phase_is_a_network_of_its_own(
     assert len({stage.key for stage in stages}) == 2
     written = [made(stage, crossed, tmp_path)[0] / "predictions.csv" for stage in stages]
     assert written[0].read_text() != written[1].read_text()
-    folder = Store(tmp_path).open(before.key)
-    assert folder is not None
-    card = json.loads((folder / "model.json").read_text())
+    card = json.loads((opened(before, Store(tmp_path)) / "model.json").read_text())
     assert card["network"]["cross_feature"] == "none"

@@ -10,15 +10,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.toy import toy_recipe, where, without_times
+from tests.toy import made, toy_recipe, without_times
 from thyroid import pipeline
 from thyroid.data.dataset import Dataset
-from thyroid.execution.in_process import in_process
 from thyroid.files import sha256_of
 from thyroid.networks.build import build
 from thyroid.recipe import NetworkConfig, Recipe
 from thyroid.stage import EpochMetrics, Stage
-from thyroid.storage.store import Store
 
 DIGEST = "d" * 64
 
@@ -42,10 +40,7 @@ def train(
 ) -> tuple[dict[str, torch.Tensor], list[EpochMetrics]]:
     """Weights after a segment, and the metrics of each epoch until then."""
     stage = pipeline.classifier(recipe, Dataset.open(dataset).digest, 0)[segment]
-    store, files = Store(root), where(dataset) | {sha256_of(weights): weights}
-    metrics = [m for m in in_process(store, files)([stage]) if "epoch" in m]
-    folder = store.open(stage.key)
-    assert folder is not None
+    folder, metrics = made(stage, dataset, root, weights)
     return load_file(folder / "model.safetensors"), metrics
 
 

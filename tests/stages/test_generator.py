@@ -8,23 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.toy import made, toy_generators, with_other_pixels, without_times, write_toy
+from tests.toy import made, toy_generators
 from thyroid import generators, pipeline
 from thyroid.data.dataset import Dataset
-from thyroid.data.splits import make_split
 from thyroid.errors import InputError, StageFailed
 from thyroid.files import sha256_of
-from thyroid.recipe import SplitConfig
 from thyroid.stages import synthesise, train_generator
-from thyroid.stages.train_dcgan import GENERATOR
 
 FILES = Path(pipeline.__file__).parent / "generators"
 NAMES = sorted(path.stem for path in FILES.glob("[a-z]*.py"))
-
-
-@pytest.fixture(scope="module")
-def crossed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_toy(tmp_path_factory.mktemp("crossed") / "dataset", images=90, crosses=12).folder
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -39,38 +31,6 @@ def test_a_pool_is_made_of_its_images(name: str, crossed: Path, tmp_path: Path) 
     real = dataset.counts.sum((1, 2))
     made_counts = pool.counts.sum((1, 2))
     assert real.min() * 0.8 < np.median(made_counts) < real.max() * 1.2
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_it_never_reads_validation_or_test_images(name: str, crossed: Path, tmp_path: Path) -> None:
-    dataset = Dataset.open(crossed)
-    parts = make_split(dataset, SplitConfig())
-    seen = []
-    for which, rows in (("held out", [*parts.validation, *parts.test]), ("train", parts.train)):
-        changed = with_other_pixels(dataset, np.asarray(rows), tmp_path / which)
-        stage = pipeline.generator(toy_generators(generator=name), changed.digest, 0)[-1]
-        folder, _ = made(stage, changed.folder, tmp_path / f"{which} store")
-        seen.append((folder / GENERATOR).read_bytes())
-    own = pipeline.generator(toy_generators(generator=name), dataset.digest, 0)[-1]
-    folder, _ = made(own, crossed, tmp_path / "store")
-    assert (folder / GENERATOR).read_bytes() == seen[0]
-    assert (folder / GENERATOR).read_bytes() != seen[1]
-
-
-def test_epochs_in_segments_are_the_whole_training_bit_for_bit(
-    crossed: Path, tmp_path: Path
-) -> None:
-    dataset = Dataset.open(crossed)
-    found = []
-    for most in (1, 9):
-        recipe = toy_generators(generator="flow", flow__epochs=3, flow__segment_epochs=most)
-        stages = pipeline.generator(recipe, dataset.digest, 0)
-        assert len(stages) == {1: 3, 9: 1}[most]
-        folder, metrics = made(stages[-1], crossed, tmp_path / str(most))
-        sheet = (folder / "sheets" / "epoch-0003.png").read_bytes()
-        found.append(((folder / GENERATOR).read_bytes(), sheet, without_times(metrics)))
-    assert found[0] == found[1]
-    assert [line["epoch"] for line in found[0][2]] == [1, 2, 3]
 
 
 def test_another_pool_has_other_images_of_the_same_findings(crossed: Path, tmp_path: Path) -> None:

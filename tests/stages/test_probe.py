@@ -17,7 +17,7 @@ from tests.toy import made, toy_recipe, with_other_pixels, write_toy
 from thyroid import pipeline
 from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
-from thyroid.execution.in_process import in_process
+from thyroid.execution.in_process import opened
 from thyroid.files import sha256_of
 from thyroid.networks.build import build
 from thyroid.networks.last_layer import features, last_layer
@@ -175,15 +175,11 @@ def test_features_of_good_weights_are_worth_more_than_random_ones(
 ) -> None:
     digest = sha256_of(weights)
     right: dict[str | None, list[bool]] = {None: [], digest: []}
-    datasets = {Dataset.open(toy).digest: toy, digest: weights}
     for start_from, fold in [(w, fold) for w in right for fold in range(3)]:
         recipe = probe_recipe(network__weights=start_from, split__fold=fold)
         stage = pipeline.prediction(recipe, Dataset.open(toy).digest, 0, "validation")
-        kept = Store(store / "store")
-        list(in_process(kept, datasets)([stage]))
-        folder, model = kept.open(stage.key), kept.open(stage.inputs["model"].key)
-        assert folder is not None
-        assert model is not None
+        folder, _ = made(stage, toy, store / "store", weights)
+        model = opened(stage.inputs["model"], Store(store / "store"))
         predicted = read_predictions(folder / ARTIFACT, ("left", "right", "below"))
         right[start_from] += (predicted.probabilities.argmax(axis=1) == predicted.labels).tolist()
         if start_from == digest:

@@ -1,4 +1,4 @@
-"""The SRGAN stage: the same bits in segments, only training images, better than bicubic."""
+"""The SRGAN stage: its losses, better than bicubic, errors as sentences."""
 
 from __future__ import annotations
 
@@ -11,15 +11,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from tests.toy import made, toy_generators, with_other_pixels, without_times, write_toy
+from tests.toy import like, made, toy_generators, write_toy
 from thyroid import pipeline
-from thyroid.data.dataset import Dataset, write_dataset
-from thyroid.data.splits import make_split
+from thyroid.data.dataset import Dataset
 from thyroid.errors import StageFailed
-from thyroid.execution.in_process import in_process
 from thyroid.network_input import sum_pixels
 from thyroid.networks.srgan import Upscaler, bicubic
 from thyroid.recipe import Recipe
@@ -27,9 +24,7 @@ from thyroid.stage import EpochMetrics, Stage
 from thyroid.stages import train_srgan
 from thyroid.stages.compute import start
 from thyroid.stages.train_srgan import deal, load_upscaler, pixel_loss, psnr_db, upscale
-from thyroid.storage.store import Store
 
-NETWORKS = ("upscaler", "discriminator")
 LOSSES = ("perceptual_loss", "adversarial_loss", "discriminator_loss")
 
 
@@ -43,41 +38,12 @@ def train(
     return made(stages(recipe, dataset, seed)[-1], dataset, root)
 
 
-def same_bits(one: Path, other: Path, networks: tuple[str, ...] = NETWORKS) -> bool:
-    for name in [*networks, *(f"{network}-optimiser" for network in networks)]:
-        a, b = (load_file(folder / f"{name}.safetensors") for folder in (one, other))
-        assert a.keys() == b.keys()
-        if not all(torch.equal(a[key], b[key]) for key in a):
-            return False
-    return True
-
-
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_run_in_segments_is_the_whole_run_bit_for_bit(
-    precision: str, toy: Path, tmp_path: Path
-) -> None:
-    changes = {
-        "srgan__pixel_epochs": 2,
-        "srgan__adversarial_epochs": 3,
-        "execution__precision": precision,
-    }
-    cut = toy_generators(**changes, srgan__segment_epochs=1)
-    whole = toy_generators(**changes, srgan__segment_epochs=9)
-    pixel = [
-        made([s for s in stages(recipe, toy) if not s.config.adversarial][-1], toy, tmp_path / name)
-        for recipe, name in ((cut, "cut"), (whole, "whole"))
-    ]
-    assert same_bits(pixel[0][0], pixel[1][0], ("upscaler",))
-    in_parts, parts = train(cut, toy, tmp_path / "cut")
-    at_once, once = train(whole, toy, tmp_path / "whole")
-    assert len(stages(cut, toy)) == 5
-    assert len(stages(whole, toy)) == 2
-    assert [m["epoch"] for m in once] == [1, 2, 3, 4, 5]
-    assert [m["part"] for m in once] == ["pixel"] * 2 + ["adversarial"] * 3
-    assert without_times(parts) == without_times(once)
-    assert same_bits(in_parts, at_once)
-    assert all(m[name] is None for m in once[:2] for name in LOSSES)
-    assert all(m[name] > 0 for m in once[2:] for name in LOSSES)
+def test_the_first_part_has_the_pixel_loss_alone(toy: Path, tmp_path: Path) -> None:
+    recipe = toy_generators(srgan__pixel_epochs=2, srgan__adversarial_epochs=3)
+    _, metrics = train(recipe, toy, tmp_path)
+    assert [m["part"] for m in metrics] == ["pixel"] * 2 + ["adversarial"] * 3
+    assert all(m[name] is None for m in metrics[:2] for name in LOSSES)
+    assert all(m[name] > 0 for m in metrics[2:] for name in LOSSES)
 
 
 @pytest.mark.processors
@@ -154,50 +120,8 @@ class Untrainable(Upscaler):
 def with_rate(dataset: Dataset, rate: np.ndarray, folder: Path) -> Path:
     """The same rows with Poisson pictures of one rate."""
     counts = np.random.default_rng(0).poisson(rate, dataset.counts.shape).astype(np.uint16)
-    info = dataset.info
-    return write_dataset(
-        folder,
-        name="flat",
-        classes=info.classes,
-        size=info.size,
-        pixel_mm=info.pixel_mm,
-        kind=info.kind,
-        source="test",
-        licence="CC0-1.0",
-        images=dataset.images.assign(total_counts=counts.sum((1, 2), dtype=np.int64)),
-        counts=list(counts),
-    ).folder
-
-
-def test_it_never_learns_from_validation_or_test_images(toy: Path, tmp_path: Path) -> None:
-    """With other pixels in validation images the weights are the same; test images are not read."""
-    recipe = toy_generators()
-    dataset = Dataset.open(toy)
-    parts = make_split(dataset, recipe.split)
-    assert min(len(parts.validation), len(parts.test)) > 10
-    before, metrics = train(recipe, toy, tmp_path / "a")
-
-    other = with_other_pixels(dataset, parts.test, tmp_path / "test")
-    after, metrics_after = train(recipe, other.folder, tmp_path / "b")
-    assert same_bits(before, after)
-    assert without_times(metrics) == without_times(metrics_after)
-
-    other = with_other_pixels(dataset, parts.validation[::2], tmp_path / "validation")
-    after, metrics_after = train(recipe, other.folder, tmp_path / "c")
-    assert same_bits(before, after)
-    assert metrics[0]["bicubic_psnr_db"] != metrics_after[0]["bicubic_psnr_db"]
-
-    seen = with_other_pixels(dataset, parts.train[:8], tmp_path / "changed")
-    changed, _ = train(recipe, seen.folder, tmp_path / "d")
-    assert not same_bits(before, changed)  # the comparison can fail
-
-
-def test_seeds_differ_and_repeat(toy: Path, tmp_path: Path) -> None:
-    first, _ = train(toy_generators(), toy, tmp_path / "a", seed=0)
-    again, _ = train(toy_generators(), toy, tmp_path / "b", seed=0)
-    second, _ = train(toy_generators(), toy, tmp_path / "a", seed=1)
-    assert same_bits(first, again)
-    assert not same_bits(first, second, ("upscaler",))
+    table = dataset.images.assign(total_counts=counts.sum((1, 2), dtype=np.int64))
+    return like(dataset, folder, images=table, counts=counts).folder
 
 
 def test_a_loss_that_is_no_number_is_a_sentence(
@@ -373,13 +297,3 @@ def test_psnr_is_the_published_formula() -> None:
     y, x = (((c + 0.375) / (level + 0.375)).sqrt() for c in (target, activity * level))
     wanted = 10 * torch.log10(y.max() ** 2 / (x - y).square().mean())
     assert psnr_db(activity, target) == pytest.approx(wanted.item(), rel=1e-4)
-
-
-def test_one_artifact_per_segment(toy: Path, tmp_path: Path) -> None:
-    recipe = toy_generators(srgan__adversarial_epochs=2, srgan__segment_epochs=1)
-    final = stages(recipe, toy)[-1]
-    digest = Dataset.open(toy).digest
-    metrics = list(in_process(Store(tmp_path), {digest: toy})([final]))
-    assert sum(m["stage"] == "srgan" for m in metrics) == 3
-    again = list(in_process(Store(tmp_path), {digest: toy})([final]))
-    assert all(m["reused"] for m in again)

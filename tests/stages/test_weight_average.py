@@ -1,6 +1,4 @@
-"""The moving average of weights: equal to a slow reference, in segments, switched off, and with
-frozen layers.
-"""
+"""The moving average of weights: equal to a slow reference, switched off, with frozen layers."""
 
 from __future__ import annotations
 
@@ -14,12 +12,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from tests.toy import CLASSES, made, toy_recipe, where, without_times
+from tests.toy import CLASSES, made, toy_recipe
 from thyroid import pipeline
 from thyroid.data.dataset import Dataset
 from thyroid.data.splits import make_split
 from thyroid.evaluate.metrics import macro_f1
-from thyroid.execution.in_process import in_process
+from thyroid.execution.in_process import opened
 from thyroid.recipe import Recipe
 from thyroid.run_files.predictions_csv import ARTIFACT, read_predictions
 from thyroid.stage import EpochMetrics
@@ -84,21 +82,6 @@ def test_it_is_the_average_by_its_formula(
     assert not all(torch.equal(current[name], ours[name]) for name in ours)
 
 
-@pytest.mark.parametrize("name", ["resnet_small", "lenet5"])
-def test_ten_epochs_and_ten_more_are_twenty(name: str, toy: Path, tmp_path: Path) -> None:
-    """Averages, weights and metrics, bit for bit."""
-    lengths = {"schedule__warmup_epochs": 0, "schedule__constant_epochs": 20}
-    changes: dict[str, Any] = lengths | {"schedule__decay_epochs": 0, "network__name": name}
-    changes["network__width"] = 4 if name == "resnet_small" else None
-    cut, parts = trained(toy_recipe(**changes, schedule__segment_epochs=10), toy, tmp_path)
-    whole, once = trained(toy_recipe(**changes, schedule__segment_epochs=20), toy, tmp_path)
-    assert cut != whole
-    assert len(once) == 20
-    assert without_times(parts) == without_times(once)
-    for file in (MODEL, TRAINING, "optimiser.safetensors"):
-        assert equal(cut / file, whole / file)
-
-
 def test_without_it_the_same_is_trained_and_nothing_more_is_kept(toy: Path, tmp_path: Path) -> None:
     average, metrics = trained(toy_recipe(), toy, tmp_path)
     plain, same = trained(toy_recipe(optimiser__weight_average=0.0), toy, tmp_path)
@@ -133,10 +116,8 @@ def test_predictions_are_the_averaged_network_s_over_the_views(
     recipe = toy_recipe(views=views, augmentation__mirror=0.5)
     dataset = Dataset.open(toy)
     stage = pipeline.prediction(recipe, dataset.digest, 0, "validation")
-    list(in_process(store := Store(tmp_path), where(toy))([stage]))
-    folder, model = store.open(stage.key), store.open(stage.inputs["model"].key)
-    assert folder is not None
-    assert model is not None
+    folder, _ = made(stage, toy, tmp_path)
+    model = opened(stage.inputs["model"], Store(tmp_path))
     on = start(recipe.execution)
     network, _, config = load_model(model, on)
     rows = make_split(dataset, recipe.split).validation
@@ -148,17 +129,19 @@ def test_predictions_are_the_averaged_network_s_over_the_views(
 
 
 def test_what_is_frozen_is_frozen_at_its_average(crossed: Path, tmp_path: Path) -> None:
-    """The head learns from the same features with which it will predict."""
+    """The head learns from the same features with which it will predict, in spite of weight decay
+    and batch statistics, through two segments.
+    """
     recipe = toy_recipe(
         cross__order="retrain",
         cross__epochs=2,
         cross__trainable="head",
         network__cross_feature="input",
+        optimiser__weight_decay=1.0,
     )
     folder, _ = trained(recipe, crossed, tmp_path)
     single = pipeline.before_cross(recipe, Dataset.open(crossed).digest, 0)
-    before = Store(tmp_path).open(single.key)
-    assert before is not None
+    before = opened(single, Store(tmp_path))
     average, current = load_file(folder / MODEL), load_file(folder / TRAINING)
     then, moving = load_file(before / MODEL), load_file(before / TRAINING)
     for name, tensor in then.items():

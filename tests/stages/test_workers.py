@@ -18,11 +18,11 @@ import torch.distributed as dist
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from tests.toy import toy_generators, toy_recipe, where, without_times, write_toy
+from tests.toy import made, toy_generators, toy_recipe, where, without_times, write_toy
 from thyroid import pipeline, stage
 from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
-from thyroid.execution.in_process import artifacts, in_process, reread
+from thyroid.execution.in_process import artifacts, reread
 from thyroid.networks import batch_statistics
 from thyroid.networks.batch_statistics import share_statistics
 from thyroid.stage import Stage
@@ -68,9 +68,7 @@ def jobs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Job]:
     store = Store(root / "store")
     found = {}
     for name, final in stages(dataset).items():
-        list(in_process(store, where(dataset))([final]))
-        alone = store.open(final.key)
-        assert alone is not None
+        alone, _ = made(final, dataset, store.root)
         together, continued = root / name, root / f"{name}, continued"
         together.mkdir()
         inputs = artifacts(final, store, where(dataset))

@@ -311,26 +311,6 @@ def test_half_a_line_at_the_journals_end_is_cut_off(tmp_path: Path) -> None:
     assert journal.read_bytes().startswith(whole)
 
 
-def test_a_space_that_cannot_be_loaded_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="choose augmentation"):
-        load_space("augmentations")
-    with pytest.raises(InputError, match="is not a file"):
-        load_space(str(tmp_path / "own.py"))
-    (tmp_path / "own.py").write_text("def sace(trial, recipe): ...")
-    with pytest.raises(InputError, match=r"must define space\(trial, recipe\)"):
-        load_space(str(tmp_path / "own.py"))
-
-
-@pytest.mark.usefixtures("ray_here")
-def test_a_space_that_proposes_an_invalid_recipe_is_refused(toy: Path, tmp_path: Path) -> None:
-    def broken(trial: optuna.Trial, recipe: Recipe) -> Recipe:
-        return override(recipe, {"input.size": 3})
-
-    dataset, store, config = Dataset.open(toy), Store(tmp_path), SearchConfig()
-    with pytest.raises(InputError, match=r"failed to propose trial 0: input.size is 3"):
-        best_recipe(tmp_path, dataset, toy_recipe(), broken, config, store, where(toy))
-
-
 @pytest.mark.parametrize("empty", [b"\n", b"\r\n", b"  \t \n", b"\0" * 512 + b"\n", b"\0\0\n\n\n"])
 def test_lines_that_hold_nothing_are_left_out_of_a_journal(
     empty: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -81,20 +82,19 @@ def test_a_curve_is_planned_and_trained_and_its_dose_is_counted(
 
 
 def test_the_oracle_is_no_generator_of_a_method(
-    phantom: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    phantom: Path, tmp_path: Path, refused: Callable[..., str]
 ) -> None:
     run = tmp_path / "run"
-    assert main(["train", str(phantom), str(run), *MIXED, "--generator", "oracle"]) == 2
-    assert "The oracle cannot be the generator of a method" in capsys.readouterr().err
+    command = ["train", str(phantom), str(run), *MIXED, "--generator", "oracle"]
+    refused(command, "The oracle cannot be the generator of a method")
     assert not run.exists()
 
 
 def test_a_curve_on_other_data_has_no_oracle(
-    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    toy: Path, tmp_path: Path, refused: Callable[..., str]
 ) -> None:
     command = ["compare", str(toy), str(tmp_path / "run"), *MIXED, *CURVE]
-    assert main(command) == 2
-    assert "only the simulator can draw further patients" in capsys.readouterr().err
+    refused(command, "only the simulator can draw further patients")
 
 
 @pytest.mark.usefixtures("ray_here")
@@ -139,12 +139,8 @@ def test_an_unseen_combination_is_tested_on_alone(
     ],
 )
 def test_options_of_a_curve_are_not_ignored_without_one(
-    words: list[str],
-    sentence: str,
-    toy: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    words: list[str], sentence: str, toy: Path, tmp_path: Path, refused: Callable[..., str]
 ) -> None:
-    assert main(["compare", str(toy), str(tmp_path / "run"), "--models", "lenet5", *words]) == 2
-    assert sentence in capsys.readouterr().err
+    command = ["compare", str(toy), str(tmp_path / "run"), "--models", "lenet5", *words]
+    refused([*command, "--mixing.cross-share", "None"], sentence)
     assert not (tmp_path / "run").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -69,22 +70,15 @@ def test_the_recipe_says_how_many_folds_and_a_run_with_others_is_refused(
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--folds", "0"], "--folds is 0 but must be from 1 to 1000, or centre"),
         (["--folds", "many"], "--folds is many but must be a number from 1, or centre"),
         (["--split.folds", "3", "--split.fold", "1"], "split.fold cannot be chosen"),
         (["--folds", "300"], "300 folds are more than the 36 patients outside of the test part"),
     ],
 )
 def test_what_is_no_number_of_folds_is_refused(
-    words: list[str],
-    sentence: str,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    words: list[str], sentence: str, toy: Path, tmp_path: Path, refused: Callable[..., str]
 ) -> None:
-    toy = write_toy(tmp_path / "toy")
-    command = ["train", str(toy.folder), str(tmp_path / "run"), *FEW, *words]
-    assert main(command) == 2
-    assert sentence in capsys.readouterr().err
+    refused(["train", str(toy), str(tmp_path / "run"), *FEW, *words], sentence)
 
 
 def test_a_run_that_is_not_told_has_five_folds(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -106,7 +107,7 @@ def test_a_comparison_has_rows_of_given_weights_and_of_probes(
 
 
 def test_what_cannot_start_so_is_one_sentence_and_leaves_nothing(
-    toy: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    toy: Path, weights: Path, tmp_path: Path, refused: Callable[..., str]
 ) -> None:
     run, other = tmp_path / "run", tmp_path / "my start.pth"
     other.write_bytes(b"no weights")
@@ -122,8 +123,5 @@ def test_what_cannot_start_so_is_one_sentence_and_leaves_nothing(
         (["compare", *command, "--models", f"resnet19={weights}"], "--models names 'resnet19="),
         ([*searched, "--training", "probe"], "A probe has no epochs to search over"),
     ]:
-        assert main(words) == 2, words
-        told = capsys.readouterr().err
-        assert sentence in told, told
-        assert told.count("\n") == 1, told
+        refused(words, sentence)
         assert not run.exists()

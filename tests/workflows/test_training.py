@@ -5,18 +5,18 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 
 from tests.runs.test_tensorboard import same_as_metrics
 from tests.short_trainings import FEW, RETRAIN, artifacts, cross_data
-from tests.toy import write_toy
+from tests.toy import like, write_toy
 from thyroid import machine
 from thyroid.cli import main
-from thyroid.data.dataset import Dataset, write_dataset
+from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
 from thyroid.machine import Processor
 from thyroid.workflows.options import RunOptions, TrainOptions
@@ -158,19 +158,7 @@ def test_data_with_a_fault_that_makes_results_untrue_are_refused(
     original = Dataset.open(toy)
     counts = original.counts.copy()
     counts[6] = counts[0]
-    info = original.info
-    twins = write_dataset(
-        tmp_path / "twins",
-        name=info.name,
-        classes=info.classes,
-        size=info.size,
-        pixel_mm=info.pixel_mm,
-        kind=info.kind,
-        source=info.source,
-        licence=info.licence,
-        images=original.images,
-        counts=np.ascontiguousarray(counts),
-    )
+    twins = like(original, tmp_path / "twins", counts=counts)
     assert main(["train", str(twins.folder), str(tmp_path / "run"), *FEW]) == 2
     assert "cannot be trained on" in capsys.readouterr().err
 
@@ -224,7 +212,7 @@ def test_without_cross_images_there_is_no_cross_phase_and_a_line_says_so(
 
 
 def test_training_starts_from_the_users_weights(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], refused: Callable[..., str]
 ) -> None:
     """Weights are for colour images and other classes; a learning rate of zero keeps them."""
     import torch
@@ -265,8 +253,5 @@ def test_training_starts_from_the_users_weights(
         ([*again, "--weights", str(tmp_path / "none")], "is not a file"),
         ([*command, "--weights", __file__], "does not hold the weights of resnet_small"),
     ]:
-        assert main(changed) == 2, changed
-        told = capsys.readouterr().err
-        assert sentence in told, told
-        assert told.count("\n") == 1, told
+        refused(changed, sentence)
         assert not (tmp_path / "again").exists()

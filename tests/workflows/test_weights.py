@@ -172,7 +172,6 @@ def picture() -> bytes:
     return written.getvalue()
 
 
-def test_fine_tuning_needs_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    data = write_toy(tmp_path / "data").folder
-    assert main(["train", str(data), str(tmp_path / "run"), *FEW, "--fine-tuning.rate", "0.1"]) == 2
-    assert "fine_tuning applies to layers with given weights" in capsys.readouterr().err
+def test_fine_tuning_needs_weights(toy: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
+    command = ["train", str(toy), str(tmp_path / "run"), *FEW, "--fine-tuning.rate", "0.1"]
+    refused(command, "fine_tuning applies to layers with given weights")

@@ -38,8 +38,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri, stdtrit
 
-from thyroid.evaluate.metrics import RANGES, Floats, Ints, measure
-from thyroid.evaluate.training_luck import overlap, shrinkage, widened
+from thyroid.evaluate.metrics import RANGES, Floats
+from thyroid.evaluate.training_luck import shrinkage, widened
 
 BLOCK = 64
 """Resamples at a time: 64 columns of a thousand images stay in the processor's cache."""
@@ -85,7 +85,8 @@ def bootstrap(
         Number of folds if images are predicted out of fold. Seeds are not resampled then, as each
         fold has its own.
     shared
-        If the rows of `statistic` are single networks instead of seeds: `overlap` of their folds.
+        If the rows of `statistic` are single networks instead of seeds: `training_luck.overlap` of
+        their folds.
         Their deviations, without the luck of test images, are added to each resample.
     ensemble
         With `shared`: returns the same names, (1, ..., B), of the networks' ensemble. Value and
@@ -140,58 +141,6 @@ def bootstrap(
         name: Interval(value=value[name], low=limits[name][0], high=limits[name][1])
         for name in value
     }
-
-
-def metric_intervals(
-    labels: Ints,
-    probabilities: Floats,
-    patients: npt.ArrayLike,
-    *,
-    folds: int = 1,
-    ensemble: bool = False,
-    resamples: int = 2000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> dict[str, Interval]:
-    """Compute every metric of `measure`, mean over seeds, with its interval.
-
-    Parameters
-    ----------
-    labels : (N,) int
-    probabilities : (S, N, C) or (K, S, N, C) float
-        Predictions of S training seeds for the same images; with a first axis of K folds, those of
-        every single network for the same test images.
-    patients : (N,)
-    folds
-        Number of folds if `probabilities` (S, N, C) are out of fold.
-    ensemble
-        Measure the mean of all probabilities instead of single networks.
-    """
-    nested = probabilities if probabilities.ndim == 4 else probabilities[None]
-    several = len(nested) > 1
-    rows = nested if several else nested[0][:, None]  # (K, S, N, C), or (S, 1, N, C) of one fold
-    together = nested.mean(axis=(0, 1))
-
-    def statistic(weights: Floats) -> dict[str, Floats]:
-        found = [[measure(labels, p, weights) for p in row] for row in rows]
-        return {
-            name: np.stack([np.mean([m[name] for m in row], axis=0) for row in found])
-            for name in found[0][0]
-        }
-
-    def of_ensemble(weights: Floats) -> dict[str, Floats]:
-        return {name: v[None] for name, v in measure(labels, together, weights).items()}
-
-    return bootstrap(
-        *(statistic, patients),
-        resamples=resamples,
-        level=level,
-        seed=seed,
-        pivotal=("ece",),
-        folds=folds,
-        shared=overlap(len(nested)) if several or ensemble else None,
-        ensemble=of_ensemble if ensemble else None,
-    )
 
 
 def draw(rng: np.random.Generator, n: int, resamples: int) -> Floats:

@@ -21,17 +21,27 @@ FILE = "metrics.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassifierEpoch:
+class Yielded:
+    """The fields of every line."""
+
+    stage: str
+    """Kind of the training, which decides the other fields."""
+    seed: int
+    """Seed of the training."""
+    fold: int = 0
+    """Fold that validates the network; 0 where there is one split."""
+    reused: bool
+    """True: it was read from the store."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierEpoch(Yielded):
     """An epoch of the classifier.
 
     The network that is validated has the averaged weights, and sees one view of each image.
     """
 
     stage: Literal["classifier"] = "classifier"
-    seed: int
-    """Seed of the training."""
-    fold: int = 0
-    """Fold that validates the network; 0 where there is one split."""
     epoch: int
     """Epoch, from 1."""
     phase: Literal["single", "cross", "mixed"]
@@ -56,19 +66,13 @@ class ClassifierEpoch:
     """Seconds that the epoch's steps took."""
     images_per_second: float
     """Images per second of these steps."""
-    reused: bool
-    """True: it was read from the store."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProbeFit:
+class ProbeFit(Yielded):
     """The fit of a probe, a logistic regression on a network's features."""
 
     stage: Literal["probe"] = "probe"
-    seed: int
-    """Seed of the network's random weights and of the cross-validation."""
-    fold: int = 0
-    """Fold that validates the network; 0 where there is one split."""
     images: int
     """Training images."""
     features: int
@@ -77,19 +81,13 @@ class ProbeFit:
     """L2 penalty on the weights of standardised features that was chosen."""
     train_seconds: float
     """Seconds that it took to compute features, choose the penalty and fit."""
-    reused: bool
-    """True: it was read from the store."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class DcganEpoch:
+class DcganEpoch(Yielded):
     """An epoch of the DCGAN."""
 
     stage: Literal["dcgan"] = "dcgan"
-    seed: int
-    """Seed of the training."""
-    fold: int = 0
-    """Fold that validates the network; 0 where there is one split."""
     epoch: int
     """Epoch, from 1."""
     discriminator_loss: float
@@ -106,19 +104,13 @@ class DcganEpoch:
     """Seconds that the epoch's steps took."""
     images_per_second: float
     """Images per second of these steps."""
-    reused: bool
-    """True: it was read from the store."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class GeneratorFit:
+class GeneratorFit(Yielded):
     """The training of a generator other than the DCGAN, or one epoch of it."""
 
     stage: Literal["generator"] = "generator"
-    seed: int
-    """Seed of the training."""
-    fold: int = 0
-    """Fold that validates the network; 0 where there is one split."""
     epoch: int = 1
     """Epoch, from 1; 1 if it is fitted in one step."""
     images: int
@@ -129,19 +121,13 @@ class GeneratorFit:
     """Seconds that the epoch took; 0 if it is fitted in one step."""
     images_per_second: float | None = None
     """Images per second that it learned from; None if it is fitted in one step."""
-    reused: bool
-    """True: it was read from the store."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class SrganEpoch:
+class SrganEpoch(Yielded):
     """An epoch of the SRGAN."""
 
     stage: Literal["srgan"] = "srgan"
-    seed: int
-    """Seed of the training."""
-    fold: int = 0
-    """Fold that validates the network; 0 where there is one split."""
     epoch: int
     """Epoch, from 1."""
     part: Literal["pixel", "adversarial"]
@@ -164,27 +150,19 @@ class SrganEpoch:
     """Seconds that the epoch's steps took."""
     images_per_second: float
     """Images per second of these steps."""
-    reused: bool
-    """True: it was read from the store."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class SynthesisedGroup:
+class SynthesisedGroup(Yielded):
     """The synthetic images of one combination of findings."""
 
     stage: Literal["synthesis"] = "synthesis"
-    seed: int
-    """Seed of the generators."""
-    fold: int = 0
-    """Fold that validates the network; 0 where there is one split."""
     findings: str
     """Classes that the images show, joined by `;`."""
     made: int
     """Images that were made."""
     dropped: int
     """Images among them that the label filter dropped."""
-    reused: bool
-    """True: it was read from the store."""
 
 
 Metrics = ClassifierEpoch | ProbeFit | DcganEpoch | GeneratorFit | SrganEpoch | SynthesisedGroup
