@@ -138,7 +138,7 @@ def test_a_time_budget_ends_the_race(toy: Path, tmp_path: Path) -> None:
     assert first.returncode == 0, first.stderr
     budget, before = costs(tmp_path)
     assert budget == {"time_hours": None, "gpu_hours": None, "ended": None}
-    seconds = 15.0
+    seconds = 8.0
     second = searched(toy, tmp_path, trials=2, max_seeds=1000, time_budget=f"{seconds}s")
     assert second.returncode == 0, second.stderr
     assert "comparing the given recipe and the best 2 trials" in second.stderr
