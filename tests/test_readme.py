@@ -148,9 +148,10 @@ def test_every_command_line_parses(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     called: list[str] = []
-    for command in SUMMARIES:
-        attribute = "import_" if command == "import" else command.replace("-", "_")
-        module = importlib.import_module(f"thyroid.commands.{attribute}")
+    names = {c: "import_" if c == "import" else c.replace("-", "_") for c in SUMMARIES}
+    modules = {c: importlib.import_module(f"thyroid.commands.{names[c]}") for c in SUMMARIES}
+    for command, module in modules.items():  # all are imported: some import from each other
+        attribute = names[command]
 
         def record(*_: Any, command: str = command, **__: Any) -> None:
             called.append(command)

@@ -255,7 +255,7 @@ def test_what_is_not_in_this_format_is_one_sentence_and_leaves_nothing(
         (changed("half", test_labels=np.zeros((16, 1))), [], "must be integers"),
         (changed("blank", test_images=np.zeros((16, 28, 28), np.uint8)), [], "no usable image in"),
         (short, ["--labels", str(names)], "does not name the label 2"),
-        (short, ["--labels", str(twice)], "row 3, has no class name, or that"),
+        (short, ["--labels", str(twice)], "row 3, has no class name, or repeats one"),
         (short, ["--labels", str(text)], "does not name the label 0"),
         (short, ["--patients-key", str(place / "key")], "names no patients"),
         (short, ["--size", "8"], "--size is 8 but must be from 16"),

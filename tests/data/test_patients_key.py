@@ -93,6 +93,6 @@ def test_where_a_patient_is_unnamed_no_key_is_claimed_and_that_is_said(tmp_path:
     key = tmp_path / "patients.key"
     summary = import_folder(folder, tmp_path / "data", size=16, patients_key=key)
     assert Dataset.open(tmp_path / "data").info.patients_key is None
-    assert any("the patients' key cannot tell" in note for note in summary.notes)
+    assert any("the patients' key cannot show" in note for note in summary.notes)
     without = import_folder(folder, tmp_path / "without", size=16)
     assert not any("the patients' key" in note for note in without.notes)

@@ -105,7 +105,7 @@ def test_a_data_set_alone_is_counted_whole(dataset):
         ({"A": [5, 1, 2], "B": [5, 1, 2]}, "same"),
         ({"A": [5, 1, 0], "B": [0, 0, 2]}, "other"),
         ({"A": [5, 1, 1], "B": [0, 0, 2]}, "mixed"),
-        ({"unknown": [5, 5, 0]}, "none"),
+        ({"unknown": [5, 1, 2]}, "none"),
         ({}, "none"),
     ],
 )

@@ -207,7 +207,7 @@ def test_without_macro_f1_first_the_best_trial_is_chosen_and_nothing_is_raced(
 
 
 def test_recipes_too_close_to_call_get_more_seeds(
-    crossed: Dataset, searched: tuple[Search, Recipe]
+    crossed: Dataset, searched: tuple[Search, Recipe], tmp_path: Path
 ) -> None:
     found, best = searched
     table, raced = pd.read_csv(found.run / "trials.csv"), read_race(found.run)
@@ -225,9 +225,10 @@ def test_recipes_too_close_to_call_get_more_seeds(
             assert (r.macro_f1, r.standard_error) == (own["macro_f1"], own["standard_error"])
     assert _chosen(table) == raced[0].trial
     assert best == (found.base if raced[0].trial is None else recipe_of(found, raced[0].trial))
-    again = search(found.run, crossed, found.store, objectives=SEVERAL, max_seeds=3)
+    run = shutil.copytree(found.run, tmp_path / "again")
+    again = search(run, crossed, found.store, objectives=SEVERAL, max_seeds=3)
     assert again.best() == best
-    assert read_race(found.run) == raced
+    assert read_race(run) == raced
 
 
 def _chosen(table: pd.DataFrame) -> int | None:

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -249,6 +250,7 @@ def test_an_interrupted_search_writes_its_files(tmp_path: Path) -> None:
         config=SearchConfig(),
         usage=UsageRecord(tmp_path, list),
         _require_crosses=lambda: None,
+        warm_start=lambda: None,
     )
     with pytest.raises(KeyboardInterrupt):
         Search.best(search)  # type: ignore[arg-type]
@@ -286,8 +288,18 @@ def test_a_report_is_there_while_the_search_goes_on_and_nothing_stays(
             return False
         return bool(page["search"]["ended"]) and page["sharing"] is not None
 
+    def building() -> bool:
+        """Return True if a process builds the report."""
+        for about in Path("/proc").glob("[0-9]*/cmdline"):
+            with suppress(OSError):  # it has ended
+                words = about.read_bytes().split(b"\0")
+                if b"report" in words and os.fsencode(run) in words:
+                    return True
+        return False
+
     try:
         wait_until(seen, process, 180)
+        wait_until(building, process, 60)
         os.kill(process.pid, signal.SIGINT)
         _, shown = process.communicate(timeout=120)
     finally:
@@ -299,9 +311,4 @@ def test_a_report_is_there_while_the_search_goes_on_and_nothing_stays(
     assert "search: " in shown
     ended = finished(open_study(run / "study.journal", ("macro_f1",)))
     assert 0 < len(pd.read_csv(run / "trials.csv")) == len(ended) < 10000
-    for about in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = about.read_bytes().split(b"\0")
-        except OSError:  # it has ended
-            continue
-        assert not (b"report" in words and os.fsencode(run) in words)
+    assert not building()

@@ -129,14 +129,15 @@ def test_a_dead_process_a_failing_disk_and_a_used_up_budget_cost_no_trial(
     """
     journal, store = tmp_path / "study.journal", tmp_path / "store"
     study, base = open_study(journal), toy_generators()
-    for magnitude in (0.25, 0.75):
-        orphan = create_trial(
+
+    def orphan(magnitude: float) -> None:
+        died = create_trial(
             state=TrialState.RUNNING,
             params={"magnitude": magnitude},
             distributions={"magnitude": optuna.distributions.FloatDistribution(0, 2)},
             user_attrs={"recipe": json.dumps(to_json(base))},
         )
-        study.add_trial(orphan)
+        study.add_trial(died)
 
     def search(**budget: str) -> None:
         config = SearchConfig(trials=3, max_seeds=1, grace_epochs=99, concurrent=1, **budget)
@@ -147,15 +148,17 @@ def test_a_dead_process_a_failing_disk_and_a_used_up_budget_cost_no_trial(
     with pytest.raises(StorageError, match="Not a directory"):
         search()
     store.unlink()
-    assert [trial.state for trial in open_study(journal).trials] == [TrialState.RUNNING] * 2
+    assert [trial.state for trial in open_study(journal).trials] == [TrialState.RUNNING]
+    orphan(0.25)
+    orphan(0.75)
     with pytest.raises(InputError, match="No trial of the search was completed"):
         search(time_budget="0.1s")
-    assert [trial.state for trial in open_study(journal).trials] == [TrialState.RUNNING] * 2
+    assert [trial.state for trial in open_study(journal).trials] == [TrialState.RUNNING] * 3
     search()
     table = pd.read_csv(tmp_path / "trials.csv")
     assert list(table["number"]) == [0, 1, 2]
     assert list(table["state"]) == ["complete"] * 3
-    assert list(table["param_magnitude"][:2]) == [0.25, 0.75]
+    assert list(table["param_magnitude"][1:]) == [0.25, 0.75]
 
 
 KILLED = """
@@ -311,6 +314,16 @@ def test_half_a_line_at_the_journals_end_is_cut_off(tmp_path: Path) -> None:
     assert journal.read_bytes().startswith(whole)
 
 
+@pytest.mark.usefixtures("ray_here")
+def test_a_space_that_proposes_an_invalid_recipe_is_refused(toy: Path, tmp_path: Path) -> None:
+    def broken(trial: optuna.Trial, recipe: Recipe) -> Recipe:
+        return override(recipe, {"input.size": 3})
+
+    dataset, store, config = Dataset.open(toy), Store(tmp_path), SearchConfig()
+    with pytest.raises(InputError, match=r"failed to propose trial 0: input.size is 3"):
+        best_recipe(tmp_path, dataset, toy_recipe(), broken, config, store, where(toy))
+
+
 @pytest.mark.parametrize("empty", [b"\n", b"\r\n", b"  \t \n", b"\0" * 512 + b"\n", b"\0\0\n\n\n"])
 def test_lines_that_hold_nothing_are_left_out_of_a_journal(
     empty: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -339,7 +352,7 @@ def test_lines_that_hold_nothing_are_left_out_of_a_journal(
         assert "study.journal was repaired; removed: " in capsys.readouterr().err
     open_study(journal).ask()
     assert len(read_study(journal).trials) == 4
-    assert "mended" not in capsys.readouterr().err
+    assert "repaired" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
