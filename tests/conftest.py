@@ -77,7 +77,9 @@ def measured(request: pytest.FixtureRequest) -> Callable[..., None]:
 
 @pytest.fixture
 def refused(capsys: pytest.CaptureFixture[str]) -> Callable[[list[str], str], str]:
-    """Requires that a command ends with status 2 and a line on stderr that says so; returns it."""
+    """Checks that a command ends with status 2 and one line on stderr that contains the sentence;
+    returns the line.
+    """
 
     def check(command: list[str], sentence: str) -> str:
         from thyroid.cli import main
