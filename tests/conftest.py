@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ import pytest
 from hypothesis import settings
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+
+# A shell lets jobs in the background, and all that they start, ignore Ctrl-C, which tests send.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The machine may be busy: how long an example takes says nothing about the code.
 settings.register_profile("thyroid", deadline=None)

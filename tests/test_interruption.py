@@ -9,8 +9,7 @@ import sys
 import pytest
 
 COMMAND = """
-import signal, sys, time
-signal.signal(signal.SIGINT, signal.default_int_handler)  # where the tests run in the background
+import sys, time
 import thyroid.cli as cli
 
 def run(name, argv):
