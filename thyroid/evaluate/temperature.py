@@ -10,29 +10,31 @@ import numpy.typing as npt
 from thyroid.evaluate.metrics import Floats, Ints
 
 LOG_T = 3.0
-"""Temperatures are limited to exp(-LOG_T) to exp(LOG_T), 0.05 to 20. Without limits the best one
-is 0 if all images are right, and infinite if the probabilities carry no information."""
+"""Temperatures are sought between exp(-LOG_T) and exp(LOG_T), 0.05 and 20."""
 GAIN = 0.10
 """Share by which the best temperature of very many averaged networks is below that of one."""
 SPREAD = 0.5
-"""Standard deviation of log T between a model's own temperature and the best one for the images of
-another place, as `shrunk_temperature` assumes it: the best one is 0.4 to 2.7 times as high in 95 %
-of places."""
+"""Standard deviation of log T that is assumed before images are seen: about 1 for a new model, and
+about the model's own temperature for images of another place. The best temperature is then 0.4 to
+2.7 times as high in 95 % of cases."""
 LEAST = float(np.finfo(np.float32).smallest_subnormal)
 """Replaces a probability of zero: networks compute their softmax in single precision."""
 
 
 def fit_temperature(labels: Ints, probabilities: Floats) -> float:
-    """Find the temperature T that minimises the log loss of softmax(log p / T) (Guo et al. 2017).
+    """Find the temperature T of a new model's probabilities (Guo et al. 2017).
 
-    The loss is convex in 1 / T, so it has one minimum. T is limited to exp(-3) to exp(3).
+    It minimises the sum over images of the log loss of softmax(log p / T), plus
+    (log T)^2 / (2 SPREAD^2). The second term matters only with few images. Without it, T would be
+    0 if all images are right, so that a model of 50 images would be certain of everything, and
+    infinite if the probabilities carry no information.
 
     Parameters
     ----------
     labels : (N,) int, N >= 1
     probabilities : (N, C) float, rows summing to 1
     """
-    return _least_loss(labels, probabilities, np.full(len(labels), 1 / len(labels)))
+    return _most_probable(labels, probabilities, np.ones(len(labels)), 1.0)
 
 
 def shrunk_temperature(
@@ -71,20 +73,18 @@ def shrunk_temperature(
     _, member, images = np.unique(
         np.asarray(patients, dtype=str), return_inverse=True, return_counts=True
     )
-    return _least_loss(labels, probabilities, 1 / images[member], own)
+    return _most_probable(labels, probabilities, 1 / images[member], own)
 
 
-def _least_loss(
-    labels: Ints, probabilities: Floats, weights: Floats, own: float | None = None
-) -> float:
-    """Return the T of the least weighted sum of log losses, shrunk towards `own` if given."""
+def _most_probable(labels: Ints, probabilities: Floats, weights: Floats, before: float) -> float:
+    """Return the T of the least weighted sum of log losses, shrunk towards `before`."""
     from scipy.optimize import minimize_scalar  # slow to import; predict does not need it
     from scipy.special import log_softmax
 
     logits, rows = _logits(probabilities), np.arange(len(labels))
 
     def loss(log_t: float) -> float:
-        away = 0.0 if own is None else (log_t - math.log(own)) ** 2 / (2 * SPREAD**2)
+        away = (log_t - math.log(before)) ** 2 / (2 * SPREAD**2)
         losses = -log_softmax(logits / math.exp(log_t), axis=1)[rows, labels]  # (N,)
         return float((weights * losses).sum()) + away
 
