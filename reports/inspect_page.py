@@ -45,8 +45,8 @@ def inspection_lines(dataset: Dataset, doubtful: int = 0) -> list[str]:
     found = [f"  {q.severity}: {q.sentence}" for q in data.quality]
     if doubtful:
         found.append(
-            f"  warning: {doubtful} of {len(dataset)} images do not look like thyroid scintigrams "
-            "to a network that was trained on simulated ones: the page shows them"
+            "  warning: a network that was trained on simulated scintigrams finds no thyroid "
+            f"scintigram in {doubtful} of {len(dataset)} images: the page shows them"
         )
     return [*lines, "", "quality", *(found or ["  nothing found"])]
 

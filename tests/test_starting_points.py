@@ -89,13 +89,13 @@ def test_import_and_inspect_tell_of_pictures_that_are_no_scintigrams(
     for number, image in enumerate(simulate(preset, where, seed=5, posterior=True)):
         nm_object(image).save_as(files / f"{number}.dcm", enforce_file_format=True)
     assert main(["import", str(tmp_path / "files"), str(tmp_path / "sound")]) == 0
-    assert "do not look like thyroid scintigrams" not in capsys.readouterr().out
+    assert "finds no thyroid scintigram" not in capsys.readouterr().out
 
     flood = np.random.default_rng(0).poisson(20, (256, 256))
     save_nm(files / "flood.dcm", flood, PixelSpacing=[1.0, 1.0])
     assert main(["import", str(tmp_path / "files"), str(tmp_path / "mixed")]) == 0
     told = capsys.readouterr().out
-    assert "1 of 22 images do not look like thyroid scintigrams" in told
+    assert "finds no thyroid scintigram in 1 of 22 images, such as" in told
     images = Dataset.open(tmp_path / "mixed").images
     (named,) = re.findall(r"such as image (\w+)\.", told)
     assert images.set_index("image_id")["total_counts"][named] == flood.sum()
@@ -103,7 +103,7 @@ def test_import_and_inspect_tell_of_pictures_that_are_no_scintigrams(
     for name in ("sound", "mixed"):
         assert main(["inspect", str(tmp_path / name)]) == 0
         shown[name] = DOUBTFUL in (tmp_path / f"{name}.html").read_text()
-        line = "do not look like thyroid scintigrams to a network that was trained on simulated"
+        line = "was trained on simulated scintigrams finds no thyroid scintigram in 1 of 22 images"
         assert (line in capsys.readouterr().out) == shown[name]
     assert shown == {"sound": False, "mixed": True}
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from reports.run import Run
 from thyroid.configuration import dotted_fields, to_json
+from thyroid.model.starting_point import is_shipped
 from thyroid.recipe import RECIPES
 from thyroid.run_files.config_json import ComparisonSettings, RecordedDataset, RunConfig
 
@@ -143,9 +144,10 @@ def _place(recorded: RecordedDataset) -> str:
 
 def _files(config: RunConfig) -> dict[str, object]:
     """The options for the test set and files of weights, if the run uses any."""
+    weights = config.of_recipe("network.weights")
     return {
         "--test-set": _place(config.test_set) if config.test_set else None,
-        "--weights": "weights.pth" if config.of_recipe("network.weights") else None,
+        "--weights": weights and ("phantom" if is_shipped(weights) else "weights.pth"),
         "--vgg19": "vgg19.pth" if config.of_recipe("srgan.vgg19") else None,
     }
 

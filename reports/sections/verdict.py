@@ -12,6 +12,7 @@ from reports.sections.comparison_verdict import ComparisonVerdict
 from reports.sections.data import Data, centre_relation
 from reports.sections.results import Chance, ClassMetrics, Guess, Results
 from reports.sections.synthetic_gain import SyntheticGain, uses_synthetic
+from thyroid.model.starting_point import is_shipped
 from thyroid.run_files.config_json import RunConfig
 
 ENOUGH_IMAGES = 100
@@ -138,7 +139,7 @@ def verdict_info(
     fewest = min(with_images, key=lambda c: c.images)
     values = [network.macro_f1 for network in results.by_network]
     flagged = {flag.kind for flag in data.quality}
-    test_set = data.test_set
+    test_set, weights = data.test_set, config.of_recipe("network.weights")
     cautions = {
         "validation_only": results.part != "test",
         "few_networks": results.networks < ENOUGH_NETWORKS,
@@ -157,7 +158,7 @@ def verdict_info(
         "confounded_centre": "confounded_centre" in flagged,
         "legend": "legend" in flagged,
         "unverified_images": bool(data.unverified_images),
-        "weights": bool(config.of_recipe("network.weights")),
+        "weights": bool(weights) and not is_shipped(weights),
         "display": data.kind == "display",
     }
     return ResultsVerdict(

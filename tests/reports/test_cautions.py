@@ -9,6 +9,8 @@ from tests.reports.test_report import read
 from tests.stub_config import stub_dataset, with_config
 from tests.toy import like
 from thyroid.data.dataset import Dataset
+from thyroid.files import sha256_of
+from thyroid.model.starting_point import FOLDER, file_name
 
 
 def test_a_test_set_of_its_own_is_named(run):
@@ -40,6 +42,14 @@ def test_what_is_not_known_of_the_data_or_of_the_start_is_told(run, dataset):
     assert "It is not known whether these weights were trained on the test images." in shown(html)
     assert "had never seen" not in shown(html)
     assert "that it was not trained on here" in shown(html)
+    assert "--weights weights.pth" in shown(html)
+
+    weights = sha256_of(FOLDER / file_name("resnet_small", "counts"))
+    with_config(run, recipe__network__weights=weights)
+    html, info = read(run)
+    assert "weights" not in info["verdict"]["cautions"]  # they were trained on simulated patients
+    assert "had never seen" in shown(html)
+    assert "--weights phantom" in shown(html)
 
     moved = dataset.folder.rename(dataset.folder.with_name("elsewhere"))
     html, info = read(run)

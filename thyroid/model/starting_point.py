@@ -18,7 +18,7 @@ from safetensors.numpy import load_file, save_file
 
 from thyroid import __version__
 from thyroid.errors import InputError
-from thyroid.files import cannot_write
+from thyroid.files import cannot_write, sha256_of
 from thyroid.recipe import Recipe
 from thyroid.run_files.config_json import read_config
 from thyroid.run_files.features_file import FILE as FEATURES
@@ -56,6 +56,11 @@ def shipped(recipe: Recipe, kind: str) -> Path:
         )
     require_input(recipe, about(file)["input"]["normalisation"], file)
     return file
+
+
+def is_shipped(sha256: str) -> bool:
+    """Return True if a digest is that of a starting point that ships with this version."""
+    return any(sha256_of(file) == sha256 for file in FOLDER.glob("*.safetensors"))
 
 
 def about(file: Path) -> dict[str, Any]:

@@ -100,9 +100,8 @@ def read_source(
     if looked is None or not looked.doubtful:
         return summary
     note = (
-        f"{len(looked.doubtful)} of {looked.images} images do not look like thyroid scintigrams to "
-        f"a network that was trained on simulated ones, such as image {looked.doubtful[0]}. The "
-        "network is wrong about one scintigram in a hundred: look at these images (`thyroid "
-        f"inspect {dataset}`)."
+        "a network that was trained on simulated scintigrams finds no thyroid scintigram in "
+        f"{len(looked.doubtful)} of {looked.images} images, such as image {looked.doubtful[0]}. It "
+        f"is wrong about one scintigram in a hundred: `thyroid inspect {dataset}` shows them."
     )
     return dataclasses.replace(summary, notes=(*summary.notes, note))
