@@ -122,9 +122,9 @@ def report_info(run: Run) -> Report:
     """The numbers of all sections; a section comes after those whose numbers it needs."""
     data, training, search = data_info(run), training_info(run), search_info(run)
     results, retention, gain = results_info(run), retention_info(run), synthetic_gain_info(run)
-    comparison = comparison_info(run, results)
+    comparison, generators = comparison_info(run, results), generators_info(run)
     searched = None if search is None else search.parameters
-    verdict = verdict_info(run.config, data, results, searched, gain, comparison)
+    verdict = verdict_info(run.config, data, results, searched, gain, comparison, generators)
     state = verdict.synthetic.state
     return Report(
         verdict=verdict,
@@ -137,7 +137,7 @@ def report_info(run: Run) -> Report:
         curves=curves_info(run, comparison),
         calibration=calibration_info(run),
         training=training,
-        generators=generators_info(run),
+        generators=generators,
         synthetic_gain=gain,
         search=search,
         sharing=sharing_info(run),

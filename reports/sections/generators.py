@@ -81,6 +81,8 @@ class LabelFilter:
     networks: int
     all: FilteredImages
     rows: list[FilteredImages]
+    emptied: list[str]
+    """Findings of which it dropped every image, for at least one network."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +147,8 @@ class Generators:
     final_share: float
     """Share while the learning rate decays."""
     cross_synthetic: float | None
-    """Share among the crosses of the cross phase; None if there is no such phase."""
+    """Share among the crosses of the cross phase; None if there is no such phase, or if one share
+    applies to all images."""
     crosses_alone: bool
     name: str
     """Name of the generator."""
@@ -167,12 +170,13 @@ def generators_info(run: Run) -> Generators | None:
     if not uses_synthetic(run.config):
         return None
     of_recipe, quality = run.config.of_recipe, run.quality
-    retrained = of_recipe("cross.order") == "retrain"
+    dose = of_recipe("mixing.dose")  # it overrides the other shares
+    retrained = of_recipe("cross.order") == "retrain" and dose is None
     return Generators(
-        synthetic_share=of_recipe("mixing.synthetic_share", 0.0),
-        final_share=of_recipe("mixing.final_share", 0.0),
+        synthetic_share=of_recipe("mixing.synthetic_share", 0.0) if dose is None else dose,
+        final_share=of_recipe("mixing.final_share", 0.0) if dose is None else dose,
         cross_synthetic=of_recipe("cross.synthetic", 0.0) if retrained else None,
-        crosses_alone=of_recipe("mixing.cross_share") == 1,
+        crosses_alone=of_recipe("mixing.cross_share") == 1 and dose is None,
         name=of_recipe("generator", "dcgan"),
         scale=of_recipe("srgan.scale", 1),
         rejection=of_recipe("synthesis.rejection", 1.0),
@@ -225,8 +229,13 @@ def _filter(rows: Sequence[SynthesisedGroup], classes: Sequence[str]) -> LabelFi
         made, dropped = (sum(getattr(row, count) for row in own) for count in ("made", "dropped"))
         share = dropped / made if made else None
         sums.append(FilteredImages(name=name, made=made, dropped=dropped, share=share))
-    networks = len({(row.seed, row.fold) for row in rows})
-    return LabelFilter(networks=networks, all=sums[0], rows=sums[1:])
+    emptied = {row.findings for row in rows if row.made and row.dropped == row.made}
+    return LabelFilter(
+        networks=len({(row.seed, row.fold) for row in rows}),
+        all=sums[0],
+        rows=sums[1:],
+        emptied=[name for name in named if name in emptied],
+    )
 
 
 def _quality(quality: Quality, classes: Sequence[str]) -> QualityTables:

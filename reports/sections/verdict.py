@@ -10,6 +10,7 @@ from reports.estimates import ENOUGH_NETWORKS, Estimate, Range, direction, round
 from reports.sections.comparison import Comparison
 from reports.sections.comparison_verdict import ComparisonVerdict
 from reports.sections.data import Data, centre_relation
+from reports.sections.generators import Generators
 from reports.sections.results import Chance, ClassMetrics, Guess, Results
 from reports.sections.synthetic_gain import SyntheticGain, uses_synthetic
 from thyroid.model.starting_point import is_shipped
@@ -99,6 +100,7 @@ class ResultsVerdict(Verdict):
     learned: bool
     """True if the macro-F1 is above chance. Otherwise no difference is called a gain."""
     strongest: ClassMetrics | None
+    """None, as `weakest`, if a class has too few images to compare classes."""
     weakest: WeakestClass | None
     fewest: FewestImages
 
@@ -110,6 +112,7 @@ def verdict_info(
     searched: Sequence[str] | None,
     gain: SyntheticGain | None = None,
     comparison: Comparison | None = None,
+    generators: Generators | None = None,
 ) -> Verdict:
     """The verdict on a run.
 
@@ -135,11 +138,14 @@ def verdict_info(
     if results is None:
         return Verdict(state="running", cautions=[], **common)
     with_images = [c for c in results.per_class if c.images]
-    ranked = sorted((-c.f1.value, c.name, c) for c in with_images if c.f1)
     fewest = min(with_images, key=lambda c: c.images)
+    enough = fewest.images >= ENOUGH_PER_CLASS  # else one image makes a class the best or the worst
+    ranked = sorted((-c.f1.value, c.name, c) for c in with_images if c.f1 and enough)
     values = [network.macro_f1 for network in results.by_network]
     flagged = {flag.kind for flag in data.quality}
     test_set, weights = data.test_set, config.of_recipe("network.weights")
+    simulated = bool(data.simulated_images) or "phantom" in data.sources
+    ours = bool(weights) and is_shipped(weights)
     cautions = {
         "validation_only": results.part != "test",
         "few_networks": results.networks < ENOUGH_NETWORKS,
@@ -149,7 +155,7 @@ def verdict_info(
         "no_cross": results.cross_images == 0,
         "one_centre": common["split"] in ("one", "none"),
         "same_centres": common["split"] == "same",
-        "simulated": bool(data.simulated_images) or "phantom" in data.sources,
+        "simulated": simulated,
         "unnamed_patients": bool(data.unnamed_patients),
         "patients_alike": bool(data.patients_alike),
         "look_alikes": bool(data.look_alikes),
@@ -158,7 +164,9 @@ def verdict_info(
         "confounded_centre": "confounded_centre" in flagged,
         "legend": "legend" in flagged,
         "unverified_images": bool(data.unverified_images),
-        "weights": bool(weights) and not is_shipped(weights),
+        "emptied": bool(generators and generators.filter and generators.filter.emptied),
+        "weights": bool(weights) and not ours,
+        "own_simulator": ours and simulated,
         "display": data.kind == "display",
     }
     return ResultsVerdict(

@@ -296,7 +296,9 @@ def test_without_the_extra_a_sentence_names_it(
     assert not list(tmp_path.iterdir())
 
 
-def test_the_best_network_is_chosen_on_its_own_fold(run: Path, tmp_path: Path) -> None:
+def test_the_best_network_is_chosen_on_its_own_fold(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     values = {}
     for fold, seed in NETWORKS:
         of_seed = read_predictions(run / "predictions" / f"validation-seed{seed}.csv", CLASSES)
@@ -305,6 +307,8 @@ def test_the_best_network_is_chosen_on_its_own_fold(run: Path, tmp_path: Path) -
         values[fold, seed] = macro_f1(of_seed.labels[own], named, len(CLASSES))
     assert main(["export", str(run), str(tmp_path / "best"), "--members", "best"]) == 0
     card = card_of(tmp_path / "best")
+    few = f"{card['gate']['images']} images are too few to say how many pictures of other things"
+    assert few in capsys.readouterr().out
     (member,) = card["members"]
     best = member["fold"], member["seed"]
     assert values[best] == max(values.values())

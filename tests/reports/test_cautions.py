@@ -48,6 +48,7 @@ def test_what_is_not_known_of_the_data_or_of_the_start_is_told(run, dataset):
     with_config(run, recipe__network__weights=weights)
     html, info = read(run)
     assert "weights" not in info["verdict"]["cautions"]  # they were trained on simulated patients
+    assert "own_simulator" not in info["verdict"]["cautions"]  # and these images are not simulated
     assert "had never seen" in shown(html)
     assert "--weights phantom" in shown(html)
 

@@ -20,6 +20,8 @@ from reports.svg import Axis
 from tests.reports.made_runs import make_run
 from tests.reports.made_searches import make_trials
 from tests.stub_config import changed
+from thyroid.files import sha256_of
+from thyroid.model.starting_point import FOLDER, file_name
 from thyroid.run_files.trials_csv import write_trials
 
 
@@ -164,11 +166,15 @@ def verdict(content, **changes):
     return verdict_info(config, data, results, search_info(content).parameters)
 
 
-def test_verdict_names_what_to_be_careful_with(content):
+def test_verdict_names_what_to_be_careful_with(content, monkeypatch):
     found = verdict(content)
     assert found.state == "done"
     assert found.split == "same"
     assert found.cautions == ["few_networks", "few_images", "few_per_class", "same_centres"]
+    assert found.weakest is found.strongest is None  # few images per class
+
+    monkeypatch.setattr("reports.sections.verdict.ENOUGH_PER_CLASS", 1)
+    found = verdict(content)
     by_f1 = sorted(results_info(content).per_class, key=lambda c: c.f1.value)
     assert found.weakest.name == by_f1[0].name
     assert found.strongest.name == by_f1[-1].name
@@ -185,6 +191,10 @@ def test_verdict_of_simulated_or_unnamed_patients(content):
     data = replace(data_info(content), simulated_images=3, unnamed_patients=2)
     found = verdict_info(content.config, data, results_info(content), None)
     assert {"simulated", "unnamed_patients"} <= set(found.cautions)
+    assert "own_simulator" not in found.cautions
+    weights = sha256_of(FOLDER / file_name("resnet_small", "counts"))
+    config = changed(content.config, recipe__network__weights=weights)
+    assert "own_simulator" in verdict_info(config, data, results_info(content), None).cautions
     assert found.unnamed_patients == 2
 
 

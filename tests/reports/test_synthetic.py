@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import re
 import shutil
 from types import SimpleNamespace
@@ -22,6 +23,7 @@ from reports.sections.generators import (
 from reports.sections.synthetic_gain import synthetic_gain_info, uses_synthetic
 from reports.sections.verdict import synthetic_state, verdict_line
 from tests.reports.made_runs import add_synthetic, make_dataset, make_run
+from tests.reports.test_comparison import shown
 from tests.reports.test_report import EVIL, Page, read
 from tests.stub_config import stub_config, with_config
 from thyroid.configuration import to_json
@@ -239,6 +241,39 @@ def test_which_images_a_batch_held_is_said(synthetic_run, cross_share, sentence)
     with_config(synthetic_run, recipe__mixing__cross_share=cross_share)
     words = re.sub(r"<[^>]+>", "", write_report(synthetic_run).read_text())
     assert f"At first {sentence} were." in " ".join(words.split())
+
+
+def test_a_dose_is_the_share_of_every_batch(synthetic_run):
+    """It overrides the shares, also in the cross phase."""
+    with_config(
+        synthetic_run,
+        recipe__mixing={
+            "synthetic_share": 0.0,
+            "final_share": 0.0,
+            "dose": 0.3,
+            "cross_share": 1.0,
+        },
+        recipe__cross__order="retrain",
+    )
+    html, info = read(synthetic_run)
+    assert info["generators"]["synthetic_share"] == info["generators"]["final_share"] == 0.3
+    assert "30 % of every training batch were such images." in shown(html)
+
+
+def test_findings_of_which_the_filter_left_no_image_are_told_beside_the_result(synthetic_run):
+    _, info = read(synthetic_run)
+    assert "emptied" not in info["verdict"]["cautions"]
+    lines = (synthetic_run / "metrics.jsonl").read_text().splitlines()
+    emptied = {"hot_nodule": 3, "graves;cold_nodule": 0}  # seeds
+    for number, line in enumerate(lines):
+        row = json.loads(line)
+        if emptied.get(row.get("findings")) == row["seed"]:
+            lines[number] = json.dumps(row | {"dropped": row["made"]})
+    (synthetic_run / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    html, info = read(synthetic_run)
+    assert info["generators"]["filter"]["emptied"] == ["hot_nodule", "graves;cold_nodule"]
+    assert "emptied" in info["verdict"]["cautions"]
+    assert "of some findings (hot nodule, graves + cold nodule), so training drew" in shown(html)
 
 
 def test_the_first_lines_say_whether_it_helped(synthetic_run):

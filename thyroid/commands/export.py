@@ -55,6 +55,12 @@ def export(
             f"{calibrated} images are too few to say which classes are credible: every outcome "
             "will be 'uncertain'"
         )
+    gate = made.card["gate"]
+    if gate["images"] < gate["level"] / (1 - gate["level"]):
+        print(
+            f"{gate['images']} images are too few to say how many pictures of other things will be "
+            "'unlike_training': try some of your own"
+        )
     if not reached["learned"]:
         print("nothing was learned: this macro-F1 is no better than chance")
     if made.onnx_difference is not None:

@@ -234,11 +234,21 @@ def _resolved(given: Inputs, gpus_per_worker: float, there: Processor) -> Recipe
         execution = dataclasses.replace(execution, device="cuda")
     resolved = dataclasses.replace(recipe, execution=resolve(execution, there))
     fixed = resolve_precision(resolved, began_with(given.run), there)
-    fitting = for_data(fixed, info.kind, crosses=bool(given.dataset.is_cross.any()))
-    if fixed.synthetic and fitting.mixing != fixed.mixing:
-        say("No image shows more than one disease: no synthetic cross images are made.")
+    crosses = bool(given.dataset.is_cross.any())
+    fitting = for_data(fixed, info.kind, crosses=crosses)
+    alone = "No image shows more than one disease:"
+    if fixed.synthetic and not fitting.synthetic:
+        say(
+            f"{alone} no synthetic images are used, because the recipe wants those of two diseases "
+            "alone. Add `--mixing.cross-share 0` for synthetic images of single diseases."
+        )
+    elif fixed.synthetic and fitting.mixing != fixed.mixing:
+        say(f"{alone} no synthetic cross images are made.")
     if fixed.cross.order != fitting.cross.order:
-        say("No image shows more than one disease: there is no cross phase.")
+        say(f"{alone} there is no cross phase.")
+    made = fitting.synthesis.crosses not in ("seen", "none")
+    if fitting.network.cross_feature != "none" and not crosses and not made:
+        say(f"{alone} x_i is never used, because it begins with the first cross image.")
     return fitting
 
 
