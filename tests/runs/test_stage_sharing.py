@@ -45,13 +45,18 @@ def test_what_trials_share_is_needed_twice_and_computed_once(toy: Path, tmp_path
     assert told["needed"] > told["computed"] + told["found"]
 
 
-def test_stages_of_a_fold_bear_its_number(toy: Path, tmp_path: Path) -> None:
+def test_stages_of_a_fold_bear_its_number(
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     recipe, store = toy_recipe(split__folds=2), Store(tmp_path / "store", "own")
     digest = Dataset.open(toy).digest
     finals = [pipeline.classifier(recipe.in_fold(fold), digest, 0)[-1] for fold in (0, 1)]
     one_split = pipeline.classifier(toy_recipe(), digest, 0)[-1]
     list(in_process(store, where(toy))([*finals, one_split]))
     tell_stages(tmp_path, lineages({"x": [*finals, one_split]}), store)
+    told = capsys.readouterr().err
+    assert "stages took" in told
+    assert "without sharing" not in told  # nothing was shared
 
     folds = {stage.key: stage.fold for stage in read_stages(tmp_path)}
     for fold, final in enumerate(finals):

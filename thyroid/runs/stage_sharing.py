@@ -101,5 +101,7 @@ def totals(stages: Sequence[NeededStage]) -> dict[str, float]:
 
 
 def _sentence(needed: float, computed: float, found: float) -> str:
-    text = f"stages took {duration(computed)}; without sharing they would take {duration(needed)}"
+    text = f"stages took {duration(computed)}"
+    if duration(needed) != duration(computed):
+        text += f"; without sharing they would take {duration(needed)}"
     return text + (f"; {duration(found)} were in the store" if found else "")
