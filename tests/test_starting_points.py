@@ -89,7 +89,9 @@ def test_import_and_inspect_tell_of_pictures_that_are_no_scintigrams(
     for number, image in enumerate(simulate(preset, where, seed=5, posterior=True)):
         nm_object(image).save_as(files / f"{number}.dcm", enforce_file_format=True)
     assert main(["import", str(tmp_path / "files"), str(tmp_path / "sound")]) == 0
-    assert "finds no thyroid scintigram" not in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "note: 21 images name thyroid's simulator as software: results on" in told
+    assert "finds no thyroid scintigram" not in told
 
     flood = np.random.default_rng(0).poisson(20, (256, 256))
     save_nm(files / "flood.dcm", flood, PixelSpacing=[1.0, 1.0])

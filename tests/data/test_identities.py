@@ -140,6 +140,7 @@ def test_centres_keep_codes_and_lose_names(source, target):
     assert of_centre["centre-1"] == 1  # a code, which no number may repeat
     assert sorted(of_centre[["centre-2", "centre-3"]]) == [1, 2]
     assert any("Centres with names in labels.csv get numbers" in n for n in summary.notes)
+    assert any("as for --split.leave-out-centre, write codes" in n for n in summary.notes)
     said = "\n".join([repr(summary), *summary.lines()])
     written = b"".join(path.read_bytes() for path in target.rglob("*"))
     for name in ("mercy", "charite", "saint"):

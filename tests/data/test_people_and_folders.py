@@ -15,6 +15,7 @@ from thyroid.data.import_summary import UNTOLD
 from thyroid.data.patient_names import spelled, without_zeros
 from thyroid.data.record import Rejection
 from thyroid.errors import InputError
+from thyroid.workflows.importing import import_files
 
 SAME = (
     ("AB001", "ab001"), ("Müller Ann", unicodedata.normalize("NFD", "Müller  Ann")),
@@ -87,17 +88,25 @@ def test_images_of_one_study_are_one_patient_where_nothing_else_is_named(
     assert dataset.info.patients_key is None  # in another data set they may be in another study
 
 
-def test_columns_of_other_names_are_taken_and_told(source: Path, target: Path) -> None:
+@pytest.mark.parametrize(
+    "patient",
+    ["Patient ID", "PatientNr", "Patient No.", "patient_number", "PatNr", "Pat-ID", "Patient #"],
+)
+def test_columns_of_other_names_are_taken_and_told(
+    patient: str, source: Path, target: Path
+) -> None:
     for number in range(4):
         save_picture(source / f"{number}.png")
     rows = [(f"{i}.png", ("normal", "graves")[i % 2], f"P{i // 2}", "A", "55") for i in range(4)]
-    save_table(
-        source / "labels.csv", ("FileName", "Diagnosis", "Patient ID", "Center", "age"), *rows
-    )
+    save_table(source / "labels.csv", ("FileName", "Diagnosis", patient, "Center", "age"), *rows)
     summary = import_small(source, target)
     assert (summary.patients, summary.centres) == (2, ("A",))
     said = "\n".join(summary.notes)
-    for given, wanted in (("patient id", "patient"), ("center", "centre"), ("diagnosis", "label")):
+    for given, wanted in (
+        (patient.lower(), "patient"),
+        ("center", "centre"),
+        ("diagnosis", "label"),
+    ):
         assert f"{given!r} of labels.csv was taken for {wanted!r}" in said
     assert "that were not used: 'age'" in said
 
@@ -108,6 +117,19 @@ def test_two_columns_that_could_be_one_are_both_told(source: Path, target: Path)
         source / "labels.csv", ("file", "label", "subject", "mrn"), ("0.png", "normal", "a", "b")
     )
     assert "'subject', 'mrn'" in "".join(import_small(source, target).notes)
+
+
+def test_a_class_of_one_patient_is_told_at_once(
+    source: Path, target: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A diagnosis in another spelling is a class of its own."""
+    for number in range(12):
+        save_picture(source / ("normal" if number % 2 else "cold_nodule") / f"{number}.png")
+    save_picture(source / "kalter Knoten" / "12.png")
+    import_files(source, target, size=16)
+    said = capsys.readouterr().err
+    assert "note: Class 'kalter Knoten' has one patient only" in said
+    assert said.count("note: Class") == 1
 
 
 @pytest.mark.parametrize("word", ["nan", "None", "NULL", "#N/A", "?", "Unknown", "未知"])

@@ -116,7 +116,7 @@ def test_what_cannot_start_so_is_one_sentence_and_leaves_nothing(
     for words, sentence in [
         (
             ["compare", *command, "--models", "resnet_small=none.pth"],
-            "--models resnet_small=none.pth: --weights none.pth is not a file.",
+            "--models resnet_small=none.pth: --weights none.pth is not a file. Give phantom, the",
         ),
         (["compare", *command, "--models", f"lenet5={weights}"], "not hold the weights of lenet5"),
         (["compare", *command, "--models", f"resnet_small={other}"], "does not hold the weights"),

@@ -29,7 +29,7 @@ from thyroid.files import sha256_of
 from thyroid.model.model_folder import read_model
 from thyroid.networks.build import build
 from thyroid.recipe import NetworkConfig
-from thyroid.workflows.setup import start_from
+from thyroid.workflows.setup import start_from, started
 from thyroid.workflows.weights import weights_file
 
 NAME = "timm:test_resnet"
@@ -95,8 +95,31 @@ def test_a_download_is_told_and_what_cannot_be_had_is_a_sentence(
 def test_a_name_that_is_none_is_a_sentence(cache: Path, toy: Path) -> None:
     with pytest.raises(InputError, match="--weights hf-hub:a/b/c must be hf-hub:ORG/NAME"):
         weights_file("hf-hub:a/b/c", toy_recipe(), [Dataset.open(toy)])
-    with pytest.raises(InputError, match=r"--weights none\.pth is not a file"):
+    with pytest.raises(InputError, match=r"--weights none\.pth is not a file. Give phantom, the "):
         weights_file("none.pth", toy_recipe(), [Dataset.open(toy)])
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (CLASSES, ""),
+        ((CLASSES[1], "other"), f"1 of the 3 classes by name (they know {CLASSES[1]}, other). The"),
+        (None, ""),
+    ],
+)
+def test_classes_that_the_weights_do_not_know_are_told(
+    names: tuple[str, ...] | None,
+    told: str,
+    toy: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    recipe, file = toy_recipe(), tmp_path / "weights.safetensors"
+    state = build(recipe.network, len(names or CLASSES)).state_dict()
+    save_file(state, file, None if names is None else {"classes": json.dumps(names)})
+    started(recipe, file, Dataset.open(toy), None)
+    said = capsys.readouterr().err
+    assert told in said if told else not said
 
 
 @pytest.mark.parametrize(
@@ -114,9 +137,9 @@ def test_weights_of_photographs_see_grey_values_from_black_to_white(
     assert (plain.weights, plain.input_mean, plain.input_std) == ("d" * 64, 0.0, 1.0)
     colour = nn.Conv2d(3, 4, 3).state_dict()["weight"]
     torch.save(network.state_dict() | {"conv1.weight": colour}, file)
-    started = start_from(recipe, file, "d" * 64, CLASSES)
-    assert (started.network.input_mean, started.network.input_std) == (mean, std)
-    assert start_from(started, file, "d" * 64, CLASSES) == started  # a recipe that was kept
+    grey = start_from(recipe, file, "d" * 64, CLASSES)
+    assert (grey.network.input_mean, grey.network.input_std) == (mean, std)
+    assert start_from(grey, file, "d" * 64, CLASSES) == grey  # a recipe that was kept
 
 
 def test_a_network_of_timms_becomes_a_model_that_needs_no_hub(

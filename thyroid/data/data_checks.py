@@ -56,7 +56,7 @@ def check(dataset: Dataset) -> list[QualityFlag]:
         scan = _Scan.of(dataset)
         found = [
             *_synthetic(dataset),
-            *_classes(dataset),
+            *class_flags(dataset),
             *_patients(dataset),
             *_patients_alike(dataset),
             *_exact_duplicates(dataset, scan),
@@ -163,7 +163,8 @@ def _marks(dataset: Dataset) -> Iterator[QualityFlag]:
     )
 
 
-def _classes(dataset: Dataset) -> Iterator[QualityFlag]:
+def class_flags(dataset: Dataset) -> Iterator[QualityFlag]:
+    """Find classes with too few patients or images. Reads no pixels."""
     labelled = dataset.images.groupby("label")
     images, patients = labelled.size(), labelled["patient_id"].nunique()
     if len(images) < 2:
@@ -181,7 +182,8 @@ def _classes(dataset: Dataset) -> Iterator[QualityFlag]:
                 kind="one_patient",
                 severity="error",
                 sentence=f"Class {name!r} has one patient only and cannot be split by patient; "
-                "add patients, tell them apart in labels.csv, or leave the class out.",
+                "check its spelling, add patients, tell them apart in labels.csv, or leave the "
+                "class out.",
                 image_ids=_ids(dataset, rows),
             )
         elif count < FEW_IMAGES:

@@ -57,7 +57,14 @@ def notes_of(records: Sequence[ImageRecord], outside_share: float, *, keyed: boo
     if any(not is_code(record.centre) for record in records if record.centre):
         yield (
             "Centres with names in labels.csv get numbers instead, as a name may be an "
-            "institution's; codes, such as 'A' or 'site-3', are kept and can be recognised."
+            "institution's. Codes, such as 'A' or 'site-3', are kept: to know which centre is "
+            "which, as for --split.leave-out-centre, write codes and import again."
+        )
+    simulated = sum("simulated" in record.flags for record in records)
+    if simulated:
+        yield (
+            f"{_images(simulated, 'name')} thyroid's simulator as software: results on simulated "
+            "images say nothing about patients."
         )
     if records[0].kind == "display":
         yield (

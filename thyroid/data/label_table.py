@@ -12,21 +12,22 @@ from thyroid.errors import InputError
 COLUMNS = ("file", "label", "patient", "centre", "findings")
 READ = (*COLUMNS, "part")
 OTHER_NAMES = {
-    "file": ("filename", "file_name", "filepath", "file_path", "path", "image", "image_path",
+    "file": ("filename", "filepath", "path", "image", "imagepath",
              "dicom", "datei", "fichier", "archivo", "imagen", "文件", "文件名"),
     "label": ("labels", "class", "diagnosis", "dx", "target", "category", "diagnose", "diagnostic",
               "diagnostico", "diagnosi", "klasse", "classe", "clase", "标签", "诊断"),
-    "patient": ("patient_id", "patientid", "patients", "patient_name", "subject", "subject_id",
-                "person", "mrn", "pid", "patient_number", "patient_no", "patient_nr", "pat_nr",
-                "pat_id", "participant", "participant_id", "patientennummer", "paciente",
-                "paziente", "患者", "病人", "患者id"),
-    "centre": ("center", "centre_id", "center_id", "site_id", "centres", "centers", "site",
+    "patient": ("patientid", "patients", "patientname", "patientnumber", "patientno", "patientnr",
+                "patientcode", "pat", "patid", "patnumber", "patno", "patnr", "subject",
+                "subjectid", "person", "mrn", "pid", "participant", "participantid",
+                "patientennummer", "patientennr", "patientenid", "paciente", "paziente",
+                "患者", "病人", "患者id"),
+    "centre": ("center", "centreid", "centerid", "siteid", "centres", "centers", "site",
                "hospital", "institution", "clinic",
                "zentrum", "centro", "klinik", "中心", "医院"),
-    "findings": ("finding", "all_findings", "diagnoses", "befunde", "hallazgos", "所见"),
+    "findings": ("finding", "allfindings", "diagnoses", "befunde", "hallazgos", "所见"),
     "part": ("split", "subset", "set", "partition"),
 }  # fmt: skip
-"""Column -> what others call it."""
+"""Column -> what others call it, without blanks and the like."""
 
 
 def read_table(labels: Path) -> bytes:
@@ -85,9 +86,9 @@ def _without_accents(text: str) -> str:
 def _known_columns(given: list[str], notes: list[str]) -> list[str]:
     """Return the names of the columns, with those of OTHER_NAMES replaced by thyroid's own."""
     columns = [unicodedata.normalize("NFC", column).strip().lower() for column in given]
-    plain = [re.sub(r"[\s._-]+", "_", _without_accents(column)).strip("_") for column in columns]
+    plain = [re.sub(r"[\s._#-]+", "", _without_accents(column)) for column in columns]
     for wanted, others in OTHER_NAMES.items():
-        at = [number for number, column in enumerate(plain) if column in others]
+        at = [number for number, column in enumerate(plain) if column in (wanted, *others)]
         if wanted not in columns and len(at) == 1:
             notes.append(f"The column {columns[at[0]]!r} of labels.csv was taken for {wanted!r}.")
             columns[at[0]] = wanted

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 from thyroid import progress
+from thyroid.data.data_checks import class_flags
 from thyroid.data.dataset import Dataset
 from thyroid.data.import_summary import ImportSummary
 from thyroid.data.importer import import_folder
@@ -82,7 +84,8 @@ def read_source(
     if source.suffix == ".npz" and not source.is_dir():
         if patients_key is not None:
             raise InputError(f"{source} names no patients: leave --patients-key out.")
-        return import_npz(source, dataset, labels=labels, size=size, name=name, licence=licence)
+        summary = import_npz(source, dataset, labels=labels, size=size, name=name, licence=licence)
+        return _noted(summary, *_of_classes(Dataset.open(dataset, verify=False)))
     with progress.bar("importing", "files") as advance:
         summary = import_folder(
             source,
@@ -96,12 +99,23 @@ def read_source(
             keep_split=keep_split,
             progress=advance,
         )
-    looked = doubtful_images(Dataset.open(dataset, verify=False))
+    opened = Dataset.open(dataset, verify=False)
+    summary = _noted(summary, *_of_classes(opened))
+    looked = doubtful_images(opened)
     if looked is None or not looked.doubtful:
         return summary
-    note = (
+    return _noted(
+        summary,
         "a network that was trained on simulated scintigrams finds no thyroid scintigram in "
         f"{len(looked.doubtful)} of {looked.images} images, such as image {looked.doubtful[0]}. It "
-        f"is wrong about one scintigram in a hundred: `thyroid inspect {dataset}` shows them."
+        f"is wrong about one scintigram in a hundred: `thyroid inspect {dataset}` shows them.",
     )
-    return dataclasses.replace(summary, notes=(*summary.notes, note))
+
+
+def _of_classes(dataset: Dataset) -> Iterator[str]:
+    """Yield a sentence for each class with too few patients or images."""
+    return (flag.sentence for flag in class_flags(dataset))
+
+
+def _noted(summary: ImportSummary, *notes: str) -> ImportSummary:
+    return dataclasses.replace(summary, notes=(*summary.notes, *notes))

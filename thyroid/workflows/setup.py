@@ -21,7 +21,7 @@ from thyroid.files import sha256_of
 from thyroid.machine import Processor, here, resolve
 from thyroid.network_input import WHITE
 from thyroid.networks.build import build
-from thyroid.networks.pretrained import load_pretrained
+from thyroid.networks.pretrained import class_names, load_pretrained
 from thyroid.networks.srgan import Vgg19Features
 from thyroid.pipeline import ORACLE
 from thyroid.precision import resolve_precision
@@ -188,7 +188,15 @@ def started(
     if found is None:
         return recipe, {}
     path, digest = found
-    return start_from(recipe, path, digest, dataset.info.classes), {digest: path}
+    classes, theirs = dataset.info.classes, class_names(path)
+    recipe = start_from(recipe, path, digest, classes)
+    if theirs is not None and recipe.training != "probe" and not set(classes) <= set(theirs):
+        say(
+            f"The weights {given} know {len(set(classes) & set(theirs))} of the {len(classes)} "
+            f"classes by name (they know {', '.join(theirs)}). The others start from random "
+            "weights in the last layer."
+        )
+    return recipe, {digest: path}
 
 
 def start_from(recipe: Recipe, file: Path, digest: str, classes: Sequence[str]) -> Recipe:

@@ -47,7 +47,10 @@ def weights_file(asked: Path | str, recipe: Recipe, datasets: Sequence[Dataset])
     if (path / CARD).is_file():
         return _of_model(path, recipe, datasets)
     if not path.is_file():
-        raise InputError(f"--weights {asked} is not a file.")
+        raise InputError(
+            f"--weights {asked} is not a file. Give {PHANTOM}, the folder of a model, a file, "
+            f"{PREFIX}NAME or {HUB}ORG/NAME."
+        )
     if path.suffix == ".safetensors":
         told = about(path)
         if "input" in told:
