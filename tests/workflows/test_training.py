@@ -217,6 +217,27 @@ def test_parts_of_the_method_that_the_data_do_not_allow_are_told(
         assert ('"synthetic_share": 0.2' in out) == (none not in told and options[1] != "0")
 
 
+def test_a_small_test_part_is_told_before_training(
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folds = ["--split.folds", "5"]
+    out_of_fold = "With `--split.test 0` it is out of fold, of all 90 images."
+    for options, told in (
+        ([], ["18 images, 6 of them of left"]),
+        (folds, ["18 images, 6 of them of left", out_of_fold]),
+        ([*folds, "--split.test", "0"], []),
+        ([*folds, "--split.test", "0.4"], []),
+        ([*folds, "--test-set", str(write_toy(tmp_path / "test", seed=1).folder)], []),
+    ):
+        command = ["train", str(toy), str(tmp_path / "run"), *FEW, *options, "--dry-run"]
+        assert main(command) == 0
+        said = capsys.readouterr().err
+        for sentence in told:
+            assert sentence in said
+        assert ("The test part has" in said) == bool(told)
+        assert ("out of fold" in said) == (len(told) > 1)
+
+
 def test_without_cross_images_there_is_no_cross_phase_and_a_line_says_so(
     toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
