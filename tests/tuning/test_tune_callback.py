@@ -119,7 +119,8 @@ def test_in_a_pipe_there_is_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch)
         table.end("id4", *ended(4, value=0.8))
     lines = written.getvalue().splitlines()
     assert len(lines) == 3
-    assert lines[0].startswith("search: 4/16 trials, best 0.500 (trial 0), 10 running, 2 complete")
+    assert lines[0].startswith("search: 4/16 trials, best 0.500 (trial 0), 10 running (")
+    assert "10 running (dcgan 10, dcgan 11, ...), 2 complete" in lines[0]
     assert lines[-1].startswith("search: 5/16 trials, best 0.800 (trial 4), 3 complete")
     assert "\x1b" not in written.getvalue()
 

@@ -127,9 +127,12 @@ class ProgressTable:
         return f"{best}, {self.done}/{self._total}"
 
     def line(self) -> str:
-        """Return the progress, without the running trials, in one line."""
-        running = [f"{len(self.running)} running"] if self.running else []
+        """Return the progress in one line, with the stages at which two running trials are."""
         trials, states, *others = self._facts()
+        running = [f"{len(self.running)} running"] if self.running else []
+        at = sorted({trial.at for trial in self.running.values()} - {""})
+        if at:
+            running[0] += f" ({', '.join(at[:2])}{', ...' if len(at) > 2 else ''})"
         return f"search: {', '.join([trials, *running, states, *others])}"
 
     def _facts(self) -> list[str]:
