@@ -144,6 +144,8 @@ def test_failures_stand_beside_the_verdict(tmp_path, dataset):
     told = "LeNet-5 (5 of 5 failed, although all were repeated at a tenth of the learning rate)."
     assert f"A baseline with failed trainings never counts as beaten: {told}" in shown(html)
     assert "LeNet-5 5 trainings failed" in shown(html)
+    cells = re.search(r">LeNet-5 <span(.*?)</tr>", html, re.S)[1].split("<td>")
+    assert [n for n, cell in enumerate(cells) if cell == "</td>"] == [3, 5]  # neither p is given
     assert "The method beats every baseline that counts." in shown(html)
     assert "failed trainings: LeNet-5 5 of 5" in verdict_line(info["verdict"])
     assert "绝不算作被超过" in write_report(run, lang="zh").read_text()
