@@ -27,6 +27,8 @@ def inspection_lines(dataset: Dataset, doubtful: int = 0) -> list[str]:
         f"{data.name}: {data.images:,} images of {data.patients:,} patients, "
         f"{data.kind}, {data.size} x {data.size} pixels of {scale}"
     ]
+    if data.simulated_images:
+        lines.append(f"simulated: {data.simulated_images:,} images, by what their files say")
     if data.total_counts:
         spread = data.total_counts
         lines.append(

@@ -111,12 +111,30 @@ def test_columns_of_other_names_are_taken_and_told(
     assert "that were not used: 'age'" in said
 
 
-def test_two_columns_that_could_be_one_are_both_told(source: Path, target: Path) -> None:
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("mrn", "subject"), ("patientid", "patientname"), ("patientid", "patnr"), ("pat-id", "pat")],
+)
+def test_of_two_columns_that_could_name_the_patient_the_number_is_taken(
+    first: str, second: str, source: Path, target: Path
+) -> None:
+    for number in range(4):
+        save_picture(source / f"{number}.png")
+    rows = [(f"{i}.png", "normal", "same", f"P{i // 2}", "A", "B") for i in range(4)]
+    columns = ("Filename", "Diagnosis", second, first, "CenterID", "Site")
+    save_table(source / "labels.csv", columns, *rows)
+    summary = import_small(source, target)
+    assert (summary.patients, summary.centres) == (2, ("A",))
+    said = "\n".join(summary.notes)
+    assert f"{first!r} of labels.csv was taken for 'patient'" in said
+    assert f"that were not used: {second!r}, 'site'" in said
+
+
+def test_two_columns_that_could_name_the_class_are_refused(source: Path, target: Path) -> None:
     save_picture(source / "0.png")
-    save_table(
-        source / "labels.csv", ("file", "label", "subject", "mrn"), ("0.png", "normal", "a", "b")
-    )
-    assert "'subject', 'mrn'" in "".join(import_small(source, target).notes)
+    save_table(source / "labels.csv", ("file", "class", "diagnosis"), ("0.png", "a", "b"))
+    with pytest.raises(InputError, match=r"class.*diagnosis"):
+        import_small(source, target)
 
 
 def test_a_class_of_one_patient_is_told_at_once(

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from reports.inspect_page import DOUBTFUL, inspection_lines, write_inspection
 from reports.sections.data import dataset_info
 from tests.reports.made_runs import make_dataset
+from tests.reports.test_comparison import shown
 
 
 def test_lines_for_the_terminal(dataset):
@@ -30,6 +31,15 @@ def test_page_holds_the_numbers_and_a_sheet(dataset, tmp_path):
     assert "http:" not in html
     assert str(tmp_path) not in html
     assert write_inspection(dataset, tmp_path / "again.html").read_text() == html
+
+
+def test_simulated_images_are_named(dataset, tmp_path):
+    assert not any("simulated" in line for line in inspection_lines(dataset))
+    made = make_dataset(tmp_path / "data", per_group=4)
+    made.images["flags"] = ["simulated"] * 3 + [""] * (len(made) - 3)
+    assert inspection_lines(made)[1] == "simulated: 3 images, by what their files say"
+    page = write_inspection(made, tmp_path / "page.html").read_text()
+    assert "; 3 images are simulated" in shown(page)
 
 
 def test_doubtful_images_have_a_sheet_of_their_own(dataset, tmp_path):

@@ -16,18 +16,19 @@ OTHER_NAMES = {
              "dicom", "datei", "fichier", "archivo", "imagen", "文件", "文件名"),
     "label": ("labels", "class", "diagnosis", "dx", "target", "category", "diagnose", "diagnostic",
               "diagnostico", "diagnosi", "klasse", "classe", "clase", "标签", "诊断"),
-    "patient": ("patientid", "patients", "patientname", "patientnumber", "patientno", "patientnr",
-                "patientcode", "pat", "patid", "patnumber", "patno", "patnr", "subject",
-                "subjectid", "person", "mrn", "pid", "participant", "participantid",
-                "patientennummer", "patientennr", "patientenid", "paciente", "paziente",
-                "患者", "病人", "患者id"),
+    "patient": ("patientid", "patid", "pid", "mrn", "subjectid", "participantid", "patientenid",
+                "患者id", "patientnumber", "patientno", "patientnr", "patient#", "patientcode",
+                "patnumber", "patno", "patnr", "pat#", "patientennummer", "patientennr", "patients",
+                "pat", "subject", "participant", "person", "paciente", "paziente", "患者", "病人",
+                "patientname"),
     "centre": ("center", "centreid", "centerid", "siteid", "centres", "centers", "site",
                "hospital", "institution", "clinic",
                "zentrum", "centro", "klinik", "中心", "医院"),
     "findings": ("finding", "allfindings", "diagnoses", "befunde", "hallazgos", "所见"),
     "part": ("split", "subset", "set", "partition"),
 }  # fmt: skip
-"""Column -> what others call it, without blanks and the like."""
+"""Column -> what others call it, without blanks and the like. The first that a table has is taken:
+a patient's number before the name. Of several that may be the label none is taken."""
 
 
 def read_table(labels: Path) -> bytes:
@@ -86,12 +87,14 @@ def _without_accents(text: str) -> str:
 def _known_columns(given: list[str], notes: list[str]) -> list[str]:
     """Return the names of the columns, with those of OTHER_NAMES replaced by thyroid's own."""
     columns = [unicodedata.normalize("NFC", column).strip().lower() for column in given]
-    plain = [re.sub(r"[\s._#-]+", "", _without_accents(column)) for column in columns]
+    plain = [re.sub(r"[\s._-]+", "", _without_accents(column)) for column in columns]
     for wanted, others in OTHER_NAMES.items():
-        at = [number for number, column in enumerate(plain) if column in (wanted, *others)]
-        if wanted not in columns and len(at) == 1:
-            notes.append(f"The column {columns[at[0]]!r} of labels.csv was taken for {wanted!r}.")
-            columns[at[0]] = wanted
+        names = (wanted, *others)
+        found = [n for name in names for n, column in enumerate(plain) if column == name]
+        if found and wanted not in columns and (wanted != "label" or len(found) == 1):
+            taken = columns[found[0]]
+            notes.append(f"The column {taken!r} of labels.csv was taken for {wanted!r}.")
+            columns[found[0]] = wanted
     unused = [column for column in columns if column and column not in READ]
     if unused:
         notes.append(
