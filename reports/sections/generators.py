@@ -229,7 +229,11 @@ def _filter(rows: Sequence[SynthesisedGroup], classes: Sequence[str]) -> LabelFi
         made, dropped = (sum(getattr(row, count) for row in own) for count in ("made", "dropped"))
         share = dropped / made if made else None
         sums.append(FilteredImages(name=name, made=made, dropped=dropped, share=share))
-    emptied = {row.findings for row in rows if row.made and row.dropped == row.made}
+    kept: dict[tuple[int, int, str], int] = {}
+    for row in rows:  # of one network, several pools may have the same findings
+        own_group = (row.seed, row.fold, row.findings)
+        kept[own_group] = kept.get(own_group, 0) + row.made - row.dropped
+    emptied = {findings for (_seed, _fold, findings), left in kept.items() if not left}
     return LabelFilter(
         networks=len({(row.seed, row.fold) for row in rows}),
         all=sums[0],

@@ -307,7 +307,7 @@ def test_the_best_network_is_chosen_on_its_own_fold(
         values[fold, seed] = macro_f1(of_seed.labels[own], named, len(CLASSES))
     assert main(["export", str(run), str(tmp_path / "best"), "--members", "best"]) == 0
     card = card_of(tmp_path / "best")
-    few = f"{card['gate']['images']} images are too few to say how many pictures of other things"
+    few = f"{card['gate']['images']} images are too few to set the limit of 'unlike_training'"
     assert few in capsys.readouterr().out
     (member,) = card["members"]
     best = member["fold"], member["seed"]

@@ -200,20 +200,24 @@ def test_parts_of_the_method_that_the_data_do_not_allow_are_told(
     toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """No image of the toy data set shows two diseases."""
-    none, unused = "no synthetic images are used", "x_i is never used"
+    none, unused = "this recipe uses no synthetic images", "x_i is never used"
     shares = ["--mixing.synthetic-share", "0.2"]  # overrides nothing that the preset asks for
+    none_of_single = ["--mixing.synthetic-share", "0"]  # but the cross phase has some
     for recipe, options, told in (
         ("small", shares, {none}),
         ("small", [*shares, "--mixing.cross-share", "0"], set[str]()),
         ("small", [*shares, "--mixing.cross-share", "0.5"], {"no synthetic cross images are made"}),
         ("small", ["--mixing.synthetic-share", "0"], set[str]()),
         ("paper", shares, {none, unused, "there is no cross phase"}),
+        ("paper", none_of_single, {none, unused, "there is no cross phase"}),
     ):
         command = ["train", str(toy), str(tmp_path / "run"), "--recipe", recipe, *options]
         assert main([*command, "--dry-run"]) == 0
         out, err = capsys.readouterr()
         lines = re.findall(r"more than one disease: (.*?)(?:,.*)?\.?$", err, re.M)
         assert set(lines) == told
+        advised = none in told and options is shares
+        assert ("Add `--mixing.cross-share 0`" in err) == advised
         assert ('"synthetic_share": 0.2' in out) == (none not in told and options[1] != "0")
 
 

@@ -58,8 +58,8 @@ def export(
     gate = made.card["gate"]
     if gate["images"] < gate["level"] / (1 - gate["level"]):
         print(
-            f"{gate['images']} images are too few to say how many pictures of other things will be "
-            "'unlike_training': try some of your own"
+            f"{gate['images']} images are too few to set the limit of 'unlike_training' well: try "
+            "some scintigrams of your own, and some other pictures"
         )
     if not reached["learned"]:
         print("nothing was learned: this macro-F1 is no better than chance")

@@ -277,10 +277,9 @@ def _resolved(given: Inputs, gpus_per_worker: float, there: Processor) -> Recipe
     fitting = for_data(fixed, info.kind, crosses=crosses)
     alone = "No image shows more than one disease:"
     if fixed.synthetic and not fitting.synthetic:
-        say(
-            f"{alone} no synthetic images are used, because the recipe wants those of two diseases "
-            "alone. Add `--mixing.cross-share 0` for synthetic images of single diseases."
-        )
+        say(f"{alone} this recipe uses no synthetic images, because it wants only crosses.")
+        if fixed.mixing.synthetic_share or fixed.mixing.final_share:
+            say("Add `--mixing.cross-share 0` for synthetic images of single diseases.")
     elif fixed.synthetic and fitting.mixing != fixed.mixing:
         say(f"{alone} no synthetic cross images are made.")
     if fixed.cross.order != fitting.cross.order:
