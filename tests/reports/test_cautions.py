@@ -59,6 +59,19 @@ def test_what_is_not_known_of_the_data_or_of_the_start_is_told(run, dataset):
     moved.rename(dataset.folder)
 
 
+def test_weights_of_the_simulator_that_made_the_images_are_told(tmp_path):
+    dataset = make_dataset(tmp_path / "data")
+    dataset.images.assign(flags="simulated").to_csv(dataset.folder / "images.csv", index=False)
+    run = make_run(tmp_path / "run", Dataset.open(dataset.folder))
+    assert "had never seen" in shown(read(run)[0])
+    weights = sha256_of(FOLDER / file_name("resnet_small", "counts"))
+    with_config(run, recipe__network__weights=weights)
+    html, info = read(run)
+    assert "own_simulator" in info["verdict"]["cautions"]
+    assert "possibly those of some of the same simulated patients" in shown(html)
+    assert "had never seen" not in shown(html)
+
+
 def test_flags_that_may_make_the_result_wrong_are_told_beside_the_figure(tmp_path):
     dataset = make_dataset(tmp_path / "data")
     flags = dataset.images["flags"].tolist()
