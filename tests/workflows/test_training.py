@@ -19,6 +19,7 @@ from thyroid.cli import main
 from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
 from thyroid.machine import Processor
+from thyroid.runs.run_folder import at_work
 from thyroid.workflows.options import RunOptions, TrainOptions
 from thyroid.workflows.setup import inputs, set_up
 
@@ -224,18 +225,20 @@ def test_parts_of_the_method_that_the_data_do_not_allow_are_told(
 def test_a_small_test_part_is_told_before_training(
     toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folds = ["--split.folds", "5"]
+    folds, other = {"split.folds": 5}, write_toy(tmp_path / "test", seed=1).folder
     out_of_fold = "With `--split.test 0` it is out of fold, of all 90 images."
-    for options, told in (
-        ([], ["18 images, 6 of them of left"]),
-        (folds, ["18 images, 6 of them of left", out_of_fold]),
-        ([*folds, "--split.test", "0"], []),
-        ([*folds, "--split.test", "0.4"], []),
-        ([*folds, "--test-set", str(write_toy(tmp_path / "test", seed=1).folder)], []),
-    ):
-        command = ["train", str(toy), str(tmp_path / "run"), *FEW, *options, "--dry-run"]
-        assert main(command) == 0
-        said = capsys.readouterr().err
+    cases: list[tuple[dict[str, float], Path | None, list[str]]] = [
+        ({"split.folds": 1}, None, ["18 images, 6 of them of left"]),
+        (folds, None, ["18 images, 6 of them of left", out_of_fold]),
+        (folds | {"split.test": 0.0}, None, []),
+        (folds | {"split.test": 0.4}, None, []),
+        (folds, other, []),
+    ]
+    for number, (changes, test_set, told) in enumerate(cases):
+        given = inputs(toy, tmp_path / f"run{number}", "small", changes)
+        experiment = set_up(given, TrainOptions(test_set=test_set)).experiment(1, of_one_split=1)
+        with at_work(given.run, experiment, "train", None):
+            said = capsys.readouterr().err
         for sentence in told:
             assert sentence in said
         assert ("The test part has" in said) == bool(told)

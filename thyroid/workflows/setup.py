@@ -14,7 +14,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 import torch
 
 from thyroid.data.dataset import Dataset
-from thyroid.data.splits import make_split, with_folds
+from thyroid.data.splits import with_folds
 from thyroid.errors import InputError
 from thyroid.execution.in_process import Datasets
 from thyroid.files import sha256_of
@@ -26,14 +26,7 @@ from thyroid.networks.srgan import Vgg19Features
 from thyroid.pipeline import ORACLE
 from thyroid.precision import resolve_precision
 from thyroid.progress import say
-from thyroid.recipe import (
-    FineTuningConfig,
-    Recipe,
-    SplitConfig,
-    for_data,
-    for_training,
-    override,
-)
+from thyroid.recipe import FineTuningConfig, Recipe, for_data, for_training, override
 from thyroid.run_files.config_json import RECIPE, began_with
 from thyroid.runs.experiment import Experiment
 from thyroid.runs.recipe_origin import searched_before
@@ -41,9 +34,6 @@ from thyroid.storage.bucket import bucket_url
 from thyroid.workflows.options import RunOptions, named_recipe
 from thyroid.workflows.run import Run
 from thyroid.workflows.weights import weights_file
-
-FEW_TEST_IMAGES = 10
-"""With fewer test images of a class, one image moves its recall by more than a tenth."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,8 +159,6 @@ def set_up(given: Inputs, options: RunOptions) -> Setup:
     if recipe.split.fold:
         raise InputError("split.fold cannot be chosen: a run trains one network for each fold.")
     recipe = dataclasses.replace(recipe, split=with_folds(dataset, recipe.split))
-    if test_set is None:
-        _tell_small_test_part(dataset, recipe.split)
     return Setup(
         dataset=dataset,
         run=given.run,
@@ -181,24 +169,6 @@ def set_up(given: Inputs, options: RunOptions) -> Setup:
         store=Path(options.store or given.run / "store"),
         machine=there,
     )
-
-
-def _tell_small_test_part(dataset: Dataset, split: SplitConfig) -> None:
-    """Say if a class has few test images, while another split can still be chosen."""
-    try:
-        part = make_split(dataset, split).test
-    except InputError:
-        return  # refused later
-    of_class = dataset.images["label"].iloc[part].value_counts()
-    rarest = min(dataset.info.classes, key=lambda name: of_class.get(name, 0))
-    fewest = of_class.get(rarest, 0)
-    if not len(part) or fewest >= FEW_TEST_IMAGES:
-        return
-    told = f"The test part has {len(part)} images, {fewest} of them of {rarest}: the result will be"
-    say(f"{told} uncertain.")
-    fixed = dataset.official_parts is not None or split.leave_out_centre is not None
-    if (split.folds or 1) > 1 and not fixed:
-        say(f"With `--split.test 0` it is out of fold, of all {len(dataset)} images.")
 
 
 def started(
