@@ -265,7 +265,7 @@ def test_a_report_is_there_while_the_search_goes_on_and_nothing_stays(
     """`thyroid search` rebuilds its report while trials run. Interrupted, it says where the report
     is, its table has the trials that ended, its status is 130, and no report is being built.
     """
-    run, space = tmp_path / "run", tmp_path / "own.py"
+    run, space, lines = tmp_path / "run", tmp_path / "own.py", tmp_path / "lines"
     space.write_text(
         "from thyroid.recipe import override\n"
         "def space(trial, recipe):\n"
@@ -274,20 +274,23 @@ def test_a_report_is_there_while_the_search_goes_on_and_nothing_stays(
     )
     command = ["search", str(toy), str(run), "--space", str(space), *FEW]
     command += ["--trials", "10000", "--concurrent", "1", "--report-every", "5s"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "thyroid.cli", *command],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    with lines.open("w") as written:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "thyroid.cli", *command],
+            stdout=subprocess.DEVNULL,
+            stderr=written,
+        )
 
     def seen() -> bool:
-        """Return True once the page shows a trial that has ended, and its computed stages."""
+        """Return True once a page shows a trial that has ended, and its computed stages, and the
+        search has said where it is.
+        """
         try:
             page = json.loads((run / "report.json").read_text())
         except FileNotFoundError:
             return False
-        return bool(page["search"]["ended"]) and page["sharing"] is not None
+        shown = bool(page["search"]["ended"]) and page["sharing"] is not None
+        return shown and "report so far" in lines.read_text()
 
     def building() -> bool:
         """Return True if a process builds the report."""
@@ -301,10 +304,11 @@ def test_a_report_is_there_while_the_search_goes_on_and_nothing_stays(
     try:
         wait_until(seen, process, 180)
         os.kill(process.pid, signal.SIGINT)
-        _, shown = process.communicate(timeout=120)
+        process.wait(timeout=120)
     finally:
         process.kill()
         process.wait()
+    shown = lines.read_text()
     assert process.returncode == 130
     assert f"report so far: {run / 'report.html'}" in shown
     assert "could not be rebuilt" not in shown
