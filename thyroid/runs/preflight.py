@@ -27,6 +27,9 @@ from thyroid.stages import simulate_oracle
 from thyroid.stages.batches import drawn_synthetic, synthetic_weights
 from thyroid.stages.synthesise import combinations
 
+FEW_TEST_IMAGES = 10
+"""With fewer test images of a class, one image moves its recall by more than a tenth."""
+
 
 def preflight(
     experiment: Experiment, *, distinct_ids: bool = False, allow_look_alikes: bool = False
@@ -75,6 +78,24 @@ def preflight(
         if oracle is not None:
             wanted = combinations(dataset, parts.train, recipe.synthesis.crosses)
             simulate_oracle.require_known(oracle, wanted)
+
+
+def tell_small_test_part(experiment: Experiment) -> None:
+    """Say if a class has few test images, before anything is trained."""
+    dataset, split = experiment.dataset, experiment.recipe.split
+    part = make_split(dataset, split).test
+    if experiment.test_set is not None or not len(part):
+        return
+    of_class = dataset.images["label"].iloc[part].value_counts()
+    rarest = min(dataset.info.classes, key=lambda name: of_class.get(name, 0))
+    fewest = of_class.get(rarest, 0)
+    if fewest >= FEW_TEST_IMAGES:
+        return
+    told = f"The test part has {len(part)} images, {fewest} of them of {rarest}: the result will be"
+    say(f"{told} uncertain.")
+    fixed = dataset.official_parts is not None or split.leave_out_centre is not None
+    if experiment.recipe.folds > 1 and not fixed:
+        say(f"With `--split.test 0` it is out of fold, of all {len(dataset)} images.")
 
 
 @lru_cache(maxsize=1)  # the rows of a comparison have the same data

@@ -13,10 +13,8 @@ from typing import Any
 from thyroid import __version__, machine
 from thyroid.configuration import dotted_fields, to_json
 from thyroid.data.dataset import Dataset
-from thyroid.data.splits import make_split
 from thyroid.errors import InputError
 from thyroid.files import cannot_write, remove_at_once
-from thyroid.progress import say
 from thyroid.run_files import rows_json
 from thyroid.run_files.config_json import (
     FILE,
@@ -30,14 +28,13 @@ from thyroid.run_files.config_json import (
 )
 from thyroid.run_files.json_file import text_of
 from thyroid.runs.experiment import Experiment
+from thyroid.runs.preflight import tell_small_test_part
 from thyroid.runs.run_place import owned_run, require_place, require_store
 from thyroid.runs.tensorboard import FOLDER as TENSORBOARD
 from thyroid.storage.open_store import open_store
 from thyroid.storage.store import Store
 
 Settings = SearchSettings | ComparisonSettings
-FEW_TEST_IMAGES = 10
-"""With fewer test images of a class, one image moves its recall by more than a tenth."""
 KEPT = (
     "space",
     "space_sha256",
@@ -77,29 +74,11 @@ def at_work(
         require_store(place or run / "store")
         stack.enter_context(connected or contextlib.nullcontext())
         if not (run / FILE).exists():
-            _tell_small_test_part(experiment)
+            tell_small_test_part(experiment)
             describe(run, experiment, command, settings)
         store = _own_store(run, place)
         with store.in_use():
             yield store
-
-
-def _tell_small_test_part(experiment: Experiment) -> None:
-    """Say if a class has few test images, before anything is trained."""
-    dataset, split = experiment.dataset, experiment.recipe.split
-    part = make_split(dataset, split).test
-    if experiment.test_set is not None or not len(part):
-        return
-    of_class = dataset.images["label"].iloc[part].value_counts()
-    rarest = min(dataset.info.classes, key=lambda name: of_class.get(name, 0))
-    fewest = of_class.get(rarest, 0)
-    if fewest >= FEW_TEST_IMAGES:
-        return
-    told = f"The test part has {len(part)} images, {fewest} of them of {rarest}: the result will be"
-    say(f"{told} uncertain.")
-    fixed = dataset.official_parts is not None or split.leave_out_centre is not None
-    if experiment.recipe.folds > 1 and not fixed:
-        say(f"With `--split.test 0` it is out of fold, of all {len(dataset)} images.")
 
 
 @contextlib.contextmanager
