@@ -72,8 +72,8 @@ def notes_of(records: Sequence[ImageRecord], outside_share: float, *, keyed: boo
             "are not available."
         )
         yield (
-            "Text burnt into pictures (names, dates, scales) is kept as it is: look at the contact "
-            "sheets, and crop it away before import; a network may also learn labels from it."
+            "Text burnt into pictures (names, dates, scales) is kept as it is: look at all "
+            "pictures, and crop it away before import; a network may also learn labels from it."
         )
     if outside_share > 0.5:
         yield (
