@@ -1,4 +1,4 @@
-"""Three hundred trials on 32 nodes, then eight searches at once on one store: nothing is lost,
+"""Two hundred trials on 32 nodes, then eight searches at once on one store: nothing is lost,
 nothing is computed twice, and the search's process does not grow.
 """
 
@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 NODES, AT_ONCE = 32, 16
 """Number of nodes, and of trials that run at the same time."""
-TRIALS = int(os.environ.get("LOAD_TRIALS", "300"))
+TRIALS = int(os.environ.get("LOAD_TRIALS", "200"))
 """Number of trials of the large search; a thousand take six minutes."""
 
 

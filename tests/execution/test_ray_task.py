@@ -48,6 +48,7 @@ def test_a_ray_task_gives_the_bits_of_this_process(toy: Path, tmp_path: Path) ->
     assert all(torch.equal(local[name], remote[name]) for name in local)
 
 
+@pytest.mark.cluster
 @pytest.mark.usefixtures("ray_here")
 def test_a_lost_worker_costs_an_epoch_and_not_the_segment(
     toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -185,16 +185,15 @@ def kill_all(process: subprocess.Popen[bytes]) -> None:
     os.killpg(process.pid, signal.SIGKILL)
 
 
-@pytest.mark.parametrize("kills", [(kill_head,), (kill_main, kill_node)])
+@pytest.mark.parametrize("kills", [(kill_head,), (kill_main, kill_node), (kill_all,)])
 def test_the_same_command_ends_as_an_undisturbed_one(
     kills: Iterable[Callable[[subprocess.Popen[bytes]], None]],
     toy: Path,
     tmp_path: Path,
     undisturbed: pd.DataFrame,
 ) -> None:
-    """The command ends by itself when its Ray is gone, and its Ray when the command is.
-
-    That all die at once is in `test_tune_search`, which runs more often.
+    """The command ends by itself when its Ray is gone, and its Ray when the command is; or all
+    die at once. The same command again gives the same trials, to the last bit.
     """
     for kill in kills:
         before = trials_ended(tmp_path)

@@ -1,10 +1,6 @@
 """A search ends with the best recipe, survives its own death, and counts failed trials."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +10,6 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tests.toy import toy_generators, toy_recipe, where
-from tests.waiting import wait_until
 from thyroid.configuration import to_json
 from thyroid.data.dataset import Dataset
 from thyroid.data.splits import LeakError
@@ -159,52 +154,6 @@ def test_a_dead_process_a_failing_disk_and_a_used_up_budget_cost_no_trial(
     assert list(table["number"]) == [0, 1, 2]
     assert list(table["state"]) == ["complete"] * 3
     assert list(table["param_magnitude"][1:]) == [0.25, 0.75]
-
-
-KILLED = """
-import sys
-from pathlib import Path
-from tests.tuning.test_tune_search import undisturbed
-from thyroid.execution.connection import connected
-with connected(cpus=1):
-    undisturbed(Path(sys.argv[1]), Path(sys.argv[2]))
-"""
-
-
-def undisturbed(toy: Path, run: Path) -> pd.DataFrame:
-    """Run a sequential search of five trials; return its table without times and reuse."""
-    config = SearchConfig(trials=5, max_seeds=1, concurrent=1, grace_epochs=2, reduction_factor=2)
-    base = toy_generators(schedule__constant_epochs=4)
-    space = load_space("augmentation")
-    best_recipe(run, Dataset.open(toy), base, space, config, Store(run / "store"), where(toy))
-    table = pd.read_csv(run / "trials.csv")
-    return table.drop(
-        columns=["seconds", "compute", "computed", "reused_stages", "computed_stages"]
-    )
-
-
-@pytest.mark.usefixtures("ray_here")
-def test_a_killed_search_ends_as_an_undisturbed_one(toy: Path, tmp_path: Path) -> None:
-    """All processes of a search die at once, its Ray's too; the same command again gives the same
-    trials and the same choice, to the last bit, as a search that nothing disturbed.
-    """
-    run = tmp_path / "killed"
-    process = subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(toy), str(run)],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        wait_until((run / "trials.csv").exists, process)
-    finally:
-        # Ray's own processes are in the session of the one that is killed: all die at once.
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    assert 1 <= len(pd.read_csv(run / "trials.csv")) < 5
-    killed, whole = undisturbed(toy, run), undisturbed(toy, tmp_path / "whole")
-    pd.testing.assert_frame_equal(killed, whole, check_exact=True)
 
 
 @pytest.mark.usefixtures("ray_here")
