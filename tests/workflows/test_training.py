@@ -201,7 +201,7 @@ def test_parts_of_the_method_that_the_data_do_not_allow_are_told(
     toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """No image of the toy data set shows two diseases."""
-    none, unused = "this recipe uses no synthetic images", "x_i is never used"
+    none, unused = "the recipe asks for no other synthetic images", "x_i is never used"
     shares = ["--mixing.synthetic-share", "0.2"]  # overrides nothing that the preset asks for
     none_of_single = ["--mixing.synthetic-share", "0"]  # but the cross phase has some
     for recipe, options, told in (
@@ -220,6 +220,10 @@ def test_parts_of_the_method_that_the_data_do_not_allow_are_told(
         advised = none in told and options is shares
         assert ("Add `--mixing.cross-share 0`" in err) == advised
         assert ('"synthetic_share": 0.2' in out) == (none not in told and options[1] != "0")
+    crosses = write_toy(tmp_path / "crosses", crosses=20).folder
+    never = ["--recipe", "paper", "--cross.order", "never", *none_of_single, "--dry-run"]
+    assert main(["train", str(crosses), str(tmp_path / "run"), *never]) == 0
+    assert "single images alone: x_i is never used" in capsys.readouterr().err
 
 
 def test_a_small_test_part_is_told_before_training(

@@ -56,7 +56,7 @@ def rows_of(content: bytes, labels: Path, notes: list[str]) -> Iterator[tuple[in
     delimiter = max(",;\t", key=header.count)  # spreadsheets of many countries write ";"
     table = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
-        columns = _known_columns(next(table, []), notes)
+        columns = _known_columns(next(table, []), labels.name, notes)
         for needed in ("file", "label"):
             if columns.count(needed) != 1:
                 raise InputError(
@@ -84,7 +84,7 @@ def _without_accents(text: str) -> str:
     return "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
 
 
-def _known_columns(given: list[str], notes: list[str]) -> list[str]:
+def _known_columns(given: list[str], table: str, notes: list[str]) -> list[str]:
     """Return the names of the columns, with those of OTHER_NAMES replaced by thyroid's own."""
     columns = [unicodedata.normalize("NFC", column).strip().lower() for column in given]
     plain = [re.sub(r"[\s._-]+", "", _without_accents(column)) for column in columns]
@@ -93,12 +93,12 @@ def _known_columns(given: list[str], notes: list[str]) -> list[str]:
         found = [n for name in names for n, column in enumerate(plain) if column == name]
         if found and wanted not in columns and (wanted != "label" or len(found) == 1):
             taken = columns[found[0]]
-            notes.append(f"The column {taken!r} of labels.csv was taken for {wanted!r}.")
+            notes.append(f"The column {taken!r} of {table} was taken for {wanted!r}.")
             columns[found[0]] = wanted
     unused = [column for column in columns if column and column not in READ]
     if unused:
         notes.append(
-            f"Columns of labels.csv that were not used: {', '.join(map(repr, unused))}; thyroid "
+            f"Columns of {table} that were not used: {', '.join(map(repr, unused))}; thyroid "
             f"reads {', '.join(READ)}."
         )
     return columns

@@ -247,16 +247,19 @@ def _resolved(given: Inputs, gpus_per_worker: float, there: Processor) -> Recipe
     fitting = for_data(fixed, info.kind, crosses=crosses)
     alone = "No image shows more than one disease:"
     if fixed.synthetic and not fitting.synthetic:
-        say(f"{alone} this recipe uses no synthetic images, because it wants only crosses.")
+        say(f"{alone} the recipe asks for no other synthetic images, so none are used.")
         if fixed.mixing.synthetic_share or fixed.mixing.final_share:
             say("Add `--mixing.cross-share 0` for synthetic images of single diseases.")
     elif fixed.synthetic and fitting.mixing != fixed.mixing:
         say(f"{alone} no synthetic cross images are made.")
     if fixed.cross.order != fitting.cross.order:
         say(f"{alone} there is no cross phase.")
-    made = fitting.synthesis.crosses not in ("seen", "none")
-    if fitting.network.cross_feature != "none" and not crosses and not made:
-        say(f"{alone} x_i is never used, because it begins with the first cross image.")
+    if fitting.network.cross_feature != "none":
+        unused = "x_i is never used, because it begins with the first cross image."
+        if fitting.cross.order == "never":
+            say(f"The recipe trains on single images alone: {unused}")
+        elif not crosses and fitting.synthesis.crosses in ("seen", "none"):
+            say(f"{alone} {unused}")
     return fitting
 
 
