@@ -87,7 +87,7 @@ HEAVY: dict[str, set[str]] = {
         *("machine", "views", "workflows"),
         *("evaluate.occlusion", "evaluate.generator_quality"),
         *("model.ensemble", "model.model_folder", "model.onnx_graph", "model.predict_files"),
-        "model.doubtful_images",
+        *("model.doubtful_images", "model.scintigram_gate", "model.make_model"),
         "runs.preflight",
     },
     "optuna": {"tuning", "runs", "space", "tune_spaces", "reports"},

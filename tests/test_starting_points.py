@@ -20,6 +20,7 @@ from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
 from thyroid.evaluate.metrics import macro_f1
 from thyroid.model.doubtful_images import doubtful_images
+from thyroid.model.make_model import second_gate
 from thyroid.model.starting_point import FOLDER, shipped
 from thyroid.network_input import network_input, sum_pixels
 from thyroid.networks.build import build
@@ -101,6 +102,15 @@ def test_import_and_inspect_tell_of_pictures_that_are_no_scintigrams(
     images = Dataset.open(tmp_path / "mixed").images
     (named,) = re.findall(r"such as image (\w+)\.", told)
     assert images.set_index("image_id")["total_counts"][named] == flood.sum()
+    used = {}
+    for name in ("sound", "mixed"):
+        opened = Dataset.open(tmp_path / name)
+        used[name] = second_gate(opened, opened.images)
+    assert used["sound"] == {"images": 21, "unlike": 0, "used": True}
+    assert used["mixed"] == {"images": 22, "unlike": 1, "used": True}
+    only = second_gate(opened, opened.images[opened.images["image_id"] == named])
+    assert only == {"images": 1, "unlike": 1, "used": False}  # these images are of another kind
+
     shown = {}
     for name in ("sound", "mixed"):
         assert main(["inspect", str(tmp_path / name)]) == 0

@@ -166,6 +166,7 @@ def verdict_info(
         "unverified_images": bool(data.unverified_images),
         "emptied": bool(generators and generators.filter and generators.filter.emptied),
         "weights": bool(weights) and not ours,
+        "compared_weights": not weights and bool(comparison and "fine-tuned" in comparison.starts),
         "own_simulator": ours and simulated,
         "display": data.kind == "display",
     }

@@ -25,8 +25,9 @@ from thyroid.data.dataset import Dataset
 from thyroid.evaluate.conformal import conformal_set
 from thyroid.evaluate.temperature import tempered
 from thyroid.files import sha256_of
-from thyroid.model.model_folder import member_files, read_model
-from thyroid.model.predict_files import UNLIKE, Prediction, predict
+from thyroid.model.model_folder import member_files, read_model, second_gate
+from thyroid.model.predict_files import FOREIGN, UNLIKE, Prediction, predict
+from thyroid.model.scintigram_gate import scintigram_gate
 from thyroid.run_files.network import Network
 from thyroid.run_files.predictions_csv import Predictions, read_predictions
 
@@ -213,6 +214,28 @@ def test_an_image_unlike_all_training_images_gets_no_diagnosis(
     assert "2 files: 0 decided, 0 uncertain, 2 unlike all training images, 0 unreadable" in told
     assert "unlike all training images" in page.read_text()
     assert "(credible)" not in page.read_text()
+
+
+def test_a_model_with_few_held_out_images_has_a_second_gate(
+    data: Path, place: Path, tmp_path: Path
+) -> None:
+    """The toy images are no thyroid scintigrams, which this model does not know by itself."""
+    files = as_dicom(tmp_path, Dataset.open(data).counts[:2])
+    gate = scintigram_gate("counts", 128, 2.0)
+    assert gate is not None
+    small = dataclasses.replace(gate, input=dataclasses.replace(gate.input, size=32))
+    model = read_model(place / "model")
+    assert [one.outcome for one in predict(model, files)].count(UNLIKE) == 0
+    for one in predict(dataclasses.replace(model, scintigrams=small), files):
+        assert (one.outcome, one.credible, one.reason) == (UNLIKE, (), FOREIGN)
+        assert one.distance is not None
+        assert one.distance > 1
+
+    card = {"kind": "counts", "size": 128, "pixel_mm": 2.0}
+    for asked, expected in (({"used": True}, True), ({"used": False}, False), (None, False)):
+        told = card | {"gate": {"scintigrams": asked}}
+        assert (second_gate(told) is not None) == expected
+    assert second_gate(card | {"gate": {}}) is None  # written before there was a second gate
 
 
 def test_agreement_is_the_share_of_networks_that_name_the_class(

@@ -262,6 +262,7 @@ def test_rows_say_what_they_start_from(tmp_path, dataset):
         "ResNet-18 · fine-tuned · imagenet.pth",
         "ResNet, small · probe · random weights",
         "A fine-tuned network starts from the weights in the file that its row names",
+        "The fine-tuned networks of the comparison started from weights in a file.",
         "A probe is a network that keeps its initial weights",
     ):
         assert told in said
@@ -276,6 +277,7 @@ def test_rows_say_what_they_start_from(tmp_path, dataset):
 def test_rows_from_random_weights_alone_need_no_such_words(compared_run):
     html, info = read(compared_run)
     assert info["comparison"]["starts"] == []
+    assert "compared_weights" not in info["verdict"]["cautions"]
     assert "fine-tuned" not in shown(html)
 
 

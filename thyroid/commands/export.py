@@ -29,6 +29,7 @@ def export(
             the other classes stay as they are.
         onnx: also write model.onnx, for other programs, after checking it against torch.
     """
+    from thyroid.model.gate import ENOUGH
     from thyroid.model.merging import parse_merge
     from thyroid.workflows import exporting
 
@@ -56,7 +57,7 @@ def export(
             "will be 'uncertain'"
         )
     gate = made.card["gate"]
-    if gate["images"] < gate["level"] / (1 - gate["level"]):
+    if gate["images"] < ENOUGH:
         print(
             f"{gate['images']} images are too few to set the limit of 'unlike_training' well: try "
             "some scintigrams of your own, and some other pictures"

@@ -23,6 +23,10 @@ Floats = npt.NDArray[np.float64]
 
 LEVEL = 0.99
 """Share of held-out images, each seen by one network, that the gate lets pass."""
+EACH = (1 + LEVEL) / 2
+"""Share below each of the two limits, so that at least LEVEL is below both."""
+ENOUGH = round(EACH / (1 - EACH))
+"""Least number of held-out images whose largest measure can be such a limit: 199."""
 STEEPEST = 50.0
 """Largest difference of log odds that is reported; larger ones are set to it."""
 
@@ -77,13 +81,12 @@ def gate_of(networks: Sequence[NetworkFeatures], folds: Sequence[int]) -> Gate:
     """
     scales = [max(float(np.median(network.held_out)), 1e-6) for network in networks]
     distances = [n.held_out / scale for n, scale in zip(networks, scales, strict=True)]
-    each = (1 + LEVEL) / 2  # share below each of the two limits, so that LEVEL is below both
     return Gate(
         networks=tuple(networks),
         scales=tuple(scales),
-        threshold=novelty_threshold(_of_images(distances, folds), each),
+        threshold=novelty_threshold(_of_images(distances, folds), EACH),
         log_odds=novelty_threshold(
-            _of_images([network.held_out_log_odds for network in networks], folds), each
+            _of_images([network.held_out_log_odds for network in networks], folds), EACH
         ),
     )
 

@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
+import torch
 
 from thyroid import __version__
 from thyroid.data.dataset import Dataset
@@ -26,11 +28,12 @@ from thyroid.evaluate.conformal import conformal_threshold
 from thyroid.evaluate.metrics import macro_f1
 from thyroid.evaluate.temperature import ensemble_temperature, fit_temperature, tempered
 from thyroid.files import sha256_of
+from thyroid.model.gate import ENOUGH, gate_of
 from thyroid.model.gate import LEVEL as GATE_LEVEL
-from thyroid.model.gate import gate_of
 from thyroid.model.merging import Merging, merging_of
 from thyroid.model.model_folder import CARD, FORMAT_VERSION, MEMBERS, member_files
 from thyroid.model.predict_files import OUTCOMES
+from thyroid.model.scintigram_gate import scintigram_gate
 from thyroid.recipe import Recipe
 from thyroid.run_files import features_file
 from thyroid.run_files.config_json import RunConfig, read_config, recipe_of
@@ -44,6 +47,8 @@ from thyroid.run_files.predictions_csv import (
 from thyroid.run_files.split_csv import read_split
 
 LEVEL = 0.95
+FEW_UNLIKE = 0.05
+"""The gate for scintigrams is used if it finds at most this share of the training images unlike."""
 WEIGHTS = "model.safetensors"
 Members = Literal["best", "all"]
 
@@ -195,8 +200,7 @@ def model_card(source: Trained) -> dict[str, Any]:
         "members": members,
         "networks_of_the_run": source.networks,
         "calibration": _calibration(source),
-        "gate": gate,
-        **_training_images(source),
+        **_training_images(source, gate),
         "data": {
             name: getattr(data, name)
             for name in ("name", "digest", "source", "licence", "images", "patients")
@@ -250,13 +254,13 @@ def _calibration(source: Trained) -> dict[str, Any]:
     }
 
 
-def _training_images(source: Trained) -> dict[str, list[Any] | None]:
-    """Return `total_counts` and `training_flags` of the card.
+def _training_images(source: Trained, gate: dict[str, Any]) -> dict[str, Any]:
+    """Return `gate`, `total_counts` and `training_flags` of the card.
 
-    These are the least and most counts of a training image, and the flags that training images
-    have. Both are None without the data set; `total_counts` is None for pictures, too.
+    The last two are the least and most counts of a training image, and the flags that training
+    images have. Both are None without the data set; `total_counts` is None for pictures, too.
     """
-    unknown: dict[str, list[Any] | None] = {"total_counts": None, "training_flags": None}
+    unknown = {"gate": gate, "total_counts": None, "training_flags": None}
     data = source.config.dataset
     try:
         opened = Dataset.open(data.folder, verify=False)
@@ -273,12 +277,27 @@ def _training_images(source: Trained) -> dict[str, list[Any] | None]:
     if opened.digest != data.digest or not len(rows):
         return unknown
     totals = rows["total_counts"]
+    if gate["images"] < ENOUGH:
+        gate = gate | {"scintigrams": second_gate(opened, rows)}
     return {
+        "gate": gate,
         "total_counts": [int(totals.min()), int(totals.max())] if data.kind == "counts" else None,
         "training_flags": sorted(
             {flag.partition("=")[0] for flags in rows["flags"] for flag in flags.split(";") if flag}
         ),
     }
+
+
+def second_gate(dataset: Dataset, rows: pd.DataFrame) -> dict[str, Any] | None:
+    """Return how many training images the gate for scintigrams finds unlike scintigrams, and
+    whether a model with few held-out images uses it; None if it cannot judge such images.
+    """
+    judge = scintigram_gate(dataset.info.kind, dataset.info.size, dataset.info.pixel_mm)
+    if judge is None:
+        return None
+    counts = torch.from_numpy(dataset.counts[rows.index.to_numpy()].astype(np.float32))
+    unlike = int((judge.measure(counts) > 1).sum())
+    return {"images": len(rows), "unlike": unlike, "used": unlike <= FEW_UNLIKE * len(rows)}
 
 
 def write_model(source: Trained, card: dict[str, Any], folder: Path) -> None:

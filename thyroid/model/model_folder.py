@@ -22,6 +22,7 @@ from thyroid.files import sha256_of
 from thyroid.model.ensemble import Ensemble
 from thyroid.model.gate import Gate, Unlikeness
 from thyroid.model.merging import Merging
+from thyroid.model.scintigram_gate import ScintigramGate, scintigram_gate
 from thyroid.networks.activations import activations
 from thyroid.networks.build import build
 from thyroid.recipe import InputConfig, NetworkConfig
@@ -74,10 +75,14 @@ class Answers(NamedTuple):
     unlike: Unlikeness
     """How unlike all training images they are; NaN without a gate."""
 
+    foreign: Floats
+    """How unlike simulated scintigrams they are; NaN if the model does not ask."""
+
     @property
     def distances(self) -> Floats:
-        """(N,) the greater of both measures: above 1, an image is unlike all training images."""
-        return np.maximum(*self.unlike)
+        """(N,) the greatest of these measures: above 1, an image gets no class."""
+        greatest: Floats = np.fmax.reduce([*self.unlike, self.foreign])
+        return greatest
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -103,6 +108,8 @@ class Model:
     network: Ensemble
     gate: Gate | None
     """None for a model that was exported before there were gates."""
+    scintigrams: ScintigramGate | None = None
+    """Second gate of a model with few held-out images."""
     card: dict[str, Any]
     """Content of model.json."""
 
@@ -138,7 +145,8 @@ class Model:
         if self.gate is not None:
             features = [torch.cat(of_one).double().numpy() for of_one in zip(*seen, strict=True)]
             unlike = self.gate.measure(features)
-        return Answers(torch.cat(p).double().numpy(), torch.cat(agreement).numpy(), unlike)
+        foreign = unknown if self.scintigrams is None else self.scintigrams.measure(counts)
+        return Answers(torch.cat(p).double().numpy(), torch.cat(agreement).numpy(), unlike, foreign)
 
     def credible(self, probabilities: Floats) -> npt.NDArray[np.bool_]:
         """Return the conformal set of each image, (N, C)."""
@@ -183,6 +191,7 @@ def read_model(folder: Path) -> Model:
                 None if merging is None else torch.from_numpy(merging.matrix).float(),
             ).eval(),
             gate=_gate(folder, card),
+            scintigrams=second_gate(card),
             card=card,
         )
         _require_sound(model)
@@ -293,6 +302,14 @@ def _gate(folder: Path, card: dict[str, Any]) -> Gate | None:
     if not math.isfinite(gate.log_odds):
         raise ValueError
     return gate
+
+
+def second_gate(card: dict[str, Any]) -> ScintigramGate | None:
+    """Return the second gate, if the model uses it."""
+    asked = None if card["gate"] is None else card["gate"].get("scintigrams")
+    if asked is None or asked["used"] is not True:
+        return None
+    return scintigram_gate(card["kind"], int(card["size"]), card["pixel_mm"])
 
 
 def _require_sound(model: Model) -> None:

@@ -38,10 +38,12 @@ OUTCOMES = (UNCERTAIN, UNLIKE, UNREADABLE)
 """Outcomes beside the classes."""
 FAR = "it is far from all training images"
 ALTERED = "it looks like a scintigram that was turned, cut or put together, or like a pattern"
+FOREIGN = "a network that was trained on simulated thyroid scintigrams finds it unlike them"
 KINDS = {
     "colour": "it is coloured",
     "light_background": "it has a light background",
     "whole_body": "it was cut from a whole-body image",
+    "other_examination": "its header names another examination",
 }
 """Flags of images that get no class unless a training image has them, too."""
 MEASURES = ("agreement", "distance")
@@ -93,11 +95,11 @@ def predict(model: Model, files: Iterable[Path]) -> Iterator[Prediction]:
     while some := list(itertools.islice(remaining, BATCH)):
         read = [_read(path, model) for path in some]
         matrices = [one.matrix for one in read if isinstance(one, StoredImage)]
-        answers: Iterator[tuple[Floats, float, float, float]] = iter(())
+        answers: Iterator[tuple[Floats, float, float, float, float]] = iter(())
         if matrices:
             counts = torch.from_numpy(np.stack(matrices).astype(np.float32))  # (n, H, H)
-            p, agreement, unlike = model.answers(counts)
-            answers = zip(p, agreement, *unlike, strict=True)
+            p, agreement, unlike, foreign = model.answers(counts)
+            answers = zip(p, agreement, *unlike, foreign, strict=True)
         for path, one in zip(some, read, strict=True):
             if isinstance(one, StoredImage):
                 yield _prediction(model, path, one, *next(answers))
@@ -135,6 +137,7 @@ def _prediction(
     agreement: float,
     distance: float,
     altered: float,
+    foreign: float,
 ) -> Prediction:
     order = np.argsort(-p, kind="stable")
     (is_credible,) = model.credible(p[None])
@@ -144,6 +147,7 @@ def _prediction(
         next(_unknown_kinds(model, image), "")
         or (FAR if distance > 1 else "")
         or (ALTERED if altered > 1 else "")
+        or (FOREIGN if foreign > 1 else "")
     )
     if reason:
         outcome, credible = UNLIKE, ()
@@ -153,7 +157,7 @@ def _prediction(
         credible=credible,
         probabilities=tuple(map(float, p)),
         agreement=float(agreement) if model.networks > 1 else None,
-        distance=None if math.isnan(distance) else float(max(distance, altered)),
+        distance=None if math.isnan(distance) else float(np.nanmax([distance, altered, foreign])),
         flags=(*image.flags, *_unusual(model, int(image.matrix.sum()))),
         reason=reason,
         image=image.matrix,
