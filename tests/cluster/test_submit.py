@@ -51,6 +51,7 @@ def submitted(
 
 
 def test_submit_searches_and_the_report_is_fetched(submitted: tuple[str, Path]) -> None:
+    """The commands of cluster/README.md, from a laptop to a report, over SSH."""
     printed, run = submitted
     assert f"trials: {SUBMITTED}/trials.csv" in printed
     table = pd.read_csv(run / "trials.csv")

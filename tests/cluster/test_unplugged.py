@@ -103,6 +103,7 @@ def test_two_workers_on_two_hosts_train_one_network_through_a_bucket(hosts: Clus
 def test_a_host_may_be_off_the_network_for_some_seconds(
     hosts: Cluster, undisturbed: Outcome
 ) -> None:
+    """Ray does not give up a host that answers again within its time limits."""
     command = search(hosts, "paused")
     worker = at_work(hosts, "paused", command)
     worker.disconnect()
@@ -113,6 +114,9 @@ def test_a_host_may_be_off_the_network_for_some_seconds(
 
 
 def test_a_host_may_go_for_ever(hosts: Cluster, undisturbed: Outcome) -> None:
+    """The stage of a host that is gone runs again on another one; no trial is lost or changed. Most
+    of the time is Ray's, until it believes that the host is gone.
+    """
     command = search(hosts, "killed")
     at_work(hosts, "killed", command).kill()
     command.wait(280)

@@ -21,6 +21,7 @@ from tests.model.test_model import IMAGES
 from tests.model.test_model import TRAIN as RECIPE
 from tests.toy import CLASSES, write_toy
 from thyroid.cli import main
+from thyroid.commands import predict as predict_command
 from thyroid.data.dataset import Dataset
 from thyroid.evaluate.conformal import conformal_set
 from thyroid.evaluate.temperature import tempered
@@ -410,6 +411,18 @@ def test_counts_unlike_the_training_images_are_noted(
     ]
     printed = capsys.readouterr().out
     assert "note: files with fewer or more counts than any training image: 2" in printed
+
+
+def test_flags_that_make_a_class_doubtful_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = (("saturated", "padded"), ("view_unnamed", "saturated"), ("simulated",))
+    found = [Prediction(file="a.dcm", outcome="graves", flags=own) for own in flags]
+    predict_command._sum_up(found, tmp_path / "out.csv", None)
+    told = capsys.readouterr().out
+    assert "note: doubtful images, by their flags: 2 saturated, 1 view_unnamed\n" in told
+    predict_command._sum_up(found[2:], tmp_path / "out.csv", None)
+    assert "doubtful" not in capsys.readouterr().out
 
 
 def test_twenty_files_are_told_and_all_are_written(

@@ -96,6 +96,7 @@ def costs(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def test_gpu_hours_are_counted_over_commands_and_end_the_search(toy: Path, tmp_path: Path) -> None:
+    """The second command, with a larger budget, counts the GPU-hours of the first one, too."""
     few = 2.5 * TRIAL_S / 3600
     first = searched(toy, tmp_path, gpu_hours=few, max_seeds=3)
     assert first.returncode == 0, first.stderr

@@ -98,6 +98,9 @@ def little_memory() -> Iterator[str]:
 def test_poisoned_trials_fail_with_a_reason_and_the_others_are_as_ever(
     toy: Path, tmp_path: Path, little_memory: str
 ) -> None:
+    """A stage that raises, is killed, needs too much memory or reaches no number fails its trial
+    alone: the others are those of a search without such stages.
+    """
     ill, well = tmp_path / "ill", tmp_path / "well"
     confined = ["unshare", "--mount", "sh", "-c", f'{little_memory} && exec "$@"', "sh"]
     process = subprocess.run(

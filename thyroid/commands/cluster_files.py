@@ -8,7 +8,9 @@ from typing import Annotated
 import tyro
 
 
-def cluster_files(folder: Annotated[Path, tyro.conf.Positional]) -> None:
+def cluster_files(
+    folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FOLDER")],
+) -> None:
     """Write the files that start a Ray cluster, and the files that they send to its machines.
 
     Args:

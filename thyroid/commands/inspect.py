@@ -20,7 +20,7 @@ def inspect(
     """
     from reports.inspect_page import inspection_lines, write_inspection
     from thyroid.data.dataset import Dataset
-    from thyroid.model.doubtful_images import doubtful_images
+    from thyroid.model.doubtful_images import NOT_LOOKED, doubtful_images
 
     opened = Dataset.open(dataset)
     page = out or dataset.with_name(f"{dataset.absolute().name}.html")
@@ -29,4 +29,6 @@ def inspect(
     doubtful = () if looked is None else looked.doubtful
     for line in inspection_lines(opened, len(doubtful)):
         print(line)
+    if looked is None:
+        print(f"note: {NOT_LOOKED}")
     print(f"page: {write_inspection(opened, page, lang, doubtful)}")

@@ -25,8 +25,8 @@ def phantom(
         folder: new folder to write.
         preset: thyroid7; thyroid7-development (to choose a method's design) and thyroid7-external
             (to test it), which have the same diseases at other centres; clinic7, with patients as
-            varied as real ones and as many as in a published cohort; or clinic7-external, with
-            other patients at other centres.
+            varied as real ones, three diseases of them as frequent as in a published cohort; or
+            clinic7-external, with other patients at other centres.
         images_per_class: scintigrams of each disease alone; default: the preset's.
         images_per_cross: scintigrams of each pair of diseases; default: the preset's.
         format: a data set, NM DICOM files with labels.csv, or 8-bit PNG in class folders.

@@ -78,7 +78,7 @@ def _sum_up(found: list[Prediction], out: Path, explain: Path | None) -> None:
     InputError
         When no file could be used.
     """
-    from thyroid.model.predict_files import UNCERTAIN, UNLIKE, UNREADABLE
+    from thyroid.model.predict_files import DOUBTFUL, UNCERTAIN, UNLIKE, UNREADABLE
 
     outcomes = Counter(one.outcome for one in found)
     if outcomes[UNREADABLE] == len(found):
@@ -91,6 +91,10 @@ def _sum_up(found: list[Prediction], out: Path, explain: Path | None) -> None:
         f"{outcomes[UNCERTAIN]} uncertain, {outcomes[UNLIKE]} unlike all training images, "
         f"{outcomes[UNREADABLE]} unreadable; see {out}" + (f" and {explain}" if explain else "")
     )
+    doubtful = Counter(flag for one in found for flag in one.flags if flag in DOUBTFUL)
+    if doubtful:
+        told = ", ".join(f"{number} {flag}" for flag, number in sorted(doubtful.items()))
+        print(f"note: doubtful images, by their flags: {told}")
     unlike = sum(bool({"few_counts", "many_counts"} & set(one.flags)) for one in found)
     if unlike:
         print(f"note: files with fewer or more counts than any training image: {unlike}")

@@ -9,10 +9,16 @@ import numpy as np
 import torch
 
 from thyroid.data.dataset import Dataset
-from thyroid.model.scintigram_gate import AT_ONCE, scintigram_gate
+from thyroid.model.scintigram_gate import AT_ONCE, FIELD_MM, scintigram_gate
 
 MOST = 2000
 """Images that are looked at, evenly spread over larger data sets; a thousand take some seconds."""
+
+
+NOT_LOOKED = (
+    "it was not checked whether the images are thyroid scintigrams: the network that could tell "
+    f"knows fields of about {FIELD_MM:.0f} mm, and sizes that are a multiple of its input's"
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,6 +46,13 @@ KINDS = {
     "other_examination": "its header names another examination",
 }
 """Flags of images that get no class unless a training image has them, too."""
+DOUBTFUL = frozenset(
+    {
+        *("saturated", "counts_outside", "counts_doubtful", "counts_accumulated"),
+        *("view_unnamed", "detector_angle", "window_unnamed", "summed_dynamic"),
+    }
+)
+"""Flags of images whose class may be wrong for that reason."""
 MEASURES = ("agreement", "distance")
 """Columns of numbers beside the probabilities."""
 

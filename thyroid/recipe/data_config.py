@@ -37,8 +37,8 @@ class SplitConfig:
     counts for its primary finding). Smaller subsets lie within larger ones. The steps per epoch and
     the validation and test parts do not change. None: all patients."""
     unseen: str | None = added(None)
-    """Combination of findings, such as graves+cold_nodule, whose patients are used for testing
-    only, not for training or validation."""
+    """Combination of findings, such as graves+cold_nodule, whose patients are not used for training
+    or validation; those in the test part are tested."""
 
     def __post_init__(self) -> None:
         require_within("split", self)

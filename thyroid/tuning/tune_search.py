@@ -98,7 +98,10 @@ class Search:
                 raise InputError(self._why_none_is_complete(budget))
             raced = self._race.run(ranked, budget, meter) if self._races(budget) else []
         if budget.over():
-            say("the search's budget is used up: run this command with a larger one to continue")
+            say(
+                "the search's budget is used up: run this command again to continue (with a larger "
+                "--gpu-hours, if that was the limit)"
+            )
         best = raced[0].trial if raced else ranked[0].number
         write_race(self.run, raced)
         write_trials(self.run, self.study, best)

@@ -13,7 +13,7 @@ from thyroid.data.import_summary import ImportSummary
 from thyroid.data.importer import import_folder
 from thyroid.data.medmnist import import_npz
 from thyroid.errors import InputError
-from thyroid.model.doubtful_images import doubtful_images
+from thyroid.model.doubtful_images import NOT_LOOKED, doubtful_images
 
 
 def import_files(
@@ -102,7 +102,9 @@ def read_source(
     opened = Dataset.open(dataset, verify=False)
     summary = _noted(summary, *_of_classes(opened))
     looked = doubtful_images(opened)
-    if looked is None or not looked.doubtful:
+    if looked is None:
+        return _noted(summary, f"{NOT_LOOKED}.")
+    if not looked.doubtful:
         return summary
     return _noted(
         summary,
