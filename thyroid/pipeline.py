@@ -92,6 +92,7 @@ def classifier(recipe: Recipe, dataset: str, seed: int) -> list[Stage]:
             secondary=0.0 if phase == "single" else recipe.cross.secondary,
             synthetic=synthetic,
             pretrained_rate=pretrained_rate(recipe, first),
+            statistics="learned" if network.weights is None else recipe.fine_tuning.statistics,
         )
         needed = dict(inputs)
         if synthetic is not None:

@@ -113,6 +113,8 @@ class SegmentConfig(OfNetwork):
     pretrained_rate: float = added(1.0)
     """Factor on the learning rate of the layers that came with weights; 0: they are frozen, with
     the statistics of their batch normalisation."""
+    statistics: Literal["learned", "kept"] = added("learned")
+    """`kept`: the statistics of these layers' batch normalisation do not change."""
 
 
 @dataclass(frozen=True, kw_only=True)

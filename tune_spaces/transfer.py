@@ -28,13 +28,16 @@ def space(trial: optuna.Trial, recipe: Recipe) -> Recipe:
 
 def fine_tuning(trial: optuna.Trial, recipe: Recipe) -> dict[str, Any]:
     """Suggest for how many segments these layers are frozen (at most half of the constant part),
-    and the factor on their learning rate afterwards.
+    and, for the time afterwards, the factor on their learning rate and whether the statistics of
+    their batch normalisation are learned.
     """
     schedule = recipe.schedule
     most = max(1, schedule.constant_epochs // (2 * schedule.segment_epochs))
     frozen = trial.suggest_int("frozen_segments", 0, most)
     epochs = schedule.warmup_epochs + frozen * schedule.segment_epochs
+    statistics = trial.suggest_categorical("statistics", ["learned", "kept"])
     return {
+        "fine_tuning.statistics": statistics,
         "fine_tuning.frozen_epochs": epochs if frozen else 0,
         "fine_tuning.rate": trial.suggest_categorical("rate", [1.0, 0.3, 0.1, 0.03]),
     }

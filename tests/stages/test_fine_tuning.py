@@ -69,6 +69,7 @@ def test_frozen_layers_and_their_statistics_stay_bit_for_bit(
         {"network__name": "timm:test_resnet", "network__width": None},
         {},
         {"fine_tuning__rate": 0.0},
+        {"fine_tuning__statistics": "kept"},
     ],
 )
 def test_a_run_in_segments_is_the_whole_run_bit_for_bit(
@@ -112,6 +113,18 @@ def test_layers_that_came_with_weights_learn_slowly(
 
     assert 0.05 < moved(0.1) / moved(1.0) < 0.2
     assert moved(0.0) == 0
+
+
+def test_kept_statistics_stay_bit_for_bit_while_weights_learn(
+    weights: Path, toy: Path, tmp_path: Path
+) -> None:
+    given = load_file(weights)
+    trained, _ = train(tuned(weights, fine_tuning__statistics="kept"), weights, toy, tmp_path)
+    for name, tensor in trained.items():
+        if name.endswith(("running_mean", "running_var")):
+            assert torch.equal(tensor, given[name]), name
+        elif tensor.is_floating_point() and not is_new(name):
+            assert not torch.equal(tensor, given[name]), name
 
 
 def segments(recipe: Recipe) -> list[Stage]:

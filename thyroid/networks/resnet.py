@@ -236,13 +236,18 @@ def freeze(network: nn.Module, trainable: str) -> None:
         parameter.requires_grad_(name.split(".")[0] in kept or ".cross." in name)
 
 
-def train_mode(network: nn.Module) -> None:
-    """Switch to training mode, except frozen batch normalisation, which keeps its statistics."""
+def train_mode(network: nn.Module, statistics: Literal["learned", "kept"] = "learned") -> None:
+    """Switch to training mode, except frozen batch normalisation, which keeps its statistics.
+
+    With `kept`, all batch normalisation keeps them, but that of x_i, which is never pretrained.
+    """
     network.train()
-    for module in network.modules():
-        own = list(module.parameters(recurse=False))
-        if isinstance(module, BATCH_NORMALISATION) and own and not own[0].requires_grad:
-            module.eval()
+    for name, module in network.named_modules():
+        if isinstance(module, BATCH_NORMALISATION):
+            own = list(module.parameters(recurse=False))
+            frozen = bool(own) and not own[0].requires_grad
+            if frozen or (statistics == "kept" and ".cross." not in name):
+                module.eval()
 
 
 def _shortcut(inputs: int, outputs: int, stride: int) -> nn.Module | None:

@@ -97,6 +97,9 @@ class FineTuningConfig:
     frozen_epochs: int = 0
     """Epochs at the start in which these layers do not change, including the statistics of their
     batch normalisation, while the last layer learns."""
+    statistics: Literal["learned", "kept"] = added("learned")
+    """`kept`: the means and variances of their batch normalisation stay as given while the weights
+    learn, as with few images a batch may be too small to estimate them."""
 
     def __post_init__(self) -> None:
         require_within("fine_tuning", self)

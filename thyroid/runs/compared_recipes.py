@@ -67,6 +67,7 @@ ABLATIONS: dict[str, tuple[str, dict[str, Any]]] = {
             "network.input_std": 1.0,
             "fine_tuning.rate": 1.0,
             "fine_tuning.frozen_epochs": 0,
+            "fine_tuning.statistics": "learned",
         },
     ),
     "no-gan": (

@@ -124,7 +124,7 @@ def fit(
         targets = on.sent(training.targets[order])  # (steps, n, C)
         total = torch.zeros((), device=on.device)
         rate = config.optimiser.learning_rate
-        train_mode(network)
+        train_mode(network, config.statistics)
         torch.manual_seed(seed_of(config.seed, "dropout", epoch, on.rank))
         for step, counts in enumerate(batches(training.counts, order)):  # (n, S, S)
             given = draws[step]
