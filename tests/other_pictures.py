@@ -49,6 +49,8 @@ def _counted(
     counts = []
     for picture in pictures:
         rate = np.maximum(picture - min(picture.min(), 0), 0)
+        if not rate.any():  # an empty part of a file
+            continue
         rate *= rng.choice(totals) / rate.sum()
         counts.append(rng.poisson(rate).clip(0, 65535).astype(np.uint16))
     return np.stack(counts)
