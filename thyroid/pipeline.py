@@ -22,6 +22,7 @@ from thyroid.segments import (
     pieces,
     pretrained_rate,
     segment_epochs,
+    statistics,
     synthetic_share,
 )
 from thyroid.stage import Stage
@@ -92,7 +93,7 @@ def classifier(recipe: Recipe, dataset: str, seed: int) -> list[Stage]:
             secondary=0.0 if phase == "single" else recipe.cross.secondary,
             synthetic=synthetic,
             pretrained_rate=pretrained_rate(recipe, first),
-            statistics="learned" if network.weights is None else recipe.fine_tuning.statistics,
+            statistics=statistics(recipe, first),
         )
         needed = dict(inputs)
         if synthetic is not None:

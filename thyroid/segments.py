@@ -88,6 +88,14 @@ def pretrained_rate(recipe: Recipe, epoch: int) -> float:
     return 0.0 if epoch < tuning.frozen_epochs else tuning.rate
 
 
+def statistics(recipe: Recipe, epoch: int) -> Literal["learned", "kept"]:
+    """Batch statistics of layers that came with weights; frozen layers keep theirs in any case, so
+    that segments of frozen epochs have one key.
+    """
+    tuned = recipe.network.weights is not None and pretrained_rate(recipe, epoch) != 0
+    return recipe.fine_tuning.statistics if tuned else "learned"
+
+
 def cross_phase(recipe: Recipe) -> CrossPhase:
     cross = recipe.cross
     return CrossPhase(

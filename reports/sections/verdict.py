@@ -166,7 +166,8 @@ def verdict_info(
         "unverified_images": bool(data.unverified_images),
         "emptied": bool(generators and generators.filter and generators.filter.emptied),
         "weights": bool(weights) and not ours,
-        "compared_weights": not weights and bool(comparison and "fine-tuned" in comparison.starts),
+        "compared_weights": bool(comparison and "fine-tuned" in comparison.starts)
+        and (not weights or ours),
         "own_simulator": ours and simulated,
         "display": data.kind == "display",
     }

@@ -165,6 +165,24 @@ def test_temperature_and_threshold_are_those_of_out_of_fold_predictions(
     assert calibration["threshold"] == pytest.approx(expected)
 
 
+def test_a_model_with_many_held_out_images_and_one_without_its_data_are_exported(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither has a second gate; the second does not know its training images."""
+    monkeypatch.setattr("thyroid.model.make_model.ENOUGH", 100)
+    assert main(["export", str(run), str(tmp_path / "many")]) == 0
+    assert card_of(tmp_path / "many")["gate"]["scintigrams"] is None
+
+    def gone(*_: object, **__: object) -> Dataset:
+        raise InputError("it was moved")
+
+    monkeypatch.setattr("thyroid.model.make_model.Dataset.open", gone)
+    assert main(["export", str(run), str(tmp_path / "without")]) == 0
+    card = card_of(tmp_path / "without")
+    assert (card["gate"]["scintigrams"], card["training_flags"]) == (None, None)
+    assert "It has no second gate" in (tmp_path / "without" / "README.md").read_text()
+
+
 def test_test_predictions_take_no_part_in_calibration(
     run: Path, exported: Path, tmp_path: Path
 ) -> None:

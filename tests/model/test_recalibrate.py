@@ -139,6 +139,13 @@ def test_what_is_unlike_the_training_images_takes_no_part(
     )  # fmt: skip
     assert found["calibration"]["temperature"] == pytest.approx(T, rel=1e-4)
 
+    other = Path(shutil.copytree(own, tmp_path / "other"))
+    images = data.images.copy()
+    images.loc[:3, "flags"] = "other_examination"
+    images.to_csv(other / "images.csv", index=False)
+    assert main(["recalibrate", str(model), str(other), str(tmp_path / "of-kinds")]) == 0
+    assert card_of(tmp_path / "of-kinds")["recalibration"]["data"]["unlike_training"] == 4
+
 
 def test_what_cannot_be_recalibrated_is_one_sentence_and_leaves_nothing(
     toy: Path, model: Path, own: Path, recalibrated: Path, tmp_path: Path,

@@ -61,7 +61,7 @@ def test_networks_that_disagree_and_images_unlike_all_others_are_told(tmp_path):
     read = re.sub(r"<[^>]*>", "", html)
     assert "3 of 5 networks name spot." in read
     assert "5 of 5" not in read
-    assert "unlike all training images: 3.250 times as far from them as the limit" in read
+    assert "unlike all training images (distance: 3.250 times the limit)" in read
     shown = json.loads((tmp_path / "page.json").read_text())
     assert [(one["agreeing"], one["distance"]) for one in shown["images"]] == [(3, 0.5), (5, 3.25)]
 

@@ -163,3 +163,6 @@ def test_trials_share_frozen_epochs_whatever_follows_them() -> None:
     assert keys[0][:3] == keys[1][:3]
     assert keys[0][:2] == keys[2][:2]
     assert not set(keys[0][3:]) & set(keys[1][3:])
+    kept = [stage.key for stage in segments(toy_recipe(**few, fine_tuning__statistics="kept"))]
+    assert kept[:3] == keys[0][:3]
+    assert not set(kept[3:]) & set(keys[0][3:])

@@ -233,6 +233,7 @@ def _members(source: Trained) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         "log_odds": gate.log_odds,
         "level": GATE_LEVEL,
         "images": sum(held_out.values()),
+        "scintigrams": None,
     }
 
 
@@ -291,6 +292,8 @@ def _training_images(source: Trained, gate: dict[str, Any]) -> dict[str, Any]:
 def second_gate(dataset: Dataset, rows: pd.DataFrame) -> dict[str, Any] | None:
     """Return how many training images the gate for scintigrams finds unlike scintigrams, and
     whether a model with few held-out images uses it; None if it cannot judge such images.
+
+    The model holds no copy of this gate: it uses that of the installed version of thyroid.
     """
     judge = scintigram_gate(dataset.info.kind, dataset.info.size, dataset.info.pixel_mm)
     if judge is None:

@@ -15,7 +15,7 @@ import dataclasses
 import io
 import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,7 +48,7 @@ KINDS = {
 """Flags of images that get no class unless a training image has them, too."""
 DOUBTFUL = frozenset(
     {
-        *("saturated", "counts_outside", "counts_doubtful", "counts_accumulated"),
+        *("saturated", "counts_doubtful", "counts_accumulated"),
         *("view_unnamed", "detector_angle", "window_unnamed", "summed_dynamic"),
     }
 )
@@ -151,7 +151,7 @@ def _prediction(
     credible = tuple(model.classes[c] for c in order if is_credible[c])
     outcome = credible[0] if len(credible) == 1 else UNCERTAIN
     reason = (
-        next(_unknown_kinds(model, image), "")
+        next(unknown_kinds(model, image.flags), "")
         or (FAR if distance > 1 else "")
         or (ALTERED if altered > 1 else "")
         or (FOREIGN if foreign > 1 else "")
@@ -171,10 +171,11 @@ def _prediction(
     )
 
 
-def _unknown_kinds(model: Model, image: StoredImage) -> Iterator[str]:
+def unknown_kinds(model: Model, flags: Collection[str]) -> Iterator[str]:
+    """Yield a sentence for each kind of image, by its flags, that no training image is of."""
     if model.training_flags is not None:
         for flag, told in KINDS.items():
-            if flag in image.flags and flag not in model.training_flags:
+            if flag in flags and flag not in model.training_flags:
                 yield f"{told}, unlike every training image"
 
 

@@ -85,20 +85,20 @@ def read_source(
         if patients_key is not None:
             raise InputError(f"{source} names no patients: leave --patients-key out.")
         summary = import_npz(source, dataset, labels=labels, size=size, name=name, licence=licence)
-        return _noted(summary, *_of_classes(Dataset.open(dataset, verify=False)))
-    with progress.bar("importing", "files") as advance:
-        summary = import_folder(
-            source,
-            dataset,
-            labels=labels,
-            size=size,
-            pixel_mm=pixel_mm,
-            name=name,
-            licence=licence,
-            patients_key=patients_key,
-            keep_split=keep_split,
-            progress=advance,
-        )
+    else:
+        with progress.bar("importing", "files") as advance:
+            summary = import_folder(
+                source,
+                dataset,
+                labels=labels,
+                size=size,
+                pixel_mm=pixel_mm,
+                name=name,
+                licence=licence,
+                patients_key=patients_key,
+                keep_split=keep_split,
+                progress=advance,
+            )
     opened = Dataset.open(dataset, verify=False)
     summary = _noted(summary, *_of_classes(opened))
     looked = doubtful_images(opened)

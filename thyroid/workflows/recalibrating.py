@@ -17,6 +17,7 @@ from thyroid.files import new_folder
 from thyroid.model import model_folder
 from thyroid.model.model_folder import README
 from thyroid.model.onnx_graph import require_onnx, write_onnx
+from thyroid.model.predict_files import unknown_kinds
 from thyroid.model.recalibration import (
     OwnImages,
     labels_of,
@@ -88,6 +89,7 @@ def _seen(model: model_folder.Model, data: Dataset, labels: np.ndarray) -> OwnIm
             distances.append(answers.distances)
             advance(min(start + step, len(data)), len(data))
     unlike = np.concatenate(distances) > 1  # False without a gate, where distances are NaN
+    unlike |= [any(unknown_kinds(model, flags.split(";"))) for flags in data.images["flags"]]
     return OwnImages(
         dataset=data,
         rows=np.flatnonzero(~unlike),
