@@ -19,8 +19,8 @@ from thyroid.cli import main
 from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
 from thyroid.evaluate.metrics import macro_f1
-from thyroid.model.doubtful_images import doubtful_images
-from thyroid.model.make_model import second_gate
+from thyroid.model.doubtful_images import NOT_LOOKED, doubtful_images
+from thyroid.model.make_model import about_second_gate
 from thyroid.model.starting_point import FOLDER, shipped
 from thyroid.network_input import network_input, sum_pixels
 from thyroid.networks.build import build
@@ -105,10 +105,10 @@ def test_import_and_inspect_tell_of_pictures_that_are_no_scintigrams(
     used = {}
     for name in ("sound", "mixed"):
         opened = Dataset.open(tmp_path / name)
-        used[name] = second_gate(opened, opened.images)
+        used[name] = about_second_gate(opened, opened.images)
     assert used["sound"] == {"images": 21, "unlike": 0, "used": True}
     assert used["mixed"] == {"images": 22, "unlike": 1, "used": True}
-    only = second_gate(opened, opened.images[opened.images["image_id"] == named])
+    only = about_second_gate(opened, opened.images[opened.images["image_id"] == named])
     assert only == {"images": 1, "unlike": 1, "used": False}  # these images are of another kind
 
     shown = {}
@@ -120,8 +120,14 @@ def test_import_and_inspect_tell_of_pictures_that_are_no_scintigrams(
     assert shown == {"sound": False, "mixed": True}
 
 
-def test_images_of_another_field_are_not_looked_at(toy: Path) -> None:
-    assert doubtful_images(Dataset.open(toy)) is None
+def test_images_of_another_field_are_not_looked_at_and_it_is_told(
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    opened = Dataset.open(toy)
+    assert doubtful_images(opened) is None
+    assert about_second_gate(opened, opened.images) is None
+    assert main(["inspect", str(toy), "--out", str(tmp_path / "page.html")]) == 0
+    assert f"note: {NOT_LOOKED}" in capsys.readouterr().out
 
 
 def test_a_network_or_an_input_without_shipped_weights_is_told(toy: Path) -> None:

@@ -279,7 +279,7 @@ def _training_images(source: Trained, gate: dict[str, Any]) -> dict[str, Any]:
         return unknown
     totals = rows["total_counts"]
     if gate["images"] < ENOUGH:
-        gate = gate | {"scintigrams": second_gate(opened, rows)}
+        gate = gate | {"scintigrams": about_second_gate(opened, rows)}
     return {
         "gate": gate,
         "total_counts": [int(totals.min()), int(totals.max())] if data.kind == "counts" else None,
@@ -289,7 +289,7 @@ def _training_images(source: Trained, gate: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def second_gate(dataset: Dataset, rows: pd.DataFrame) -> dict[str, Any] | None:
+def about_second_gate(dataset: Dataset, rows: pd.DataFrame) -> dict[str, Any] | None:
     """Return how many training images the gate for scintigrams finds unlike scintigrams, and
     whether a model with few held-out images uses it; None if it cannot judge such images.
 

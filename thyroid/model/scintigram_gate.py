@@ -29,7 +29,9 @@ AT_ONCE = 256
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ScintigramGate:
-    """It rejects about one in a hundred simulated scintigrams, and nearly all other pictures."""
+    """It rejects about one in a hundred simulated scintigrams, and nearly all other pictures if
+    they have counts; of 8-bit pictures it knows less (docs/results/index.md).
+    """
 
     network: nn.Module
     gate: Gate
