@@ -168,7 +168,20 @@ def test_temperature_and_threshold_are_those_of_out_of_fold_predictions(
 def test_a_model_with_many_held_out_images_and_one_without_its_data_are_exported(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither has a second gate; the second does not know its training images."""
+    """Neither has a second gate; the second does not know its training images. The card says what
+    a second gate found, and why there is none.
+    """
+    for used, told in (
+        (True, "It found 1 of 144 training"),
+        (False, "is not used as a second gate"),
+    ):
+        found = {"images": 144, "unlike": 1, "used": used}
+        with monkeypatch.context() as patched:
+            patched.setattr(
+                "thyroid.model.make_model.about_second_gate", lambda *_, found=found: found
+            )
+            assert main(["export", str(run), str(tmp_path / f"used-{used}")]) == 0
+        assert told in (tmp_path / f"used-{used}" / "README.md").read_text()
     monkeypatch.setattr("thyroid.model.make_model.ENOUGH", 100)
     assert main(["export", str(run), str(tmp_path / "many")]) == 0
     assert card_of(tmp_path / "many")["gate"]["scintigrams"] is None
