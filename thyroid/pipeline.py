@@ -21,6 +21,7 @@ from thyroid.segments import (
     phase_of,
     pieces,
     pretrained_rate,
+    rates,
     segment_epochs,
     statistics,
     synthetic_share,
@@ -93,6 +94,7 @@ def classifier(recipe: Recipe, dataset: str, seed: int) -> list[Stage]:
             secondary=0.0 if phase == "single" else recipe.cross.secondary,
             synthetic=synthetic,
             pretrained_rate=pretrained_rate(recipe, first),
+            rates=rates(recipe, first),
             statistics=statistics(recipe, first),
         )
         needed = dict(inputs)

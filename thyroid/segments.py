@@ -88,6 +88,13 @@ def pretrained_rate(recipe: Recipe, epoch: int) -> float:
     return 0.0 if epoch < tuning.frozen_epochs else tuning.rate
 
 
+def rates(recipe: Recipe, epoch: int) -> Literal["equal", "graded"]:
+    """Say how the factor on the rate depends on depth: with a factor of 0 or 1 in no way, so that
+    such segments have one key.
+    """
+    return "equal" if pretrained_rate(recipe, epoch) in (0, 1) else recipe.fine_tuning.rates
+
+
 def statistics(recipe: Recipe, epoch: int) -> Literal["learned", "kept"]:
     """Batch statistics of layers that came with weights; frozen layers keep theirs in any case, so
     that segments of frozen epochs have one key.

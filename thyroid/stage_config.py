@@ -113,6 +113,8 @@ class SegmentConfig(OfNetwork):
     pretrained_rate: float = added(1.0)
     """Factor on the learning rate of the layers that came with weights; 0: they are frozen, with
     the statistics of their batch normalisation."""
+    rates: Literal["equal", "graded"] = added("equal")
+    """`graded`: only the first of these layers have this factor; it approaches 1 with depth."""
     statistics: Literal["learned", "kept"] = added("learned")
     """`kept`: the statistics of these layers' batch normalisation do not change."""
 

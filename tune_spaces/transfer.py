@@ -28,8 +28,8 @@ def space(trial: optuna.Trial, recipe: Recipe) -> Recipe:
 
 def fine_tuning(trial: optuna.Trial, recipe: Recipe) -> dict[str, Any]:
     """Suggest for how many segments these layers are frozen (at most half of the constant part),
-    and, for the time afterwards, the factor on their learning rate and whether the statistics of
-    their batch normalisation are learned.
+    and, for the time afterwards, the factor on their learning rate, whether it is the same at all
+    depths, and whether the statistics of their batch normalisation are learned.
     """
     schedule = recipe.schedule
     most = max(1, schedule.constant_epochs // (2 * schedule.segment_epochs))
@@ -39,5 +39,6 @@ def fine_tuning(trial: optuna.Trial, recipe: Recipe) -> dict[str, Any]:
     return {
         "fine_tuning.statistics": statistics,
         "fine_tuning.frozen_epochs": epochs if frozen else 0,
+        "fine_tuning.rates": trial.suggest_categorical("rates", ["equal", "graded"]),
         "fine_tuning.rate": trial.suggest_categorical("rate", [1.0, 0.3, 0.1, 0.03]),
     }

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -15,8 +16,9 @@ from thyroid import pipeline
 from thyroid.data.dataset import Dataset
 from thyroid.files import sha256_of
 from thyroid.networks.build import build
-from thyroid.recipe import NetworkConfig, Recipe
+from thyroid.recipe import NetworkConfig, OptimiserConfig, Recipe
 from thyroid.stage import EpochMetrics, Stage
+from thyroid.stages.train_classifier import adamw
 
 DIGEST = "d" * 64
 
@@ -70,6 +72,7 @@ def test_frozen_layers_and_their_statistics_stay_bit_for_bit(
         {},
         {"fine_tuning__rate": 0.0},
         {"fine_tuning__statistics": "kept"},
+        {"fine_tuning__rates": "graded"},
     ],
 )
 def test_a_run_in_segments_is_the_whole_run_bit_for_bit(
@@ -113,6 +116,48 @@ def test_layers_that_came_with_weights_learn_slowly(
 
     assert 0.05 < moved(0.1) / moved(1.0) < 0.2
     assert moved(0.0) == 0
+
+
+def test_graded_rates_rise_from_the_first_layer_to_the_last(
+    weights: Path, toy: Path, tmp_path: Path
+) -> None:
+    given = load_file(weights)
+    few = {"optimiser__weight_average": 0.0, "optimiser__weight_decay": 0.0}
+    few |= {"fine_tuning__rate": 0.01}
+
+    def moved(rates: str) -> list[float]:
+        """How much the weights of the convolutions changed, from the first to the last."""
+        trained, _ = train(
+            tuned(weights, fine_tuning__rates=rates, **few), weights, toy, tmp_path, segment=0
+        )
+        kernels = [name for name, tensor in given.items() if tensor.ndim == 4]
+        return [float((trained[name] - given[name]).abs().mean()) for name in kernels]
+
+    equal, graded = moved("equal"), moved("graded")
+    assert graded[0] == pytest.approx(equal[0], rel=0.3)
+    more = np.divide(graded, equal)
+    assert more[-1] > 20  # 0.01 ** (1 - 7 / 8) is 56 times 0.01
+    assert (np.diff(more) > -0.5).all()
+
+
+def test_graded_rates_are_parts_of_equal_ratio() -> None:
+    network = build(NetworkConfig(name="resnet_small", width=8), classes=4)
+    groups = adamw(network, OptimiserConfig(), 0.01, "graded").param_groups
+    factors = sorted({group["factor"] for group in groups})
+    assert factors == pytest.approx([*(0.01 ** (1 - k / 8) for k in range(8)), 1.0])
+    held = [parameter for group in groups for parameter in group["params"]]
+    assert set(held) == set(network.parameters())
+    assert len(held) == len(set(held))
+
+
+@pytest.mark.parametrize("rate", [0.0, 1.0])
+def test_graded_rates_without_a_rate_to_grade_change_no_key(rate: float) -> None:
+    few = {"network__weights": "e" * 64, "fine_tuning__rate": rate}
+    equal, graded = (
+        [stage.key for stage in segments(toy_recipe(**few, fine_tuning__rates=rates))]
+        for rates in ("equal", "graded")
+    )
+    assert equal == graded
 
 
 def test_kept_statistics_stay_bit_for_bit_while_weights_learn(

@@ -144,7 +144,8 @@ def _of_classes(given: Tensor, names: Sequence[str], own: Tensor, classes: Seque
 
 
 def came_with_weights(network: nn.Module) -> list[nn.Parameter]:
-    """Parameters that fine-tuning treats as pretrained: all but the last layer's and x_i's.
+    """Parameters that fine-tuning treats as pretrained: all but the last layer's and x_i's; in the
+    order of the network's modules, in general from the input to the output.
 
     The last layer is new if the classes are; even with the same classes it still has to learn.
     """

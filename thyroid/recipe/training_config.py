@@ -94,6 +94,9 @@ class FineTuningConfig:
 
     rate: float = 1.0
     """Factor on the learning rate of these layers; 0: their weights do not change."""
+    rates: Literal["equal", "graded"] = added("equal")
+    """`graded`: only the first of these layers have this factor; from there to the last layer it
+    approaches 1, in eight steps of equal ratio."""
     frozen_epochs: int = 0
     """Epochs at the start in which these layers do not change, including the statistics of their
     batch normalisation, while the last layer learns."""

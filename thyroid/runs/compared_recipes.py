@@ -66,6 +66,7 @@ ABLATIONS: dict[str, tuple[str, dict[str, Any]]] = {
             "network.input_mean": 0.0,
             "network.input_std": 1.0,
             "fine_tuning.rate": 1.0,
+            "fine_tuning.rates": "equal",
             "fine_tuning.frozen_epochs": 0,
             "fine_tuning.statistics": "learned",
         },

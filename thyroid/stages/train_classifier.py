@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -89,7 +89,7 @@ def fit(
     with torch.random.fork_rng():
         torch.manual_seed(seed_of(config.seed, "initialise"))
         network = on.place(build(config.network, classes))
-    optimiser = adamw(network, config.optimiser, config.pretrained_rate)
+    optimiser = adamw(network, config.optimiser, config.pretrained_rate, config.rates)
     if "weights" in inputs:
         file = inputs["weights"] / WEIGHTS_FILE
         load_pretrained(network, file, config.network, dataset.info.classes)
@@ -190,18 +190,30 @@ def _loss(
     )
 
 
+STAGES = 8
+"""Number of parts, from the input to the output, whose learning rates differ if they are graded."""
+
+
 def adamw(
-    network: nn.Module, config: OptimiserConfig, pretrained_rate: float = 1.0
+    network: nn.Module,
+    config: OptimiserConfig,
+    pretrained_rate: float = 1.0,
+    rates: Literal["equal", "graded"] = "equal",
 ) -> torch.optim.AdamW:
     """AdamW that decays matrices and kernels, and leaves gains and biases alone.
 
-    A group's `factor` multiplies the learning rate; for layers that came with weights it is
-    `pretrained_rate`.
+    A group's `factor` multiplies the learning rate. For layers that came with weights it is
+    `pretrained_rate`; or, if the rates are graded, `pretrained_rate` ** (1 - s / 8) in part s = 0,
+    1, ..., 7 of these layers (discriminative fine-tuning, Howard & Ruder 2018).
     """
-    slow = set() if pretrained_rate == 1 else set(came_with_weights(network))
+    factors = dict.fromkeys(network.parameters(), 1.0)
+    layers = [] if pretrained_rate == 1 else came_with_weights(network)  # from the input on
+    for place, parameter in enumerate(layers):
+        stage = place * STAGES // len(layers) if rates == "graded" else 0
+        factors[parameter] = pretrained_rate ** (1 - stage / STAGES)
     groups = []
-    for factor in (1.0, pretrained_rate) if slow else (1.0,):
-        of_factor = [p for p in network.parameters() if (p in slow) == (factor != 1)]
+    for factor in sorted(set(factors.values()), reverse=True):
+        of_factor = [parameter for parameter, own in factors.items() if own == factor]
         for decay, matrices in ((config.weight_decay, True), (0.0, False)):
             params = [p for p in of_factor if (p.ndim > 1) == matrices]
             groups.append({"params": params, "weight_decay": decay, "factor": factor})
