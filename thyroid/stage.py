@@ -88,9 +88,9 @@ KINDS: Mapping[str, Kind] = {
     ),
     "prediction": Kind(version=3, function="thyroid.stages.predict_part:fit"),
     "distances": Kind(
-        version=2,
+        version=3,
         function="thyroid.stages.measure_distances:fit",
-        libraries=("torch", "numpy", "scipy", "scikit-learn", "pillow"),
+        libraries=("torch", "numpy", "pillow"),
     ),
     "cases": Kind(
         version=1, function="thyroid.stages.find_cases:fit", libraries=("torch", "numpy", "scipy")

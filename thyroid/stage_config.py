@@ -245,7 +245,7 @@ class DistancesConfig:
     """The distances of validation images from training images, in a network's features."""
 
     execution: ExecutionConfig
-    most: int = 1000
+    most: int = 4000
     """Most training images; of more, a random selection is taken."""
-    altered: int = 200
+    altered: int = 300
     """Pictures per way of altering them; at most as many as there are training images."""

@@ -115,7 +115,7 @@ def test_the_folder_says_what_it_is(run: Path, exported: Path, data: Path) -> No
     assert len(list((exported / "members").iterdir())) == 2 * len(NETWORKS)
     own = json.loads((run / "model" / "fold0-seed0" / "model.json").read_text())
     assert own.items() <= card.items()
-    assert card["format_version"] == 2
+    assert card["format_version"] == 3
     assert card["views"] == "shifts"
     assert card["data"] == {
         "name": "toy", "digest": opened.digest, "source": "test", "licence": "CC0-1.0",
@@ -464,7 +464,8 @@ def test_a_damaged_model_is_told(
         (exported / "README.md", "is not a model"),
         (run / "model", "is not a model"),
         (run / "model" / "fold0-seed0", f"`thyroid export {run} MODEL`"),
-        (altered("newer", format_version=3), "reads up to 2: install a newer version"),
+        (altered("newer", format_version=4), "reads up to 3: install a newer version"),
+        (altered("earlier", format_version=2), "run the command of its run again"),
         (altered("text", calibration="high"), "is damaged, or was changed"),
         (
             altered("wider", network={"name": "resnet_small", "width": 8}),
@@ -478,7 +479,7 @@ def test_a_damaged_model_is_told(
         (altered("twice", members=members[:1] * 2), "is damaged"),
         (altered("escaping", members=escaping), "is damaged"),
         (altered("scale", members=[members[0] | {"distance_scale": 0}]), "is damaged"),
-        (altered("gate", gate={"threshold": -1, "log_odds": 0, "level": 0.99}), "is damaged"),
+        (altered("gate", gate={"threshold": -1, "relative": 1, "level": 0.99}), "is damaged"),
         (altered("views", views="all"), "is damaged"),
     ]:
         out = ["--out", str(tmp_path / "out.csv")]

@@ -83,7 +83,7 @@ def with_threshold(model: Path, threshold: float, folder: Path, gate: float = 1e
     shutil.copytree(model, folder)
     card = json.loads((folder / "model.json").read_text())
     card["calibration"]["threshold"] = threshold
-    card["gate"] |= {"threshold": gate, "log_odds": 1e6}
+    card["gate"] |= {"threshold": gate, "relative": 1e12}
     (folder / "model.json").write_text(json.dumps(card))
     return folder
 

@@ -32,7 +32,7 @@ def model(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert main(["train", str(toy), str(place / "run"), *FEW, *longer]) == 0
     assert main(["export", str(place / "run"), str(place / "model")]) == 0
     card = json.loads((place / "model" / "model.json").read_text())
-    card["gate"] |= {"threshold": 1e6, "log_odds": 1e6}
+    card["gate"] |= {"threshold": 1e6, "relative": 1e12}
     card["calibration"]["temperature"] = 0.1
     (place / "model" / "model.json").write_text(json.dumps(card))
     return place / "model"

@@ -21,7 +21,7 @@ from tests.toy import made, toy_generators, toy_recipe
 from thyroid import pipeline
 from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
-from thyroid.evaluate.novelty import altered_odds, feature_reference
+from thyroid.evaluate.novelty import feature_reference
 from thyroid.execution.in_process import in_process
 from thyroid.files import sha256_of
 from thyroid.model.model_folder import member_files, read_model
@@ -271,15 +271,15 @@ def write_model(folder: Path, **changes: Any) -> Path:
     seen = np.random.default_rng(0).random((20, dimensions))
     known = NetworkFeatures(
         reference=feature_reference(seen, np.arange(20) % 3),
-        odds=altered_odds(seen[:10], seen[10:]),
+        altered=feature_reference(seen[::-1], np.arange(20) % 2),
         held_out=np.ones(4),
-        held_out_log_odds=np.zeros(4),
+        held_out_relative=np.ones(4),
     )
     write_features(folder, known)
     (folder / FILE).rename(features)
     hashes = {"weights_sha256": sha256_of(weights), "features_sha256": sha256_of(features)}
     card = {
-        "format_version": 2,
+        "format_version": 3,
         "name": "toy",
         "classes": ["left", "right", "below"],
         "kind": "counts",
@@ -291,7 +291,7 @@ def write_model(folder: Path, **changes: Any) -> Path:
         "calibration": {"temperature": 1.0, "threshold": 0.9, "level": 0.95},
         "views": "shifts",
         "members": [{"fold": 0, "seed": 0, "distance_scale": 1.0, **hashes}],
-        "gate": {"threshold": 2.0, "log_odds": 3.0, "level": 0.99},
+        "gate": {"threshold": 2.0, "relative": 3.0, "level": 0.99},
     }
     (folder / "model.json").write_text(json.dumps(card | changes))
     return folder
@@ -330,9 +330,9 @@ def test_a_card_that_asks_for_more_than_its_weights_hold(tmp_path: Path) -> None
         {"members": [{"fold": -1, "seed": 0, "weights_sha256": ""}]},
         {"members": [{"fold": True, "seed": 0, "weights_sha256": ""}]},
         {"members": [{"fold": 0, "seed": 10**4000, "weights_sha256": ""}]},
-        {"gate": {"threshold": 0, "log_odds": 0}},
-        {"gate": {"threshold": float("inf"), "log_odds": 0}},
-        {"gate": {"threshold": 1, "log_odds": float("nan")}},
+        {"gate": {"threshold": 0, "relative": 1}},
+        {"gate": {"threshold": float("inf"), "relative": 1}},
+        {"gate": {"threshold": 1, "relative": float("nan")}},
         {"gate": "open"},
         {"format_version": 1},  # whose weights are elsewhere
     ],

@@ -13,7 +13,7 @@ from tests.toy import made, toy_recipe, where, with_other_pixels
 from thyroid import pipeline
 from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
-from thyroid.evaluate.novelty import feature_distances, feature_reference
+from thyroid.evaluate.novelty import feature_distances, feature_reference, relative_distances
 from thyroid.network_input import network_input, sum_pixels
 from thyroid.networks.activations import activations
 from thyroid.run_files.features_file import FILE, read_features
@@ -58,8 +58,11 @@ def test_distances_are_of_the_validation_part_from_the_training_part(
     # Images that the network was trained on are nearer: no threshold may rest on them
     near = feature_distances(found.reference, seen(parts.train))
     assert np.median(near) < np.median(found.held_out)
-    odds = found.odds.log_odds(seen(parts.validation))
-    np.testing.assert_allclose(found.held_out_log_odds, odds, rtol=1e-3, atol=1e-3)
+    relative = relative_distances(found.reference, found.altered, seen(parts.validation))
+    np.testing.assert_allclose(found.held_out_relative, relative, rtol=1e-3)
+    assert np.median(relative) > np.median(
+        relative_distances(found.reference, found.altered, seen(parts.train))
+    )
 
 
 def test_test_images_take_no_part(artifacts: dict[str, Path], tmp_path: Path) -> None:

@@ -1,10 +1,10 @@
 """The gate of a model: it recognises images that are unlike all training images.
 
 A network gives high probabilities to many pictures that are no scintigrams. In its features most of
-these lie far from all training images; the rest, such as scintigrams upside down, look more like
+these lie far from all training images; the rest, such as scintigrams upside down, lie nearer to
 altered training images than held-out images do. Each network's distances are divided by the median
-distance of the validation images, which it was not trained on; distances and log odds are averaged
-over networks.
+distance of the validation images, which it was not trained on; both measures are averaged over
+networks.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from thyroid.evaluate.novelty import feature_distances, novelty_threshold
+from thyroid.evaluate.novelty import feature_distances, novelty_threshold, relative_distances
 from thyroid.run_files.features_file import NetworkFeatures
 
 Floats = npt.NDArray[np.float64]
@@ -27,8 +27,6 @@ EACH = (1 + LEVEL) / 2
 """Share below each of the two limits, so that at least LEVEL is below both."""
 ENOUGH = round(EACH / (1 - EACH))
 """Least number of held-out images whose largest measure can be such a limit: 199."""
-STEEPEST = 50.0
-"""Largest difference of log odds that is reported; larger ones are set to it."""
 
 
 class Unlikeness(NamedTuple):
@@ -37,7 +35,7 @@ class Unlikeness(NamedTuple):
     distance: Floats
     """(N,) from all training images."""
     altered: Floats
-    """(N,) odds of being an altered image."""
+    """(N,) distance from all training images relative to that from altered images."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,8 +47,8 @@ class Gate:
     """Median held-out distance of each network; above 0."""
     threshold: float
     """Mean scaled distance above which an image is unlike the training images; above 0."""
-    log_odds: float
-    """Mean log odds above which an image looks like an altered one."""
+    relative: float
+    """Mean relative distance above which an image looks like an altered one; above 0."""
 
     def measure(self, features: Sequence[Floats]) -> Unlikeness:
         """Measure images.
@@ -61,11 +59,10 @@ class Gate:
         """
         pairs = list(zip(self.networks, self.scales, features, strict=True))
         scaled = [feature_distances(n.reference, seen) / scale for n, scale, seen in pairs]
-        odds = [n.odds.log_odds(seen) for n, _, seen in pairs]
-        above = np.mean(odds, axis=0) - self.log_odds
+        relative = [relative_distances(n.reference, n.altered, seen) for n, _, seen in pairs]
         return Unlikeness(
             distance=np.mean(scaled, axis=0) / self.threshold,
-            altered=np.exp(np.clip(above, -STEEPEST, STEEPEST)),
+            altered=np.mean(relative, axis=0) / self.relative,
         )
 
 
@@ -85,8 +82,8 @@ def gate_of(networks: Sequence[NetworkFeatures], folds: Sequence[int]) -> Gate:
         networks=tuple(networks),
         scales=tuple(scales),
         threshold=novelty_threshold(_of_images(distances, folds), EACH),
-        log_odds=novelty_threshold(
-            _of_images([network.held_out_log_odds for network in networks], folds), EACH
+        relative=novelty_threshold(
+            _of_images([network.held_out_relative for network in networks], folds), EACH
         ),
     )
 

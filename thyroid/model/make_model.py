@@ -230,7 +230,7 @@ def _members(source: Trained) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     }
     return members, {
         "threshold": gate.threshold,
-        "log_odds": gate.log_odds,
+        "relative": gate.relative,
         "level": GATE_LEVEL,
         "images": sum(held_out.values()),
         "scintigrams": None,

@@ -30,7 +30,7 @@ from thyroid.run_files.features_file import read_features
 from thyroid.run_files.network import Network
 from thyroid.views import NUMBER, Viewed
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 CARD, README, ONNX, MEMBERS = "model.json", "README.md", "model.onnx", "members"
 WEIGHTS_OF_FORMAT_1 = "model.safetensors"
 MOST_SIDE = 1024
@@ -295,11 +295,9 @@ def _gate(folder: Path, card: dict[str, Any]) -> Gate | None:
         networks=tuple(read_features(file) for file in _verified(folder, card, "features")),
         scales=tuple(float(member["distance_scale"]) for member in card["members"]),
         threshold=float(card["gate"]["threshold"]),
-        log_odds=float(card["gate"]["log_odds"]),
+        relative=float(card["gate"]["relative"]),
     )
-    if not all(0 < x < math.inf for x in (*gate.scales, gate.threshold)):
-        raise ValueError
-    if not math.isfinite(gate.log_odds):
+    if not all(0 < x < math.inf for x in (*gate.scales, gate.threshold, gate.relative)):
         raise ValueError
     return gate
 
@@ -360,6 +358,12 @@ def _read_card(folder: Path) -> dict[str, Any]:
         raise InputError(
             f"{path} has format version {version} but this version of thyroid reads up to "
             f"{FORMAT_VERSION}: install a newer version."
+        )
+    if version == 2:
+        raise InputError(
+            f"{folder} was exported by an earlier version of thyroid, and this version cannot read "
+            "its gate: run the command of its run again, which keeps the trained networks, and "
+            "export the model again."
         )
     if version == 1:  # one network, without views and gate
         network = {"fold": 0, "seed": 0, "weights_sha256": card.get("weights_sha256")}

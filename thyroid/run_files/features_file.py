@@ -1,12 +1,13 @@
 """RUN/model/foldF-seedS/features.safetensors: how a network's training images look to it.
 
-The file has no features of single images. It has means and directions of the training images'
-features, a regression that distinguishes training images from altered ones, and both measures for
-the validation images, on which the network was not trained.
+The file has no features of single images. It has means and directions of the features of training
+images and of altered ones, and both measures for the validation images, on which the network was
+not trained.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +17,12 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from thyroid.errors import InputError
-from thyroid.evaluate.novelty import AlteredOdds, FeatureReference
+from thyroid.evaluate.novelty import FeatureReference
 from thyroid.files import cannot_write
 
 FILE = "features.safetensors"
+ALTERED = "altered_"
+"""Beginning of the names of what is known of altered images."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -30,12 +33,12 @@ class NetworkFeatures:
 
     reference: FeatureReference
     """Means and directions of the features of the network's training images."""
-    odds: AlteredOdds
-    """The regression that distinguishes training images from altered ones."""
+    altered: FeatureReference
+    """Means and directions of the features of altered training images, by the way of altering."""
     held_out: Floats
     """(N,) distances of the validation images, in the order of the data set."""
-    held_out_log_odds: Floats
-    """(N,) log odds that the validation images are altered."""
+    held_out_relative: Floats
+    """(N,) distances of these images relative to those from altered images."""
 
 
 def write_features(folder: Path, features: NetworkFeatures) -> None:
@@ -46,16 +49,11 @@ def write_features(folder: Path, features: NetworkFeatures) -> None:
     InputError
         When the file cannot be written.
     """
-    reference = features.reference
     tensors = {
-        "means": reference.means,
-        "directions": reference.directions,
-        "deviations": reference.deviations,
-        "floor": np.array([reference.floor]),
-        "weights": features.odds.weights,
-        "bias": np.array([features.odds.bias]),
+        **_tensors(features.reference, ""),
+        **_tensors(features.altered, ALTERED),
         "held_out": features.held_out,
-        "held_out_log_odds": features.held_out_log_odds,
+        "held_out_relative": features.held_out_relative,
     }
     single = {name: np.ascontiguousarray(t, dtype=np.float32) for name, t in tensors.items()}
     with cannot_write(folder):
@@ -75,26 +73,49 @@ def read_features(path: Path) -> NetworkFeatures:
         if any(t.dtype != np.float32 or not np.isfinite(t).all() for t in stored.values()):
             raise ValueError
         t = {name: values.astype(np.float64) for name, values in stored.items()}
-        (floor,), (bias,) = t["floor"].tolist(), t["bias"].tolist()
-        (_, dimensions), (number, sides) = t["means"].shape, t["directions"].shape
+        found = NetworkFeatures(
+            reference=_reference(t, ""),
+            altered=_reference(t, ALTERED),
+            held_out=t["held_out"],
+            held_out_relative=t["held_out_relative"],
+        )
         sound = (
-            dimensions == sides
-            and t["deviations"].shape == (number,)
-            and t["weights"].shape == (dimensions,)
-            and t["held_out"].ndim == 1
-            and t["held_out_log_odds"].shape == t["held_out"].shape
-            and floor > 0
-            and (t["deviations"] > 0).all()
+            found.reference.means.shape[1] == found.altered.means.shape[1]
+            and found.held_out.ndim == 1
+            and found.held_out.shape == found.held_out_relative.shape
         )
         if not sound:
             raise ValueError
     except (OSError, ValueError, KeyError, SafetensorError):
         raise InputError(f"{path} is damaged: run the command that made it again.") from None
-    return NetworkFeatures(
-        reference=FeatureReference(
-            means=t["means"], directions=t["directions"], deviations=t["deviations"], floor=floor
-        ),
-        odds=AlteredOdds(weights=t["weights"], bias=bias),
-        held_out=t["held_out"],
-        held_out_log_odds=t["held_out_log_odds"],
+    return found
+
+
+def _tensors(reference: FeatureReference, prefix: str) -> dict[str, Floats]:
+    return {
+        f"{prefix}means": reference.means,
+        f"{prefix}directions": reference.directions,
+        f"{prefix}deviations": reference.deviations,
+        f"{prefix}floor": np.array([reference.floor]),
+    }
+
+
+def _reference(t: Mapping[str, Floats], prefix: str) -> FeatureReference:
+    """Read what `_tensors` made.
+
+    Raises
+    ------
+    ValueError
+        When the numbers or their shapes are not those of a reference.
+    """
+    means, directions, deviations, (floor,) = (
+        t[f"{prefix}{name}"] for name in ("means", "directions", "deviations", "floor")
+    )
+    (_, dimensions), (number, sides) = means.shape, directions.shape
+    if dimensions != sides or deviations.shape != (number,):
+        raise ValueError
+    if not (floor > 0 and (deviations > 0).all()):
+        raise ValueError
+    return FeatureReference(
+        means=means, directions=directions, deviations=deviations, floor=float(floor)
     )

@@ -16,7 +16,7 @@ Floats = npt.NDArray[np.float32]
 
 
 def altered_images(counts: Floats, each: int, rng: np.random.Generator) -> Iterator[Floats]:
-    """Alter images in seven ways; one way at a time, to save memory.
+    """Alter images in eight ways; one way at a time, to save memory.
 
     Parameters
     ----------
@@ -75,6 +75,9 @@ def altered_images(counts: Floats, each: int, rng: np.random.Generator) -> Itera
     def spots() -> Floats:
         return noisy(_spots(side, rng))
 
+    def field() -> Floats:
+        return noisy(_field(side, rng))
+
     ways: tuple[Callable[[], Floats], ...] = (
         upside_down,
         on_its_side,
@@ -83,6 +86,7 @@ def altered_images(counts: Floats, each: int, rng: np.random.Generator) -> Itera
         negative,
         texture,
         spots,
+        field,
     )
     for way in ways:
         yield np.stack([way() for _ in range(each)])
@@ -117,3 +121,18 @@ def _spots(side: int, rng: np.random.Generator) -> Floats:
         blurred = rng.random() < 0.5
         picture += rng.uniform(0.3, 1) * (np.exp(-0.5 * squared) if blurred else squared < 1)
     return picture
+
+
+def _field(side: int, rng: np.random.Generator) -> Floats:
+    """An evenly lit field, as of a flood source: an ellipse or a rectangle, brighter to one side,
+    half of them before a faint background.
+    """
+    y, x = np.mgrid[:side, :side] / side - 0.5
+    height, width = np.exp(rng.uniform(np.log(0.1), np.log(0.7), 2))
+    at_y, at_x = rng.uniform(-0.2, 0.2, 2)
+    down, right = np.abs(y - at_y) / height, np.abs(x - at_x) / width
+    lit = np.hypot(down, right) < 1 if rng.random() < 0.5 else np.maximum(down, right) < 1
+    slope_y, slope_x = rng.uniform(-0.5, 0.5, 2)
+    background = rng.uniform(0, 0.3) * (rng.random() < 0.5)
+    field: Floats = lit * (1 + slope_y * y + slope_x * x) + background
+    return field

@@ -1,8 +1,9 @@
-"""The distances stage: how far a network's validation images lie from its training images, and how
-much they look like altered ones.
+"""The distances stage: how far a network's validation images lie from its training images, and from
+altered ones.
 
 An exported model measures the same for every new image. An image that lies farther than validation
-images do, or looks more like an altered image than they do, is unlike all that the network knows.
+images do, alone or relative to its distance from altered images, is unlike all that the network
+knows.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
-from thyroid.evaluate.novelty import altered_odds, feature_distances, feature_reference
+from thyroid.evaluate.novelty import feature_distances, feature_reference, relative_distances
 from thyroid.network_input import network_input
 from thyroid.networks.activations import activations
 from thyroid.networks.last_layer import features
@@ -50,25 +51,23 @@ def fit(
 
     rows = some_of(parts.train, config.most, "distances")
     training = images(dataset, rows, input_config, on)
-    reference = feature_reference(training_seen := seen(training), dataset.labels[rows])
+    reference = feature_reference(seen(training), dataset.labels[rows])
     each = min(config.altered, len(rows))
     counts = training[torch.arange(len(rows))].cpu().numpy()  # (N, S, S)
-    altered = np.concatenate(
-        [
-            seen(Held(counts=torch.from_numpy(pictures).to(on.device)))
-            for pictures in altered_images(counts, each, np.random.default_rng(0))
-        ]
-    )
-    odds = altered_odds(training_seen, altered)
+    ways = [
+        seen(Held(counts=torch.from_numpy(pictures).to(on.device)))
+        for pictures in altered_images(counts, each, np.random.default_rng(0))
+    ]
+    altered = feature_reference(np.concatenate(ways), np.repeat(np.arange(len(ways)), each))
     held_out = seen(images(dataset, parts.validation, input_config, on))
     found = NetworkFeatures(
         reference=reference,
-        odds=odds,
+        altered=altered,
         held_out=feature_distances(reference, held_out),
-        held_out_log_odds=odds.log_odds(held_out),
+        held_out_relative=relative_distances(reference, altered, held_out),
     )
     write_features(folder, found)
-    yield {"training": len(rows), "altered": len(altered), "validation": len(held_out)}
+    yield {"training": len(rows), "altered": len(ways) * each, "validation": len(held_out)}
 
 
 def features_of(
