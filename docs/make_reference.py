@@ -95,6 +95,9 @@ def commands() -> str:
         'eval "$(thyroid --completion bash)"',
         "```",
         "",
+        "zsh takes the same line after `autoload -U compinit bashcompinit && compinit && "
+        "bashcompinit`.",
+        "",
     ]
     for command, summary in SUMMARIES.items():
         lines += [f"## thyroid {command}", "", f"{summary[0].upper()}{summary[1:]}.", ""]

@@ -186,7 +186,7 @@ def test_a_stage_of_two_workers_is_cancelled_with_its_workers(toy: Path, tmp_pat
         waiting = asyncio.ensure_future(scheduler.request([endless], "a"))
         await until(lambda: [c.name for c in claims(store)] == [endless.key], seconds=60)
         await until(lambda: free_processors() == 0, seconds=60)
-        await asyncio.sleep(5)  # they train
+        await asyncio.sleep(2)  # they train
         scheduler.unsubscribe("a")
         await until(lambda: free_processors() == 2, seconds=60)
         await until(lambda: not claims(store), seconds=60)

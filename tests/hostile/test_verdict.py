@@ -86,7 +86,7 @@ def test_with_shuffled_labels_nothing_is_learned_and_the_report_says_so(
 
 
 @pytest.mark.processors
-@pytest.mark.parametrize("name", ["lenet5", "resnet_small", "googlenet_small"])
+@pytest.mark.parametrize("name", ["lenet5", "resnet_small"])
 def test_no_network_learns_shuffled_labels(
     name: str, tmp_path: Path, measured: Callable[..., None]
 ) -> None:
@@ -96,9 +96,8 @@ def test_no_network_learns_shuffled_labels(
     figures themselves are compared with chance: on 36 images they vary by 0.08.
     """
     toy = write_toy(tmp_path / "toy", images=180)
-    width = None if name == "googlenet_small" else 4
     more = {"schedule__constant_epochs": 8, "optimiser__learning_rate": 0.003}
-    recipe = toy_recipe(network__name=name, network__width=width, **more)
+    recipe = toy_recipe(network__name=name, network__width=4, **more)
     true, _ = reported(toy, recipe, tmp_path / "true")
     false, _ = reported(shuffled(toy, tmp_path / "shuffled"), recipe, tmp_path / "false")
     for labels, info in (("true", true), ("shuffled", false)):
