@@ -104,12 +104,14 @@ def displayed(images: Pictures, rng: np.random.Generator) -> Pictures:
 def classes_of(
     folder: Path, images: Pictures
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Classes (M, N) that the networks of a model predict, and those (N,) of their ensemble."""
-    model = read_model(folder)
+    """Classes (M, N) that the networks of a model predict from one view, and those (N,) of their
+    ensemble.
+    """
+    network = read_model(folder).network.of_one_view()
     with torch.inference_mode():
-        some = torch.split(torch.from_numpy(images.astype(np.float32)), model.network.batch)
-        p = torch.cat([model.network.of_members(counts) for counts in some], dim=1)  # (M, N, C)
-    return p.argmax(2).numpy(), model.network.calibrated(p).argmax(1).numpy()
+        some = torch.split(torch.from_numpy(images.astype(np.float32)), network.batch)
+        p = torch.cat([network.of_members(counts) for counts in some], dim=1)  # (M, N, C)
+    return p.argmax(2).numpy(), network.calibrated(p).argmax(1).numpy()
 
 
 if __name__ == "__main__":

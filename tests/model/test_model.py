@@ -264,6 +264,20 @@ def test_the_model_card_has_the_metrics_of_calibrated_test_predictions(
     assert str(run.parent) not in card
 
 
+def test_with_enough_images_the_card_says_what_the_gate_leaves_of_the_promise(
+    run: Path, exported: Path
+) -> None:
+    """Of 100 images 95 have their class among the credible ones, and at most one does not pass: of
+    the 99 that pass, at least 94 have it, which are 94.9 %.
+    """
+    card = card_of(exported)
+    card["gate"]["images"] = 199
+    written = model_card(model_card_info(read_run(run), "test", of_test_part(run), card))
+    assert "at most 1 % of images like these 199 validation images are expected to" in written
+    assert "contain the true class for at least 94.9 %" in written
+    assert "contain the true class for at least" not in (exported / "README.md").read_text()
+
+
 def test_names_from_outside_cannot_become_markup(run: Path, exported: Path) -> None:
     card = card_of(exported) | {"name": "toy <script>|x|\n# heading"}
     info = model_card_info(read_run(run), "test", of_test_part(run), card)
