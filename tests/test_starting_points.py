@@ -19,9 +19,10 @@ from thyroid.cli import main
 from thyroid.data.dataset import Dataset
 from thyroid.errors import InputError
 from thyroid.evaluate.metrics import macro_f1
+from thyroid.files import sha256_of
 from thyroid.model.doubtful_images import NOT_LOOKED, doubtful_images
 from thyroid.model.make_model import about_second_gate
-from thyroid.model.starting_point import FOLDER, shipped
+from thyroid.model.starting_point import EARLIER, FOLDER, is_shipped, shipped
 from thyroid.network_input import network_input, sum_pixels
 from thyroid.networks.build import build
 from thyroid.networks.pretrained import load_pretrained
@@ -172,3 +173,10 @@ def test_pretrain_makes_weights_that_training_starts_from(kind: str, tmp_path: P
     recipe = toy_recipe(network__name="lenet5", network__width=None)
     dataset = Dataset.open(out / f"{kind}-6-1-seed0" / "dataset")
     assert weights_file(file, recipe, [dataset]) == file
+
+
+def test_weights_that_shipped_before_are_known() -> None:
+    for file in FILES:
+        assert is_shipped(sha256_of(file))
+    assert all(is_shipped(digest) for digest in EARLIER)
+    assert not is_shipped("e" * 64)

@@ -76,6 +76,8 @@ def test_fine_tuning_is_searched_for_where_there_are_weights() -> None:
     assert {recipe.fine_tuning.rate for recipe in found} == {1.0, 0.3, 0.1, 0.03}
     assert {recipe.fine_tuning.statistics for recipe in found} == {"learned", "kept"}
     assert {recipe.fine_tuning.rates for recipe in found} == {"equal", "graded"}
+    graded = [recipe.fine_tuning for recipe in found if recipe.fine_tuning.rates == "graded"]
+    assert 1.0 not in {tuning.rate for tuning in graded}
     for recipe in set(found):
         segments = pipeline.classifier(recipe, "0" * 64, 0)
         assert sum(stage.config.epochs for stage in segments) == recipe.schedule.epochs

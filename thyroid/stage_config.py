@@ -114,7 +114,7 @@ class SegmentConfig(OfNetwork):
     """Factor on the learning rate of the layers that came with weights; 0: they are frozen, with
     the statistics of their batch normalisation."""
     rates: Literal["equal", "graded"] = added("equal")
-    """`graded`: only the first of these layers have this factor; it approaches 1 with depth."""
+    """`graded`: the factor of the first eighth of these layers; it approaches 1 with depth."""
     statistics: Literal["learned", "kept"] = added("learned")
     """`kept`: the statistics of these layers' batch normalisation do not change."""
 
@@ -242,7 +242,9 @@ class CasesConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class DistancesConfig:
-    """The distances of validation images from training images, in a network's features."""
+    """The distances of validation images from training images and from altered ones, in a network's
+    features.
+    """
 
     execution: ExecutionConfig
     most: int = 4000

@@ -36,9 +36,11 @@ def fine_tuning(trial: optuna.Trial, recipe: Recipe) -> dict[str, Any]:
     frozen = trial.suggest_int("frozen_segments", 0, most)
     epochs = schedule.warmup_epochs + frozen * schedule.segment_epochs
     statistics = trial.suggest_categorical("statistics", ["learned", "kept"])
+    rate = trial.suggest_categorical("rate", [1.0, 0.3, 0.1, 0.03])
+    rates = "equal" if rate == 1 else trial.suggest_categorical("rates", ["equal", "graded"])
     return {
         "fine_tuning.statistics": statistics,
         "fine_tuning.frozen_epochs": epochs if frozen else 0,
-        "fine_tuning.rates": trial.suggest_categorical("rates", ["equal", "graded"]),
-        "fine_tuning.rate": trial.suggest_categorical("rate", [1.0, 0.3, 0.1, 0.03]),
+        "fine_tuning.rate": rate,
+        "fine_tuning.rates": rates,
     }

@@ -1,4 +1,4 @@
-"""What windowing as augmentation is worth: `python -m tests.benchmarks.windowing OUT`.
+"""The worth of windowing as augmentation: `python -m tests.benchmarks.windowing OUT`.
 
 Trains on pictures of `clinic7` (20 per class, five folds), without windowing and with half of the
 pictures windowed, from random weights and from those that ship with thyroid. Tests on pictures of

@@ -267,7 +267,7 @@ def test_the_model_card_has_the_metrics_of_calibrated_test_predictions(
 def test_with_enough_images_the_card_says_what_the_gate_leaves_of_the_promise(
     run: Path, exported: Path
 ) -> None:
-    """Of 100 images 95 have their class among the credible ones, and at most one does not pass: of
+    """95 of 100 images have their class among the credible ones, and at most one does not pass: of
     the 99 that pass, at least 94 have it, which are 94.9 %.
     """
     card = card_of(exported)
@@ -473,6 +473,7 @@ def test_a_damaged_model_is_told(
     members, missing = card_of(exported)["members"], altered("missing")
     (missing / member_files(Network(1, 1))[0]).unlink()
     escaping = [members[0] | {"fold": "../fold0"}]
+    assert read_model(altered("weights only", format_version=2), gate=False).gate is None
     for folder, sentence in [
         (tmp_path, "is not a model (it has no model.json)"),
         (exported / "README.md", "is not a model"),

@@ -331,6 +331,7 @@ def test_a_card_that_asks_for_more_than_its_weights_hold(tmp_path: Path) -> None
         {"members": [{"fold": True, "seed": 0, "weights_sha256": ""}]},
         {"members": [{"fold": 0, "seed": 10**4000, "weights_sha256": ""}]},
         {"gate": {"threshold": 0, "relative": 1}},
+        {"gate": {"threshold": 1, "relative": 0}},
         {"gate": {"threshold": float("inf"), "relative": 1}},
         {"gate": {"threshold": 1, "relative": float("nan")}},
         {"gate": "open"},

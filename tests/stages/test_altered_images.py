@@ -7,7 +7,7 @@ import pytest
 
 from thyroid.stages.altered_images import altered_images
 
-WAYS = 7
+WAYS = 8
 
 
 def scintigrams(side: int, number: int = 6) -> np.ndarray:
@@ -54,3 +54,12 @@ def test_the_same_generator_makes_the_same() -> None:
         for _ in "12"
     )
     np.testing.assert_array_equal(first, second)
+
+
+def test_fields_are_evenly_lit() -> None:
+    """Nowhere is a field of flood sources more than half as bright again as on average."""
+    *_, fields = altered_images(100 * scintigrams(32), 20, np.random.default_rng(5))
+    for field in fields:
+        lit = field[field > field.max() / 3]
+        assert len(lit) > 10
+        assert lit.max() < 1.5 * lit.mean()

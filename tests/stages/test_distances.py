@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file, save_file
 
 from tests.toy import made, toy_recipe, where, with_other_pixels
 from thyroid import pipeline
@@ -19,6 +21,7 @@ from thyroid.networks.activations import activations
 from thyroid.run_files.features_file import FILE, read_features
 from thyroid.runs.experiment import Experiment
 from thyroid.stages import measure_distances, split
+from thyroid.stages.altered_images import altered_images
 from thyroid.stages.checkpoint import load_model
 from thyroid.stages.compute import start
 
@@ -103,3 +106,54 @@ def test_a_damaged_file_is_told(artifacts: dict[str, Path], tmp_path: Path) -> N
             read_features(tmp_path / FILE)
     with pytest.raises(InputError, match="is damaged"):
         read_features(tmp_path / "none")
+
+
+def test_a_file_of_an_earlier_version_is_told(artifacts: dict[str, Path], tmp_path: Path) -> None:
+    tensors = load_file(artifacts["distances"] / FILE)
+    tensors["held_out_log_odds"] = tensors.pop("held_out_relative")
+    save_file(tensors, tmp_path / FILE)
+    with pytest.raises(InputError, match=r"of an earlier version.*run the command of this run"):
+        read_features(tmp_path / FILE)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("altered_floor", np.float32(1.0)),
+        ("altered_floor", np.ones((1, 1), dtype=np.float32)),
+        ("altered_floor", np.zeros(1, dtype=np.float32)),
+        ("altered_means", np.ones((8, 3), dtype=np.float32)),
+        ("means", "none"),
+    ],
+)
+def test_numbers_that_no_stage_writes(
+    name: str, value: np.ndarray | str, artifacts: dict[str, Path], tmp_path: Path
+) -> None:
+    tensors = load_file(artifacts["distances"] / FILE)
+    tensors[name] = tensors[name][:0] if isinstance(value, str) else np.asarray(value)
+    save_file(tensors, tmp_path / FILE)
+    with pytest.raises(InputError, match="is damaged"):
+        read_features(tmp_path / FILE)
+
+
+def test_few_of_many_large_images_are_altered(
+    artifacts: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = pipeline.distances(toy_recipe(), where(artifacts["dataset"]).popitem()[0], 0)
+    config = dataclasses.replace(stage.config, altered=4)
+    altered: list[int] = []
+
+    def seen(counts: np.ndarray, *rest: Any) -> Any:
+        altered.append(len(counts))
+        return altered_images(counts, *rest)
+
+    monkeypatch.setattr(measure_distances, "altered_images", seen)
+    monkeypatch.setattr(measure_distances, "IN_MEMORY", 10 * config_side(artifacts) ** 2)
+    (metrics,) = measure_distances.fit(config, inputs_of(artifacts), tmp_path)
+    assert altered == [10]
+    assert metrics["training"] > 10
+    assert metrics["altered"] == 8 * 4
+
+
+def config_side(artifacts: dict[str, Path]) -> int:
+    return load_model(artifacts["model"], start(toy_recipe().execution))[2].size

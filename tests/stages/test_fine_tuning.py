@@ -158,6 +158,12 @@ def test_graded_rates_without_a_rate_to_grade_change_no_key(rate: float) -> None
         for rates in ("equal", "graded")
     )
     assert equal == graded
+    slow = {"network__weights": "e" * 64, "fine_tuning__rate": 0.1}
+    equal, graded = (
+        [stage.key for stage in segments(toy_recipe(**slow, fine_tuning__rates=rates))]
+        for rates in ("equal", "graded")
+    )
+    assert not set(equal) & set(graded)
 
 
 def test_kept_statistics_stay_bit_for_bit_while_weights_learn(

@@ -28,7 +28,8 @@ def pretrain(
     Args:
         out: folder of all results; to resume, run the same command again.
         network: name of the network.
-        kind: photon counts, or pictures (display) as workstations export them.
+        kind: photon counts, or pictures (display) as workstations export them; half of the pictures
+            are windowed (--augmentation.windowing).
         images_per_class: simulated scintigrams of each disease alone.
         images_per_cross: simulated scintigrams of each pair of diseases.
         epochs: epochs of training; the learning rate rises in the first two and falls in the last
@@ -57,6 +58,7 @@ def pretrain(
         "network.name": network,
         "mixing.synthetic_share": 0.0,
         "mixing.final_share": 0.0,
+        "augmentation.windowing": 0.5 if kind == "display" else 0.0,
         "schedule.warmup_epochs": rising,
         "schedule.constant_epochs": epochs - rising - falling,
         "schedule.decay_epochs": falling,

@@ -24,8 +24,8 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 WIDEST = 128
-"""Number of directions that are kept. Among 16 to 256 directions, 128 missed as few pictures on
-development centres as all 537 did, in a fifth of the space."""
+"""Number of directions that are kept. Among 16 to 256 directions of an earlier network, 128 missed
+as few pictures on development centres as all 537 did."""
 NEAREST = 1e-6
 """Least distance by which another is divided."""
 
@@ -107,11 +107,11 @@ def feature_distances(reference: FeatureReference, features: Floats) -> Floats:
     return distances
 
 
-def relative_distances(near: FeatureReference, altered: FeatureReference, x: Floats) -> Floats:
-    """Divide each image's distance from one kind of image by that from altered images.
+def relative_distances(training: FeatureReference, altered: FeatureReference, x: Floats) -> Floats:
+    """Divide each image's distance from the training images by that from altered images.
 
     Their difference and the difference of their squares miss equally few pictures, and a logistic
-    regression on the features misses twice to four times as many.
+    regression on the features misses two to three times as many (docs/results/measurements.md).
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ def relative_distances(near: FeatureReference, altered: FeatureReference, x: Flo
     -------
     (N,)
     """
-    return feature_distances(near, x) / np.maximum(feature_distances(altered, x), NEAREST)
+    return feature_distances(training, x) / np.maximum(feature_distances(altered, x), NEAREST)
 
 
 def novelty_threshold(held_out: Floats, level: float) -> float:

@@ -1,10 +1,10 @@
 """The gate of a model: it recognises images that are unlike all training images.
 
 A network gives high probabilities to many pictures that are no scintigrams. In its features most of
-these lie far from all training images; the rest, such as scintigrams upside down, lie nearer to
-altered training images than held-out images do. Each network's distances are divided by the median
-distance of the validation images, which it was not trained on; both measures are averaged over
-networks.
+these lie far from all training images. Of the rest, such as scintigrams upside down, most lie
+nearer to altered images, relative to their distance from the training images, than held-out images
+do. The distance is divided by the median distance of the network's validation images, which it was
+not trained on; both measures are averaged over networks.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ LEVEL = 0.99
 """Share of held-out images, each seen by one network, that the gate lets pass."""
 EACH = (1 + LEVEL) / 2
 """Share below each of the two limits, so that at least LEVEL is below both."""
+LEAST = 1e-6
+"""Least limit: features that are all the same have distances of 0."""
 ENOUGH = round(EACH / (1 - EACH))
 """Least number of held-out images whose largest measure can be such a limit: 199."""
 
@@ -48,7 +50,7 @@ class Gate:
     threshold: float
     """Mean scaled distance above which an image is unlike the training images; above 0."""
     relative: float
-    """Mean relative distance above which an image looks like an altered one; above 0."""
+    """Mean relative distance above which an image is unlike the training images; above 0."""
 
     def measure(self, features: Sequence[Floats]) -> Unlikeness:
         """Measure images.
@@ -81,9 +83,12 @@ def gate_of(networks: Sequence[NetworkFeatures], folds: Sequence[int]) -> Gate:
     return Gate(
         networks=tuple(networks),
         scales=tuple(scales),
-        threshold=novelty_threshold(_of_images(distances, folds), EACH),
-        relative=novelty_threshold(
-            _of_images([network.held_out_relative for network in networks], folds), EACH
+        threshold=max(novelty_threshold(_of_images(distances, folds), EACH), LEAST),
+        relative=max(
+            novelty_threshold(
+                _of_images([network.held_out_relative for network in networks], folds), EACH
+            ),
+            LEAST,
         ),
     )
 

@@ -153,16 +153,22 @@ class Model:
         return conformal_set(probabilities, self.threshold)
 
 
-def read_model(folder: Path) -> Model:
-    """Read and verify what `thyroid export` wrote.
+def read_model(folder: Path, *, gate: bool = True) -> Model:
+    """Read and verify what `thyroid export` wrote; without `gate`, all but its gates.
 
     Raises
     ------
     InputError
-        When the folder holds no model, a newer format, a damaged model, or a network that has
-        changed since.
+        When the folder holds no model, a newer format, a damaged model, a network that has changed
+        since, or a gate that this version cannot read.
     """
     card = _read_card(folder)
+    if gate and card["format_version"] == 2:
+        raise InputError(
+            f"{folder} was exported by an earlier version of thyroid, and this version cannot read "
+            "its gate: run the command of its run again, which keeps the trained networks that are "
+            "in its store, and export the model again (and recalibrate it again, if it was)."
+        )
     try:
         calibration, classes = card["calibration"], card["classes"]
         config = from_json(InputConfig, card["input"])
@@ -190,8 +196,8 @@ def read_model(folder: Path) -> Model:
                 float(calibration["temperature"]),
                 None if merging is None else torch.from_numpy(merging.matrix).float(),
             ).eval(),
-            gate=_gate(folder, card),
-            scintigrams=second_gate(card),
+            gate=_gate(folder, card) if gate else None,
+            scintigrams=second_gate(card) if gate else None,
             card=card,
         )
         _require_sound(model)
@@ -358,12 +364,6 @@ def _read_card(folder: Path) -> dict[str, Any]:
         raise InputError(
             f"{path} has format version {version} but this version of thyroid reads up to "
             f"{FORMAT_VERSION}: install a newer version."
-        )
-    if version == 2:
-        raise InputError(
-            f"{folder} was exported by an earlier version of thyroid, and this version cannot read "
-            "its gate: run the command of its run again, which keeps the trained networks, and "
-            "export the model again."
         )
     if version == 1:  # one network, without views and gate
         network = {"fold": 0, "seed": 0, "weights_sha256": card.get("weights_sha256")}

@@ -3,8 +3,8 @@
 The credible classes are a split conformal set (Sadinle et al. 2019): on images like those that the
 model was calibrated on, the true class is among them as often as the model's level says. The
 outcome is a class if only this one is credible, and `uncertain` if several or none are. An image is
-`unlike_training` if it is farther from the training images, or more like an altered image, than
-nearly all held-out images are, or if it is of a kind that no training image is of, such as a
+`unlike_training` if it is farther from the training images, alone or relative to altered images,
+than nearly all held-out images are, or if it is of a kind that no training image is of, such as a
 coloured picture. Then no class is credible, whatever the probabilities.
 """
 

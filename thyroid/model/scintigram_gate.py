@@ -29,8 +29,8 @@ AT_ONCE = 256
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ScintigramGate:
-    """It rejects about one in a hundred simulated scintigrams, and nearly all other pictures if
-    they have counts; of 8-bit pictures it knows less (docs/results/index.md).
+    """It rejects at most about one in a hundred simulated scintigrams, and nearly all other
+    pictures (starting_points/README.md).
     """
 
     network: nn.Module

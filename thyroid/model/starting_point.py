@@ -26,6 +26,9 @@ from thyroid.run_files.network import Network
 
 FOLDER = Path(__file__).parent / "starting_points"
 TOLD = ("classes", "kind", "network", "input", "thyroid", "data", "licence")
+EARLIER = ("97903b8c73de2d9a655ddcacdede9d60fb52954885afe03bc2d194c1f7684758",)
+"""SHA-256 of weights that shipped before: for pictures, trained without windowing (commit
+177ce91)."""
 CARD, WEIGHTS = "model.json", "model.safetensors"
 
 
@@ -59,8 +62,12 @@ def shipped(recipe: Recipe, kind: str) -> Path:
 
 
 def is_shipped(sha256: str) -> bool:
-    """Return True if a digest is that of a starting point that ships with this version."""
-    return any(sha256_of(file) == sha256 for file in FOLDER.glob("*.safetensors"))
+    """Return True if a digest is that of a starting point that ships with this version of thyroid,
+    or shipped with an earlier one.
+    """
+    return sha256 in EARLIER or any(
+        sha256_of(file) == sha256 for file in FOLDER.glob("*.safetensors")
+    )
 
 
 def about(file: Path) -> dict[str, Any]:

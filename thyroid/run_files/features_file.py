@@ -27,6 +27,10 @@ ALTERED = "altered_"
 Floats = npt.NDArray[np.float64]
 
 
+class EarlierVersion(Exception):
+    """The file was written before altered images had means and directions."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class NetworkFeatures:
     """Content of features.safetensors."""
@@ -70,6 +74,8 @@ def read_features(path: Path) -> NetworkFeatures:
     """
     try:
         stored = load_file(path)
+        if "held_out_log_odds" in stored:
+            raise EarlierVersion
         if any(t.dtype != np.float32 or not np.isfinite(t).all() for t in stored.values()):
             raise ValueError
         t = {name: values.astype(np.float64) for name, values in stored.items()}
@@ -86,6 +92,11 @@ def read_features(path: Path) -> NetworkFeatures:
         )
         if not sound:
             raise ValueError
+    except EarlierVersion:
+        raise InputError(
+            f"{path} is of an earlier version of thyroid: run the command of this run again. It "
+            "keeps the trained networks that are in its store."
+        ) from None
     except (OSError, ValueError, KeyError, SafetensorError):
         raise InputError(f"{path} is damaged: run the command that made it again.") from None
     return found
@@ -108,14 +119,14 @@ def _reference(t: Mapping[str, Floats], prefix: str) -> FeatureReference:
     ValueError
         When the numbers or their shapes are not those of a reference.
     """
-    means, directions, deviations, (floor,) = (
+    means, directions, deviations, floor = (
         t[f"{prefix}{name}"] for name in ("means", "directions", "deviations", "floor")
     )
-    (_, dimensions), (number, sides) = means.shape, directions.shape
-    if dimensions != sides or deviations.shape != (number,):
+    (classes, dimensions), (number, sides) = means.shape, directions.shape
+    if not classes or dimensions != sides or deviations.shape != (number,) or floor.shape != (1,):
         raise ValueError
-    if not (floor > 0 and (deviations > 0).all()):
+    if not (floor[0] > 0 and (deviations > 0).all()):
         raise ValueError
     return FeatureReference(
-        means=means, directions=directions, deviations=deviations, floor=float(floor)
+        means=means, directions=directions, deviations=deviations, floor=float(floor[0])
     )

@@ -124,8 +124,8 @@ def _spots(side: int, rng: np.random.Generator) -> Floats:
 
 
 def _field(side: int, rng: np.random.Generator) -> Floats:
-    """An evenly lit field, as of a flood source: an ellipse or a rectangle, brighter to one side,
-    half of them before a faint background.
+    """A field as of a flood source: an ellipse or a rectangle, lit almost evenly, in half of the
+    cases before a faint background.
     """
     y, x = np.mgrid[:side, :side] / side - 0.5
     height, width = np.exp(rng.uniform(np.log(0.1), np.log(0.7), 2))

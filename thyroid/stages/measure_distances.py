@@ -30,6 +30,9 @@ from thyroid.stages.checkpoint import load_model
 from thyroid.stages.compute import Compute, start
 from thyroid.stages.images import Held, Images, chunks, images, some_of
 
+IN_MEMORY = 2**24
+"""Most pixels of training images that are altered, unless each way makes more: 64 MB."""
+
 
 def fit(
     config: DistancesConfig, inputs: Mapping[str, Path], folder: Path
@@ -53,7 +56,9 @@ def fit(
     training = images(dataset, rows, input_config, on)
     reference = feature_reference(seen(training), dataset.labels[rows])
     each = min(config.altered, len(rows))
-    counts = training[torch.arange(len(rows))].cpu().numpy()  # (N, S, S)
+    few = min(len(rows), max(each, IN_MEMORY // input_config.size**2))
+    chosen = torch.linspace(0, len(rows) - 1, few).round().long()
+    counts = training[chosen].cpu().numpy()  # (n, S, S)
     ways = [
         seen(Held(counts=torch.from_numpy(pictures).to(on.device)))
         for pictures in altered_images(counts, each, np.random.default_rng(0))

@@ -190,8 +190,9 @@ def _loss(
     )
 
 
-STAGES = 8
-"""Number of parts, from the input to the output, whose learning rates differ if they are graded."""
+PARTS = 8
+"""Number of parts of a network, from the input to the output, whose learning rates differ if they
+are graded; each has equally many parameter tensors."""
 
 
 def adamw(
@@ -203,14 +204,14 @@ def adamw(
     """AdamW that decays matrices and kernels, and leaves gains and biases alone.
 
     A group's `factor` multiplies the learning rate. For layers that came with weights it is
-    `pretrained_rate`; or, if the rates are graded, `pretrained_rate` ** (1 - s / 8) in part s = 0,
+    `pretrained_rate`; or, if the rates are graded, `pretrained_rate` ** (1 - k / 8) in part k = 0,
     1, ..., 7 of these layers (discriminative fine-tuning, Howard & Ruder 2018).
     """
     factors = dict.fromkeys(network.parameters(), 1.0)
     layers = [] if pretrained_rate == 1 else came_with_weights(network)  # from the input on
     for place, parameter in enumerate(layers):
-        stage = place * STAGES // len(layers) if rates == "graded" else 0
-        factors[parameter] = pretrained_rate ** (1 - stage / STAGES)
+        part = place * PARTS // len(layers) if rates == "graded" else 0
+        factors[parameter] = pretrained_rate ** (1 - part / PARTS)
     groups = []
     for factor in sorted(set(factors.values()), reverse=True):
         of_factor = [parameter for parameter, own in factors.items() if own == factor]

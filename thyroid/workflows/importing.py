@@ -110,7 +110,8 @@ def read_source(
         summary,
         "a network that was trained on simulated scintigrams finds no thyroid scintigram in "
         f"{len(looked.doubtful)} of {looked.images} images, such as image {looked.doubtful[0]}. It "
-        f"is wrong about one scintigram in a hundred: `thyroid inspect {dataset}` shows them.",
+        "is wrong about one scintigram in a hundred or fewer: "
+        f"`thyroid inspect {dataset}` shows them.",
     )
 
 

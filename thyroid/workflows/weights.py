@@ -78,7 +78,7 @@ def _of_model(folder: Path, recipe: Recipe, datasets: Sequence[Dataset]) -> Path
         When the model is damaged, was trained on these images or on another kind of images, or has
         another network than the recipe.
     """
-    model = read_model(folder)
+    model = read_model(folder, gate=False)
     for dataset in datasets:
         if model.card.get("data", {}).get("digest") == dataset.digest:
             raise InputError(
