@@ -145,7 +145,7 @@ def verdict_info(
     flagged = {flag.kind for flag in data.quality}
     test_set, weights = data.test_set, config.of_recipe("network.weights")
     simulated = bool(data.simulated_images) or "phantom" in data.sources
-    ours = bool(weights) and is_shipped(weights)
+    ours = bool(weights) and is_shipped(weights, earlier=True)
     cautions = {
         "validation_only": results.part != "test",
         "few_networks": results.networks < ENOUGH_NETWORKS,

@@ -110,8 +110,8 @@ def feature_distances(reference: FeatureReference, features: Floats) -> Floats:
 def relative_distances(training: FeatureReference, altered: FeatureReference, x: Floats) -> Floats:
     """Divide each image's distance from the training images by that from altered images.
 
-    Their difference and the difference of their squares miss equally few pictures, and a logistic
-    regression on the features misses two to three times as many (docs/results/measurements.md).
+    For the shipped network for pictures, a distance and a logistic regression on the features
+    missed about twice as many pictures (docs/results/measurements.md).
 
     Parameters
     ----------

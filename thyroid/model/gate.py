@@ -1,10 +1,10 @@
 """The gate of a model: it recognises images that are unlike all training images.
 
 A network gives high probabilities to many pictures that are no scintigrams. In its features most of
-these lie far from all training images. Of the rest, such as scintigrams upside down, most lie
-nearer to altered images, relative to their distance from the training images, than held-out images
-do. The distance is divided by the median distance of the network's validation images, which it was
-not trained on; both measures are averaged over networks.
+these lie far from all training images. Most of the rest, such as scintigrams upside down, have a
+greater ratio of the distance from training images to that from altered ones than held-out images
+have. The distance is divided by the median distance of the network's validation images, which it
+was not trained on; both measures are averaged over networks.
 """
 
 from __future__ import annotations

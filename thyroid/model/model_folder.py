@@ -167,7 +167,8 @@ def read_model(folder: Path, *, gate: bool = True) -> Model:
         raise InputError(
             f"{folder} was exported by an earlier version of thyroid, and this version cannot read "
             "its gate: run the command of its run again, which keeps the trained networks that are "
-            "in its store, and export the model again (and recalibrate it again, if it was)."
+            "in its store, and export the model again (and recalibrate it again, if it was). A run "
+            "of pictures with --weights phantom needs --weights FILE, as CHANGELOG.md says."
         )
     try:
         calibration, classes = card["calibration"], card["classes"]

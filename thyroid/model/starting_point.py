@@ -61,13 +61,12 @@ def shipped(recipe: Recipe, kind: str) -> Path:
     return file
 
 
-def is_shipped(sha256: str) -> bool:
+def is_shipped(sha256: str, *, earlier: bool = False) -> bool:
     """Return True if a digest is that of a starting point that ships with this version of thyroid,
-    or shipped with an earlier one.
+    or, if asked, shipped with an `earlier` one.
     """
-    return sha256 in EARLIER or any(
-        sha256_of(file) == sha256 for file in FOLDER.glob("*.safetensors")
-    )
+    ours = any(sha256_of(file) == sha256 for file in FOLDER.glob("*.safetensors"))
+    return ours or (earlier and sha256 in EARLIER)
 
 
 def about(file: Path) -> dict[str, Any]:

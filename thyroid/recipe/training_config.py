@@ -95,8 +95,9 @@ class FineTuningConfig:
     rate: float = 1.0
     """Factor on the learning rate of these layers; 0: their weights do not change."""
     rates: Literal["equal", "graded"] = added("equal")
-    """`graded`: `rate` is the factor of the first eighth of these layers; the other eighths have
-    factors between it and the last layer's 1, in equal ratios. No effect with a rate of 0 or 1."""
+    """`graded`: `rate` is the factor of the first eighth of the parameter tensors of these layers;
+    the others have factors that rise from it to 1, the factor of the last layer, by the same ratio
+    each time. No effect with a rate of 0 or 1."""
     frozen_epochs: int = 0
     """Epochs at the start in which these layers do not change, including the statistics of their
     batch normalisation, while the last layer learns."""

@@ -110,7 +110,7 @@ def read_source(
         summary,
         "a network that was trained on simulated scintigrams finds no thyroid scintigram in "
         f"{len(looked.doubtful)} of {looked.images} images, such as image {looked.doubtful[0]}. It "
-        "is wrong about one scintigram in a hundred or fewer: "
+        "is wrong about at most one scintigram in a hundred: "
         f"`thyroid inspect {dataset}` shows them.",
     )
 
