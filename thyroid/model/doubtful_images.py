@@ -34,7 +34,7 @@ class Looked:
 def doubtful_images(dataset: Dataset) -> Looked | None:
     """Find images that are unlike simulated scintigrams; None if `scintigram_gate` cannot tell.
 
-    They include at most about one in a hundred simulated scintigrams.
+    On average they include one in a hundred simulated scintigrams, or fewer.
     """
     info = dataset.info
     gate = scintigram_gate(info.kind, info.size, info.pixel_mm)

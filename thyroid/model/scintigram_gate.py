@@ -29,7 +29,7 @@ AT_ONCE = 256
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ScintigramGate:
-    """It rejects at most about one in a hundred simulated scintigrams, and nearly all other
+    """On average it rejects one in a hundred simulated scintigrams, or fewer, and nearly all other
     pictures (starting_points/README.md).
     """
 

@@ -110,7 +110,7 @@ def read_source(
         summary,
         "a network that was trained on simulated scintigrams finds no thyroid scintigram in "
         f"{len(looked.doubtful)} of {looked.images} images, such as image {looked.doubtful[0]}. It "
-        "is wrong about at most one scintigram in a hundred: "
+        "is wrong about one scintigram in a hundred on average, or fewer: "
         f"`thyroid inspect {dataset}` shows them.",
     )
 
