@@ -255,7 +255,7 @@ def test_the_model_card_has_the_metrics_of_calibrated_test_predictions(
     assert f"| macro-F1 | {overall['macro_f1']['value']:.3f} (" in card
     assert "**Not for clinical use.**" in card
     assert "from all 4 networks of a run of `thyroid train`" in card
-    assert "none of 144 validation images exceeds either, which are too few to promise" in card
+    assert "None of 144 validation images is above a limit, but they are too few" in card
     assert "**It has no gate**" in card
     assert "**The images are simulated.**" in card
     assert "| licence | CC0-1.0 |" in card
@@ -273,8 +273,8 @@ def test_with_enough_images_the_card_says_what_the_gate_leaves_of_the_promise(
     card = card_of(exported)
     card["gate"]["images"] = 199
     written = model_card(model_card_info(read_run(run), "test", of_test_part(run), card))
-    assert "at most 1 % of images like these 199 validation images are expected to" in written
-    assert "expected to contain the true class for at least 94.9 %" in written
+    assert "Of images like these 199 validation images, at most 1 % are expected to" in written
+    assert "expected to contain the true class for at least 94.9 % of the others" in written
     assert "contain the true class for at least" not in (exported / "README.md").read_text()
 
 

@@ -95,8 +95,8 @@ def read_features(path: Path) -> NetworkFeatures:
     except EarlierVersion:
         raise InputError(
             f"{path} is of an earlier version of thyroid: run the command of this run again. It "
-            "keeps the trained networks that are in its store. (Pictures with --weights phantom: "
-            "with --weights FILE, as CHANGELOG.md says.)"
+            "keeps the trained networks that are in its store. A run of pictures with --weights "
+            "phantom needs --weights FILE, as CHANGELOG.md says."
         ) from None
     except (OSError, ValueError, KeyError, SafetensorError):
         raise InputError(f"{path} is damaged: run the command that made it again.") from None
