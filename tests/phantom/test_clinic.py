@@ -81,7 +81,7 @@ def test_multinodular_goitres_are_nearly_even_to_florid() -> None:
     florid = [panel.unevenness() for panel in panels("multinodular_goitre", "thyroid7")]
     assert np.nanquantile(goitre, 0.1) < np.nanmedian(even)
     assert np.nanquantile(goitre, 0.95) > np.nanmedian(florid)
-    numbers = [len(thyroid.nodules) for thyroid in draws(CLINIC, ("multinodular_goitre",), 400)]
+    numbers = [len(thyroid.nodules) for thyroid in draws(CLINIC, ("multinodular_goitre",))]
     assert set(numbers) >= {2, 3, 4, 5, 6, 7}
     assert np.mean([number <= 3 for number in numbers]) > 0.25
 
@@ -126,7 +126,7 @@ def test_the_label_is_what_can_be_seen(findings: tuple[str, ...], population: Po
             assert any(n.uptake < 0.4 and n.diameter_mm >= 17 for n in thyroid.nodules)
             assert min(changes) < -0.4
         if "multinodular_goitre" in findings:
-            assert sum(abs(change) > 0.1 for change in changes) >= 2
+            assert sum(abs(change) > 0.15 for change in changes) >= 2
         if findings in (("normal",), ("graves",), ("subacute_thyroiditis",)):
             assert not thyroid.nodules
         if findings == ("hashimoto",):
@@ -155,12 +155,10 @@ def test_a_defect_in_the_inflamed_lobe_is_no_label() -> None:
     assert shows(spared, ("subacute_thyroiditis", "cold_nodule"))
 
 
-@pytest.mark.parametrize("thinning", [1.0, 1.8])
 @pytest.mark.parametrize("uptake", [0.0, 0.5, 1.6])
-def test_contrast_is_the_change_of_the_rates(uptake: float, thinning: float) -> None:
+def test_contrast_is_the_change_of_the_rates(uptake: float) -> None:
     nodule = Nodule(side=0, along=0.1, across=-0.2, diameter_mm=14, elongation=1, uptake=uptake)
-    normal = normal_thyroid(np.random.default_rng(1))
-    thyroid = replace(normal, volume_ml=60, nodules=(nodule,), thinning=thinning)
+    thyroid = replace(normal_thyroid(np.random.default_rng(1)), volume_ml=60, nodules=(nodule,))
     lobe = replace(_lobe(thyroid, 0, np.random.default_rng(1)), bend=0.0, lean_deg=0.0, taper=0.0)
     x = np.full((1, 1), lobe.x - 0.2 * lobe.half_width, dtype=np.float32)
     y = np.full((1, 1), lobe.y + 0.1 * lobe.half_length, dtype=np.float32)
@@ -230,8 +228,7 @@ def test_zoomed_fields_are_written_as_they_are(tmp_path: Path) -> None:
     assert max(seen) == 1
 
 
-# counts of an image of each group in the upper left quarter: of `thyroid7` from before there was
-# `clinic7`, of `clinic7-external` from before the patients of `clinic7` became more varied
+# counts of an image of each group in the upper left quarter, from before there was `clinic7`
 FROZEN = {
     "thyroid7": (
         46363, 16698, 64016, 25977, 26101, 32977, 27261, 45705, 24565, 32229, 38507, 30296, 46915,
@@ -239,14 +236,11 @@ FROZEN = {
     "thyroid7-external": (
         26876, 42247, 27319, 75017, 61435, 53623, 28074, 42572, 54391, 65689, 26756, 46951, 28813,
     ),
-    "clinic7-external": (
-        29904, 42542, 90657, 17185, 85124, 33970, 35327, 15879, 43321, 52976, 62856, 17022, 31861,
-    ),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", FROZEN)
-def test_presets_for_measuring_are_frozen(name: str) -> None:
+def test_thyroid7_is_frozen(name: str) -> None:
     """One random number more or less would change all of them."""
     images = addresses(PRESETS[name], images_per_class=1, images_per_cross=1)
     quarters = [

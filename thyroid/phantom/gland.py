@@ -40,8 +40,6 @@ class Lobe:
     """Relative to the middle, the lower pole is wider by this share and the upper pole narrower."""
     bend: float
     """Sideways displacement of the poles, in half-widths."""
-    thinning: float
-    """As in `Thyroid`."""
 
     def frame(self, x: Image, y: Image) -> tuple[Image, Image]:
         """Return positions across and along the lobe in units of its half-axes."""
@@ -93,7 +91,7 @@ def contrast(thyroid: Thyroid, nodule: Nodule) -> float:
     -1 for a nodule that takes all counts away, 1 for one that doubles them; without blur.
     """
     depth = 2 * HALF_DEPTH_MM * _scale(thyroid, nodule.side)
-    depth *= math.pow(max(1 - nodule.along**2 - nodule.across**2, 0.1), thyroid.thinning / 2)
+    depth *= math.sqrt(max(1 - nodule.along**2 - nodule.across**2, 0.1))
     chord = nodule.diameter_mm / depth
     return (nodule.uptake - 1) * (min(chord, 1) if nodule.uptake < 1 else chord)
 
@@ -119,8 +117,7 @@ def _lobe(thyroid: Thyroid, side: int, rng: np.random.Generator) -> Lobe:
         half_length=half_length,
         half_width=half_width,
         half_depth=HALF_DEPTH_MM * scale,
-        lean_deg=sign * (thyroid.lean_deg + normal(rng, 0, 4, low=-12, high=12)),
-        thinning=thyroid.thinning,
+        lean_deg=sign * normal(rng, 10, 4, low=-2, high=22),
         taper=normal(rng, 0.22, 0.1, low=-0.1, high=0.45),
         bend=-sign * normal(rng, 0.12, 0.12),
     )
@@ -135,8 +132,7 @@ def _lobe_rates(lobe: Lobe, nodules: list[Nodule], x: Image, y: Image, tissue: I
         reach = 0.8 * nodule.diameter_mm / lobe.half_length
         width = width + max(0.7 * need, 0) * np.exp(-(((along - nodule.along) / reach) ** 2))
     tapered = across / width
-    thickness = ellipsoid_chord(tapered, along, half_length=1, half_width=1) ** lobe.thinning
-    depth = 2 * lobe.half_depth * thickness
+    depth = 2 * lobe.half_depth * ellipsoid_chord(tapered, along, half_length=1, half_width=1)
     rates = depth * tissue
     for nodule in nodules:
         radius = nodule.diameter_mm / 2

@@ -68,10 +68,6 @@ class Thyroid:
     """Size of the patches."""
     roughness_mm: float = 1.3
     """Standard deviation of the outline's irregularity."""
-    lean_deg: float = 10.0
-    """Mean angle between a lobe's axis and the body's: upper poles lie farther apart."""
-    thinning: float = 1.0
-    """How lobes thin towards their outline: 1 as ellipsoids do, 2 as parabolas do."""
     nodules: tuple[Nodule, ...] = ()
 
 

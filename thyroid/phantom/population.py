@@ -7,7 +7,6 @@ drawn again until `shows` finds its label in it, so every labelled finding can b
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -48,24 +47,6 @@ class Population:
     goitre_florid: Interval
     """Multinodular goitres: 0 nearly even with two or three weak nodules, 1 with five to seven
     strong ones."""
-    goitre_weakest: float
-    """How far the uptake of the weakest nodules of a goitre differs from that of the gland, which
-    is 1."""
-    goitre_contrast: float
-    """Change of the rates by which at least two nodules of a goitre show."""
-    lobe_share: tuple[float, float]
-    """Share of a normal gland's volume that is in the right lobe: the standard deviation, and the
-    largest difference from 0.52."""
-    normal_sides: float
-    """Standard deviation of the logarithm of the ratio of both lobes' uptake in normal glands."""
-    graves_sides: float
-    """The same in Graves' disease."""
-    graves_patchiness: Interval | None
-    """Share of the uptake that patches of 8 to 20 mm lose. None: as in normal glands."""
-    lean_deg: Interval
-    """As in `Thyroid`, in all diseases."""
-    thinning: Interval
-    """As in `Thyroid`, in all diseases."""
 
     def thyroid_with(self, findings: Sequence[str], rng: np.random.Generator) -> Thyroid:
         """Draw a thyroid that shows these findings, the primary one first."""
@@ -79,20 +60,17 @@ class Population:
             "multinodular_goitre": self._multinodular_goitre,
         }[findings[0]]
         while True:
-            lean_deg, thinning = within(self.lean_deg, rng), within(self.thinning, rng)
-            thyroid = replace(draw(rng), lean_deg=lean_deg, thinning=thinning)
+            thyroid = draw(rng)
             for finding in findings[1:]:
                 thyroid = self._with_second(thyroid, finding, rng)
-            if shows(thyroid, findings, goitre_contrast=self.goitre_contrast):
+            if shows(thyroid, findings):
                 return thyroid
 
     def _normal(self, rng: np.random.Generator) -> Thyroid:
-        sd, most = self.lobe_share
         return Thyroid(
             uptake_percent=self.normal_uptake.draw(rng),
             volume_ml=self.normal_volume.draw(rng),
-            lobe_share=normal(rng, 0.52, sd, low=0.52 - most, high=0.52 + most),
-            lobe_uptake=lobe_uptakes(rng, self.normal_sides),
+            lobe_share=normal(rng, 0.52, 0.06, low=0.36, high=0.68),
             isthmus=rng.uniform(0.05, 0.6),
             pyramidal=pyramidal(rng, probability=0.14),
             patchiness=rng.uniform(0.02, 0.12),
@@ -100,18 +78,14 @@ class Population:
         )
 
     def _graves(self, rng: np.random.Generator) -> Thyroid:
-        thyroid = replace(
+        return replace(
             self._normal(rng),
             uptake_percent=self.graves_uptake.draw(rng),
             volume_ml=self.graves_volume.draw(rng),
             isthmus=rng.uniform(0.1, 0.9),
-            lobe_uptake=lobe_uptakes(rng, self.graves_sides),
             pyramidal=pyramidal(rng, probability=0.35),
+            roughness_mm=rng.uniform(0.8, 1.8),
         )
-        if self.graves_patchiness is not None:
-            patchiness, grain_mm = within(self.graves_patchiness, rng), rng.uniform(8, 20)
-            thyroid = replace(thyroid, patchiness=patchiness, grain_mm=grain_mm)
-        return replace(thyroid, roughness_mm=rng.uniform(0.8, 1.8))
 
     def _subacute_thyroiditis(self, rng: np.random.Generator) -> Thyroid:
         pattern = rng.choice(("faint", "patchy", "one side"), p=(0.8, 0.12, 0.08))
@@ -157,7 +131,7 @@ class Population:
         return self._with_second(self._normal(rng), "cold_nodule", rng)
 
     def _multinodular_goitre(self, rng: np.random.Generator) -> Thyroid:
-        florid, weakest = rng.uniform(*self.goitre_florid), self.goitre_weakest
+        florid = rng.uniform(*self.goitre_florid)
         thyroid = Thyroid(
             uptake_percent=self.goitre_uptake.draw(rng),
             volume_ml=self.goitre_volume.draw(rng),
@@ -170,8 +144,8 @@ class Population:
         for _ in range(2 + int(rng.integers(2)) + round(4 * florid * rng.uniform(0.6, 1))):
             # some nodules are weaker than others, in florid goitres, too
             strength = florid * rng.uniform(0.5, 1)
-            hot = 1 + weakest + (2.25 - weakest) * strength
-            cold = (1 - weakest) * (1 - strength)
+            hot = 1.35 + 1.9 * strength
+            cold = 0.65 - 0.65 * strength
             diameter_mm = LogNormal(22, 6, 14, 40).draw(rng)
             uptake = hot if rng.random() < 0.45 else cold
             thyroid = with_nodule(thyroid, rng, diameter_mm=diameter_mm, uptake=uptake)
@@ -186,32 +160,13 @@ class Population:
         return with_nodule(thyroid, rng, diameter_mm=diameter_mm, uptake=uptake)
 
 
-def within(interval: Interval, rng: np.random.Generator) -> float:
-    """Draw from a uniform distribution. An interval without width takes no random number."""
-    low, high = interval
-    return low if low == high else rng.uniform(low, high)
-
-
-def lobe_uptakes(rng: np.random.Generator, sd: float) -> tuple[float, float]:
-    """Draw the uptake of the right and the left lobe, relative to the brighter one: 0.6 to 1.
-
-    `sd` is the standard deviation of the logarithm of their ratio; 0 takes no random number.
-    """
-    if sd == 0:
-        return 1.0, 1.0
-    ratio = math.exp(sd * rng.standard_normal())
-    return max(min(ratio, 1.0), 0.6), max(min(1 / ratio, 1.0), 0.6)
-
-
-def shows(thyroid: Thyroid, findings: Sequence[str], *, goitre_contrast: float = 0.1) -> bool:
+def shows(thyroid: Thyroid, findings: Sequence[str]) -> bool:
     """Return whether a reader can see these findings.
 
     The product of uptake and volume, each relative to an average normal gland, is below 2.8 in
     normal glands and above in Graves'. Glands of thyroiditis are at most 0.7 times as bright as all
     others, unless one lobe is spared; a nodule is seen only in tissue that is not inflamed. Hot and
-    cold nodules change the rates at their place by 40 %; in a goitre, at least two do so by
-    `goitre_contrast`. In a normally bright gland (7 counts per mm^2), 10 % are five standard
-    deviations of the counts of a nodule of 22 mm: Rose's criterion for what a reader sees.
+    cold nodules change the rates at their place by 40 %; in a goitre, at least two do so by 15 %.
     """
     prominence = thyroid.uptake_percent / 1.5 * thyroid.volume_ml / 12
     brightness = trapped_percent(thyroid) / thyroid.volume_ml ** (2 / 3)  # %, per area in view
@@ -230,7 +185,7 @@ def shows(thyroid: Thyroid, findings: Sequence[str], *, goitre_contrast: float =
             least = 0.022 if len(findings) > 1 else 0.0
             seen = one_lobe or least <= brightness < 0.035
         case "multinodular_goitre":
-            seen = brightness > 0.05 and sum(abs(each) > goitre_contrast for each in contrasts) >= 2
+            seen = brightness > 0.05 and sum(abs(each) > 0.15 for each in contrasts) >= 2
         case _:
             seen = brightness > 0.05
     return (
@@ -256,16 +211,8 @@ CLINIC = Population(
     cold_diameter=LogNormal(25, 7, 17, 50),
     cold_rest=(0.0, 0.3),
     goitre_uptake=LogNormal(2.8, 1.8, 0.9, 10),
-    goitre_volume=LogNormal(40, 22, 14, 140),
+    goitre_volume=LogNormal(44, 22, 18, 140),
     goitre_florid=(0.0, 1.0),
-    goitre_weakest=0.2,
-    goitre_contrast=0.1,
-    lobe_share=(0.08, 0.22),
-    normal_sides=0.1,
-    graves_sides=0.25,
-    graves_patchiness=(0.03, 0.5),
-    lean_deg=(4.0, 28.0),
-    thinning=(1.0, 2.0),
 )
 """Patients of the preset `clinic7`."""
 
@@ -285,14 +232,6 @@ ELSEWHERE = replace(
     goitre_uptake=LogNormal(3.6, 2, 1.2, 12),
     goitre_volume=LogNormal(62, 28, 28, 160),
     goitre_florid=(0.1, 0.7),
-    goitre_weakest=0.35,
-    goitre_contrast=0.15,
-    lobe_share=(0.06, 0.16),
-    normal_sides=0.0,
-    graves_sides=0.0,
-    graves_patchiness=None,
-    lean_deg=(10.0, 10.0),
-    thinning=(1.0, 1.0),
 )
 """Patients of `clinic7-external`: milder in diseases in which `CLINIC` is not, and vice versa. They
 differ from those of `clinic7` as real patients differ from simulated ones."""
