@@ -7,7 +7,7 @@ from pathlib import Path
 
 from reports.page import plain_name, write_page
 from reports.scintigrams import contact_sheet, named_sheet
-from reports.sections.data import dataset_info
+from reports.sections.data import Data, QualityFlag, dataset_info
 from thyroid.data.data_checks import NAMED_FLAGS
 from thyroid.data.dataset import FLAGS, Dataset
 
@@ -21,7 +21,7 @@ def inspection_lines(dataset: Dataset, doubtful: int = 0) -> list[str]:
     ----------
     doubtful : number of images that look like something else
     """
-    data = dataset_info(dataset)
+    data = _inspected(dataset, doubtful)
     scale = f"{data.pixel_mm:g} mm" if data.kind == "counts" else "unknown size"
     lines = [
         f"{data.name}: {data.images:,} images of {data.patients:,} patients, "
@@ -45,12 +45,22 @@ def inspection_lines(dataset: Dataset, doubtful: int = 0) -> list[str]:
                 for row in rows
             ]
     found = [f"  {q.severity}: {q.sentence}" for q in data.quality]
-    if doubtful:
-        found.append(
-            "  warning: a network that was trained on simulated scintigrams finds no thyroid "
-            f"scintigram in {doubtful} of {len(dataset)} images: the page shows them"
-        )
     return [*lines, "", "quality", *(found or ["  nothing found"])]
+
+
+def _inspected(dataset: Dataset, doubtful: int) -> Data:
+    """Return the numbers of a data set, with a warning if images look like something else."""
+    info = dataset_info(dataset)
+    if doubtful:
+        told = (
+            "a network that was trained on simulated scintigrams finds no thyroid scintigram in "
+            f"{doubtful} of {len(dataset)} images: the page shows them"
+        )
+        warning = QualityFlag(
+            kind="no_scintigram", severity="warning", sentence=told, images=doubtful
+        )
+        info.quality.append(warning)
+    return info
 
 
 def write_inspection(
@@ -67,7 +77,7 @@ def write_inspection(
     InputError
         When the page cannot be written.
     """
-    info = {"format_version": 1, "data": dataset_info(dataset)}
+    info = {"format_version": 1, "data": _inspected(dataset, len(doubtful))}
     sheet = contact_sheet(dataset, per_group=6)
     flags = dataset.images["flags"].str.split(";")
     noted = {DOUBTFUL: dataset.images["image_id"].isin(doubtful).to_numpy(dtype=bool)} | {

@@ -264,6 +264,8 @@ def verdict_line(verdict: dict[str, Any]) -> str:
             f"; synthetic images make a difference of {gain['value']:+.3f} "
             f"({gain['low']:+.3f} to {gain['high']:+.3f})"
         )
+        if verdict["synthetic"]["state"] == "few_networks":
+            line += ", which is open because there are too few networks to tell"
         if verdict["synthetic"]["state"] == "selected":
             line += (
                 ", which is open because these images were used to choose among "

@@ -31,6 +31,7 @@ from thyroid.model.predict_files import FOREIGN, UNLIKE, Prediction, predict
 from thyroid.model.scintigram_gate import scintigram_gate
 from thyroid.run_files.network import Network
 from thyroid.run_files.predictions_csv import Predictions, read_predictions
+from thyroid.run_files.split_csv import read_split
 
 TRAIN = [*RECIPE, "--seeds", "1"]
 NAME, BORN, NUMBER = "Mustermann^Erika", "19640812", "7261-443"
@@ -283,6 +284,7 @@ def test_what_cannot_be_used_has_a_reason_and_the_rest_is_predicted(
     Image.fromarray((matrices[0] * 8).astype(np.uint8)).save(folder / "sub" / "picture.png")
     (folder / ".hidden.dcm").write_bytes(good.read_bytes())
     (folder / "Thumbs.db").write_bytes(b"\0")
+    (folder / "labels.csv").write_text("file,label\n000.dcm,left\n")
     out = tmp_path / "out.csv"
     arguments = [str(folder), str(tmp_path / "none.dcm")]
     assert main(["predict", str(place / "model"), *arguments, "--out", str(out)]) == 0
@@ -411,6 +413,26 @@ def test_counts_unlike_the_training_images_are_noted(
     ]
     printed = capsys.readouterr().out
     assert "note: files with fewer or more counts than any training image: 2" in printed
+
+
+def test_images_that_the_model_was_trained_or_calibrated_on_are_told(
+    data: Path, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Users predict the folder that they trained on, and take the answers for a test."""
+    images = Dataset.open(data)
+    part_of = {image.image_id: image.part for image in read_split(place / "run")}
+    parts = [part_of[name] for name in images.images["image_id"]]
+    rows = [parts.index(part) for part in ("train", "validation", "test")]
+    files = as_dicom(tmp_path, images.counts[rows])
+    out = tmp_path / "out.csv"
+    assert main(["predict", str(place / "model"), *map(str, files), "--out", str(out)]) == 0
+    flagged = ["training_image" in row["flags"].split(";") for row in rows_of(out)]
+    assert flagged == [True, True, False]
+    printed = capsys.readouterr().out
+    assert "note: the model was trained or calibrated on 2 of these 3 images" in printed
+    (new,) = files[2:]
+    assert main(["predict", str(place / "model"), str(new), "--out", str(out)]) == 0
+    assert "trained or calibrated" not in capsys.readouterr().out
 
 
 def test_flags_that_make_a_class_doubtful_are_told(

@@ -17,9 +17,11 @@ from tests.short_trainings import FEW
 from tests.toy import CLASSES, like, write_toy
 from thyroid.cli import main
 from thyroid.data.dataset import Dataset
+from thyroid.data.scintigram import image_id
 from thyroid.evaluate.conformal import conformal_threshold
 from thyroid.evaluate.temperature import shrunk_temperature, tempered
 from thyroid.model.model_folder import read_model
+from thyroid.run_files.split_csv import read_split
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +116,8 @@ def test_predictions_and_notebooks_use_it(recalibrated: Path, model: Path, own: 
     assert "60 recalibration images" in opened._repr_html_()
     made = thyroid.recalibrate(model, Dataset.open(own), model.with_name("again"))
     assert made.card == opened.card
+    new = {image_id(counts) for counts in Dataset.open(own).counts}
+    assert made.network.used == read_model(model).used | new
     assert thyroid.Model.open(model).card == card_of(model)
 
 
@@ -159,6 +163,10 @@ def test_what_cannot_be_recalibrated_is_one_sentence_and_leaves_nothing(
 
     few = altered("few", data.images[:38])
     one = altered("one", data.images.assign(label="left", findings="left"))
+    trained = read_split(model.with_name("run"))
+    rows = [row for row, image in enumerate(trained) if image.part == "train"][:2]
+    mixed = np.concatenate([data.counts[:58], Dataset.open(toy).counts[rows]])
+    known = like(data, tmp_path / "known", counts=mixed).folder
     renamed = data.images.replace("left", "above")
     other = altered("other", renamed, classes=("above", "right", "below"))
     finer = write_toy(tmp_path / "finer", images=60, size=64, seed=5).folder
@@ -171,6 +179,7 @@ def test_what_cannot_be_recalibrated_is_one_sentence_and_leaves_nothing(
         (model, finer, "import its files with --size 32 --pixel-mm 4"),
         (model, display, "holds pictures, but"),
         (model, toy, "was trained on"),
+        (model, known, "was trained on 2 of the 60 images of"),
         (model, tmp_path / "none", "is not a data set"),
         (recalibrated, own, "was recalibrated already"),
         (toy, own, "is not a model"),

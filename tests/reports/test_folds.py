@@ -213,6 +213,7 @@ def test_five_folds_of_one_seed_are_enough_for_a_verdict(compared, tmp_path, dat
     assert few["synthetic_gain"]["networks"] == 4
     assert few["verdict"]["synthetic"]["state"] == "few_networks"
     assert "so few networks prove nothing; 5 are needed" in shown(html)
+    assert "open because there are too few networks to tell" in verdict_line(few["verdict"])
 
 
 def test_the_best_baseline_is_that_of_single_networks(compared):

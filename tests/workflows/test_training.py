@@ -230,7 +230,7 @@ def test_a_small_test_part_is_told_before_training(
     toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folds, other = {"split.folds": 5}, write_toy(tmp_path / "test", seed=1).folder
-    out_of_fold = "With `--split.test 0` it is out of fold, of all 90 images."
+    out_of_fold = "With `--split.test 0`, the result is out of fold and rests on all 90 images."
     cases: list[tuple[dict[str, float], Path | None, list[str]]] = [
         ({"split.folds": 1}, None, ["18 images, 6 of them of left"]),
         (folds, None, ["18 images, 6 of them of left", out_of_fold]),

@@ -78,7 +78,7 @@ def _sum_up(found: list[Prediction], out: Path, explain: Path | None) -> None:
     InputError
         When no file could be used.
     """
-    from thyroid.model.predict_files import DOUBTFUL, UNCERTAIN, UNLIKE, UNREADABLE
+    from thyroid.model.predict_files import DOUBTFUL, TRAINING, UNCERTAIN, UNLIKE, UNREADABLE
 
     outcomes = Counter(one.outcome for one in found)
     if outcomes[UNREADABLE] == len(found):
@@ -91,6 +91,12 @@ def _sum_up(found: list[Prediction], out: Path, explain: Path | None) -> None:
         f"{outcomes[UNCERTAIN]} uncertain, {outcomes[UNLIKE]} unlike all training images, "
         f"{outcomes[UNREADABLE]} unreadable; see {out}" + (f" and {explain}" if explain else "")
     )
+    known = sum(TRAINING in one.flags for one in found)
+    if known:
+        print(
+            f"note: the model was trained or calibrated on {known} of these {len(found)} images "
+            f"(flag {TRAINING}): its answers for them say nothing about new images"
+        )
     doubtful = Counter(flag for one in found for flag in one.flags if flag in DOUBTFUL)
     if doubtful:
         told = ", ".join(f"{number} {flag}" for flag, number in sorted(doubtful.items()))

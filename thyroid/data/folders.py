@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+LABELS = "labels.csv"
+"""Table of labels that a folder of scintigrams may hold."""
 MACHINES = frozenset(
     (
         "thumbs.db", "ehthumbs.db", "desktop.ini", "dicomdir", "__macosx", "@eadir", "#recycle",

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from thyroid.data.folders import files_below, no_class, part_of, split_level
+from thyroid.data.folders import LABELS, files_below, no_class, part_of, split_level
 from thyroid.data.label_table import read_table, rows_of
 from thyroid.data.patient_names import is_missing, is_rounded, is_unknown, spelled
 from thyroid.errors import InputError
@@ -76,7 +76,7 @@ def list_source(source: Path, labels: Path | None = None, *, keep_split: bool = 
     """
     if not source.is_dir():
         raise InputError(f"{source} is not a folder; name the folder that holds the images")
-    default = source / "labels.csv"
+    default = source / LABELS
     if labels is None and default.is_file():
         labels = default
     if labels is None:

@@ -23,6 +23,7 @@ import torch
 
 from thyroid import __version__
 from thyroid.data.dataset import Dataset
+from thyroid.data.scintigram import image_id
 from thyroid.errors import InputError
 from thyroid.evaluate.conformal import conformal_threshold
 from thyroid.evaluate.metrics import macro_f1
@@ -31,7 +32,13 @@ from thyroid.files import sha256_of
 from thyroid.model.gate import ENOUGH, gate_of
 from thyroid.model.gate import LEVEL as GATE_LEVEL
 from thyroid.model.merging import Merging, merging_of
-from thyroid.model.model_folder import CARD, FORMAT_VERSION, MEMBERS, member_files
+from thyroid.model.model_folder import (
+    CARD,
+    FORMAT_VERSION,
+    MEMBERS,
+    member_files,
+    write_used,
+)
 from thyroid.model.predict_files import OUTCOMES
 from thyroid.model.scintigram_gate import scintigram_gate
 from thyroid.recipe import Recipe
@@ -304,7 +311,7 @@ def about_second_gate(dataset: Dataset, rows: pd.DataFrame) -> dict[str, Any] | 
 
 
 def write_model(source: Trained, card: dict[str, Any], folder: Path) -> None:
-    """Write networks and model.json into an existing folder."""
+    """Write networks, model.json and training_images.txt into an existing folder."""
     text = json.dumps(card, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     (folder / MEMBERS).mkdir(exist_ok=True)
     for member in source.members:
@@ -312,3 +319,22 @@ def write_model(source: Trained, card: dict[str, Any], folder: Path) -> None:
         for name, stored in zip((WEIGHTS, features_file.FILE), names, strict=True):
             shutil.copyfile(folder_of(source.run, member) / name, folder / stored)
     (folder / CARD).write_text(text, encoding="utf-8")
+    write_used(folder, used_images(source))
+
+
+def used_images(source: Trained) -> set[str]:
+    """Return the hashes of the pixels of all images that the networks were trained or calibrated
+    on; empty without the data set.
+    """
+    data = source.config.dataset
+    try:
+        opened = Dataset.open(data.folder, verify=False)
+        images = read_split(source.run)
+    except InputError:
+        return set()
+    if opened.digest != data.digest:
+        return set()
+    parts = ("train", "validation", "development")
+    names = {image.image_id for image in images if image.part in parts}
+    rows = np.flatnonzero(opened.images["image_id"].isin(names))
+    return {image_id(opened.counts[row]) for row in rows}

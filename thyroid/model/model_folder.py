@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -32,6 +33,9 @@ from thyroid.views import NUMBER, Viewed
 
 FORMAT_VERSION = 3
 CARD, README, ONNX, MEMBERS = "model.json", "README.md", "model.onnx", "members"
+USED = "training_images.txt"
+"""The hash of the pixels (`thyroid.data.scintigram.image_id`) of each image that the model was
+trained or calibrated on, one per line."""
 WEIGHTS_OF_FORMAT_1 = "model.safetensors"
 MOST_SIDE = 1024
 """Largest side of a data set's images in pixels."""
@@ -105,6 +109,8 @@ class Model:
     """Least and most counts of a training image; None if unknown."""
     training_flags: frozenset[str] | None
     """Keys of thyroid.data.dataset.FLAGS that a training image has; None if unknown."""
+    used: frozenset[str] = frozenset()
+    """Hashes of the pixels of the images that it was trained or calibrated on; empty if unknown."""
     network: Ensemble
     gate: Gate | None
     """None for a model that was exported before there were gates."""
@@ -192,6 +198,7 @@ def read_model(folder: Path, *, gate: bool = True) -> Model:
             level=float(calibration["level"]),
             total_counts=None if span is None else (int(span[0]), int(span[1])),
             training_flags=None if flags is None else frozenset(map(str, flags)),
+            used=read_used(folder),
             network=Ensemble(
                 members,
                 float(calibration["temperature"]),
@@ -224,6 +231,19 @@ def read_model(folder: Path, *, gate: bool = True) -> Model:
         if any(known.reference.means.shape[1] != seen.shape[1] for known in model.gate.networks):
             raise _damaged(folder)
     return model
+
+
+def read_used(folder: Path) -> frozenset[str]:
+    """Return the hash of the pixels of each image that a model was trained or calibrated on; empty
+    if it was exported without the data set, or by an earlier version.
+    """
+    file = folder / USED
+    return frozenset(file.read_text(encoding="ascii").split()) if file.is_file() else frozenset()
+
+
+def write_used(folder: Path, hashes: Iterable[str]) -> None:
+    """Write the hash of the pixels of each image that a model was trained or calibrated on."""
+    (folder / USED).write_text("".join(f"{one}\n" for one in sorted(hashes)), encoding="ascii")
 
 
 def _damaged(folder: Path) -> InputError:

@@ -25,7 +25,7 @@ import torch
 
 from thyroid.data import folders
 from thyroid.data.reader import read_scintigram
-from thyroid.data.scintigram import StoredImage, UnusableFile, bring_to_grid
+from thyroid.data.scintigram import StoredImage, UnusableFile, bring_to_grid, image_id
 from thyroid.errors import InputError
 from thyroid.model.ensemble import BATCH
 from thyroid.model.model_folder import Model
@@ -53,6 +53,8 @@ DOUBTFUL = frozenset(
     }
 )
 """Flags of images whose class may be wrong for that reason."""
+TRAINING = "training_image"
+"""Flag of an image that the model was trained or calibrated on."""
 MEASURES = ("agreement", "distance")
 """Columns of numbers beside the probabilities."""
 
@@ -77,8 +79,8 @@ class Prediction:
     """How unlike all training images it is: above 1, no class is credible. None for an unreadable
     file, or without a gate."""
     flags: tuple[str, ...] = ()
-    """Keys of thyroid.data.dataset.FLAGS, and few_counts or many_counts: fewer or more counts than
-    any training image."""
+    """Keys of thyroid.data.dataset.FLAGS; few_counts or many_counts: fewer or more counts than any
+    training image; and TRAINING."""
     reason: str = ""
     """The reason why the file is unreadable, or unlike all training images."""
     image: npt.NDArray[np.uint16] | None = None
@@ -86,11 +88,14 @@ class Prediction:
 
 
 def files_below(paths: Iterable[Path]) -> list[Path]:
-    """Return the given files, and the sorted files of given folders without machine-made ones."""
+    """Return the given files, and the sorted files of given folders without machine-made ones and
+    tables of labels.
+    """
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            found += [path / name for name in folders.files_below(path).names]
+            names = folders.files_below(path).names
+            found += [path / name for name in names if Path(name).name != folders.LABELS]
         else:
             found.append(path)
     return found
@@ -165,7 +170,7 @@ def _prediction(
         probabilities=tuple(map(float, p)),
         agreement=float(agreement) if model.networks > 1 else None,
         distance=None if math.isnan(distance) else float(np.nanmax([distance, altered, foreign])),
-        flags=(*image.flags, *_unusual(model, int(image.matrix.sum()))),
+        flags=(*image.flags, *_own_flags(model, image)),
         reason=reason,
         image=image.matrix,
     )
@@ -179,9 +184,12 @@ def unknown_kinds(model: Model, flags: Collection[str]) -> Iterator[str]:
                 yield f"{told}, unlike every training image"
 
 
-def _unusual(model: Model, total: int) -> Iterator[str]:
+def _own_flags(model: Model, image: StoredImage) -> Iterator[str]:
+    if image_id(image.matrix) in model.used:
+        yield TRAINING
     if model.total_counts is not None:
         least, most = model.total_counts
+        total = int(image.matrix.sum())
         if total < least:
             yield "few_counts"
         if total > most:

@@ -19,10 +19,11 @@ import numpy.typing as npt
 
 from thyroid import __version__
 from thyroid.data.dataset import Dataset
+from thyroid.data.scintigram import image_id
 from thyroid.errors import InputError
 from thyroid.evaluate.metrics import Floats, Ints
 from thyroid.evaluate.recalibration import Calibration, least_patients
-from thyroid.model.model_folder import CARD, Model, stored_files
+from thyroid.model.model_folder import CARD, Model, read_used, stored_files, write_used
 
 ENTRY = "recalibration"
 """Key of model.json."""
@@ -62,9 +63,11 @@ def labels_of(model: Model, folder: Path, dataset: Dataset) -> Ints:
             f"{folder} was recalibrated already: name the model that `thyroid export` wrote."
         )
     info, where = dataset.info, dataset.folder
-    if dataset.digest == model.card.get("data", {}).get("digest"):
+    known = sum(image_id(counts) in model.used for counts in dataset.counts)
+    if known or dataset.digest == model.card.get("data", {}).get("digest"):
+        some = f"{known} of the {len(dataset)} images of {where}" if known else str(where)
         raise InputError(
-            f"{folder} was trained on {where}, and is too sure of these images: recalibrate it on "
+            f"{folder} was trained on {some}, and is too sure of these images: recalibrate it on "
             "other patients."
         )
     if info.kind != model.kind:
@@ -160,8 +163,10 @@ def recalibrated_card(
     return card
 
 
-def write_recalibrated(source: Path, card: dict[str, Any], folder: Path) -> None:
-    """Copy the networks of a model into an existing folder, with another model.json."""
+def write_recalibrated(source: Path, card: dict[str, Any], images: OwnImages, folder: Path) -> None:
+    """Copy the networks of a model into an existing folder, with another model.json, and add the
+    images to those that the model has used.
+    """
     files = stored_files(card, "weights")
     files += stored_files(card, "features") if card["gate"] is not None else []
     for name in files:
@@ -169,3 +174,5 @@ def write_recalibrated(source: Path, card: dict[str, Any], folder: Path) -> None
         shutil.copyfile(source / name, folder / name)
     text = json.dumps(card, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     (folder / CARD).write_text(text, encoding="utf-8")
+    new = {image_id(images.dataset.counts[row]) for row in images.rows}
+    write_used(folder, read_used(source) | new)

@@ -95,7 +95,10 @@ def tell_small_test_part(experiment: Experiment) -> None:
     say(f"{told} uncertain.")
     fixed = dataset.official_parts is not None or split.leave_out_centre is not None
     if experiment.recipe.folds > 1 and not fixed:
-        say(f"With `--split.test 0` it is out of fold, of all {len(dataset)} images.")
+        say(
+            f"With `--split.test 0`, the result is out of fold and rests on all {len(dataset)} "
+            "images."
+        )
 
 
 @lru_cache(maxsize=1)  # the rows of a comparison have the same data

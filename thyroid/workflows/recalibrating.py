@@ -70,7 +70,7 @@ def recalibrate(
     }
     card = recalibrated_card(own, images, fitted, gained)
     with new_folder(Path(out)) as made:
-        write_recalibrated(given.folder, card, made)
+        write_recalibrated(given.folder, card, images, made)
         difference = write_onnx(model_folder.read_model(made), made) if onnx else None
         original = (given.folder / README).read_text(encoding="utf-8", errors="replace")
         (made / README).write_text(recalibration_card(card, original, difference), encoding="utf-8")
