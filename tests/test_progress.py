@@ -22,6 +22,21 @@ def test_without_a_terminal_lines_are_plain_and_rare(monkeypatch: pytest.MonkeyP
     assert len(lines) == 3
 
 
+def test_the_first_steps_estimate_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers start during the first of 430 epochs; that took a minute, the others seconds."""
+    written = io.StringIO()
+    now = [0.0]
+    monkeypatch.setattr(progress, "console", Console(file=written, force_terminal=False))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    with progress.bar("training", "epochs") as advance:
+        for done, second in ((1, 60.0), (40, 70.0)):
+            now[0] = second
+            advance(done, 430)
+    first, second = written.getvalue().splitlines()
+    assert first == "training: 1/430, 1.0 epochs/min"
+    assert second == "training: 40/430, 0.6 epochs/s, 11 min 22 s left"
+
+
 def test_what_takes_a_moment_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     written = io.StringIO()
     monkeypatch.setattr(progress, "console", Console(file=written, force_terminal=False))

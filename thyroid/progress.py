@@ -13,6 +13,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 PLAIN_INTERVAL_S = 10.0
 """Time between two plain lines."""
 
+SOONEST_ESTIMATE = 0.05
+"""Share of a loop that must be done before a plain line estimates the time left: the start of the
+workers would count as if every step took as long."""
+
 Advance = Callable[[int, int], None]
 """advance(done, total)."""
 
@@ -60,8 +64,10 @@ def bar(what: str, unit: str) -> Iterator[Advance]:
         now = time.monotonic()
         if now - last >= PLAIN_INTERVAL_S or (done == total and now - began >= PLAIN_INTERVAL_S):
             last = now
-            left = (now - began) * (total - done) / max(done, 1)
-            say(f"{what}: {done}/{total}, {_rate(done, began, unit)}, {duration(left)} left")
+            line = f"{what}: {done}/{total}, {_rate(done, began, unit)}"
+            if done >= SOONEST_ESTIMATE * total:
+                line += f", {duration((now - began) * (total - done) / max(done, 1))} left"
+            say(line)
 
     yield advance_plainly
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -43,13 +44,15 @@ def in_process(store: Store, datasets: Datasets) -> Runner:
 
 def bring_about(wanted: Sequence[Stage], runner: Runner) -> None:
     """Make the artifacts of `wanted` and of all stages they need, and show a progress bar."""
-    total = _epochs(wanted)
+    total, began = _epochs(wanted), time.monotonic()
     with progress.bar("training", "epochs") as advance:
         done = 0
         for metrics in runner(wanted):
             if "epoch" in metrics:
                 done += 1
                 advance(done, total)
+                if done == total and time.monotonic() - began > progress.PLAIN_INTERVAL_S:
+                    progress.say("all epochs are done; predictions and measurements follow")
 
 
 def _epochs(wanted: Sequence[Stage]) -> int:
