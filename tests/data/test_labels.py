@@ -136,6 +136,9 @@ def test_sources_without_labels(source, target, tmp_path):
     save_picture(source / "1.png")
     with pytest.raises(InputError, match=r"neither a labels.csv nor class folders"):
         import_small(source, target)
+    (source / "diagnoses.csv").write_text("file,diagnosis\n1.png,normal\n")
+    with pytest.raises(InputError, match=r"add --labels .*/source/diagnoses\.csv$"):
+        import_small(source, target)
     with pytest.raises(InputError, match="is not a folder"):
         import_small(tmp_path / "gone", target)
     save_picture(source / "graves+normal" / "1.png")

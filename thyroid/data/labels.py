@@ -149,10 +149,14 @@ def _by_folders(source: Path, *, keep_split: bool) -> Listing:
             )
         )
     if not files:
-        raise InputError(
+        told = (
             f"{source} has neither a labels.csv nor class folders with files in them; put the "
-            f"images into one folder per class, or list them in {source / 'labels.csv'}"
+            f"images into one folder per class, or list them in {source / LABELS}"
         )
+        tables = [name for name in found.names if name.lower().endswith(".csv")]
+        if len(tables) == 1:
+            told += f"; if {tables[0]} is this list, add --labels {source / tables[0]}"
+        raise InputError(told)
     return Listing(
         files=tuple(files), unlabelled=tuple(unlabelled), labels=b"", skipped=found.skipped
     )
