@@ -54,7 +54,7 @@ def _inspected(dataset: Dataset, doubtful: int) -> Data:
     if doubtful:
         told = (
             "a network that was trained on simulated scintigrams finds no thyroid scintigram in "
-            f"{doubtful} of {len(dataset)} images: the page shows them"
+            f"{doubtful} of {len(dataset)} images: the page shows up to six"
         )
         warning = QualityFlag(
             kind="no_scintigram", severity="warning", sentence=told, images=doubtful

@@ -22,7 +22,7 @@ def test_without_a_terminal_lines_are_plain_and_rare(monkeypatch: pytest.MonkeyP
     assert len(lines) == 3
 
 
-def test_the_first_steps_estimate_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_time_until_the_first_step_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers start during the first of 430 epochs; that took a minute, the others seconds."""
     written = io.StringIO()
     now = [0.0]
@@ -34,7 +34,7 @@ def test_the_first_steps_estimate_nothing(monkeypatch: pytest.MonkeyPatch) -> No
             advance(done, 430)
     first, second = written.getvalue().splitlines()
     assert first == "training: 1/430, 1.0 epochs/min"
-    assert second == "training: 40/430, 0.6 epochs/s, 11 min 22 s left"
+    assert second == "training: 40/430, 0.6 epochs/s, 1 min 40 s left"
 
 
 def test_what_takes_a_moment_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

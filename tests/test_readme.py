@@ -25,6 +25,7 @@ import yaml
 
 import thyroid
 from docs.make_reference import FOLDER, PAGES
+from reports import inspect_page
 from tests.short_trainings import MIXED
 from thyroid.cli import SUMMARIES, main
 from thyroid.data import data_checks
@@ -235,7 +236,7 @@ def test_the_tutorial_explains_every_check_and_names_no_other() -> None:
     table = text(TUTORIAL).split("| check ", 1)[1].split("\n\n", 1)[0]
     rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
     explained = {kind for row in rows for kind in re.findall(r"`(\w+)`", row)}
-    source = Path(str(data_checks.__file__)).read_text()
+    source = "".join(Path(str(each.__file__)).read_text() for each in (data_checks, inspect_page))
     kinds = set(re.findall(r'kind="(\w+)"', source)) | set(NAMED_FLAGS)
     assert kinds <= explained
     assert all(f'"{kind}"' in source for kind in explained)

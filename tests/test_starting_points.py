@@ -129,9 +129,11 @@ def test_import_and_inspect_tell_of_pictures_that_are_no_scintigrams(
     shown = {}
     for name in ("sound", "mixed"):
         assert main(["inspect", str(tmp_path / name)]) == 0
-        shown[name] = DOUBTFUL in (tmp_path / f"{name}.html").read_text()
+        page = (tmp_path / f"{name}.html").read_text()
+        shown[name] = DOUBTFUL in page
         line = "was trained on simulated scintigrams finds no thyroid scintigram in 1 of 22 images"
         assert (line in capsys.readouterr().out) == shown[name]
+        assert (line in page) == shown[name]
     assert shown == {"sound": False, "mixed": True}
 
 

@@ -13,10 +13,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 PLAIN_INTERVAL_S = 10.0
 """Time between two plain lines."""
 
-SOONEST_ESTIMATE = 0.05
-"""Share of a loop that must be done before a plain line estimates the time left: the start of the
-workers would count as if every step took as long."""
-
 Advance = Callable[[int, int], None]
 """advance(done, total)."""
 
@@ -58,15 +54,18 @@ def bar(what: str, unit: str) -> Iterator[Advance]:
         return
 
     last = began
+    first: tuple[float, int] | None = None
 
     def advance_plainly(done: int, total: int) -> None:
-        nonlocal last
+        nonlocal last, first
         now = time.monotonic()
+        first = first or (now, done)  # what came before it, such as the start of workers, is over
         if now - last >= PLAIN_INTERVAL_S or (done == total and now - began >= PLAIN_INTERVAL_S):
             last = now
             line = f"{what}: {done}/{total}, {_rate(done, began, unit)}"
-            if done >= SOONEST_ESTIMATE * total:
-                line += f", {duration((now - began) * (total - done) / max(done, 1))} left"
+            then, before = first
+            if done > before:
+                line += f", {duration((now - then) * (total - done) / (done - before))} left"
             say(line)
 
     yield advance_plainly

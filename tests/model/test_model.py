@@ -27,6 +27,7 @@ from tests.toy import CLASSES, PRECISION, toy_recipe, write_toy
 from thyroid.cli import main
 from thyroid.configuration import from_json
 from thyroid.data.dataset import Dataset
+from thyroid.data.scintigram import image_id
 from thyroid.errors import InputError
 from thyroid.evaluate.metrics import macro_f1
 from thyroid.evaluate.temperature import fit_temperature, tempered
@@ -38,6 +39,7 @@ from thyroid.recipe import Recipe, override
 from thyroid.run_files.config_json import read_config
 from thyroid.run_files.network import Network
 from thyroid.run_files.predictions_csv import Predictions, read_predictions
+from thyroid.run_files.split_csv import read_split
 from thyroid.stages.checkpoint import load_model
 from thyroid.stages.compute import start
 from thyroid.stages.predict_part import probabilities
@@ -100,9 +102,13 @@ def of_test_part(run: Path) -> Predictions:
 
 def test_the_folder_says_what_it_is(run: Path, exported: Path, data: Path) -> None:
     assert {path.name for path in exported.iterdir()} == {
-        "members", "model.json", "README.md", "model.onnx",
+        "members", "model.json", "README.md", "model.onnx", "training_images.txt",
     }  # fmt: skip
     card, opened = card_of(exported), Dataset.open(data)
+    tested = {image.image_id for image in read_split(run) if image.part == "test"}
+    used = opened.counts[~opened.images["image_id"].isin(tested).to_numpy()]
+    assert read_model(exported).training_hashes == {image_id(counts) for counts in used}
+    assert 0 < len(used) < len(opened)
     assert [(member["fold"], member["seed"]) for member in card["members"]] == list(NETWORKS)
     for member in card["members"]:
         fold, seed = member["fold"], member["seed"]
@@ -166,7 +172,7 @@ def test_temperature_and_threshold_are_those_of_out_of_fold_predictions(
 
 
 def test_a_model_with_many_held_out_images_and_one_without_its_data_are_exported(
-    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Neither has a second gate; the second does not know its training images. The card says what
     a second gate found, and why there is none.
@@ -193,6 +199,8 @@ def test_a_model_with_many_held_out_images_and_one_without_its_data_are_exported
     assert main(["export", str(run), str(tmp_path / "without")]) == 0
     card = card_of(tmp_path / "without")
     assert (card["gate"]["scintigrams"], card["training_flags"]) == (None, None)
+    assert read_model(tmp_path / "without").training_hashes is None
+    assert "will not mark images that the model was trained on" in capsys.readouterr().out
     assert "It has no second gate" in (tmp_path / "without" / "README.md").read_text()
 
 

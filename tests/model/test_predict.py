@@ -429,7 +429,7 @@ def test_images_that_the_model_was_trained_or_calibrated_on_are_told(
     flagged = ["training_image" in row["flags"].split(";") for row in rows_of(out)]
     assert flagged == [True, True, False]
     printed = capsys.readouterr().out
-    assert "note: the model was trained or calibrated on 2 of these 3 images" in printed
+    assert "note: the model was trained or calibrated on 2 of these 3 files" in printed
     (new,) = files[2:]
     assert main(["predict", str(place / "model"), str(new), "--out", str(out)]) == 0
     assert "trained or calibrated" not in capsys.readouterr().out

@@ -116,8 +116,9 @@ def test_predictions_and_notebooks_use_it(recalibrated: Path, model: Path, own: 
     assert "60 recalibration images" in opened._repr_html_()
     made = thyroid.recalibrate(model, Dataset.open(own), model.with_name("again"))
     assert made.card == opened.card
-    new = {image_id(counts) for counts in Dataset.open(own).counts}
-    assert made.network.used == read_model(model).used | new
+    known, new = read_model(model).training_hashes, Dataset.open(own).counts
+    assert known
+    assert made.network.training_hashes == known | {image_id(counts) for counts in new}
     assert thyroid.Model.open(model).card == card_of(model)
 
 

@@ -341,3 +341,12 @@ def test_a_card_that_asks_for_more_than_its_weights_hold(tmp_path: Path) -> None
 def test_a_card_that_says_what_no_export_writes(changes: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is damaged, or was changed after it was exported"):
         read_model(write_model(tmp_path / "model", **changes))
+
+
+@pytest.mark.parametrize("content", [b"0" * 16 + b"\n-\n", b"\xff" * 17, b"0" * 17 * 500_001])
+def test_hashes_of_training_images_that_no_export_writes(content: bytes, tmp_path: Path) -> None:
+    """A file of gigabytes is not read."""
+    model = write_model(tmp_path / "model")
+    (model / "training_images.txt").write_bytes(content)
+    with pytest.raises(InputError, match="is damaged, or was changed after it was exported"):
+        read_model(model)

@@ -62,6 +62,11 @@ def export(
             f"{gate['images']} images are too few to set the limit of 'unlike_training' well: try "
             "some scintigrams of your own, and some other pictures"
         )
+    if made.network.training_hashes is None:
+        print(
+            "the data set of the run is not in its place: `predict` will not mark images that the "
+            "model was trained on"
+        )
     if not reached["learned"]:
         print("nothing was learned: this macro-F1 is no better than chance")
     if made.onnx_difference is not None:

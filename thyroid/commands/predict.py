@@ -94,8 +94,8 @@ def _sum_up(found: list[Prediction], out: Path, explain: Path | None) -> None:
     known = sum(TRAINING in one.flags for one in found)
     if known:
         print(
-            f"note: the model was trained or calibrated on {known} of these {len(found)} images "
-            f"(flag {TRAINING}): its answers for them say nothing about new images"
+            f"note: the model was trained or calibrated on {known} of these {len(found)} files "
+            f"(flag {TRAINING}): its answers for them are no test of the model"
         )
     doubtful = Counter(flag for one in found for flag in one.flags if flag in DOUBTFUL)
     if doubtful:

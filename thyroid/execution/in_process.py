@@ -42,8 +42,11 @@ def in_process(store: Store, datasets: Datasets) -> Runner:
     return run
 
 
-def bring_about(wanted: Sequence[Stage], runner: Runner) -> None:
-    """Make the artifacts of `wanted` and of all stages they need, and show a progress bar."""
+def bring_about(wanted: Sequence[Stage], runner: Runner, *, then: str = "") -> None:
+    """Make the artifacts of `wanted` and of all stages they need, and show a progress bar.
+
+    `then` is said when all epochs are done, if they took a while: what follows has no progress bar.
+    """
     total, began = _epochs(wanted), time.monotonic()
     with progress.bar("training", "epochs") as advance:
         done = 0
@@ -51,8 +54,8 @@ def bring_about(wanted: Sequence[Stage], runner: Runner) -> None:
             if "epoch" in metrics:
                 done += 1
                 advance(done, total)
-                if done == total and time.monotonic() - began > progress.PLAIN_INTERVAL_S:
-                    progress.say("all epochs are done; predictions and measurements follow")
+                if then and done == total and time.monotonic() - began > progress.PLAIN_INTERVAL_S:
+                    progress.say(then)
 
 
 def _epochs(wanted: Sequence[Stage]) -> int:

@@ -1,7 +1,8 @@
 """A model folder: a trained network with everything that is needed to use it elsewhere.
 
-MODEL/model.safetensors   weights
+MODEL/members/            weights of each network, and features of its training images
 MODEL/model.json          network, input, calibration, data, recipe, metrics
+MODEL/training_images.txt hashes of the pixels of all training and calibration images
 MODEL/README.md           the model card
 MODEL/model.onnx          optional graph: counts -> calibrated probabilities
 

@@ -37,7 +37,7 @@ from thyroid.model.model_folder import (
     FORMAT_VERSION,
     MEMBERS,
     member_files,
-    write_used,
+    write_training_hashes,
 )
 from thyroid.model.predict_files import OUTCOMES
 from thyroid.model.scintigram_gate import scintigram_gate
@@ -319,21 +319,23 @@ def write_model(source: Trained, card: dict[str, Any], folder: Path) -> None:
         for name, stored in zip((WEIGHTS, features_file.FILE), names, strict=True):
             shutil.copyfile(folder_of(source.run, member) / name, folder / stored)
     (folder / CARD).write_text(text, encoding="utf-8")
-    write_used(folder, used_images(source))
+    hashes = training_hashes(source)
+    if hashes is not None:
+        write_training_hashes(folder, hashes)
 
 
-def used_images(source: Trained) -> set[str]:
-    """Return the hashes of the pixels of all images that the networks were trained or calibrated
-    on; empty without the data set.
+def training_hashes(source: Trained) -> set[str] | None:
+    """Return the hashes of the pixels of all images of the run's data set that the networks were
+    trained or calibrated on; None without the data set.
     """
     data = source.config.dataset
     try:
         opened = Dataset.open(data.folder, verify=False)
         images = read_split(source.run)
     except InputError:
-        return set()
+        return None
     if opened.digest != data.digest:
-        return set()
+        return None
     parts = ("train", "validation", "development")
     names = {image.image_id for image in images if image.part in parts}
     rows = np.flatnonzero(opened.images["image_id"].isin(names))

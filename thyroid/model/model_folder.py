@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,9 +34,10 @@ from thyroid.views import NUMBER, Viewed
 
 FORMAT_VERSION = 3
 CARD, README, ONNX, MEMBERS = "model.json", "README.md", "model.onnx", "members"
-USED = "training_images.txt"
+HASHES = "training_images.txt"
 """The hash of the pixels (`thyroid.data.scintigram.image_id`) of each image that the model was
 trained or calibrated on, one per line."""
+MOST_HASHES = 500_000
 WEIGHTS_OF_FORMAT_1 = "model.safetensors"
 MOST_SIDE = 1024
 """Largest side of a data set's images in pixels."""
@@ -109,8 +111,8 @@ class Model:
     """Least and most counts of a training image; None if unknown."""
     training_flags: frozenset[str] | None
     """Keys of thyroid.data.dataset.FLAGS that a training image has; None if unknown."""
-    used: frozenset[str] = frozenset()
-    """Hashes of the pixels of the images that it was trained or calibrated on; empty if unknown."""
+    training_hashes: frozenset[str] | None = None
+    """Hashes of the pixels of the images that it was trained or calibrated on; None if unknown."""
     network: Ensemble
     gate: Gate | None
     """None for a model that was exported before there were gates."""
@@ -198,7 +200,7 @@ def read_model(folder: Path, *, gate: bool = True) -> Model:
             level=float(calibration["level"]),
             total_counts=None if span is None else (int(span[0]), int(span[1])),
             training_flags=None if flags is None else frozenset(map(str, flags)),
-            used=read_used(folder),
+            training_hashes=read_training_hashes(folder),
             network=Ensemble(
                 members,
                 float(calibration["temperature"]),
@@ -233,17 +235,29 @@ def read_model(folder: Path, *, gate: bool = True) -> Model:
     return model
 
 
-def read_used(folder: Path) -> frozenset[str]:
-    """Return the hash of the pixels of each image that a model was trained or calibrated on; empty
+def read_training_hashes(folder: Path) -> frozenset[str] | None:
+    """Return the hash of the pixels of each image that a model was trained or calibrated on; None
     if it was exported without the data set, or by an earlier version.
+
+    Raises
+    ------
+    ValueError
+        When the file holds something else, or too much.
     """
-    file = folder / USED
-    return frozenset(file.read_text(encoding="ascii").split()) if file.is_file() else frozenset()
+    file = folder / HASHES
+    if not file.is_file():
+        return None
+    if file.stat().st_size > MOST_HASHES * 17:
+        raise ValueError
+    hashes = file.read_text(encoding="ascii").splitlines()
+    if not all(re.fullmatch("[0-9a-f]{16}", one) for one in hashes):
+        raise ValueError
+    return frozenset(hashes)
 
 
-def write_used(folder: Path, hashes: Iterable[str]) -> None:
+def write_training_hashes(folder: Path, hashes: Iterable[str]) -> None:
     """Write the hash of the pixels of each image that a model was trained or calibrated on."""
-    (folder / USED).write_text("".join(f"{one}\n" for one in sorted(hashes)), encoding="ascii")
+    (folder / HASHES).write_text("".join(f"{one}\n" for one in sorted(hashes)), encoding="ascii")
 
 
 def _damaged(folder: Path) -> InputError:

@@ -185,7 +185,7 @@ def unknown_kinds(model: Model, flags: Collection[str]) -> Iterator[str]:
 
 
 def _own_flags(model: Model, image: StoredImage) -> Iterator[str]:
-    if image_id(image.matrix) in model.used:
+    if model.training_hashes is not None and image_id(image.matrix) in model.training_hashes:
         yield TRAINING
     if model.total_counts is not None:
         least, most = model.total_counts

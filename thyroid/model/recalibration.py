@@ -23,7 +23,13 @@ from thyroid.data.scintigram import image_id
 from thyroid.errors import InputError
 from thyroid.evaluate.metrics import Floats, Ints
 from thyroid.evaluate.recalibration import Calibration, least_patients
-from thyroid.model.model_folder import CARD, Model, read_used, stored_files, write_used
+from thyroid.model.model_folder import (
+    CARD,
+    Model,
+    read_training_hashes,
+    stored_files,
+    write_training_hashes,
+)
 
 ENTRY = "recalibration"
 """Key of model.json."""
@@ -63,12 +69,16 @@ def labels_of(model: Model, folder: Path, dataset: Dataset) -> Ints:
             f"{folder} was recalibrated already: name the model that `thyroid export` wrote."
         )
     info, where = dataset.info, dataset.folder
-    known = sum(image_id(counts) in model.used for counts in dataset.counts)
+    hashes = model.training_hashes or frozenset()
+    known = [row for row, counts in enumerate(dataset.counts) if image_id(counts) in hashes]
     if known or dataset.digest == model.card.get("data", {}).get("digest"):
-        some = f"{known} of the {len(dataset)} images of {where}" if known else str(where)
+        some = f"{where}, and"
+        if known:
+            such = dataset.images["image_id"].iloc[known[0]]
+            some = f"{len(known)} of the {len(dataset)} images of {where}, such as {such}, and"
         raise InputError(
-            f"{folder} was trained on {some}, and is too sure of these images: recalibrate it on "
-            "other patients."
+            f"{folder} was trained on {some} is too sure of these images: recalibrate it on other "
+            "patients."
         )
     if info.kind != model.kind:
         holds = {"counts": "photon counts", "display": "pictures"}
@@ -174,5 +184,7 @@ def write_recalibrated(source: Path, card: dict[str, Any], images: OwnImages, fo
         shutil.copyfile(source / name, folder / name)
     text = json.dumps(card, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     (folder / CARD).write_text(text, encoding="utf-8")
-    new = {image_id(images.dataset.counts[row]) for row in images.rows}
-    write_used(folder, read_used(source) | new)
+    known = read_training_hashes(source)
+    if known is not None:
+        new = {image_id(images.dataset.counts[row]) for row in images.rows}
+        write_training_hashes(folder, known | new)

@@ -47,7 +47,7 @@ def evaluate(run: Path, experiment: Experiment, store: Store, runner: Runner) ->
     StageFailed
         When training cannot finish.
     """
-    bring_about(experiment.stages(), runner)
+    bring_about(experiment.stages(), runner, then="training is done; predictions and maps follow")
     write_results(run, experiment, store)
 
 

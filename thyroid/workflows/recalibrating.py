@@ -51,7 +51,7 @@ def recalibrate(
     ------
     InputError
         When there are too few patients, when the data set differs from the model in kind, grid or
-        classes, when the model was trained on it, or when the folder exists.
+        classes, when the model was trained on any of its images, or when the folder exists.
     """
     if onnx:
         require_onnx()
